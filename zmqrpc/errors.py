@@ -1,0 +1,222 @@
+"""
+Every error that zmqrpc raises.
+
+::
+
+    ZmqRpcError
+      ConfigError                   settings, a URL or a name could not be accepted; nothing was started
+        PortRangeExhausted          no port of the configured range could be bound
+      DeliveryError                 how a call ended without an answer from the method
+        NoRoute                     nobody listens on the target, or nobody who does can be reached
+        MatchmakerUnavailable       the name service did not answer, and nothing is known from before
+        NotAcknowledged             every retry went unanswered
+        DeadlineExceeded            the time was up (also a TimeoutError)
+        ServerLost                  the instance that had the message is gone
+        Overloaded                  a bounded queue or window is full
+        Draining                    the member is stopping
+        MessageTooLarge             the encoded message is over a limit of the sender or of the peer
+        EncodingError               a value cannot cross the wire
+        AuthenticationFailed        the peer refused our key
+        Cancelled                   the caller cancelled it (also a CancelledError)
+        ClientClosed                the client was stopped while it waited
+      ProtocolError
+        LocalProtocolError          our code asked for something the protocol does not allow
+        RemoteProtocolError         a peer sent what cannot be accepted
+      RemoteError                   the method raised; carries type name, text and, when allowed, the traceback
+        NoSuchMethod                the endpoint has no such exposed method; it did not run
+        InvalidArguments            the arguments do not fit the method; it did not run
+        UnsupportedVersion          no endpoint serves the namespace in that version; it did not run
+        AccessDenied                the caller may not call the method; it did not run
+
+Every error a call can end with has `maybe_executed`: False says that the method did not run, True that it may have.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+from twisted.internet.defer import CancelledError
+
+
+class ZmqRpcError(Exception):
+    """The root of every error of zmqrpc."""
+
+    maybe_executed: bool = False
+
+
+class ConfigError(ZmqRpcError):
+    """A setting, URL or name cannot be accepted; the text says which and what is valid."""
+
+
+class PortRangeExhausted(ConfigError):
+    """No port of the configured range could be bound; the text names the range and the number of tries."""
+
+
+@attrs.frozen
+class Journey:
+    """
+    How far a message got: the facts a person needs to find it in a log.
+
+    :ivar target: where it was sent, as text.
+    :ivar member: the member it was handed to, None before one was chosen.
+    :ivar address: that member's address, None before one was chosen.
+    :ivar message_id: client instance, server instance and sequence, or empty before they are known.
+    :ivar phase: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
+    :ivar record_age: age in seconds of the record it was routed by, None when it has none.
+    """
+
+    target: str
+    member: str | None = None
+    address: str | None = None
+    message_id: str = ""
+    phase: str = "queued"
+    record_age: float | None = None
+
+    def __str__(self) -> str:
+        """Return the facts as one clause of a sentence."""
+        facts = [f"target {self.target}"]
+        if self.member is not None:
+            facts.append(f"member {self.member}")
+        if self.address is not None:
+            facts.append(f"at {self.address}")
+        if self.message_id:
+            facts.append(f"message {self.message_id}")
+        facts.append(f"phase {self.phase}")
+        if self.record_age is not None:
+            facts.append(f"record {self.record_age:.1f} s old")
+        return ", ".join(facts)
+
+
+class DeliveryError(ZmqRpcError):
+    """
+    A message did not bring back an answer of the method.
+
+    :ivar reason: what happened and what to do, one sentence.
+    :ivar journey: how far the message got; None where none was made.
+    :ivar maybe_executed: whether the method may have run.
+    """
+
+    def __init__(self, reason: str, journey: Journey | None = None, maybe_executed: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.journey = journey
+        self.maybe_executed = maybe_executed
+
+    def __str__(self) -> str:
+        """Return the reason, the journey and whether the method may have run."""
+        if self.journey is None:
+            return self.reason
+        executed = "it may have run" if self.maybe_executed else "it did not run"
+        return f"{self.reason} ({self.journey}; {executed})"
+
+
+class NoRoute(DeliveryError):
+    """Nobody listens on the target, or nobody who is recorded there can be reached."""
+
+
+class MatchmakerUnavailable(DeliveryError):
+    """The matchmaker did not answer, so nobody knows who listens; distinct from `NoRoute`."""
+
+
+class NotAcknowledged(DeliveryError):
+    """The message was sent as often as allowed and never acknowledged."""
+
+
+class DeadlineExceeded(DeliveryError, TimeoutError):
+    """The time given for the call was up."""
+
+
+class ServerLost(DeliveryError):
+    """The instance that had the message is gone, or had forgotten its answer."""
+
+
+class Overloaded(DeliveryError):
+    """A bounded queue or window, here or at the member, is full; slow down or add members."""
+
+
+class Draining(DeliveryError):
+    """The member is stopping and takes nothing new."""
+
+
+class MessageTooLarge(DeliveryError):
+    """The encoded message is larger than the sender or the peer accepts."""
+
+
+class EncodingError(DeliveryError):
+    """A value cannot cross the wire; the text names where it stands and what is allowed."""
+
+
+class AuthenticationFailed(DeliveryError):
+    """The peer refused our key."""
+
+
+class Cancelled(DeliveryError, CancelledError):
+    """The caller cancelled the call."""
+
+
+class ClientClosed(DeliveryError):
+    """The client was stopped while the call waited."""
+
+
+class ProtocolError(ZmqRpcError):
+    """Bytes or calls that the protocol does not allow; only its subclasses are raised."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own code asked for something the protocol does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer sent what cannot be accepted: malformed frames, or a wire version we do not speak."""
+
+
+class RemoteError(ZmqRpcError):
+    """
+    The method was reached and did not return a value.
+
+    :ivar type_name: the name of the exception's class at the server.
+    :ivar message: its text.
+    :ivar traceback: its traceback as text, empty unless the server sends them.
+    :ivar journey: the facts of the call; None until the client adds them.
+    """
+
+    maybe_executed: bool = True
+    did_run: ClassVar[bool] = True
+
+    def __init__(self, type_name: str, message: str, traceback: str = "", journey: Journey | None = None) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        self.journey = journey
+        self.maybe_executed = self.did_run
+
+    def __str__(self) -> str:
+        """Return the remote type and text, and the facts of the call."""
+        text = f"{self.type_name}: {self.message}" if self.message else self.type_name
+        return f"{text} ({self.journey})" if self.journey is not None else text
+
+
+class NoSuchMethod(RemoteError):
+    """The server has no such exposed method in that namespace; it did not run."""
+
+    did_run = False
+
+
+class InvalidArguments(RemoteError):
+    """The arguments do not fit the method's parameters; it did not run."""
+
+    did_run = False
+
+
+class UnsupportedVersion(RemoteError):
+    """No endpoint of the namespace serves that version (major equal, minor at least); it did not run."""
+
+    did_run = False
+
+
+class AccessDenied(RemoteError):
+    """The caller may not call the method; it did not run."""
+
+    did_run = False

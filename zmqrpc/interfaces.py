@@ -1,0 +1,246 @@
+"""
+Every part of zmqrpc that can be swapped, as zope interfaces.
+
+Each method says when its Deferred fires and every way it fails. The families with factories are plugins: an
+implementation is found by `twisted.plugin.getPlugins` in `twisted.plugins` and `zmqrpc.plugins`, and is chosen by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+from zmqrpc.record import Record, Sighting
+from zmqrpc.target import Target
+
+if TYPE_CHECKING:
+    from zmqrpc.settings import Settings
+
+Changed = Callable[[list[Sighting]], None]
+"""What a watch calls: with every record of the topic, after each change of it."""
+
+
+class IMatchmaker(Interface):
+    """
+    A name service: who listens on a topic.
+
+    The Deferreds of every method fail with `MatchmakerUnavailable` when the store did not answer in time, and with
+    nothing else unless said. A method never raises synchronously for what the store does.
+    """
+
+    def register(record: Record, expire: float) -> Deferred[None]:
+        """
+        Store the record, or refresh it where it is already there (same `Record.key`).
+
+        :param expire: seconds after which the store forgets it unless it is refreshed; 0 or less: never.
+        :return: fires when a `lookup` by anybody would find it.
+        """
+
+    def withdraw(record: Record) -> Deferred[None]:
+        """
+        Remove the entry with this record's key; no other instance's entry is touched, a missing one is no error.
+
+        :return: fires when a `lookup` by anybody would not find it.
+        """
+
+    def lookup(exchange: str, topic: str) -> Deferred[list[Sighting]]:
+        """
+        Find who listens on a bare topic, members and roles alike.
+
+        :return: fires with every live record of exactly that exchange and topic, ordered by member and instance;
+            empty when nobody listens, which is an answer and not an error.
+        """
+
+    def records() -> Deferred[list[Sighting]]:
+        """
+        List every live record of the store.
+
+        :return: fires with the records, ordered by role, exchange, topic, member, instance.
+        """
+
+    def watch(exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
+        """
+        Call `changed` with the records of the topic, once soon and then after each change, until stopped.
+
+        Changes may be merged; the last call always has the newest content. An exception of `changed` is logged.
+
+        :return: a callable that ends the watch; calling it again does nothing.
+        """
+
+    def acknowledge(record: Record) -> None:
+        """Say that the instance answered: withdraws what `neg_acknowledge` said about it."""
+
+    def neg_acknowledge(record: Record, reason: str) -> None:
+        """Say that the instance was not reachable; a hint to others, which never removes a record."""
+
+    def bind_address(target: Target) -> str | None:
+        """
+        Tell which address a server for the target must bind, for fixed tables.
+
+        :return: ``host:port``, or None when the server may choose.
+        :raises ConfigError: the table has no line for the target's member.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        End every watch and give back what the matchmaker holds; no other method may be called afterwards.
+
+        :return: fires when nothing of it runs any more; never fails.
+        """
+
+
+class IMatchmakerFactory(IPlugin):
+    """Makes the matchmaker of one kind of transport URL."""
+
+    scheme = Attribute("The part of the URL after ``zmq+``, for example ``redis``; a str.")
+
+    def make(reactor: Any, url: str, settings: Settings) -> IMatchmaker:
+        """
+        Make a matchmaker; nothing is contacted before its first method is called.
+
+        :param reactor: the reactor (or, in tests, a clock) everything runs on.
+        :param url: the whole transport URL.
+        :raises ConfigError: the URL is not one of this kind; the text says what is wrong.
+        """
+
+
+class IRouterReceiver(Interface):
+    """Who is told what arrives on a ROUTER socket. Its methods must not raise; what they raise is logged."""
+
+    def payload_received(identity: bytes, payload: Any) -> int:
+        """
+        Take one message.
+
+        :param identity: the ZeroMQ routing id of the connection it came by.
+        :param payload: the one frame after it, bytes or an object with the buffer interface.
+        :return: how many envelopes it held, at least 1 (a pass over the socket is bounded by them).
+        """
+
+    def malformed_received(identity: bytes, reason: str) -> None:
+        """Hear of a message that was dropped whole because it had the wrong number of frames."""
+
+    def pass_ended() -> None:
+        """Write what was gathered: everything that was readable in this pass has been delivered."""
+
+
+class ILinkReceiver(IRouterReceiver):
+    """Who is told about the connecting ROUTER: also of the fate of each connection."""
+
+    def link_lost(identity: bytes, reason: str) -> None:
+        """Hear that the connection with this routing id has failed or ended; unread frames may still follow."""
+
+
+class IBoundRouter(Interface):
+    """A ROUTER socket that others connect to."""
+
+    address = Attribute("The bound address, ``tcp://host:port`` with numbers; None before `bind`.")
+
+    def bind(host: str, ports: Iterable[int]) -> str:
+        """
+        Bind the first of `ports` that is free, and start to read.
+
+        :param host: ``*``, a numeric address or an Ethernet adapter.
+        :return: the bound address.
+        :raises PortRangeExhausted: none could be bound; the text names the first error.
+        """
+
+    def send(identity: bytes, payload: bytes) -> int:
+        """Write one message; `SENT`, `FULL` (try again later) or `GONE` (the connection does not exist any more)."""
+
+    def stop_reading() -> None:
+        """Read nothing more; writing goes on."""
+
+    def close(linger: float) -> None:
+        """Close at once; what was written is delivered in the background for up to `linger` seconds."""
+
+
+class IConnectingRouter(Interface):
+    """A ROUTER socket that connects to others, one routing id for each connection, never used twice."""
+
+    def connect(address: str, attempt: int) -> bytes:
+        """
+        Begin to connect.
+
+        :param address: ``tcp://`` with a numeric host, or ``ipc://``.
+        :param attempt: counts up for each connection to this address, so that their events can be told apart.
+        :return: the routing id of the new connection.
+        :raises ConfigError: ZeroMQ does not accept the address.
+        """
+
+    def disconnect(identity: bytes) -> None:
+        """Drop the connection and what it still holds, in both directions; an unknown id is no error."""
+
+    def drain() -> None:
+        """Deliver everything that has arrived, now."""
+
+    def send(identity: bytes, payload: bytes) -> int:
+        """Write one message; `SENT`, `FULL` (try again later) or `GONE` (the connection does not exist any more)."""
+
+    def close() -> None:
+        """Drop every connection and close at once."""
+
+
+SENT, FULL, GONE = 0, 1, 2
+"""What became of one message given to a ROUTER."""
+
+
+class ITransport(Interface):
+    """
+    The sockets of one Node. `zmqrpc.reactor_zmq` has the real one, `zmqrpc.testing` the one over a seeded network.
+    """
+
+    def bound_router(receiver: IRouterReceiver) -> IBoundRouter:
+        """Make the socket for what comes in."""
+
+    def connecting_router(receiver: ILinkReceiver) -> IConnectingRouter:
+        """Make the socket for what goes out."""
+
+    def resolve(host: str) -> Deferred[str]:
+        """
+        Turn a host name into a numeric address; a numeric one is returned as it is.
+
+        :return: fires with the address, IPv6 in brackets; fails with `ConfigError` naming the host.
+        """
+
+    def kick() -> None:
+        """Have `pass_ended` called for every socket soon, once; for what is written outside a pass."""
+
+    def close() -> Deferred[None]:
+        """
+        Give back everything; every socket must have been closed.
+
+        :return: fires when what lingers has been written or given up; never fails.
+        """
+
+
+class IDelivery(Interface):
+    """What a connection strategy may ask of the node: the links, and who is recorded."""
+
+    reactor: IReactorTime = Attribute("The clock.")
+
+
+class IConnectionStrategy(Interface):
+    """How envelopes of some kinds reach the instances of a target."""
+
+    name = Attribute("The name in `DeliveryPlan`, for example ``static-direct``; a str.")
+
+
+class IRPCApplication(IPlugin):
+    """An application that `twistd zmq-rpc-server --app NAME` runs."""
+
+    name = Attribute("The name that ``--app`` takes; a str.")
+    topic = Attribute("The topic it serves; a str, or None to be told by ``--topic``.")
+
+    def endpoints(reactor: Any, client: Any, settings: Settings) -> Any:
+        """
+        Make the endpoints.
+
+        :param client: an `RPCClient` of the same node.
+        :return: an iterable of endpoints, or a Deferred of one; an endpoint that provides `IService` is started and
+            stopped with its server.
+        """

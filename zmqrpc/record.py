@@ -1,0 +1,76 @@
+"""What a matchmaker stores about one instance (docs/spec/records)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.target import check_name
+
+
+class Role(StrEnum):
+    """What an instance does for others."""
+
+    SERVER = "server"
+    ROUTER = "router"
+    PUBLISHER = "publisher"
+
+
+def _names(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    check_name(attribute.name, value)
+
+
+@attrs.frozen(cache_hash=True)
+class Record:
+    """
+    One instance that can be reached under a topic.
+
+    Two records are the same entry when `key` is equal; the rest is what a refresh may change.
+
+    :ivar role: what the instance does.
+    :ivar exchange: the name space of the topic.
+    :ivar topic: the bare topic.
+    :ivar member: the name under the topic (``Target.server``).
+    :ivar instance: 32 lower-case hex digits, one start of a Node; empty where the store cannot know it (a fixed table).
+    :ivar addresses: advertised addresses, the preferred one first; at least one.
+    :ivar versions: lowest and highest wire version the instance speaks.
+    :ivar pool: the listeners' pool, for notifications; None for none.
+    :ivar subscribes: whether the instance subscribes to publishers (then a fan-out reaches it published).
+    :raises ConfigError: a name is malformed, an address is missing, or the versions are out of order.
+    """
+
+    role: Role = attrs.field(converter=Role)
+    exchange: str = attrs.field(validator=_names)
+    topic: str = attrs.field(validator=_names)
+    member: str = attrs.field(validator=_names)
+    instance: str = ""
+    addresses: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    versions: tuple[int, int] = attrs.field(default=(1, 1), converter=tuple)
+    pool: str | None = None
+    subscribes: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not self.addresses:
+            raise ConfigError(f"the record of {self.topic}.{self.member} has no address; give at least one")
+        if len(self.versions) != 2 or self.versions[0] > self.versions[1]:
+            raise ConfigError(f"the wire versions {self.versions} of {self.topic}.{self.member} are not (low, high)")
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str, str]:
+        """What identifies the entry: role, exchange, topic, member, instance and pool (empty for none)."""
+        return (str(self.role), self.exchange, self.topic, self.member, self.instance, self.pool or "")
+
+
+@attrs.frozen
+class Sighting:
+    """
+    A record as a store gave it: with its age there.
+
+    :ivar record: the record.
+    :ivar age: seconds since the instance registered or refreshed it, by the store's clock.
+    """
+
+    record: Record
+    age: float = 0.0

@@ -1,0 +1,83 @@
+"""Where a message goes."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from zmqrpc.errors import ConfigError
+
+_VERSION = re.compile(r"\d+(\.\d+)?\Z")
+
+
+def check_name(what: str, name: str) -> str:
+    """
+    Return `name`, or refuse what could not stand in a key, a filter or a log line.
+
+    :param what: what the name names, for the error text.
+    :raises ConfigError: it is empty, longer than 255 bytes in UTF-8, or holds a control character (NUL
+        terminates names in routing keys, docs/spec/wire).
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"the {what} {name!r} is not text; give a str")
+    if not name or any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise ConfigError(f"the {what} {name!r} is empty or holds a control character; give a printable name")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"the {what} {name!r} is not valid Unicode text; give a printable name") from error
+    if size > 255:
+        raise ConfigError(f"the {what} {name[:40]!r}... is longer than 255 bytes; give a shorter one")
+    return name
+
+
+def _optional_name(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        check_name(attribute.name, value)
+
+
+def _optional_version(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None and not (isinstance(value, str) and _VERSION.match(value)):
+        raise ConfigError(f"the version {value!r} is not MAJOR or MAJOR.MINOR; write for example '1.2'")
+
+
+@attrs.frozen(cache_hash=True)
+class Target:
+    """
+    Where a message goes: to one member of a topic, to any of them, or to all.
+
+    A target without `server` is a **bare topic**, one with it a **directed topic**.
+
+    :ivar topic: the group name, for example ``compute``; may hold dots.
+    :ivar server: the member; None is any (or, for a fan-out, every) member.
+    :ivar exchange: the name space of the topic; None is the node's default (``control_exchange``).
+    :ivar namespace: which endpoint of the server; None is the endpoint without one.
+    :ivar version: the interface version the caller wants, ``MAJOR.MINOR``; None is ``1.0``.
+    :ivar fanout: whether every member is meant.
+    :raises ConfigError: a name or the version is malformed.
+    """
+
+    topic: str | None = attrs.field(default=None, validator=_optional_name)
+    server: str | None = attrs.field(default=None, validator=_optional_name)
+    exchange: str | None = attrs.field(default=None, validator=_optional_name)
+    namespace: str | None = attrs.field(default=None, validator=_optional_name)
+    version: str | None = attrs.field(default=None, validator=_optional_version)
+    fanout: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """
+        Read the seeds' spelling: ``compute`` is a bare topic, ``compute.machine1`` a directed one (first dot splits).
+
+        :raises ConfigError: a part is empty.
+        """
+        topic, dot, server = text.partition(".")
+        return cls(topic=topic, server=server if dot else None)
+
+    def __str__(self) -> str:
+        """Return the seeds' spelling, with the exchange in front when there is one."""
+        name = self.topic or "(no topic)"
+        if self.server is not None:
+            name = f"{name}.{self.server}"
+        return f"{self.exchange}/{name}" if self.exchange else name
