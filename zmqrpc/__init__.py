@@ -1,0 +1,3 @@
+"""Brokerless RPC over ZeroMQ for Twisted."""
+
+from zmqrpc._version import __version__ as __version__

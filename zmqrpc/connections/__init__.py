@@ -1,0 +1,1 @@
+"""Connection strategies: how envelopes of some kinds reach a target."""

@@ -1,0 +1,1 @@
+"""The services behind `twistd zmq-rpc-server` and its sisters."""
