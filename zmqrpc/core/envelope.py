@@ -1,0 +1,449 @@
+"""
+The envelope: every message of the wire, and the only place that knows the order of its fields (docs/spec/wire).
+
+Hot path: messages are encoded one by one and joined, because each has to be kept for a repetition anyway and joining
+costs 10 ns where a second encoding costs 100; a batch is decoded in one go into typed structs (0.2 to 0.3 us a
+message, against 0.46 us one by one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum, IntFlag
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from zmqrpc.errors import RemoteProtocolError
+
+WIRE_VERSION = 1
+BATCH_BYTES = 64 * 1024
+"""A batch is written when its messages reach this size, unless a single message is larger."""
+
+Instance: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Natural: TypeAlias = Annotated[int, Meta(ge=0)]
+Extensions: TypeAlias = dict[str, Any] | None
+
+
+class Kind(IntEnum):
+    """The kinds of messages; the numbers go over the wire."""
+
+    CALL = 1
+    CAST = 2
+    FANOUT = 3
+    NOTIFY = 4
+    REPLY = 5
+    ACK = 6
+    NACK = 7
+    CANCEL = 8
+    BEAT = 9
+    PING = 10
+    PONG = 11
+    GOAWAY = 12
+    HELLO = 13
+    WELCOME = 14
+
+
+class Flag(IntFlag):
+    """The flags of a request."""
+
+    ACK_WANTED = 1
+    IDEMPOTENT = 2
+
+
+class Refusal(IntEnum):
+    """Why a NACK says that a message was not taken."""
+
+    WRONG_INSTANCE = 1
+    EXPIRED = 2
+    OVERLOADED = 3
+    DRAINING = 4
+    UNROUTABLE = 5
+    TOO_LARGE = 6
+    BAD_VERSION = 7
+    REQUEUED = 8
+    UNREADABLE = 9
+    NOT_SERVED = 10
+
+    @classmethod
+    def _missing_(cls, value: object) -> Refusal:
+        return cls.UNREADABLE
+
+
+class FailureCode(IntEnum):
+    """How a method failed."""
+
+    RAISED = 0
+    NO_SUCH_METHOD = 1
+    INVALID_ARGUMENTS = 2
+    BAD_INTERFACE = 3
+    ACCESS_DENIED = 4
+    UNENCODABLE = 5
+    TOO_LARGE = 6
+    FORGOTTEN = 7
+    CANCELLED = 8
+
+    @classmethod
+    def _missing_(cls, value: object) -> FailureCode:
+        return cls.RAISED
+
+
+class Request(Struct, array_like=True, gc=False):
+    """
+    What the four requests have in common.
+
+    :ivar sequence: number within the pair, from 1.
+    :ivar attempt: 1, then one more with each repetition.
+    :ivar flags: bits of `Flag`.
+    :ivar remaining: milliseconds left when the batch was written.
+    :ivar interface: ``MAJOR.MINOR`` the caller wants.
+    :ivar arguments: by name; bytes when `content_type` is given.
+    """
+
+    sequence: Natural
+    attempt: Natural
+    flags: Natural
+    remaining: Natural
+    exchange: str
+    topic: str
+    member: str | None
+    namespace: str | None
+    interface: str | None
+    method: str
+    arguments: dict[str, Any] | bytes
+    context: dict[str, Any] | None = None
+    content_type: str | None = None
+    trace: str | None = None
+    extensions: Extensions = None
+
+
+class Call(Request, tag=int(Kind.CALL), gc=False):
+    """A request that one REPLY answers."""
+
+
+class Cast(Request, tag=int(Kind.CAST), gc=False):
+    """A request without an answer, for one member."""
+
+
+class Fanout(Request, tag=int(Kind.FANOUT), gc=False):
+    """A request without an answer, for every member."""
+
+
+class Notify(Request, tag=int(Kind.NOTIFY), gc=False):
+    """A notification; acknowledged when its endpoint has returned."""
+
+
+class Failure(Struct, array_like=True, gc=False):
+    """How a method failed; `code` is one of `FailureCode`."""
+
+    code: Natural
+    type_name: str
+    text: str
+    traceback: str = ""
+
+
+class Reply(Struct, array_like=True, tag=int(Kind.REPLY), gc=False):
+    """The answer to a CALL."""
+
+    sequence: Natural
+    result: Any = None
+    failure: Failure | None = None
+    content_type: str | None = None
+    extensions: Extensions = None
+
+
+class Ack(Struct, array_like=True, tag=int(Kind.ACK), gc=False):
+    """The messages of the ranges are recorded and run at most once from now on."""
+
+    ranges: list[Natural]
+
+
+class Nack(Struct, array_like=True, tag=int(Kind.NACK), gc=False):
+    """The messages of the ranges (or of the returned batch) were refused; `reason` is one of `Refusal`."""
+
+    reason: Natural
+    ranges: list[Natural]
+    text: str = ""
+    returned: bytes | None = None
+    extensions: Extensions = None
+
+
+class Cancel(Struct, array_like=True, tag=int(Kind.CANCEL), gc=False):
+    """The caller does not want the answers any more."""
+
+    ranges: list[Natural]
+
+
+class Beat(Struct, array_like=True, tag=int(Kind.BEAT), gc=False):
+    """The calls of the ranges are running."""
+
+    ranges: list[Natural]
+
+
+class Ping(Struct, array_like=True, tag=int(Kind.PING), gc=False):
+    """A question to the peer's reactor; `last_round_trip` in ms is that of the PING before it on this link."""
+
+    token: Natural
+    last_round_trip: Natural | None = None
+    extensions: Extensions = None
+
+
+class Pong(Struct, array_like=True, tag=int(Kind.PONG), gc=False):
+    """The answer to a PING, with its token."""
+
+    token: Natural
+    extensions: Extensions = None
+
+
+class Goaway(Struct, array_like=True, tag=int(Kind.GOAWAY), gc=False):
+    """The sender takes nothing new."""
+
+    text: str = ""
+    extensions: Extensions = None
+
+
+class Served(Struct, array_like=True, gc=False, frozen=True):
+    """One target an instance serves, as HELLO and WELCOME list it."""
+
+    exchange: str
+    topic: str
+    member: str | None = None
+    pool: str | None = None
+
+
+class Hello(Struct, array_like=True, tag=int(Kind.HELLO), gc=False):
+    """The first message of a link."""
+
+    lowest: Natural
+    highest: Natural
+    role: str
+    features: list[str]
+    limits: dict[str, int]
+    targets: list[Served]
+    extensions: Extensions = None
+
+
+class Welcome(Struct, array_like=True, tag=int(Kind.WELCOME), gc=False):
+    """The answer to HELLO; `echoed` is the `sent` of its batch."""
+
+    version: Natural
+    echoed: Natural
+    role: str
+    features: list[str]
+    limits: dict[str, int]
+    targets: list[Served]
+    extensions: Extensions = None
+
+
+Message: TypeAlias = (
+    Call
+    | Cast
+    | Fanout
+    | Notify
+    | Reply
+    | Ack
+    | Nack
+    | Cancel
+    | Beat
+    | Ping
+    | Pong
+    | Goaway
+    | Hello
+    | Welcome
+)
+
+
+class Unreadable(Struct, gc=False):
+    """
+    A message that this peer cannot read; it never crosses the wire.
+
+    :ivar sequence: its sequence when that could be read, else None.
+    :ivar reason: what is wrong with it.
+    """
+
+    sequence: int | None
+    reason: str
+
+
+class Batch(Struct, array_like=True, gc=False):
+    """
+    What one instance sends to one other in one go.
+
+    :ivar version: the wire version; when it is not `WIRE_VERSION`, `messages` is empty.
+    :ivar source: instance of the sender.
+    :ivar destination: instance it is for, None when not known or published.
+    :ivar sent: the sender's monotonic clock in ms.
+    :ivar settled: ``[watermark, low, high, ...]``, empty from the side that answers.
+    :ivar messages: the messages in the order they were written.
+    """
+
+    version: Natural
+    source: Instance
+    destination: Instance | None
+    sent: Natural
+    settled: list[Natural]
+    extensions: Extensions
+    messages: list[Message]
+
+
+class _RawBatch(Struct, array_like=True):
+    version: Natural
+    source: Instance
+    destination: Instance | None
+    sent: Natural
+    settled: list[Natural]
+    extensions: Extensions
+    messages: list[Raw]
+
+
+class _Head(Struct, array_like=True):
+    version: Natural
+    source: Instance
+    destination: Instance | None
+    sent: Natural
+
+
+class _Opening(Struct, array_like=True):
+    kind: int
+    sequence: Any = None
+
+
+class _RawRequest(Struct, array_like=True):
+    kind: int
+    sequence: int
+    attempt: int
+    flags: int
+    remaining: int
+    exchange: Raw
+    topic: Raw
+    member: Raw
+    namespace: Raw
+    interface: Raw
+    method: Raw
+    arguments: Raw
+    context: Raw
+    content_type: Raw
+    trace: Raw
+    extensions: Raw
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_batch = msgspec.msgpack.Decoder(Batch).decode
+_decode_raw_batch = msgspec.msgpack.Decoder(_RawBatch).decode
+_decode_message = msgspec.msgpack.Decoder(Message).decode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_opening = msgspec.msgpack.Decoder(_Opening).decode
+_decode_raw_request = msgspec.msgpack.Decoder(_RawRequest).decode
+
+# Hostile bytes end in one of these, and in nothing else (property-tested).
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
+
+encode_message = _encode
+"""
+Encode one `Message`; whole batches are made of these with `encode_batch`.
+
+Values must have passed `zmqrpc.core.values.check_value`; for others it raises TypeError, OverflowError or
+RecursionError.
+"""
+
+
+def encode_batch(
+    source: bytes, destination: bytes | None, sent: int, settled: Sequence[int], messages: Sequence[bytes]
+) -> bytes:
+    """
+    Join encoded messages to one payload.
+
+    :param messages: what `encode_message` returned, at least one.
+    """
+    head = _encode((WIRE_VERSION, source, destination, sent, settled, None, ()))
+    # The last byte is the empty array of messages; the real one follows as "array 32" (docs/spec/wire, Vectors).
+    return b"".join((head[:-1], b"\xdd", len(messages).to_bytes(4, "big"), *messages))
+
+
+BATCH_OVERHEAD = 768
+"""Most bytes that `encode_batch` adds to the messages: 129 sequences of 5 bytes (2**32) and the fixed fields."""
+
+
+def decode_batch(payload: Any) -> Batch:
+    """
+    Read one payload.
+
+    A message in it that cannot be read stands as `Unreadable` among its neighbours.
+
+    :param payload: bytes, or an object with the buffer interface.
+    :raises RemoteProtocolError: it cannot be read as far as its messages.
+    """
+    try:
+        batch = _decode_batch(payload)
+    except _UNREADABLE:
+        return _decode_slowly(payload)
+    if batch.version != WIRE_VERSION:
+        batch.messages = []
+    return batch
+
+
+def _decode_slowly(payload: Any) -> Batch:
+    try:
+        head = _decode_head(payload)
+        if head.version != WIRE_VERSION:
+            return Batch(head.version, head.source, head.destination, head.sent, [], None, [])
+        raw = _decode_raw_batch(payload)
+    except _UNREADABLE as error:
+        raise RemoteProtocolError(f"a payload of {_size(payload)} bytes is not a batch: {error}") from error
+    messages: list[Any] = [_read_message(bytes(message)) for message in raw.messages]
+    return Batch(raw.version, raw.source, raw.destination, raw.sent, raw.settled, raw.extensions, messages)
+
+
+def _read_message(encoded: bytes) -> Message | Unreadable:
+    try:
+        return _decode_message(encoded)
+    except _UNREADABLE as error:
+        reason = str(error)
+    try:
+        sequence = _decode_opening(encoded).sequence
+    except _UNREADABLE:
+        sequence = None
+    known = type(sequence) is int and sequence > 0
+    return Unreadable(sequence if known else None, reason)
+
+
+def _size(payload: Any) -> int:
+    return len(payload) if isinstance(payload, bytes) else memoryview(payload).nbytes
+
+
+def readdress(encoded: bytes, sequence: int, attempt: int, remaining: int) -> bytes:
+    """
+    Encode a request again with another sequence, attempt and remaining time, and everything else as it was.
+
+    :param encoded: what `encode_message` made of a `Request`.
+    """
+    request = _decode_raw_request(encoded)
+    request.sequence, request.attempt, request.remaining = sequence, attempt, remaining
+    return _encode(request)
+
+
+def flatten(sequences: Iterable[int]) -> list[int]:
+    """Make ranges ``[low, high, ...]`` of sequences in any order."""
+    ranges: list[int] = []
+    for sequence in sorted(set(sequences)):
+        if ranges and ranges[-1] == sequence - 1:
+            ranges[-1] = sequence
+        else:
+            ranges += (sequence, sequence)
+    return ranges
+
+
+def spread(ranges: Sequence[int], limit: int) -> list[int]:
+    """
+    List the sequences of ranges, at most `limit` of them: a hostile peer may write a range of 2**63.
+
+    An odd last element is ignored.
+    """
+    sequences: list[int] = []
+    for low, high in zip(ranges[::2], ranges[1::2], strict=False):
+        room = limit - len(sequences)
+        if room <= 0:
+            break
+        sequences.extend(range(low, min(high, low + room - 1) + 1))
+    return sequences

@@ -1,0 +1,73 @@
+"""Routing keys, subscription filters and counters: the frames beside the payload (docs/spec/wire, Legs)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from zmqrpc.errors import RemoteProtocolError
+
+SELF_KEY = b""
+_INSTANCE, _TOPIC, _TOKEN = b"I", b"T", b"K"
+_INSTANCE_SIZE = 16
+
+
+def instance_key(instance: bytes) -> bytes:
+    """Make the key of what goes to one instance."""
+    return _INSTANCE + instance
+
+
+def topic_key(exchange: str, topic: str) -> bytes:
+    """Make the key under which fan-outs are published; it is the subscription filter too."""
+    return b"%s%s\0%s\0" % (_TOPIC, exchange.encode(), topic.encode())
+
+
+def token_key(token: bytes) -> bytes:
+    """Make the filter of a one-time subscription token of 16 random bytes."""
+    return _TOKEN + token
+
+
+def read_instance(key: bytes) -> bytes | None:
+    """Return the instance an instance-key is for, None when it is no such key."""
+    return key[1:] if key[:1] == _INSTANCE and len(key) == 1 + _INSTANCE_SIZE else None
+
+
+def is_token(key: bytes) -> bool:
+    """Tell whether a subscription filter is a token."""
+    return key[:1] == _TOKEN and len(key) == 1 + _INSTANCE_SIZE
+
+
+def read_topic(key: bytes) -> tuple[str, str] | None:
+    """Return exchange and topic of a topic-key, None when it is no such key."""
+    parts = key[1:].split(b"\0")
+    if key[:1] != _TOPIC or len(parts) != 3 or parts[2] or not parts[0] or not parts[1]:
+        return None
+    try:
+        return parts[0].decode(), parts[1].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+class Counter(Struct, array_like=True, frozen=True):
+    """How many messages one publisher instance has published under one filter."""
+
+    publisher: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    count: Annotated[int, Meta(ge=0)]
+
+
+encode_counter = msgspec.msgpack.Encoder().encode
+_decode_counter = msgspec.msgpack.Decoder(Counter).decode
+
+
+def decode_counter(frame: bytes) -> Counter:
+    """
+    Read the counter frame of a published message.
+
+    :raises RemoteProtocolError: it is not one.
+    """
+    try:
+        return _decode_counter(frame)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise RemoteProtocolError(f"a counter frame of {len(frame)} bytes cannot be read: {error}") from error

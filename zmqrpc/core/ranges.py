@@ -1,0 +1,85 @@
+"""A set of sequences that grows almost in order: a watermark, and ranges above it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+MOST_RANGES = 64
+"""How many ranges above the watermark go over the wire, lowest first (docs/spec/wire, Settled)."""
+
+
+class Ranges:
+    """
+    Sequences from 1 on, kept as few numbers.
+
+    :ivar watermark: every sequence up to it is in the set; 0 at first.
+    """
+
+    __slots__ = ("_highs", "_lows", "watermark")
+
+    def __init__(self) -> None:
+        self.watermark = 0
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+
+    def __contains__(self, sequence: int) -> bool:
+        """Tell whether the sequence was added."""
+        if sequence <= self.watermark:
+            return True
+        index = bisect_left(self._highs, sequence)
+        return index < len(self._lows) and self._lows[index] <= sequence
+
+    def add(self, sequence: int) -> None:
+        """Add one sequence; one that is in the set already changes nothing."""
+        if sequence == self.watermark + 1 and not self._lows:
+            self.watermark = sequence
+        else:
+            self.add_range(sequence, sequence)
+
+    def add_range(self, low: int, high: int) -> list[tuple[int, int]]:
+        """
+        Add every sequence from `low` to `high`; a range that ends before it begins changes nothing.
+
+        :return: the parts of the range that were not in the set, ``(low, high)`` each, ascending.
+        """
+        low = max(low, self.watermark + 1)
+        if high < low:
+            return []
+        first = last = bisect_left(self._highs, low - 1)
+        start, end, fresh = low, high, []
+        while last < len(self._lows) and self._lows[last] <= high + 1:
+            old_low, old_high = self._lows[last], self._highs[last]
+            if low < old_low:
+                fresh.append((low, old_low - 1))
+            low = max(low, old_high + 1)
+            start, end = min(start, old_low), max(end, old_high)
+            last += 1
+        if low <= high:
+            fresh.append((low, high))
+        if start == self.watermark + 1:
+            self.watermark = end
+            del self._lows[:last], self._highs[:last]
+        else:
+            self._lows[first:last], self._highs[first:last] = [start], [end]
+        return fresh
+
+    def merge(self, flat: Sequence[int]) -> list[tuple[int, int]]:
+        """
+        Add what a peer's `flat` says; an odd last element is ignored.
+
+        :return: what was not in the set before, as `add_range` returns it.
+        """
+        fresh = self.add_range(1, flat[0]) if flat else []
+        for low, high in zip(flat[1::2], flat[2::2], strict=False):
+            fresh += self.add_range(low, high)
+        return fresh
+
+    def flat(self) -> list[int]:
+        """Return ``[watermark, low, high, ...]`` with at most `MOST_RANGES` ranges, as it goes over the wire."""
+        if not self._lows:
+            return [self.watermark]
+        numbers = [self.watermark]
+        for low, high in zip(self._lows[:MOST_RANGES], self._highs, strict=False):
+            numbers += (low, high)
+        return numbers

@@ -1,0 +1,111 @@
+"""
+The duplicate filter: what one client instance has sent us and has not settled (docs/spec/wire, Settled).
+
+It follows RIFL (SOSP 2015): bounded by what is unsettled, not by time. Hot path: one dict of ints to bytes for each
+client, because a dict entry of untracked values costs the garbage collector nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from zmqrpc.core.ranges import Ranges
+
+
+class Seen(Enum):
+    """What is known about a sequence."""
+
+    NEW = "new"
+    RUNNING = "running"
+    SETTLED = "settled"
+    FULL = "full"
+    FORGOTTEN = "forgotten"
+
+
+_RUNNING = b""
+_FORGOTTEN = b"-"
+
+
+class DuplicateFilter:
+    """
+    The messages of one pair, at the server.
+
+    :param most_unsettled: how many messages may be unsettled; one more is `Seen.FULL`.
+    :param most_bytes: how many bytes of replies are kept; past it the oldest are forgotten, not the messages.
+    """
+
+    __slots__ = ("_bytes", "_most_bytes", "_most_unsettled", "_settled", "_unsettled")
+
+    def __init__(self, most_unsettled: int, most_bytes: int) -> None:
+        self._most_unsettled = most_unsettled
+        self._most_bytes = most_bytes
+        self._unsettled: dict[int, bytes] = {}
+        self._settled = Ranges()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """Return how many messages are unsettled."""
+        return len(self._unsettled)
+
+    @property
+    def reply_bytes(self) -> int:
+        """Bytes of replies that are kept."""
+        return self._bytes
+
+    def admit(self, sequence: int) -> Seen | bytes:
+        """
+        Record the sequence, unless it was seen before.
+
+        :return: `Seen.NEW` when it is to run now (it then counts as running); the encoded reply when it has run;
+            else what is known.
+        """
+        unsettled = self._unsettled
+        known = unsettled.get(sequence)
+        if known is None:
+            if sequence in self._settled:
+                return Seen.SETTLED
+            if len(unsettled) >= self._most_unsettled:
+                return Seen.FULL
+            unsettled[sequence] = _RUNNING
+            return Seen.NEW
+        if known is _RUNNING:
+            return Seen.RUNNING
+        return Seen.FORGOTTEN if known is _FORGOTTEN else known
+
+    def answered(self, sequence: int, reply: bytes) -> None:
+        """Keep the encoded reply (or acknowledgement) for a repetition; one that is settled by now is not kept."""
+        unsettled = self._unsettled
+        if sequence not in unsettled:
+            return
+        unsettled[sequence] = reply
+        self._bytes += len(reply)
+        if self._bytes > self._most_bytes:
+            self._forget()
+
+    def retract(self, sequence: int) -> None:
+        """Forget that the sequence was admitted: it did not run and may be sent again."""
+        if self._unsettled.get(sequence) is _RUNNING:
+            del self._unsettled[sequence]
+
+    def settle(self, flat: Sequence[int]) -> None:
+        """Take what a batch says its client has settled: those replies are dropped, those messages never run."""
+        if len(flat) == 1 and flat[0] <= self._settled.watermark:
+            return
+        unsettled = self._unsettled
+        for low, high in self._settled.merge(flat):
+            # A hostile watermark may be 2**63: never count up to it when it is cheaper to look at what is kept.
+            candidates = range(low, high + 1) if high - low < len(unsettled) else list(unsettled)
+            for sequence in candidates:
+                if low <= sequence <= high:
+                    reply = unsettled.pop(sequence, _RUNNING)
+                    self._bytes -= 0 if reply is _FORGOTTEN else len(reply)
+
+    def _forget(self) -> None:
+        # Down to half, so that the walk over what is forgotten already is paid once for many replies.
+        for sequence, reply in self._unsettled.items():
+            if self._bytes <= self._most_bytes // 2:
+                return
+            if reply is not _RUNNING and reply is not _FORGOTTEN:
+                self._bytes -= len(reply)
+                self._unsettled[sequence] = _FORGOTTEN

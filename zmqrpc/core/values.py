@@ -1,0 +1,59 @@
+"""Which Python values cross the wire unchanged (surface: None, bool, int, float, str, bytes, list, dict)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zmqrpc.errors import EncodingError
+
+SCALARS = frozenset((type(None), bool, int, str, bytes))
+"""Types that need no look before they are encoded: the encoder itself refuses an int or a str that does not fit."""
+
+MAX_DEPTH = 100
+_LOW, _HIGH = -(2**63), 2**64 - 1
+
+
+def check_value(value: Any, where: str) -> None:
+    """
+    Refuse what would not arrive as it was sent.
+
+    :param where: names the value in the error text, for example ``argument``.
+    :raises EncodingError: naming the place and what is wrong there.
+    """
+    found = _fault(value, 0)
+    if found is not None:
+        path, fault = found
+        raise EncodingError(f"{where}{path} {fault}")
+
+
+def _fault(value: Any, depth: int) -> tuple[str, str] | None:
+    """Find the first value that cannot cross: its path below `value`, and what is wrong; None when all can."""
+    kind = type(value)
+    if kind is int:
+        return None if _LOW <= value <= _HIGH else ("", f"is an int of {value.bit_length()} bits; 64 is the most")
+    if kind is str:
+        return None if value.isascii() or _encodes(value) else ("", "is a str with a lone surrogate; send bytes")
+    if kind in SCALARS:
+        return None
+    if kind is float:
+        return None if value == value else ("", "is NaN, which does not even equal itself; send None")
+    if kind not in (dict, list, tuple):
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return "", f"is a {name}; only None, bool, int, float, str, bytes, list, tuple and dict cross the wire"
+    if depth == MAX_DEPTH:
+        return "", f"is nested deeper than {MAX_DEPTH}; flatten it"
+    for step, item in value.items() if kind is dict else enumerate(value):
+        if kind is dict and (type(step) is not str or not _encodes(step)):
+            return "", f"has the key {step!r} of type {type(step).__name__}; keys are str of valid Unicode"
+        found = _fault(item, depth + 1)
+        if found is not None:
+            return f"[{step!r}]{found[0]}", found[1]
+    return None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
