@@ -98,6 +98,7 @@ class IMatchmakerFactory(IPlugin):
     """Makes the matchmaker of one kind of transport URL."""
 
     scheme = Attribute("The part of the URL after ``zmq+``, for example ``redis``; a str.")
+    local = Attribute("Whether its records never leave this machine: then servers bind and advertise loopback; a bool.")
 
     def make(reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """
