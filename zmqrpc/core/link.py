@@ -1,0 +1,368 @@
+"""
+The state of one link: one connection after the other to one instance.
+
+Every way a link changes is a method of `LinkState`; each returns the effects the shell has to perform, in order. The
+machine and its timers are those that ran the soak under kills and stops: ZeroMQ is trusted with a connection, never
+with reconnecting or with a queue (design D2). Nothing but HELLO is handed to ZeroMQ before the link is up.
+
+======================  =========================================================  ======================
+state                   event                                                      next
+======================  =========================================================  ======================
+IDLE                    wanted                                                     CONNECTING
+CONNECTING              WELCOME of the right instance, round trip short            UP
+CONNECTING              WELCOME of another instance, loss, no WELCOME in time      BACKOFF
+UP                      GOAWAY, record withdrawn                                   DRAINING
+UP, DRAINING            loss                                                       CONNECTING (at once)
+DRAINING                nothing outstanding, or its time is up                     IDLE (GOAWAY: BACKOFF)
+BACKOFF                 its time is up                                             CONNECTING, or IDLE
+======================  =========================================================  ======================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+
+class Phase(Enum):
+    """Where a link stands."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    UP = "up"
+    DRAINING = "draining"
+    BACKOFF = "backing off"
+
+
+class LinkTimers(Struct, frozen=True):
+    """The times of a link in seconds; the defaults are those that were measured."""
+
+    hello: float = 2.0
+    short_round_trip: float = 0.1
+    hellos: int = 3
+    ping: float = 0.5
+    idle_ping: float = 5.0
+    active: float = 10.0
+    mute: float = 1.5
+    late: float = 0.5
+    lost: float = 1.0
+    backoff: float = 0.1
+    longest_backoff: float = 10.0
+    drain: float = 35.0
+
+
+class Connect(Struct, frozen=True):
+    """Open a connection; tell `LinkState.connected` its routing id."""
+
+    attempt: int
+
+
+class SayHello(Struct, frozen=True):
+    """Send HELLO."""
+
+
+class SayPing(Struct, frozen=True):
+    """Send PING with the milliseconds of the last round trip, None before the first."""
+
+    last_round_trip: int | None
+
+
+class Drop(Struct, frozen=True):
+    """Read all that has arrived, then disconnect the routing id (None: it never got one)."""
+
+    identity: bytes | None
+
+
+class Flush(Struct, frozen=True):
+    """The link is up: send again what was handed over and not answered, then hand over what is queued."""
+
+
+class Reroute(Struct, frozen=True):
+    """What is queued has not been handed over: send it elsewhere."""
+
+    reason: str
+
+
+class Lose(Struct, frozen=True):
+    """The instance that has what was handed over is gone."""
+
+    reason: str
+
+
+class Doubt(Struct, frozen=True):
+    """Tell the matchmaker that the record does not lead to its instance."""
+
+    reason: str
+
+
+Effect: TypeAlias = Connect | SayHello | SayPing | Drop | Flush | Reroute | Lose | Doubt
+
+
+class LinkState:
+    """
+    One link.
+
+    :param jitter: gives a number from 0.5 to 1, by which a back-off is multiplied.
+    :ivar instance: the instance it leads to; None until WELCOME where the record does not say.
+    :ivar phase: where it stands.
+    :ivar identity: routing id of the present connection.
+    :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
+    :ivar trouble: why the last connection failed, for error texts; empty when none did.
+    :ivar heard_at: when the last frame came; the shell sets it on every one.
+    :ivar used_at: when the last message was handed over; the shell sets it.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_drain_until",
+        "_due",
+        "_fails",
+        "_going_away",
+        "_hello_until",
+        "_hellos",
+        "_jitter",
+        "_lost_at",
+        "_pinged_at",
+        "_resume_at",
+        "_round_trip",
+        "_timers",
+        "_wanted",
+        "heard_at",
+        "identity",
+        "instance",
+        "mute",
+        "phase",
+        "trouble",
+        "used_at",
+    )
+
+    def __init__(self, instance: bytes | None, jitter: Callable[[], float], timers: LinkTimers) -> None:
+        self.instance = instance
+        self.phase = Phase.IDLE
+        self.identity: bytes | None = None
+        self.mute = False
+        self.trouble = ""
+        self.heard_at = self.used_at = float("-inf")
+        self._jitter = jitter
+        self._timers = timers
+        self._wanted = True
+        self._attempt = self._hellos = self._fails = 0
+        self._hello_until = self._drain_until = self._resume_at = 0.0
+        self._due = float("inf")
+        self._pinged_at: float | None = None
+        self._round_trip: int | None = None
+        self._lost_at: float | None = None
+        self._going_away = False
+
+    @property
+    def available(self) -> bool:
+        """Whether calls may be given to this link: recorded, not backing off, stopping or mute."""
+        return self._wanted and not self.mute and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` has to be called next; infinity for never."""
+        return self._due
+
+    # What its node wants
+
+    def wanted(self, now: float) -> list[Effect]:
+        """A record leads here and something is to be sent (or static connections are configured)."""
+        self._wanted = True
+        return self._connect(now) if self.phase is Phase.IDLE else []
+
+    def withdrawn(self, now: float, reason: str) -> list[Effect]:
+        """No record leads here any more: what was handed over may still be answered, nothing new is sent."""
+        self._wanted = False
+        effects: list[Effect] = [Reroute(reason)]
+        if self.phase is Phase.UP:
+            self._drain(now)
+        elif self.phase is not Phase.DRAINING:
+            if self._lost_at is not None:
+                effects.append(self._lose(reason))
+            effects += self._rest()
+        return effects
+
+    # What the connection does
+
+    def connected(self, now: float, identity: bytes) -> list[Effect]:
+        """ZeroMQ was told to connect under this routing id."""
+        self.identity = identity
+        self._hellos = 1
+        return [SayHello()]
+
+    def welcome(self, now: float, instance: bytes, round_trip: float) -> list[Effect]:
+        """
+        WELCOME came.
+
+        :param instance: who sent it.
+        :param round_trip: seconds since the HELLO it echoes.
+        """
+        if self.phase is not Phase.CONNECTING:
+            return []
+        if self.instance is not None and instance != self.instance:
+            effects = self._fail(now, f"instance {instance.hex()} answered in place of {self.instance.hex()}")
+            return [Doubt(self.trouble), *effects]
+        if round_trip >= self._timers.short_round_trip and self._hellos < self._timers.hellos:
+            # A slow HELLO would make a bad base for the ages of messages (core.age); the server keeps the fastest.
+            self._hellos += 1
+            return [SayHello()]
+        self.instance = instance
+        self.phase = Phase.UP
+        self.trouble = ""
+        self._fails = 0
+        self._lost_at = None
+        self._pinged_at = None
+        self._round_trip = None
+        self.mute = False
+        self.used_at = now
+        self._due = now + self._timers.ping
+        return [Flush()]
+
+    def refused(self, now: float, reason: str) -> list[Effect]:
+        """The connection cannot be made or is of no use: refused, no such host, another wire version, ourselves."""
+        if self.phase is not Phase.CONNECTING:
+            return self.lost(now, reason)
+        return self._fail(now, reason)
+
+    def lost(self, now: float, reason: str) -> list[Effect]:
+        """The connection has ended."""
+        if self.phase is Phase.CONNECTING:
+            return self._fail(now, reason)
+        if self.phase not in (Phase.UP, Phase.DRAINING):
+            return []
+        drop = Drop(self.identity)
+        self.trouble = reason
+        self._lost_at = now
+        if not self._wanted:
+            return [drop, Reroute(reason), self._lose(reason), *self._rest()]
+        # At once and once: the answer tells whether the same instance is still there (design D17).
+        return [drop, *self._connect(now)]
+
+    def going_away(self, now: float, text: str) -> list[Effect]:
+        """GOAWAY came: the peer stops."""
+        if self.phase is not Phase.UP:
+            return []
+        self.trouble = text
+        self._going_away = True
+        self._drain(now)
+        return [Reroute(text)]
+
+    def ponged(self, now: float) -> None:
+        """PONG came."""
+        if self._pinged_at is not None:
+            self._round_trip = int((now - self._pinged_at) * 1000)
+            self._pinged_at = None
+
+    # Time
+
+    def tick(self, now: float, outstanding: bool) -> list[Effect]:
+        """
+        Do what time asks for; to be called at `wake_at` or later.
+
+        :param outstanding: whether anything was handed over and is not answered.
+        """
+        if now < self._due and not (self.phase is Phase.DRAINING and not outstanding):
+            return []
+        late = now - self._due
+        if self.phase is Phase.UP:
+            return self._liveness(now, outstanding, late)
+        if self.phase is Phase.DRAINING:
+            return self._drained(now, outstanding)
+        effects: list[Effect] = []
+        if self._lost_at is not None and now >= self._lost_at + self._timers.lost:
+            effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))
+        if self.phase is Phase.CONNECTING and now >= self._hello_until:
+            effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s")
+        elif self.phase is Phase.BACKOFF and now >= self._resume_at:
+            effects += self._connect(now) if self._wanted else self._rest()
+        self._rearm()
+        return effects
+
+    # Transitions
+
+    def _connect(self, now: float) -> list[Effect]:
+        self.phase = Phase.CONNECTING
+        self.identity = None
+        self.mute = False
+        self._going_away = False
+        self._attempt += 1
+        self._hello_until = now + self._timers.hello
+        self._rearm()
+        return [Connect(self._attempt)]
+
+    def _fail(self, now: float, reason: str) -> list[Effect]:
+        """CONNECTING came to nothing."""
+        effects: list[Effect] = [Drop(self.identity)]
+        self.trouble = reason
+        if self._lost_at is not None:
+            effects.append(self._lose(reason))
+        effects.append(Reroute(reason))
+        self._fails += 1
+        if self._fails == 2:
+            effects.append(Doubt(reason))
+        self._back_off(now)
+        return effects
+
+    def _back_off(self, now: float) -> None:
+        self.phase = Phase.BACKOFF
+        self.identity = None
+        longest = min(self._timers.backoff * 2 ** min(self._fails, 20), self._timers.longest_backoff)
+        self._resume_at = now + longest * self._jitter()
+        self._rearm()
+
+    def _drain(self, now: float) -> None:
+        self.phase = Phase.DRAINING
+        self._drain_until = self._due = now + self._timers.drain
+
+    def _drained(self, now: float, outstanding: bool) -> list[Effect]:
+        if outstanding and now < self._drain_until:
+            return []
+        effects: list[Effect] = [Drop(self.identity)]
+        if outstanding:
+            effects.append(self._lose(f"unanswered {self._timers.drain:g} s after: {self.trouble}"))
+        if self._going_away and self._wanted:
+            self._back_off(now)
+        else:
+            effects += self._rest()
+        return effects
+
+    def _rest(self) -> list[Effect]:
+        drop: list[Effect] = [Drop(self.identity)] if self.phase is Phase.CONNECTING else []
+        self.phase = Phase.IDLE
+        self.identity = None
+        self.mute = False
+        self._due = float("inf")
+        return drop
+
+    def _lose(self, reason: str) -> Lose:
+        self._lost_at = None
+        return Lose(reason)
+
+    def _liveness(self, now: float, outstanding: bool, late: float) -> list[Effect]:
+        timers = self._timers
+        active = outstanding or now - self.used_at < timers.active
+        self._due = now + (timers.ping if active else timers.idle_ping)
+        if self._pinged_at is None:
+            self._pinged_at = now
+            last, self._round_trip = self._round_trip, None
+            return [SayPing(last)]
+        if self.heard_at >= self._pinged_at:
+            # Frames but no PONG yet: it is busy and reads in order. Not mute.
+            self.mute = False
+        elif now - self._pinged_at >= timers.mute and late < timers.late:
+            self.mute = True
+        self._due = min(self._due, now + timers.ping)
+        return []
+
+    def _rearm(self) -> None:
+        due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
+        if self.phase is Phase.IDLE:
+            due = float("inf")
+        if self._lost_at is not None:
+            due = min(due, self._lost_at + self._timers.lost)
+        if self.phase not in (Phase.UP, Phase.DRAINING):
+            self._due = due

@@ -1,0 +1,65 @@
+"""Which connection strategy serves which kind of message: the whole meaning of the three booleans."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from zmqrpc.errors import ConfigError
+
+STATIC, DYNAMIC, ROUTED, PUBLISHED = "static-direct", "dynamic-direct", "router-proxy", "publisher-proxy"
+"""Names of the connection strategies."""
+
+
+class DeliveryPlan(Struct, frozen=True):
+    """
+    Which strategy serves which kind.
+
+    :ivar name: the topology, as ``zmq_topology`` names it.
+    :ivar calls: the strategy for CALL, CAST and NOTIFY.
+    :ivar fanouts: the strategy for FANOUT.
+    :ivar warning: what to tell the operator once; empty for nothing.
+    """
+
+    name: str
+    calls: str
+    fanouts: str
+    warning: str = ""
+
+    @property
+    def subscribes(self) -> bool:
+        """Whether servers of this plan subscribe to publishers."""
+        return self.fanouts == PUBLISHED
+
+
+_IGNORED = "use_dynamic_connections is ignored because use_router_proxy is set; unset one of them"
+
+# use_pub_sub, use_router_proxy, use_dynamic_connections
+_ROWS: Final = {
+    (False, False, False): DeliveryPlan("static-direct", STATIC, STATIC),
+    (False, False, True): DeliveryPlan("dynamic-direct", DYNAMIC, DYNAMIC),
+    (False, True, False): DeliveryPlan("router-proxy", ROUTED, ROUTED),
+    (False, True, True): DeliveryPlan("router-proxy", ROUTED, ROUTED, _IGNORED),
+    (True, False, False): DeliveryPlan("static-direct+pub-sub", STATIC, PUBLISHED),
+    (True, False, True): DeliveryPlan("dynamic-direct+pub-sub", DYNAMIC, PUBLISHED),
+    (True, True, False): DeliveryPlan("router-proxy+pub-sub", ROUTED, PUBLISHED),
+    (True, True, True): DeliveryPlan("router-proxy+pub-sub", ROUTED, PUBLISHED, _IGNORED),
+}
+
+
+def plan_for(use_pub_sub: bool, use_router_proxy: bool, use_dynamic_connections: bool) -> DeliveryPlan:
+    """Return the plan the three booleans of the seeds mean."""
+    return _ROWS[use_pub_sub, use_router_proxy, use_dynamic_connections]
+
+
+def plan_named(name: str) -> DeliveryPlan:
+    """
+    Return the plan with this name.
+
+    :raises ConfigError: there is none; the text lists those there are.
+    """
+    plans = {plan.name: plan for plan in _ROWS.values() if not plan.warning}
+    if name not in plans:
+        raise ConfigError(f"there is no topology {name!r}; valid are {', '.join(sorted(plans))}")
+    return plans[name]
