@@ -112,7 +112,7 @@ class LinkState:
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar heard_at: when the last frame came; the shell sets it on every one.
-    :ivar used_at: when the last message was handed over; the shell sets it.
+    :ivar used_at: when the last message was handed over, see `used`.
     """
 
     __slots__ = (
@@ -125,6 +125,7 @@ class LinkState:
         "_hellos",
         "_jitter",
         "_lost_at",
+        "_next_ping",
         "_pinged_at",
         "_resume_at",
         "_round_trip",
@@ -151,7 +152,7 @@ class LinkState:
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
         self._hello_until = self._drain_until = self._resume_at = 0.0
-        self._due = float("inf")
+        self._due = self._next_ping = float("inf")
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
         self._lost_at: float | None = None
@@ -219,7 +220,7 @@ class LinkState:
         self._round_trip = None
         self.mute = False
         self.used_at = now
-        self._due = now + self._timers.ping
+        self._due = self._next_ping = now + self._timers.ping
         return [Flush()]
 
     def refused(self, now: float, reason: str) -> list[Effect]:
@@ -251,11 +252,19 @@ class LinkState:
         self._drain(now)
         return [Reroute(text)]
 
+    def used(self, now: float) -> None:
+        """Something was handed over; the shell need not say so more often than twice a second."""
+        self.used_at = now
+        if self.phase is Phase.UP:
+            self._next_ping = min(self._next_ping, now + self._timers.ping)
+            self._due = min(self._due, self._next_ping)
+
     def ponged(self, now: float) -> None:
         """PONG came."""
         if self._pinged_at is not None:
             self._round_trip = int((now - self._pinged_at) * 1000)
             self._pinged_at = None
+            self.mute = False
 
     # Time
 
@@ -344,18 +353,20 @@ class LinkState:
 
     def _liveness(self, now: float, outstanding: bool, late: float) -> list[Effect]:
         timers = self._timers
-        active = outstanding or now - self.used_at < timers.active
-        self._due = now + (timers.ping if active else timers.idle_ping)
-        if self._pinged_at is None:
+        if self._pinged_at is not None:
+            if self.heard_at >= self._pinged_at:
+                # Frames but no PONG yet: it is busy and reads in order.
+                self.mute = False
+            elif now - self._pinged_at >= timers.mute and late < timers.late:
+                self.mute = True
+        elif now >= self._next_ping:
+            active = outstanding or now - self.used_at < timers.active
+            self._next_ping = now + (timers.ping if active else timers.idle_ping)
             self._pinged_at = now
+            self._due = now + timers.ping
             last, self._round_trip = self._round_trip, None
             return [SayPing(last)]
-        if self.heard_at >= self._pinged_at:
-            # Frames but no PONG yet: it is busy and reads in order. Not mute.
-            self.mute = False
-        elif now - self._pinged_at >= timers.mute and late < timers.late:
-            self.mute = True
-        self._due = min(self._due, now + timers.ping)
+        self._due = now + timers.ping if self._pinged_at is not None else self._next_ping
         return []
 
     def _rearm(self) -> None:

@@ -51,6 +51,7 @@ class Registration:
         self._records: tuple[Record, ...] = ()
         self._under_way = False
         self._again = False
+        self._gone: tuple[Record, ...] = ()
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -64,6 +65,9 @@ class Registration:
         self._records = records
         self.current = not records
         effects: list[Effect] = [Withdraw(gone)] if gone else []
+        if self._under_way:
+            # The Register that is under way may store them once more after this.
+            self._gone += gone
         return effects + self._register()
 
     def refresh(self) -> list[Effect]:
@@ -76,28 +80,33 @@ class Registration:
 
     def succeeded(self, now: float) -> list[Effect]:
         """Take that the last `Register` was done."""
-        self._under_way = False
+        effects = self._answered()
         self.failures = 0
         if self._again:
-            return self._register()
+            return effects + self._register()
         self.current = True
         self.wake_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else float("inf")
-        return []
+        return effects
 
     def failed(self, now: float) -> list[Effect]:
         """Take that the last `Register` was not done."""
-        self._under_way = False
+        effects = self._answered()
         self.failures += 1
-        self.current = False
+        self.current = not self._records
         if self._again:
-            return self._register()
+            return effects + self._register()
         wait = min(RETRY_FIRST * 2 ** min(self.failures - 1, 10), RETRY_MOST)
         self.wake_at = now + wait * self._jitter() if self._records else float("inf")
-        return []
+        return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Do what time asks for; to be called at `wake_at` or later."""
         return self._register() if now >= self.wake_at else []
+
+    def _answered(self) -> list[Effect]:
+        self._under_way = False
+        gone, self._gone = self._gone, ()
+        return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
         self.wake_at = float("inf")

@@ -1,0 +1,187 @@
+"""
+The routing table: what is known of who listens, and whose turn it is.
+
+A topic is re-entered on every use, so an empty answer is never final (the predecessor's was, for ever).
+
+===========  ==================================================  ====================
+state        meaning                                             on use
+===========  ==================================================  ====================
+UNKNOWN      never answered, or the first answer failed          look up, wait for it
+KNOWN        somebody listens                                    use it
+STALE        somebody did when the store last answered           use it, look up
+EMPTY        the store said that nobody listens                  look up, wait for it
+===========  ==================================================  ====================
+
+Beside the state, `Topic.resolving` tells whether a lookup is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from zmqrpc.record import Record, Role, Sighting
+
+
+class Knowledge(Enum):
+    """What is known of a topic."""
+
+    UNKNOWN = "unknown"
+    KNOWN = "known"
+    STALE = "stale"
+    EMPTY = "empty"
+
+
+def link_key(record: Record) -> str:
+    """Name the link a record leads to: its instance, or its address where the record has no instance."""
+    return record.instance or record.addresses[0]
+
+
+class Route:
+    """
+    The way to one target: a topic, or one member of it.
+
+    Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
+
+    :ivar choices: the links to take in turn.
+    :ivar recorded: every record of the target, available or not.
+    """
+
+    __slots__ = ("_turn", "choices", "member", "recorded", "topic")
+
+    def __init__(self, topic: Topic, member: str | None) -> None:
+        self.topic = topic
+        self.member = member
+        self.choices: list[str] = []
+        self.recorded: tuple[Record, ...] = ()
+        self._turn = 0
+
+    def choose(self) -> str | None:
+        """Return the link whose turn it is, None when none is available."""
+        choices = self.choices
+        if not choices:
+            return None
+        turn = self._turn
+        if turn >= len(choices):
+            turn = 0
+        self._turn = turn + 1
+        return choices[turn]
+
+    def _update(self, unavailable: set[str]) -> None:
+        member = self.member
+        self.recorded = tuple(record for record in self.topic.servers() if member is None or record.member == member)
+        following = self.choices[self._turn % len(self.choices)] if self.choices else ""
+        keys = dict.fromkeys(link_key(record) for record in self.recorded)
+        self.choices = [key for key in keys if key not in unavailable]
+        # Whoever was next stays next, so that a change elsewhere gives nobody two turns in a row.
+        self._turn = self.choices.index(following) if following in self.choices else self._turn
+
+
+class Topic:
+    """
+    One topic of one exchange.
+
+    :ivar knowledge: what is known of it.
+    :ivar resolving: whether a lookup is under way.
+    :ivar sightings: the newest answer of the store, perhaps stale.
+    :ivar learned_at: when it came.
+    """
+
+    __slots__ = ("exchange", "knowledge", "learned_at", "name", "resolving", "routes", "sightings")
+
+    def __init__(self, exchange: str, name: str) -> None:
+        self.exchange = exchange
+        self.name = name
+        self.knowledge = Knowledge.UNKNOWN
+        self.resolving = False
+        self.sightings: tuple[Sighting, ...] = ()
+        self.learned_at = 0.0
+        self.routes: dict[str | None, Route] = {}
+
+    def servers(self) -> list[Record]:
+        """List the records of servers, as the store ordered them."""
+        return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
+
+    def age(self, key: str, now: float) -> float | None:
+        """Return how old the record behind a link is, in seconds; None when there is none."""
+        for sighting in self.sightings:
+            if link_key(sighting.record) == key:
+                return sighting.age + now - self.learned_at
+        return None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be routed by without waiting for the store."""
+        return self.knowledge in (Knowledge.KNOWN, Knowledge.STALE)
+
+
+class RoutingTable:
+    """Every topic that was used, and which links are not available."""
+
+    def __init__(self) -> None:
+        self._topics: dict[tuple[str, str], Topic] = {}
+        self._unavailable: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def topic(self, exchange: str, name: str) -> Topic:
+        """Return the topic, as UNKNOWN when it is used for the first time."""
+        topic = self._topics.get((exchange, name))
+        if topic is None:
+            topic = self._topics[exchange, name] = Topic(exchange, name)
+        return topic
+
+    def topics(self) -> list[Topic]:
+        """List every topic that was used."""
+        return list(self._topics.values())
+
+    def route(self, exchange: str, name: str, member: str | None) -> Route:
+        """Return the route to a topic or to one member of it."""
+        topic = self.topic(exchange, name)
+        route = topic.routes.get(member)
+        if route is None:
+            route = topic.routes[member] = Route(topic, member)
+            route._update(self._unavailable)
+        return route
+
+    def learned(self, topic: Topic, sightings: Sequence[Sighting], now: float) -> tuple[list[Record], list[str]]:
+        """
+        Take an answer of the store.
+
+        :return: the records that lead to links no topic led to before, and the links no topic leads to any more.
+        """
+        before = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
+        after = {link_key(sighting.record): sighting.record for sighting in sightings}
+        topic.sightings = tuple(sightings)
+        topic.learned_at = now
+        topic.knowledge = Knowledge.KNOWN if topic.servers() else Knowledge.EMPTY
+        appeared, gone = [], []
+        for key, record in after.items():
+            if key not in before:
+                self._counts[key] = self._counts.get(key, 0) + 1
+                if self._counts[key] == 1:
+                    appeared.append(record)
+        for key in before.keys() - after.keys():
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+                self._unavailable.discard(key)
+                gone.append(key)
+        for route in topic.routes.values():
+            route._update(self._unavailable)
+        return appeared, gone
+
+    def failed(self, topic: Topic) -> None:
+        """Take that the store did not answer: what was known is stale, what was empty is unknown again."""
+        topic.knowledge = Knowledge.STALE if topic.usable else Knowledge.UNKNOWN
+
+    def set_available(self, key: str, available: bool) -> None:
+        """Note whether calls may be given to a link."""
+        if available == (key not in self._unavailable):
+            return
+        if available:
+            self._unavailable.discard(key)
+        else:
+            self._unavailable.add(key)
+        for topic in self._topics.values():
+            for route in topic.routes.values():
+                route._update(self._unavailable)
