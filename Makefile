@@ -1,0 +1,71 @@
+# The commands of this checkout. Each makes the virtual environment .venv first, when setup.py or pyproject.toml changed.
+
+PYTHON ?= python3
+TESTS ?= zmqrpc
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet
+DESCRIPTION := setup.py pyproject.toml zmqrpc/_version.py tools/make-venv
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check format-check lint types docs package news bench clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# Two stamps, since who only wants the demonstration need not wait for the tools of developers.
+$(VENV)/.stamp: $(DESCRIPTION)
+	@echo "Setting up $(VENV)"
+	@tools/make-venv $(PYTHON) $(VENV)
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.stamp-dev: $(DESCRIPTION)
+	@echo "Setting up $(VENV) with the tools of developers"
+	@tools/make-venv $(PYTHON) $(VENV)
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.stamp $@
+
+$(VENV)/.stamp-bench: bench/requirements.txt $(VENV)/.stamp-dev
+	@$(INSTALL) --requirement bench/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they answer
+	@$(BIN)/python -m examples.demo.run
+
+test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
+	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server
+	$(BIN)/python -m twisted.trial $(TESTS)
+
+check: format-check lint types docs package news  ## check format, lint, types, documentation, packaging and news
+
+format-check: $(VENV)/.stamp-dev
+	$(BIN)/ruff format --check --quiet --diff .
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.stamp-dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.stamp-dev  ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
+
+# Without isolation nothing is downloaded; the wheel is built from the unpacked sdist, so that also this is known to work.
+package: $(VENV)/.stamp-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation . >$(VENV)/package.log 2>&1 || { cat $(VENV)/package.log; exit 1; }
+
+news: $(VENV)/.stamp-dev
+	tools/check-news
+
+bench: $(VENV)/.stamp-bench  ## compare the speed with others, after installing what is compared
+	@tools/packages nats-server=nats-server
+	$(BIN)/python -m bench
+
+clean:  ## remove everything that these commands have made
+	rm -rf $(VENV) build dist docs/_build zmqrpc.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .coverage*
+	find zmqrpc twisted examples bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
