@@ -1,0 +1,88 @@
+"""
+Measure zmqrpc beside its yardsticks and print the table.
+
+Every row's contenders run in turn, A B A B, each time as fresh processes on tcp loopback; medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib import metadata
+
+from bench.processes import ContenderFailed, measure
+from bench.report import OURS, as_json, judge, table
+from bench.rows import CONTENDERS, MODES, ROWS
+from bench.work import Figures
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
+    parser.add_argument("--rows", metavar="NAME,...", default=",".join(ROWS), help="only these (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; no measurement")
+    parser.add_argument("--json", metavar="FILE", help="write the figures of every round there too")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 when a row misses its must")
+    options = parser.parse_args(argv)
+    options.rows = options.rows.split(",")
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if options.quick:
+        options.rounds = 1
+    return options
+
+
+def _measure_mode(mode: str, contenders: Sequence[str], rounds: int, quick: bool) -> dict[str, list[Figures]]:
+    """Run the contenders of one mode in turn; one that fails is told about and left out of the later rounds."""
+    figures: dict[str, list[Figures]] = {name: [] for name in contenders}
+    for number in range(1, rounds + 1):
+        for name in list(figures):
+            contender = CONTENDERS[name]
+            try:
+                got = measure(contender.server, contender.client, MODES[mode](quick), nats=contender.nats)
+            except ContenderFailed as error:
+                del figures[name]
+                print(f"{mode} {name}: {error}", file=sys.stderr, flush=True)
+                continue
+            figures[name].append(got)
+            said = " ".join(f"{k}={v:,.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in got.items())
+            print(f"{mode} {number}/{rounds} {name}: {said}", file=sys.stderr, flush=True)
+    return figures
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops what was started
+    wanted: dict[str, list[str]] = defaultdict(lambda: [OURS])
+    for name in options.rows:
+        row = ROWS[name]
+        if row.yardstick and row.yardstick not in wanted[row.mode]:
+            wanted[row.mode].append(row.yardstick)
+        wanted[row.mode]  # a row without a yardstick is measured too
+    measured = {mode: _measure_mode(mode, who, options.rounds, options.quick) for mode, who in wanted.items()}
+    results = []
+    for name in options.rows:
+        row = ROWS[name]
+        by_contender = {who: [one[row.figure] for one in rounds] for who, rounds in measured[row.mode].items()}
+        results.append(judge(name, row, by_contender))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop")
+    )
+    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
+    print(table(results))
+    if options.quick:
+        print("--quick: one short round each; these are not measurements")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"versions": versions, "rows": as_json(results), "rounds": measured}, file, indent=1)
+    failed = any(result.verdict == "failed" for result in results)
+    return int(failed or (options.strict and any(result.verdict == "MISSED" for result in results)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

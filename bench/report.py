@@ -1,0 +1,112 @@
+"""From the figures of all rounds to the table and to JSON; arithmetic only, nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from bench.rows import Row
+
+OURS = "zmqrpc"
+
+
+@dataclass
+class Summary:
+    """The figures of one contender over the rounds."""
+
+    figures: list[float]
+    median: float
+    spread: float
+    """(max - min) / median."""
+
+
+@dataclass
+class Result:
+    """One row, measured; what is None could not be."""
+
+    name: str
+    title: str
+    unit: str
+    yardstick: str | None
+    must: float
+    aim: float
+    at_most: bool
+    ours: Summary | None = None
+    theirs: Summary | None = None
+    ratio: float | None = None
+    """Of the medians; the median itself in a row without a yardstick."""
+    ratios: tuple[float, float] | None = None
+    """The lowest and the highest ratio of one round."""
+    verdict: str = "failed"
+
+
+def summarise(figures: Sequence[float]) -> Summary:
+    middle = median(figures)
+    return Summary(list(figures), middle, (max(figures) - min(figures)) / middle if middle else 0.0)
+
+
+def judge(name: str, row: Row, figures: Mapping[str, Sequence[float]]) -> Result:
+    """
+    Return what a row's figures amount to.
+
+    :param figures: by contender, the row's figure of each round; a contender that failed is missing or empty.
+    """
+    result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
+    ours, theirs = figures.get(OURS), figures.get(row.yardstick or "")
+    result.ours = summarise(ours) if ours else None
+    result.theirs = summarise(theirs) if theirs else None
+    if result.ours and row.yardstick is None:
+        result.ratio = result.ours.median
+    elif result.ours and result.theirs:
+        result.ratio = result.ours.median / result.theirs.median
+        each = [a / b for a, b in zip(result.ours.figures, result.theirs.figures, strict=False)]
+        result.ratios = min(each), max(each)
+    if result.ratio is not None:
+        sign = -1 if row.at_most else 1
+        met = [bound for bound in ("aim", "must") if sign * result.ratio >= sign * getattr(row, bound)]
+        result.verdict = met[0] if met else "MISSED"
+    return result
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _summary(summary: Summary | None, unit: str) -> str:
+    if summary is None:
+        return "-"
+    return f"{_number(summary.median)} {unit} (±{summary.spread:.0%})".replace(" /s", "/s")
+
+
+def _cells(result: Result) -> list[str]:
+    bound, by = ("<=", " ms") if result.yardstick is None else ("<=" if result.at_most else ">=", "x")
+    ratio = "-" if result.yardstick is None or result.ratio is None else f"{_number(result.ratio)}x"
+    return [
+        result.name,
+        result.title,
+        _summary(result.ours, result.unit),
+        result.yardstick or "-",
+        _summary(result.theirs, result.unit),
+        ratio,
+        "{:.2f}..{:.2f}".format(*result.ratios) if result.ratios else "-",
+        f"{bound} {result.must:g}{by}",
+        f"{bound} {result.aim:g}{by}",
+        result.verdict,
+    ]
+
+
+HEAD = ["row", "what", "zmqrpc", "against", "yardstick", "ratio", "by round", "must", "aim", "verdict"]
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the table that a person reads: medians, in brackets the spread."""
+    lines = [HEAD, *map(_cells, results)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
+    """Return the same for programs, with the figure of every round."""
+    return [asdict(result) for result in results]

@@ -1,0 +1,67 @@
+"""The rows of the table: what is promised, who measures it, and beside what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.work import Order
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who does the work: the modules that are its server and its client."""
+
+    server: str
+    client: str
+    nats: bool = False
+
+
+CONTENDERS = {
+    "zmqrpc": Contender("bench.zmqrpc_server", "bench.zmqrpc_client"),
+    "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
+    "pyzmq-blocking": Contender("bench.yardsticks.pyzmq_blocking", "bench.yardsticks.pyzmq_blocking"),
+    "txzmq": Contender("bench.yardsticks.txzmq_echo", "bench.yardsticks.txzmq_echo"),
+    "nats": Contender("bench.yardsticks.nats_json", "bench.yardsticks.nats_json", nats=True),
+}
+
+MODES: dict[str, Callable[[bool], Order]] = {
+    "window-1000": lambda quick: Order("window", window=1000, seconds=0.5 if quick else 2.0),
+    "window-100": lambda quick: Order("window", window=100, seconds=0.5 if quick else 2.0),
+    "casts": lambda quick: Order("casts", window=1000, count=10_000 if quick else 50_000),
+    "one": lambda quick: Order("one", count=1000 if quick else 10_000),
+    "silent": lambda quick: Order("silent", count=10 if quick else 50),
+    "stopped": lambda quick: Order("stopped", count=10 if quick else 50),
+}
+"""Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One promise: a figure of zmqrpc's, divided by the yardstick's unless it has none.
+
+    `figure` names it in what the client answers; `must` and `aim` bound the ratio (or the figure itself) from below, or
+    from above when `at_most`.
+    """
+
+    title: str
+    mode: str
+    figure: str
+    unit: str
+    yardstick: str | None
+    must: float
+    aim: float
+    at_most: bool = False
+
+
+ROWS = {
+    "calls-pyzmq": Row("calls/s, 1000 outstanding", "window-1000", "rate", "/s", "pyzmq-bound", 0.45, 0.7),
+    "calls-txzmq": Row("calls/s, 1000 outstanding", "window-1000", "rate", "/s", "txzmq", 7, 11),
+    "calls-nats": Row("calls/s, 100 outstanding", "window-100", "rate", "/s", "nats", 3, 6),
+    "casts-nats": Row("casts/s, acknowledged", "casts", "rate", "/s", "nats", 2, 3),
+    "one-p50": Row("one call at a time, p50", "one", "p50_us", "us", "pyzmq-blocking", 1.4, 1.15, at_most=True),
+    "cpu-nats": Row("CPU per call, 100 outstanding", "window-100", "cpu_us", "us", "nats", 0.5, 0.2, at_most=True),
+    "deadline-silent": Row("late, method never answers", "silent", "late_max_ms", "ms", None, 20, 5, at_most=True),
+    "deadline-stopped": Row("late, server stopped", "stopped", "late_max_ms", "ms", None, 20, 5, at_most=True),
+}

@@ -1,0 +1,111 @@
+"""What every contender's process shares: the message, the order it was given, the clocks, the answer it prints."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+DATA = "x" * 100
+"""The argument that fills a message; with an id and an envelope around it about 200 bytes travel."""
+
+OPAQUE = bytes(200)
+"""The whole message of the contenders that have no envelope and decode nothing."""
+
+Figures = dict[str, Any]
+
+
+@dataclass
+class Order:
+    """What the harness asks one process to do; it travels as JSON in the command line."""
+
+    mode: str = ""
+    address: str = ""
+    window: int = 1
+    seconds: float = 1.0
+    """How long a closed loop is measured, after a warm-up of a quarter of it."""
+    count: int = 1
+    """How many messages, where a number is measured and not a time."""
+    pids: list[int] = field(default_factory=list)
+    """The other processes of this contender; the server is the first."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time, user and system, that these processes have used, all their threads included."""
+    # The CPU clock of another process (clock_getcpuclockid(3)): /proc/PID/stat has it only in steps of 10 ms.
+    return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
+
+
+class Lap:
+    """
+    The measured part of a closed loop: starts itself after the warm-up, ends itself after the time asked for.
+
+    The loop calls `more` now and then with the number of calls completed so far, and stops when that is false.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.running = True
+        self._seconds = order.seconds
+        self._pids = [os.getpid(), *order.pids]
+        self._until = time.monotonic() + order.seconds / 4
+        self._started = 0.0
+        self._done = 0
+        self._cpu = 0.0
+        self.figures: Figures = {}
+
+    def more(self, done: int) -> bool:
+        now = time.monotonic()
+        if now < self._until:
+            return True
+        if not self._started:
+            self._started, self._done, self._cpu = now, done, cpu_seconds(self._pids)
+            self._until = now + self._seconds
+            return True
+        if self.running:
+            self.running = False
+            calls, elapsed = done - self._done, now - self._started
+            cpu = cpu_seconds(self._pids) - self._cpu
+            self.figures = {"rate": calls / elapsed, "cpu_us": cpu / calls * 1e6, "calls": calls}
+        return False
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest of `values` that `percent` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def latencies(seconds: Sequence[float]) -> Figures:
+    """Return the figures of calls made one at a time, without the first tenth, which warms up."""
+    measured = seconds[len(seconds) // 10 :]
+    return {"p50_us": percentile(measured, 50) * 1e6, "p99_us": percentile(measured, 99) * 1e6, "calls": len(measured)}
+
+
+def ready(address: str) -> None:
+    """Tell the harness that this server can be called, and where."""
+    print(json.dumps({"address": address}), flush=True)
+
+
+def answer(figures: Figures) -> None:
+    """Tell the harness what this client measured."""
+    print(json.dumps(figures), flush=True)
+
+
+def order_of(argv: Sequence[str]) -> Order:
+    """Return the order in the last word of the command line."""
+    gc.freeze()  # what the imports made is nobody's work; the same for every contender
+    return Order(**json.loads(argv[-1]))
+
+
+def run(serve: Callable[[Order], None], call: Callable[[Order], None]) -> None:
+    """Be the server or the client of a contender that lives in one module."""
+    {"server": serve, "client": call}[sys.argv[1]](order_of(sys.argv))

@@ -1,0 +1,1 @@
+"""What zmqrpc is measured against; each module is one contender, both its server and its client."""
