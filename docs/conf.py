@@ -1,0 +1,28 @@
+"""Configuration of Sphinx."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+
+from zmqrpc import __version__  # noqa: E402, found by the line above
+
+project = "zmqrpc"
+author = "the zmqrpc contributors"
+project_copyright = author
+version = release = __version__
+
+extensions = ["sphinx.ext.autodoc", "option_table"]
+exclude_patterns = ["_build", "spec/vectors"]
+html_theme = "alabaster"
+html_theme_options = {"description": "Brokerless RPC over ZeroMQ for Twisted", "page_width": "1100px"}
+html_show_sourcelink = False
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints = "signature"
+add_module_names = False
+
+# A part of the specification may be listed before it is written.
+suppress_warnings = ["toc.empty_glob"]
