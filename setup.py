@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 version = re.search(r'^__version__ = "(.+)"$', (HERE / "zmqrpc" / "_version.py").read_text(), re.MULTILINE)
 if version is None:
-    raise SystemExit("zmqrpc/_version.py has no line that reads __version__ = \"...\"")
+    raise SystemExit('zmqrpc/_version.py has no line that reads __version__ = "..."')
 
 setup(
     name="zmqrpc",
