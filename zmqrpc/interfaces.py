@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
@@ -125,36 +124,33 @@ class IRouterReceiver(Interface):
     def malformed_received(identity: bytes, reason: str) -> None:
         """Hear of a message that was dropped whole because it had the wrong number of frames."""
 
-    def pass_ended() -> None:
-        """Write what was gathered: everything that was readable in this pass has been delivered."""
-
 
 class ILinkReceiver(IRouterReceiver):
     """Who is told about the connecting ROUTER: also of the fate of each connection."""
 
-    def link_lost(identity: bytes, reason: str) -> None:
-        """Hear that the connection with this routing id has failed or ended; unread frames may still follow."""
+    def connection_lost(identity: bytes, reason: str) -> None:
+        """Hear that a connection has failed or ended; frames of it may still be unread."""
+
+
+SENT, FULL, GONE = 0, 1, 2
+"""What became of one message given to a ROUTER: written; not now; the connection does not exist any more."""
 
 
 class IBoundRouter(Interface):
     """A ROUTER socket that others connect to."""
-
-    address = Attribute("The bound address, ``tcp://host:port`` with numbers; None before `bind`.")
 
     def bind(host: str, ports: Iterable[int]) -> str:
         """
         Bind the first of `ports` that is free, and start to read.
 
         :param host: ``*``, a numeric address or an Ethernet adapter.
-        :return: the bound address.
-        :raises PortRangeExhausted: none could be bound; the text names the first error.
+        :return: the bound address, ``tcp://host:port`` with numbers.
+        :raises PortRangeExhausted: none of them could be bound; the text says why the last could not.
+        :raises ConfigError: the host is none of this machine.
         """
 
     def send(identity: bytes, payload: bytes) -> int:
-        """Write one message; `SENT`, `FULL` (try again later) or `GONE` (the connection does not exist any more)."""
-
-    def stop_reading() -> None:
-        """Read nothing more; writing goes on."""
+        """Write one message; return `SENT`, `FULL` or `GONE`."""
 
     def close(linger: float) -> None:
         """Close at once; what was written is delivered in the background for up to `linger` seconds."""
@@ -163,12 +159,11 @@ class IBoundRouter(Interface):
 class IConnectingRouter(Interface):
     """A ROUTER socket that connects to others, one routing id for each connection, never used twice."""
 
-    def connect(address: str, attempt: int) -> bytes:
+    def connect(address: str) -> bytes:
         """
-        Begin to connect.
+        Begin to connect; ZeroMQ tries once, and `ILinkReceiver.connection_lost` tells when that failed.
 
         :param address: ``tcp://`` with a numeric host, or ``ipc://``.
-        :param attempt: counts up for each connection to this address, so that their events can be told apart.
         :return: the routing id of the new connection.
         :raises ConfigError: ZeroMQ does not accept the address.
         """
@@ -177,23 +172,29 @@ class IConnectingRouter(Interface):
         """Drop the connection and what it still holds, in both directions; an unknown id is no error."""
 
     def drain() -> None:
-        """Deliver everything that has arrived, now."""
+        """Deliver everything that has arrived, now; not to be called from `payload_received`."""
 
     def send(identity: bytes, payload: bytes) -> int:
-        """Write one message; `SENT`, `FULL` (try again later) or `GONE` (the connection does not exist any more)."""
+        """Write one message; return `SENT`, `FULL` or `GONE`."""
 
     def close() -> None:
         """Drop every connection and close at once."""
 
 
-SENT, FULL, GONE = 0, 1, 2
-"""What became of one message given to a ROUTER."""
-
-
 class ITransport(Interface):
     """
-    The sockets of one Node. `zmqrpc.reactor_zmq` has the real one, `zmqrpc.testing` the one over a seeded network.
+    The sockets of one Node.
+
+    `zmqrpc.reactor_zmq` has the real one, `zmqrpc.testing` one over a seeded network in memory.
     """
+
+    def open(pass_ended: Callable[[], None]) -> None:
+        """
+        Get ready; nothing is held before that.
+
+        :param pass_ended: called after each pass over a socket, when everything that was readable in it has been
+            delivered and what was gathered meanwhile should be written.
+        """
 
     def bound_router(receiver: IRouterReceiver) -> IBoundRouter:
         """Make the socket for what comes in."""
@@ -205,30 +206,18 @@ class ITransport(Interface):
         """
         Turn a host name into a numeric address; a numeric one is returned as it is.
 
-        :return: fires with the address, IPv6 in brackets; fails with `ConfigError` naming the host.
+        :return: fires with the address, IPv6 in brackets; fails with `OSError` when there is none.
         """
 
     def kick() -> None:
-        """Have `pass_ended` called for every socket soon, once; for what is written outside a pass."""
+        """Have a pass soon, once, however often it is asked for; for what is to be written outside a pass."""
 
-    def close() -> Deferred[None]:
+    def close(linger: float) -> Deferred[None]:
         """
         Give back everything; every socket must have been closed.
 
-        :return: fires when what lingers has been written or given up; never fails.
+        :return: fires when what lingers has been written or `linger` seconds have passed; never fails.
         """
-
-
-class IDelivery(Interface):
-    """What a connection strategy may ask of the node: the links, and who is recorded."""
-
-    reactor: IReactorTime = Attribute("The clock.")
-
-
-class IConnectionStrategy(Interface):
-    """How envelopes of some kinds reach the instances of a target."""
-
-    name = Attribute("The name in `DeliveryPlan`, for example ``static-direct``; a str.")
 
 
 class IRPCApplication(IPlugin):

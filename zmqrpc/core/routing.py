@@ -96,7 +96,7 @@ class Topic:
         self.resolving = False
         self.sightings: tuple[Sighting, ...] = ()
         self.learned_at = 0.0
-        self.routes: dict[str | None, Route] = {}
+        self.routes: list[Route] = []
 
     def servers(self) -> list[Record]:
         """List the records of servers, as the store ordered them."""
@@ -135,13 +135,16 @@ class RoutingTable:
         return list(self._topics.values())
 
     def route(self, exchange: str, name: str, member: str | None) -> Route:
-        """Return the route to a topic or to one member of it."""
+        """Make a route to a topic or to one member of it, with turns of its own."""
         topic = self.topic(exchange, name)
-        route = topic.routes.get(member)
-        if route is None:
-            route = topic.routes[member] = Route(topic, member)
-            route._update(self._unavailable)
+        route = Route(topic, member)
+        route._update(self._unavailable)
+        topic.routes.append(route)
         return route
+
+    def discard(self, route: Route) -> None:
+        """Give up a route."""
+        route.topic.routes.remove(route)
 
     def learned(self, topic: Topic, sightings: Sequence[Sighting], now: float) -> tuple[list[Record], list[str]]:
         """
@@ -166,7 +169,7 @@ class RoutingTable:
                 del self._counts[key]
                 self._unavailable.discard(key)
                 gone.append(key)
-        for route in topic.routes.values():
+        for route in topic.routes:
             route._update(self._unavailable)
         return appeared, gone
 
@@ -183,5 +186,5 @@ class RoutingTable:
         else:
             self._unavailable.add(key)
         for topic in self._topics.values():
-            for route in topic.routes.values():
+            for route in topic.routes:
                 route._update(self._unavailable)

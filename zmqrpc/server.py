@@ -1,0 +1,99 @@
+"""The RPC server: runs the methods of its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from inspect import iscoroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure as TwistedFailure
+
+from zmqrpc.core.envelope import Failure, FailureCode, Request
+from zmqrpc.dispatcher import Dispatcher, Exposed
+from zmqrpc.errors import AccessDenied, InvalidArguments, RemoteError
+from zmqrpc.target import Target
+
+_MOST_TEXT = 4096
+_OWN_ERRORS: dict[type[BaseException], FailureCode] = {
+    AccessDenied: FailureCode.ACCESS_DENIED,
+    InvalidArguments: FailureCode.INVALID_ARGUMENTS,
+}
+
+
+class RPCServer:
+    """
+    One member of one topic; made by `Node.server`.
+
+    :ivar target: exchange, topic and member, all set.
+    """
+
+    log = Logger()
+
+    def __init__(self, target: Target, endpoints: Iterable[object], send_tracebacks: bool = False) -> None:
+        self.target = target
+        self._dispatcher = Dispatcher(endpoints)
+        self._send_tracebacks = send_tracebacks
+
+    def run(self, request: Request) -> Any:
+        """
+        Run the method a request means.
+
+        :return: its result; a `Failure` when there is no such method or it raised; or a Deferred of one of these,
+            which never fails.
+        """
+        exposed = self._dispatcher.find(request.namespace, request.interface, request.method)
+        if type(exposed) is Failure:
+            return exposed
+        arguments: Any = request.arguments
+        if request.content_type is not None or type(arguments) is not dict:
+            text = f"content type {request.content_type!r} is not known here; send plain msgpack"
+            return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", text)
+        try:
+            result = exposed.call(request.context or {}, **arguments)  # type: ignore[union-attr]
+        except Exception as error:
+            return self._raised(error, exposed, arguments, request)  # type: ignore[arg-type]
+        if type(result) in _PLAIN:
+            return result
+        if iscoroutine(result):
+            result = Deferred.fromCoroutine(result)
+        if isinstance(result, Deferred):
+            return result.addErrback(self._failed, request)
+        return result
+
+    def _raised(self, error: Exception, exposed: Exposed, arguments: dict[str, Any], request: Request) -> Failure:
+        if type(error) is TypeError:
+            # Looked at only now, so that calls that fit pay nothing for it. A call that does not fit cannot have run.
+            misfit = exposed.misfit(arguments)
+            if misfit is not None:
+                return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", f"{request.method}: {misfit}")
+        return self._failed(TwistedFailure(), request)
+
+    def _failed(self, failure: TwistedFailure, request: Request) -> Failure:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return Failure(FailureCode.CANCELLED, "Cancelled", f"{request.method} was cancelled")
+        code = _OWN_ERRORS.get(type(error), FailureCode.RAISED)
+        traceback = failure.getTraceback() if self._send_tracebacks else ""
+        if code is FailureCode.RAISED:
+            self.log.error(
+                "{target} {method} raised {error!r}",
+                target=str(self.target),
+                method=request.method,
+                error=error,
+                log_failure=failure,
+            )
+        text = error.message if isinstance(error, RemoteError) else _text(error)
+        return Failure(code, type(error).__name__, text[:_MOST_TEXT], traceback)
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, dict, list, tuple))
+
+
+def _text(error: BaseException) -> str:
+    """Return the exception's text, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except Exception:
+        return f"(the text of {type(error).__name__} cannot be made)"
