@@ -65,11 +65,7 @@ def main(argv: Sequence[str]) -> int:
             wanted[row.mode].append(row.yardstick)
         wanted[row.mode]  # a row without a yardstick is measured too
     measured = {mode: _measure_mode(mode, who, options.rounds, options.quick) for mode, who in wanted.items()}
-    results = []
-    for name in options.rows:
-        row = ROWS[name]
-        by_contender = {who: [one[row.figure] for one in rounds] for who, rounds in measured[row.mode].items()}
-        results.append(judge(name, row, by_contender))
+    results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
     versions = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop")
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from bench.rows import Row
+from bench.work import Figures
 
 OURS = "zmqrpc"
 
@@ -32,6 +33,8 @@ class Result:
     must: float
     aim: float
     at_most: bool
+    also: dict[str, float] = field(default_factory=dict)
+    """Medians of other figures of zmqrpc's that belong beside the row's."""
     ours: Summary | None = None
     theirs: Summary | None = None
     ratio: float | None = None
@@ -46,15 +49,18 @@ def summarise(figures: Sequence[float]) -> Summary:
     return Summary(list(figures), middle, (max(figures) - min(figures)) / middle if middle else 0.0)
 
 
-def judge(name: str, row: Row, figures: Mapping[str, Sequence[float]]) -> Result:
+def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Result:
     """
     Return what a row's figures amount to.
 
-    :param figures: by contender, the row's figure of each round; a contender that failed is missing or empty.
+    :param rounds: by contender, what it measured in each round; a contender that failed is missing.
     """
+    figures = {who: [each[row.figure] for each in measured] for who, measured in rounds.items()}
     result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
     ours, theirs = figures.get(OURS), figures.get(row.yardstick or "")
     result.ours = summarise(ours) if ours else None
+    if ours and row.also:
+        result.also[row.also] = median(each[row.also] for each in rounds[OURS])
     result.theirs = summarise(theirs) if theirs else None
     if result.ours and row.yardstick is None:
         result.ratio = result.ours.median
@@ -76,7 +82,7 @@ def _number(value: float) -> str:
 def _summary(summary: Summary | None, unit: str) -> str:
     if summary is None:
         return "-"
-    return f"{_number(summary.median)} {unit} (±{summary.spread:.0%})".replace(" /s", "/s")
+    return f"{_number(summary.median)} {unit} [{summary.spread:.0%}]".replace(" /s", "/s")
 
 
 def _cells(result: Result) -> list[str]:
@@ -85,7 +91,7 @@ def _cells(result: Result) -> list[str]:
     return [
         result.name,
         result.title,
-        _summary(result.ours, result.unit),
+        ", ".join([_summary(result.ours, result.unit), *(f"{k} {_number(v)}" for k, v in result.also.items())]),
         result.yardstick or "-",
         _summary(result.theirs, result.unit),
         ratio,
@@ -100,7 +106,7 @@ HEAD = ["row", "what", "zmqrpc", "against", "yardstick", "ratio", "by round", "m
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the table that a person reads: medians, in brackets the spread."""
+    """Return the table that a person reads: medians, in brackets their spread over the rounds."""
     lines = [HEAD, *map(_cells, results)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
