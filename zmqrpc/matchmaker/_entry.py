@@ -1,0 +1,67 @@
+"""The form of a record in a store, and the order in which records are given (docs/spec/records)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.record import Record, Role, Sighting
+
+_log = Logger()
+_ROLES = frozenset(Role)
+
+
+class _Body(msgspec.Struct):
+    """What a record holds beside its key. Members that are not named here are ignored when read."""
+
+    addresses: tuple[str, ...]
+    versions: tuple[int, int] = (1, 1)
+    subscribes: bool = False
+
+
+def write_body(record: Record) -> str:
+    """Return the JSON object that holds what a refresh may change."""
+    versions = (record.versions[0], record.versions[1])
+    return msgspec.json.encode(_Body(record.addresses, versions, record.subscribes)).decode()
+
+
+@lru_cache(maxsize=8192)
+def read_record(
+    role: str, exchange: str, topic: str, member: str, instance: str, pool: str, body: str
+) -> Record | None:
+    """
+    Make a record of what is stored; the same values give the same object, since a store is read again and again.
+
+    :return: None for what has to be skipped: a role of a later release, silently; a malformed entry, logged once.
+    """
+    if role not in _ROLES:
+        return None
+    try:
+        read: Any = msgspec.json.decode(body, type=_Body)
+        return Record(
+            Role(role), exchange, topic, member, instance, read.addresses, read.versions, pool or None, read.subscribes
+        )
+    except (msgspec.MsgspecError, ConfigError) as error:
+        _log.warn(
+            "Skipped a malformed record of {topic}.{member} in exchange {exchange}: {error}",
+            topic=topic,
+            member=member,
+            exchange=exchange,
+            error=error,
+        )
+        return None
+
+
+def lookup_order(sighting: Sighting) -> tuple[str, str, str, str]:
+    """Order the records of one topic: by member and instance, then role and pool."""
+    record = sighting.record
+    return (record.member, record.instance, str(record.role), record.pool or "")
+
+
+def records_order(sighting: Sighting) -> tuple[str, ...]:
+    """Order all records of a store: by role, exchange, topic, member, instance and pool."""
+    return sighting.record.key

@@ -1,0 +1,428 @@
+"""The contract of `IMatchmaker` as a test suite, which every matchmaker runs, ours or a third party's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from zope.interface.verify import verifyObject
+
+from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.record import Record, Role, Sighting
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase as _Case
+else:
+    _Case = object
+
+PATIENCE = 10.0
+"""Seconds after which what should happen soon counts as not happening."""
+
+
+def make_record(topic: str = "compute", member: str = "node-1", number: int = 1, **fields: Any) -> Record:
+    """
+    Make a record with everything that a test does not care about.
+
+    :param number: tells instances apart.
+    """
+    fields.setdefault("role", Role.SERVER)
+    fields.setdefault("exchange", "openstack")
+    fields.setdefault("instance", f"{number:032x}")
+    fields.setdefault("addresses", (f"tcp://127.0.0.1:{49152 + number}",))
+    return Record(topic=topic, member=member, **fields)
+
+
+class Heard:
+    """What a watch said: a callable for `IMatchmaker.watch`."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Sighting]] = []
+
+    def __call__(self, sightings: list[Sighting]) -> None:
+        """Take one call."""
+        self.calls.append(sightings)
+
+    def last(self, *records: Record) -> bool:
+        """Tell whether the last call had exactly these records, in this order."""
+        return bool(self.calls) and [sighting.record for sighting in self.calls[-1]] == list(records)
+
+
+class MatchmakerContract(_Case):
+    """
+    Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
+
+    :ivar reactor: what the matchmakers run on, a reactor or a `task.Clock`.
+    """
+
+    reactor: Any
+
+    def make_matchmaker(self) -> IMatchmaker:
+        """
+        Make a matchmaker; each call within a test makes one more of the same store, which is empty at first.
+
+        The suite closes it.
+        """
+        raise NotImplementedError
+
+    def pass_time(self, seconds: float) -> Awaitable[None]:
+        """Let time pass for the store; override it where the store's clock can be set."""
+        return deferLater(self.reactor, seconds)
+
+    def turn(self) -> Awaitable[None]:
+        """Let the reactor work; override it where that is a `task.Clock`."""
+        return deferLater(self.reactor, 0.002)
+
+    def matchmaker(self) -> IMatchmaker:
+        """Make a matchmaker that is closed after the test."""
+        matchmaker = self.make_matchmaker()
+        self.addCleanup(matchmaker.close)
+        return matchmaker
+
+    async def eventually(self, what: str, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; fail, saying what, when it does not in `PATIENCE`."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            if time.monotonic() > deadline:
+                self.fail(f"waited {PATIENCE} s for this: {what}")
+            await self.turn()
+
+    async def found(self, matchmaker: IMatchmaker, topic: str = "compute", exchange: str = "openstack") -> list[Record]:
+        """Look up a topic and leave out the ages."""
+        return [sighting.record for sighting in await matchmaker.lookup(exchange, topic)]
+
+    # Records.
+
+    def test_provides_interface(self) -> None:
+        """It has every method of `IMatchmaker`, with its parameters."""
+        self.assertTrue(verifyObject(IMatchmaker, self.matchmaker()))
+
+    async def test_nobody(self) -> None:
+        """That nobody listens is an answer."""
+        matchmaker = self.matchmaker()
+        self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
+        self.assertEqual(await matchmaker.records(), [])
+
+    async def test_registered(self) -> None:
+        """What is registered is found, at once and by everybody."""
+        mine, other = self.matchmaker(), self.matchmaker()
+        self.assertIsNone(await mine.register(make_record(), 300))
+        self.assertEqual(await self.found(mine), [make_record()])
+        self.assertEqual(await self.found(other), [make_record()])
+
+    async def test_every_field(self) -> None:
+        """Every field of a record comes back as it was."""
+        matchmaker = self.matchmaker()
+        record = make_record(
+            role=Role.PUBLISHER,
+            exchange="nova",
+            addresses=("tcp://[::1]:5", "ipc:///run/zmqrpc/x"),
+            versions=(1, 7),
+            pool="audit",
+            subscribes=True,
+        )
+        await matchmaker.register(record, 300)
+        self.assertEqual(await self.found(matchmaker, exchange="nova"), [record])
+        self.assertEqual([sighting.record for sighting in await matchmaker.records()], [record])
+
+    async def test_refreshed(self) -> None:
+        """A record with the key of another replaces it."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        moved = make_record(addresses=("tcp://10.0.0.1:1",), subscribes=True)
+        await matchmaker.register(moved, 300)
+        self.assertEqual(await self.found(matchmaker), [moved])
+
+    async def test_age(self) -> None:
+        """The age of a record counts from its last refresh, by the store's clock."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        await self.pass_time(1.5)
+        (sighting,) = await matchmaker.lookup("openstack", "compute")
+        self.assertGreater(sighting.age, 1.4)
+        self.assertLess(sighting.age, PATIENCE)
+        await matchmaker.register(make_record(), 300)
+        (sighting,) = await matchmaker.lookup("openstack", "compute")
+        self.assertGreaterEqual(sighting.age, 0)
+        self.assertLess(sighting.age, 1.4)
+
+    async def test_expired(self) -> None:
+        """A record that is not refreshed is forgotten, one that is stays, and one with expire 0 or less always does."""
+        matchmaker = self.matchmaker()
+        refreshed, never, negative = (make_record(number=number) for number in (2, 3, 4))
+        await matchmaker.register(make_record(), 2)
+        await matchmaker.register(refreshed, 2)
+        await matchmaker.register(never, 0)
+        await matchmaker.register(negative, -1)
+        await self.pass_time(1.2)
+        await matchmaker.register(refreshed, 2)
+        await self.pass_time(1.2)
+        self.assertEqual(await self.found(matchmaker), [refreshed, never, negative])
+        self.assertEqual(len(await matchmaker.records()), 3)
+
+    async def test_withdrawn(self) -> None:
+        """A withdrawn record is not found by anybody, and the records of others are not touched."""
+        mine, other = self.matchmaker(), self.matchmaker()
+        twin = make_record(number=2)
+        await gatherResults([mine.register(make_record(), 300), other.register(twin, 300)])
+        self.assertIsNone(await mine.withdraw(make_record(addresses=("tcp://10.0.0.1:1",))))
+        self.assertEqual(await self.found(mine), [twin])
+        self.assertEqual(await self.found(other), [twin])
+
+    async def test_withdrawn_twice(self) -> None:
+        """Withdrawing what is not there is no error."""
+        matchmaker = self.matchmaker()
+        self.assertIsNone(await matchmaker.withdraw(make_record()))
+        await matchmaker.register(make_record(), 300)
+        await matchmaker.withdraw(make_record())
+        self.assertIsNone(await matchmaker.withdraw(make_record()))
+
+    async def test_exact_names(self) -> None:
+        """Exchange and topic are compared whole and literally: no prefix, no pattern, no case folding, no joining."""
+        matchmaker = self.matchmaker()
+        topics = ["compute", "compute_agent", "comput", "Compute", "compute.", "compute.node-1", "c_mpute", "c%"]
+        topics += ["compute*", "comput?", "[c]ompute", "c\\ompute", "'compute'", 'com"pute', "compute:x", "comp/ute"]
+        names = [("openstack", topic) for topic in topics]
+        names += [("open", "stack.compute"), ("open.stack", "compute"), ("Openstack", "compute"), ("o%", "compute")]
+        records = {name: make_record(name[1], exchange=name[0]) for name in names}
+        for record in records.values():
+            await matchmaker.register(record, 300)
+        for exchange, topic in names:
+            self.assertEqual(await self.found(matchmaker, topic, exchange), [records[exchange, topic]])
+        await matchmaker.withdraw(records["openstack", "compute"])
+        self.assertEqual(len(await matchmaker.records()), len(names) - 1)
+
+    async def test_unicode_names(self) -> None:
+        """Names may be any text; two spellings that look alike are two names."""
+        matchmaker = self.matchmaker()
+        names = ["caf\u00e9", "cafe\u0301", "計算", "🐇" * 63, "with blank"]
+        for name in names:
+            await matchmaker.register(make_record(name, member=name, exchange=name, pool=name), 300)
+        for name in names:
+            (record,) = await self.found(matchmaker, name, name)
+            self.assertEqual((record.topic, record.member, record.pool), (name, name, name))
+
+    async def test_separate_entries(self) -> None:
+        """Two instances of one member, one instance with several pools, and every role: each is an entry."""
+        matchmaker = self.matchmaker()
+        records = [make_record(number=number) for number in (1, 2)]
+        records += [make_record(pool=pool) for pool in ("audit", "billing")]
+        records += [make_record(role=role) for role in Role if role is not Role.SERVER]
+        records += [make_record(instance="")]
+        for record in records:
+            await matchmaker.register(record, 300)
+        self.assertCountEqual(await self.found(matchmaker), records)
+        while records:
+            await matchmaker.withdraw(records.pop())
+            self.assertCountEqual(await self.found(matchmaker), records)
+
+    async def test_order(self) -> None:
+        """A lookup is ordered by member and instance, `records` by role, exchange, topic, member and instance."""
+        matchmaker = self.matchmaker()
+        members = ["b", "a", "a.c", "Z", "ä", "a-1"]
+        records = [
+            make_record(topic, member, number, role=role, exchange=exchange)
+            for topic in ("compute", "agent")
+            for member in members
+            for number in (2, 1)
+            for role in (Role.SERVER, Role.ROUTER)
+            for exchange in ("openstack", "nova")
+        ]
+        await gatherResults([matchmaker.register(record, 300) for record in records])
+        names = [(record.member, record.instance) for record in await self.found(matchmaker)]
+        self.assertEqual(names, sorted(names))
+        self.assertEqual(len(names), len(members) * 4)
+        keys = [sighting.record.key for sighting in await matchmaker.records()]
+        self.assertEqual(keys, sorted(record.key for record in records))
+
+    async def test_thousand(self) -> None:
+        """A thousand records of one topic are found."""
+        matchmaker = self.matchmaker()
+        records = [make_record(member=f"node-{number:04}", number=number) for number in range(1000)]
+        for start in range(0, 1000, 100):
+            await gatherResults([matchmaker.register(record, 300) for record in records[start : start + 100]])
+        self.assertEqual(await self.found(matchmaker), records)
+        self.assertEqual(await self.found(self.matchmaker()), records)
+
+    async def test_concurrent(self) -> None:
+        """Operations of several matchmakers at once lose nothing and find what was registered before."""
+        matchmakers = [self.matchmaker() for _ in range(5)]
+
+        async def use(matchmaker: IMatchmaker, first: int) -> None:
+            for number in range(first, first + 20):
+                mine = make_record(number=number)
+                await matchmaker.register(mine, 300)
+                self.assertIn(mine, await self.found(matchmaker))
+                if number % 2:
+                    await matchmaker.withdraw(mine)
+
+        await gatherResults(
+            [Deferred.fromCoroutine(use(matchmaker, 20 * index)) for index, matchmaker in enumerate(matchmakers)]
+        )
+        self.assertEqual(await self.found(matchmakers[0]), [make_record(number=number) for number in range(0, 100, 2)])
+
+    async def test_doubts(self) -> None:
+        """What is said about an instance that was not reachable never removes its record."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        matchmaker.neg_acknowledge(make_record(), "connection refused")
+        matchmaker.neg_acknowledge(make_record(number=9), "connection refused")
+        self.assertEqual(await self.found(matchmaker), [make_record()])
+        matchmaker.acknowledge(make_record())
+        matchmaker.acknowledge(make_record(number=8))
+        self.assertEqual(await self.found(matchmaker), [make_record()])
+
+    # Watches.
+
+    async def test_watch_begins(self) -> None:
+        """A watch soon says what there is, be it nothing, and so does a further one."""
+        matchmaker, heard, second, empty = self.matchmaker(), Heard(), Heard(), Heard()
+        await matchmaker.register(make_record(), 300)
+        matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "nobody", empty)
+        self.assertEqual((heard.calls, empty.calls), ([], []), "a watch is not called from within watch()")
+        await self.eventually("the first call", lambda: heard.last(make_record()))
+        await self.eventually("the first call, with nothing", empty.last)
+        matchmaker.watch("openstack", "compute", second)
+        await self.eventually("the first call of a second watch", lambda: second.last(make_record()))
+        self.assertEqual([len(said.calls) for said in (heard, second, empty)], [1, 1, 1])
+
+    async def test_watch_changes(self) -> None:
+        """A watch hears of every kind of change, whoever made it, in the order of a lookup."""
+        matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
+        first, second = make_record(), make_record(member="node-0")
+        moved = make_record(addresses=("tcp://10.0.0.1:1",))
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", heard.last)
+        await matchmaker.register(first, 300)
+        await self.eventually("a registration of ours", lambda: heard.last(first))
+        await other.register(second, 300)
+        await self.eventually("a registration of another", lambda: heard.last(second, first))
+        await other.register(moved, 300)
+        await self.eventually("a new address", lambda: heard.last(second, moved))
+        await other.withdraw(second)
+        await self.eventually("a withdrawal of another", lambda: heard.last(moved))
+        await matchmaker.withdraw(first)
+        await self.eventually("a withdrawal of ours", heard.last)
+
+    async def test_watch_expiry(self) -> None:
+        """A watch hears that a record has expired."""
+        matchmaker, heard = self.matchmaker(), Heard()
+        await matchmaker.register(make_record(), 1)
+        await matchmaker.register(make_record(number=2), 300)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", lambda: heard.last(make_record(), make_record(number=2)))
+        await self.pass_time(1.1)
+        await self.eventually("the expiry", lambda: heard.last(make_record(number=2)))
+
+    async def test_watch_merges(self) -> None:
+        """Changes may become one call; the last call has the newest content, and no call is for nothing."""
+        matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
+        records = [make_record(number=number) for number in range(100)]
+        matchmaker.watch("openstack", "compute", heard)
+        await gatherResults([other.register(record, 300) for record in records])
+        await self.eventually("all of them", lambda: heard.last(*records))
+        self.assertLessEqual(len(heard.calls), 101)
+        contents = [[sighting.record for sighting in call] for call in heard.calls]
+        self.assertTrue(all(before != after for before, after in pairwise(contents)))
+
+    async def test_watch_one_topic(self) -> None:
+        """A watch hears nothing of other topics and exchanges."""
+        matchmaker, heard, control = self.matchmaker(), Heard(), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "compute_agent", control)
+        await self.eventually("the first call", lambda: heard.last() and control.last())
+        await matchmaker.register(make_record(exchange="nova"), 300)
+        agent = make_record("compute_agent")
+        await matchmaker.register(agent, 300)
+        await self.eventually("the change of the other topic", lambda: control.last(agent))
+        self.assertEqual(len(heard.calls), 1)
+
+    async def test_watch_stops(self) -> None:
+        """A stopped watch hears nothing more, others do; stopping twice does nothing; a topic can be watched again."""
+        matchmaker, heard, control, again = self.matchmaker(), Heard(), Heard(), Heard()
+        stop = matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "compute", control)
+        await self.eventually("the first call", lambda: heard.last() and control.last())
+        stop()
+        stop()
+        await matchmaker.register(make_record(), 300)
+        await self.eventually("the change", lambda: control.last(make_record()))
+        self.assertEqual(len(heard.calls), 1)
+        stop_again = matchmaker.watch("openstack", "compute", again)
+        await self.eventually("the first call of another watch", lambda: again.last(make_record()))
+        stop()
+        stop_again()
+
+    async def test_watch_stopped_at_once(self) -> None:
+        """A watch that is stopped before its first call is never called, and its topic can be watched again."""
+        matchmaker, never, heard = self.matchmaker(), Heard(), Heard()
+        matchmaker.watch("openstack", "compute", never)()
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", heard.last)
+        self.assertEqual(never.calls, [])
+
+    async def test_watch_from_within(self) -> None:
+        """A watch may stop itself, begin others and change the store while it is called."""
+        matchmaker, heard = self.matchmaker(), Heard()
+        calls: list[int] = []
+
+        def changed(sightings: list[Sighting]) -> None:
+            calls.append(len(sightings))
+            stop()
+            matchmaker.watch("openstack", "compute", heard)
+            matchmaker.register(make_record(), 300)
+
+        stop = matchmaker.watch("openstack", "compute", changed)
+        await self.eventually("the change made in a watch", lambda: heard.last(make_record()))
+        self.assertEqual(calls, [0])
+
+    async def test_watch_raises(self) -> None:
+        """What a watch raises is logged, and disturbs neither others nor its own later calls."""
+        matchmaker, heard, raising = self.matchmaker(), Heard(), Heard()
+
+        def changed(sightings: list[Sighting]) -> None:
+            raising(sightings)
+            raise ZeroDivisionError("a watch of the test")
+
+        matchmaker.watch("openstack", "compute", changed)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first calls", lambda: heard.last() and raising.last())
+        await matchmaker.register(make_record(), 300)
+        await self.eventually("the second calls", lambda: heard.last(make_record()) and raising.last(make_record()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    # The end.
+
+    async def test_close(self) -> None:
+        """A closed matchmaker calls no watch; others, and what was registered, go on."""
+        matchmaker, other, heard, control = self.make_matchmaker(), self.matchmaker(), Heard(), Heard()
+        await matchmaker.register(make_record(), 300)
+        stop = matchmaker.watch("openstack", "compute", heard)
+        other.watch("openstack", "compute", control)
+        await self.eventually("the first call", lambda: heard.last(make_record()) and control.last(make_record()))
+        self.assertIsNone(await matchmaker.close())
+        await other.register(make_record(number=2), 300)
+        both = (make_record(), make_record(number=2))
+        await self.eventually("the change", lambda: control.last(*both))
+        self.assertEqual(len(heard.calls), 1)
+        self.assertEqual(await self.found(other), list(both))
+        stop()
+
+    async def test_close_unused(self) -> None:
+        """A matchmaker that was never used can be closed."""
+        self.assertIsNone(await self.make_matchmaker().close())
+
+    async def test_close_at_once(self) -> None:
+        """What was asked before a close is answered, one way or the other."""
+        matchmaker = self.make_matchmaker()
+        matchmaker.watch("openstack", "compute", Heard())
+        answers: list[object] = []
+        matchmaker.register(make_record(), 300).addBoth(answers.append)
+        matchmaker.lookup("openstack", "compute").addBoth(answers.append)
+        await matchmaker.close()
+        await self.eventually("both answers", lambda: len(answers) == 2)
+        self.flushLoggedErrors()
