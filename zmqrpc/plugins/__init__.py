@@ -6,5 +6,5 @@ Put a module into a directory ``zmqrpc/plugins/`` anywhere on the path, without 
 
 from twisted.plugin import pluginPackagePaths
 
-__path__.extend(pluginPackagePaths(__name__))  # type: ignore[no-untyped-call]
+__path__.extend(pluginPackagePaths(__name__))
 __all__: list[str] = []
