@@ -64,7 +64,7 @@ news: $(VENV)/.stamp-dev
 
 bench: $(VENV)/.stamp-bench  ## compare the speed with others, after installing what is compared
 	@tools/packages nats-server=nats-server
-	$(BIN)/python -m bench
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench
 
 clean:  ## remove everything that these commands have made
 	rm -rf $(VENV) build dist docs/_build zmqrpc.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .coverage*
