@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "words": {"_version", "errors", "interfaces", "plugins", "record", "settings", "target"},
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
-    "roles": {"callers", "client", "connections", "dispatcher", "links", "notices", "proxy", "server"},
+    "roles": {"callers", "client", "connections", "discovery", "dispatcher", "links", "notices", "proxy", "server"},
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
     "entries": {"cli", "oslo", "tap", "testing"},
