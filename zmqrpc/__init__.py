@@ -1,3 +1,22 @@
-"""Brokerless RPC over ZeroMQ for Twisted."""
+"""RPC without a broker, for Python services: ZeroMQ sockets on Twisted."""
 
-from zmqrpc._version import __version__ as __version__
+from zmqrpc import errors
+from zmqrpc._version import __version__
+from zmqrpc.client import Reached, RPCClient
+from zmqrpc.dispatcher import expose
+from zmqrpc.node import Node, connect, use_monotonic_clock
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+
+__all__ = [
+    "Node",
+    "RPCClient",
+    "Reached",
+    "Settings",
+    "Target",
+    "__version__",
+    "connect",
+    "errors",
+    "expose",
+    "use_monotonic_clock",
+]

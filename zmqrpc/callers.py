@@ -57,6 +57,10 @@ from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 
 BEAT_SECONDS = 0.5
+LEAVE_SECONDS = 2.0
+"""How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
+
+_RETRY_FULL = 0.05
 _REQUESTS = frozenset((Call, Cast, Fanout, Notify))
 _NEVER = float("inf")
 
@@ -77,6 +81,7 @@ class Caller:
         "identity",
         "instance",
         "largest",
+        "leaving",
         "outbox",
         "outbox_bytes",
         "running",
@@ -89,6 +94,7 @@ class Caller:
         self.identity = b""
         self.largest = settings.max_message_size
         self.heard_at = 0.0
+        self.leaving = False
         self.base: ClockBase | None = None
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
         self.running: dict[int, Deferred[Any]] = {}
@@ -107,6 +113,7 @@ class Callers:
     :param instance: our own instance.
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
+    :param wake_by: asks that `sweep` is called at a time.
     :ivar draining: whether new requests are refused.
     """
 
@@ -119,6 +126,7 @@ class Callers:
         notices: Notices,
         seconds: Callable[[], float],
         wake: Callable[[], None],
+        wake_by: Callable[[float], None],
     ) -> None:
         self.draining = False
         self._instance = instance
@@ -126,6 +134,7 @@ class Callers:
         self._notices = notices
         self._seconds = seconds
         self._wake = wake
+        self._wake_by = wake_by
         self._router: IBoundRouter | None = None
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[bytes, Caller] = {}
@@ -133,6 +142,7 @@ class Callers:
         self._work: deque[tuple[Caller, Request, float, RPCServer]] = deque()
         self._dirty: dict[bytes, Caller] = {}
         self._running = 0
+        self._drain_at = _NEVER
         self._next_beat = _NEVER
         self._next_sweep = _NEVER
 
@@ -156,6 +166,14 @@ class Callers:
         return bool(self._running or self._work or self._dirty)
 
     @property
+    def drained(self) -> bool:
+        """Whether nothing is left to do after `drain`: all has run, and every client knows that we stop."""
+        if self.busy:
+            return False
+        since = self._seconds() - LEAVE_SECONDS
+        return all(caller.leaving or self._drain_at < since for caller in self._by_identity.values())
+
+    @property
     def running(self) -> int:
         """How many calls are running."""
         return self._running
@@ -163,6 +181,7 @@ class Callers:
     def drain(self, text: str) -> None:
         """Take nothing new from now on, and tell everybody."""
         self.draining = True
+        self._drain_at = self._seconds()
         goaway = encode_message(Goaway(text))
         self._each(lambda caller: self._write(caller, goaway))
         self._wake()
@@ -300,7 +319,9 @@ class Callers:
         if type(request) is Call:
             caller.acks.append(sequence)
             self._dirty[caller.instance] = caller
-        self._next_beat = min(self._next_beat, self._seconds() + BEAT_SECONDS)
+        if self._next_beat == _NEVER:
+            self._next_beat = self._seconds() + BEAT_SECONDS
+            self._wake_by(self._next_beat)
         result.addCallback(lambda value: self._ran(caller, request, value))
 
     def _ran(self, caller: Caller, request: Request, value: Any) -> None:
@@ -383,13 +404,14 @@ class Callers:
         caller = self._callers.get(batch.source)
         if caller is None:
             caller = self._callers[batch.source] = Caller(batch.source, self._settings)
-            self._next_sweep = min(self._next_sweep, now + self._settings.rpc_message_ttl)
+            self._sweep_by(now + self._settings.rpc_message_ttl)
         if caller.identity != identity:
             # What waited for the old connection is asked for again, by number, over the new one.
             self._by_identity.pop(caller.identity, None)
             caller.unsent.clear()
             caller.unsent_bytes = 0
         caller.identity = identity
+        caller.leaving = False
         caller.heard_at = now
         caller.largest = min(hello.limits.get("message", caller.largest), self._settings.max_message_size)
         if caller.base is None:
@@ -431,7 +453,9 @@ class Callers:
             self._notices.count("malformed", f"a message of client {caller.instance.hex()}: {message.reason}")
             if message.sequence is not None and caller.filter.admit(message.sequence) is Seen.NEW:
                 self._refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
-        elif kind is not Goaway:
+        elif kind is Goaway:
+            caller.leaving = True
+        else:
             self._notices.count("unexpected", f"client {caller.instance.hex()} sent a {kind.__name__}")
 
     # Writing
@@ -464,7 +488,7 @@ class Callers:
             if sent == FULL:
                 self._keep_bounded(caller)
                 self._dirty[caller.instance] = caller
-                self._next_sweep = min(self._next_sweep, self._seconds() + 0.05)
+                self._sweep_by(self._seconds() + _RETRY_FULL)
                 return
             caller.unsent_bytes -= len(unsent.popleft())
             if sent != SENT:
@@ -513,6 +537,11 @@ class Callers:
                 del self._callers[caller.instance]
         if self._dirty:
             self._wake()
+
+    def _sweep_by(self, when: float) -> None:
+        if when < self._next_sweep:
+            self._next_sweep = when
+            self._wake_by(when)
 
     def _silent(self, since: float) -> Iterable[Caller]:
         return [c for c in self._callers.values() if c.heard_at < since and not c.running and not c.outbox]

@@ -220,6 +220,31 @@ class ITransport(Interface):
         """
 
 
+class ILinks(Interface):
+    """What a connection strategy may do with the links of its node."""
+
+    def open(key: str, address: str, member: str, instance: bytes | None) -> Any:
+        """Return the link with this key, made anew when there is none; from now on it connects to `address`."""
+
+    def connect_now(key: str) -> None:
+        """Connect a link that is idle, before anything is to be sent over it."""
+
+    def withdraw(key: str, reason: str) -> None:
+        """Give nothing new to a link; it closes when what it has is answered. An unknown key is no error."""
+
+
+class IConnectionStrategy(Interface):
+    """How envelopes of some kinds reach the instances of a target."""
+
+    name = Attribute("Its name in a `DeliveryPlan`, for example ``static-direct``; a str.")
+
+    def appeared(key: str, record: Record) -> None:
+        """Hear that a record leads to an instance no topic in use led to before."""
+
+    def gone(key: str) -> None:
+        """Hear that no topic in use leads there any more."""
+
+
 class IRPCApplication(IPlugin):
     """An application that `twistd zmq-rpc-server --app NAME` runs."""
 

@@ -164,6 +164,11 @@ class LinkState:
         return self._wanted and not self.mute and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)
 
     @property
+    def recorded(self) -> bool:
+        """Whether a record leads here."""
+        return self._wanted
+
+    @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""
         return self._due
@@ -173,6 +178,9 @@ class LinkState:
     def wanted(self, now: float) -> list[Effect]:
         """A record leads here and something is to be sent (or static connections are configured)."""
         self._wanted = True
+        if self.phase is Phase.DRAINING and not self._going_away:
+            self.phase = Phase.UP
+            self._due = self._next_ping = now
         return self._connect(now) if self.phase is Phase.IDLE else []
 
     def withdrawn(self, now: float, reason: str) -> list[Effect]:
@@ -223,14 +231,8 @@ class LinkState:
         self._due = self._next_ping = now + self._timers.ping
         return [Flush()]
 
-    def refused(self, now: float, reason: str) -> list[Effect]:
-        """The connection cannot be made or is of no use: refused, no such host, another wire version, ourselves."""
-        if self.phase is not Phase.CONNECTING:
-            return self.lost(now, reason)
-        return self._fail(now, reason)
-
     def lost(self, now: float, reason: str) -> list[Effect]:
-        """The connection has ended."""
+        """The connection has ended, or could not be made, or is of no use (another wire version, ourselves)."""
         if self.phase is Phase.CONNECTING:
             return self._fail(now, reason)
         if self.phase not in (Phase.UP, Phase.DRAINING):
@@ -245,7 +247,7 @@ class LinkState:
 
     def going_away(self, now: float, text: str) -> list[Effect]:
         """GOAWAY came: the peer stops."""
-        if self.phase is not Phase.UP:
+        if self.phase not in (Phase.UP, Phase.DRAINING):
             return []
         self.trouble = text
         self._going_away = True
@@ -274,7 +276,7 @@ class LinkState:
 
         :param outstanding: whether anything was handed over and is not answered.
         """
-        if now < self._due and not (self.phase is Phase.DRAINING and not outstanding):
+        if now < self._due and (self.phase is not Phase.DRAINING or outstanding):
             return []
         late = now - self._due
         if self.phase is Phase.UP:
@@ -328,7 +330,8 @@ class LinkState:
         self._drain_until = self._due = now + self._timers.drain
 
     def _drained(self, now: float, outstanding: bool) -> list[Effect]:
-        if outstanding and now < self._drain_until:
+        if now < self._drain_until and (outstanding or self._going_away):
+            # After GOAWAY the peer closes: a disconnect by us could swallow our answer to it.
             return []
         effects: list[Effect] = [Drop(self.identity)]
         if outstanding:

@@ -39,8 +39,12 @@ class PendingCall(Struct):
     :ivar encoded: the whole request as bytes; sequence, attempt and remaining time in it are those of the first
         hand-over.
     :ivar deadline: when it ends at the latest, by the node's monotonic clock.
+    :ivar owner: what `cancel` tells.
     :ivar waiter: what the shell settles when it ends.
     :ivar link: the link it was given to, None before that.
+    :ivar route: the route its links are chosen from, None when it may only go where it is.
+    :ivar tried: the links that refused it.
+    :ivar trouble: what went wrong last, for the error text.
     :ivar sequence: its number in the pair, 0 before it is handed over.
     :ivar attempts: how often it was handed over under this number.
     :ivar retry_at: when it is sent again unless acknowledged.
@@ -50,7 +54,8 @@ class PendingCall(Struct):
     target: Target
     encoded: bytes
     deadline: float
-    waiter: Any
+    owner: Any
+    waiter: Any = None
     idempotent: bool = False
     wait_for_ready: bool = False
     link: Any = None
@@ -58,9 +63,13 @@ class PendingCall(Struct):
     sequence: int = 0
     attempts: int = 0
     retry_at: float = NEVER
-    began: float = 0.0
-    member: str | None = None
+    route: Any = None
+    tried: tuple[str, ...] = ()
     trouble: str = ""
+
+    def cancel(self, _: Any = None) -> None:
+        """Have the owner end the call as cancelled."""
+        self.owner.cancel(self)
 
 
 class RetryPolicy(Struct, frozen=True):

@@ -44,7 +44,7 @@ class Route:
     Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
 
     :ivar choices: the links to take in turn.
-    :ivar recorded: every record of the target, available or not.
+    :ivar recorded: every record of the target, available or not, by its link.
     """
 
     __slots__ = ("_turn", "choices", "member", "recorded", "topic")
@@ -53,7 +53,7 @@ class Route:
         self.topic = topic
         self.member = member
         self.choices: list[str] = []
-        self.recorded: tuple[Record, ...] = ()
+        self.recorded: dict[str, Record] = {}
         self._turn = 0
 
     def choose(self) -> str | None:
@@ -69,10 +69,10 @@ class Route:
 
     def _update(self, unavailable: set[str]) -> None:
         member = self.member
-        self.recorded = tuple(record for record in self.topic.servers() if member is None or record.member == member)
+        records = [record for record in self.topic.servers() if member is None or record.member == member]
+        self.recorded = {link_key(record): record for record in records}
         following = self.choices[self._turn % len(self.choices)] if self.choices else ""
-        keys = dict.fromkeys(link_key(record) for record in self.recorded)
-        self.choices = [key for key in keys if key not in unavailable]
+        self.choices = [key for key in self.recorded if key not in unavailable]
         # Whoever was next stays next, so that a change elsewhere gives nobody two turns in a row.
         self._turn = self.choices.index(following) if following in self.choices else self._turn
 

@@ -1,0 +1,364 @@
+"""
+Brings each call to a link, and to its end.
+
+A call waits here while its topic is looked up, is given to the link whose turn it is, comes back when it was not handed
+over, and ends here with exactly one typed error unless its waiter got the result straight from the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply, readdress
+from zmqrpc.core.link import Phase
+from zmqrpc.core.pending import NEVER, PendingCall, Stage
+from zmqrpc.core.routing import Route, RoutingTable, Topic
+from zmqrpc.discovery import Discovery
+from zmqrpc.errors import (
+    AccessDenied,
+    Cancelled,
+    ClientClosed,
+    DeadlineExceeded,
+    DeliveryError,
+    EncodingError,
+    InvalidArguments,
+    Journey,
+    MatchmakerUnavailable,
+    MessageTooLarge,
+    NoRoute,
+    NoSuchMethod,
+    NotAcknowledged,
+    Overloaded,
+    RemoteError,
+    ServerLost,
+    UnsupportedVersion,
+    ZmqRpcError,
+)
+from zmqrpc.links import Link, Links
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+
+_REMOTE: dict[FailureCode, type[RemoteError]] = {
+    FailureCode.RAISED: RemoteError,
+    FailureCode.NO_SUCH_METHOD: NoSuchMethod,
+    FailureCode.INVALID_ARGUMENTS: InvalidArguments,
+    FailureCode.BAD_INTERFACE: UnsupportedVersion,
+    FailureCode.ACCESS_DENIED: AccessDenied,
+}
+_AFTER_IT_RAN: dict[FailureCode, type[DeliveryError]] = {
+    FailureCode.UNENCODABLE: EncodingError,
+    FailureCode.TOO_LARGE: MessageTooLarge,
+    FailureCode.FORGOTTEN: ServerLost,
+    FailureCode.CANCELLED: Cancelled,
+}
+_ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
+_REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
+    Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
+    Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
+    Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member"),
+}
+
+
+class Delivery:
+    """
+    Every call of a node that has not ended.
+
+    :param instance: our own instance.
+    :param seconds: the monotonic clock.
+    :param wake_by: asks that `sweep` is called at a time.
+    """
+
+    log = Logger()
+    links: Links
+    discovery: Discovery
+
+    def __init__(
+        self,
+        instance: bytes,
+        settings: Settings,
+        table: RoutingTable,
+        seconds: Callable[[], float],
+        wake_by: Callable[[float], None],
+    ) -> None:
+        self.settings = settings
+        self.table = table
+        self.seconds = seconds
+        self.closed = True
+        self._instance = instance
+        self._wake_by = wake_by
+        self._parked: dict[Topic, dict[int, PendingCall]] = {}
+        self._earliest = NEVER
+
+    def wire(self, links: Links, discovery: Discovery) -> None:
+        """Tell it its neighbours, which are made with it."""
+        self.links = links
+        self.discovery = discovery
+
+    # Where a call goes
+
+    def deliver(self, call: PendingCall, now: float) -> None:
+        """Give the call to the link whose turn it is, or keep it until one is known."""
+        if self.closed:
+            self.fail(call, ClientClosed, "the node does not run")
+            return
+        link = self._choose(call.route, call.tried)
+        if link is None:
+            self._park(call)
+        else:
+            self.give(call, link, now)
+
+    def give(self, call: PendingCall, link: Link, now: float) -> None:
+        """Give the call to this link."""
+        if link.ready:
+            if len(call.encoded) + BATCH_OVERHEAD > link.largest:
+                self.refused(call, link, Refusal.TOO_LARGE, f"{len(call.encoded)} bytes, {link.largest} are allowed")
+                return
+            left = link.remaining(call.deadline, now)
+            call.encoded = readdress(call.encoded, link.pending.next_sequence, 1, left)
+            link.hand_over(call, now)
+        elif not link.enqueue(call, now):
+            call.link = link
+            self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
+
+    def give_pinned(self, call: PendingCall, key: str) -> None:
+        """Give the call to the link with this key and to no other."""
+        link = self.links.get(key)
+        if link is None or self.closed:
+            self.fail(call, NoRoute, "its record was withdrawn")
+        elif not link.state.available and not link.state.mute:
+            call.link = link
+            self.fail(call, NoRoute, f"the member cannot be reached: {link.state.trouble}")
+        else:
+            self.give(call, link, self.seconds())
+
+    def handed_over(self, call: PendingCall) -> None:
+        """Tell the caller of a cast that it is under way, when that is all it wants to know."""
+        if call.kind is Kind.CAST and not self.settings.rpc_use_acks:
+            self.acknowledged(call)
+
+    def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
+        for _ in range(len(route.choices)):
+            key = route.choose()
+            if key is not None and key not in tried:
+                return self.links.get(key)
+        # Better a member that is connected and silent than none: it may only be busy, and the deadline holds.
+        silent = [link for link in self._recorded(route) if link.state.mute and link.key not in tried]
+        return silent[0] if silent else None
+
+    def _recorded(self, route: Route) -> list[Link]:
+        links = [self.links.get(key) for key in route.recorded]
+        return [link for link in links if link is not None]
+
+    # Waiting for discovery
+
+    def _park(self, call: PendingCall) -> None:
+        topic = call.route.topic
+        parked = self._parked.setdefault(topic, {})
+        if len(parked) >= self.settings.max_queued_calls:
+            self.fail(call, Overloaded, f"{len(parked)} calls wait for the matchmaker's answer about this topic")
+            return
+        call.stage = Stage.RESOLVING
+        parked[id(call)] = call
+        if call.deadline < self._earliest:
+            self._earliest = call.deadline
+            self._wake_by(call.deadline)
+        self.discovery.resolve(topic)
+
+    def await_topic(self, route: Route, target: Target, deadline: float, wait_for_ready: bool) -> Deferred[None]:
+        """
+        Wait until it is known who listens on a topic.
+
+        :return: fires when somebody does; fails as a call would.
+        """
+        if route.topic.usable:
+            return succeed(None)
+        call = PendingCall(Kind.FANOUT, target, b"", deadline, self, None, False, wait_for_ready)
+        call.route = route
+        call.waiter = Deferred(call.cancel)
+        self._park(call)
+        waiter: Deferred[None] = call.waiter
+        return waiter
+
+    def unpark(self, call: PendingCall) -> bool:
+        """Take a call out of those that wait for discovery; False when it was not among them."""
+        parked = self._parked.get(call.route.topic) if call.route is not None else None
+        return parked is not None and parked.pop(id(call), None) is not None
+
+    def answered(self, topic: Topic, error: MatchmakerUnavailable | None) -> None:
+        """Go on with the calls that waited for a topic."""
+        now = self.seconds()
+        for call in list(self._parked.get(topic, {}).values()):
+            if call.kind is Kind.FANOUT and topic.usable:
+                self.unpark(call)
+                self.acknowledged(call)
+                continue
+            link = self._choose(call.route, call.tried)
+            if link is not None:
+                self.unpark(call)
+                self.give(call, link, now)
+            elif not call.wait_for_ready and not topic.resolving:
+                self.unpark(call)
+                self._unroutable(call, error)
+        if topic in self._parked and not self._parked[topic]:
+            del self._parked[topic]
+
+    def _unroutable(self, call: PendingCall, error: MatchmakerUnavailable | None) -> None:
+        recorded = self._recorded(call.route) if call.kind is not Kind.FANOUT else []
+        if error is not None and not recorded:
+            self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
+        elif not recorded:
+            self.fail(call, NoRoute, "nobody listens there, start a server or check the name")
+        else:
+            troubles = [f"{link.member} at {link.address}: {link.state.trouble or call.trouble}" for link in recorded]
+            self.fail(call, NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}")
+
+    # How a call ends
+
+    def fail(self, call: PendingCall, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
+        """End the call with an error."""
+        self._end(call, error(f"{call.kind.name} failed: {reason}", self.journey(call), maybe_executed))
+
+    def _end(self, call: PendingCall, error: ZmqRpcError) -> None:
+        if not call.waiter.called:
+            call.waiter.errback(error)
+
+    def journey(self, call: PendingCall) -> Journey:
+        """Tell how far a call got."""
+        link: Link | None = call.link
+        age = None
+        if link is not None and call.route is not None:
+            age = call.route.topic.age(link.key, self.seconds())
+        message_id = ""
+        if link is not None and link.instance is not None and call.sequence:
+            message_id = f"{self._instance.hex()[:12]}/{link.instance.hex()[:12]}/{call.sequence}"
+        return Journey(
+            target=str(call.target),
+            member=link.member if link is not None else call.target.server,
+            address=link.address if link is not None else None,
+            message_id=message_id,
+            phase=call.stage.name.lower(),
+            record_age=age,
+        )
+
+    def cancel(self, call: PendingCall) -> None:
+        """End a call because its caller does not want it any more."""
+        handed = call.stage >= Stage.SENT
+        if not self.unpark(call) and call.link is not None:
+            call.link.withdraw_call(call, self.seconds())
+        self.fail(call, Cancelled, "its caller cancelled it", maybe_executed=handed)
+
+    def close(self) -> None:
+        """End every call; none can be made any more."""
+        self.closed = True
+        left = [call for parked in self._parked.values() for call in parked.values()]
+        self._parked.clear()
+        for call in left + self.links.close():
+            self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
+
+    # What links tell
+
+    def replied(self, call: PendingCall, reply: Reply) -> None:
+        failure = reply.failure
+        if failure is None:
+            text = f"the reply has the content type {reply.content_type!r}, which is not known here"
+            self.fail(call, EncodingError, text, maybe_executed=True)
+            return
+        code = FailureCode(failure.code)
+        if code in _AFTER_IT_RAN:
+            self.fail(call, _AFTER_IT_RAN[code], failure.text, maybe_executed=True)
+        else:
+            self._end(call, self._remote(call, code, failure))
+
+    def _remote(self, call: PendingCall, code: FailureCode, failure: Failure) -> RemoteError:
+        return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
+
+    def acknowledged(self, call: PendingCall) -> None:
+        if not call.waiter.called:
+            call.waiter.callback(None)
+
+    def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
+        call.link = link
+        if reason in _ELSEWHERE and call.route is not None:
+            call.tried = (*call.tried, link.key)
+            call.trouble = f"{reason.name.lower().replace('_', ' ')}: {text}"
+            self._again(call)
+        elif reason in _REFUSED:
+            error, says = _REFUSED[reason]
+            self.fail(call, error, f"{says}: {text}")
+        elif reason in _ELSEWHERE:
+            self.fail(call, NoRoute, f"the member refused it: {reason.name.lower().replace('_', ' ')} {text}")
+        else:
+            self.fail(call, DeliveryError, f"the member cannot take it: {reason.name.lower()} {text}")
+
+    def rerouted(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+        for call in calls:
+            call.trouble = reason
+            if call.route is None:
+                self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
+            else:
+                self._again(call)
+
+    def lost(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+        for call in calls:
+            call.trouble = reason
+            if call.idempotent and call.route is not None:
+                self._again(call)
+            else:
+                self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)
+
+    def overdue(self, calls: list[PendingCall], link: Link | None = None) -> None:
+        for call in calls:
+            handed = call.stage >= Stage.SENT
+            trouble = f", {call.trouble}" if call.trouble else ""
+            if link is not None and link.state.phase is not Phase.UP:
+                trouble = f", the link is {link.state.phase.value}: {link.state.trouble or 'no WELCOME yet'}"
+            elif link is not None and link.state.mute:
+                trouble = ", the member answers no PING either: it is stopped, blocked or cut off"
+            self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
+
+    def given_up(self, calls: list[PendingCall], link: Link) -> None:
+        for call in calls:
+            text = f"sent {call.attempts} times and never acknowledged, look at the member"
+            self.fail(call, NotAcknowledged, text, maybe_executed=True)
+
+    def availability_changed(self, link: Link) -> None:
+        self.table.set_available(link.key, link.state.available)
+        if link.state.available:
+            for topic in list(self._parked):
+                if any(call.wait_for_ready for call in self._parked[topic].values()):
+                    self.answered(topic, None)
+
+    def doubted(self, link: Link, reason: str) -> None:
+        self.log.info("{member} at {address}: {reason}", member=link.member, address=link.address, reason=reason)
+
+    def _again(self, call: PendingCall) -> None:
+        call.sequence = 0
+        call.link = None
+        call.stage = Stage.RESOLVING
+        self.deliver(call, self.seconds())
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return self._earliest
+
+    def sweep(self, now: float) -> None:
+        """End the calls whose deadline came while they waited for discovery."""
+        if now < self._earliest:
+            return
+        waiting = list(self._all_parked())
+        for call in waiting:
+            if call.deadline <= now:
+                self.unpark(call)
+                self.overdue([call])
+        self._earliest = min((call.deadline for call in self._all_parked()), default=NEVER)
+
+    def _all_parked(self) -> Iterable[PendingCall]:
+        for parked in self._parked.values():
+            yield from parked.values()
+

@@ -1,0 +1,42 @@
+"""Saying once that something does not work, and once that it works again."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+
+class Outage:
+    """
+    Something that may stop working, with one log line at the begin of each outage and one at its end.
+
+    :param clock: what measures how long an outage took.
+    :param what: what may stop working, for the log lines.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, what: str) -> None:
+        self._clock = clock
+        self._what = what
+        self._since: float | None = None
+        self._failures = 0
+
+    def failed(self, reason: str) -> None:
+        """Take note of a failure; logged if it is the first after a success."""
+        self._failures += 1
+        if self._since is None:
+            self._since = self._clock.seconds()
+            self._log.warn("{what} fails: {reason}", what=self._what, reason=reason)
+
+    def worked(self) -> None:
+        """Take note of a success; logged if it is the first after a failure."""
+        if self._since is not None:
+            self._log.info(
+                "{what} works again after {seconds:.1f} s and {failures} failures",
+                what=self._what,
+                seconds=self._clock.seconds() - self._since,
+                failures=self._failures,
+            )
+        self._since = None
+        self._failures = 0

@@ -1,0 +1,189 @@
+"""The records of a machine in one SQLite file (docs/spec/records). Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import quote
+
+import attrs
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import read_record, write_body
+from zmqrpc.matchmaker._machine import Machine, Owner
+from zmqrpc.matchmaker._roll import Roll
+from zmqrpc.matchmaker._sqlite_errors import is_busy, reason
+from zmqrpc.matchmaker._sqlite_format import prepare, transaction
+from zmqrpc.matchmaker._watches import Topic
+from zmqrpc.record import Record, Sighting
+
+_COLUMNS = "exchange, topic, member, instance, role, pool, body, stamp, expires, boot, namespace, pid, started"
+_LIVE = f"SELECT {_COLUMNS} FROM record WHERE boot = ? AND (expires IS NULL OR expires > ?)"
+_STORE = f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PURGE = "DELETE FROM record WHERE boot <> ? OR expires <= ?"
+_WITHDRAW = "DELETE FROM record WHERE (exchange, topic, member, instance, role, pool) = (?, ?, ?, ?, ?, ?)"
+_BURY = "DELETE FROM record WHERE (boot, namespace, pid, started) = (?, ?, ?, ?)"
+
+
+@attrs.frozen
+class Row:
+    """
+    A live record as it is stored.
+
+    :ivar record: the record.
+    :ivar stamp: when it was registered or refreshed, by `Machine.now`.
+    :ivar expires: when it is forgotten; None for never.
+    :ivar owner: the process that registered it.
+    """
+
+    record: Record
+    stamp: float
+    expires: float | None
+    owner: Owner
+
+    def sighting(self, now: float) -> Sighting:
+        """Return the record with its age."""
+        return Sighting(self.record, max(0.0, now - self.stamp))
+
+
+class SqliteFile:
+    """
+    The file, opened at its first use and again after it was replaced or failed. To be used in one thread only.
+
+    Every method raises `MatchmakerUnavailable` when the file could not be used; its text names path and reason.
+
+    :param path: the absolute path; a missing file is made, readable and writable for its user only.
+    :param machine: whose time and processes count.
+    :param patience: seconds to wait for a lock of another process.
+    """
+
+    def __init__(self, path: str, machine: Machine, patience: float = 1.0) -> None:
+        self._path = path
+        self._machine = machine
+        self._patience = patience
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._here: Owner | None = None
+        self._roll = Roll(machine)
+        self._opened = 0
+        self._written = 0
+
+    def register(self, record: Record, expire: float) -> None:
+        """Store a record for `expire` seconds, 0 or less for ever, and remove what has expired; one transaction."""
+        with self._transaction() as (connection, here):
+            now = self._machine.now()
+            expires = now + expire if expire > 0 else None
+            connection.execute(_PURGE, (here.boot, now))
+            values = (*_key(record), write_body(record), now, expires, *attrs.astuple(here))
+            connection.execute(_STORE, values)
+
+    def withdraw(self, record: Record) -> None:
+        """Remove the entry with the record's key, if there is one."""
+        with self._transaction() as (connection, _):
+            connection.execute(_WITHDRAW, _key(record))
+
+    def read(self, topic: Topic | None = None) -> list[Row]:
+        """List the live records of a topic, or all; those of dead processes are removed from the file on the way."""
+        with self._open() as (connection, here):
+            query, values = _LIVE, [here.boot, self._machine.now()]
+            if topic is not None:
+                query, values = f"{_LIVE} AND exchange = ? AND topic = ?", [*values, *topic]
+            found = connection.execute(query, values).fetchall()
+            owners: dict[Owner, bool] = {}
+            rows = []
+            for exchange, name, member, instance, role, pool, body, stamp, expires, *owner_columns in found:
+                owner = Owner(*owner_columns)
+                if owner not in owners:
+                    owners[owner] = self.judges(owner) and self._roll.is_dead(owner)
+                record = read_record(role, exchange, name, member, instance, pool, body)
+                if record is not None and not owners[owner]:
+                    rows.append(Row(record, stamp, expires, owner))
+            self._bury([owner for owner, dead in owners.items() if dead])
+            return rows
+
+    def judges(self, owner: Owner) -> bool:
+        """Tell whether this process could prove the owner's death: another process of the same pid namespace."""
+        here = self._here
+        return here is not None and owner != here and owner.namespace == here.namespace != 0
+
+    def version(self) -> tuple[int, int, int]:
+        """Return what differs from before whenever the content of the file may differ."""
+        with self._open() as (connection, _):
+            (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+            # data_version tells of other connections only, and begins anew with each opening.
+            return (self._opened, data_version, self._written)
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is used again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[sqlite3.Connection, Owner]]:
+        try:
+            connection = self._connection
+            if connection is None or self._here is None or self._identity != self._identify():
+                connection = self._connect()
+            assert self._here is not None
+            yield connection, self._here
+        except (sqlite3.Error, OSError) as error:
+            # A lock passes by itself; after everything else only a new connection can be trusted.
+            if not is_busy(error):
+                self.close()
+            raise MatchmakerUnavailable(f"the matchmaker file {self._path} {reason(error)} ({error})") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Owner]]:
+        with self._open() as (connection, here), transaction(connection):
+            yield connection, here
+        self._written += 1
+
+    def _bury(self, dead: Iterable[Owner]) -> None:
+        """Remove the records of dead processes, for those who cannot see it; but wait for nobody, it can be later."""
+        connection = self._connection
+        owners = [attrs.astuple(owner) for owner in dead]
+        if not owners or connection is None:
+            return
+        connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError), transaction(connection):
+            connection.executemany(_BURY, owners)
+            self._written += 1
+        connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return (status.st_dev, status.st_ino)
+
+    def _connect(self) -> sqlite3.Connection:
+        self.close()
+        self._here = self._machine.owner()
+        # SQLite would make the file for everybody whom the umask lets. An existing one is not touched: closing any
+        # descriptor of it would drop the locks that other connections of this process hold.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            f"file:{quote(self._path)}?mode=rw", uri=True, timeout=self._patience, isolation_level=None
+        )
+        try:
+            prepare(connection, self._path, self._patience)
+            # Records do not outlive the boot, so only the integrity of the file has to survive a crash.
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        self._identity = self._identify()
+        self._connection = connection
+        self._opened += 1
+        return connection
+
+
+def _key(record: Record) -> tuple[str, str, str, str, str, str]:
+    role, exchange, topic, member, instance, pool = record.key
+    return (exchange, topic, member, instance, role, pool)

@@ -1,0 +1,150 @@
+"""The matchmaker of one machine: a file that all its processes share (``zmq+sqlite:///path``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
+from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
+from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.matchmaker._entry import lookup_order, records_order
+from zmqrpc.matchmaker._lookout import Lookout
+from zmqrpc.matchmaker._machine import Machine
+from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
+from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
+from zmqrpc.matchmaker._watches import Topic, Watches
+from zmqrpc.record import Record, Sighting
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+
+
+@implementer(IMatchmaker)
+class SqliteMatchmaker:
+    """
+    One Node's part in the file. The file is touched in a thread of its own only, from the first use on.
+
+    :param reactor: the reactor.
+    :param path: the absolute path of the file.
+    :param machine: whose time and processes count.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IThreadedReactor, path: str, machine: Machine | None = None) -> None:
+        name = f"the matchmaker file {path}"
+        self._reactor = reactor
+        self._machine = machine if machine is not None else Machine()
+        self._file = SqliteFile(path, self._machine)
+        self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
+        self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close)
+        self._watches = Watches(reactor)
+        self._doubts = Doubts()
+        # Apart from each other: while another process keeps the file locked, reading works and writing does not.
+        self._reading = Outage(reactor, f"reading {name}")
+        self._writing = Outage(reactor, f"writing {name}")
+
+    def register(self, record: Record, expire: float) -> Deferred[None]:
+        """See `IMatchmaker`."""
+        return self._note(self._writing, self._thread.run(self._file.register, record, expire))
+
+    def withdraw(self, record: Record) -> Deferred[None]:
+        """See `IMatchmaker`."""
+        return self._note(self._writing, self._thread.run(self._file.withdraw, record))
+
+    def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
+        """See `IMatchmaker`."""
+        reading = self._note(self._reading, self._thread.run(self._file.read, (exchange, topic)))
+        return reading.addCallback(self._sighted, lookup_order)
+
+    def records(self) -> Deferred[list[Sighting]]:
+        """See `IMatchmaker`."""
+        return self._note(self._reading, self._thread.run(self._file.read)).addCallback(self._sighted, records_order)
+
+    def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
+        """See `IMatchmaker`; a change by another process is seen within 50 ms, the death of one within 250."""
+        watched = (exchange, topic)
+        stop_watch = self._watches.add(watched, changed)
+        self._thread.send(lambda: self._lookout.watch(watched))
+
+        def stop() -> None:
+            stop_watch()
+            if watched not in self._watches:
+                self._thread.send(lambda: self._lookout.unwatch(watched))
+
+        return stop
+
+    def acknowledge(self, record: Record) -> None:
+        """See `IMatchmaker`; only logged, other processes do not hear of it."""
+        self._doubts.remove(record)
+
+    def neg_acknowledge(self, record: Record, reason: str) -> None:
+        """See `IMatchmaker`; only logged, other processes do not hear of it."""
+        self._doubts.add(record, reason)
+
+    def bind_address(self, target: Target) -> None:
+        """Return None: a server may choose its address."""
+
+    def close(self) -> Deferred[None]:
+        """See `IMatchmaker`; what was registered stays in the file until it expires or the process ends."""
+        self._watches.close()
+        return self._thread.close()
+
+    def _sighted(self, rows: list[Row], order: Callable[[Sighting], Any]) -> list[Sighting]:
+        now = self._machine.now()
+        return sorted((row.sighting(now) for row in rows), key=order)
+
+    def _note(self, outage: Outage, answer: Deferred[Any]) -> Deferred[Any]:
+        def worked(result: Any) -> Any:
+            outage.worked()
+            return result
+
+        def failed(failure: Failure) -> Failure:
+            if isinstance(failure.value, MatchmakerUnavailable):
+                outage.failed(str(failure.value))
+            return failure
+
+        return answer.addCallbacks(worked, failed)
+
+    # The lookout calls these two in the thread.
+
+    def _found(self, topic: Topic, rows: list[Row]) -> None:
+        self._reactor.callFromThread(self._show, topic, rows)
+
+    def _looked(self, error: MatchmakerUnavailable | None) -> None:
+        if error is None:
+            self._reactor.callFromThread(self._reading.worked)
+        else:
+            self._reactor.callFromThread(self._reading.failed, str(error))
+
+    def _show(self, topic: Topic, rows: list[Row]) -> None:
+        self._watches.publish(topic, self._sighted(rows, lookup_order))
+
+
+@implementer(IMatchmakerFactory)
+class SqliteFactory:
+    """Makes the matchmakers of ``zmq+sqlite:///path``."""
+
+    scheme = "sqlite"
+    local = True
+
+    def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
+        """See `IMatchmakerFactory`."""
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.netloc or not path.startswith("/") or path.endswith("/") or parts.fragment or "\0" in path:
+            raise ConfigError(
+                f"the transport URL {url!r} does not name a file; write zmq+sqlite:// and an absolute path, "
+                "for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db (# as %23, ? as %3F)"
+            )
+        return SqliteMatchmaker(reactor, path)
+
+
+factory = SqliteFactory()

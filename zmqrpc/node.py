@@ -1,0 +1,304 @@
+"""The one place that builds a Node out of its parts."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from zmqrpc.callers import Callers
+from zmqrpc.client import RPCClient
+from zmqrpc.connections.static_direct import StaticDirect
+from zmqrpc.core.plan import STATIC, DeliveryPlan, plan_for, plan_named
+from zmqrpc.core.registration import Registration
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.delivery import Delivery
+from zmqrpc.discovery import Discovery
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
+from zmqrpc.links import Links
+from zmqrpc.matchmaker import find_factory
+from zmqrpc.notices import Notices
+from zmqrpc.reactor_zmq import ZmqTransport
+from zmqrpc.record import Record, Role
+from zmqrpc.registrar import Registrar
+from zmqrpc.server import RPCServer
+from zmqrpc.settings import Settings
+from zmqrpc.stall import StallWatch
+from zmqrpc.sweep import Sweep
+from zmqrpc.target import Target
+
+_DRAIN_POLL = 0.01
+_log = Logger()
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """
+    Make a reactor keep its timers by the monotonic clock; call it before anything is scheduled.
+
+    Twisted's reactors follow the wall clock (its issue 2424): set back, timers stop; set forward, all fire at once.
+    """
+    reactor.seconds = monotonic
+
+
+class Node(Service):
+    """
+    One process's part in zmqrpc, for one transport URL: client, server, or both.
+
+    Nothing is opened before it is started, and it is started once.
+
+    :param reactor: the reactor.
+    :param settings: a `Settings`, or a transport URL.
+    :param transport: the sockets; None for ZeroMQ's.
+    :param matchmaker: None for the one the URL names.
+    :param chance: the source of jitter, ports and instance id; seeded in simulations.
+    :raises ConfigError: the URL or a setting is not valid.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings | str,
+        *,
+        transport: ITransport | None = None,
+        matchmaker: IMatchmaker | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
+        self.plan = _plan(settings)
+        self._reactor = reactor
+        self._chance = chance or random.Random(os.urandom(16))
+        self.instance = self._chance.randbytes(16)
+        self._local = matchmaker is None and find_factory(settings.matchmaker).local
+        if matchmaker is None:
+            matchmaker = find_factory(settings.matchmaker).make(reactor, settings.url, settings)
+        self._matchmaker = matchmaker
+        self._transport = transport or ZmqTransport(reactor, settings.max_message_size)
+        seconds = reactor.seconds
+
+        self.notices = Notices(seconds)
+        self._sweep = Sweep(reactor)
+        wake_by = self._sweep.wake_by
+        table = RoutingTable()
+        self._stalls = StallWatch()
+        self._delivery = Delivery(self.instance, settings, table, seconds, wake_by)
+        self._links = Links(
+            self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
+        )
+        strategy = StaticDirect(self._links)
+        self._discovery = Discovery(matchmaker, table, strategy, self._delivery.answered, seconds)
+        self._delivery.wire(self._links, self._discovery)
+        self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
+        registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
+        self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
+        self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar)
+
+        self._servers: list[RPCServer] = []
+        self._static: list[tuple[RPCClient, Target]] = []
+        self._bound: IBoundRouter | None = None
+        self._open = False
+        self.address: str | None = None
+
+    # What its user makes of it
+
+    def client(self, targets: Iterable[Target] = ()) -> RPCClient:
+        """
+        Make a client.
+
+        :param targets: their servers are connected to at the start (the seeds' static connections), the others' at the
+            first call.
+        """
+        client = RPCClient(self._delivery)
+        for target in targets:
+            self._static.append((client, target))
+            if self.running:
+                client.prepare(target)
+        return client
+
+    def server(self, target: Target, endpoints: Iterable[object]) -> RPCServer:
+        """
+        Serve endpoints under a target.
+
+        :param target: topic and member; the member is this node's host name when it names none.
+        :raises ConfigError: the target has no topic, or an endpoint exposes nothing.
+        :raises PortRangeExhausted: the node runs, and no port could be bound.
+        """
+        if target.topic is None:
+            raise ConfigError(f"the target {target!r} has no topic; give one")
+        target = Target(
+            topic=target.topic,
+            server=target.server or self.settings.host,
+            exchange=target.exchange or self.settings.control_exchange,
+        )
+        server = RPCServer(target, endpoints, self.settings.send_tracebacks)
+        if self._open:
+            self._bind()
+        self._servers.append(server)
+        self._callers.add(server)
+        if self.running:
+            self._registrar.publish(self._records())
+        return server
+
+    def when_ready(self) -> Deferred[None]:
+        """Return a Deferred that fires when the node runs and its servers are registered; it never fails."""
+        return self._registrar.when_current()
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind, while the process may still have the rights to (``twistd --uid``).
+
+        :raises ConfigError: what `Settings` asks for cannot be bound; `PortRangeExhausted` when no port is free.
+        """
+        super().privilegedStartService()
+        self._open_sockets()
+
+    def startService(self) -> None:
+        """
+        Start: bind, unless that is done, and register; never waits for a store.
+
+        :raises ConfigError: as `privilegedStartService`, or the node was started before.
+        """
+        self._open_sockets()
+        super().startService()
+        self._delivery.closed = False
+        if self._servers:
+            self._registrar.publish(self._records())
+        for client, target in self._static:
+            client.prepare(target)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop: withdraw the records, refuse what is new, let running calls finish, close.
+
+        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
+        """
+        super().stopService()
+        if not self._open:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self._registrar.stop()
+        self._callers.drain(f"{self.settings.host} is stopping")
+        give_up = self._reactor.seconds() + self.settings.drain_timeout
+        while not self._callers.drained and self._reactor.seconds() < give_up:
+            await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
+        self._callers.cancel_running()
+        self._callers.end_pass()
+        self._delivery.close()
+        self._discovery.close()
+        self._sweep.stop()
+        self._stalls.stop()
+        self._open = False
+        if self._bound is not None:
+            self._bound.close(self.settings.linger)
+        await self._transport.close(self.settings.linger)
+        await self._matchmaker.close()
+
+    # Parts
+
+    def _open_sockets(self) -> None:
+        if self._open:
+            return
+        if self.address is not None or self.running:
+            raise ConfigError("a Node is started once; make a new one")
+        if isinstance(self._reactor, ReactorBase) and self._reactor.seconds is not monotonic:
+            _log.warn(
+                "the reactor follows the wall clock, a step of it stops or fires every timer; "
+                "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
+            )
+        self._transport.open(self._pass_ended)
+        self._open = True
+        if self._servers:
+            self._bind()
+
+    def _bind(self) -> None:
+        if self._bound is not None:
+            return
+        settings = self.settings
+        host = settings.rpc_zmq_bind_address or ("127.0.0.1" if self._local else "*")
+        if host == "*":
+            _log.warn(
+                "bound to every interface without encryption: whoever reaches this machine can call its methods; "
+                "set rpc_zmq_bind_address to an address of a private network"
+            )
+        ports = range(settings.rpc_zmq_min_port, settings.rpc_zmq_max_port)
+        tries = self._chance.sample(ports, min(len(ports), settings.rpc_zmq_bind_port_retries))
+        bound = self._transport.bound_router(self._callers)
+        try:
+            address = bound.bind(host, tries)
+        except ConfigError:
+            bound.close(0)
+            raise
+        self._bound = bound
+        self._callers.opened(bound)
+        self.address = self._advertised(address, host)
+        self._stalls.start()
+
+    def _advertised(self, bound: str, host: str) -> str:
+        """Return the address that others are told: never a wildcard."""
+        port = bound.rpartition(":")[2]
+        if self.settings.rpc_zmq_host is None and (self._local or host != "*"):
+            return bound
+        name = self.settings.host
+        return f"tcp://[{name}]:{port}" if ":" in name else f"tcp://{name}:{port}"
+
+    def _records(self) -> tuple[Record, ...]:
+        assert self.address is not None
+        return tuple(
+            Record(
+                role=Role.SERVER,
+                exchange=server.target.exchange or "",
+                topic=server.target.topic or "",
+                member=server.target.server or "",
+                instance=self.instance.hex(),
+                addresses=(self.address,),
+                subscribes=self.plan.subscribes,
+            )
+            for server in self._servers
+        )
+
+    def _pass_ended(self) -> None:
+        self._stalls.begin()
+        self._callers.end_pass()
+        self._links.end_pass()
+        self._stalls.end()
+        self._sweep.run_if_due(self._reactor.seconds())
+
+    def _jitter(self) -> float:
+        return self._chance.uniform(0.5, 1)
+
+
+def _plan(settings: Settings) -> DeliveryPlan:
+    if settings.zmq_topology is not None:
+        plan = plan_named(settings.zmq_topology)
+    else:
+        plan = plan_for(settings.use_pub_sub, settings.use_router_proxy, settings.use_dynamic_connections)
+    if plan.warning:
+        _log.warn("{warning}", warning=plan.warning)
+    if (plan.calls, plan.fanouts) != (STATIC, STATIC):
+        raise ConfigError(f"the topology {plan.name} is not served by this version yet; use static-direct")
+    return plan
+
+
+async def connect(reactor: Any, settings: Settings | str) -> RPCClient:
+    """
+    Start a Node that only calls, and return its client, whose `close` stops it.
+
+    :raises ConfigError: the URL or a setting is not valid.
+    """
+    node = Node(reactor, settings)
+    node.startService()
+    client = node.client()
+    client.closes_with(node.stopService)
+    return client

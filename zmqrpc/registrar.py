@@ -1,0 +1,115 @@
+"""Keeps our records in the matchmaker: the shell of `zmqrpc.core.registration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmqrpc.core.registration import Effect, Register, Registration
+from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.record import Record
+
+_NEVER = float("inf")
+
+
+class Registrar:
+    """
+    The records of one node and their state in the store.
+
+    :param seconds: the monotonic clock.
+    :param wake_by: asks that `sweep` is called at a time.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        registration: Registration,
+        matchmaker: IMatchmaker,
+        seconds: Callable[[], float],
+        wake_by: Callable[[float], None],
+    ) -> None:
+        self._registration = registration
+        self._matchmaker = matchmaker
+        self._seconds = seconds
+        self._wake_by = wake_by
+        self._waiting: list[Deferred[None]] = []
+        self._withdrawals: list[Deferred[object]] = []
+
+    @property
+    def current(self) -> bool:
+        """Whether every record is stored as it is now."""
+        return self._registration.current
+
+    def publish(self, records: tuple[Record, ...]) -> None:
+        """Store these records from now on, and no others of ours."""
+        self._perform(self._registration.set_records(records))
+
+    def when_current(self) -> Deferred[None]:
+        """Return a Deferred that fires when every record is stored; it never fails."""
+        if self._registration.current:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
+
+    def stop(self) -> Deferred[object]:
+        """
+        Withdraw everything.
+
+        :return: fires when the store has answered or given up, and never fails.
+        """
+        self._perform(self._registration.stop())
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.cancel()
+        withdrawals: Deferred[object] = DeferredList(self._withdrawals, consumeErrors=True)  # type: ignore[assignment]
+        return withdrawals
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return self._registration.wake_at
+
+    def sweep(self, now: float) -> None:
+        """Refresh what is due."""
+        self._perform(self._registration.tick(now))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Register):
+                stored = [self._matchmaker.register(record, effect.expire) for record in effect.records]
+                every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
+                every.addCallbacks(lambda _: self._succeeded(), self._failed)
+            else:
+                for record in effect.records:
+                    withdrawn = self._matchmaker.withdraw(record)
+                    withdrawn.addErrback(self._not_withdrawn, record)
+                    self._withdrawals.append(withdrawn)  # type: ignore[arg-type]
+        self._wake_by(self._registration.wake_at)
+
+    def _succeeded(self) -> None:
+        if self._registration.failures:
+            self.log.info("the matchmaker has our records again")
+        self._perform(self._registration.succeeded(self._seconds()))
+        if self._registration.current:
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                waiter.callback(None)
+
+    def _failed(self, failure: Failure) -> None:
+        if not self._registration.failures:
+            error = getattr(failure.value, "subFailure", failure).value
+            self.log.warn("the matchmaker did not take our records, trying again: {error}", error=error)
+        self._perform(self._registration.failed(self._seconds()))
+
+    def _not_withdrawn(self, failure: Failure, record: Record) -> None:
+        self.log.info(
+            "the record of {topic}.{member} was not withdrawn and will expire: {error}",
+            topic=record.topic,
+            member=record.member,
+            error=failure.value,
+        )

@@ -1,0 +1,75 @@
+"""The one timer of a node: deadlines, retries, PINGs and refreshes are looked at when the earliest of them is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+_SHORTEST = 0.001
+_NEVER = float("inf")
+
+
+class Swept(Protocol):
+    """A part of a node that time asks things of."""
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next; infinity for never."""
+
+    def sweep(self, now: float) -> None:
+        """Do what is due."""
+
+
+class Sweep:
+    """
+    Calls the parts of a node when they want to be.
+
+    :ivar parts: who is swept; set before the first `wake_by`.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self.parts: Sequence[Swept] = ()
+        self._reactor = reactor
+        self._call: IDelayedCall | None = None
+        self._at = _NEVER
+
+    def wake_by(self, when: float) -> None:
+        """Sweep at `when`, or sooner if something else asks for it."""
+        if when < self._at:
+            self._arm(when)
+
+    def run_if_due(self, now: float) -> None:
+        """Sweep from elsewhere than the timer, which a step of the reactor's clock may have stopped (design D9)."""
+        if now >= self._at:
+            self._run()
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        self.parts = ()
+        self._arm(_NEVER)
+
+    def _arm(self, when: float) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+        self._at = when
+        if when < _NEVER:
+            # Any: Twisted types callLater for callables without results only.
+            reactor: Any = self._reactor
+            self._call = reactor.callLater(max(_SHORTEST, when - reactor.seconds()), self._run)
+
+    def _run(self) -> None:
+        now = self._reactor.seconds()
+        self._at = _NEVER
+        for part in self.parts:
+            if part.wake_at <= now:
+                try:
+                    part.sweep(now)
+                except Exception:
+                    self.log.failure("a sweep of {part} failed", part=part)
+        self._arm(min((part.wake_at for part in self.parts), default=_NEVER))

@@ -1,0 +1,89 @@
+"""Which matchmaker a transport URL means."""
+
+import subprocess
+import sys
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from zmqrpc import matchmaker
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IMatchmakerFactory
+from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.settings import Settings
+
+
+@implementer(IMatchmakerFactory)
+class OracleFactory:
+    scheme = "oracle"
+    local = False
+
+    def make(self, reactor, url, settings):
+        return ("oracle", url)
+
+
+class ChoiceTests(SynchronousTestCase):
+    def make(self, url, **options):
+        return matchmaker.make_matchmaker(Clock(), Settings.from_url(url, **options))
+
+    def assertRefused(self, text, url, **options):
+        self.assertIn(text, str(self.assertRaises(ConfigError, self.make, url, **options)))
+
+    def test_ours(self):
+        """The scheme chooses, or the option where the scheme leaves it open."""
+        for url in ("zmq://", "zmq:///", "zmq+dummy://", "zmq+dummy:///?rpc_response_timeout=5"):
+            self.assertIsInstance(self.make(url), DummyMatchmaker)
+        self.assertIsInstance(self.make("zmq+sqlite:///run/zmqrpc/matchmaker.db"), SqliteMatchmaker)
+        self.assertRefused("does not name a file", "zmq://", rpc_zmq_matchmaker="sqlite")
+
+    def test_factories(self):
+        """Every factory of ours is one, and is found by its own scheme."""
+        for name in ("dummy", "sqlite"):
+            factory = matchmaker.find_factory(name)
+            self.assertTrue(verifyObject(IMatchmakerFactory, factory))
+            self.assertEqual(factory.scheme, name)
+            self.assertTrue(factory.local)
+
+    def test_unknown(self):
+        """An unknown name is refused with those that are valid."""
+        self.assertRefused("no matchmaker 'redos'; valid are dummy, sqlite", "zmq+redos://h")
+        self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
+
+    def test_plugin(self):
+        """A third party's is found, in either package of plugins, and does not hide ours."""
+        theirs = OracleFactory()
+        hiding = OracleFactory()
+        hiding.scheme = "dummy"
+        self.patch(matchmaker, "getPlugins", lambda interface, package: [theirs, hiding])
+        self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
+        self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
+        self.assertEqual(matchmaker.names(), ["dummy", "oracle", "sqlite"])
+        self.assertRefused("valid are dummy, oracle, sqlite", "zmq+redos://h")
+
+    def test_refused(self):
+        """A URL that is not as its matchmaker needs it is refused with one that is."""
+        for url in (
+            "zmq+sqlite://",
+            "zmq+sqlite:///",
+            "zmq+sqlite:matchmaker.db",
+            "zmq+sqlite://run/matchmaker.db",
+            "zmq+sqlite://localhost/run/matchmaker.db",
+            "zmq+sqlite:///run/zmqrpc/",
+            "zmq+sqlite:///run/a%00b",
+            "zmq+sqlite:///run/a#b",
+        ):
+            self.assertRefused("for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db", url)
+        for url in ("zmq://localhost", "zmq+dummy://localhost:5", "zmq+dummy:///path"):
+            self.assertRefused("for this process alone write zmq://", url)
+
+    def test_nothing_imported(self):
+        """Importing the package imports no store, and neither does making another matchmaker."""
+        program = (
+            "import sys, zmqrpc.matchmaker as m; from zmqrpc.settings import Settings; from twisted.internet.task "
+            "import Clock; m.make_matchmaker(Clock(), Settings()); print('sqlite3' in sys.modules)"
+        )
+        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual(answer.stdout.strip(), "False")

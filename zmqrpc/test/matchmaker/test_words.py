@@ -1,0 +1,107 @@
+"""The small parts that matchmakers share."""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._watches import Watches
+from zmqrpc.record import Sighting
+from zmqrpc.test.matchmaker.support import LogLines
+from zmqrpc.testing.matchmaker import Heard, make_record
+
+TOPIC = ("openstack", "compute")
+
+
+class DoubtsTests(SynchronousTestCase):
+    def test_doubted(self):
+        """A doubt is logged when it begins and when it ends, and the newest reason is kept."""
+        lines = LogLines(self, "zmqrpc.matchmaker._doubts.Doubts")
+        doubts, record = Doubts(), make_record()
+        doubts.remove(record)
+        doubts.add(record, "connection refused")
+        doubts.add(record, "mute")
+        self.assertEqual(doubts.reason(record), "mute")
+        doubts.remove(record)
+        self.assertIsNone(doubts.reason(record))
+        self.assertEqual(
+            lines,
+            [
+                "compute.node-1 at tcp://127.0.0.1:49153 was not reachable: connection refused",
+                "compute.node-1 answers again",
+            ],
+        )
+
+    def test_bounded(self):
+        """Past the limit the oldest doubt is forgotten."""
+        doubts = Doubts(limit=2)
+        for number in range(3):
+            doubts.add(make_record(number=number), "mute")
+        self.assertEqual(len(doubts), 2)
+        self.assertIsNone(doubts.reason(make_record(number=0)))
+
+
+class OutageTests(SynchronousTestCase):
+    def test_lines(self):
+        """One line at the begin of an outage, one at its end with how long and how often, none else."""
+        lines, clock = LogLines(self, "zmqrpc.matchmaker._outage.Outage"), Clock()
+        outage = Outage(clock, "the store")
+        outage.worked()
+        for _ in range(2):
+            for _ in range(3):
+                outage.failed("it is away")
+                clock.advance(1)
+            outage.worked()
+            outage.worked()
+        both = ["the store fails: it is away", "the store works again after 3.0 s and 3 failures"]
+        self.assertEqual(lines, both * 2)
+
+
+class WatchesTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.watches = Watches(self.clock)
+        self.heard = Heard()
+
+    def publish(self, *numbers, age=0.0):
+        self.watches.publish(TOPIC, [Sighting(make_record(number=number), age) for number in numbers])
+
+    def test_tells(self):
+        """A watch is told from the reactor, the newest of several contents, and nothing that it knows."""
+        self.watches.add(TOPIC, self.heard)
+        self.publish(1)
+        self.publish(1, 2)
+        self.assertEqual(self.heard.calls, [])
+        self.clock.advance(0)
+        self.publish(1, 2, age=5.0)
+        self.clock.advance(0)
+        self.assertEqual(len(self.heard.calls), 1)
+        self.assertTrue(self.heard.last(make_record(number=1), make_record(number=2)))
+
+    def test_newcomer(self):
+        """A further watch is told at the next publication, though nothing has changed, with the ages of then."""
+        self.watches.add(TOPIC, Heard())
+        self.publish(1)
+        self.clock.advance(0)
+        self.watches.add(TOPIC, self.heard)
+        self.publish(1, age=5.0)
+        self.clock.advance(0)
+        self.assertEqual(self.heard.calls, [[Sighting(make_record(number=1), 5.0)]])
+
+    def test_stopped_by_another(self):
+        """A watch that was stopped by the one told before it is not told."""
+        self.watches.add(TOPIC, lambda sightings: stop())
+        stop = self.watches.add(TOPIC, self.heard)
+        self.publish()
+        self.clock.advance(0)
+        self.assertEqual(self.heard.calls, [])
+
+    def test_close(self):
+        """A close ends every watch and leaves nothing on the clock."""
+        stop = self.watches.add(TOPIC, self.heard)
+        self.publish(1)
+        self.watches.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertNotIn(TOPIC, self.watches)
+        self.publish(2)
+        stop()
