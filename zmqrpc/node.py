@@ -103,6 +103,7 @@ class Node(Service):
 
         self._servers: list[RPCServer] = []
         self._static: list[tuple[RPCClient, Target]] = []
+        self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
         self._open = False
         self.address: str | None = None
@@ -149,7 +150,11 @@ class Node(Service):
 
     def when_ready(self) -> Deferred[None]:
         """Return a Deferred that fires when the node runs and its servers are registered; it never fails."""
-        return self._registrar.when_current()
+        if self.running:
+            return self._registrar.when_current()
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
 
     # IService
 
@@ -175,6 +180,9 @@ class Node(Service):
             self._registrar.publish(self._records())
         for client, target in self._static:
             client.prepare(target)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            self._registrar.when_current().chainDeferred(waiter)
 
     def stopService(self) -> Deferred[None]:
         """

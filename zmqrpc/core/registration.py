@@ -43,7 +43,7 @@ class Registration:
 
     def __init__(self, expire: float, update: float, jitter: Callable[[], float]) -> None:
         self.wake_at = float("inf")
-        self.current = False
+        self.current = True
         self.failures = 0
         self._expire = expire
         self._update = update

@@ -23,7 +23,7 @@ def reason(error: Exception) -> str:
     """Return what is the matter with the file and what to do, to stand after its name."""
     if isinstance(error, FileNotFoundError):
         return "cannot be made, its directory does not exist; create it"
-    name = _name(error)
+    name = _name(error) or ("SQLITE_CANTOPEN" if isinstance(error, OSError) else "")
     return next((text for start, text in _REASONS.items() if name.startswith(start)), "cannot be used")
 
 

@@ -163,7 +163,12 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         self.close()
-        self._here = self._machine.owner()
+        try:
+            self._here = self._machine.owner()
+        except OSError as error:
+            raise MatchmakerUnavailable(
+                f"the matchmaker file {self._path} needs procfs, to tell boots and processes apart ({error})"
+            ) from error
         # SQLite would make the file for everybody whom the umask lets. An existing one is not touched: closing any
         # descriptor of it would drop the locks that other connections of this process hold.
         with suppress(FileExistsError):

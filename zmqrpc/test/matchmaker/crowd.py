@@ -10,9 +10,11 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 from twisted.internet import defer, epollreactor  # noqa: F401  (before the forks)
 
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.testing.matchmaker import make_record
@@ -21,31 +23,38 @@ from zmqrpc.testing.matchmaker import make_record
 async def take_part(reactor, settings, number, count, everybody_saw_all):
     steps = {}
 
-    async def timed(step, deferred):
+    async def timed(step, begin):
         start = time.monotonic()
-        result = await deferred
+        while True:
+            try:
+                result = await begin()
+                break
+            except MatchmakerUnavailable:  # so many on few processors may exceed the time limit; a Node tries again
+                steps["again"] = steps.get("again", 0) + 1
         steps[step] = round(time.monotonic() - start, 4)
         return result
 
     matchmaker = make_matchmaker(reactor, settings)
     record = make_record(member=f"node-{number:03}", number=number)
-    await timed("register", matchmaker.register(record, 300))
-    found = await timed("lookup", matchmaker.lookup("openstack", "compute"))
+    await timed("register", lambda: matchmaker.register(record, 300))
+    found = await timed("lookup", lambda: matchmaker.lookup("openstack", "compute"))
     assert record in [sighting.record for sighting in found], "did not find itself"
-    all_seen = defer.Deferred()
+    all_seen: defer.Deferred[None] = defer.Deferred()
     stop = matchmaker.watch("openstack", "compute", lambda seen: len(seen) == count and all_seen.callback(None))
-    await timed("watch", all_seen)
+    await timed("watch", lambda: all_seen)
     stop()
-    found = await matchmaker.lookup("openstack", "compute")
+    found = await timed("second lookup", lambda: matchmaker.lookup("openstack", "compute"))
     assert len(found) == count, f"found {len(found)}"
     everybody_saw_all()
-    await timed("withdraw", matchmaker.withdraw(record))
+    await timed("withdraw", lambda: matchmaker.withdraw(record))
     await matchmaker.close()
     return steps
 
 
 def run_member(settings, number, count, report, gate):
-    from twisted.internet import reactor  # one for each process
+    from twisted.internet import reactor as _reactor  # one for each process
+
+    reactor: Any = _reactor
 
     def everybody_saw_all():
         os.write(report, b'{"saw": "all"}\n')

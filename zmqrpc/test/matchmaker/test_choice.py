@@ -14,6 +14,7 @@ from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
+from zmqrpc.test.matchmaker.support import ENVIRONMENT
 
 
 @implementer(IMatchmakerFactory)
@@ -85,5 +86,6 @@ class ChoiceTests(SynchronousTestCase):
             "import sys, zmqrpc.matchmaker as m; from zmqrpc.settings import Settings; from twisted.internet.task "
             "import Clock; m.make_matchmaker(Clock(), Settings()); print('sqlite3' in sys.modules)"
         )
-        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        self.assertEqual(answer.stdout.strip(), "False")
+        command = [sys.executable, "-c", program]
+        answer = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        self.assertEqual((answer.stdout, answer.stderr), ("False\n", ""))

@@ -19,12 +19,15 @@ from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 reactor: Any = _reactor
 
 
-class SqliteContract(MatchmakerContract, TestCase):
+class SqliteTests(MatchmakerContract, TestCase):
+    """The contract, with a clock that is set, and what only this matchmaker promises."""
+
     reactor = reactor
 
     def setUp(self):
         self.clock = Clock()
         self.path = new_path(self)
+        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
     def make_matchmaker(self):
         return SqliteMatchmaker(reactor, self.path, Machine(now=self.clock.seconds))
@@ -32,19 +35,6 @@ class SqliteContract(MatchmakerContract, TestCase):
     def pass_time(self, seconds):
         self.clock.advance(seconds)
         return self.turn()
-
-
-class SqliteTests(MatchmakerContract, TestCase):
-    """What only this matchmaker promises."""
-
-    reactor = reactor
-
-    def setUp(self):
-        self.path = new_path(self)
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
-
-    def make_matchmaker(self):
-        return SqliteMatchmaker(reactor, self.path)
 
     def thread(self):
         return [thread for thread in threading.enumerate() if self.path in thread.name]

@@ -81,7 +81,7 @@ class FileTests(SynchronousTestCase):
             lambda: mine.register(make_record(), 300),
             lambda: other.register(make_record(), 300),
             lambda: other.withdraw(make_record()),
-            lambda: mine.close(),
+            mine.close,
         ):
             self.assertEqual(mine.version(), versions[-1])
             change()
@@ -250,7 +250,7 @@ class FileTests(SynchronousTestCase):
 
     def test_no_procfs(self):
         """Without procfs nothing can be said about boots and processes."""
-        self.assertUnusable("boot_id", self.open(Machine(proc="/nonexistent")))
+        self.assertUnusable("needs procfs", self.open(Machine(proc="/nonexistent")))
 
     def test_reasons(self):
         """Each error of SQLite that has a remedy names it, extended codes too."""

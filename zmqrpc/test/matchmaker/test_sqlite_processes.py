@@ -13,7 +13,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
-from zmqrpc.test.matchmaker.support import new_path
+from zmqrpc.test.matchmaker.support import ENVIRONMENT, new_path
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
 reactor: Any = _reactor
@@ -34,11 +34,12 @@ from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._sqlite_file import SqliteFile
 from zmqrpc.testing.matchmaker import make_record
 from zmqrpc.errors import MatchmakerUnavailable
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setuid(65534)
+Machine().owner()  # what Python imports for it might not be for another user to read
 if sys.argv[2] == "no room":
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+elif os.getuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)
 file = SqliteFile(sys.argv[1], Machine(), patience=0.1)
 try:
     file.register(make_record(), 0)
@@ -62,6 +63,12 @@ class Member(ProcessProtocol):
 
     def processEnded(self, reason):
         self.ended.callback(None)
+        if not self.registered.called:
+            self.registered.errback(reason)
+
+    def end(self):
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 class ProcessTests(MatchmakerContract, TestCase):
@@ -78,9 +85,9 @@ class ProcessTests(MatchmakerContract, TestCase):
 
     async def start(self, name):
         member = Member()
-        reactor.spawnProcess(member, sys.executable, [sys.executable, "-c", MEMBER, self.path, name], env=os.environ)
+        reactor.spawnProcess(member, sys.executable, [sys.executable, "-c", MEMBER, self.path, name], env=ENVIRONMENT)
         self.addCleanup(lambda: member.ended)
-        self.addCleanup(member.transport.loseConnection)
+        self.addCleanup(member.end)
         await member.registered
         return member
 
@@ -103,13 +110,13 @@ class ProcessTests(MatchmakerContract, TestCase):
         first.transport.signalProcess("KILL")
         begin = time.monotonic()
         await self.eventually("the end of the process", lambda: heard.last(both[1]))
-        self.assertLess(time.monotonic() - begin, 1.0)  # 0.25 s on an idle machine
-        second.transport.loseConnection()
+        self.assertLess(time.monotonic() - begin, 2.0)  # 0.25 s on an idle machine
+        second.end()
         await self.eventually("the end of the other", heard.last)
 
     async def stranger(self, *arguments):
         command = ["-c", STRANGER, self.path, *arguments]
-        out, err, code = await getProcessOutputAndValue(sys.executable, command, env=os.environ)
+        out, err, code = await getProcessOutputAndValue(sys.executable, command, env=ENVIRONMENT)
         self.assertEqual((err, code), (b"", 0))
         return out.decode()
 
@@ -121,12 +128,10 @@ class ProcessTests(MatchmakerContract, TestCase):
         # Its own interpreter was started by us; only the file is not for it.
         text = await self.stranger("other user")
         self.assertIn(self.path, text)
-        self.assertIn("check that it is a file, and the rights to its directory", text)
+        self.assertIn("and the rights to its directory", text)
 
     async def test_no_room(self):
         """Who cannot make the file grow is told so."""
-        self.path = new_path(self)
-        os.chmod(os.path.dirname(self.path), 0o777)
         text = await self.stranger("no room")
         self.assertIn("check the disk and the room on it", text)
 
@@ -135,7 +140,7 @@ class ProcessTests(MatchmakerContract, TestCase):
         matchmaker, heard = self.matchmaker(), Heard()
         matchmaker.watch("openstack", "compute", heard)
         command = ["-m", "zmqrpc.test.matchmaker.crowd", f"zmq+sqlite://{self.path}", "200"]
-        out, err, code = await getProcessOutputAndValue(sys.executable, command, env=os.environ)
+        out, err, code = await getProcessOutputAndValue(sys.executable, command, env=ENVIRONMENT)
         self.assertEqual(code, 0, out + err)
         self.assertEqual(json.loads(out)["saw"], 200)
         self.assertEqual(max(len(call) for call in heard.calls), 200)

@@ -50,7 +50,8 @@ class ThreadTests(TestCase):
 
     async def test_limit(self):
         """Work that hangs fails in time, and so does what waits behind it, which is then not begun."""
-        thread, begun = self.make(limit=0.05), []
+        begun: list[int] = []
+        thread = self.make(limit=0.05)
         event = threading.Event()
         self.addCleanup(event.set)
         hanging, waiting = thread.run(event.wait), thread.run(begun.append, 1)
@@ -73,7 +74,8 @@ class ThreadTests(TestCase):
 
     async def test_cancelled(self):
         """Cancelled work that waits is not begun, and does not count."""
-        thread, begun = self.make(bound=1), []
+        begun: list[int] = []
+        thread = self.make(bound=1)
         event = self.hold(thread)
         waiting = thread.run(begun.append, 1)
         waiting.cancel()
