@@ -20,7 +20,7 @@ from bench.work import Figures, Order
 ROOT = Path(__file__).resolve().parent.parent
 START = 20.0
 """Seconds a server has to say where it listens."""
-FINISH = 90.0
+FINISH = 60.0
 """Seconds a client has to answer."""
 
 
