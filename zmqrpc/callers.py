@@ -244,7 +244,7 @@ class Callers:
                 server = serving[0]
                 if len(serving) > 1:
                     serving.append(serving.pop(0))
-                if kind is not Call and kind is not Notify and message.flags & Flag.ACK_WANTED:  # type: ignore
+                if kind is not Call and kind is not Notify and message.flags & Flag.ACK_WANTED:  # type: ignore[union-attr]
                     caller.acks.append(sequence)
                     self._dirty[caller.instance] = caller
                 work.append((caller, message, now + left / 1000, server))  # type: ignore[arg-type]
@@ -475,9 +475,7 @@ class Callers:
             caller.outbox.append(encode_message(Ack(flatten(caller.acks))))
             caller.acks = []
         if caller.outbox:
-            payload = encode_batch(
-                self._instance, caller.instance, int(self._seconds() * 1000), (), caller.outbox
-            )
+            payload = encode_batch(self._instance, caller.instance, int(self._seconds() * 1000), (), caller.outbox)
             caller.outbox = []
             caller.outbox_bytes = 0
             caller.unsent.append(payload)

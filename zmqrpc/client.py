@@ -172,7 +172,8 @@ class RPCClient:
             return fail(self._unsendable(error, target, method, args, context))
         call = PendingCall(kind, target, encoded, deadline, delivery, None, idempotent, wait_for_ready, link)
         call.route = route
-        call.waiter = waiter = Deferred(call.cancel)
+        waiter: Deferred[Any] = Deferred(call.cancel)
+        call.waiter = waiter
         if len(encoded) > self._most or deadline <= now:
             self._refuse(call, deadline <= now)
         elif sequence and len(encoded) + BATCH_OVERHEAD <= link.largest:  # type: ignore[union-attr]

@@ -361,4 +361,3 @@ class Delivery:
     def _all_parked(self) -> Iterable[PendingCall]:
         for parked in self._parked.values():
             yield from parked.values()
-

@@ -52,7 +52,7 @@ from zmqrpc.core.link import (
 )
 from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, RetryPolicy, Stage
 from zmqrpc.errors import ConfigError, RemoteProtocolError
-from zmqrpc.interfaces import FULL, GONE, SENT, IConnectingRouter, ILinkReceiver, ITransport
+from zmqrpc.interfaces import FULL, GONE, SENT, IConnectingRouter, ILinkReceiver, ILinks, ITransport
 from zmqrpc.notices import Notices
 from zmqrpc.settings import Settings
 
@@ -216,7 +216,7 @@ class Link:
             elif kind is SayHello:
                 self._say_hello(now)
             elif kind is SayPing:
-                self._write(encode_message(Ping(int(now * 1000), effect.last_round_trip)), now)  # type: ignore
+                self._write(encode_message(Ping(int(now * 1000), effect.last_round_trip)), now)  # type: ignore[union-attr]
             elif kind is Drop:
                 self._drop(effect.identity)  # type: ignore[union-attr]
             elif kind is Flush:
@@ -241,9 +241,7 @@ class Link:
 
     def _say_hello(self, now: float) -> None:
         links = self._links
-        hello = Hello(
-            WIRE_VERSION, WIRE_VERSION, "client", [], {"message": links.settings.max_message_size}, []
-        )
+        hello = Hello(WIRE_VERSION, WIRE_VERSION, "client", [], {"message": links.settings.max_message_size}, [])
         payload = encode_batch(links.instance, self.instance, int(now * 1000), (), [encode_message(hello)])
         if self.state.identity is not None and links.router.send(self.state.identity, payload) != SENT:
             links.connection_lost(self.state.identity, "HELLO could not be written")
@@ -464,7 +462,7 @@ class Link:
         self._refresh()
 
 
-@implementer(ILinkReceiver)
+@implementer(ILinkReceiver, ILinks)
 class Links:
     """
     Every link of a node, and its connecting socket.
@@ -501,9 +499,7 @@ class Links:
         self.dirty: list[Link] = []
         self.wake_at = NEVER
         self.policy = (
-            RetryPolicy(
-                settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts
-            )
+            RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
             if settings.rpc_use_acks
             else None
         )

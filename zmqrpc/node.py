@@ -164,7 +164,7 @@ class Node(Service):
 
         :raises ConfigError: what `Settings` asks for cannot be bound; `PortRangeExhausted` when no port is free.
         """
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._open_sockets()
 
     def startService(self) -> None:
@@ -174,7 +174,7 @@ class Node(Service):
         :raises ConfigError: as `privilegedStartService`, or the node was started before.
         """
         self._open_sockets()
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._delivery.closed = False
         if self._servers:
             self._registrar.publish(self._records())
@@ -190,7 +190,7 @@ class Node(Service):
 
         :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
         """
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if not self._open:
             return succeed(None)
         return Deferred.fromCoroutine(self._stop())

@@ -41,7 +41,9 @@ class Notices:
             return
         self._quiet_until[name] = now + 1
         unsaid = self._unsaid.pop(name, 0)
-        self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=f" ({unsaid} more)" if unsaid else "")
+        self.log.warn(
+            "{name}: {text}{more}", name=name, text=_printable(text), more=f" ({unsaid} more)" if unsaid else ""
+        )
 
 
 def _printable(text: str) -> str:

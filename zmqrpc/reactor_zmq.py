@@ -236,7 +236,7 @@ class BoundRouter(_Router):
                     raise ConfigError(f"cannot bind {host}:{port}: {failed.strerror}") from failed
             else:
                 self.schedule()
-                return self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+                return bytes(self._socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         span = f"ports {min(tried)} to {max(tried)}" if len(tried) > 1 else f"port {tried[0]}" if tried else "no ports"
         raise PortRangeExhausted(
             f"none of {len(tried)} tries could bind {host} on {span}: "
@@ -352,8 +352,8 @@ class _Monitor(_Reader):
 
     def close(self) -> None:
         if not self.closed:
-            # None before 4.3: disables; the PAIR must be closed before the context ends, or that hangs.
-            self._watched.monitor(None, 0)  # type: ignore[arg-type]
+            # The PAIR must be closed before the context ends, or that hangs.
+            self._watched.monitor(None, 0)
             self._close_reader(0)
 
 

@@ -72,6 +72,7 @@ class RPCServer:
 
     def _failed(self, failure: TwistedFailure, request: Request) -> Failure:
         error = failure.value
+        assert error is not None
         if isinstance(error, CancelledError):
             return Failure(FailureCode.CANCELLED, "Cancelled", f"{request.method} was cancelled")
         code = _OWN_ERRORS.get(type(error), FailureCode.RAISED)

@@ -58,7 +58,8 @@ class Settings:
     rpc_zmq_matchmaker: str = _option("dummy", "Which matchmaker the URL zmq:// means.")
     rpc_zmq_host: str | None = _option(None, "Name or address that peers use to reach this node; unset: host name.")
     rpc_zmq_bind_address: str | None = _option(
-        None, "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback."
+        None,
+        "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback.",
     )
     rpc_zmq_min_port: int = _option(49153, "Lowest port to bind.", 1, 65535)
     rpc_zmq_max_port: int = _option(65536, "Highest port to bind, exclusive.", 2, 65536)

@@ -237,20 +237,7 @@ class Welcome(Struct, array_like=True, tag=int(Kind.WELCOME), gc=False):
 
 
 Message: TypeAlias = (
-    Call
-    | Cast
-    | Fanout
-    | Notify
-    | Reply
-    | Ack
-    | Nack
-    | Cancel
-    | Beat
-    | Ping
-    | Pong
-    | Goaway
-    | Hello
-    | Welcome
+    Call | Cast | Fanout | Notify | Reply | Ack | Nack | Cancel | Beat | Ping | Pong | Goaway | Hello | Welcome
 )
 
 

@@ -63,7 +63,7 @@ def ensure(value: Any, where: str) -> None:
     """
     Do what `check_value` does, at 0.1 us for what most calls carry: a scalar, or a dict of scalars.
 
-    It leaves the size of ints and the encoding of strs to the encoder; when that refuses, `check_value` names the place.
+    It leaves the size of ints and the encoding of strs to the encoder; when that refuses, `check_value` names where.
 
     :raises EncodingError: naming the place and what is wrong there.
     """
