@@ -164,7 +164,7 @@ class WorkThread:
             try:
                 job = self._jobs.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
             except Empty:
-                wait = self._idle()
+                wait = self._look_around()
                 due = None if wait is None else time.monotonic() + wait
                 continue
             if job is None:
@@ -174,6 +174,14 @@ class WorkThread:
             due = time.monotonic()
         self._last()
         self._reactor.callFromThread(self._ended)
+
+    def _look_around(self) -> float | None:
+        try:
+            return self._idle()
+        except Exception:
+            # A defect, or a file that somebody else has written into. The thread has to live on for other work.
+            self._log.failure("Idle work for {name} raised", name=self._name)
+            return self._limit
 
     def _perform(self, job: _Job) -> None:
         result: Any = None

@@ -56,7 +56,8 @@ class Member(ProcessProtocol):
         self.ended: Deferred[None] = Deferred()
 
     def outReceived(self, data):
-        self.registered.callback(None)
+        if not self.registered.called:  # with PYTHONUNBUFFERED a line comes in two pieces
+            self.registered.callback(None)
 
     def errReceived(self, data):
         os.write(2, data)

@@ -101,6 +101,23 @@ class ThreadTests(TestCase):
         await thread.run(int)
         await looked[3]
 
+    async def test_idle_raises(self):
+        """What the idle work raises is logged, and neither ends the thread nor repeats without a pause."""
+        looked: list[Deferred[None]] = [Deferred(), Deferred()]
+        waiting = iter(looked)
+
+        def idle():
+            reactor.callFromThread(next(waiting).callback, None)
+            raise ZeroDivisionError
+
+        thread = self.make(idle, limit=60)
+        await thread.run(int)
+        await looked[0]
+        self.assertEqual(await thread.run(int), 0)
+        await looked[1]
+        await thread.close()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
     async def test_close(self):
         """A close ends the thread after the work it has and its last work."""
         did: list[str] = []
