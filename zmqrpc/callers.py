@@ -16,9 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmqrpc.core.age import ClockBase
+from zmqrpc.caller import Caller
 from zmqrpc.core.envelope import (
-    BATCH_BYTES,
     BATCH_OVERHEAD,
     WIRE_VERSION,
     Ack,
@@ -48,10 +47,10 @@ from zmqrpc.core.envelope import (
     encode_message,
     flatten,
 )
-from zmqrpc.core.seen import DuplicateFilter, Seen
+from zmqrpc.core.seen import Seen
 from zmqrpc.core.values import check_value, ensure
 from zmqrpc.errors import EncodingError, RemoteProtocolError
-from zmqrpc.interfaces import FULL, SENT, IBoundRouter, IRouterReceiver
+from zmqrpc.interfaces import GONE, IBoundRouter, IRouterReceiver
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
@@ -62,47 +61,8 @@ LEAVE_SECONDS = 2.0
 
 _RETRY_FULL = 0.05
 _REQUESTS = frozenset((Call, Cast, Fanout, Notify))
+_ACK_WANTED = int(Flag.ACK_WANTED)
 _NEVER = float("inf")
-
-
-class Caller:
-    """
-    One client instance, as this node sees it.
-
-    :ivar identity: routing id of its newest connection.
-    :ivar running: the calls that are running, by sequence: the Deferred that will answer.
-    """
-
-    __slots__ = (
-        "acks",
-        "base",
-        "filter",
-        "heard_at",
-        "identity",
-        "instance",
-        "largest",
-        "leaving",
-        "outbox",
-        "outbox_bytes",
-        "running",
-        "unsent",
-        "unsent_bytes",
-    )
-
-    def __init__(self, instance: bytes, settings: Settings) -> None:
-        self.instance = instance
-        self.identity = b""
-        self.largest = settings.max_message_size
-        self.heard_at = 0.0
-        self.leaving = False
-        self.base: ClockBase | None = None
-        self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
-        self.running: dict[int, Deferred[Any]] = {}
-        self.acks: list[int] = []
-        self.outbox: list[bytes] = []
-        self.outbox_bytes = 0
-        self.unsent: deque[bytes] = deque()
-        self.unsent_bytes = 0
 
 
 @implementer(IRouterReceiver)
@@ -110,8 +70,9 @@ class Callers:
     """
     Every client instance, and the servers it may call.
 
-    :param instance: our own instance.
-    :param seconds: the monotonic clock.
+    :ivar instance: our own instance.
+    :ivar seconds: the monotonic clock.
+    :ivar dirty: who has something to be written at the end of the pass.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
     :ivar draining: whether new requests are refused.
@@ -129,10 +90,10 @@ class Callers:
         wake_by: Callable[[float], None],
     ) -> None:
         self.draining = False
-        self._instance = instance
-        self._settings = settings
-        self._notices = notices
-        self._seconds = seconds
+        self.instance = instance
+        self.settings = settings
+        self.notices = notices
+        self.seconds = seconds
         self._wake = wake
         self._wake_by = wake_by
         self._router: IBoundRouter | None = None
@@ -140,7 +101,7 @@ class Callers:
         self._by_identity: dict[bytes, Caller] = {}
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self._work: deque[tuple[Caller, Request, float, RPCServer]] = deque()
-        self._dirty: dict[bytes, Caller] = {}
+        self.dirty: dict[bytes, Caller] = {}
         self._running = 0
         self._drain_at = _NEVER
         self._next_beat = _NEVER
@@ -158,19 +119,19 @@ class Callers:
         assert target.exchange is not None and target.topic is not None
         for member in (None, target.server):
             self._servers.setdefault((target.exchange, target.topic, member), []).append(server)
-        self._each(lambda caller: self._welcome(caller, int(self._seconds() * 1000)))
+        self._each(lambda caller: self._welcome(caller, int(self.seconds() * 1000)))
 
     @property
     def busy(self) -> bool:
         """Whether a call is running or an answer waits to be written."""
-        return bool(self._running or self._work or self._dirty)
+        return bool(self._running or self._work or self.dirty)
 
     @property
     def drained(self) -> bool:
         """Whether nothing is left to do after `drain`: all has run, and every client knows that we stop."""
         if self.busy:
             return False
-        since = self._seconds() - LEAVE_SECONDS
+        since = self.seconds() - LEAVE_SECONDS
         return all(caller.leaving or self._drain_at < since for caller in self._by_identity.values())
 
     @property
@@ -181,9 +142,9 @@ class Callers:
     def drain(self, text: str) -> None:
         """Take nothing new from now on, and tell everybody."""
         self.draining = True
-        self._drain_at = self._seconds()
+        self._drain_at = self.seconds()
         goaway = encode_message(Goaway(text))
-        self._each(lambda caller: self._write(caller, goaway))
+        self._each(lambda caller: caller.write(goaway))
         self._wake()
 
     def cancel_running(self) -> None:
@@ -195,21 +156,20 @@ class Callers:
     # IRouterReceiver
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
-        self._notices.count("malformed", f"a message of connection {identity.hex()} was dropped: {reason}")
+        self.notices.count("malformed", f"a message of connection {identity.hex()} was dropped: {reason}")
 
     def payload_received(self, identity: bytes, payload: Any) -> int:
         try:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
-            self._notices.count("malformed", f"connection {identity.hex()}: {error}")
+            self.notices.count("malformed", f"connection {identity.hex()}: {error}")
             return 1
         caller = self._by_identity.get(identity)
-        if caller is None or caller.instance != batch.source or batch.destination != self._instance:
+        if caller is None or caller.instance != batch.source or batch.destination != self.instance:
             return self._opening(identity, batch)
-        now = self._seconds()
+        now = self.seconds()
         arrival = int(now * 1000)
         caller.heard_at = now
-        assert caller.base is not None
         age = caller.base.age(arrival, batch.sent)
         if batch.settled:
             caller.filter.settle(batch.settled)
@@ -220,43 +180,37 @@ class Callers:
         admit = caller.filter.admit
         servers = self._servers
         work = self._work
+        room = self.settings.max_running_calls - self._running
         for message in batch.messages:
             kind = type(message)
-            if kind not in _REQUESTS:
+            if kind is not Call and kind not in _REQUESTS:
                 self._take_other(caller, batch, message, now)
                 continue
-            sequence = message.sequence  # type: ignore[union-attr]
-            seen = admit(sequence)
+            request: Request = message  # type: ignore[assignment]
+            seen = admit(request.sequence)
             if seen is not Seen.NEW:
-                self._repeated(caller, message, seen)  # type: ignore[arg-type]
+                self._repeated(caller, request, seen)
                 continue
-            left = message.remaining - age  # type: ignore[union-attr]
-            serving = servers.get((message.exchange, message.topic, message.member))  # type: ignore[union-attr]
-            if left <= 0:
-                self._refuse(caller, sequence, Refusal.EXPIRED, f"{age} ms under way")
-            elif self.draining:
-                self._refuse(caller, sequence, Refusal.DRAINING, "stopping")
-            elif serving is None:
-                self._not_served(caller, message)  # type: ignore[arg-type]
-            elif len(work) + self._running >= self._settings.max_running_calls:
-                self._refuse(caller, sequence, Refusal.OVERLOADED, f"{self._running} calls running")
-            else:
-                server = serving[0]
-                if len(serving) > 1:
-                    serving.append(serving.pop(0))
-                if kind is not Call and kind is not Notify and message.flags & Flag.ACK_WANTED:  # type: ignore[union-attr]
-                    caller.acks.append(sequence)
-                    self._dirty[caller.instance] = caller
-                work.append((caller, message, now + left / 1000, server))  # type: ignore[arg-type]
+            left = request.remaining - age
+            serving = servers.get((request.exchange, request.topic, request.member))
+            if serving is None or left <= 0 or self.draining or len(work) >= room:
+                self._not_taken(caller, request, serving is not None, left)
+                continue
+            server = serving[0]
+            if len(serving) > 1:
+                serving.append(serving.pop(0))
+            if (kind is Cast or kind is Fanout) and request.flags & _ACK_WANTED:
+                caller.acknowledge(request.sequence)
+            work.append((caller, request, now + left / 1000, server))
 
     def end_pass(self) -> None:
         """Acknowledge what the pass recorded, run it, and write the answers."""
-        if self._dirty:
+        if self.dirty:
             self._flush()
         work = self._work
         while work:
             caller, request, deadline, server = work.popleft()
-            if deadline <= self._seconds():
+            if deadline <= self.seconds():
                 # An earlier method of this pass took that long.
                 self._late(caller, request)
                 continue
@@ -266,8 +220,8 @@ class Callers:
             elif type(request) is Call:
                 self._answer(caller, request.sequence, result)
             else:
-                self._finished(caller, request, result)
-        if self._dirty:
+                self._finished(caller, request)
+        if self.dirty:
             self._flush()
 
     # Answers
@@ -285,14 +239,7 @@ class Callers:
             text = f"the reply of {len(encoded)} bytes is over the limit of {caller.largest} of its caller"
             encoded = encode_message(Reply(sequence, None, Failure(FailureCode.TOO_LARGE, "MessageTooLarge", text)))
         caller.filter.answered(sequence, encoded)
-        # `_write`, spelled out: this is every call.
-        outbox = caller.outbox
-        outbox.append(encoded)
-        size = caller.outbox_bytes = caller.outbox_bytes + len(encoded)
-        if size > BATCH_BYTES:
-            self._flush_one(caller)
-        else:
-            self._dirty[caller.instance] = caller
+        caller.write(encoded)
 
     @staticmethod
     def _unencodable(sequence: int, result: Any, error: Exception) -> bytes:
@@ -302,12 +249,12 @@ class Callers:
             error = found
         return encode_message(Reply(sequence, None, Failure(FailureCode.UNENCODABLE, "EncodingError", str(error))))
 
-    def _finished(self, caller: Caller, request: Request, result: Any) -> None:
-        """A request without an answer has run."""
-        ack = encode_message(Ack([request.sequence, request.sequence]))
-        caller.filter.answered(request.sequence, ack)
-        if type(request) is Notify and request.flags & Flag.ACK_WANTED:
-            self._write(caller, ack)
+    def _finished(self, caller: Caller, request: Request) -> None:
+        """A request without an answer has run; a NOTIFY is acknowledged only now."""
+        if type(request) is Notify:
+            ack = encode_message(Ack([request.sequence, request.sequence]))
+            caller.filter.answered(request.sequence, ack)
+            caller.write(ack)
 
     def _began(self, caller: Caller, request: Request, result: Deferred[Any]) -> None:
         if result.called and not result.paused and not isinstance(result.result, Deferred):
@@ -317,10 +264,9 @@ class Callers:
         caller.running[sequence] = result
         self._running += 1
         if type(request) is Call:
-            caller.acks.append(sequence)
-            self._dirty[caller.instance] = caller
+            caller.acknowledge(sequence)
         if self._next_beat == _NEVER:
-            self._next_beat = self._seconds() + BEAT_SECONDS
+            self._next_beat = self.seconds() + BEAT_SECONDS
             self._wake_by(self._next_beat)
         result.addCallback(lambda value: self._ran(caller, request, value))
 
@@ -336,7 +282,7 @@ class Callers:
         if type(request) is Call:
             self._answer(caller, request.sequence, value)
         else:
-            self._finished(caller, request, value)
+            self._finished(caller, request)
 
     # Refusals
 
@@ -344,19 +290,26 @@ class Callers:
         """Say that a message does not run, and never run it: its repetition is refused in the same words."""
         encoded = encode_message(Nack(reason, [sequence, sequence], text))
         caller.filter.answered(sequence, encoded)
-        self._notices.count(reason.name.lower())
-        self._write(caller, encoded)
+        self.notices.count(reason.name.lower())
+        caller.write(encoded)
 
-    def _not_served(self, caller: Caller, request: Request) -> None:
-        name = f"{request.exchange}/{request.topic}" + (f".{request.member}" if request.member else "")
-        self._refuse(caller, request.sequence, Refusal.NOT_SERVED, f"{name} is not served here")
+    def _not_taken(self, caller: Caller, request: Request, served: bool, left: int) -> None:
+        if left <= 0:
+            reason, text = Refusal.EXPIRED, f"{request.remaining - left} ms under way"
+        elif self.draining:
+            reason, text = Refusal.DRAINING, "stopping"
+        elif not served:
+            member = f".{request.member}" if request.member else ""
+            reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
+        else:
+            reason, text = Refusal.OVERLOADED, f"{self._running} calls running"
+        self._refuse(caller, request.sequence, reason, text)
 
     def _late(self, caller: Caller, request: Request) -> None:
         if type(request) is Call or type(request) is Notify:
             self._refuse(caller, request.sequence, Refusal.EXPIRED, "the reactor was blocked past its deadline")
             return
-        caller.filter.answered(request.sequence, encode_message(Ack([request.sequence, request.sequence])))
-        self._notices.count(
+        self.notices.count(
             "expired_acknowledged",
             f"{request.topic} {request.method} of client {caller.instance.hex()} was acknowledged and did not run: "
             "the reactor was blocked past its deadline",
@@ -365,18 +318,18 @@ class Callers:
     def _repeated(self, caller: Caller, request: Request, seen: Seen | bytes) -> None:
         sequence = request.sequence
         if type(seen) is bytes:
-            self._write(caller, seen)
+            caller.write(seen)
         elif seen is Seen.RUNNING:
-            caller.acks.append(sequence)
-            self._dirty[caller.instance] = caller
+            if type(request) is not Notify:
+                caller.acknowledge(sequence)
         elif seen is Seen.FORGOTTEN:
             text = "the method ran; its reply is not kept any more (max_reply_memory)"
-            self._write(caller, encode_message(Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", text))))
+            caller.write(encode_message(Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", text))))
         elif seen is Seen.FULL:
-            self._notices.count("overloaded")
+            self.notices.count("overloaded")
             text = f"{len(caller.filter)} messages of this client are unsettled"
-            self._write(caller, encode_message(Nack(Refusal.OVERLOADED, [sequence, sequence], text)))
-        self._notices.count("repeated")
+            caller.write(encode_message(Nack(Refusal.OVERLOADED, [sequence, sequence], text)))
+        self.notices.count("repeated")
 
     # Everything that is not a request
 
@@ -390,7 +343,7 @@ class Callers:
                 self._hello(identity, batch, message)
                 return len(batch.messages)
         sequences = [message.sequence for message in batch.messages if isinstance(message, Request)]
-        self._notices.count("wrong_instance", f"client {batch.source.hex()} took us for another instance")
+        self.notices.count("wrong_instance", f"client {batch.source.hex()} took us for another instance")
         if sequences:
             self._send_alone(identity, batch.source, Nack(Refusal.WRONG_INSTANCE, flatten(sequences)))
         return len(batch.messages) or 1
@@ -399,34 +352,26 @@ class Callers:
         if not hello.lowest <= WIRE_VERSION <= hello.highest:
             self._bad_version(identity, batch, f"{hello.lowest} to {hello.highest}")
             return
-        now = self._seconds()
+        now = self.seconds()
         arrival = int(now * 1000)
         caller = self._callers.get(batch.source)
         if caller is None:
-            caller = self._callers[batch.source] = Caller(batch.source, self._settings)
-            self._sweep_by(now + self._settings.rpc_message_ttl)
-        if caller.identity != identity:
-            # What waited for the old connection is asked for again, by number, over the new one.
-            self._by_identity.pop(caller.identity, None)
-            caller.unsent.clear()
-            caller.unsent_bytes = 0
-        caller.identity = identity
-        caller.leaving = False
+            caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
+            self._sweep_by(now + self.settings.rpc_message_ttl)
+        self._by_identity.pop(caller.identity, None)
+        largest = min(hello.limits.get("message", caller.largest), self.settings.max_message_size)
+        caller.moved(identity, largest)
         caller.heard_at = now
-        caller.largest = min(hello.limits.get("message", caller.largest), self._settings.max_message_size)
-        if caller.base is None:
-            caller.base = ClockBase(arrival, batch.sent)
-        else:
-            caller.base.age(arrival, batch.sent)
+        caller.base.age(arrival, batch.sent)
         self._by_identity[identity] = caller
         self._welcome(caller, batch.sent)
         if self.draining:
-            self._write(caller, encode_message(Goaway("stopping")))
+            caller.write(encode_message(Goaway("stopping")))
 
     def _welcome(self, caller: Caller, echoed: int) -> None:
-        limits = {"message": self._settings.max_message_size, "unsettled": self._settings.max_unsettled_calls}
+        limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
         welcome = Welcome(WIRE_VERSION, echoed, "server", [], limits, self.served())
-        self._write(caller, encode_message(welcome))
+        caller.write(encode_message(welcome))
 
     def served(self) -> list[Served]:
         """List what this node serves."""
@@ -434,15 +379,14 @@ class Callers:
 
     def _bad_version(self, identity: bytes, batch: Batch, theirs: str) -> None:
         text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
-        self._notices.count("bad_version", f"client {batch.source.hex()} speaks wire version {theirs}")
+        self.notices.count("bad_version", f"client {batch.source.hex()} speaks wire version {theirs}")
         self._send_alone(identity, batch.source, Nack(Refusal.BAD_VERSION, [], text))
 
     def _take_other(self, caller: Caller, batch: Batch, message: Any, now: float) -> None:
         kind = type(message)
         if kind is Ping:
-            assert caller.base is not None
             caller.base.ping(int(now * 1000), batch.sent, message.last_round_trip)
-            self._write(caller, encode_message(Pong(message.token)))
+            caller.write(encode_message(Pong(message.token)))
         elif kind is Hello:
             self._hello(caller.identity, batch, message)
         elif kind is Cancel:
@@ -450,67 +394,45 @@ class Callers:
                 for sequence in [number for number in caller.running if low <= number <= high]:
                     caller.running[sequence].cancel()
         elif kind is Unreadable:
-            self._notices.count("malformed", f"a message of client {caller.instance.hex()}: {message.reason}")
+            self.notices.count("malformed", f"a message of client {caller.instance.hex()}: {message.reason}")
             if message.sequence is not None and caller.filter.admit(message.sequence) is Seen.NEW:
                 self._refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
         elif kind is Goaway:
             caller.leaving = True
         else:
-            self._notices.count("unexpected", f"client {caller.instance.hex()} sent a {kind.__name__}")
+            self.notices.count("unexpected", f"client {caller.instance.hex()} sent a {kind.__name__}")
 
     # Writing
 
-    def _write(self, caller: Caller, encoded: bytes) -> None:
-        caller.outbox.append(encoded)
-        caller.outbox_bytes += len(encoded)
-        self._dirty[caller.instance] = caller
+    def send(self, identity: bytes, payload: bytes) -> int:
+        """Write one payload; return `SENT`, `FULL` or `GONE`."""
+        return self._router.send(identity, payload) if self._router is not None else GONE
+
+    def blocked(self, caller: Caller) -> None:
+        """Take that a caller's connection is full: it is tried again in each pass."""
+        self.dirty[caller.instance] = caller
+        self._sweep_by(self.seconds() + _RETRY_FULL)
+
+    def gone(self, caller: Caller) -> None:
+        """Take that a caller's connection does not exist any more."""
+        self.notices.count("replies_dropped")
+        self._by_identity.pop(caller.identity, None)
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, {}
-        for caller in dirty.values():
-            self._flush_one(caller)
-
-    def _flush_one(self, caller: Caller) -> None:
-        if caller.acks:
-            caller.outbox.append(encode_message(Ack(flatten(caller.acks))))
-            caller.acks = []
-        if caller.outbox:
-            payload = encode_batch(self._instance, caller.instance, int(self._seconds() * 1000), (), caller.outbox)
-            caller.outbox = []
-            caller.outbox_bytes = 0
-            caller.unsent.append(payload)
-            caller.unsent_bytes += len(payload)
-        unsent = caller.unsent
-        while unsent:
-            sent = self._router.send(caller.identity, unsent[0]) if self._router is not None else SENT
-            if sent == FULL:
-                self._keep_bounded(caller)
-                self._dirty[caller.instance] = caller
-                self._sweep_by(self._seconds() + _RETRY_FULL)
-                return
-            caller.unsent_bytes -= len(unsent.popleft())
-            if sent != SENT:
-                # The caller asks again over its next connection, and is answered from the filter.
-                self._notices.count("replies_dropped")
-                self._by_identity.pop(caller.identity, None)
-
-    def _keep_bounded(self, caller: Caller) -> None:
-        while caller.unsent_bytes > self._settings.max_queued_bytes and len(caller.unsent) > 1:
-            caller.unsent_bytes -= len(caller.unsent.popleft())
-            self._notices.count(
-                "replies_dropped", f"client {caller.instance.hex()} does not read; its oldest replies are dropped"
-            )
+        dirty = list(self.dirty.values())
+        self.dirty.clear()
+        for caller in dirty:
+            caller.flush()
 
     def _send_alone(self, identity: bytes, destination: bytes, message: Nack) -> None:
-        now = int(self._seconds() * 1000)
-        if self._router is not None:
-            self._router.send(identity, encode_batch(self._instance, destination, now, (), [encode_message(message)]))
+        now = int(self.seconds() * 1000)
+        self.send(identity, encode_batch(self.instance, destination, now, (), [encode_message(message)]))
 
     def _each(self, act: Callable[[Caller], None]) -> None:
         for caller in self._callers.values():
             if caller.identity in self._by_identity:
                 act(caller)
-        if self._dirty:
+        if self.dirty:
             self._wake()
 
     # Time
@@ -526,14 +448,14 @@ class Callers:
             self._next_beat = now + BEAT_SECONDS if self._running else _NEVER
             for caller in self._callers.values():
                 if caller.running:
-                    self._write(caller, encode_message(Beat(flatten(caller.running))))
+                    caller.write(encode_message(Beat(flatten(caller.running))))
         if now >= self._next_sweep:
-            ttl = self._settings.rpc_message_ttl
+            ttl = self.settings.rpc_message_ttl
             self._next_sweep = now + ttl / 2 if self._callers else _NEVER
             for caller in self._silent(now - ttl):
                 self._by_identity.pop(caller.identity, None)
                 del self._callers[caller.instance]
-        if self._dirty:
+        if self.dirty:
             self._wake()
 
     def _sweep_by(self, when: float) -> None:
@@ -542,4 +464,4 @@ class Callers:
             self._wake_by(when)
 
     def _silent(self, since: float) -> Iterable[Caller]:
-        return [c for c in self._callers.values() if c.heard_at < since and not c.running and not c.outbox]
+        return [c for c in self._callers.values() if c.heard_at < since and c.idle]

@@ -54,7 +54,7 @@ class RPCClient:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._seconds = delivery.seconds
-        self._links = delivery.links
+        self._link = delivery.links.get
         self._exchange = delivery.settings.control_exchange
         self._timeout = delivery.settings.rpc_response_timeout
         self._most = delivery.settings.max_message_size - BATCH_OVERHEAD
@@ -145,11 +145,9 @@ class RPCClient:
                 ensure(context, "context")
             deadline = now + (self._timeout if timeout is None else timeout)
             key = route.choose()
-            link = self._links.get(key) if key is not None else None
+            link = self._link(key) if key is not None else None
             if link is not None and link.ready:
-                sequence = link.pending.next_sequence
-                # Milliseconds left at the stamp of the batch, see `Link.remaining`.
-                left = link.remaining(deadline, now)
+                sequence, left = link.number(deadline, now)
             else:
                 sequence = left = 0
             encoded = encode_message(

@@ -37,7 +37,8 @@ from zmqrpc.errors import (
     UnsupportedVersion,
     ZmqRpcError,
 )
-from zmqrpc.links import Link, Links
+from zmqrpc.link import Link
+from zmqrpc.links import Links
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
@@ -116,8 +117,8 @@ class Delivery:
             if len(call.encoded) + BATCH_OVERHEAD > link.largest:
                 self.refused(call, link, Refusal.TOO_LARGE, f"{len(call.encoded)} bytes, {link.largest} are allowed")
                 return
-            left = link.remaining(call.deadline, now)
-            call.encoded = readdress(call.encoded, link.pending.next_sequence, 1, left)
+            sequence, left = link.number(call.deadline, now)
+            call.encoded = readdress(call.encoded, sequence, 1, left)
             link.hand_over(call, now)
         elif not link.enqueue(call, now):
             call.link = link

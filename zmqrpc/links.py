@@ -1,465 +1,27 @@
 """
-What goes out: one link to each instance we call, with its connection, its queue and what it has handed over.
+Every link of a node, and the connecting socket they share.
 
-A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.hand_over` and
-the loop over replies in `Links.payload_received`; together they are about a third of what a call costs its client.
+Hot path: the loop over replies in `Links.payload_received`, flat because it is every call.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from zmqrpc.core.envelope import (
-    BATCH_BYTES,
-    BATCH_OVERHEAD,
-    WIRE_VERSION,
-    Ack,
-    Beat,
-    Cancel,
-    Goaway,
-    Hello,
-    Nack,
-    Ping,
-    Pong,
-    Refusal,
-    Reply,
-    Welcome,
-    decode_batch,
-    encode_batch,
-    encode_message,
-    readdress,
-)
-from zmqrpc.core.link import (
-    Connect,
-    Doubt,
-    Drop,
-    Effect,
-    Flush,
-    LinkState,
-    LinkTimers,
-    Lose,
-    Phase,
-    Reroute,
-    SayHello,
-    SayPing,
-)
-from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.envelope import Reply, decode_batch
+from zmqrpc.core.link import LinkState, LinkTimers, Phase
+from zmqrpc.core.pending import NEVER, PendingCall, RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
-from zmqrpc.interfaces import FULL, GONE, SENT, IConnectingRouter, ILinkReceiver, ILinks, ITransport
+from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport
+from zmqrpc.link import RETRY_FULL, Link, LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.settings import Settings
-
-_RETRY_FULL = 0.05
-_ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
-
-
-class LinkUser(Protocol):
-    """Who is told what became of calls; the delivery of the node."""
-
-    def replied(self, call: PendingCall, reply: Reply) -> None:
-        """The call has ended with a failure of the method (a result is given to its waiter at once)."""
-
-    def handed_over(self, call: PendingCall) -> None:
-        """A call that was queued has been given to the connection."""
-
-    def acknowledged(self, call: PendingCall) -> None:
-        """A request without an answer was acknowledged, and has ended."""
-
-    def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
-        """The call did not run, and has ended on this link."""
-
-    def rerouted(self, calls: list[PendingCall], link: Link, reason: str) -> None:
-        """The calls were never handed over."""
-
-    def lost(self, calls: list[PendingCall], link: Link, reason: str) -> None:
-        """The instance that has the calls is gone."""
-
-    def overdue(self, calls: list[PendingCall], link: Link) -> None:
-        """The deadline of the calls has come."""
-
-    def given_up(self, calls: list[PendingCall], link: Link) -> None:
-        """The calls were sent as often as allowed, and never acknowledged."""
-
-    def availability_changed(self, link: Link) -> None:
-        """Calls may be given to the link, or may not any more."""
-
-    def doubted(self, link: Link, reason: str) -> None:
-        """The record does not lead to its instance."""
-
-
-class Link:
-    """
-    One link.
-
-    :ivar key: what the routing table calls it.
-    :ivar address: the advertised address it connects to.
-    :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
-    :ivar queue: calls that were not handed over yet.
-    """
-
-    __slots__ = (
-        "_available",
-        "_links",
-        "_outbox",
-        "_outbox_bytes",
-        "_stamp",
-        "_unsent",
-        "_unsent_from",
-        "address",
-        "attempt",
-        "key",
-        "largest",
-        "member",
-        "pending",
-        "queue",
-        "queued_bytes",
-        "ready",
-        "state",
-    )
-
-    def __init__(self, links: Links, key: str, address: str, member: str, state: LinkState) -> None:
-        self.key = key
-        self.address = address
-        self.member = member
-        self.state = state
-        self.ready = False
-        self.queue: deque[PendingCall] = deque()
-        self.queued_bytes = 0
-        self.largest = links.settings.max_message_size
-        self.pending = PendingCalls(links.settings.max_unsettled_calls, links.policy)
-        self._links = links
-        self._available = True
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
-        self._stamp = 0.0
-        self._unsent: deque[tuple[bytes, int]] = deque()
-        self._unsent_from = 1
-        self.attempt = 0
-
-    @property
-    def instance(self) -> bytes | None:
-        """The instance it leads to, None while that is not known."""
-        return self.state.instance
-
-    # Calls
-
-    def remaining(self, deadline: float, now: float) -> int:
-        """Return the milliseconds that a request handed over now has left at the stamp of its batch."""
-        if not self._outbox:
-            self._stamp = now
-        return max(0, int((deadline - self._stamp) * 1000))
-
-    def hand_over(self, call: PendingCall, now: float) -> None:
-        """Give a call, encoded with the next number and `remaining`, to the connection; only while `ready`."""
-        links = self._links
-        call.link = self
-        pending = self.pending
-        pending.hand_over(call, now)
-        if len(pending) >= pending.most_unsettled:
-            self.ready = False
-        outbox = self._outbox
-        if not outbox:
-            links.dirty.append(self)
-        outbox.append(call.encoded)
-        self._outbox_bytes += len(call.encoded)
-        if now - self.state.used_at > 0.25:
-            self.state.used(now)
-        if self.state.wake_at < links.wake_at or pending.wake_at < links.wake_at:
-            links.wake_by(min(pending.wake_at, self.state.wake_at))
-        if not links.gathering or self._outbox_bytes > BATCH_BYTES:
-            links.write_first(self)
-
-    def enqueue(self, call: PendingCall, now: float) -> bool:
-        """Keep a call until the link is up; False when the queue is full."""
-        settings = self._links.settings
-        size = len(call.encoded)
-        if len(self.queue) >= settings.max_queued_calls or self.queued_bytes + size > settings.max_queued_bytes:
-            return False
-        call.link = self
-        call.stage = Stage.QUEUED
-        self.queue.append(call)
-        self.queued_bytes += size
-        self.ready = False
-        self._links.wake_by(call.deadline)
-        if self.state.phase is Phase.IDLE:
-            self.perform(self.state.wanted(now), now)
-        elif self.state.phase is Phase.UP:
-            self._links.kick()
-        return True
-
-    def withdraw_call(self, call: PendingCall, now: float) -> None:
-        """Give up a call: its caller does not want it any more."""
-        if call.sequence and self.pending.take(call.sequence) is not None:
-            if self.state.phase in (Phase.UP, Phase.DRAINING):
-                self._write(encode_message(Cancel([call.sequence, call.sequence])), now)
-        elif call in self.queue:
-            self.queue.remove(call)
-            self.queued_bytes -= len(call.encoded)
-        self._refresh()
-
-    # Effects
-
-    def perform(self, effects: list[Effect], now: float) -> None:
-        """Do what the state machine asks for."""
-        for effect in effects:
-            kind = type(effect)
-            if kind is Connect:
-                self.attempt = effect.attempt  # type: ignore[union-attr]
-                self._links.connect(self)
-            elif kind is SayHello:
-                self._say_hello(now)
-            elif kind is SayPing:
-                self._write(encode_message(Ping(int(now * 1000), effect.last_round_trip)), now)  # type: ignore[union-attr]
-            elif kind is Drop:
-                self._drop(effect.identity)  # type: ignore[union-attr]
-            elif kind is Flush:
-                self._flush_calls(now)
-            elif kind is Reroute:
-                self._reroute(effect.reason)  # type: ignore[union-attr]
-            elif kind is Lose:
-                lost = self.pending.take_all()
-                if lost:
-                    self._links.user.lost(lost, self, effect.reason)  # type: ignore[union-attr]
-            elif kind is Doubt:
-                self._links.user.doubted(self, effect.reason)  # type: ignore[union-attr]
-        self._refresh()
-        self._links.wake_by(self.state.wake_at)
-
-    def _refresh(self) -> None:
-        state = self.state
-        self.ready = state.phase is Phase.UP and not self.queue and not self._unsent and not self.pending.full
-        if state.available is not self._available:
-            self._available = state.available
-            self._links.user.availability_changed(self)
-
-    def _say_hello(self, now: float) -> None:
-        links = self._links
-        hello = Hello(WIRE_VERSION, WIRE_VERSION, "client", [], {"message": links.settings.max_message_size}, [])
-        payload = encode_batch(links.instance, self.instance, int(now * 1000), (), [encode_message(hello)])
-        if self.state.identity is not None and links.router.send(self.state.identity, payload) != SENT:
-            links.connection_lost(self.state.identity, "HELLO could not be written")
-
-    def _drop(self, identity: bytes | None) -> None:
-        self._links.drop(identity)
-        # What was numbered and never written certainly did not run: it is queued again, its numbers are settled.
-        unsent = [c for c in self.pending.outstanding() if c.sequence >= self._unsent_from and c.attempts == 1]
-        for call in reversed(unsent):
-            self.pending.take(call.sequence)
-            call.sequence = 0
-            call.stage = Stage.QUEUED
-            self.queue.appendleft(call)
-            self.queued_bytes += len(call.encoded)
-        self._outbox = []
-        self._outbox_bytes = 0
-        self._unsent.clear()
-
-    def _reroute(self, reason: str) -> None:
-        calls = list(self.queue)
-        self.queue.clear()
-        self.queued_bytes = 0
-        if calls:
-            self._links.user.rerouted(calls, self, reason)
-
-    def _flush_calls(self, now: float) -> None:
-        for call in self.pending.outstanding():
-            self.pending.repeat(call, now)
-            self._repeat(call, now)
-        self._flush_queue(now)
-
-    def _repeat(self, call: PendingCall, now: float) -> None:
-        left = self.remaining(call.deadline, now)
-        self._write(readdress(call.encoded, call.sequence, call.attempts, left), now)
-
-    def _flush_queue(self, now: float) -> None:
-        while self.queue and not self.pending.full and not self._unsent:
-            call = self.queue.popleft()
-            self.queued_bytes -= len(call.encoded)
-            if len(call.encoded) + BATCH_OVERHEAD > self.largest:
-                text = f"{len(call.encoded)} bytes are over the peer's limit of {self.largest}"
-                self._links.user.refused(call, self, Refusal.TOO_LARGE, text)
-                continue
-            left = self.remaining(call.deadline, now)
-            call.encoded = readdress(call.encoded, self.pending.next_sequence, 1, left)
-            self.hand_over(call, now)
-            self._links.user.handed_over(call)
-
-    # Writing
-
-    def _write(self, encoded: bytes, now: float) -> None:
-        if not self._outbox:
-            self._stamp = now
-            self._links.dirty.append(self)
-        self._outbox.append(encoded)
-        self._outbox_bytes += len(encoded)
-        if self._outbox_bytes > BATCH_BYTES:
-            self.flush()
-        elif not self._links.gathering:
-            self._links.kick()
-
-    def flush(self) -> None:
-        """Write what was gathered."""
-        if self._outbox:
-            pending = self.pending
-            stamp = int(self._stamp * 1000)
-            payload = encode_batch(
-                self._links.instance, self.state.instance, stamp, pending.settled.flat(), self._outbox
-            )
-            self._unsent.append((payload, pending.next_sequence))
-            self._outbox = []
-            self._outbox_bytes = 0
-        identity = self.state.identity
-        unsent = self._unsent
-        while unsent:
-            sent = self._links.router.send(identity, unsent[0][0]) if identity is not None else GONE
-            if sent == SENT:
-                self._unsent_from = unsent.popleft()[1]
-            elif sent == FULL:
-                self.ready = False
-                self._links.wake_by(self._links.seconds() + _RETRY_FULL)
-                return
-            else:
-                if identity is not None:
-                    self._links.connection_lost(identity, "the connection is gone")
-                return
-
-    # What comes in
-
-    def take(self, message: Any, source: bytes, identity: bytes, now: float) -> None:
-        """Take one message that is not a REPLY with a result."""
-        kind = type(message)
-        state = self.state
-        if kind in _ABOUT_LINK and identity != state.identity:
-            # A connection that is being dropped is read to its end; it still answers calls, and says nothing else.
-            return
-        if kind is Reply:
-            call = self.pending.take(message.sequence)
-            if call is None:
-                self._links.notices.count("late_reply")
-            else:
-                self._links.user.replied(call, message)
-        elif kind is Ack:
-            self._acknowledged(message.ranges)
-        elif kind is Beat:
-            self.pending.advance(self.pending.within(message.ranges), Stage.RUNNING)
-        elif kind is Pong:
-            state.ponged(now)
-        elif kind is Nack:
-            self._nacked(message, now)
-        elif kind is Goaway:
-            # In kind: nothing new follows, so the peer need not wait for it.
-            self._write(encode_message(Goaway()), now)
-            self.perform(state.going_away(now, message.text), now)
-        elif kind is Welcome:
-            self.largest = min(message.limits.get("message", self.largest), self._links.settings.max_message_size)
-            self.pending.most_unsettled = min(
-                message.limits.get("unsettled", self.pending.most_unsettled),
-                self._links.settings.max_unsettled_calls,
-            )
-            self.perform(state.welcome(now, source, now - message.echoed / 1000), now)
-        elif kind is Hello:
-            # A connect within the ephemeral range of this machine can reach itself (link.md: trap 6).
-            self._links.connection_lost(state.identity, "connected to itself")
-        else:
-            self._links.notices.count("unexpected", f"{self.address} sent a {kind.__name__}")
-
-    def _acknowledged(self, ranges: list[int]) -> None:
-        calls = self.pending.within(ranges)
-        self.pending.advance(calls, Stage.ACKNOWLEDGED)
-        for call in calls:
-            if call.kind != 1:
-                self.pending.take(call.sequence)
-                self._links.user.acknowledged(call)
-
-    def _nacked(self, nack: Nack, now: float) -> None:
-        reason = Refusal(nack.reason)
-        if reason is Refusal.BAD_VERSION and self.state.phase is Phase.CONNECTING:
-            self._links.connection_lost(self.state.identity, nack.text or "another wire version")
-            return
-        for call in self.pending.within(nack.ranges):
-            self.pending.take(call.sequence)
-            self._links.user.refused(call, self, reason, nack.text)
-        if reason is Refusal.WRONG_INSTANCE:
-            self._links.connection_lost(self.state.identity, "the peer does not know this connection")
-
-    # Time
-
-    @property
-    def wake_at(self) -> float:
-        """When `sweep` has to be called next."""
-        wake = min(self.state.wake_at, self.pending.wake_at)
-        for call in self.queue:
-            wake = min(wake, call.deadline)
-        return wake
-
-    def sweep(self, now: float) -> None:
-        """Do what time asks for."""
-        if now >= self.pending.wake_at:
-            self._sweep_pending(now)
-        if self.queue:
-            late = [call for call in self.queue if call.deadline <= now]
-            for call in late:
-                self.queue.remove(call)
-                self.queued_bytes -= len(call.encoded)
-            if late:
-                self._links.user.overdue(late, self)
-        effects = self.state.tick(now, len(self.pending) > 0)
-        if effects:
-            self.perform(effects, now)
-        else:
-            self._refresh()
-
-    def _sweep_pending(self, now: float) -> None:
-        repeat, given_up = self.pending.unacknowledged(now)
-        if self.state.phase is Phase.UP:
-            for call in repeat:
-                if call.deadline > now:
-                    self.pending.repeat(call, now)
-                    self._repeat(call, now)
-        else:
-            for call in repeat:
-                call.retry_at = NEVER
-        overdue = self.pending.overdue(now)
-        for call in overdue:
-            if self.state.phase is Phase.UP:
-                self._write(encode_message(Cancel([call.sequence, call.sequence])), now)
-        if overdue:
-            self._links.user.overdue(overdue, self)
-        if given_up:
-            self._links.user.given_up(given_up, self)
-
-    def recover(self, now: float) -> None:
-        """Look whether what kept the link from taking calls is over, after something came in."""
-        if self.state.phase is Phase.DRAINING:
-            self.perform(self.state.tick(now, len(self.pending) > 0), now)
-        elif self.queue:
-            self._links.dirty.append(self)
-        else:
-            self._refresh()
-
-    @property
-    def spent(self) -> bool:
-        """Whether nothing leads here, and nothing is left."""
-        return self.state.phase is Phase.IDLE and not self.state.recorded and not self.pending and not self.queue
-
-    @property
-    def blocked(self) -> bool:
-        """Whether something was refused by a full connection."""
-        return bool(self._unsent)
-
-    def end_pass(self, now: float) -> None:
-        """Go on with what waited for room."""
-        self.flush()
-        if self.state.phase is Phase.UP and self.queue and not self._unsent:
-            self._flush_queue(now)
-            self.flush()
-        self._refresh()
 
 
 @implementer(ILinkReceiver, ILinks)
@@ -471,6 +33,7 @@ class Links:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar get: returns the link with a key, or None.
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar dirty: links that have gathered something.
     :ivar wake_at: when `sweep` will be called next.
@@ -509,6 +72,7 @@ class Links:
         self._timers = timers or LinkTimers()
         self._router: IConnectingRouter | None = None
         self._links: dict[str, Link] = {}
+        self.get = self._links.get
         self._by_identity: dict[bytes, Link] = {}
         self._losses: list[tuple[bytes, str]] = []
 
@@ -520,10 +84,6 @@ class Links:
         return self._router
 
     # Which links there are
-
-    def get(self, key: str) -> Link | None:
-        """Return the link with this key."""
-        return self._links.get(key)
 
     def open(self, key: str, address: str, member: str, instance: bytes | None) -> Link:
         """Return the link with this key, made anew when there is none; its address is the one given."""
@@ -711,5 +271,5 @@ class Links:
         for link in self._links.values():
             self.wake_by(max(link.wake_at, now + 0.001))
             if link.blocked:
-                self.wake_by(now + _RETRY_FULL)
+                self.wake_by(now + RETRY_FULL)
         self._transport.kick()

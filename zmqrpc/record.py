@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import attrs
@@ -16,6 +17,10 @@ class Role(StrEnum):
     SERVER = "server"
     ROUTER = "router"
     PUBLISHER = "publisher"
+
+
+def _strings(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 def _names(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -46,7 +51,7 @@ class Record:
     topic: str = attrs.field(validator=_names)
     member: str = attrs.field(validator=_names)
     instance: str = ""
-    addresses: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    addresses: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     versions: tuple[int, int] = attrs.field(default=(1, 1), converter=tuple)
     pool: str | None = None
     subscribes: bool = False

@@ -99,11 +99,12 @@ class PendingCalls:
     The unsettled messages of one pair, at the client.
 
     :param most_unsettled: how many there may be at once.
+    :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended, as every batch tells it to the server.
     :ivar wake_at: when `overdue` or `unacknowledged` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_calls", "_next", "_policy", "most_unsettled", "settled", "wake_at")
+    __slots__ = ("_calls", "_policy", "most_unsettled", "next_sequence", "settled", "wake_at")
 
     def __init__(self, most_unsettled: int, policy: RetryPolicy | None) -> None:
         self.most_unsettled = most_unsettled
@@ -111,7 +112,7 @@ class PendingCalls:
         self.wake_at = NEVER
         self._policy = policy
         self._calls: dict[int, PendingCall] = {}
-        self._next = 1
+        self.next_sequence = 1
 
     def __len__(self) -> int:
         """Return how many messages are unsettled."""
@@ -122,26 +123,27 @@ class PendingCalls:
         """Whether the window of unsettled messages is used up."""
         return len(self._calls) >= self.most_unsettled
 
-    @property
-    def next_sequence(self) -> int:
-        """The number the next message gets."""
-        return self._next
+    def hand_over(self, call: PendingCall, now: float) -> bool:
+        """
+        Number the call with `next_sequence` and keep it; it must be given to the connection next.
 
-    def hand_over(self, call: PendingCall, now: float) -> None:
-        """Number the call and keep it; it must be given to the connection next."""
-        sequence = self._next
-        self._next = sequence + 1
-        self._calls[sequence] = call
+        :return: whether the window is full now.
+        """
+        sequence = self.next_sequence
+        self.next_sequence = sequence + 1
+        calls = self._calls
+        calls[sequence] = call
         call.sequence = sequence
         call.attempts = 1
         call.stage = Stage.SENT
         wake = call.deadline
         if self._policy is not None:
-            call.retry_at = now + self._policy.base
-            if call.retry_at < wake:
-                wake = call.retry_at
+            call.retry_at = retry_at = now + self._policy.base
+            if retry_at < wake:
+                wake = retry_at
         if wake < self.wake_at:
             self.wake_at = wake
+        return len(calls) >= self.most_unsettled
 
     def repeat(self, call: PendingCall, now: float) -> None:
         """Count that the call is handed over again under its number."""

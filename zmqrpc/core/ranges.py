@@ -27,6 +27,8 @@ class Ranges:
         """Tell whether the sequence was added."""
         if sequence <= self.watermark:
             return True
+        if not self._lows:
+            return False
         index = bisect_left(self._highs, sequence)
         return index < len(self._lows) and self._lows[index] <= sequence
 

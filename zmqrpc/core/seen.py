@@ -35,7 +35,7 @@ class DuplicateFilter:
     :param most_bytes: how many bytes of replies are kept; past it the oldest are forgotten, not the messages.
     """
 
-    __slots__ = ("_bytes", "_most_bytes", "_most_unsettled", "_settled", "_unsettled")
+    __slots__ = ("_bytes", "_highest", "_most_bytes", "_most_unsettled", "_settled", "_unsettled")
 
     def __init__(self, most_unsettled: int, most_bytes: int) -> None:
         self._most_unsettled = most_unsettled
@@ -43,6 +43,7 @@ class DuplicateFilter:
         self._unsettled: dict[int, bytes] = {}
         self._settled = Ranges()
         self._bytes = 0
+        self._highest = 0
 
     def __len__(self) -> int:
         """Return how many messages are unsettled."""
@@ -61,6 +62,13 @@ class DuplicateFilter:
             else what is known.
         """
         unsettled = self._unsettled
+        if sequence > self._highest:
+            # The usual case: higher than all that was admitted or settled.
+            if len(unsettled) >= self._most_unsettled:
+                return Seen.FULL
+            self._highest = sequence
+            unsettled[sequence] = _RUNNING
+            return Seen.NEW
         known = unsettled.get(sequence)
         if known is None:
             if sequence in self._settled:
@@ -93,6 +101,7 @@ class DuplicateFilter:
         if len(flat) == 1 and flat[0] <= self._settled.watermark:
             return
         unsettled = self._unsettled
+        self._highest = max(self._highest, *flat)
         for low, high in self._settled.merge(flat):
             # A hostile watermark may be 2**63: never count up to it when it is cheaper to look at what is kept.
             candidates = range(low, high + 1) if high - low < len(unsettled) else list(unsettled)

@@ -22,7 +22,10 @@ LAYERS: dict[str, set[str]] = {
     "words": {"_version", "errors", "interfaces", "plugins", "record", "settings", "target"},
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
-    "roles": {"callers", "client", "connections", "discovery", "dispatcher", "links", "notices", "proxy", "server"},
+    "roles": {
+        *("caller", "callers", "client", "connections", "delivery", "discovery", "dispatcher", "link", "links"),
+        *("notices", "proxy", "registrar", "server", "stall", "sweep"),
+    },
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
     "entries": {"cli", "oslo", "tap", "testing"},
