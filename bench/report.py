@@ -59,8 +59,8 @@ def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Resul
     result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
     ours, theirs = figures.get(OURS), figures.get(row.yardstick or "")
     result.ours = summarise(ours) if ours else None
-    if ours and row.also:
-        result.also[row.also] = median(each[row.also] for each in rounds[OURS])
+    if ours:
+        result.also = {name: median(each[figure] for each in rounds[OURS]) for name, figure in row.also.items()}
     result.theirs = summarise(theirs) if theirs else None
     if result.ours and row.yardstick is None:
         result.ratio = result.ours.median
