@@ -62,6 +62,8 @@ LEAVE_SECONDS = 2.0
 _RETRY_FULL = 0.05
 _REQUESTS = frozenset((Call, Cast, Fanout, Notify))
 _ACK_WANTED = int(Flag.ACK_WANTED)
+# Looking an enum's member up by name takes 0.15 us, a global 0.03.
+_NEW = Seen.NEW
 _NEVER = float("inf")
 
 
@@ -188,7 +190,7 @@ class Callers:
                 continue
             request: Request = message  # type: ignore[assignment]
             seen = admit(request.sequence)
-            if seen is not Seen.NEW:
+            if seen is not _NEW:
                 self._repeated(caller, request, seen)
                 continue
             left = request.remaining - age

@@ -31,7 +31,8 @@ from zmqrpc.record import Role
 from zmqrpc.target import Target
 
 _ACK_WANTED, _IDEMPOTENT = int(Flag.ACK_WANTED), int(Flag.IDEMPOTENT)
-_REQUESTS: dict[Kind, type[Request]] = {Kind.CALL: Call, Kind.CAST: Cast}
+# Looking an enum's member up by name takes 0.15 us, a global 0.03.
+_CALL, _CAST = Kind.CALL, Kind.CAST
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
@@ -100,7 +101,7 @@ class RPCClient:
             whether the method may have run), or with a `RemoteError` when the method raised. Cancelling it cancels the
             call.
         """
-        return self._send(Kind.CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        return self._send(Call, target, method, args, timeout, context, idempotent, wait_for_ready)
 
     def cast(
         self,
@@ -119,11 +120,11 @@ class RPCClient:
         :return: fires with None when the member has acknowledged it (with ``rpc_use_acks`` false: when it was handed
             to the connection); fails with a `DeliveryError`.
         """
-        return self._send(Kind.CAST, target, method, args, timeout, context, idempotent, wait_for_ready)
+        return self._send(Cast, target, method, args, timeout, context, idempotent, wait_for_ready)
 
     def _send(
         self,
-        kind: Kind,
+        request: type[Call | Cast],
         target: Target,
         method: str,
         args: dict[str, Any] | None,
@@ -144,14 +145,13 @@ class RPCClient:
             if context is not None:
                 ensure(context, "context")
             deadline = now + (self._timeout if timeout is None else timeout)
-            key = route.choose()
-            link = self._link(key) if key is not None else None
+            link = self._link(route.choose() or "")
             if link is not None and link.ready:
                 sequence, left = link.number(deadline, now)
             else:
                 sequence = left = 0
             encoded = encode_message(
-                _REQUESTS[kind](
+                request(
                     sequence,
                     1,
                     _ACK_WANTED | _IDEMPOTENT if idempotent else _ACK_WANTED,
@@ -168,15 +168,15 @@ class RPCClient:
             )
         except Exception as error:
             return fail(self._unsendable(error, target, method, args, context))
-        call = PendingCall(kind, target, encoded, deadline, delivery, None, idempotent, wait_for_ready, link)
-        call.route = route
+        kind = _CALL if request is Call else _CAST
+        call = PendingCall(kind, target, encoded, deadline, delivery, None, idempotent, wait_for_ready, link, route)
         waiter: Deferred[Any] = Deferred(call.cancel)
         call.waiter = waiter
         if len(encoded) > self._most or deadline <= now:
             self._refuse(call, deadline <= now)
         elif sequence and len(encoded) + BATCH_OVERHEAD <= link.largest:  # type: ignore[union-attr]
             link.hand_over(call, now)  # type: ignore[union-attr]
-            if kind is Kind.CAST:
+            if request is Cast:
                 delivery.handed_over(call)
         elif link is not None:
             delivery.give(call, link, now)

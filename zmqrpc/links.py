@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from zmqrpc.core.envelope import Reply, decode_batch
+from zmqrpc.core.envelope import decode_batch
 from zmqrpc.core.link import LinkState, LinkTimers, Phase
 from zmqrpc.core.pending import NEVER, PendingCall, RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
@@ -227,16 +227,14 @@ class Links:
         if batch.source != state.instance and state.phase is not Phase.CONNECTING:
             self.notices.count("wrong_instance", f"{link.address} answers as {batch.source.hex()}")
             return 1
-        take = link.pending.take
-        for message in batch.messages:
-            if type(message) is Reply and message.failure is None and message.content_type is None:
-                call = take(message.sequence)
-                if call is not None:
-                    call.waiter.callback(message.result)
-                else:
-                    self.notices.count("late_reply")
-            else:
-                link.take(message, batch.source, identity, now)
+        rest: list[Any] = []
+        results = link.pending.take_results(batch.messages, rest)
+        for call, result in results:
+            call.waiter.callback(result)
+        if len(results) + len(rest) != len(batch.messages):
+            self.notices.count("late_reply")
+        for message in rest:
+            link.take(message, batch.source, identity, now)
         if not link.ready:
             link.recover(now)
         return len(batch.messages) or 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from zmqrpc.core.envelope import Kind
+from zmqrpc.core.envelope import Kind, Reply
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.target import Target
 
@@ -28,6 +28,10 @@ class Stage(IntEnum):
     SENT = 2
     ACKNOWLEDGED = 3
     RUNNING = 4
+
+
+# Looking an enum's member up by name takes 0.15 us, a global 0.03.
+_SENT = Stage.SENT
 
 
 class PendingCall(Struct):
@@ -59,11 +63,11 @@ class PendingCall(Struct):
     idempotent: bool = False
     wait_for_ready: bool = False
     link: Any = None
+    route: Any = None
     stage: Stage = Stage.RESOLVING
     sequence: int = 0
     attempts: int = 0
     retry_at: float = NEVER
-    route: Any = None
     tried: tuple[str, ...] = ()
     trouble: str = ""
 
@@ -135,7 +139,7 @@ class PendingCalls:
         calls[sequence] = call
         call.sequence = sequence
         call.attempts = 1
-        call.stage = Stage.SENT
+        call.stage = _SENT
         wake = call.deadline
         if self._policy is not None:
             call.retry_at = retry_at = now + self._policy.base
@@ -148,7 +152,7 @@ class PendingCalls:
     def repeat(self, call: PendingCall, now: float) -> None:
         """Count that the call is handed over again under its number."""
         call.attempts += 1
-        call.stage = Stage.SENT
+        call.stage = _SENT
         if self._policy is not None:
             call.retry_at = self._policy.next_retry(now, call.attempts)
             self.wake_at = min(self.wake_at, call.retry_at)
@@ -159,6 +163,27 @@ class PendingCalls:
         if call is not None:
             self.settled.add(sequence)
         return call
+
+    def take_results(self, messages: Iterable[Any], rest: list[Any]) -> list[tuple[PendingCall, Any]]:
+        """
+        End the calls that a batch brings results for; `take` for many, without a function call for each.
+
+        :param rest: gets the messages that are something else than a plain result, in order.
+        :return: the calls with their results; late and repeated answers are left out.
+        """
+        results = []
+        calls = self._calls
+        settled = self.settled
+        for message in messages:
+            if type(message) is not Reply or message.failure is not None or message.content_type is not None:
+                rest.append(message)
+                continue
+            sequence = message.sequence
+            call = calls.pop(sequence, None)
+            if call is not None:
+                settled.add(sequence)
+                results.append((call, message.result))
+        return results
 
     def take_all(self) -> list[PendingCall]:
         """End every call."""

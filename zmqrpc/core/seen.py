@@ -23,6 +23,8 @@ class Seen(Enum):
     FORGOTTEN = "forgotten"
 
 
+# Looking an enum's member up by name takes 0.15 us, a global 0.03.
+_NEW = Seen.NEW
 _RUNNING = b""
 _FORGOTTEN = b"-"
 
@@ -68,7 +70,7 @@ class DuplicateFilter:
                 return Seen.FULL
             self._highest = sequence
             unsettled[sequence] = _RUNNING
-            return Seen.NEW
+            return _NEW
         known = unsettled.get(sequence)
         if known is None:
             if sequence in self._settled:
@@ -76,7 +78,7 @@ class DuplicateFilter:
             if len(unsettled) >= self._most_unsettled:
                 return Seen.FULL
             unsettled[sequence] = _RUNNING
-            return Seen.NEW
+            return _NEW
         if known is _RUNNING:
             return Seen.RUNNING
         return Seen.FORGOTTEN if known is _FORGOTTEN else known
