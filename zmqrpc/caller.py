@@ -26,6 +26,7 @@ class Caller:
     :ivar largest: the largest payload it accepts, bytes.
     :ivar running: the calls that are running, by sequence: the Deferred that will answer.
     :ivar acks: the sequences to acknowledge with the next write.
+    :ivar until: the last deadline of what it sent.
     :ivar leaving: whether it has said that nothing new follows.
     """
 
@@ -44,6 +45,7 @@ class Caller:
         "largest",
         "leaving",
         "running",
+        "until",
     )
 
     def __init__(self, callers: Callers, instance: bytes, arrival: int, sent: int) -> None:
@@ -53,6 +55,7 @@ class Caller:
         self.largest = settings.max_message_size
         self.heard_at = 0.0
         self.leaving = False
+        self.until = 0.0
         self.base = ClockBase(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
         self.running: dict[int, Deferred[Any]] = {}

@@ -166,6 +166,9 @@ class Callers:
         except RemoteProtocolError as error:
             self.notices.count("malformed", f"connection {identity.hex()}: {error}")
             return 1
+        if batch.version != WIRE_VERSION:
+            self._bad_version(identity, batch, f"{batch.version}")
+            return 1
         caller = self._by_identity.get(identity)
         if caller is None or caller.instance != batch.source or batch.destination != self.instance:
             return self._opening(identity, batch)
@@ -203,7 +206,10 @@ class Callers:
                 serving.append(serving.pop(0))
             if (kind is Cast or kind is Fanout) and request.flags & _ACK_WANTED:
                 caller.acknowledge(request.sequence)
-            work.append((caller, request, now + left / 1000, server))
+            deadline = now + left / 1000
+            if deadline > caller.until:
+                caller.until = deadline
+            work.append((caller, request, deadline, server))
 
     def end_pass(self) -> None:
         """Acknowledge what the pass recorded, run it, and write the answers."""
@@ -337,9 +343,6 @@ class Callers:
 
     def _opening(self, identity: bytes, batch: Batch) -> int:
         """Take a batch of a connection that is not open, or for somebody else."""
-        if batch.version != WIRE_VERSION:
-            self._bad_version(identity, batch, f"{batch.version}")
-            return 1
         for message in batch.messages:
             if type(message) is Hello:
                 self._hello(identity, batch, message)
@@ -454,7 +457,7 @@ class Callers:
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             self._next_sweep = now + ttl / 2 if self._callers else _NEVER
-            for caller in self._silent(now - ttl):
+            for caller in self._silent(now - ttl, now):
                 self._by_identity.pop(caller.identity, None)
                 del self._callers[caller.instance]
         if self.dirty:
@@ -465,5 +468,6 @@ class Callers:
             self._next_sweep = when
             self._wake_by(when)
 
-    def _silent(self, since: float) -> Iterable[Caller]:
-        return [c for c in self._callers.values() if c.heard_at < since and c.idle]
+    def _silent(self, since: float, now: float) -> Iterable[Caller]:
+        """List who can be forgotten: not before the last deadline, up to which a message may be repeated."""
+        return [c for c in self._callers.values() if c.heard_at < since and c.until < now and c.idle]

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.python.failure import Failure as TwistedFailure
 
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Call, Cast, Fanout, Flag, Kind, Request, encode_message
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Call, Cast, Fanout, Flag, Kind, encode_message
 from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.routing import Route, link_key
 from zmqrpc.core.values import check_value, ensure

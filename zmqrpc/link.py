@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 RETRY_FULL = 0.05
 _USED_SECONDS = 0.25
 _ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
+_FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
 
 
 class LinkUser(Protocol):
@@ -210,6 +211,8 @@ class Link:
 
     def perform(self, effects: list[Effect], now: float) -> None:
         """Do what the state machine asks for."""
+        # First, so that what is sent elsewhere below does not come back here.
+        self._refresh()
         for effect in effects:
             kind = type(effect)
             if kind is Connect:
@@ -386,7 +389,11 @@ class Link:
             return
         for call in self.pending.within(nack.ranges):
             self.pending.take(call.sequence)
-            self._links.user.refused(call, self, reason, nack.text)
+            if call.attempts > 1 and reason in _FORGETFUL:
+                # It refuses this repetition; what it did with the message before, it does not know.
+                self._links.user.lost([call], self, f"its repetition was refused: {nack.text}")
+            else:
+                self._links.user.refused(call, self, reason, nack.text)
         if reason is Refusal.WRONG_INSTANCE:
             self._links.connection_lost(self.state.identity, "the peer does not know this connection")
 
@@ -406,10 +413,9 @@ class Link:
             self._sweep_pending(now)
         if self.queue:
             late = [call for call in self.queue if call.deadline <= now]
-            for call in late:
-                self.queue.remove(call)
-                self.queued_bytes -= len(call.encoded)
             if late:
+                self.queue = deque(call for call in self.queue if call.deadline > now)
+                self.queued_bytes -= sum(len(call.encoded) for call in late)
                 self._links.user.overdue(late, self)
         effects = self.state.tick(now, len(self.pending) > 0)
         if effects:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from zmqrpc.core.envelope import decode_batch
+from zmqrpc.core.envelope import WIRE_VERSION, decode_batch
 from zmqrpc.core.link import LinkState, LinkTimers, Phase
 from zmqrpc.core.pending import NEVER, PendingCall, RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
@@ -216,6 +216,9 @@ class Links:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
             self.notices.count("malformed", f"{link.address}: {error}")
+            return 1
+        if batch.version != WIRE_VERSION:
+            self.notices.count("bad_version", f"{link.address} wrote a batch of wire version {batch.version}")
             return 1
         self.gathering = True
         now = self.seconds()

@@ -52,7 +52,8 @@ class RPCServer:
             return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", text)
         try:
             result = exposed.call(request.context or {}, **arguments)  # type: ignore[union-attr]
-        except Exception as error:
+        except BaseException as error:
+            # SystemExit too: a method may end its call, not the server.
             return self._raised(error, exposed, arguments, request)  # type: ignore[arg-type]
         if type(result) in _PLAIN:
             return result
@@ -62,7 +63,7 @@ class RPCServer:
             return result.addErrback(self._failed, request)
         return result
 
-    def _raised(self, error: Exception, exposed: Exposed, arguments: dict[str, Any], request: Request) -> Failure:
+    def _raised(self, error: BaseException, exposed: Exposed, arguments: dict[str, Any], request: Request) -> Failure:
         if type(error) is TypeError:
             # Looked at only now, so that calls that fit pay nothing for it. A call that does not fit cannot have run.
             misfit = exposed.misfit(arguments)
