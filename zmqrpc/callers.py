@@ -55,6 +55,9 @@ from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 
+RUN_SECONDS = 0.002
+"""How long methods run in one pass; the one that passes it is the last."""
+
 BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 """How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
@@ -216,9 +219,16 @@ class Callers:
         if self.dirty:
             self._flush()
         work = self._work
+        until = self.seconds() + RUN_SECONDS if work else _NEVER
         while work:
             caller, request, deadline, server = work.popleft()
-            if deadline <= self.seconds():
+            now = self.seconds()
+            if now > until:
+                # Timers and sockets have their turn before the rest runs.
+                work.appendleft((caller, request, deadline, server))
+                self._wake()
+                break
+            if deadline <= now:
                 # An earlier method of this pass took that long.
                 self._late(caller, request)
                 continue
