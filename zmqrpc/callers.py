@@ -405,9 +405,7 @@ class Callers:
         elif kind is Hello:
             self._hello(caller.identity, batch, message)
         elif kind is Cancel:
-            for low, high in zip(message.ranges[::2], message.ranges[1::2], strict=False):
-                for sequence in [number for number in caller.running if low <= number <= high]:
-                    caller.running[sequence].cancel()
+            self._cancel(caller, message.ranges)
         elif kind is Unreadable:
             self.notices.count("malformed", f"a message of client {caller.instance.hex()}: {message.reason}")
             if message.sequence is not None and caller.filter.admit(message.sequence) is Seen.NEW:
@@ -416,6 +414,20 @@ class Callers:
             caller.leaving = True
         else:
             self.notices.count("unexpected", f"client {caller.instance.hex()} sent a {kind.__name__}")
+
+    def _cancel(self, caller: Caller, ranges: list[int]) -> None:
+        pairs = list(zip(ranges[::2], ranges[1::2], strict=False))
+
+        def meant(sequence: int) -> bool:
+            return any(low <= sequence <= high for low, high in pairs)
+
+        begun = [result for sequence, result in caller.running.items() if meant(sequence)]
+        if self._work:
+            kept = [work for work in self._work if work[0] is not caller or not meant(work[1].sequence)]
+            self._work.clear()
+            self._work.extend(kept)
+        for result in begun:
+            result.cancel()
 
     # Writing
 

@@ -16,6 +16,9 @@ from zmqrpc.record import Sighting
 POLL_SECONDS = 60.0
 """Seconds after which a topic is looked up again though its watch was silent: a push may be lost."""
 
+RETRY_SECONDS = 1.0
+"""Seconds after which a lookup that failed is made again."""
+
 
 class Discovery:
     """
@@ -24,6 +27,8 @@ class Discovery:
     :param strategy: is told which records appear and go.
     :param answered: is told of every topic whose knowledge was renewed: with None, or with why it could not be.
     :param seconds: the monotonic clock.
+    :param jitter: gives a number from 0.5 to 1, so that clients do not ask in step.
+    :param wake_by: asks that `sweep` is called at a time.
     """
 
     log = Logger()
@@ -35,12 +40,17 @@ class Discovery:
         strategy: IConnectionStrategy,
         answered: Callable[[Topic, MatchmakerUnavailable | None], None],
         seconds: Callable[[], float],
+        jitter: Callable[[], float],
+        wake_by: Callable[[float], None],
     ) -> None:
         self._matchmaker = matchmaker
         self._table = table
         self._strategy = strategy
         self._answered = answered
         self._seconds = seconds
+        self._jitter = jitter
+        self._wake_by = wake_by
+        self._due: dict[Topic, float] = {}
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._troubled = False
         self._closed = False
@@ -61,20 +71,32 @@ class Discovery:
             lambda sightings: self._found(topic, sightings), lambda failure: self._failed(topic, failure)
         )
 
-    def freshen(self, topic: Topic, now: float) -> None:
-        """Look a topic up in the background when its knowledge is old."""
-        if now - topic.learned_at > POLL_SECONDS:
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return min(self._due.values(), default=float("inf"))
+
+    def sweep(self, now: float) -> None:
+        """Look the topics up again whose turn it is, in the background."""
+        for topic in [topic for topic, due in self._due.items() if due <= now]:
+            del self._due[topic]
             self.resolve(topic)
+
+    def _again(self, topic: Topic, seconds: float) -> None:
+        self._due[topic] = due = self._seconds() + seconds * self._jitter()
+        self._wake_by(due)
 
     def close(self) -> None:
         """End every watch."""
         self._closed = True
+        self._due.clear()
         for stop in self._watches.values():
             stop()
         self._watches.clear()
 
     def _found(self, topic: Topic, sightings: list[Sighting]) -> None:
         topic.resolving = False
+        self._again(topic, POLL_SECONDS)
         self._learned(topic, sightings)
 
     def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
@@ -101,5 +123,6 @@ class Discovery:
         if not self._troubled:
             self._troubled = True
             self.log.warn("the matchmaker does not answer, known routes stay in use: {error}", error=error)
+        self._again(topic, RETRY_SECONDS)
         self._table.failed(topic)
         self._answered(topic, error)

@@ -94,12 +94,14 @@ class Node(Service):
             self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
         )
         strategy = StaticDirect(self._links)
-        self._discovery = Discovery(matchmaker, table, strategy, self._delivery.answered, seconds)
+        self._discovery = Discovery(
+            matchmaker, table, strategy, self._delivery.answered, seconds, self._jitter, wake_by
+        )
         self._delivery.wire(self._links, self._discovery)
         self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
-        self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar)
+        self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)
 
         self._servers: list[RPCServer] = []
         self._static: list[tuple[RPCClient, Target]] = []
