@@ -253,7 +253,9 @@ class Node(Service):
         self._bound = bound
         self._callers.opened(bound)
         self.address = self._advertised(address, host)
-        self._stalls.start()
+        if isinstance(self._reactor, ReactorBase):
+            # Simulated time cannot be blocked, and a thread for each simulated node would be real.
+            self._stalls.start()
 
     def _advertised(self, bound: str, host: str) -> str:
         """Return the address that others are told: never a wildcard."""
