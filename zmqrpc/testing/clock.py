@@ -1,0 +1,54 @@
+"""The clock of one process, so that the process can end while the time of all others goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+_PRUNE_ABOVE = 64
+
+
+@implementer(IReactorTime)
+class ProcessClock:
+    """
+    A share in a clock (or a reactor) that many processes live by.
+
+    :param clock: what tells the time and runs the calls.
+    :ivar stopped: whether the process has ended.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self.stopped = False
+        self._clock = clock
+        self._calls: list[IDelayedCall] = []
+        self._prune_above = _PRUNE_ABOVE
+
+    def seconds(self) -> float:
+        """Tell the time."""
+        return float(self._clock.seconds())
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
+        """Call a callable in some time, if the process lives then."""
+        call: IDelayedCall = self._clock.callLater(delay, callable, *args, **kwargs)
+        if self.stopped:
+            call.cancel()
+            return call
+        self._calls.append(call)
+        if len(self._calls) > self._prune_above:
+            self._calls = [call for call in self._calls if call.active()]
+            self._prune_above = max(_PRUNE_ABOVE, 2 * len(self._calls))
+        return call
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """List the calls of this process that are still to come."""
+        return [call for call in self._calls if call.active()]
+
+    def stop(self) -> None:
+        """End the process: nothing that it has scheduled, or schedules from now on, is called."""
+        self.stopped = True
+        for call in self.getDelayedCalls():
+            call.cancel()
+        self._calls.clear()

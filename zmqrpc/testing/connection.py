@@ -1,0 +1,310 @@
+"""One connection of the network in memory: two pipes, and how it ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+from twisted.internet.interfaces import IDelayedCall
+
+from zmqrpc.interfaces import FULL, SENT
+
+if TYPE_CHECKING:
+    from zmqrpc.testing.network import Network, Path
+    from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter
+
+ROOM = 1000
+"""Messages that fit into one direction of a connection until its reader has read some: ZeroMQ's high-water mark."""
+
+UNACKNOWLEDGED_SECONDS = 1.5
+"""How long a connection stands that a partition keeps its data from being acknowledged (``TCP_MAXRT``)."""
+
+CONNECT_SECONDS = 2.0
+"""How long it is tried to connect through a partition (``CONNECT_TIMEOUT``)."""
+
+ENDED = "the connection ended"
+REFUSED = "connection refused"
+
+
+class Mark(Enum):
+    """What a pipe carries beside messages."""
+
+    OPEN = "open"
+    REFUSED = "refused"
+    END = "end"
+
+
+Item: TypeAlias = "bytes | Mark"
+
+
+class Pipe:
+    """
+    One direction of a connection: delivers in order what is written to it, when its path lets it.
+
+    :param arrived: takes what arrives.
+    :param held: is told that the path is cut while something is under way.
+    :ivar unread: how many messages were written and not read.
+    """
+
+    def __init__(self, network: Network, path: Path, arrived: Callable[[Item], None], held: Callable[[], None]) -> None:
+        self.path = path
+        self.unread = 0
+        self._network = network
+        self._arrived = arrived
+        self._held = held
+        self._items: deque[tuple[float, Item]] = deque()
+        self._call: IDelayedCall | None = None
+        self._ended = False
+
+    @property
+    def stalled(self) -> bool:
+        """Whether something waits for the path to heal."""
+        return self.path.cut and bool(self._items)
+
+    def write(self, item: Item) -> None:
+        """Send an item on its way."""
+        if self._ended:
+            return
+        self._ended = item is Mark.END or item is Mark.REFUSED
+        self._append(item)
+        chance, weather = self._network.chance, self.path.weather
+        if weather.duplication and type(item) is bytes and chance.random() < weather.duplication:
+            self._network.clock.callLater(chance.uniform(*weather.delay) * 3, self._again, item)
+
+    def cut_short(self) -> None:
+        """End it as its writer dies: a part of what is under way still arrives, chance says how much."""
+        if not self._ended:
+            keep = self._network.chance.randint(0, len(self._items))
+            while len(self._items) > keep:
+                self._items.pop()
+            self.write(Mark.END)
+
+    def drop(self) -> None:
+        """Let nothing arrive any more."""
+        self._ended = True
+        self._items.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def heal(self) -> None:
+        """Go on with what the cut path has held."""
+        if self._call is None and self._items and not self.path.cut:
+            delay = self._network.chance.uniform(*self.path.weather.delay)
+            self._call = self._network.clock.callLater(delay, self._due)
+
+    def _again(self, item: bytes) -> None:
+        if not self._ended:
+            self._append(item)
+
+    def _append(self, item: Item) -> None:
+        network, path = self._network, self.path
+        now = network.clock.seconds()
+        arrival = now + network.chance.uniform(*path.weather.delay)
+        if self._items:
+            arrival = max(arrival, self._items[-1][0])
+        if type(item) is bytes:
+            self.unread += 1
+        self._items.append((arrival, item))
+        if path.cut or path.back.cut:
+            # Either way the acknowledgement does not come back.
+            self._held()
+        if self._call is None and not path.cut:
+            self._call = network.clock.callLater(max(0.0, self._items[0][0] - now), self._due)
+
+    def _due(self) -> None:
+        self._call = None
+        items, path, network = self._items, self.path, self._network
+        while items and not path.cut:
+            wait = items[0][0] - network.clock.seconds()
+            if wait > 0:
+                self._call = network.clock.callLater(wait, self._due)
+                return
+            item = items.popleft()[1]
+            if item is Mark.END:
+                items.clear()
+            if type(item) is bytes and path.weather.loss and network.chance.random() < path.weather.loss:
+                self.unread -= 1
+                network.note("lost", path)
+                continue
+            network.note("arrived", path, item)
+            self._arrived(item)
+        if items:
+            self._held()
+
+
+class Connection:
+    """
+    What a `MemoryConnectingRouter` made by connecting, from end to end.
+
+    The connecting end is told of its loss and keeps the routing id until it disconnects; at the bound end the id is
+    gone when the loss arrives.
+
+    :param address: numeric host and port that it goes to.
+    :param identity: its routing id at the connecting end.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        client: MemoryConnectingRouter,
+        path: Path,
+        address: tuple[str, int],
+        identity: bytes,
+    ) -> None:
+        self.address = address
+        self.identity = identity
+        self.server: MemoryBoundRouter | None = None
+        self.server_identity = b""
+        self.lost = self.released = self.gone = False
+        self._network = network
+        self._client = client
+        self._path = path
+        self._opened = False
+        self._patience: IDelayedCall | None = None
+        self.forward = Pipe(network, path, self._arrived_at_server, self._held)
+        self.backward = Pipe(network, path.back, self._arrived_at_client, self._held)
+        self.forward.write(Mark.OPEN)
+
+    @property
+    def over(self) -> bool:
+        """Whether neither end knows it any more."""
+        return (self.lost or self.released) and self.gone
+
+    def goes_between(self, first: str, second: str) -> bool:
+        """Tell whether its ends are on these two hosts."""
+        return {self._path.source, self._path.target} == {first, second}
+
+    # What its ends do
+
+    def write_forward(self, payload: bytes) -> int:
+        """Write from the connecting end; after a loss it goes nowhere, as in ZeroMQ, until the end disconnects."""
+        return self._write(self.forward, payload)
+
+    def write_backward(self, payload: bytes) -> int:
+        """Write from the bound end."""
+        return self._write(self.backward, payload)
+
+    def release(self) -> None:
+        """Take that the connecting end disconnects, or its process dies: what it has not read is gone."""
+        if not self.released:
+            self.released = True
+            self.backward.drop()
+            self.forward.cut_short()
+            self._forget_if_over()
+
+    def leave(self, abruptly: bool) -> None:
+        """
+        Take that the bound end closes.
+
+        :param abruptly: whether what it has written is lost in part; else it lingers until it has arrived.
+        """
+        if not self.gone:
+            self.gone = True
+            self.forward.drop()
+            if abruptly:
+                self.backward.cut_short()
+            else:
+                self.backward.write(Mark.END)
+            self._forget_if_over()
+
+    def snap(self) -> None:
+        """Break it, as a router on the way might; both ends hear of it after what still arrives."""
+        self.forward.cut_short()
+        self.backward.cut_short()
+
+    def healed(self) -> None:
+        """Take that the path may have healed."""
+        if not self._path.cut and not self._path.back.cut:
+            self._relax()
+        self.forward.heal()
+        self.backward.heal()
+
+    # What arrives
+
+    def _arrived_at_server(self, item: Item) -> None:
+        if item is Mark.OPEN:
+            self._open()
+        elif item is Mark.END:
+            self._gone()
+        elif self.server is not None and not self.gone and not self.server.arrived(self, item):  # type: ignore[arg-type]
+            self._reset()
+
+    def _open(self) -> None:
+        chance, refusal = self._network.chance, self._path.weather.refusal
+        server = self._network.listener(self.address, self._path)
+        if server is None or (refusal and chance.random() < refusal):
+            self.forward.drop()
+            self.backward.write(Mark.REFUSED)
+            self._gone()
+            return
+        self.server = server
+        self.server_identity = server.accept(self)
+        self.backward.write(Mark.OPEN)
+
+    def _arrived_at_client(self, item: Item) -> None:
+        if self.released or self.lost:
+            return
+        if item is Mark.OPEN:
+            self._opened = True
+        elif isinstance(item, Mark):
+            self._lose(REFUSED if item is Mark.REFUSED else ENDED)
+        elif not self._client.arrived(self, item):
+            self._reset()
+
+    # How it ends
+
+    def _write(self, pipe: Pipe, payload: bytes) -> int:
+        if pipe.unread >= ROOM:
+            return FULL
+        pipe.write(payload)
+        breakage = pipe.path.weather.breakage
+        if breakage and self._network.chance.random() < breakage:
+            self.snap()
+        return SENT
+
+    def _held(self) -> None:
+        if self._patience is None and not self.over:
+            seconds = UNACKNOWLEDGED_SECONDS if self._opened else CONNECT_SECONDS
+            self._patience = self._network.clock.callLater(seconds, self._reset)
+
+    def _reset(self) -> None:
+        """End it at both ends at once, with all that is under way."""
+        self._relax()
+        reason = ENDED if self._opened else REFUSED
+        self.forward.drop()
+        self.backward.drop()
+        self._gone()
+        self._lose(reason)
+
+    def _relax(self) -> None:
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        self._patience = None
+
+    def _gone(self) -> None:
+        """End it at the bound end, which closes its side in turn."""
+        if not self.gone:
+            self.gone = True
+            if self.server is not None:
+                self.server.gone(self)
+        self.backward.write(Mark.END)
+        self._forget_if_over()
+
+    def _lose(self, reason: str) -> None:
+        """End it at the connecting end, which closes its side in turn."""
+        if not self.lost:
+            self.lost = True
+            if not self.released:
+                self._client.lost(self, reason)
+        self.forward.cut_short()
+        self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        if self.over:
+            self._relax()
+            self.forward.drop()
+            self.backward.drop()
+            self._network.forget(self)

@@ -1,0 +1,156 @@
+"""A store of records that can be slow, unavailable or emptied, for every Node of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from zope.interface import implementer
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.interfaces import Changed, IMatchmaker
+from zmqrpc.matchmaker._table import Table
+from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.record import Record, Sighting
+from zmqrpc.target import Target
+
+T = TypeVar("T")
+
+
+class Store:
+    """
+    The records of one network.
+
+    :param clock: a clock or a reactor; what the store lives by, whatever becomes of the processes that use it.
+    :ivar available: whether it answers at all.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self.available = True
+        self._clock = clock
+        self._table = Table(clock)
+        self._seconds = 0.0
+        self._missed: list[Callable[[], None]] = []
+
+    def matchmaker(self, clock: Any = None) -> StoreMatchmaker:
+        """
+        Make one process's access to it.
+
+        :param clock: the clock of the process; None for that of the store.
+        """
+        return StoreMatchmaker(self, DummyMatchmaker(self._table), clock or self._clock)
+
+    def records(self) -> list[Record]:
+        """List what is stored, available or not."""
+        return [sighting.record for sighting in self._table.all()]
+
+    # Faults
+
+    def go_down(self, after: float = 0.0) -> None:
+        """
+        Answer nothing, and tell of no change.
+
+        :param after: seconds that who asks waits for its `MatchmakerUnavailable`; a hung server's time-out.
+        """
+        self.available = False
+        self._seconds = after
+
+    def come_back(self, slow: float = 0.0) -> None:
+        """
+        Answer, and tell of the changes that were missed.
+
+        :param slow: seconds that each answer takes.
+        """
+        self.available = True
+        self._seconds = slow
+        missed, self._missed = self._missed, []
+        for tell in missed:
+            tell()
+
+    def forget(self) -> None:
+        """Lose every record, as a store does that restarts without persistence; what is refreshed comes back."""
+        for record in self.records():
+            self._table.remove(record)
+
+    # For its matchmakers
+
+    def answer(self, clock: Any, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
+        """Do what was asked when the store gets to it."""
+
+        def now() -> Deferred[T]:
+            if not self.available:
+                return fail(MatchmakerUnavailable("the store of this test is down; let it come back"))
+            return ask()
+
+        if self._seconds <= 0:
+            return now()
+        later: Deferred[None] = Deferred()
+        clock.callLater(self._seconds, later.callback, None)
+        return later.addCallback(lambda _: now())
+
+    def missed(self, tell: Callable[[], None]) -> None:
+        """Keep what a watch was not told."""
+        self._missed.append(tell)
+
+
+@implementer(IMatchmaker)
+class StoreMatchmaker:
+    """One process's access to a `Store`; made by `Store.matchmaker`."""
+
+    def __init__(self, store: Store, matchmaker: DummyMatchmaker, clock: Any) -> None:
+        self._store = store
+        self._matchmaker = matchmaker
+        self._clock = clock
+
+    def register(self, record: Record, expire: float) -> Deferred[None]:
+        return self._store.answer(self._clock, lambda: self._matchmaker.register(record, expire))
+
+    def withdraw(self, record: Record) -> Deferred[None]:
+        return self._store.answer(self._clock, lambda: self._matchmaker.withdraw(record))
+
+    def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
+        return self._store.answer(self._clock, lambda: self._matchmaker.lookup(exchange, topic))
+
+    def records(self) -> Deferred[list[Sighting]]:
+        return self._store.answer(self._clock, self._matchmaker.records)
+
+    def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
+        news: list[list[Sighting]] = []
+        stopped = False
+
+        def heard(sightings: list[Sighting]) -> None:
+            news[:] = [sightings]
+            tell()
+
+        def tell() -> None:
+            if news and not stopped:
+                if self._store.available:
+                    changed(news.pop())
+                else:
+                    self._store.missed(tell)
+
+        stop_watch = self._matchmaker.watch(exchange, topic, heard)
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            stop_watch()
+
+        return stop
+
+    def acknowledge(self, record: Record) -> None:
+        self._matchmaker.acknowledge(record)
+
+    def neg_acknowledge(self, record: Record, reason: str) -> None:
+        self._matchmaker.neg_acknowledge(record, reason)
+
+    def bind_address(self, target: Target) -> str | None:
+        return self._matchmaker.bind_address(target)
+
+    def close(self) -> Deferred[None]:
+        return self._matchmaker.close()
+
+    def kill(self) -> None:
+        """End as the process does that dies: it hears of nothing any more, and what it registered stays."""
+        self._matchmaker.close()
