@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ from zmqrpc.errors import RemoteProtocolError
 SELF_KEY = b""
 _INSTANCE, _TOPIC, _TOKEN = b"I", b"T", b"K"
 _INSTANCE_SIZE = 16
+_TOPIC_KEY = re.compile(rb"T([^\x00-\x1f\x7f]{1,255})\x00([^\x00-\x1f\x7f]{1,255})\x00")
 
 
 def instance_key(instance: bytes) -> bytes:
@@ -41,11 +43,11 @@ def is_token(key: bytes) -> bool:
 
 def read_topic(key: bytes) -> tuple[str, str] | None:
     """Return exchange and topic of a topic-key, None when it is no such key."""
-    parts = key[1:].split(b"\0")
-    if key[:1] != _TOPIC or len(parts) != 3 or parts[2] or not parts[0] or not parts[1]:
+    names = _TOPIC_KEY.fullmatch(key)
+    if names is None:
         return None
     try:
-        return parts[0].decode(), parts[1].decode()
+        return names[1].decode(), names[2].decode()
     except UnicodeDecodeError:
         return None
 
@@ -69,5 +71,5 @@ def decode_counter(frame: bytes) -> Counter:
     """
     try:
         return _decode_counter(frame)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise RemoteProtocolError(f"a counter frame of {len(frame)} bytes cannot be read: {error}") from error
