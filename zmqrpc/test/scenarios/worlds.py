@@ -1,0 +1,244 @@
+"""
+The two worlds that a scenario runs in: hosts in memory on one clock, and sockets on this machine.
+
+A scenario is a mix-in with asynchronous tests that know only `World`; two classes below it make it a test case in each
+world. In memory every scenario runs under several seeds, since a run costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import wraps
+from inspect import iscoroutinefunction
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from zmqrpc.interfaces import ITransport
+from zmqrpc.node import Node
+from zmqrpc.reactor_zmq import ZmqTransport
+from zmqrpc.record import Record, Role
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+from zmqrpc.testing import MemoryNode, Network, Store
+from zmqrpc.testing.clock import ProcessClock
+
+SEEDS = range(5)
+PATIENCE = 10.0
+"""Seconds of a world's time after which what should happen soon counts as not happening."""
+
+
+class World:
+    """
+    What a scenario may do.
+
+    :ivar clock: what its time goes by.
+    :ivar store: where its nodes register.
+    """
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.store = Store(clock)
+        self.nodes = []
+        self._strangers = []
+        self._names = 0
+
+    def node(self, **options):
+        """Make a node that is not started; it is stopped at the end, unless it is killed before."""
+        self._names += 1
+        node = self._make_node(f"host-{self._names}", options)
+        self.nodes.append(node)
+        return node
+
+    def client(self, **options):
+        """Start a node that only calls."""
+        node = self.node(**options)
+        node.startService()
+        client = node.client()
+        client.node = node
+        return client
+
+    async def serve(self, target, *endpoints, **options):
+        """Start a node that serves endpoints under a target, and wait until it is registered."""
+        node = self.node(**options)
+        node.server(Target.parse(target), endpoints)
+        node.startService()
+        await node.when_ready()
+        return node
+
+    async def stranger(self, target, receiver):
+        """Register something under a target that is no Node: what it receives goes to `receiver`, which may answer."""
+        transport = self._make_transport(f"host-of-{target}")
+        transport.open(lambda: None)
+        router = transport.bound_router(receiver)
+        self._strangers.append((transport, router))
+        named = Target.parse(target)
+        record = Record(
+            role=Role.SERVER,
+            exchange="openstack",
+            topic=named.topic,
+            member=named.server,
+            instance="5" * 32,
+            addresses=(self._bind(router, f"host-of-{target}"),),
+        )
+        await self.store.matchmaker().register(record, 300)
+        return router
+
+    def kill(self, node):
+        """End a node as SIGKILL ends a process."""
+        self.nodes.remove(node)
+        node.kill()
+
+    async def stop(self, node):
+        """Stop a node in good order."""
+        self.nodes.remove(node)
+        await node.stopService()
+
+    def sleep(self, seconds):
+        """Let time pass."""
+        return deferLater(self.clock, seconds)
+
+    async def eventually(self, what, holds, patience=PATIENCE):
+        """Wait until something holds."""
+        until = self.clock.seconds() + patience
+        while not holds():
+            if self.clock.seconds() > until:
+                raise AssertionError(f"waited {patience} s for this: {what}")
+            await self.sleep(0.005)
+
+    async def close(self):
+        """Stop every node."""
+        nodes, self.nodes = self.nodes, []
+        self.store.come_back()
+        for _, router in self._strangers:
+            router.close(0)
+        await gatherResults([node.stopService() for node in nodes])
+        await gatherResults([transport.close(0) for transport, _ in self._strangers])
+
+
+class MemoryWorld(World):
+    """Everything on a `Network`."""
+
+    def __init__(self, seed):
+        self.network = Network(seed)
+        super().__init__(self.network.clock)
+
+    def _make_node(self, host, options):
+        return MemoryNode(self.network, self.store, host, **options)
+
+    def _make_transport(self, host):
+        return self.network.transport(host)
+
+    def _bind(self, router, host):
+        return router.bind(self.network.add_host(host), [0])
+
+
+class SocketWorld(World):
+    """Everything on the loopback interface and the reactor of the test."""
+
+    def __init__(self):
+        super().__init__(reactor)
+
+    def _make_node(self, host, options):
+        return MortalNode(self.store, Settings(rpc_zmq_bind_address="127.0.0.1", **options))
+
+    def _make_transport(self, host):
+        return ZmqTransport(reactor, 64 * 2**20)
+
+    def _bind(self, router, host):
+        return router.bind("127.0.0.1", [0])
+
+
+class MortalNode(Node):
+    """A Node with sockets that can end without a goodbye, though its process goes on."""
+
+    def __init__(self, store, settings):
+        self.clock = ProcessClock(reactor)
+        self.sockets = MortalTransport(ZmqTransport(reactor, settings.max_message_size))
+        matchmaker = self.matchmaker = store.matchmaker(self.clock)
+        super().__init__(self.clock, settings, transport=self.sockets, matchmaker=matchmaker)
+
+    def kill(self):
+        self.clock.stop()
+        self.sockets.kill()
+        self.matchmaker.kill()
+
+
+@implementer(ITransport)
+class MortalTransport:
+    """ZeroMQ's sockets, and a list of them."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._bound = []
+        self._connecting = []
+
+    def open(self, pass_ended):
+        self._transport.open(pass_ended)
+
+    def bound_router(self, receiver):
+        self._bound.append(self._transport.bound_router(receiver))
+        return self._bound[-1]
+
+    def connecting_router(self, receiver):
+        self._connecting.append(self._transport.connecting_router(receiver))
+        return self._connecting[-1]
+
+    def resolve(self, host):
+        return self._transport.resolve(host)
+
+    def kick(self):
+        self._transport.kick()
+
+    def close(self, linger):
+        return self._transport.close(linger)
+
+    def kill(self):
+        for router in self._bound:
+            router.close(0)
+        for router in self._connecting:
+            router.close()
+        self._transport.close(0)
+
+
+class InMemory:
+    """Mix in before a scenario: it runs in a `MemoryWorld`, once for each seed."""
+
+    seeds = SEEDS
+
+    def __init_subclass__(cls):
+        for name in dir(cls):
+            if name.startswith("test_") and iscoroutinefunction(getattr(cls, name)):
+                setattr(cls, name, _for_each_seed(getattr(cls, name)))
+
+
+def _for_each_seed(test):
+    @wraps(test)
+    def run(self):
+        for seed in self.seeds:
+            world = self.world = MemoryWorld(seed)
+            try:
+                world.network.result_of(Deferred.fromCoroutine(test(self)))
+                world.network.result_of(Deferred.fromCoroutine(world.close()))
+                world.network.run(2.5)
+                self.assertEqual(world.clock.getDelayedCalls(), [])
+            except BaseException as error:
+                error.add_note(f"in memory, seed {seed}, at {world.clock.seconds():.4f} s")
+                raise
+
+    return run
+
+
+class OverSockets:
+    """Mix in before a scenario: it runs in a `SocketWorld`."""
+
+    timeout = 60
+
+    def setUp(self):
+        self.world = SocketWorld()
+        self.began = time.monotonic()
+
+    def tearDown(self):
+        return Deferred.fromCoroutine(self.world.close())
