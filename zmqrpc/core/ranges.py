@@ -8,6 +8,8 @@ from collections.abc import Sequence
 MOST_RANGES = 64
 """How many ranges above the watermark go over the wire, lowest first (docs/spec/wire, Settled)."""
 
+_MOST_NUMBERS = 1 + 2 * MOST_RANGES
+
 
 class Ranges:
     """
@@ -22,6 +24,11 @@ class Ranges:
         self.watermark = 0
         self._lows: list[int] = []
         self._highs: list[int] = []
+
+    @property
+    def highest(self) -> int:
+        """The highest sequence in the set; 0 when it is empty."""
+        return self._highs[-1] if self._highs else self.watermark
 
     def __contains__(self, sequence: int) -> bool:
         """Tell whether the sequence was added."""
@@ -68,14 +75,23 @@ class Ranges:
 
     def merge(self, flat: Sequence[int]) -> list[tuple[int, int]]:
         """
-        Add what a peer's `flat` says; an odd last element is ignored.
+        Add what a peer's `flat` says; an odd last element is ignored, and so is what follows `MOST_RANGES` ranges.
 
         :return: what was not in the set before, as `add_range` returns it.
         """
         fresh = self.add_range(1, flat[0]) if flat else []
-        for low, high in zip(flat[1::2], flat[2::2], strict=False):
+        for low, high in zip(flat[1:_MOST_NUMBERS:2], flat[2:_MOST_NUMBERS:2], strict=False):
             fresh += self.add_range(low, high)
         return fresh
+
+    def narrow(self, most: int) -> list[tuple[int, int]]:
+        """
+        Add the lowest gaps until at most `most` ranges are left above the watermark.
+
+        :return: what was not in the set before, as `add_range` returns it.
+        """
+        excess = len(self._lows) - most
+        return self.add_range(1, self._lows[excess - 1]) if excess > 0 else []
 
     def flat(self) -> list[int]:
         """Return ``[watermark, low, high, ...]`` with at most `MOST_RANGES` ranges, as it goes over the wire."""

@@ -7,7 +7,7 @@ client, because a dict entry of untracked values costs the garbage collector not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from zmqrpc.core.ranges import Ranges
@@ -84,14 +84,18 @@ class DuplicateFilter:
         return Seen.FORGOTTEN if known is _FORGOTTEN else known
 
     def answered(self, sequence: int, reply: bytes) -> None:
-        """Keep the encoded reply (or acknowledgement) for a repetition; one that is settled by now is not kept."""
+        """
+        Keep the encoded reply (or acknowledgement) for a repetition.
+
+        One that is settled by now is not kept, and neither is a second one.
+        """
         unsettled = self._unsettled
-        if sequence not in unsettled:
+        if unsettled.get(sequence) is not _RUNNING:
             return
         unsettled[sequence] = reply
         self._bytes += len(reply)
         if self._bytes > self._most_bytes:
-            self._forget()
+            self._forget(sequence)
 
     def retract(self, sequence: int) -> None:
         """Forget that the sequence was admitted: it did not run and may be sent again."""
@@ -99,24 +103,34 @@ class DuplicateFilter:
             del self._unsettled[sequence]
 
     def settle(self, flat: Sequence[int]) -> None:
-        """Take what a batch says its client has settled: those replies are dropped, those messages never run."""
-        if len(flat) == 1 and flat[0] <= self._settled.watermark:
+        """
+        Take what a batch says its client has settled: those replies are dropped, those messages never run.
+
+        There are no more gaps in it than the messages a client may leave unsettled; past that the lowest are settled
+        too.
+        """
+        settled = self._settled
+        if len(flat) == 1 and flat[0] <= settled.watermark:
             return
         unsettled = self._unsettled
-        self._highest = max(self._highest, *flat)
-        for low, high in self._settled.merge(flat):
-            # A hostile watermark may be 2**63: never count up to it when it is cheaper to look at what is kept.
-            candidates = range(low, high + 1) if high - low < len(unsettled) else list(unsettled)
-            for sequence in candidates:
-                if low <= sequence <= high:
-                    reply = unsettled.pop(sequence, _RUNNING)
-                    self._bytes -= 0 if reply is _FORGOTTEN else len(reply)
+        fresh = settled.merge(flat)
+        fresh += settled.narrow(self._most_unsettled)
+        self._highest = max(self._highest, settled.highest)
+        # A hostile watermark may be 2**63: never count up to it when it is cheaper to look at what is kept.
+        if sum(high - low for low, high in fresh) < len(unsettled):
+            ended: Iterable[int] = (sequence for low, high in fresh for sequence in range(low, high + 1))
+        else:
+            ended = [sequence for sequence in unsettled if sequence in settled]
+        for sequence in ended:
+            reply = unsettled.pop(sequence, _RUNNING)
+            self._bytes -= 0 if reply is _FORGOTTEN else len(reply)
 
-    def _forget(self) -> None:
+    def _forget(self, newest: int) -> None:
         # Down to half, so that the walk over what is forgotten already is paid once for many replies.
         for sequence, reply in self._unsettled.items():
             if self._bytes <= self._most_bytes // 2:
                 return
-            if reply is not _RUNNING and reply is not _FORGOTTEN:
-                self._bytes -= len(reply)
-                self._unsettled[sequence] = _FORGOTTEN
+            if reply is _RUNNING or reply is _FORGOTTEN or (sequence == newest and len(reply) <= self._most_bytes):
+                continue
+            self._bytes -= len(reply)
+            self._unsettled[sequence] = _FORGOTTEN
