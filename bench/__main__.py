@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import signal
 import sys
@@ -15,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib import metadata
 
-from bench.processes import ContenderFailed, measure
+from bench.processes import ContenderFailed, Neighbours, measure
 from bench.report import OURS, as_json, judge, table
 from bench.rows import CONTENDERS, MODES, ROWS
 from bench.work import Figures
@@ -26,6 +27,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rows", metavar="NAME,...", default=",".join(ROWS), help="only these (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; no measurement")
+    parser.add_argument(
+        "--pin", action="store_true", help="keep servers on one core and clients on another (not in rows with NATS)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round there too")
     parser.add_argument("--strict", action="store_true", help="exit with status 1 when a row misses its must")
     options = parser.parse_args(argv)
@@ -37,21 +41,24 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _measure_mode(mode: str, contenders: Sequence[str], rounds: int, quick: bool) -> dict[str, list[Figures]]:
+def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namespace) -> dict[str, list[Figures]]:
     """Run the contenders of one mode in turn; one that fails is told about and left out of the later rounds."""
     figures: dict[str, list[Figures]] = {name: [] for name in contenders}
-    for number in range(1, rounds + 1):
+    # Three processes do not fit on two cores: pinned, NATS would pay for what its server is in the way of.
+    pin = options.pin and not any(CONTENDERS[name].nats for name in contenders)
+    for number in range(1, options.rounds + 1):
         for name in list(figures):
             contender = CONTENDERS[name]
             try:
-                got = measure(contender.server, contender.client, MODES[mode](quick), nats=contender.nats)
+                order = MODES[mode](options.quick)
+                got = measure(contender.server, contender.client, order, nats=contender.nats, pin=pin)
             except ContenderFailed as error:
                 del figures[name]
                 print(f"{mode} {name}: {error}", file=sys.stderr, flush=True)
                 continue
             figures[name].append(got)
             said = " ".join(f"{k}={v:,.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in got.items())
-            print(f"{mode} {number}/{rounds} {name}: {said}", file=sys.stderr, flush=True)
+            print(f"{mode} {number}/{options.rounds} {name}: {said}", file=sys.stderr, flush=True)
     return figures
 
 
@@ -64,18 +71,25 @@ def main(argv: Sequence[str]) -> int:
         if row.yardstick and row.yardstick not in wanted[row.mode]:
             wanted[row.mode].append(row.yardstick)
         wanted[row.mode]  # a row without a yardstick is measured too
-    measured = {mode: _measure_mode(mode, who, options.rounds, options.quick) for mode, who in wanted.items()}
+    neighbours = Neighbours()
+    measured = {mode: _measure_mode(mode, who, options) for mode, who in wanted.items()}
+    busy = neighbours.cores()
     results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
     versions = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop")
     )
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
     print(table(results))
+    print(
+        f"meanwhile others used {busy:.2f} of {os.cpu_count()} cores" + ("; measure again without them" * (busy > 0.2))
+    )
     if options.quick:
         print("--quick: one short round each; these are not measurements")
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"versions": versions, "rows": as_json(results), "rounds": measured}, file, indent=1)
+            json.dump(
+                {"versions": versions, "others": busy, "rows": as_json(results), "rounds": measured}, file, indent=1
+            )
     failed = any(result.verdict == "failed" for result in results)
     return int(failed or (options.strict and any(result.verdict == "MISSED" for result in results)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
 import select
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.work import Figures, Order
@@ -28,14 +29,20 @@ class ContenderFailed(Exception):
     """A process of a contender did not start, did not answer in time, or died; the text says which and why."""
 
 
-def _die_with_parent() -> None:
-    # PR_SET_PDEATHSIG: Linux kills the child when the harness is gone, however it went.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 @contextlib.contextmanager
-def process(words: Sequence[str], directory: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for as long as the context lasts, in the repository's root; its standard error goes to a file."""
+def process(words: Sequence[str], directory: str, cores: Iterable[int] = ()) -> Iterator[subprocess.Popen[str]]:
+    """
+    Run a command for as long as the context lasts, in the repository's root; its standard error goes to a file.
+
+    :param cores: where it may run; empty is anywhere.
+    """
+
+    def prepare() -> None:
+        # PR_SET_PDEATHSIG: Linux kills the child when the harness is gone, however it went.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
     with open(Path(directory, "errors"), "a+") as errors:
         child = subprocess.Popen(
             words,
@@ -44,7 +51,7 @@ def process(words: Sequence[str], directory: str) -> Iterator[subprocess.Popen[s
             stderr=errors,
             text=True,
             cwd=ROOT,
-            preexec_fn=_die_with_parent,
+            preexec_fn=prepare,
         )
         try:
             yield child
@@ -78,13 +85,15 @@ def _nats_address(directory: str, server: subprocess.Popen[str]) -> str:
     raise ContenderFailed("nats-server did not say within 10 s where it listens")
 
 
-def measure(server_module: str, client_module: str, order: Order, *, nats: bool = False) -> Figures:
+def measure(server_module: str, client_module: str, order: Order, *, nats: bool = False, pin: bool = False) -> Figures:
     """
     Start a server, let a client measure it as `order` says, stop both, and return what the client answered.
 
     :param nats: start a nats-server first, and give its address to both.
+    :param pin: keep the server on the first core of the machine and the client on the last.
     :raises ContenderFailed: no figures came.
     """
+    cores = sorted(os.sched_getaffinity(0)) if pin else []
     with tempfile.TemporaryDirectory(prefix="zmqrpc-bench-") as directory, contextlib.ExitStack() as stack:
         try:
             order.address = directory
@@ -96,10 +105,10 @@ def measure(server_module: str, client_module: str, order: Order, *, nats: bool 
                 broker = stack.enter_context(process(words, directory))
                 order.pids = [broker.pid]
                 order.address = _nats_address(directory, broker)
-            server = stack.enter_context(process(_python(server_module, "server", order), directory))
+            server = stack.enter_context(process(_python(server_module, "server", order), directory, cores[:1]))
             order.address = _address(server)
             order.pids.insert(0, server.pid)
-            client = stack.enter_context(process(_python(client_module, "client", order), directory))
+            client = stack.enter_context(process(_python(client_module, "client", order), directory, cores[-1:]))
             try:
                 output, _ = client.communicate(timeout=FINISH)
             except subprocess.TimeoutExpired:
@@ -116,3 +125,21 @@ def _last_words(directory: str) -> str:
     errors = Path(directory, "errors")
     lines = errors.read_text(errors="replace").strip().splitlines() if errors.exists() else []
     return "".join(f"\n    | {line}" for line in lines[-15:])
+
+
+class Neighbours:
+    """How much of the machine others used since this was made."""
+
+    def __init__(self) -> None:
+        self._started, self._busy = time.monotonic(), self._others()
+
+    @staticmethod
+    def _others() -> float:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle = fields[3] + fields[4]
+        ours = sum(os.times()[:4])  # with the processes that have ended, which is all that were started
+        return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK") - ours
+
+    def cores(self) -> float:
+        """Return how many cores they kept busy, on average."""
+        return max(0.0, (self._others() - self._busy) / (time.monotonic() - self._started))
