@@ -52,7 +52,6 @@ class Discovery:
         self._wake_by = wake_by
         self._due: dict[Topic, float] = {}
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
-        self._troubled = False
         self._closed = False
 
     def resolve(self, topic: Topic) -> None:
@@ -102,9 +101,6 @@ class Discovery:
     def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
         if self._closed:
             return
-        if self._troubled:
-            self._troubled = False
-            self.log.info("the matchmaker answers again")
         appeared, gone = self._table.learned(topic, sightings, self._seconds())
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
@@ -120,9 +116,6 @@ class Discovery:
         if not isinstance(error, MatchmakerUnavailable):
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
             error = MatchmakerUnavailable(f"the matchmaker failed: {error!r}; see the log")
-        if not self._troubled:
-            self._troubled = True
-            self.log.warn("the matchmaker does not answer, known routes stay in use: {error}", error=error)
         self._again(topic, RETRY_SECONDS)
         self._table.failed(topic)
         self._answered(topic, error)

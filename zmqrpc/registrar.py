@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.registration import Effect, Register, Registration
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record
 
@@ -83,7 +84,7 @@ class Registrar:
             if isinstance(effect, Register):
                 stored = [self._matchmaker.register(record, effect.expire) for record in effect.records]
                 every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
-                every.addCallbacks(lambda _: self._succeeded(), self._failed)
+                every.addCallbacks(lambda _: self._succeeded(), lambda failure: self._failed(failure.value.subFailure))
             else:
                 for record in effect.records:
                     withdrawn = self._matchmaker.withdraw(record)
@@ -92,8 +93,6 @@ class Registrar:
         self._wake_by(self._registration.wake_at)
 
     def _succeeded(self) -> None:
-        if self._registration.failures:
-            self.log.info("the matchmaker has our records again")
         self._perform(self._registration.succeeded(self._seconds()))
         if self._registration.current:
             waiting, self._waiting = self._waiting, []
@@ -101,13 +100,13 @@ class Registrar:
                 waiter.callback(None)
 
     def _failed(self, failure: Failure) -> None:
-        if not self._registration.failures:
-            error = getattr(failure.value, "subFailure", failure).value
-            self.log.warn("the matchmaker did not take our records, trying again: {error}", error=error)
+        # The matchmaker itself logs its outages; anything else is a fault of ours or of a plugin.
+        if not failure.check(MatchmakerUnavailable):
+            self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._perform(self._registration.failed(self._seconds()))
 
     def _not_withdrawn(self, failure: Failure, record: Record) -> None:
-        self.log.info(
+        self.log.debug(
             "the record of {topic}.{member} was not withdrawn and will expire: {error}",
             topic=record.topic,
             member=record.member,
