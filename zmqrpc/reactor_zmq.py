@@ -115,7 +115,8 @@ class _Reader:
             return
         try:
             again = self._read()
-        except Exception:
+        except BaseException:
+            # SystemExit too: after anything that is raised here Twisted removes the reader.
             self._transport.log.failure("a pass over a ZeroMQ socket failed")
             again = True
         self._transport.end_pass()
@@ -173,6 +174,11 @@ class _Router(_Reader):
             return GONE
         return SENT
 
+    def abandon(self) -> None:
+        """Close a socket that its owner has forgotten."""
+        self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
+        self._close_reader(0)
+
     def recheck(self) -> None:
         """Look at readiness again after a write."""
         if self.wrote:
@@ -201,7 +207,7 @@ class _Router(_Reader):
                     continue
                 try:
                     envelopes += received(identity, frame.buffer)
-                except Exception:
+                except BaseException:
                     self._transport.log.failure("a message could not be taken")
                 if self.closed:
                     return False
@@ -292,20 +298,23 @@ class ConnectingRouter(_Router):
             self.schedule()
 
     def close(self) -> None:
-        self._monitor.close()
         self._close_reader(0)
+
+    def _close_reader(self, linger: float) -> None:
+        self._monitor.close()
+        super()._close_reader(linger)
 
     def _unique(self, address: str) -> str:
         """
         Spell the address as no other connection of this socket does.
 
         Monitor events and `disconnect` name a connection by the string it was given, so two connections must not share
-        one; a zero-padded port (or a repeated slash) means the same to libzmq and comes back verbatim.
+        one; a zero-padded port (or ``./`` in a path) means the same to libzmq and comes back verbatim.
         """
         head, separator, tail = address.rpartition(":" if address.startswith("tcp://") else "/")
         padding = self._paddings.get(address, 0)
         while True:
-            filler = "0" if separator == ":" else "/"
+            filler = "0" if separator == ":" else "./"
             unique = f"{head}{separator}{filler * padding}{tail}"
             padding += 1
             if unique not in self._identities:
@@ -348,6 +357,8 @@ class _Monitor(_Reader):
             identity = self._identities.get(address)
             if identity is not None and event in _LOST_EVENTS:
                 self._receiver.connection_lost(identity, _LOST_EVENTS[event])
+                if self.closed:
+                    return False
         return True
 
     def close(self) -> None:
@@ -414,7 +425,7 @@ class ZmqTransport:
     def end_pass(self) -> None:
         try:
             self._pass_ended()
-        except Exception:
+        except BaseException:
             self.log.failure("the end of a pass failed")
         for reader in self._readers:
             reader.recheck()
@@ -433,6 +444,9 @@ class ZmqTransport:
         if context is None:
             return succeed(None)
         self._pass_ended = lambda: None
+        for router in list(self._readers):
+            # Whoever made it should have; left open, it would never let the context end.
+            router.abandon()
 
         def finish() -> None:
             if not done.called:
@@ -455,5 +469,8 @@ class ZmqTransport:
 
 
 def _resolve(host: str) -> str:
-    family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except UnicodeError as error:
+        raise OSError(f"{host!r} is no host name: {error}") from error
     return f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])

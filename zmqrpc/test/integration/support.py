@@ -1,0 +1,172 @@
+"""What the integration tests share: raw peers, hand-made batches, and waiting for what is to happen."""
+
+import os
+import socket
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import zmq
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.logger import formatEvent, globalLogPublisher
+
+import zmqrpc
+from zmqrpc.core.envelope import Hello, decode_batch, encode_batch, encode_message
+
+reactor: Any = _reactor
+
+# Where this zmqrpc is, for the children of tests: it need not be installed.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(zmqrpc.__file__).parent.parent)}
+
+PATIENCE = 10.0
+
+
+def pause(seconds: float) -> Deferred[None]:
+    return deferLater(reactor, seconds, lambda: None)
+
+
+async def eventually(what, happened, patience=PATIENCE):
+    """Wait until `happened()` is true, and return it."""
+    give_up = time.monotonic() + patience
+    while not (result := happened()):
+        if time.monotonic() > give_up:
+            raise AssertionError(f"waited {patience:g} s for: {what}")
+        await pause(0.002)
+    return result
+
+
+async def run_child(python, module, *arguments):
+    """Run a module in a process of its own; return what it printed, what it complained, and how it ended."""
+    out, err, code = await getProcessOutputAndValue(
+        python, ["-m", module, *map(str, arguments)], env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
+    )
+    return out.decode(), err.decode(), code
+
+
+def free_port():
+    """
+    Return a port that nobody has.
+
+    It is below those that the kernel gives to outgoing connections, so that none connects to itself.
+    """
+    for port in range(20000 + os.getpid() % 5000, 32768):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise AssertionError("no port is free")
+
+
+_given: set[int] = set()
+
+
+class LogLines(list[str]):
+    """The lines that the loggers of zmqrpc write during a test."""
+
+    def __init__(self, case):
+        super().__init__()
+        observe: Any = self._observe
+        globalLogPublisher.addObserver(observe)
+        case.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def _observe(self, event):
+        if event.get("log_namespace", "").startswith("zmqrpc"):
+            self.append(formatEvent(event))
+
+    def about(self, text):
+        return [line for line in self if text in line]
+
+
+class RawPeers:
+    """ZeroMQ sockets of other programs, with a context of their own; used without the reactor."""
+
+    def __init__(self, case):
+        self._context = zmq.Context()
+        case.addCleanup(self._context.destroy, 0)
+
+    def socket(self, kind, **options):
+        made: zmq.Socket[bytes] = self._context.socket(kind)
+        made.set(zmq.LINGER, 0)
+        for name, value in options.items():
+            made.set(getattr(zmq, name), value)
+        return made
+
+    def dealer(self, address, **options):
+        made = self.socket(zmq.DEALER, **options)
+        if address.startswith("tcp://["):
+            made.set(zmq.IPV6, 1)
+        made.connect(address)
+        return made
+
+    def router(self, port=None, **options):
+        """Return a bound ROUTER and its address."""
+        made = self.socket(zmq.ROUTER, ROUTER_MANDATORY=1, **options)
+        address = f"tcp://127.0.0.1:{port or free_port()}"
+        made.bind(address)
+        return made, address
+
+
+def arrived(sock):
+    """Return the next message's frames, None when there is none."""
+    try:
+        return sock.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
+class RawClient:
+    """
+    A client that says what the test wants it to say.
+
+    :ivar heard: every batch that came and was not waited for yet.
+    """
+
+    def __init__(self, peers, address, instance=None):
+        self.instance = instance or os.urandom(16)
+        self.heard: deque[Any] = deque()
+        self.socket = peers.dealer(address)
+        self.server = None
+
+    def send(self, *messages, destination=None, sent=None, settled=(), source=None):
+        self.send_raw(self.batch(*messages, destination=destination, sent=sent, settled=settled, source=source))
+
+    def batch(self, *messages, destination=None, sent=None, settled=(), source=None):
+        encoded = [message if isinstance(message, bytes) else encode_message(message) for message in messages]
+        stamp = int(time.monotonic() * 1000) if sent is None else sent
+        return encode_batch(source or self.instance, destination or self.server, stamp, settled, encoded)
+
+    def send_raw(self, *frames):
+        self.socket.send_multipart(frames, zmq.NOBLOCK)
+
+    async def message(self, kind):
+        """Wait for the next message of a kind; others before it are lost."""
+
+        def found():
+            self._read()
+            while self.heard:
+                batch, message = self.heard.popleft()
+                if isinstance(message, kind):
+                    return batch, message
+            return None
+
+        return await eventually(f"a {kind}", found)
+
+    def _read(self):
+        while (frames := arrived(self.socket)) is not None:
+            batch = decode_batch(frames[-1])
+            self.heard.extend((batch, message) for message in batch.messages)
+
+    async def open(self, welcome):
+        """Say HELLO and wait for the answer."""
+        self.send(Hello(1, 1, "client", [], {}, []))
+        batch, answer = await self.message(welcome)
+        self.server = batch.source
+        return answer
