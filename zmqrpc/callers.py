@@ -41,6 +41,7 @@ LEAVE_SECONDS = 2.0
 """How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
 
 _RETRY_FULL = 0.05
+_REMIND_SECONDS = 0.1
 _NEVER = float("inf")
 
 
@@ -79,6 +80,7 @@ class Callers:
         self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running)
         self.dirty: dict[bytes, Caller] = {}
         self._drain_at = _NEVER
+        self._goaway = b""
         self._next_beat = _NEVER
         self._next_sweep = _NEVER
 
@@ -105,9 +107,8 @@ class Callers:
         """Take nothing new from now on, and tell everybody."""
         self._requests.draining = True
         self._drain_at = self.seconds()
-        goaway = encode_message(Goaway(text))
-        self._each(lambda caller: caller.write(goaway))
-        self._wake()
+        self._goaway = encode_message(Goaway(text))
+        self._say_goaway(self._drain_at)
 
     def cancel_running(self) -> None:
         """Cancel what still runs: its time to drain is up."""
@@ -184,7 +185,7 @@ class Callers:
         self._by_identity[identity] = caller
         self._welcome(caller, batch.sent)
         if self._requests.draining:
-            caller.write(encode_message(Goaway("stopping")))
+            caller.write(self._goaway)
 
     def _welcome(self, caller: Caller, echoed: int) -> None:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
@@ -264,11 +265,18 @@ class Callers:
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             self._next_sweep = now + ttl / 2 if self._callers else _NEVER
+            if self._requests.draining:
+                self._say_goaway(now)
             for caller in self._silent(now - ttl, now):
                 self._by_identity.pop(caller.identity, None)
                 del self._callers[caller.instance]
         if self.dirty:
             self._wake()
+
+    def _say_goaway(self, now: float) -> None:
+        """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
+        self._each(lambda caller: None if caller.leaving else caller.write(self._goaway))
+        self._sweep_by(now + _REMIND_SECONDS)
 
     def _began_running(self) -> None:
         if self._next_beat == _NEVER:
