@@ -13,8 +13,13 @@ CONNECTING              WELCOME of the right instance, round trip short         
 CONNECTING              WELCOME of another instance, loss, no WELCOME in time      BACKOFF
 UP                      GOAWAY, record withdrawn                                   DRAINING
 UP, DRAINING            loss                                                       CONNECTING (at once)
-DRAINING                nothing outstanding, or its time is up                     IDLE (GOAWAY: BACKOFF)
-BACKOFF                 its time is up                                             CONNECTING, or IDLE
+UP, DRAINING            loss a moment after it came up                             BACKOFF
+DRAINING                record came back                                           UP
+DRAINING                nothing outstanding, or its time is up                     IDLE
+DRAINING after GOAWAY   its time is up                                             BACKOFF
+BACKOFF                 its time is up                                             CONNECTING
+all but UP, DRAINING    record withdrawn                                           IDLE
+DRAINING                record withdrawn, and loss                                 IDLE
 ======================  =========================================================  ======================
 """
 
@@ -38,7 +43,19 @@ class Phase(Enum):
 
 
 class LinkTimers(Struct, frozen=True):
-    """The times of a link in seconds; the defaults are those that were measured."""
+    """
+    The times of a link in seconds; the defaults are those that were measured.
+
+    :ivar hello: from HELLO to WELCOME.
+    :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
+    :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use.
+    :ivar idle_ping: between PINGs after that.
+    :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
+    :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
+    :ivar lost: without a link until its instance counts as gone.
+    :ivar steady: that a link has to be up for a reconnect without a back-off.
+    :ivar drain: that what was handed over may take when nothing new follows.
+    """
 
     hello: float = 2.0
     short_round_trip: float = 0.1
@@ -49,6 +66,7 @@ class LinkTimers(Struct, frozen=True):
     mute: float = 1.5
     late: float = 0.5
     lost: float = 1.0
+    steady: float = 1.0
     backoff: float = 0.1
     longest_backoff: float = 10.0
     drain: float = 35.0
@@ -106,7 +124,8 @@ class LinkState:
     One link.
 
     :param jitter: gives a number from 0.5 to 1, by which a back-off is multiplied.
-    :ivar instance: the instance it leads to; None until WELCOME where the record does not say.
+    :ivar instance: the instance it leads to; None until WELCOME where the record does not say. Where it does not, it
+        follows whoever answers at the address.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection.
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
@@ -124,11 +143,13 @@ class LinkState:
         "_hello_until",
         "_hellos",
         "_jitter",
+        "_learns",
         "_lost_at",
         "_next_ping",
         "_pinged_at",
         "_resume_at",
         "_round_trip",
+        "_steady_at",
         "_timers",
         "_wanted",
         "heard_at",
@@ -147,11 +168,12 @@ class LinkState:
         self.mute = False
         self.trouble = ""
         self.heard_at = self.used_at = float("-inf")
+        self._learns = instance is None
         self._jitter = jitter
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
-        self._hello_until = self._drain_until = self._resume_at = 0.0
+        self._hello_until = self._drain_until = self._resume_at = self._steady_at = 0.0
         self._due = self._next_ping = float("inf")
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
@@ -180,6 +202,7 @@ class LinkState:
         self._wanted = True
         if self.phase is Phase.DRAINING and not self._going_away:
             self.phase = Phase.UP
+            self.trouble = ""
             self._due = self._next_ping = now
         return self._connect(now) if self.phase is Phase.IDLE else []
 
@@ -188,6 +211,7 @@ class LinkState:
         self._wanted = False
         effects: list[Effect] = [Reroute(reason)]
         if self.phase is Phase.UP:
+            self.trouble = reason
             self._drain(now)
         elif self.phase is not Phase.DRAINING:
             if self._lost_at is not None:
@@ -212,14 +236,20 @@ class LinkState:
         """
         if self.phase is not Phase.CONNECTING:
             return []
+        effects: list[Effect] = []
         if self.instance is not None and instance != self.instance:
-            effects = self._fail(now, f"instance {instance.hex()} answered in place of {self.instance.hex()}")
-            return [Doubt(self.trouble), *effects]
+            trouble = f"instance {instance.hex()} answered in place of {self.instance.hex()}"
+            if not self._learns:
+                return self._fail(now, trouble, doubt=True)
+            if self._lost_at is not None:
+                effects.append(self._lose(trouble))
+        self.instance = instance
         if round_trip >= self._timers.short_round_trip and self._hellos < self._timers.hellos:
             # A slow HELLO would make a bad base for the ages of messages (core.age); the server keeps the fastest.
             self._hellos += 1
-            return [SayHello()]
-        self.instance = instance
+            self._hello_until = now + self._timers.hello
+            self._rearm()
+            return [*effects, SayHello()]
         self.phase = Phase.UP
         self.trouble = ""
         self._fails = 0
@@ -228,8 +258,9 @@ class LinkState:
         self._round_trip = None
         self.mute = False
         self.used_at = now
+        self._steady_at = now + self._timers.steady
         self._due = self._next_ping = now + self._timers.ping
-        return [Flush()]
+        return [*effects, Flush()]
 
     def lost(self, now: float, reason: str) -> list[Effect]:
         """The connection has ended, or could not be made, or is of no use (another wire version, ourselves)."""
@@ -242,6 +273,10 @@ class LinkState:
         self._lost_at = now
         if not self._wanted:
             return [drop, Reroute(reason), self._lose(reason), *self._rest()]
+        if now < self._steady_at:
+            # A peer that welcomes and leaves is not to be asked as fast as it answers.
+            self._back_off(now)
+            return [drop, Reroute(reason)]
         # At once and once: the answer tells whether the same instance is still there (design D17).
         return [drop, *self._connect(now)]
 
@@ -251,13 +286,14 @@ class LinkState:
             return []
         self.trouble = text
         self._going_away = True
-        self._drain(now)
+        if self.phase is Phase.UP:
+            self._drain(now)
         return [Reroute(text)]
 
     def used(self, now: float) -> None:
         """Something was handed over; the shell need not say so more often than twice a second."""
         self.used_at = now
-        if self.phase is Phase.UP:
+        if self.phase is Phase.UP and self._pinged_at is None:
             self._next_ping = min(self._next_ping, now + self._timers.ping)
             self._due = min(self._due, self._next_ping)
 
@@ -289,7 +325,7 @@ class LinkState:
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
-            effects += self._connect(now) if self._wanted else self._rest()
+            effects += self._connect(now)
         self._rearm()
         return effects
 
@@ -305,7 +341,7 @@ class LinkState:
         self._rearm()
         return [Connect(self._attempt)]
 
-    def _fail(self, now: float, reason: str) -> list[Effect]:
+    def _fail(self, now: float, reason: str, doubt: bool = False) -> list[Effect]:
         """CONNECTING came to nothing."""
         effects: list[Effect] = [Drop(self.identity)]
         self.trouble = reason
@@ -313,7 +349,7 @@ class LinkState:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
         self._fails += 1
-        if self._fails == 2:
+        if doubt or self._fails == 2:
             effects.append(Doubt(reason))
         self._back_off(now)
         return effects
@@ -327,14 +363,19 @@ class LinkState:
 
     def _drain(self, now: float) -> None:
         self.phase = Phase.DRAINING
-        self._drain_until = self._due = now + self._timers.drain
+        self.mute = False
+        self._drain_until = now + self._timers.drain
+        self._due = now
 
     def _drained(self, now: float, outstanding: bool) -> list[Effect]:
         if now < self._drain_until and (outstanding or self._going_away):
             # After GOAWAY the peer closes: a disconnect by us could swallow our answer to it.
+            self._due = self._drain_until
             return []
         effects: list[Effect] = [Drop(self.identity)]
         if outstanding:
+            # What was never written is queued again by the drop; the rest is lost.
+            effects.append(Reroute(self.trouble))
             effects.append(self._lose(f"unanswered {self._timers.drain:g} s after: {self.trouble}"))
         if self._going_away and self._wanted:
             self._back_off(now)
@@ -357,10 +398,11 @@ class LinkState:
     def _liveness(self, now: float, outstanding: bool, late: float) -> list[Effect]:
         timers = self._timers
         if self._pinged_at is not None:
-            if self.heard_at >= self._pinged_at:
-                # Frames but no PONG yet: it is busy and reads in order.
+            # A frame that is no PONG may have been written before the PING was read: silence counts from there again.
+            silent = now - max(self._pinged_at, self.heard_at)
+            if silent < timers.mute:
                 self.mute = False
-            elif now - self._pinged_at >= timers.mute and late < timers.late:
+            elif late < timers.late:
                 self.mute = True
         elif now >= self._next_ping:
             active = outstanding or now - self.used_at < timers.active
@@ -374,9 +416,4 @@ class LinkState:
 
     def _rearm(self) -> None:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
-        if self.phase is Phase.IDLE:
-            due = float("inf")
-        if self._lost_at is not None:
-            due = min(due, self._lost_at + self._timers.lost)
-        if self.phase not in (Phase.UP, Phase.DRAINING):
-            self._due = due
+        self._due = due if self._lost_at is None else min(due, self._lost_at + self._timers.lost)

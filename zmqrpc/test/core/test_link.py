@@ -1,0 +1,668 @@
+"""The state machine of one link: plain calls in, effects out; no reactor, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.link import (
+    Connect,
+    Doubt,
+    Drop,
+    Effect,
+    Flush,
+    LinkState,
+    LinkTimers,
+    Lose,
+    Phase,
+    Reroute,
+    SayHello,
+    SayPing,
+)
+
+IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
+NOW = 1000.0
+NEVER = float("inf")
+SERVER, OTHER = b"s" * 16, b"o" * 16
+TIMERS = LinkTimers()
+ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
+
+
+# A link in each state at NOW. It came up long before, and its first connection had the routing id "1".
+
+
+def idle(instance: bytes | None = SERVER) -> LinkState:
+    return LinkState(instance, lambda: 1.0, TIMERS)
+
+
+def resolving(instance: bytes | None = SERVER) -> LinkState:
+    link = idle(instance)
+    link.wanted(NOW)
+    return link
+
+
+def connecting(instance: bytes | None = SERVER) -> LinkState:
+    link = resolving(instance)
+    link.connected(NOW, b"1")
+    return link
+
+
+def up(instance: bytes | None = SERVER, since: float = NOW - 100) -> LinkState:
+    link = idle(instance)
+    link.wanted(since)
+    link.connected(since, b"1")
+    link.welcome(since, SERVER, 0.001)
+    return link
+
+
+def mute() -> LinkState:
+    link = up(since=NOW - 3)
+    while link.wake_at <= NOW:
+        link.tick(link.wake_at, True)
+    return link
+
+
+def lost() -> LinkState:
+    """Lost, and reconnecting at once."""
+    link = up()
+    link.lost(NOW, "reset")
+    link.connected(NOW, b"2")
+    return link
+
+
+def withdrawn() -> LinkState:
+    link = up()
+    link.withdrawn(NOW, "its record expired")
+    return link
+
+
+def leaving() -> LinkState:
+    link = up()
+    link.going_away(NOW, "stopping")
+    return link
+
+
+def left() -> LinkState:
+    """Leaving, and its record is gone as well."""
+    link = leaving()
+    link.withdrawn(NOW, "its record expired")
+    return link
+
+
+def backing_off() -> LinkState:
+    link = connecting()
+    link.lost(NOW, "refused")
+    return link
+
+
+def shaky() -> LinkState:
+    """Backing off, because it was lost as soon as it was up."""
+    link = connecting()
+    link.welcome(NOW, SERVER, 0.001)
+    link.lost(NOW, "reset")
+    return link
+
+
+def wanted(link: LinkState) -> list[Effect]:
+    return link.wanted(NOW)
+
+
+def withdraw(link: LinkState) -> list[Effect]:
+    return link.withdrawn(NOW, "gone")
+
+
+def lose(link: LinkState) -> list[Effect]:
+    return link.lost(NOW, "reset")
+
+
+def go_away(link: LinkState) -> list[Effect]:
+    return link.going_away(NOW, "bye")
+
+
+def connect(link: LinkState) -> list[Effect]:
+    return link.connected(NOW, b"9")
+
+
+def welcome(instance: bytes = SERVER, round_trip: float = 0.001) -> Callable[[LinkState], list[Effect]]:
+    return lambda link: link.welcome(NOW, instance, round_trip)
+
+
+def tick(after: float, outstanding: bool) -> Callable[[LinkState], list[Effect]]:
+    return lambda link: link.tick(NOW + after, outstanding)
+
+
+# state, event, effects, next state
+ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], list[Effect], Phase]] = [
+    (idle, wanted, [Connect(1)], CONNECTING),
+    (idle, withdraw, [Reroute("gone")], IDLE),
+    (idle, lose, [], IDLE),
+    (idle, go_away, [], IDLE),
+    (idle, welcome(), [], IDLE),
+    (idle, tick(1e6, False), [], IDLE),
+    # The host name is being resolved: there is no routing id yet.
+    (resolving, connect, [SayHello()], CONNECTING),
+    (resolving, lose, [Drop(None), Reroute("reset")], BACKOFF),
+    (resolving, withdraw, [Reroute("gone"), Drop(None)], IDLE),
+    (
+        resolving,
+        tick(TIMERS.hello, False),
+        [Drop(None), Reroute("no WELCOME within 2 s")],
+        BACKOFF,
+    ),
+    (connecting, wanted, [], CONNECTING),
+    (connecting, welcome(), [Flush()], UP),
+    (connecting, welcome(round_trip=TIMERS.short_round_trip), [SayHello()], CONNECTING),
+    (connecting, welcome(OTHER), [Drop(b"1"), Reroute(ANOTHER), Doubt(ANOTHER)], BACKOFF),
+    (connecting, lose, [Drop(b"1"), Reroute("reset")], BACKOFF),
+    (connecting, go_away, [], CONNECTING),
+    (connecting, withdraw, [Reroute("gone"), Drop(b"1")], IDLE),
+    (connecting, tick(TIMERS.hello - 0.001, False), [], CONNECTING),
+    (
+        connecting,
+        tick(TIMERS.hello, False),
+        [Drop(b"1"), Reroute("no WELCOME within 2 s")],
+        BACKOFF,
+    ),
+    (up, wanted, [], UP),
+    (up, welcome(), [], UP),  # a server says it again when its targets change
+    (up, lose, [Drop(b"1"), Connect(2)], CONNECTING),
+    (up, go_away, [Reroute("bye")], DRAINING),
+    (up, withdraw, [Reroute("gone")], DRAINING),
+    (mute, lose, [Drop(b"1"), Connect(2)], CONNECTING),
+    (mute, withdraw, [Reroute("gone")], DRAINING),
+    # Lost while something handed over is not answered: what follows tells whether the instance is still there.
+    (lost, welcome(), [Flush()], UP),
+    (lost, welcome(round_trip=0.5), [SayHello()], CONNECTING),
+    (lost, welcome(OTHER), [Drop(b"2"), Lose(ANOTHER), Reroute(ANOTHER), Doubt(ANOTHER)], BACKOFF),
+    (lost, lose, [Drop(b"2"), Lose("reset"), Reroute("reset")], BACKOFF),
+    (lost, withdraw, [Reroute("gone"), Lose("gone"), Drop(b"2")], IDLE),
+    (lost, tick(TIMERS.lost - 0.001, True), [], CONNECTING),
+    (lost, tick(TIMERS.lost, True), [Lose("no link for 1 s after: reset")], CONNECTING),
+    (withdrawn, wanted, [], UP),  # its record came back
+    (withdrawn, welcome(), [], DRAINING),
+    (withdrawn, withdraw, [Reroute("gone")], DRAINING),
+    (withdrawn, lose, [Drop(b"1"), Reroute("reset"), Lose("reset")], IDLE),
+    (withdrawn, go_away, [Reroute("bye")], DRAINING),
+    (withdrawn, tick(0, True), [], DRAINING),
+    (withdrawn, tick(0, False), [Drop(b"1")], IDLE),
+    (
+        withdrawn,
+        tick(TIMERS.drain, True),
+        [Drop(b"1"), Reroute("its record expired"), Lose("unanswered 35 s after: its record expired")],
+        IDLE,
+    ),
+    (leaving, wanted, [], DRAINING),
+    (leaving, lose, [Drop(b"1"), Connect(2)], CONNECTING),
+    (leaving, go_away, [Reroute("bye")], DRAINING),
+    (leaving, withdraw, [Reroute("gone")], DRAINING),
+    (leaving, tick(0, False), [], DRAINING),  # the peer closes; closing first could swallow our answer to its GOAWAY
+    (leaving, tick(TIMERS.drain, False), [Drop(b"1")], BACKOFF),
+    (
+        leaving,
+        tick(TIMERS.drain, True),
+        [Drop(b"1"), Reroute("stopping"), Lose("unanswered 35 s after: stopping")],
+        BACKOFF,
+    ),
+    (left, wanted, [], DRAINING),
+    (left, lose, [Drop(b"1"), Reroute("reset"), Lose("reset")], IDLE),
+    (left, tick(TIMERS.drain, False), [Drop(b"1")], IDLE),
+    (backing_off, wanted, [], BACKOFF),
+    (backing_off, welcome(), [], BACKOFF),
+    (backing_off, lose, [], BACKOFF),
+    (backing_off, go_away, [], BACKOFF),
+    (backing_off, withdraw, [Reroute("gone")], IDLE),
+    (backing_off, tick(0.1, False), [], BACKOFF),
+    (backing_off, tick(0.2, False), [Connect(2)], CONNECTING),
+    (shaky, withdraw, [Reroute("gone"), Lose("gone")], IDLE),
+    (shaky, tick(0.1, True), [Connect(2)], CONNECTING),
+    (shaky, tick(1, True), [Lose("no link for 1 s after: reset"), Connect(2)], CONNECTING),
+]
+
+
+class TransitionTests(SynchronousTestCase):
+    def test_rows(self):
+        for number, (state, event, effects, phase) in enumerate(ROWS):
+            with self.subTest(row=number, state=state.__name__):
+                link = state()
+                self.assertEqual((event(link), link.phase), (effects, phase), f"row {number}: {state.__name__}")
+
+    def test_every_state_is_in_a_row(self):
+        self.assertEqual({state().phase for state, *_ in ROWS}, set(Phase))
+
+    def test_available_while_recorded_and_not_backing_off_stopping_or_mute(self):
+        expected = {idle: True, resolving: True, connecting: True, up: True, lost: True}
+        expected |= {mute: False, withdrawn: False, leaving: False, left: False, backing_off: False, shaky: False}
+        self.assertEqual({state: state().available for state in expected}, expected)
+
+    def test_recorded_follows_the_record(self):
+        link = up()
+        self.assertTrue(link.recorded)
+        link.withdrawn(NOW, "gone")
+        self.assertFalse(link.recorded)
+        link.wanted(NOW)
+        self.assertTrue(link.recorded)
+
+    def test_trouble_says_why_until_the_link_is_up(self):
+        link = backing_off()
+        self.assertEqual(link.trouble, "refused")
+        link.tick(NOW + 1, False)
+        link.connected(NOW + 1, b"2")
+        self.assertEqual(link.trouble, "refused")
+        link.welcome(NOW + 1, SERVER, 0.001)
+        self.assertEqual(link.trouble, "")
+
+    def test_a_record_that_came_back_leaves_no_trouble(self):
+        link = withdrawn()
+        link.wanted(NOW)
+        self.assertEqual(link.trouble, "")
+
+
+class OpeningTests(SynchronousTestCase):
+    def test_a_slow_welcome_has_hello_repeated_at_most_three_times(self):
+        link = connecting()
+        answers = [link.welcome(NOW + 0.3 * turn, SERVER, 0.3) for turn in (1, 2, 3)]
+        self.assertEqual(answers, [[SayHello()], [SayHello()], [Flush()]])
+
+    def test_a_quick_welcome_after_a_slow_one_will_do(self):
+        link = connecting()
+        self.assertEqual(link.welcome(NOW, SERVER, 0.3), [SayHello()])
+        self.assertEqual(link.welcome(NOW, SERVER, 0.01), [Flush()])
+
+    def test_each_hello_has_its_own_time(self):
+        # Three round trips of 0.9 s take longer than one HELLO may; a peer that answers is not given up for that.
+        link = connecting()
+        for turn in (1, 2):
+            self.assertEqual(link.welcome(NOW + 0.9 * turn, SERVER, 0.9), [SayHello()])
+        self.assertEqual(link.tick(NOW + 2.5, False), [])
+        self.assertEqual(link.welcome(NOW + 2.7, SERVER, 0.9), [Flush()])
+
+    def test_the_second_failure_in_a_row_doubts_the_record(self):
+        link = resolving()
+        doubts, now = [], NOW
+        for _ in range(4):
+            doubts.append(Doubt("refused") in link.lost(now, "refused"))
+            now = link.wake_at
+            link.tick(now, False)
+        self.assertEqual(doubts, [False, True, False, False])
+
+    def test_another_instance_is_doubted_once_each_time(self):
+        link = resolving()
+        now = NOW
+        for _ in range(3):
+            link.connected(now, b"x")
+            effects = link.welcome(now, OTHER, 0.001)
+            self.assertEqual([effect for effect in effects if type(effect) is Doubt], [Doubt(ANOTHER)])
+            now = link.wake_at
+            link.tick(now, False)
+
+    def test_a_record_without_an_instance_learns_it(self):
+        link = connecting(None)
+        self.assertEqual(link.welcome(NOW, SERVER, 0.001), [Flush()])
+        self.assertEqual(link.instance, SERVER)
+
+    def test_a_record_without_an_instance_takes_its_successor(self):
+        link = up(None)
+        link.lost(NOW, "reset")
+        link.connected(NOW, b"2")
+        self.assertEqual(link.welcome(NOW, OTHER, 0.5), [Lose(ANOTHER), SayHello()])
+        self.assertEqual(link.welcome(NOW, OTHER, 0.001), [Flush()])
+        self.assertEqual(link.instance, OTHER)
+
+    def test_a_successor_long_after_the_loss_has_nothing_to_lose(self):
+        link = up(None)
+        link.lost(NOW, "reset")
+        link.tick(NOW + 1, True)
+        link.connected(NOW + 1, b"2")
+        self.assertEqual(link.welcome(NOW + 1, OTHER, 0.001), [Flush()])
+
+
+class BackOffTests(SynchronousTestCase):
+    def waits(self, jitter: float, failures: int) -> list[float]:
+        link = LinkState(SERVER, lambda: jitter, TIMERS)
+        link.wanted(NOW)
+        now, waits = NOW, []
+        for _ in range(failures):
+            link.lost(now, "refused")
+            waits.append(link.wake_at - now)
+            now = link.wake_at
+            link.tick(now, False)
+        return waits
+
+    def test_grows_to_its_longest(self):
+        expected = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10]
+        for wait, longest in zip(self.waits(1.0, 9), expected, strict=True):
+            self.assertAlmostEqual(wait, longest)
+
+    def test_jitter_halves_it_at_most(self):
+        for wait, longest in zip(self.waits(0.5, 9), self.waits(1.0, 9), strict=True):
+            self.assertAlmostEqual(wait, longest / 2)
+
+    def test_never_overflows(self):
+        self.assertAlmostEqual(self.waits(1.0, 1200)[-1], TIMERS.longest_backoff)
+
+    def test_starts_anew_after_the_link_was_up(self):
+        link = up()
+        link.lost(NOW, "reset")
+        link.lost(NOW, "refused")
+        self.assertAlmostEqual(link.wake_at - NOW, 0.2)
+
+    def test_a_peer_that_welcomes_and_leaves_is_not_hammered(self):
+        link = idle()
+        connects, now = len(link.wanted(NOW)), NOW
+        while now < NOW + 1 and connects < 1000:
+            if link.phase is CONNECTING:
+                link.connected(now, b"x")
+                link.welcome(now, SERVER, 0.001)
+                effects = link.lost(now, "closed")
+            else:
+                now = max(now, link.wake_at)
+                effects = link.tick(now, False)
+            connects += sum(type(effect) is Connect for effect in effects)
+        self.assertLess(connects, 25)
+
+
+class LivenessTests(SynchronousTestCase):
+    """PINGs on a link that is up, and what their absence of answers means."""
+
+    def pings(self, link: LinkState, seconds: float, outstanding: bool, pong: bool = True) -> list[float]:
+        """Tick on time, answer each PING, and list when they were sent."""
+        sent: list[float] = []
+        now = link.wake_at
+        end = NOW + seconds
+        while now < end:
+            if link.tick(now, outstanding):
+                sent.append(now - NOW)
+                if pong:
+                    link.heard_at = now + 0.002
+                    link.ponged(now + 0.002)
+            now = link.wake_at
+        return sent
+
+    def fresh(self) -> LinkState:
+        link = connecting()
+        link.welcome(NOW, SERVER, 0.001)
+        return link
+
+    def test_every_half_second_while_active(self):
+        sent = self.pings(self.fresh(), 9, outstanding=False)
+        self.assertEqual(sent, [0.5 * turn for turn in range(1, 18)])
+
+    def test_every_five_seconds_when_idle(self):
+        sent = self.pings(self.fresh(), 40, outstanding=False)
+        idle_ones = [round(after, 3) for after in sent if after >= TIMERS.active]
+        self.assertEqual(idle_ones, [10.0, 15.0, 20.0, 25.0, 30.0, 35.0])
+
+    def test_something_outstanding_keeps_it_active(self):
+        self.assertEqual(len(self.pings(self.fresh(), 40, outstanding=True)), 79)
+
+    def test_use_ends_idleness_at_once(self):
+        link = self.fresh()
+        self.pings(link, 22, outstanding=False)
+        self.assertEqual(link.wake_at, NOW + 25)
+        link.used(NOW + 22)
+        self.assertEqual(link.wake_at, NOW + 22.5)
+        self.assertEqual(self.pings(link, 24, outstanding=False), [22.5, 23.0, 23.5])
+
+    def test_use_elsewhere_than_up_only_counts(self):
+        link = connecting()
+        link.used(NOW)
+        self.assertEqual(link.wake_at, NOW + TIMERS.hello)
+
+    def test_a_ping_tells_the_round_trip_of_the_one_before(self):
+        link = self.fresh()
+        self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
+        link.ponged(NOW + 0.75)
+        self.assertEqual(link.tick(NOW + 1, False), [SayPing(250)])
+        self.assertEqual(link.tick(NOW + 1.5, False), [])
+        link.ponged(NOW + 1.75)
+        self.assertEqual(link.tick(NOW + 2, False), [SayPing(750)])
+
+    def test_a_pong_nobody_asked_for_is_nothing(self):
+        link = self.fresh()
+        link.ponged(NOW)
+        self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
+
+    def test_mute_after_a_second_and_a_half(self):
+        link = self.fresh()
+        link.tick(NOW + 0.5, True)
+        for after, mute_then in ((1.0, False), (1.5, False), (2.0, True)):
+            link.tick(NOW + after, True)
+            self.assertEqual(link.mute, mute_then, f"{after} s")
+
+    def test_steady_use_does_not_hide_silence(self):
+        link = self.fresh()
+        now = NOW
+        while now < NOW + 3:
+            now += 0.1
+            link.used(now)
+            if now >= link.wake_at:
+                link.tick(now, True)
+        self.assertTrue(link.mute)
+
+    def test_a_frame_after_the_ping_does_not_hide_the_silence_that_follows(self):
+        # The frame was written before the peer read the PING; then the peer was stopped.
+        link = self.fresh()
+        link.tick(NOW + 0.5, True)
+        link.heard_at = NOW + 0.6
+        for turn in range(2, 8):
+            link.tick(NOW + turn / 2, True)
+        self.assertTrue(link.mute)
+
+    def test_frames_without_pong_are_a_busy_peer(self):
+        link = self.fresh()
+        link.tick(NOW + 0.5, True)
+        for turn in range(2, 12):
+            link.heard_at = NOW + turn / 2 - 0.1
+            link.tick(NOW + turn / 2, True)
+            self.assertFalse(link.mute)
+
+    def test_any_frame_brings_it_back(self):
+        link = mute()
+        link.heard_at = NOW + 0.1
+        link.tick(link.wake_at, True)
+        self.assertFalse(link.mute)
+        link = mute()
+        link.ponged(NOW + 0.1)
+        self.assertFalse(link.mute)
+
+    def test_a_late_tick_judges_nobody(self):
+        # We ourselves were blocked: what the peer sent meanwhile has not been read.
+        link = self.fresh()
+        link.tick(NOW + 0.5, True)
+        link.tick(NOW + 5, True)
+        self.assertFalse(link.mute)
+        link.tick(link.wake_at, True)
+        self.assertTrue(link.mute)
+
+    def test_only_a_link_that_is_up_is_mute(self):
+        for change in (withdraw, go_away, lose):
+            link = mute()
+            self.assertTrue(link.mute)
+            change(link)
+            self.assertFalse(link.mute, change.__name__)
+
+
+class DrainTests(SynchronousTestCase):
+    def test_ends_as_soon_as_nothing_is_outstanding(self):
+        link = withdrawn()
+        self.assertEqual(link.wake_at, NOW)
+        link.tick(NOW, True)
+        self.assertEqual(link.wake_at, NOW + TIMERS.drain)
+        self.assertEqual(link.tick(NOW + 1, False), [Drop(b"1")])
+
+    def test_repeated_goaway_does_not_prolong_it(self):
+        link = leaving()
+        for second in range(1, 35):
+            link.going_away(NOW + second, "stopping")
+            link.tick(NOW + second, True)
+        self.assertIn(Drop(b"1"), link.tick(NOW + 35, True))
+
+    def test_goaway_of_a_withdrawn_one_does_not_prolong_it(self):
+        link = withdrawn()
+        link.going_away(NOW + 30, "stopping")
+        self.assertIn(Drop(b"1"), link.tick(NOW + 35, True))
+
+    def test_after_goaway_a_record_that_stays_is_tried_again(self):
+        link = leaving()
+        link.tick(NOW + TIMERS.drain, False)
+        self.assertEqual(link.tick(link.wake_at, False), [Connect(2)])
+
+    def test_a_record_that_came_back_is_pinged_at_once(self):
+        link = withdrawn()
+        link.wanted(NOW)
+        self.assertEqual(link.wake_at, NOW)
+        self.assertEqual(link.tick(NOW, False), [SayPing(None)])
+
+
+class Shell:
+    """Performs the effects of one link as the real shell does, on a network that does what a test tells it."""
+
+    def __init__(self, jitter: float) -> None:
+        self.now = NOW
+        self.link = LinkState(SERVER, lambda: jitter, TIMERS)
+        self.identities = count(1)
+        self.used_identities: set[bytes] = set()
+        self.connection = False
+        self.waits_for_identity = False
+        self.outstanding = False
+        self.lost_at: float | None = None
+
+    def perform(self, effects: list[Effect]) -> None:
+        link = self.link
+        for effect in effects:
+            match effect:
+                case Connect(attempt):
+                    assert not self.connection, "Connect twice without a Drop between"
+                    assert attempt == next(self.identities), "an attempt was used twice"
+                    self.connection = self.waits_for_identity = True
+                case Drop(identity):
+                    assert self.connection, "Drop without a connection"
+                    assert (identity is None) is self.waits_for_identity
+                    self.connection = self.waits_for_identity = False
+                case SayHello():
+                    assert link.phase is CONNECTING
+                case Flush():
+                    assert link.phase is UP
+                    self.lost_at = None
+                case SayPing():
+                    assert link.phase is UP
+                case Lose():
+                    self.outstanding = False
+                    self.lost_at = None
+        self.check()
+
+    def check(self) -> None:
+        link = self.link
+        assert self.connection is (link.phase in (CONNECTING, UP, DRAINING))
+        assert (link.identity is not None) is (self.connection and not self.waits_for_identity)
+        assert (link.wake_at == NEVER) is (link.phase is IDLE), "a state without its timer, or idle with one"
+        assert not link.mute or link.phase is UP
+        if self.outstanding and link.phase not in (UP, DRAINING):
+            assert self.lost_at is not None, "what was handed over is forgotten"
+
+    def connected(self) -> None:
+        if self.waits_for_identity:
+            self.waits_for_identity = False
+            identity = b"id %d" % len(self.used_identities)
+            assert identity not in self.used_identities
+            self.used_identities.add(identity)
+            self.perform(self.link.connected(self.now, identity))
+
+    def lost(self) -> None:
+        if self.connection:
+            if self.outstanding and self.link.phase in (UP, DRAINING):
+                self.lost_at = self.now
+            self.perform(self.link.lost(self.now, "reset"))
+
+    def welcome(self, instance: bytes, round_trip: float) -> None:
+        if self.connection and not self.waits_for_identity:
+            self.link.heard_at = self.now
+            self.perform(self.link.welcome(self.now, instance, round_trip))
+
+    def go_away(self) -> None:
+        if self.connection and not self.waits_for_identity:
+            self.perform(self.link.going_away(self.now, "stopping"))
+
+    def hand_over(self) -> None:
+        if self.link.phase is UP:
+            self.outstanding = True
+            self.link.used(self.now)
+            self.check()
+
+    def answer(self) -> None:
+        if self.link.phase in (UP, DRAINING):
+            self.outstanding = False
+            self.link.heard_at = self.now
+            self.link.mute = False
+
+    def pong(self) -> None:
+        if self.connection and not self.waits_for_identity:
+            self.link.heard_at = self.now
+            self.link.ponged(self.now)
+
+    def withdrawn(self) -> None:
+        self.perform(self.link.withdrawn(self.now, "gone"))
+
+    def wanted(self) -> None:
+        self.perform(self.link.wanted(self.now))
+
+    def tick(self) -> None:
+        """Tick until nothing more is due now; that must come to an end."""
+        for _ in range(4):
+            self.perform(self.link.tick(self.now, self.outstanding))
+            if self.link.wake_at > self.now:
+                break
+        else:
+            raise AssertionError(f"{self.link.phase} wants to be woken again and again at {self.link.wake_at}")
+        lost_at = self.lost_at
+        assert lost_at is None or self.now < lost_at + TIMERS.lost, "the link is lost, and so are its calls"
+
+    def late(self, seconds: float) -> None:
+        """Let time pass unseen: our own reactor is blocked."""
+        self.now += seconds
+        self.tick()
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.link.wake_at <= end:
+            self.now = max(self.now, self.link.wake_at)
+            self.tick()
+        self.now = end
+
+    def recover(self) -> None:
+        """Let the peer be well from now on; the link must come up by its own timers."""
+        self.wanted()
+        give_up = self.now + TIMERS.drain + TIMERS.longest_backoff + TIMERS.hello
+        while self.link.phase is not UP:
+            assert self.now < give_up, f"still {self.link.phase}"
+            self.connected()
+            if self.link.phase is CONNECTING:
+                self.welcome(SERVER, 0.001)
+            else:
+                self.now = max(self.now, self.link.wake_at)
+                self.tick()
+
+
+EVENTS = st.one_of(
+    st.sampled_from(("connected", "lost", "go_away", "hand_over", "answer", "pong", "withdrawn", "wanted")).map(
+        lambda name: (name,)
+    ),
+    st.tuples(st.just("welcome"), st.sampled_from((SERVER, SERVER, SERVER, OTHER)), st.sampled_from((0.001, 0.5))),
+    st.tuples(st.sampled_from(("pass_time", "late")), st.sampled_from((0.0, 0.05, 0.3, 1.0, 1.7, 6.0, 40.0))),
+)
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """Whatever happens in whatever order: `Shell` asserts what must hold after each event."""
+
+    @settings(derandomize=True, deadline=None, max_examples=400)
+    @given(st.floats(0.5, 1), st.lists(EVENTS, max_size=60))
+    def test_no_order_of_events_breaks_it(self, jitter, events):
+        shell = Shell(jitter)
+        for name, *arguments in events:
+            getattr(shell, name)(*arguments)
+        shell.recover()
