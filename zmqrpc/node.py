@@ -60,6 +60,7 @@ class Node(Service):
     :param transport: the sockets; None for ZeroMQ's.
     :param matchmaker: None for the one the URL names.
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
+    :param serves: whether to bind at the start also when no server was made yet: for one whose endpoints come later.
     :raises ConfigError: the URL or a setting is not valid.
     """
 
@@ -71,6 +72,7 @@ class Node(Service):
         transport: ITransport | None = None,
         matchmaker: IMatchmaker | None = None,
         chance: random.Random | None = None,
+        serves: bool = False,
     ) -> None:
         self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
         self.plan = _plan(settings)
@@ -103,6 +105,7 @@ class Node(Service):
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)
 
+        self._serves = serves
         self._servers: list[RPCServer] = []
         self._static: list[tuple[RPCClient, Target]] = []
         self._waiting: list[Deferred[None]] = []
@@ -229,7 +232,7 @@ class Node(Service):
             )
         self._transport.open(self._pass_ended)
         self._open = True
-        if self._servers:
+        if self._servers or self._serves:
             self._bind()
 
     def _bind(self) -> None:

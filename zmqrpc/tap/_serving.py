@@ -1,0 +1,232 @@
+"""The service of ``zmq-rpc-server``: a Node and the applications that it serves."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IRPCApplication
+from zmqrpc.node import Node
+from zmqrpc.settings import Settings
+from zmqrpc.tap._applications import make
+from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._refusal import StartRefused, refuse
+from zmqrpc.target import Target
+
+
+class Serving(Service):
+    """
+    RPC servers that start and stop as one service.
+
+    Each start makes a new Node. An endpoint that provides `IService` is started before its server, and stopped when the
+    last running call has ended.
+
+    :param found: name and object of each application, as ``--app`` gave them.
+    :param target: topic, exchange and member, for an application that names none.
+    :raises ConfigError: a setting is not valid.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        command: str,
+        settings: Settings,
+        found: Iterable[tuple[str, object]],
+        target: Target,
+        log_file: LogFile | None = None,
+        trace: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._command = command
+        self._settings = settings
+        self._found = tuple(found)
+        self._target = target
+        self._log_file = log_file
+        self._trace = trace
+        # Made here for what it refuses, and used at the first start; it opens nothing until then.
+        self._node: Node | None = self._make_node()
+        self._opened = False
+        self._making: list[Deferred[None]] = []
+        self._services: list[IService] = []
+
+    def _make_node(self) -> Node:
+        return Node(self._reactor, self._settings, serves=True)
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the log and bind, while the process may still have the rights to.
+
+        :raises StartRefused: the log cannot be written, or no port can be bound.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._open()
+
+    def startService(self) -> None:
+        """
+        Start the Node and make the servers; those whose endpoints come later, when these are there.
+
+        :raises StartRefused: as `privilegedStartService`, or an application cannot be served.
+        """
+        node = self._open()
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            node.startService()
+            for target, applications in self._by_target().items():
+                self._make_server(node, target, applications)
+        except Exception as error:
+            self._refuse(error)
+        node.when_ready().addCallbacks(lambda _: self.log.info("ready: registered with the matchmaker"), lambda _: None)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop taking calls, let the running ones finish, stop the endpoints.
+
+        :return: fires when that is done; never fails.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    # Starting
+
+    def _open(self) -> Node:
+        if self._node is None:
+            self._node = self._make_node()
+        if not self._opened:
+            self._opened = True
+            try:
+                if self._log_file is not None:
+                    self._log_file.open()
+                self._node.privilegedStartService()
+            except ConfigError as error:
+                self._refuse(error)
+        return self._node
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Give back what is open, so that who composes services can go on without this one, and raise."""
+        if isinstance(error, ConfigError):
+            self.log.critical("{error}", error=error)
+            text = str(error)
+        else:
+            self.log.failure("an application raised when it was started")
+            text = f"an application raised {type(error).__name__} when it was started: {error}"
+        self.running = False
+        Deferred.fromCoroutine(self._stop())
+        refuse(self._command, " ".join(text.split()))
+
+    def _by_target(self) -> dict[Target, list[IRPCApplication]]:
+        """Group the applications by what they serve: several may share one server."""
+        groups: dict[Target, list[IRPCApplication]] = {}
+        for name, found in self._found:
+            application = make(name, found)
+            topic = application.topic or self._target.topic
+            if topic is None:
+                raise ConfigError(f"the application {name} names no topic; give one with --topic")
+            exchange = getattr(application, "exchange", None) or self._target.exchange
+            target = Target(topic=topic, server=self._target.server, exchange=exchange)
+            groups.setdefault(target, []).append(application)
+        return groups
+
+    def _make_server(self, node: Node, target: Target, applications: list[IRPCApplication]) -> None:
+        making = Deferred.fromCoroutine(self._serve(node, target, applications))
+        if not making.called:
+            names = ", ".join(str(application.name) for application in applications)
+            self.log.info("waiting for the endpoints of {names}", names=names)
+            self._making.append(making)
+            making.addErrback(self._failed_late, names)
+            return
+        failures: list[Failure] = []
+        making.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+
+    async def _serve(self, node: Node, target: Target, applications: list[IRPCApplication]) -> None:
+        client = node.client()
+        endpoints: list[object] = []
+        for application in applications:
+            endpoints += await maybeDeferred(application.endpoints, self._reactor, client, self._settings)
+        for endpoint in endpoints:
+            if IService.providedBy(endpoint):
+                service = IService(endpoint)
+                self._services.append(service)
+                service.privilegedStartService()
+                service.startService()
+        server = node.server(target, endpoints)
+        if self._trace:
+            # Only this server's, and only when asked for: the hot path pays nothing for it.
+            server.run = _traced(server.run, self.log)  # type: ignore[method-assign]
+        self.log.info(
+            "serving topic {topic} as member {member} at {address}, exchange {exchange}, instance {instance}",
+            topic=server.target.topic,
+            member=server.target.server,
+            address=node.address,
+            exchange=server.target.exchange,
+            instance=node.instance.hex(),
+        )
+
+    def _failed_late(self, failure: Failure, names: str) -> None:
+        if not self.running:
+            return
+        # A daemon that serves nothing helps nobody; whoever supervises it shall see that it has failed.
+        self.log.failure("the endpoints of {names} could not be made; stopping", failure, names=names)
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    # Stopping
+
+    async def _stop(self) -> None:
+        node, self._node = self._node, None
+        making, self._making = self._making, []
+        self._opened = False
+        for deferred in making:
+            deferred.cancel()
+        if node is not None:
+            self.log.info("stopping: nothing new is taken, what runs has {time:g} s", time=self._settings.drain_timeout)
+            await node.stopService()
+        services, self._services = self._services, []
+        for service in reversed(services):
+            try:
+                await maybeDeferred(service.stopService)
+            except Exception:
+                self.log.failure("the endpoint {endpoint} raised when it was stopped", endpoint=service)
+        self.log.info("stopped")
+        if self._log_file is not None:
+            self._log_file.close()
+
+
+def _traced(run: Any, log: Logger) -> Any:
+    """Return what runs a request as `run` does, and logs its method, its end and its time."""
+
+    def traced(request: Any) -> Any:
+        started = perf_counter()
+        result = run(request)
+
+        def ended(outcome: Any) -> Any:
+            log.debug(
+                "{kind} {method} of {topic} took {time:.1f} ms: {outcome}",
+                kind=type(request).__name__,
+                method=request.method,
+                topic=request.topic,
+                time=(perf_counter() - started) * 1000,
+                outcome=type(outcome).__name__,
+            )
+            return outcome
+
+        return result.addCallback(ended) if isinstance(result, Deferred) else ended(result)
+
+    return traced
+
+
+__all__ = ["Serving", "StartRefused"]
