@@ -197,12 +197,16 @@ class PendingCalls:
         return list(self._calls.values())
 
     def within(self, ranges: list[int]) -> list[PendingCall]:
-        """List the calls whose numbers are in the ranges, which a peer wrote and which may be of any size."""
+        """List, each once, the calls whose numbers are in the ranges, which a peer wrote and which may be anything."""
         found: list[PendingCall] = []
         calls = self._calls
-        for low, high in zip(ranges[::2], ranges[1::2], strict=False):
+        lowest, highest = self.settled.watermark + 1, self.next_sequence - 1
+        for begin, end in zip(ranges[::2], ranges[1::2], strict=False):
+            low, high = max(begin, lowest), min(end, highest)
             numbers: Iterable[int] = range(low, high + 1) if high - low < len(calls) else list(calls)
             found += [calls[number] for number in numbers if low <= number <= high and number in calls]
+            # A number named twice would end its call twice: ranges ascend, so what is below was looked at.
+            lowest = max(lowest, high + 1)
         return found
 
     def advance(self, calls: Iterable[PendingCall], stage: Stage) -> None:
