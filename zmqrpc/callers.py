@@ -35,6 +35,7 @@ from zmqrpc.notices import Notices
 from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
+from zmqrpc.stall import StallWatch
 
 BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
@@ -55,6 +56,7 @@ class Callers:
     :ivar dirty: who has something to be written at the end of the pass.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
+    :param stalls: told when methods run.
     """
 
     log = Logger()
@@ -67,6 +69,7 @@ class Callers:
         seconds: Callable[[], float],
         wake: Callable[[], None],
         wake_by: Callable[[float], None],
+        stalls: StallWatch,
     ) -> None:
         self.instance = instance
         self.settings = settings
@@ -77,7 +80,7 @@ class Callers:
         self._router: IBoundRouter | None = None
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[bytes, Caller] = {}
-        self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running)
+        self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running, stalls)
         self.dirty: dict[bytes, Caller] = {}
         self._drain_at = _NEVER
         self._goaway = b""
@@ -149,9 +152,10 @@ class Callers:
         """Acknowledge what the pass recorded, run it, and write the answers."""
         if self.dirty:
             self._flush()
-        self._requests.run()
-        if self.dirty:
-            self._flush()
+        if self._requests.waiting:
+            self._requests.run()
+            if self.dirty:
+                self._flush()
 
     # Everything that is not a request
 

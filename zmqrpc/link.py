@@ -467,4 +467,5 @@ class Link:
         if self.state.phase is Phase.UP and self.queue and not self._unsent:
             self._flush_queue(now)
             self.flush()
-        self._refresh()
+        if not self.ready:
+            self._refresh()

@@ -255,8 +255,9 @@ class Links:
                     now = self.seconds()
                     link.perform(link.state.lost(now, reason), now)
             dirty, self.dirty = self.dirty, []
+            now = self.seconds()
             for link in dirty:
-                link.end_pass(self.seconds())
+                link.end_pass(now)
         self.gathering = False
 
     def sweep(self, now: float) -> None:

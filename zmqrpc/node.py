@@ -84,10 +84,10 @@ class Node(Service):
             matchmaker = find_factory(settings.matchmaker).make(reactor, settings.url, settings)
         self._matchmaker = matchmaker
         self._transport = transport or ZmqTransport(reactor, settings.max_message_size)
-        seconds = reactor.seconds
+        self._seconds = seconds = monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
 
         self.notices = Notices(seconds)
-        self._sweep = Sweep(reactor)
+        self._sweep = Sweep(reactor, seconds)
         wake_by = self._sweep.wake_by
         table = RoutingTable()
         self._stalls = StallWatch()
@@ -100,7 +100,9 @@ class Node(Service):
             matchmaker, table, strategy, self._delivery.answered, seconds, self._jitter, wake_by
         )
         self._delivery.wire(self._links, self._discovery)
-        self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
+        self._callers = Callers(
+            self.instance, settings, self.notices, seconds, self._transport.kick, wake_by, self._stalls
+        )
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)
@@ -203,8 +205,8 @@ class Node(Service):
     async def _stop(self) -> None:
         await self._registrar.stop()
         self._callers.drain(f"{self.settings.host} is stopping")
-        give_up = self._reactor.seconds() + self.settings.drain_timeout
-        while not self._callers.drained and self._reactor.seconds() < give_up:
+        give_up = self._seconds() + self.settings.drain_timeout
+        while not self._callers.drained and self._seconds() < give_up:
             await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
         self._callers.cancel_running()
         self._callers.end_pass()
@@ -284,11 +286,10 @@ class Node(Service):
         )
 
     def _pass_ended(self) -> None:
-        self._stalls.begin()
         self._callers.end_pass()
         self._links.end_pass()
-        self._stalls.end()
-        self._sweep.run_if_due(self._reactor.seconds())
+        if self._seconds() >= self._sweep.at:
+            self._sweep.run()
 
     def _jitter(self) -> float:
         return self._chance.uniform(0.5, 1)

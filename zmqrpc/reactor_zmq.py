@@ -181,17 +181,14 @@ class _Router(_Reader):
 
     def recheck(self) -> None:
         """Look at readiness again after a write."""
-        if self.wrote:
-            self.wrote = False
-            if not self._scheduled and not self.closed and self.readable():
-                self.schedule()
+        self.wrote = False
+        if not self._scheduled and not self.closed and zmq_poll(self._poll, 0):
+            self.schedule()
 
-    def _read(self) -> bool:
-        return self._receive(PASS_ENVELOPES, monotonic() + PASS_SECONDS)
-
-    def _receive(self, most: int, until: float) -> bool:
+    def _read(self, most: int = PASS_ENVELOPES, seconds: float = PASS_SECONDS) -> bool:
         recv, received = self._recv, self._receiver.payload_received
         envelopes = 0
+        until = 0.0
         burst = 1
         while True:
             for _ in range(burst):
@@ -211,10 +208,13 @@ class _Router(_Reader):
                     self._transport.log.failure("a message could not be taken")
                 if self.closed:
                     return False
-                if envelopes >= most or monotonic() > until:
+                if envelopes >= most or (until and monotonic() > until):
                     return True
             if not zmq_poll(self._poll, 0):
                 return False
+            if not until:
+                # The clock is read from the second message on: most passes have one.
+                until = monotonic() + seconds
             burst = _BURST
 
     def _skip_rest(self) -> None:
@@ -294,7 +294,7 @@ class ConnectingRouter(_Router):
 
     def drain(self) -> None:
         self.readable()
-        if self._receive(_DRAIN_MESSAGES, float("inf")):
+        if self._read(_DRAIN_MESSAGES, float("inf")):
             self.schedule()
 
     def close(self) -> None:
@@ -427,8 +427,9 @@ class ZmqTransport:
             self._pass_ended()
         except BaseException:
             self.log.failure("the end of a pass failed")
-        for reader in self._readers:
-            reader.recheck()
+        for router in self._readers:
+            if router.wrote:
+                router.recheck()
 
     def resolve(self, host: str) -> Deferred[str]:
         if isIPAddress(host):

@@ -37,6 +37,7 @@ from zmqrpc.core.values import check_value, ensure
 from zmqrpc.errors import EncodingError
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
+from zmqrpc.stall import StallWatch
 
 RUN_SECONDS = 0.002
 """How long methods run in one pass; the one that passes it is the last."""
@@ -45,7 +46,6 @@ _REQUESTS = frozenset((Call, Cast, Fanout, Notify))
 _ACK_WANTED = int(Flag.ACK_WANTED)
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _NEW = Seen.NEW
-_NEVER = float("inf")
 
 
 class Requests:
@@ -56,7 +56,9 @@ class Requests:
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
+    :param stalls: told when methods run.
     :ivar draining: whether new requests are refused.
+    :ivar waiting: what is to run: caller, request, deadline, server.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Requests:
         seconds: Callable[[], float],
         wake: Callable[[], None],
         began_running: Callable[[], None],
+        stalls: StallWatch,
     ) -> None:
         self.draining = False
         self._most_running = most_running
@@ -73,8 +76,9 @@ class Requests:
         self._seconds = seconds
         self._wake = wake
         self._began_running = began_running
+        self._stalls = stalls
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
-        self._work: deque[tuple[Caller, Request, float, RPCServer]] = deque()
+        self.waiting: deque[tuple[Caller, Request, float, RPCServer]] = deque()
         self._running = 0
 
     def add(self, server: RPCServer) -> None:
@@ -91,7 +95,7 @@ class Requests:
     @property
     def busy(self) -> bool:
         """Whether anything runs or waits to."""
-        return bool(self._running or self._work)
+        return bool(self._running or self.waiting)
 
     @property
     def running(self) -> int:
@@ -107,7 +111,7 @@ class Requests:
         """
         admit = caller.filter.admit
         servers = self._servers
-        work = self._work
+        work = self.waiting
         room = self._most_running - self._running
         for message in messages:
             kind = type(message)
@@ -136,8 +140,10 @@ class Requests:
 
     def run(self) -> None:
         """Run what waits, for as long as a pass may take."""
-        work = self._work
-        until = self._seconds() + RUN_SECONDS if work else _NEVER
+        work = self.waiting
+        now = self._seconds()
+        until = now + RUN_SECONDS
+        self._stalls.begin(now)
         while work:
             caller, request, deadline, server = work.popleft()
             now = self._seconds()
@@ -157,6 +163,7 @@ class Requests:
                 self._answer(caller, request.sequence, result)
             else:
                 self._finished(caller, request)
+        self._stalls.end()
 
     def cancel(self, caller: Caller, ranges: list[int]) -> None:
         """Cancel calls that run, and do not run those that wait."""
@@ -166,10 +173,10 @@ class Requests:
             return any(low <= sequence <= high for low, high in pairs)
 
         begun = [result for sequence, result in caller.running.items() if meant(sequence)]
-        if self._work:
-            kept = [work for work in self._work if work[0] is not caller or not meant(work[1].sequence)]
-            self._work.clear()
-            self._work.extend(kept)
+        if self.waiting:
+            kept = [work for work in self.waiting if work[0] is not caller or not meant(work[1].sequence)]
+            self.waiting.clear()
+            self.waiting.extend(kept)
         for result in begun:
             result.cancel()
 

@@ -14,7 +14,7 @@ STALL_SECONDS = 1.0
 
 class StallWatch:
     """
-    A thread that looks, four times a second, how long the present pass has taken.
+    A thread that looks, four times a second, for how long methods have kept the reactor.
 
     Only a thread can say where the reactor's own thread is stuck while it is.
     """
@@ -40,12 +40,12 @@ class StallWatch:
         if self._thread is not None:
             self._thread.join()
 
-    def begin(self) -> None:
-        """A pass begins."""
-        self._since = monotonic()
+    def begin(self, now: float) -> None:
+        """Methods begin to run; `now` is by `time.monotonic`."""
+        self._since = now
 
     def end(self) -> None:
-        """The pass has ended."""
+        """They have returned."""
         self._since = None
 
     def _watch(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,26 +27,24 @@ class Sweep:
     """
     Calls the parts of a node when they want to be.
 
+    :param seconds: the monotonic clock; the reactor's own may be the wall clock, which steps (design D9).
     :ivar parts: who is swept; set before the first `wake_by`.
+    :ivar at: when the next sweep is due.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
         self.parts: Sequence[Swept] = ()
+        self.at = _NEVER
         self._reactor = reactor
+        self._seconds = seconds
         self._call: IDelayedCall | None = None
-        self._at = _NEVER
 
     def wake_by(self, when: float) -> None:
         """Sweep at `when`, or sooner if something else asks for it."""
-        if when < self._at:
+        if when < self.at:
             self._arm(when)
-
-    def run_if_due(self, now: float) -> None:
-        """Sweep from elsewhere than the timer, which a step of the reactor's clock may have stopped (design D9)."""
-        if now >= self._at:
-            self._run()
 
     def stop(self) -> None:
         """Sweep no more."""
@@ -57,15 +55,16 @@ class Sweep:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
-        self._at = when
+        self.at = when
         if when < _NEVER:
             # Any: Twisted types callLater for callables without results only.
             reactor: Any = self._reactor
-            self._call = reactor.callLater(max(_SHORTEST, when - reactor.seconds()), self._run)
+            self._call = reactor.callLater(max(_SHORTEST, when - self._seconds()), self.run)
 
-    def _run(self) -> None:
-        now = self._reactor.seconds()
-        self._at = _NEVER
+    def run(self) -> None:
+        """Sweep now: the timer does, and whoever finds that `at` has passed, since a clock step may stop timers."""
+        now = self._seconds()
+        self.at = _NEVER
         for part in self.parts:
             if part.wake_at <= now:
                 try:
