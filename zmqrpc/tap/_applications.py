@@ -73,7 +73,7 @@ def make(name: str, found: object) -> IRPCApplication:
             ) from error
     if IRPCApplication.providedBy(found):
         return cast(IRPCApplication, found)
-    return cast(IRPCApplication, EndpointApplication(name, found))
+    return EndpointApplication(name, found)
 
 
 def _find_plugin(name: str) -> IRPCApplication:

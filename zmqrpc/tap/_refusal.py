@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -22,13 +23,38 @@ class StartRefused(ConfigError, SystemExit):
         self.code = 1
 
 
-def refuse(command: str, sentence: str) -> NoReturn:
+class Refusals:
     """
-    Say why the command does not start, and raise.
+    Where a command says why it does not start.
 
-    :raises StartRefused: always.
+    :param command: what every sentence begins with.
     """
-    # Not sys.stderr: twistd has turned that into its log by the time a service starts.
-    if sys.__stderr__ is not None:
-        print(f"{command}: {sentence}", file=sys.__stderr__, flush=True)  # noqa: T201, this is where it is said
-    raise StartRefused(sentence)
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._kept: int | None = None
+
+    def outlive_fork(self) -> None:
+        """Keep standard error over the fork of a daemon, which closes its own, until `started`."""
+        self._kept = os.dup(2)
+
+    def started(self) -> None:
+        """Give back what `outlive_fork` kept."""
+        if self._kept is not None:
+            os.close(self._kept)
+            self._kept = None
+
+    def refuse(self, sentence: str) -> NoReturn:
+        """
+        Say why, and raise.
+
+        :raises StartRefused: always.
+        """
+        line = f"{self._command}: {' '.join(sentence.split())}\n"
+        if self._kept is not None:
+            os.write(self._kept, line.encode(errors="backslashreplace"))
+        elif sys.__stderr__ is not None:
+            # Not sys.stderr: twistd has turned that into its log by the time a service starts.
+            sys.__stderr__.write(line)
+            sys.__stderr__.flush()
+        raise StartRefused(sentence)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import ConfigError
@@ -19,7 +19,7 @@ from zmqrpc.node import Node
 from zmqrpc.settings import Settings
 from zmqrpc.tap._applications import make
 from zmqrpc.tap._log import LogFile
-from zmqrpc.tap._refusal import StartRefused, refuse
+from zmqrpc.tap._refusal import Refusals
 from zmqrpc.target import Target
 
 
@@ -40,7 +40,7 @@ class Serving(Service):
     def __init__(
         self,
         reactor: Any,
-        command: str,
+        refusals: Refusals,
         settings: Settings,
         found: Iterable[tuple[str, object]],
         target: Target,
@@ -48,7 +48,7 @@ class Serving(Service):
         trace: bool = False,
     ) -> None:
         self._reactor = reactor
-        self._command = command
+        self._refusals = refusals
         self._settings = settings
         self._found = tuple(found)
         self._target = target
@@ -88,6 +88,7 @@ class Serving(Service):
                 self._make_server(node, target, applications)
         except Exception as error:
             self._refuse(error)
+        self._refusals.started()
         node.when_ready().addCallbacks(lambda _: self.log.info("ready: registered with the matchmaker"), lambda _: None)
 
     def stopService(self) -> Deferred[None]:
@@ -96,6 +97,9 @@ class Serving(Service):
 
         :return: fires when that is done; never fails.
         """
+        if self.running:
+            time = self._settings.drain_timeout
+            self.log.info("stopping: nothing new is taken, what runs has {time:g} s to end", time=time)
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
@@ -116,15 +120,16 @@ class Serving(Service):
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""
+        # Not as critical: where nobody has begun to log, that alone appears on standard error.
         if isinstance(error, ConfigError):
-            self.log.critical("{error}", error=error)
             text = str(error)
+            self.log.error("{error}", error=error)
         else:
-            self.log.failure("an application raised when it was started")
             text = f"an application raised {type(error).__name__} when it was started: {error}"
+            self.log.failure("an application raised when it was started", level=LogLevel.error)
         self.running = False
         Deferred.fromCoroutine(self._stop())
-        refuse(self._command, " ".join(text.split()))
+        self._refusals.refuse(text)
 
     def _by_target(self) -> dict[Target, list[IRPCApplication]]:
         """Group the applications by what they serve: several may share one server."""
@@ -193,7 +198,6 @@ class Serving(Service):
         for deferred in making:
             deferred.cancel()
         if node is not None:
-            self.log.info("stopping: nothing new is taken, what runs has {time:g} s", time=self._settings.drain_timeout)
             await node.stopService()
         services, self._services = self._services, []
         for service in reversed(services):
@@ -201,7 +205,8 @@ class Serving(Service):
                 await maybeDeferred(service.stopService)
             except Exception:
                 self.log.failure("the endpoint {endpoint} raised when it was stopped", endpoint=service)
-        self.log.info("stopped")
+        if node is not None:
+            self.log.info("stopped")
         if self._log_file is not None:
             self._log_file.close()
 
@@ -227,6 +232,3 @@ def _traced(run: Any, log: Logger) -> Any:
         return result.addCallback(ended) if isinstance(result, Deferred) else ended(result)
 
     return traced
-
-
-__all__ = ["Serving", "StartRefused"]

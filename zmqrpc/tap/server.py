@@ -16,13 +16,11 @@ from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import Settings
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._log import LogFile
-from zmqrpc.tap._refusal import refuse
+from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._serving import Serving
 from zmqrpc.target import Target
 
 __all__ = ["Options", "makeService"]
-
-_COMMAND = "zmq-rpc-server"
 
 
 class Options(TwistedOptions):
@@ -32,6 +30,7 @@ class Options(TwistedOptions):
     :ivar settings: what they amount to, once parsed.
     :ivar target: topic, exchange and member for an application that names none.
     :ivar applications: name and object of each ``--app``.
+    :ivar refusals: where they say what is wrong.
     :ivar log_file: where ``--log-file`` writes, None without it.
     """
 
@@ -52,6 +51,7 @@ class Options(TwistedOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["app"] = []
+        self.refusals = Refusals("zmq-rpc-server")
 
     def opt_app(self, name: str) -> None:
         """Serve this: the name of an application plugin, or package.module:object. May be repeated."""
@@ -63,12 +63,12 @@ class Options(TwistedOptions):
         """
         Parse, and look up what the options name.
 
-        :raises StartRefused: an option is not valid. Not `UsageError`, for which twistd prints its whole help and exits.
+        :raises StartRefused: an option is not valid. (For a `UsageError` twistd prints its help, on standard output.)
         """
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (UsageError, ConfigError) as error:
-            refuse(_COMMAND, " ".join(str(error).split()))
+            self.refusals.refuse(str(error))
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is no option."""
@@ -95,6 +95,12 @@ class Options(TwistedOptions):
             self.log_file.check()
             self._be_the_only_log()
 
+    @property
+    def becomes_daemon(self) -> bool:
+        """Whether `twistd` runs us, and will fork before the service starts."""
+        twistd = self.parent
+        return twistd is not None and not (twistd.get("nodaemon", True) or twistd.get("debug", False))
+
     def _be_the_only_log(self) -> None:
         """Keep twistd from writing a log of its own, unless it was told where."""
         twistd = self.parent
@@ -115,10 +121,12 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
+    if options.becomes_daemon:
+        options.refusals.outlive_fork()
     try:
         return Serving(
             reactor,
-            _COMMAND,
+            options.refusals,
             options.settings,
             options.applications,
             options.target,
@@ -126,4 +134,4 @@ def makeService(options: Options) -> IService:
             trace=bool(options["debug"]),
         )
     except ConfigError as error:
-        refuse(_COMMAND, str(error))
+        options.refusals.refuse(str(error))
