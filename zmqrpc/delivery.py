@@ -174,13 +174,16 @@ class Delivery:
 
         :return: fires when somebody does; fails as a call would.
         """
-        if route.topic.usable:
+        if route.topic.usable and not self.closed:
             return succeed(None)
         call = PendingCall(Kind.FANOUT, target, b"", deadline, self, None, False, wait_for_ready)
         call.route = route
         call.waiter = Deferred(call.cancel)
-        self._park(call)
         waiter: Deferred[None] = call.waiter
+        if self.closed:
+            self.fail(call, ClientClosed, "the node does not run")
+        else:
+            self._park(call)
         return waiter
 
     def unpark(self, call: PendingCall) -> bool:

@@ -1,0 +1,226 @@
+"""How servers and clients end, in good order and not, and what becomes of the calls."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.trial.unittest import TestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import ClientClosed, ConfigError, NoRoute, ServerLost
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+
+WORK = Target("work")
+
+
+class EndScenarios:
+    async def member(self, name, **options):
+        worker = Worker(name)
+        worker.node = await self.world.serve(f"work.{name}", worker, **options)
+        return worker
+
+    async def fails(self, deferred, error):
+        with self.assertRaises(error) as caught:
+            await deferred
+        return caught.exception
+
+    async def test_stop_under_load(self):
+        """A member that stops fails no call: what runs is answered, what comes later goes to another."""
+        workers = [await self.member(name) for name in "abc"]
+        client = self.world.client()
+        answers = []
+        load = True
+
+        async def one_after_another():
+            while load:
+                answers.append(await client.call(WORK, "mark", timeout=5))
+                if len(answers) % 20 == 0:
+                    await self.world.sleep(0.001)
+
+        loops = [Deferred.fromCoroutine(one_after_another()) for _ in range(10)]
+        await self.world.eventually("all are in use", lambda: all(len(worker.ran) > 20 for worker in workers))
+        await self.world.stop(workers[0].node)
+        ran = len(workers[0].ran)
+        await self.world.stop(workers[1].node)
+        before = len(answers)
+        await self.world.eventually("the last one goes on", lambda: len(answers) > before + 50)
+        load = False
+        await gatherResults(loops)
+        self.assertEqual(len(workers[0].ran), ran)
+        self.assertEqual(sum(len(worker.ran) for worker in workers), len(answers))
+
+    async def test_stop_lets_running_calls_finish(self):
+        """A stop waits for what runs, and its answer arrives."""
+        worker = await self.member("a")
+        client = self.world.client()
+        call = client.call(WORK, "hold", timeout=8)
+        await self.world.eventually("it runs", lambda: worker.held)
+        stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
+        await self.world.eventually("it is withdrawn", lambda: not self.world.store.records())
+        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertFalse(stopped.called)
+        worker.let_go()
+        self.assertEqual(await call, "a")
+        await stopped
+        self.assertEqual(worker.ran, [0])
+
+    async def test_drain_timeout(self):
+        """What runs for longer than the drain timeout is cancelled, and its caller is told that it may have run."""
+        worker = await self.member("a", drain_timeout=0.2)
+        client = self.world.client()
+        call = client.call(WORK, "hold", timeout=8)
+        await self.world.eventually("it runs", lambda: worker.held)
+        began = self.world.clock.seconds()
+        stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
+        with self.assertRaises(Exception) as caught:
+            await call
+        self.assertTrue(caught.exception.maybe_executed)
+        await stopped
+        self.assertEqual(worker.cancelled, [0])
+        self.assertLess(self.world.clock.seconds() - began, 3)
+
+    async def test_records_are_withdrawn(self):
+        """A stop withdraws the records of a node, and no others."""
+        a, b = await self.member("a"), await self.member("b")
+        await self.world.stop(a.node)
+        self.assertEqual([record.instance for record in self.world.store.records()], [b.node.instance.hex()])
+        self.assertEqual(await self.world.client().members(WORK), [("b", b.node.instance.hex())])
+
+    async def test_killed(self):
+        """Calls that a killed member had end as perhaps executed; those that are idempotent run elsewhere."""
+        workers = [await self.member(name) for name in "ab"]
+        client = self.world.client()
+        calls = [client.call(WORK, "hold", {"number": number}, timeout=20) for number in range(2)]
+        again = [client.call(WORK, "hold", {"number": number}, timeout=20, idempotent=True) for number in range(10, 14)]
+        await self.world.eventually("all run", lambda: sum(len(worker.held) for worker in workers) == 6)
+        victim, heir = workers if 0 in workers[0].held else reversed(workers)
+        self.world.kill(victim.node)
+        error = await self.fails(calls[0], ServerLost)
+        self.assertTrue(error.maybe_executed)
+        self.assertEqual(error.journey.member, victim.name)
+        await self.world.eventually("the idempotent ones move", lambda: len(heir.held) == 5)
+        heir.let_go()
+        self.assertEqual(await gatherResults(again), [heir.name] * 4)
+        self.assertEqual(await calls[1], heir.name)
+        self.assertEqual(heir.cancelled, [])
+
+    async def test_killed_with_a_queue(self):
+        """Calls that wait for a member which turns out to be dead go to another."""
+        workers = [await self.member(name) for name in "ab"]
+        self.world.kill(workers[0].node)
+        client = self.world.client()
+        names = await gatherResults([client.call(WORK, "mark", timeout=5) for _ in range(20)])
+        self.assertEqual(names, ["b"] * 20)
+        self.assertEqual((len(workers[0].ran), len(workers[1].ran)), (0, 20))
+
+    async def test_killed_alone(self):
+        """When the only member is dead, though recorded, a call says so and did not run."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.call(WORK, "mark")
+        self.world.kill(worker.node)
+        await self.fails(client.call(WORK, "mark", timeout=5), ServerLost)
+        error = await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertFalse(error.maybe_executed)
+        self.assertIn("work", str(error))
+
+    async def test_restarted_on_its_port(self):
+        """Nothing that was meant for an instance runs at its successor on the same port."""
+        old, new = Worker("old"), Worker("new")
+        old_node = await self.world.serve("work.a", old)
+        port = int(old_node.address.rpartition(":")[2])
+        client = self.world.client()
+        calls = [client.call(WORK, "hold", {"number": number}, timeout=20) for number in range(20)]
+        await self.world.eventually("they run", lambda: len(old.held) == 20)
+        late = [client.call(WORK, "mark", {"number": number}, timeout=20) for number in range(20, 40)]
+        casts = [client.cast(WORK, "mark", {"number": number}, timeout=20) for number in range(40, 60)]
+        self.world.kill(old_node)
+        await self.successor(new, port)
+        for call in calls:
+            self.assertTrue((await self.fails(call, ServerLost)).maybe_executed)
+        ran_at_old = set(old.ran)
+        for number, call in enumerate(late + casts, 20):
+            try:
+                await call
+            except ServerLost as error:
+                self.assertTrue(error.maybe_executed)
+            except NoRoute as error:
+                self.assertFalse(error.maybe_executed)
+                self.assertNotIn(number, ran_at_old)
+        self.assertEqual(await client.call(WORK, "mark", {"number": 99}, timeout=5, wait_for_ready=True), "new")
+        self.assertEqual(set(new.ran) & ran_at_old, set())
+
+    async def test_successor_keeps_its_connection(self):
+        """Who looks for a dead instance on the port of its successor does not disturb the link to the latter."""
+        old_node = await self.world.serve("work.a", Worker("old"))
+        client = self.world.client()
+        await client.call(WORK, "mark")
+        self.world.kill(old_node)
+        new = Worker("new")
+        node = await self.successor(new, int(old_node.address.rpartition(":")[2]))
+        await client.call(WORK, "mark", timeout=5, wait_for_ready=True)
+        answers = []
+        for number in range(200):
+            call = client.call(WORK, "mark", {"number": number}, timeout=5)
+            call.addCallback(answers.append)
+            await self.world.sleep(0.005)
+        await self.world.eventually("all answers", lambda: len(answers) == 200, 0.5)
+        self.assertEqual(node.notices.counts["wrong_instance"], 0)
+        self.assertEqual(node.notices.counts["repeated"], 0)
+
+    async def successor(self, worker, port):
+        """Serve on a port that may take a moment to be free."""
+        options = {"rpc_zmq_min_port": port, "rpc_zmq_max_port": port + 1}
+        for _ in range(1000):
+            try:
+                return await self.world.serve("work.a", worker, **options)
+            except ConfigError:
+                self.world.nodes.pop()
+                await self.world.sleep(0.005)
+        raise AssertionError("the port is never free")
+
+    async def test_client_stops(self):
+        """A client that is stopped ends its calls, and makes no more."""
+        worker = await self.member("a")
+        client = self.world.client()
+        held = client.call(WORK, "hold", timeout=20)
+        waiting = client.call(Target("nobody"), "mark", timeout=20, wait_for_ready=True)
+        await self.world.eventually("it runs", lambda: worker.held)
+        queued = client.call(WORK, "mark", timeout=20)
+        stopped = Deferred.fromCoroutine(self.world.stop(client.node))
+        self.assertTrue((await self.fails(held, ClientClosed)).maybe_executed)
+        self.assertFalse((await self.fails(waiting, ClientClosed)).maybe_executed)
+        await self.fails(queued, ClientClosed)
+        await stopped
+        for send in (client.call, client.cast, client.fanout):
+            self.assertFalse((await self.fails(send(WORK, "mark"), ClientClosed)).maybe_executed)
+            self.assertFalse((await self.fails(send(Target("nobody"), "mark"), ClientClosed)).maybe_executed)
+        await self.fails(client.members(Target("nobody")), ClientClosed)
+        self.assertEqual(worker.cancelled, [])
+        worker.let_go()
+
+    async def test_client_not_started(self):
+        """A client whose node was not started makes no calls."""
+        client = self.world.node().client()
+        for send in (client.call, client.cast, client.fanout):
+            await self.fails(send(WORK, "mark"), ClientClosed)
+        await self.fails(client.members(WORK), ClientClosed)
+
+    async def test_client_killed(self):
+        """What a killed client asked for runs to its end and disturbs nobody."""
+        worker = await self.member("a")
+        client, other = self.world.client(), self.world.client()
+        client.call(WORK, "hold")
+        await self.world.eventually("it runs", lambda: worker.held)
+        self.world.kill(client.node)
+        worker.let_go()
+        self.assertEqual(await other.call(WORK, "mark"), "a")
+        self.assertEqual(worker.cancelled, [])
+
+
+class EndsInMemory(InMemory, EndScenarios, TestCase):
+    pass
+
+
+class EndsOverSockets(OverSockets, EndScenarios, TestCase):
+    pass
