@@ -96,7 +96,7 @@ class Callers:
     def add(self, server: RPCServer) -> None:
         """Let a server be called, and tell those who are connected."""
         self._requests.add(server)
-        self._each(lambda caller: self._welcome(caller, int(self.seconds() * 1000)))
+        self._each(lambda caller: caller.write(encode_message(self._welcome(int(self.seconds() * 1000)))))
 
     @property
     def drained(self) -> bool:
@@ -175,6 +175,10 @@ class Callers:
         if not hello.lowest <= WIRE_VERSION <= hello.highest:
             self._bad_version(identity, batch, f"{hello.lowest} to {hello.highest}")
             return
+        if batch.destination not in (None, self.instance):
+            # It looks for our predecessor on this port: its link to ourselves, which it may have, stays as it is.
+            self._send_alone(identity, batch.source, self._welcome(batch.sent))
+            return
         now = self.seconds()
         arrival = int(now * 1000)
         caller = self._callers.get(batch.source)
@@ -187,14 +191,13 @@ class Callers:
         caller.heard_at = now
         caller.base.age(arrival, batch.sent)
         self._by_identity[identity] = caller
-        self._welcome(caller, batch.sent)
+        caller.write(encode_message(self._welcome(batch.sent)))
         if self._requests.draining:
             caller.write(self._goaway)
 
-    def _welcome(self, caller: Caller, echoed: int) -> None:
+    def _welcome(self, echoed: int) -> Welcome:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
-        welcome = Welcome(WIRE_VERSION, echoed, "server", [], limits, self._requests.served())
-        caller.write(encode_message(welcome))
+        return Welcome(WIRE_VERSION, echoed, "server", [], limits, self._requests.served())
 
     def _bad_version(self, identity: bytes, batch: Batch, theirs: str) -> None:
         text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
@@ -241,7 +244,7 @@ class Callers:
         for caller in dirty:
             caller.flush()
 
-    def _send_alone(self, identity: bytes, destination: bytes, message: Nack) -> None:
+    def _send_alone(self, identity: bytes, destination: bytes, message: Nack | Welcome) -> None:
         now = int(self.seconds() * 1000)
         self.send(identity, encode_batch(self.instance, destination, now, (), [encode_message(message)]))
 
