@@ -392,7 +392,8 @@ def _decode_slowly(payload: Any) -> Batch:
 
 def _read_message(encoded: bytes) -> Message | Unreadable:
     try:
-        return _decode_message(encoded)
+        message: Message = _decode_message(encoded)
+        return message
     except _UNREADABLE as error:
         reason = str(error)
     try:

@@ -45,7 +45,7 @@ _targets = st.lists(st.builds(envelope.Served, TEXT, TEXT, _optional_text, _opti
 _self_portrait = (TEXT, st.lists(TEXT, max_size=3), st.dictionaries(TEXT, NATURALS, max_size=3), _targets)
 
 REQUESTS = st.one_of(
-    st.builds(kind, *_request) for kind in (envelope.Call, envelope.Cast, envelope.Fanout, envelope.Notify)
+    [st.builds(kind, *_request) for kind in (envelope.Call, envelope.Cast, envelope.Fanout, envelope.Notify)]
 )
 MESSAGES = st.one_of(
     REQUESTS,

@@ -41,7 +41,8 @@ class Model(SynchronousTestCase):
     @given(st.lists(SEQUENCES, max_size=TOP))
     @settings(derandomize=True, deadline=None)
     def test_add(self, sequences):
-        ranges, expected = Ranges(), set()
+        ranges = Ranges()
+        expected: set[int] = set()
         for sequence in sequences:
             ranges.add(sequence)
             expected.add(sequence)
@@ -50,7 +51,8 @@ class Model(SynchronousTestCase):
     @given(st.lists(BOUNDS, max_size=12))
     @settings(derandomize=True, deadline=None, max_examples=300)
     def test_add_range_returns_what_is_fresh(self, bounds):
-        ranges, expected = Ranges(), set()
+        ranges = Ranges()
+        expected: set[int] = set()
         for low, high in bounds:
             new = set(range(max(low, 1), high + 1)) - expected
             self.assertEqual(spelled(ranges.add_range(low, high)), sorted(new))
@@ -61,7 +63,8 @@ class Model(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=300)
     def test_merge(self, told):
         """Numbers in any order, as a hostile peer writes them."""
-        ranges, expected = Ranges(), set()
+        ranges = Ranges()
+        expected: set[int] = set()
         for flat in told:
             claimed = set(range(1, flat[0] + 1)) if flat else set()
             for low, high in zip(flat[1::2], flat[2::2], strict=False):

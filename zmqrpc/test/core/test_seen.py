@@ -99,7 +99,7 @@ class Model(SynchronousTestCase):
     @settings(derandomize=True, deadline=None, max_examples=600)
     def test_same_as_the_naive_one(self, most_unsettled, most_bytes, steps):
         real, naive = DuplicateFilter(most_unsettled, most_bytes), NaiveFilter(most_unsettled, most_bytes)
-        ran = set()
+        ran: set[int] = set()
         for name, *arguments in steps:
             if name == "retract":
                 ran -= naive.running & set(arguments)

@@ -75,8 +75,32 @@ REFUSED = [
     ({"a": {SURROGATE: 1}}, "['a']", KEYS),
 ]
 
+EXTREMES: list[object] = [
+    0.0,
+    -0.0,
+    float("inf"),
+    float("-inf"),
+    5e-324,
+    1.7976931348623157e308,
+    2**64 - 1,
+    -(2**63),
+    "",
+    b"",
+    [],
+    {},
+    {"": None},
+    "\0",
+    "🐍\u2028",
+    b"\xff\0",
+    True,
+    1,
+    1.0,
+    [[]] * 1000,
+    "x" * 70_000,
+]
 
-def nested(depth, value=None, wrap=lambda inner: [inner]):
+
+def nested(depth, value: object = None, wrap=lambda inner: [inner]):
     for _ in range(depth):
         value = wrap(value)
     return value
@@ -85,7 +109,9 @@ def nested(depth, value=None, wrap=lambda inner: [inner]):
 def travelled(value):
     """Return what arrives when `value` is sent."""
     batch = encode_batch(b"s" * 16, b"d" * 16, 0, (), [encode_message(Reply(1, value))])
-    return decode_batch(batch).messages[0].result
+    (reply,) = decode_batch(batch).messages
+    assert isinstance(reply, Reply)
+    return reply.result
 
 
 def fault(value):
@@ -119,29 +145,7 @@ class Crossing(SynchronousTestCase):
         self.assertEqual(repr(travelled(value)), repr(value))
 
     def test_extremes(self):
-        for value in (
-            0.0,
-            -0.0,
-            float("inf"),
-            float("-inf"),
-            5e-324,
-            1.7976931348623157e308,
-            2**64 - 1,
-            -(2**63),
-            "",
-            b"",
-            [],
-            {},
-            {"": None},
-            "\0",
-            "🐍\u2028",
-            b"\xff\0",
-            True,
-            1,
-            1.0,
-            [[]] * 1000,
-            "x" * 70_000,
-        ):
+        for value in EXTREMES:
             check_value(value, "argument")
             self.assertEqual(repr(travelled(value)), repr(value))
 

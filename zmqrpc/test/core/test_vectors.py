@@ -69,8 +69,9 @@ def write_message(described):
 
 
 def write_batch(described):
-    head = meant({name: described[name] for name in (*HEAD[1:], "settled")})
-    return envelope.encode_batch(*head.values(), [write_message(message) for message in described["messages"]])
+    source, destination, sent, settled = (meant(described[name]) for name in (*HEAD[1:], "settled"))
+    messages = [write_message(message) for message in described["messages"]]
+    return envelope.encode_batch(source, destination, sent, settled, messages)
 
 
 def say_key(key):

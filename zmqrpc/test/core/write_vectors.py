@@ -25,20 +25,22 @@ def key_frame(key):
 
 def vectors():
     """Yield name, frames and meaning of every vector."""
+    both = {"direction": "both"}
     for name, (about, meant) in DIRECT.items():
-        yield f"direct-{name}", [payload(meant)], {"about": about, "direction": "both", "leg": "direct", "batch": meant}
+        yield f"direct-{name}", [payload(meant)], {"about": about, **both, "leg": "direct", "batch": meant}
     for name, (about, key, meant) in PROXIED.items():
-        meaning = {"about": about, "direction": "both", "leg": "proxied", "key": key, "batch": meant}
+        meaning = {"about": about, **both, "leg": "proxied", "key": key, "batch": meant}
         yield f"proxied-{name}", [key_frame(key), payload(meant)], meaning
     for name, (about, leg, key, meant, count) in PUBLISHED.items():
-        frames, meaning = [key_frame(key)], {"about": about, "direction": "both", "leg": leg, "key": key}
+        frames = [key_frame(key)]
+        parts: dict[str, object] = {}
         if count is not None:
             frames.append(pack([PUBLISHER, count]))
-            meaning["counter"] = {"publisher": PUBLISHER, "count": count}
+            parts["counter"] = {"publisher": PUBLISHER, "count": count}
         if meant is not None:
             frames.append(payload(meant))
-            meaning["batch"] = meant
-        yield name, frames, meaning
+            parts["batch"] = meant
+        yield name, frames, {"about": about, **both, "leg": leg, "key": key, **parts}
     for name, (about, frame, meant) in READ.items():
         yield f"read-{name}", [frame], {"about": about, "direction": "read", "leg": "direct", "batch": meant}
 
