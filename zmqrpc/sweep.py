@@ -56,7 +56,7 @@ class Sweep:
             self._call.cancel()
         self._call = None
         self.at = when
-        if when < _NEVER:
+        if when < _NEVER and self.parts:
             # Any: Twisted types callLater for callables without results only.
             reactor: Any = self._reactor
             self._call = reactor.callLater(max(_SHORTEST, when - self._seconds()), self.run)

@@ -158,7 +158,7 @@ class EndScenarios:
         self.world.kill(old_node)
         new = Worker("new")
         node = await self.successor(new, int(old_node.address.rpartition(":")[2]))
-        await client.call(WORK, "mark", timeout=5, wait_for_ready=True)
+        await client.call(WORK, "mark", timeout=5, idempotent=True, wait_for_ready=True)
         answers = []
         for number in range(200):
             call = client.call(WORK, "mark", {"number": number}, timeout=5)
@@ -198,6 +198,21 @@ class EndScenarios:
         await self.fails(client.members(Target("nobody")), ClientClosed)
         self.assertEqual(worker.cancelled, [])
         worker.let_go()
+
+    async def test_client_stops_from_within(self):
+        """A client may be stopped by whoever hears how its call ended, in the middle of all that happens then."""
+        for idempotent in (False, True):
+            worker = await self.member("a")
+            client = self.world.client()
+            calls = [client.call(WORK, "hold", {"number": n}, timeout=5, idempotent=idempotent) for n in range(3)]
+            await self.world.eventually("they run", lambda: len(worker.held) == 3)  # noqa: B023
+            stopped = []
+            for call in calls:
+                call.addBoth(lambda _: stopped.append(client.node.stopService()))  # noqa: B023
+            self.world.kill(worker.node)
+            await self.world.eventually("the ends", lambda: len(stopped) == 3)  # noqa: B023
+            await gatherResults(stopped)
+            self.world.nodes.remove(client.node)
 
     async def test_client_not_started(self):
         """A client whose node was not started makes no calls."""
