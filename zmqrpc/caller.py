@@ -77,8 +77,10 @@ class Caller:
 
     def acknowledge(self, sequence: int) -> None:
         """Acknowledge a message with the next write."""
-        self.acks.append(sequence)
-        self._callers.dirty[self.instance] = self
+        acks = self.acks
+        if not acks:
+            self._callers.dirty[self.instance] = self
+        acks.append(sequence)
 
     def write(self, encoded: bytes) -> None:
         """Send a message at the end of the pass."""

@@ -176,7 +176,7 @@ class RPCClient:
             self._refuse(call, deadline <= now)
         elif sequence and len(encoded) + BATCH_OVERHEAD <= link.largest:  # type: ignore[union-attr]
             link.hand_over(call, now)  # type: ignore[union-attr]
-            if request is Cast:
+            if delivery.casts_fire_early:
                 delivery.handed_over(call)
         elif link is not None:
             delivery.give(call, link, now)

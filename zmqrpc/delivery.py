@@ -70,6 +70,7 @@ class Delivery:
     :param instance: our own instance.
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
 
     log = Logger()
@@ -88,6 +89,7 @@ class Delivery:
         self.table = table
         self.seconds = seconds
         self.closed = True
+        self.casts_fire_early = not settings.rpc_use_acks
         self._instance = instance
         self._wake_by = wake_by
         self._parked: dict[Topic, dict[int, PendingCall]] = {}
@@ -137,8 +139,8 @@ class Delivery:
 
     def handed_over(self, call: PendingCall) -> None:
         """Tell the caller of a cast that it is under way, when that is all it wants to know."""
-        if call.kind is Kind.CAST and not self.settings.rpc_use_acks:
-            self.acknowledged(call)
+        if self.casts_fire_early and call.kind is Kind.CAST:
+            self.acknowledged([call])
 
     def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
         for _ in range(len(route.choices)):
@@ -197,7 +199,7 @@ class Delivery:
         for call in list(self._parked.get(topic, {}).values()):
             if call.kind is Kind.FANOUT and topic.usable:
                 self.unpark(call)
-                self.acknowledged(call)
+                self.acknowledged([call])
                 continue
             link = self._choose(call.route, call.tried)
             if link is not None:
@@ -279,9 +281,11 @@ class Delivery:
     def _remote(self, call: PendingCall, code: FailureCode, failure: Failure) -> RemoteError:
         return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
-    def acknowledged(self, call: PendingCall) -> None:
-        if not call.waiter.called:
-            call.waiter.callback(None)
+    def acknowledged(self, calls: list[PendingCall]) -> None:
+        for call in calls:
+            waiter = call.waiter
+            if not waiter.called:
+                waiter.callback(None)
 
     def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
         call.link = link

@@ -63,8 +63,8 @@ class LinkUser(Protocol):
     def handed_over(self, call: PendingCall) -> None:
         """A call that was queued has been given to the connection."""
 
-    def acknowledged(self, call: PendingCall) -> None:
-        """A request without an answer was acknowledged, and has ended."""
+    def acknowledged(self, calls: list[PendingCall]) -> None:
+        """Requests without an answer were acknowledged, and have ended."""
 
     def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
         """The call did not run, and has ended on this link."""
@@ -350,9 +350,11 @@ class Link:
             else:
                 self._links.user.replied(call, message)
         elif kind is Ack:
-            self._acknowledged(message.ranges)
+            ended = self.pending.acknowledged(message.ranges)
+            if ended:
+                self._links.user.acknowledged(ended)
         elif kind is Beat:
-            self.pending.advance(self.pending.within(message.ranges), Stage.RUNNING)
+            self.pending.running(message.ranges)
         elif kind is Pong:
             state.ponged(now)
         elif kind is Nack:
@@ -373,14 +375,6 @@ class Link:
             self._links.connection_lost(state.identity, "connected to itself")
         else:
             self._links.notices.count("unexpected", f"{self.address} sent a {kind.__name__}")
-
-    def _acknowledged(self, ranges: list[int]) -> None:
-        calls = self.pending.within(ranges)
-        self.pending.advance(calls, Stage.ACKNOWLEDGED)
-        for call in calls:
-            if call.kind != 1:
-                self.pending.take(call.sequence)
-                self._links.user.acknowledged(call)
 
     def _nacked(self, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)
