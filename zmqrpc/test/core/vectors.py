@@ -4,6 +4,8 @@ The tables that docs/spec/vectors is written from: what each vector shows, and w
 `write_vectors` makes the files of them.
 """
 
+from typing import Any
+
 from zmqrpc.test.core.witness import array32, lay_out, message, pack, payload
 
 # Who speaks
@@ -250,7 +252,7 @@ DIRECT = {
 }
 
 CALL_PAYLOAD = payload(batch(call(1), settled=[0]))
-PROXIED = {
+PROXIED: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "hello-to-proxy": ("HELLO to the proxy itself", "self", batch(hello(), destination=None)),
     "welcome-of-proxy": (
         "WELCOME of the proxy itself",
@@ -279,7 +281,7 @@ PROXIED = {
 FANOUT = batch(request("FANOUT", 9, "reload", {"at": 12}), destination=None, settled=[8])
 ABROAD = {"exchange": "öffentlich", "topic": "compute.cell1"}
 # Name: what it shows, leg, key, batch, count.
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[str, str, Any, dict[str, Any] | None, int | None]] = {
     "publish": ("a FANOUT on its way to a publisher proxy", "publish", COMPUTE, FANOUT, None),
     "publish-names": ("names may hold dots and any alphabet", "publish", ABROAD, FANOUT, None),
     "published": ("the same on its way to subscribers, with its counter", "published", COMPUTE, FANOUT, 17),
