@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from inspect import isclass
 from traceback import extract_tb
-from typing import Any, cast
+from typing import Any
 
 from twisted import plugins as twisted_plugins
 from twisted.plugin import getPlugins
@@ -72,7 +72,7 @@ def make(name: str, found: object) -> IRPCApplication:
                 "give a class that needs none, or an object"
             ) from error
     if IRPCApplication.providedBy(found):
-        return cast(IRPCApplication, found)
+        return found
     return EndpointApplication(name, found)
 
 
