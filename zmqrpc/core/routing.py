@@ -71,10 +71,14 @@ class Route:
         member = self.member
         records = [record for record in self.topic.servers() if member is None or record.member == member]
         self.recorded = {link_key(record): record for record in records}
-        following = self.choices[self._turn % len(self.choices)] if self.choices else ""
-        self.choices = [key for key in self.recorded if key not in unavailable]
-        # Whoever was next stays next, so that a change elsewhere gives nobody two turns in a row.
-        self._turn = self.choices.index(following) if following in self.choices else self._turn
+        # Whoever is left keeps the order of turns, and who is new comes before the one that had the last: so no change
+        # gives anybody two turns in a row.
+        upcoming = self.choices[self._turn :] + self.choices[: self._turn]
+        known = set(upcoming)
+        new = [key for key in self.recorded if key not in known]
+        order = (*upcoming[:-1], *new, *upcoming[-1:])
+        self.choices = [key for key in order if key in self.recorded and key not in unavailable]
+        self._turn = 0
 
 
 class Topic:

@@ -1,0 +1,274 @@
+"""The routing table: what is known of who listens, and whose turn it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.routing import Knowledge, Route, RoutingTable, Topic, link_key
+from zmqrpc.record import Record, Role, Sighting
+
+NOW = 1000.0
+UNKNOWN, KNOWN, STALE, EMPTY = Knowledge
+
+
+def sight(name: str, role: Role = Role.SERVER, member: str = "", age: float = 0.0) -> Sighting:
+    """Make a sighting whose link is called `name`."""
+    return Sighting(Record(role, "x", "compute", member or name, name, ("tcp://10.0.0.1:1",)), age)
+
+
+def sight_all(names: str) -> list[Sighting]:
+    return [sight(name) for name in names]
+
+
+def make_route(names: str = "") -> tuple[RoutingTable, Topic, Route]:
+    table = RoutingTable()
+    topic = table.topic("x", "compute")
+    route = table.route("x", "compute", None)
+    if names:
+        table.learned(topic, sight_all(names), NOW)
+    return table, topic, route
+
+
+def turns(route: Route, number: int) -> str:
+    return "".join(route.choose() or "-" for _ in range(number))
+
+
+class KnowledgeTests(SynchronousTestCase):
+    # what was known, what the store answered (None: it did not), what is known then, whether it may be used
+    ROWS: list[tuple[Knowledge, str | None, Knowledge, bool]] = [
+        (UNKNOWN, "a", KNOWN, True),
+        (UNKNOWN, "", EMPTY, False),
+        (UNKNOWN, None, UNKNOWN, False),
+        (EMPTY, "a", KNOWN, True),
+        (EMPTY, "", EMPTY, False),
+        (EMPTY, None, UNKNOWN, False),
+        (KNOWN, "b", KNOWN, True),
+        (KNOWN, "", EMPTY, False),
+        (KNOWN, None, STALE, True),
+        (STALE, "b", KNOWN, True),
+        (STALE, "", EMPTY, False),
+        (STALE, None, STALE, True),
+    ]
+
+    def reach(self, knowledge: Knowledge) -> tuple[RoutingTable, Topic]:
+        table, topic, _ = make_route()
+        if knowledge is not UNKNOWN:
+            table.learned(topic, [] if knowledge is EMPTY else [sight("a")], NOW)
+        if knowledge is STALE:
+            table.failed(topic)
+        self.assertEqual(topic.knowledge, knowledge)
+        return table, topic
+
+    def test_rows(self):
+        self.assertEqual({row[0] for row in self.ROWS}, set(Knowledge))
+        for before, answer, after, usable in self.ROWS:
+            table, topic = self.reach(before)
+            if answer is None:
+                table.failed(topic)
+            else:
+                table.learned(topic, sight_all(answer), NOW)
+            self.assertEqual((topic.knowledge, topic.usable), (after, usable), f"{before} and {answer!r}")
+
+    def test_an_empty_answer_is_never_final(self):
+        table, topic, route = make_route()
+        for _ in range(3):
+            table.learned(topic, [], NOW)
+            self.assertIsNone(route.choose())
+            table.learned(topic, [sight("a")], NOW)
+            self.assertEqual(route.choose(), "a")
+
+    def test_a_failure_keeps_the_routes(self):
+        table, topic, route = make_route("ab")
+        table.failed(topic)
+        self.assertEqual(turns(route, 4), "abab")
+
+    def test_who_is_no_server_makes_nothing_known(self):
+        table, topic, route = make_route()
+        appeared, _ = table.learned(topic, [sight("r", Role.ROUTER), sight("p", Role.PUBLISHER)], NOW)
+        self.assertEqual((topic.knowledge, route.choose(), topic.servers()), (EMPTY, None, []))
+        self.assertEqual([record.role for record in appeared], [Role.ROUTER, Role.PUBLISHER])
+
+    def test_a_topic_is_one_topic(self):
+        table = RoutingTable()
+        self.assertIs(table.topic("x", "compute"), table.topic("x", "compute"))
+        self.assertIsNot(table.topic("x", "compute"), table.topic("y", "compute"))
+        self.assertEqual(len(table.topics()), 2)
+
+    def test_age_of_a_record(self):
+        table, topic, _ = make_route()
+        table.learned(topic, [sight("a", age=7), sight("b")], NOW)
+        self.assertEqual([topic.age(key, NOW + 2) for key in "abc"], [9, 2, None])
+
+    def test_a_record_without_an_instance_goes_by_its_address(self):
+        record = sight("a").record
+        self.assertEqual(link_key(record), "a")
+        self.assertEqual(link_key(attrs.evolve(record, instance="")), "tcp://10.0.0.1:1")
+
+
+class LinkTests(SynchronousTestCase):
+    """Which links an answer makes necessary, and which needless; several topics may lead to one."""
+
+    def test_a_link_appears_once_and_goes_with_its_last_topic(self):
+        table = RoutingTable()
+        one, two = table.topic("x", "one"), table.topic("x", "two")
+
+        def learned(topic: Topic, names: str) -> tuple[str, str]:
+            appeared, gone = table.learned(topic, sight_all(names), NOW)
+            return "".join(record.instance for record in appeared), "".join(sorted(gone))
+
+        # topic, answer, who appears, who goes
+        for topic, names, appears, goes in (
+            (one, "ab", "ab", ""),
+            (one, "ab", "", ""),
+            (two, "bc", "c", ""),
+            (one, "", "", "a"),
+            (two, "c", "", "b"),
+            (one, "cd", "d", ""),
+            (two, "", "", ""),
+            (one, "a", "a", "cd"),
+        ):
+            self.assertEqual(learned(topic, names), (appears, goes), f"{topic.name} {names}")
+
+    def test_a_member_seen_twice_is_one_link(self):
+        table, topic, route = make_route()
+        appeared, _ = table.learned(topic, [sight("a", member="m"), sight("a", member="n")], NOW)
+        self.assertEqual((len(appeared), route.choices), (1, ["a"]))
+
+    def test_who_comes_back_is_available(self):
+        table, topic, route = make_route("ab")
+        table.set_available("a", False)
+        table.learned(topic, sight_all("b"), NOW)
+        table.learned(topic, sight_all("ab"), NOW)
+        self.assertEqual(route.choices, ["a", "b"])
+
+
+class RouteTests(SynchronousTestCase):
+    def test_turns_are_taken_in_order(self):
+        self.assertEqual(turns(make_route("abc")[2], 7), "abcabca")
+
+    def test_nobody_has_no_turn(self):
+        self.assertIsNone(make_route()[2].choose())
+
+    def test_a_member_has_its_own_instances_and_no_others(self):
+        table, topic, route = make_route()
+        member = table.route("x", "compute", "m")
+        nobody = table.route("x", "compute", "n")
+        table.learned(topic, [sight("a", member="m"), sight("b", member="o"), sight("c", member="m")], NOW)
+        self.assertEqual((turns(member, 4), turns(route, 4), nobody.choose()), ("acac", "abca", None))
+
+    def test_each_route_has_turns_of_its_own(self):
+        table, _, route = make_route("abc")
+        other = table.route("x", "compute", None)
+        self.assertEqual((turns(route, 2), turns(other, 2), turns(route, 2)), ("ab", "ab", "ca"))
+
+    def test_only_the_available_have_turns(self):
+        table, _, route = make_route("abc")
+        table.set_available("b", False)
+        self.assertEqual((turns(route, 4), sorted(route.recorded)), ("acac", ["a", "b", "c"]))
+        table.set_available("b", True)
+        self.assertEqual(turns(route, 3), "abc")
+        for name in "abc":
+            table.set_available(name, False)
+        self.assertIsNone(route.choose())
+
+    def test_the_same_news_changes_nothing(self):
+        table, _, route = make_route("abc")
+        before = route.choices
+        table.set_available("a", True)
+        self.assertIs(route.choices, before)
+        table.set_available("a", False)
+        before = route.choices
+        table.set_available("a", False)
+        self.assertIs(route.choices, before)
+
+    def test_news_of_strangers_does_not_matter(self):
+        table, _, route = make_route("ab")
+        table.set_available("z", False)
+        self.assertEqual(turns(route, 2), "ab")
+
+    def test_a_route_that_was_given_up_is_not_kept(self):
+        table, topic, route = make_route("a")
+        table.discard(route)
+        self.assertEqual(topic.routes, [])
+        table.learned(topic, sight_all("b"), NOW)
+        self.assertEqual(route.choices, ["a"])
+
+    # turns taken of "abcd", who is there then, the turns that follow
+    CHANGES = [
+        (1, "acd", "cda"),
+        (1, "abcde", "bcdea"),
+        (1, "eabcd", "bcdea"),
+        (2, "abd", "dab"),
+        (2, "ab", "ab"),
+        (1, "ca", "ca"),  # b and d went, and the store changed the order
+        (2, "ba", "ab"),
+        (4, "bcd", "bcd"),
+        (0, "bcd", "bcd"),
+        (3, "xy", "xyx"),
+    ]
+
+    def test_whoever_is_left_and_was_next_is_next(self):
+        for taken, names, following in self.CHANGES:
+            table, topic, route = make_route("abcd")
+            turns(route, taken)
+            table.learned(topic, sight_all(names), NOW)
+            self.assertEqual(turns(route, len(following)), following, f"{taken} turns, then {names}")
+
+
+NAMES = "abcdefg"
+CHANGES = st.one_of(
+    st.permutations(NAMES).flatmap(lambda names: st.integers(0, len(NAMES)).map(lambda n: ("learned", names[:n]))),
+    st.tuples(st.sampled_from(("up", "down")), st.sampled_from(NAMES)),
+    st.just(("failed", "")),
+    st.tuples(st.just("turns"), st.integers(1, 40)),
+)
+
+
+class FairnessTests(SynchronousTestCase):
+    @settings(derandomize=True, deadline=None, max_examples=300)
+    @given(st.lists(CHANGES, max_size=30))
+    def test_strict_round_robin_between_changes(self, changes):
+        """
+        Over any stretch without a change, nobody is more than one turn ahead of another.
+
+        And nobody who stays has two turns in a row while there is somebody else, not even over a change.
+        """
+        table, topic, route = make_route()
+        recorded = ""
+        down: set[str] = set()
+        last: str | None = None
+        available: set[str] = set()
+        for change, what in [*changes, ("turns", 14)]:
+            match change:
+                case "learned":
+                    down &= set(what) | (set(NAMES) - set(recorded))
+                    recorded = "".join(what)
+                    table.learned(topic, sight_all(recorded), NOW)
+                case "up":
+                    table.set_available(what, True)
+                    down.discard(what)
+                case "down":
+                    table.set_available(what, False)
+                    down.add(what)
+                case "failed":
+                    table.failed(topic)
+                case "turns":
+                    self.assertEqual(set(route.choices), available)
+                    if not available:
+                        self.assertIsNone(route.choose())
+                        continue
+                    taken: list[str | None] = []
+                    for _ in range(what):
+                        taken.append(route.choose())
+                        self.assertTrue(taken[-1] != last or available == {last}, f"{last} twice in a row")
+                        last = taken[-1]
+                    counts = Counter(taken)
+                    self.assertLessEqual(set(counts), available)
+                    self.assertLessEqual(max(counts.values()) - min(counts[name] for name in available), 1)
+            available = set(recorded) - down
+            last = last if last in available else None
