@@ -70,6 +70,7 @@ class Relay:
 
     def __init__(self) -> None:
         self._newest: dict[bytes, tuple[Side, bytes]] = {}
+        self._behind: dict[tuple[Side, bytes], bytes] = {}
 
     def __len__(self) -> int:
         """Return how many instances are known."""
@@ -109,9 +110,9 @@ class Relay:
 
     def disconnected(self, side: Side, identity: bytes) -> None:
         """Forget the instance behind a connection, unless it has a newer one."""
-        for instance, way in list(self._newest.items()):
-            if way == (side, identity):
-                del self._newest[instance]
+        instance = self._behind.pop((side, identity), None)
+        if instance is not None:
+            del self._newest[instance]
 
     def _own(self, side: Side, identity: bytes, payload: bytes) -> Effect:
         try:
@@ -119,5 +120,14 @@ class Relay:
         except RemoteProtocolError as error:
             return Discard(str(error))
         if any(type(message) is Hello for message in batch.messages):
-            self._newest[batch.source] = (side, identity)
+            self._learn(batch.source, (side, identity))
         return Answer(side, identity, batch)
+
+    def _learn(self, instance: bytes, way: tuple[Side, bytes]) -> None:
+        """Take that the newest connection of an instance is this one, behind which is no other instance."""
+        self.disconnected(*way)
+        older = self._newest.get(instance)
+        if older is not None:
+            del self._behind[older]
+        self._newest[instance] = way
+        self._behind[way] = instance
