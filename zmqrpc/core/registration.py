@@ -105,7 +105,8 @@ class Registration:
 
     def _answered(self) -> list[Effect]:
         self._under_way = False
-        gone, self._gone = self._gone, ()
+        kept = {record.key for record in self._records}
+        gone, self._gone = tuple(record for record in self._gone if record.key not in kept), ()
         return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
