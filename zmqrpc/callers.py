@@ -35,7 +35,6 @@ from zmqrpc.notices import Notices
 from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
-from zmqrpc.stall import StallWatch
 
 BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
@@ -56,7 +55,6 @@ class Callers:
     :ivar dirty: who has something to be written at the end of the pass.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
-    :param stalls: told when methods run.
     """
 
     log = Logger()
@@ -69,7 +67,6 @@ class Callers:
         seconds: Callable[[], float],
         wake: Callable[[], None],
         wake_by: Callable[[float], None],
-        stalls: StallWatch,
     ) -> None:
         self.instance = instance
         self.settings = settings
@@ -80,7 +77,7 @@ class Callers:
         self._router: IBoundRouter | None = None
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[bytes, Caller] = {}
-        self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running, stalls)
+        self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running)
         self.dirty: dict[bytes, Caller] = {}
         self._drain_at = _NEVER
         self._goaway = b""
@@ -117,7 +114,7 @@ class Callers:
         """Cancel what still runs: its time to drain is up."""
         for caller in self._callers.values():
             for result in list(caller.running.values()):
-                result.cancel()
+                self._requests.cancel_one(result)
 
     # IRouterReceiver
 

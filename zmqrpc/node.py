@@ -101,7 +101,7 @@ class Node(Service):
         )
         self._delivery.wire(self._links, self._discovery)
         self._callers = Callers(
-            self.instance, settings, self.notices, seconds, self._transport.kick, wake_by, self._stalls
+            self.instance, settings, self.notices, seconds, self._transport.kick, wake_by
         )
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
@@ -260,7 +260,7 @@ class Node(Service):
         self.address = self._advertised(address, host)
         if isinstance(self._reactor, ReactorBase):
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
-            self._stalls.start()
+            self._stalls.start(self._reactor.callFromThread)
 
     def _advertised(self, bound: str, host: str) -> str:
         """Return the address that others are told: never a wildcard."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from zmqrpc.caller import Caller
 from zmqrpc.core.envelope import (
@@ -37,7 +38,6 @@ from zmqrpc.core.values import check_value, ensure
 from zmqrpc.errors import EncodingError
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
-from zmqrpc.stall import StallWatch
 
 RUN_SECONDS = 0.002
 """How long methods run in one pass; the one that passes it is the last."""
@@ -56,10 +56,11 @@ class Requests:
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
-    :param stalls: told when methods run.
     :ivar draining: whether new requests are refused.
     :ivar waiting: what is to run: caller, request, deadline, server.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -68,7 +69,6 @@ class Requests:
         seconds: Callable[[], float],
         wake: Callable[[], None],
         began_running: Callable[[], None],
-        stalls: StallWatch,
     ) -> None:
         self.draining = False
         self._most_running = most_running
@@ -76,7 +76,6 @@ class Requests:
         self._seconds = seconds
         self._wake = wake
         self._began_running = began_running
-        self._stalls = stalls
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self.waiting: deque[tuple[Caller, Request, float, RPCServer]] = deque()
         self._running = 0
@@ -143,7 +142,6 @@ class Requests:
         work = self.waiting
         now = self._seconds()
         until = now + RUN_SECONDS
-        self._stalls.begin(now)
         while work:
             caller, request, deadline, server = work.popleft()
             now = self._seconds()
@@ -157,13 +155,12 @@ class Requests:
                 self._late(caller, request)
                 continue
             result = server.run(request)
-            if type(result) is Deferred:
+            if isinstance(result, Deferred):
                 self._began(caller, request, result)
             elif type(request) is Call:
                 self._answer(caller, request.sequence, result)
             else:
                 self._finished(caller, request)
-        self._stalls.end()
 
     def cancel(self, caller: Caller, ranges: list[int]) -> None:
         """Cancel calls that run, and do not run those that wait."""
@@ -178,7 +175,14 @@ class Requests:
             self.waiting.clear()
             self.waiting.extend(kept)
         for result in begun:
+            self.cancel_one(result)
+
+    def cancel_one(self, result: Deferred[Any]) -> None:
+        """Cancel a call that runs, whatever its canceller raises."""
+        try:
             result.cancel()
+        except BaseException:
+            self.log.failure("a method could not be cancelled")
 
     # Answers
 

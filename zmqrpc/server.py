@@ -87,15 +87,20 @@ class RPCServer:
                 log_failure=failure,
             )
         text = error.message if isinstance(error, RemoteError) else _text(error)
-        return Failure(code, type(error).__name__, text[:_MOST_TEXT], traceback)
+        return Failure(code, type(error).__name__, _printable(text[:_MOST_TEXT]), _printable(traceback))
 
 
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes, dict, list, tuple))
+
+
+def _printable(text: str) -> str:
+    """Escape lone surrogates, which file names bring and the wire does not carry."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(error: BaseException) -> str:
     """Return the exception's text, whatever its `__str__` does."""
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return f"(the text of {type(error).__name__} cannot be made)"
