@@ -112,6 +112,7 @@ class Callers:
 
     def cancel_running(self) -> None:
         """Cancel what still runs: its time to drain is up."""
+        self._requests.drain_is_over = True
         for caller in self._callers.values():
             for result in list(caller.running.values()):
                 self._requests.cancel_one(result)

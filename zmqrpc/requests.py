@@ -33,6 +33,7 @@ from zmqrpc.core.envelope import (
     Served,
     encode_message,
 )
+from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.values import check_value, ensure
 from zmqrpc.errors import EncodingError
@@ -71,6 +72,7 @@ class Requests:
         began_running: Callable[[], None],
     ) -> None:
         self.draining = False
+        self.drain_is_over = False
         self._most_running = most_running
         self._notices = notices
         self._seconds = seconds
@@ -164,14 +166,12 @@ class Requests:
 
     def cancel(self, caller: Caller, ranges: list[int]) -> None:
         """Cancel calls that run, and do not run those that wait."""
-        pairs = list(zip(ranges[::2], ranges[1::2], strict=False))
-
-        def meant(sequence: int) -> bool:
-            return any(low <= sequence <= high for low, high in pairs)
-
-        begun = [result for sequence, result in caller.running.items() if meant(sequence)]
+        meant = Ranges()
+        for low, high in zip(ranges[::2], ranges[1::2], strict=False):
+            meant.add_range(low, high)
+        begun = [result for sequence, result in caller.running.items() if sequence in meant]
         if self.waiting:
-            kept = [work for work in self.waiting if work[0] is not caller or not meant(work[1].sequence)]
+            kept = [work for work in self.waiting if work[0] is not caller or work[1].sequence not in meant]
             self.waiting.clear()
             self.waiting.extend(kept)
         for result in begun:
@@ -187,6 +187,9 @@ class Requests:
     # Answers
 
     def _answer(self, caller: Caller, sequence: int, result: Any) -> None:
+        if self.drain_is_over and type(result) is Failure and result.code == FailureCode.CANCELLED:
+            # Not at the caller's wish: to the caller it is as if the process were gone, which it is about to be.
+            result = Failure(FailureCode.FORGOTTEN, "", "the server stopped before the method had ended")
         if type(result) is Failure:
             encoded = encode_message(Reply(sequence, None, result))
         else:

@@ -1,0 +1,139 @@
+"""Processes for tests: the commands of Twisted and of zmqrpc, as users run them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import zmqrpc
+
+CHECKOUT = Path(zmqrpc.__file__).parents[1]
+LIMIT = 30
+"""Seconds within which anything must have happened; reached only by a failure."""
+
+
+def command(name: str) -> list[str]:
+    """Return what runs `twistd`, `twist` or `zmqrpc` with the Python that runs the tests."""
+    code = {
+        "twistd": "from twisted.scripts.twistd import run; run()",
+        "twist": "from twisted.application.twist._twist import Twist; Twist.main()",
+        "zmqrpc": "from zmqrpc.cli import main; main()",
+    }[name]
+    # As for an installed script: -P keeps the current directory off the path.
+    return [sys.executable, "-P", "-c", f"import sys; sys.argv[0] = {name!r}; {code}"]
+
+
+def until(holds, what, limit=LIMIT):
+    """Wait until a condition holds, and return its value."""
+    give_up = time.monotonic() + limit
+    while True:
+        value = holds()
+        if value:
+            return value
+        if time.monotonic() > give_up:
+            raise AssertionError(f"after {limit} s there is still not: {what() if callable(what) else what}")
+        time.sleep(0.01)
+
+
+class Running:
+    """A process that runs beside the test; what it prints is in `out` and `err`."""
+
+    def __init__(self, arguments, directory: Path, environment):
+        self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
+        with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
+            self.process = subprocess.Popen(arguments, cwd=directory, env=environment, stdout=out, stderr=err)
+
+    @property
+    def out(self) -> str:
+        return self.files[0].read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return self.files[1].read_text(errors="replace")
+
+    def says(self, text: str, count: int = 1) -> str:
+        """Wait until the text has been printed, that often; return everything printed until then."""
+
+        def printed():
+            if self.out.count(text) >= count:
+                return self.out
+            if self.process.poll() is not None and self.out.count(text) < count:
+                raise AssertionError(f"it ended ({self.process.returncode}) without {text!r}: {self.out}\n{self.err}")
+            return None
+
+        return until(printed, lambda: f"{text!r} in {self.out}\n{self.err}")
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ends(self) -> int:
+        """Wait for its end and return its status."""
+        return self.process.wait(LIMIT)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """Tests that run processes, in a directory of their own in which modules can be imported."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.url = f"zmq+sqlite://{self.directory}/matchmaker.db"
+        self.environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        self.environment.pop("ZMQRPC_URL", None)
+
+    def module(self, name: str, source: str) -> None:
+        """Write a module."""
+        path = self.directory / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(source))
+
+    def start(self, name: str, *arguments: str) -> Running:
+        """Run a command beside the test."""
+        running = Running([*command(name), *arguments], self.directory, self.environment)
+        self.addCleanup(running.kill)
+        return running
+
+    def run_to_end(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*command(name), *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+
+    def serve(self, *options: str, url: str | None = None) -> Running:
+        """Run `twistd zmq-rpc-server` in the foreground, until it is registered."""
+        running = self.start("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", url or self.url, *options)
+        running.says("ready: registered")
+        return running
+
+    def taken_port(self) -> int:
+        """Take a port of the loopback interface for the length of the test."""
+        taken = socket.socket()
+        self.addCleanup(taken.close)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        return int(taken.getsockname()[1])
+
+    def assert_one_sentence(self, text: str, err: str) -> None:
+        """Check that this is all that standard error shows."""
+        self.assertIn(text, err)
+        self.assertEqual(len(err.splitlines()), 1, err)
+        self.assertNotIn("Traceback", err)

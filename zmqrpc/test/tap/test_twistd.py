@@ -1,0 +1,262 @@
+"""`twistd zmq-rpc-server` as users run it: real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from zmqrpc.test.tap.processes import ProcessTestCase, command, until
+
+CALC = """
+    import os
+    from twisted.internet import reactor
+    from twisted.internet.task import deferLater
+    from zmqrpc import expose
+
+    class Calc:
+        @expose
+        def add(self, context, a, b):
+            return a + b
+
+        @expose
+        def pid(self, context):
+            return os.getpid()
+
+        @expose
+        async def slow(self, context, seconds):
+            open("running", "w").close()
+            await deferLater(reactor, seconds, lambda: None)
+            return "done"
+"""
+RPC_SERVER = ("-n", "--pidfile=", "zmq-rpc-server")
+
+
+class ServerProcessTests(ProcessTestCase):
+    def setUp(self):
+        super().setUp()
+        self.module("calc", CALC)
+        self.calc = ("--app", "calc:Calc", "--topic", "calc")
+
+    def call(self, *arguments):
+        return self.run_to_end("zmqrpc", "call", "--url", self.url, "--timeout", "10", *arguments)
+
+    def taken(self):
+        port = self.taken_port()
+        return f"{self.url}?rpc_zmq_min_port={port}&rpc_zmq_max_port={port + 1}"
+
+    def test_serve(self):
+        """It says in one line what it serves and where; the module is found in the current directory."""
+        running = self.serve(*self.calc, "--server", "node-1")
+        lines = [line for line in running.out.splitlines() if "serving topic" in line]
+        self.assertEqual(len(lines), 1, lines)
+        self.assertRegex(
+            lines[0],
+            r"topic calc as member node-1 at tcp://127\.0\.0\.1:\d+, exchange openstack, instance [0-9a-f]{32}$",
+        )
+        self.assertEqual(self.call("calc.node-1", "add", "a=1", "b=2").stdout, "3\n")
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertIn("stopped", running.out)
+        self.assertEqual(self.call("calc", "add", "a=1", "b=2").returncode, 3)
+
+    def test_sigterm_drains(self):
+        """A call that runs is finished and answered; a new one finds nobody."""
+        running = self.serve(*self.calc)
+        caller = self.start("zmqrpc", "call", "--url", self.url, "calc", "slow", "seconds=1.5")
+        until((self.directory / "running").exists, "the call has begun")
+        running.signal()
+        running.says("stopping")
+        refused = self.call("calc", "add", "a=1", "b=2")
+        self.assertIn(refused.returncode, (3, 7), refused.stderr)
+        self.assertEqual(caller.ends(), 0, caller.err)
+        self.assertEqual(caller.out, '"done"\n')
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertNotIn("Traceback", running.out)
+
+    def test_drain_timeout(self):
+        """A call that takes longer than the drain timeout does not keep the process; its outcome is not known."""
+        running = self.serve(*self.calc, url=f"{self.url}?drain_timeout=0.5")
+        caller = self.start("zmqrpc", "call", "--url", self.url, "calc", "slow", "seconds=60")
+        until((self.directory / "running").exists, "the call has begun")
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertEqual(caller.ends(), 8, caller.err)
+        self.assertIn("it may have run", caller.err)
+
+    def test_port_taken(self):
+        for name, *options in (("twistd", *RPC_SERVER), ("twist", "zmq-rpc-server")):
+            ended = self.run_to_end(name, *options, "--url", self.taken(), *self.calc)
+            self.assertEqual(ended.returncode, 1)
+            self.assert_one_sentence("could bind 127.0.0.1", ended.stderr)
+            self.assertNotIn("Traceback", ended.stdout)
+
+    def test_daemon(self):
+        """It goes to the background, logs to its file and nowhere else, and leaves no pid file behind."""
+        log = self.directory / "server.log"
+        ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.url, "-l", "server.log", *self.calc)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        pid_file = self.directory / "twistd.pid"
+        pid = int(pid_file.read_text())
+        until(lambda: "ready: registered" in log.read_text(), log.read_text)
+        self.assertEqual(self.call("calc", "pid").stdout, f"{pid}\n")
+        second = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.url, *self.calc)
+        self.assertNotEqual(second.returncode, 0)
+        subprocess.run(["kill", str(pid)], check=True)
+        until(lambda: not pid_file.exists(), "the pid file is removed")
+        self.assertIn("stopped", log.read_text())
+        self.assertFalse((self.directory / "twistd.log").exists())
+
+    def test_daemon_port_taken(self):
+        """What keeps a daemon from starting is said on the terminal and in its log, and its status says it too."""
+        ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.taken(), "-l", "server.log", *self.calc)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("could bind 127.0.0.1", ended.stderr.splitlines()[0])
+        self.assertNotIn("Traceback", ended.stderr)
+        log = (self.directory / "server.log").read_text()
+        self.assertIn("could bind 127.0.0.1", log)
+        self.assertNotIn("Traceback", log)
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    def test_refused(self):
+        """Whatever is wrong: one sentence on standard error, status 1, no traceback."""
+        self.module("broken", "raise ZeroDivisionError('oh\\nno')")
+        self.module("plain", "class Plain: pass\nplain = Plain()\n")
+        for options, text in (
+            (("--bogus",), "option --bogus not recognized"),
+            (("--app", "broken:x"), "ZeroDivisionError: oh no"),
+            (("--app", "plain:plain", "--topic", "t"), "exposes no method"),
+            (("--app", "calc:Calc"), "names no topic"),
+        ):
+            ended = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, *options)
+            self.assertEqual(ended.returncode, 1, options)
+            self.assert_one_sentence(text, ended.stderr)
+
+    def test_twist(self):
+        running = self.start("twist", "zmq-rpc-server", "--url", self.url, *self.calc, "--server", "node-1")
+        running.says("ready: registered")
+        self.assertEqual(self.call("calc.node-1", "add", "a=1", "b=2").stdout, "3\n")
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        running.says("stopped")
+
+    def test_tac(self):
+        """In an application file several services make one process."""
+        (self.directory / "both.tac").write_text(
+            f"""
+from twisted.application.service import Application, MultiService
+from zmqrpc.tap.server import Options, makeService
+
+application = Application("both")
+both = MultiService()
+both.setServiceParent(application)
+for member in ("node-1", "node-2"):
+    options = Options()
+    options.parseOptions(["--url", {self.url!r}, "--app", "calc:Calc", "--topic", "calc", "--server", member])
+    makeService(options).setServiceParent(both)
+"""
+        )
+        running = self.start("twistd", "-n", "--pidfile=", "-y", "both.tac")
+        running.says("ready: registered", 2)
+        pids = {self.call(f"calc.{member}", "pid").stdout for member in ("node-1", "node-2")}
+        self.assertEqual(pids, {f"{running.process.pid}\n"})
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertEqual(running.out.count("] stopped"), 2)
+
+    def test_endpoints_that_fail_later(self):
+        """A process whose endpoints cannot be made ends, with a status that its supervisor sees as a failure."""
+        self.module(
+            "late",
+            """
+            from twisted.internet import reactor
+            from twisted.internet.task import deferLater
+            from twisted.plugin import IPlugin
+            from zope.interface import implementer
+            from zmqrpc.interfaces import IRPCApplication
+
+            @implementer(IPlugin, IRPCApplication)
+            class Late:
+                name = topic = "late"
+
+                def endpoints(self, reactor, client, settings):
+                    return deferLater(reactor, 0.1, lambda: 1 / 0)
+            """,
+        )
+        ended = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "late:Late")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("could not be made; stopping", ended.stdout)
+        self.assertIn("ZeroDivisionError", ended.stdout)
+
+    def test_log_and_debug(self):
+        for options, traced in (((), False), (("--debug",), True)):
+            name = f"{len(options)}.log"
+            running = self.start("twistd", *RPC_SERVER, "-u", self.url, "-l", name, *self.calc, *options)
+            log = self.directory / name
+            until(lambda log=log: log.exists() and "ready: registered" in log.read_text(), "the log")
+            self.assertEqual(self.call("calc", "add", "a=1", "b=2").returncode, 0)
+            running.signal()
+            running.ends()
+            self.assertEqual("Call add of calc took" in log.read_text(), traced)
+            self.assertEqual(running.out, "")
+
+    def test_plugin(self):
+        """An application that is a plugin is named by its name alone."""
+        plugins = self.directory / "site" / "zmqrpc" / "plugins"
+        plugins.mkdir(parents=True)
+        (plugins / "theirs.py").write_text(
+            """
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+from zmqrpc import expose
+from zmqrpc.interfaces import IRPCApplication
+
+class Clock:
+    @expose
+    def read(self, context):
+        return 12
+
+@implementer(IPlugin, IRPCApplication)
+class ClockApplication:
+    name = topic = "clock"
+
+    def endpoints(self, reactor, client, settings):
+        return [Clock()]
+
+clock = ClockApplication()
+"""
+        )
+        self.environment["PYTHONPATH"] += f":{self.directory / 'site'}"
+        running = self.serve("--app", "clock", *self.calc)
+        self.assertIn("serving topic clock", running.out)
+        self.assertEqual(self.call("clock", "read").stdout, "12\n")
+        self.assertEqual(self.call("calc", "add", "a=1", "b=2").stdout, "3\n")
+        unknown = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "watch")
+        self.assert_one_sentence("no application plugin 'watch'; there are clock", unknown.stderr)
+
+    def test_nothing_before_the_fork(self):
+        """Between making the service and starting it, twistd forks; neither threads nor descriptors may be held."""
+        code = f"""
+import os, threading
+from twisted.internet import reactor
+from zmqrpc.tap.server import Options, makeService
+options = Options()
+options.parseOptions(["--url", {self.url!r}, "--app", "calc:Calc", "--topic", "calc", "--log-file", "x.log"])
+before = os.listdir("/proc/self/fd")
+service = makeService(options)
+assert os.listdir("/proc/self/fd") == before, (before, os.listdir("/proc/self/fd"))
+assert threading.active_count() == 1, threading.enumerate()
+assert not reactor.getDelayedCalls()
+import time
+assert reactor.seconds is time.monotonic
+"""
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], cwd=self.directory, env=self.environment, check=True, timeout=30
+        )
+
+    def test_listed(self):
+        self.assertIn("zmq-rpc-server", self.run_to_end("twistd", "--help").stdout)
+        help = self.run_to_end("twistd", "zmq-rpc-server", "--help").stdout
+        for option in ("--app", "--url", "--host", "--server", "--topic", "--exchange", "--log-file", "--debug"):
+            self.assertIn(option, help)
+        self.assertEqual(command("twistd")[0], sys.executable)
