@@ -128,7 +128,7 @@ class Link:
         self.queue: deque[PendingCall] = deque()
         self.queued_bytes = 0
         self.largest = links.settings.max_message_size
-        self.pending = PendingCalls(links.settings.max_unsettled_calls, links.policy)
+        self.pending = PendingCalls(links.settings.max_unsettled_calls, links.policy, links.unused_sequence)
         self._links = links
         self._available = True
         self._outbox: list[bytes] = []

@@ -37,6 +37,8 @@ class Links:
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar dirty: links that have gathered something.
     :ivar wake_at: when `sweep` will be called next.
+    :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
+        vanished for a while), and would answer a number that is used again with the answer of its first use.
     """
 
     log = Logger()
@@ -61,6 +63,7 @@ class Links:
         self.gathering = False
         self.dirty: list[Link] = []
         self.wake_at = NEVER
+        self.unused_sequence = 1
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
             if settings.rpc_use_acks
@@ -91,6 +94,8 @@ class Links:
         if link is None:
             state = LinkState(instance, self._jitter, self._timers)
             link = self._links[key] = Link(self, key, address, member, state)
+            # A link of the past with this key may have left the routing table saying otherwise.
+            self.user.availability_changed(link)
         link.address = address
         return link
 
@@ -269,6 +274,7 @@ class Links:
                 self.dirty.append(link)
             elif link.spent:
                 del self._links[key]
+                self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
         self.wake_at = NEVER
         for link in self._links.values():
             self.wake_by(max(link.wake_at, now + 0.001))

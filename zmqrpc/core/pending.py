@@ -104,6 +104,7 @@ class PendingCalls:
     The unsettled messages of one pair, at the client.
 
     :param most_unsettled: how many there may be at once.
+    :param first: the lowest number that was never used in this pair; those below it count as settled.
     :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended, as every batch tells it to the server.
     :ivar wake_at: when `overdue` or `unacknowledged` next has something; never late, perhaps early.
@@ -111,13 +112,14 @@ class PendingCalls:
 
     __slots__ = ("_calls", "_policy", "most_unsettled", "next_sequence", "settled", "wake_at")
 
-    def __init__(self, most_unsettled: int, policy: RetryPolicy | None) -> None:
+    def __init__(self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1) -> None:
         self.most_unsettled = most_unsettled
         self.settled = Ranges()
+        self.settled.add_range(1, first - 1)
         self.wake_at = NEVER
         self._policy = policy
         self._calls: dict[int, PendingCall] = {}
-        self.next_sequence = 1
+        self.next_sequence = first
 
     def __len__(self) -> int:
         """Return how many messages are unsettled."""

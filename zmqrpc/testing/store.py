@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from zmqrpc.errors import MatchmakerUnavailable
@@ -75,19 +76,10 @@ class Store:
 
     # For its matchmakers
 
-    def answer(self, clock: Any, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """Do what was asked when the store gets to it."""
-
-        def now() -> Deferred[T]:
-            if not self.available:
-                return fail(MatchmakerUnavailable("the store of this test is down; let it come back"))
-            return ask()
-
-        if self._seconds <= 0:
-            return now()
-        later: Deferred[None] = Deferred()
-        clock.callLater(self._seconds, later.callback, None)
-        return later.addCallback(lambda _: now())
+    @property
+    def seconds(self) -> float:
+        """How long an answer takes."""
+        return self._seconds
 
     def missed(self, tell: Callable[[], None]) -> None:
         """Keep what a watch was not told."""
@@ -102,18 +94,19 @@ class StoreMatchmaker:
         self._store = store
         self._matchmaker = matchmaker
         self._clock = clock
+        self._waiting: list[tuple[IDelayedCall, Deferred[None]]] = []
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
-        return self._store.answer(self._clock, lambda: self._matchmaker.register(record, expire))
+        return self._answer(lambda: self._matchmaker.register(record, expire))
 
     def withdraw(self, record: Record) -> Deferred[None]:
-        return self._store.answer(self._clock, lambda: self._matchmaker.withdraw(record))
+        return self._answer(lambda: self._matchmaker.withdraw(record))
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
-        return self._store.answer(self._clock, lambda: self._matchmaker.lookup(exchange, topic))
+        return self._answer(lambda: self._matchmaker.lookup(exchange, topic))
 
     def records(self) -> Deferred[list[Sighting]]:
-        return self._store.answer(self._clock, self._matchmaker.records)
+        return self._answer(self._matchmaker.records)
 
     def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
         news: list[list[Sighting]] = []
@@ -149,8 +142,28 @@ class StoreMatchmaker:
         return self._matchmaker.bind_address(target)
 
     def close(self) -> Deferred[None]:
+        waiting, self._waiting = self._waiting, []
+        for call, later in waiting:
+            if call.active():
+                call.cancel()
+                later.callback(None)
         return self._matchmaker.close()
 
     def kill(self) -> None:
         """End as the process does that dies: it hears of nothing any more, and what it registered stays."""
         self._matchmaker.close()
+
+    def _answer(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
+        """Do what was asked when the store gets to it."""
+
+        def now(_: object = None) -> Deferred[T]:
+            if not self._store.available:
+                return fail(MatchmakerUnavailable("the store of this test is down; let it come back"))
+            return ask()
+
+        if self._store.seconds <= 0:
+            return now()
+        later: Deferred[None] = Deferred()
+        self._waiting = [(call, waiting) for call, waiting in self._waiting if call.active()]
+        self._waiting.append((self._clock.callLater(self._store.seconds, later.callback, None), later))
+        return later.addCallback(now)

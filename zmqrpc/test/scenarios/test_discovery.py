@@ -1,0 +1,135 @@
+"""The matchmaker is down, slow or emptied, and calls go on as far as anybody knows the way."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import DeadlineExceeded, MatchmakerUnavailable, NoRoute
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+
+WORK = Target("work")
+
+
+class DiscoveryScenarios:
+    async def member(self, name, **options):
+        worker = Worker(name)
+        worker.node = await self.world.serve(f"work.{name}", worker, **options)
+        return worker
+
+    async def fails(self, deferred, error):
+        with self.assertRaises(error) as caught:
+            await deferred
+        return caught.exception
+
+    async def test_down_with_known_routes(self):
+        """Known routes are used while the store is down, by bare and by directed topics."""
+        await self.member("a")
+        await self.member("b")
+        client = self.world.client()
+        await client.call(WORK, "mark")
+        self.world.store.go_down()
+        names = [await client.call(WORK, "mark", timeout=2) for _ in range(4)]
+        self.assertEqual(sorted(names), ["a", "a", "b", "b"])
+        self.assertEqual(await client.call(Target("work", server="b"), "mark", timeout=2), "b")
+        self.assertEqual(len((await client.fanout(WORK, "mark", timeout=2)).members), 2)
+
+    async def test_down_with_unknown_topics(self):
+        """Who asks for a topic that nobody knows of hears that the store does not answer, not that nobody listens."""
+        await self.member("a")
+        client = self.world.client()
+        self.world.store.go_down()
+        for send in (client.call, client.cast, client.fanout):
+            error = await self.fails(send(WORK, "mark", timeout=5), MatchmakerUnavailable)
+            self.assertFalse(error.maybe_executed)
+        await self.fails(client.members(WORK), MatchmakerUnavailable)
+        self.world.store.come_back()
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "a")
+
+    async def test_hung(self):
+        """A call does not wait for the store beyond its deadline."""
+        await self.member("a")
+        client = self.world.client()
+        self.world.store.go_down(after=0.5)
+        began = self.world.clock.seconds()
+        error = await self.fails(client.call(WORK, "mark", timeout=0.1), DeadlineExceeded)
+        self.assertLess(self.world.clock.seconds() - began, 0.3)
+        self.assertFalse(error.maybe_executed)
+
+    async def test_waits_for_the_store(self):
+        """Who is willing to wait is served when the store comes back."""
+        worker = await self.member("a")
+        client = self.world.client()
+        self.world.store.go_down()
+        call = client.call(WORK, "mark", timeout=8, wait_for_ready=True)
+        await self.world.sleep(0.05)
+        self.assertFalse(call.called)
+        self.world.store.come_back()
+        self.assertEqual(await call, "a")
+        self.assertEqual(worker.ran, [0])
+
+    async def test_slow(self):
+        """Calls that come while the store is asked wait for one answer together."""
+        await self.member("a")
+        self.world.store.come_back(slow=0.1)
+        client = self.world.client()
+        began = self.world.clock.seconds()
+        names = await gatherResults([client.call(WORK, "mark", timeout=5) for _ in range(50)])
+        self.assertEqual(names, ["a"] * 50)
+        self.assertLess(self.world.clock.seconds() - began, 1)
+
+    async def test_registered_when_it_is_back(self):
+        """A server that starts while the store is down serves at once, and is registered when it is back."""
+        self.world.store.go_down()
+        node = self.world.node()
+        node.server(Target("work", server="a"), [Worker("a")])
+        node.startService()
+        ready = node.when_ready()
+        await self.world.sleep(0.05)
+        self.assertFalse(ready.called)
+        self.world.store.come_back()
+        await ready
+        self.assertEqual(await self.world.client().call(WORK, "mark", timeout=5), "a")
+
+    async def test_stop_while_down(self):
+        """A stop does not hang on a store that is down."""
+        worker = await self.member("a")
+        self.world.store.go_down()
+        await self.world.stop(worker.node)
+        self.assertEqual(len(self.world.store.records()), 1)
+
+    async def test_emptied(self):
+        """After the store has lost everything a refresh brings it back, and calls succeed with their own answers."""
+        worker = await self.member("a", zmq_target_update=1.5, zmq_target_expire=10)
+        client = self.world.client()
+        for value in range(5):
+            self.assertEqual(await client.call(WORK, "echo", {"value": value}), value)
+        self.world.store.forget()
+        await self.world.eventually("the loss is known", lambda: not self.world.store.records())
+        await self.world.sleep(0.05)
+        await self.fails(client.call(WORK, "mark", timeout=0.3), NoRoute)
+        self.assertEqual(await client.call(WORK, "echo", {"value": 99}, timeout=8, wait_for_ready=True), 99)
+        self.assertEqual(await client.call(WORK, "mark", {"number": 7}, timeout=1), "a")
+        self.assertEqual(worker.ran, [7])
+
+    async def test_emptied_under_way(self):
+        """That a record vanishes ends nothing that runs."""
+        worker = await self.member("a")
+        client = self.world.client()
+        call = client.call(WORK, "hold", timeout=8)
+        await self.world.eventually("it runs", lambda: worker.held)
+        self.world.store.forget()
+        await self.world.sleep(0.7)
+        await self.fails(client.call(WORK, "mark", timeout=0.3), NoRoute)
+        worker.let_go()
+        self.assertEqual(await call, "a")
+
+
+class DiscoveryInMemory(InMemory, DiscoveryScenarios, TestCase):
+    pass
+
+
+class DiscoveryOverSockets(OverSockets, DiscoveryScenarios, TestCase):
+    pass
