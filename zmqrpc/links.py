@@ -125,6 +125,8 @@ class Links:
         left: list[PendingCall] = []
         for link in self._links.values():
             link.flush()
+            # Whoever stops the node may do so from within a pass, which then goes on with this link.
+            link.state.identity = None
             left += link.queue
             left += link.pending.take_all()
         self._links.clear()
@@ -195,7 +197,7 @@ class Links:
 
     def drop(self, identity: bytes | None) -> None:
         """Read what has arrived, then disconnect."""
-        if identity is not None:
+        if identity is not None and self._router is not None:
             self.router.drain()
             self._by_identity.pop(identity, None)
             self.router.disconnect(identity)
