@@ -228,6 +228,8 @@ class Delivery:
         self._end(call, error(f"{call.kind.name} failed: {reason}", self.journey(call), maybe_executed))
 
     def _end(self, call: PendingCall, error: ZmqRpcError) -> None:
+        if call.may_have_run:
+            error.maybe_executed = True
         if not call.waiter.called:
             call.waiter.errback(error)
 
@@ -313,6 +315,7 @@ class Delivery:
         for call in calls:
             call.trouble = reason
             if call.idempotent and call.route is not None:
+                call.may_have_run = True
                 self._again(call)
             else:
                 self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)

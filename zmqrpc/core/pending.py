@@ -50,6 +50,7 @@ class PendingCall(Struct):
     :ivar route: the route its links are chosen from, None when it may only go where it is.
     :ivar tried: the links that refused it.
     :ivar trouble: what went wrong last, for the error text.
+    :ivar may_have_run: whether an instance that is gone may have run it (it is idempotent, and went on to another).
     :ivar sequence: its number in the pair, 0 before it is handed over.
     :ivar attempts: how often it was handed over under this number.
     :ivar retry_at: when it is sent again unless acknowledged.
@@ -71,6 +72,7 @@ class PendingCall(Struct):
     retry_at: float = NEVER
     tried: tuple[str, ...] = ()
     trouble: str = ""
+    may_have_run: bool = False
 
     def cancel(self, _: Any = None) -> None:
         """Have the owner end the call as cancelled."""
