@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from zmqrpc.core.age import ClockBase
-from zmqrpc.core.envelope import BATCH_BYTES, Ack, encode_batch, encode_message, flatten
+from zmqrpc.core.envelope import Ack, batch_room, encode_batch, encode_message, flatten
 from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.interfaces import FULL, SENT
 
@@ -34,6 +34,7 @@ class Caller:
         "_callers",
         "_outbox",
         "_outbox_bytes",
+        "_room",
         "_unsent",
         "_unsent_bytes",
         "acks",
@@ -53,6 +54,7 @@ class Caller:
         self.instance = instance
         self.identity = b""
         self.largest = settings.max_message_size
+        self._room = batch_room(self.largest)
         self.heard_at = 0.0
         self.leaving = False
         self.until = 0.0
@@ -73,6 +75,7 @@ class Caller:
             self._unsent_bytes = 0
         self.identity = identity
         self.largest = largest
+        self._room = batch_room(largest)
         self.leaving = False
 
     def acknowledge(self, sequence: int) -> None:
@@ -84,13 +87,15 @@ class Caller:
 
     def write(self, encoded: bytes) -> None:
         """Send a message at the end of the pass."""
+        size = self._outbox_bytes + len(encoded)
+        if size > self._room and self._outbox:
+            self.flush()
+            size = len(encoded)
         outbox = self._outbox
         if not outbox:
             self._callers.dirty[self.instance] = self
         outbox.append(encoded)
-        size = self._outbox_bytes = self._outbox_bytes + len(encoded)
-        if size > BATCH_BYTES:
-            self.flush()
+        self._outbox_bytes = size
 
     def flush(self) -> None:
         """Write what was gathered; what a full connection does not take is kept, within bounds, for the next pass."""

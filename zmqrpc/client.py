@@ -170,7 +170,7 @@ class RPCClient:
             return fail(self._unsendable(error, target, method, args, context))
         kind = _CALL if request is Call else _CAST
         call = PendingCall(kind, target, encoded, deadline, delivery, None, idempotent, wait_for_ready, link, route)
-        waiter: Deferred[Any] = Deferred(call.cancel)
+        waiter: Deferred[Any] = Deferred(call)
         call.waiter = waiter
         if len(encoded) > self._most or deadline <= now:
             self._refuse(call, deadline <= now)
@@ -268,7 +268,7 @@ class RPCClient:
             request.member = record.member
             call = PendingCall(Kind.FANOUT, target, encode_message(request), deadline, self._delivery)
             call.idempotent = idempotent
-            call.waiter = Deferred(call.cancel)
+            call.waiter = Deferred(call)
             waiters.append(call.waiter)
             recipients.append((record.member, record.instance))
             self._delivery.give_pinned(call, link_key(record))

@@ -180,7 +180,7 @@ class Delivery:
             return succeed(None)
         call = PendingCall(Kind.FANOUT, target, b"", deadline, self, None, False, wait_for_ready)
         call.route = route
-        call.waiter = Deferred(call.cancel)
+        call.waiter = Deferred(call)
         waiter: Deferred[None] = call.waiter
         if self.closed:
             self.fail(call, ClientClosed, "the node does not run")

@@ -11,7 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.envelope import (
-    BATCH_BYTES,
     BATCH_OVERHEAD,
     WIRE_VERSION,
     Ack,
@@ -25,6 +24,7 @@ from zmqrpc.core.envelope import (
     Refusal,
     Reply,
     Welcome,
+    batch_room,
     encode_batch,
     encode_message,
     readdress,
@@ -103,6 +103,7 @@ class Link:
         "_links",
         "_outbox",
         "_outbox_bytes",
+        "_room",
         "_stamp",
         "_unsent",
         "_unsent_from",
@@ -128,6 +129,7 @@ class Link:
         self.queue: deque[PendingCall] = deque()
         self.queued_bytes = 0
         self.largest = links.settings.max_message_size
+        self._room = batch_room(self.largest)
         self.pending = PendingCalls(links.settings.max_unsettled_calls, links.policy, links.unused_sequence)
         self._links = links
         self._available = True
@@ -161,6 +163,12 @@ class Link:
         """Give a call, encoded as `number` said, to the connection; only while `ready`."""
         links = self._links
         call.link = self
+        encoded = call.encoded
+        size = self._outbox_bytes + len(encoded)
+        if size > self._room and self._outbox:
+            # Before it is numbered: a payload remembers up to which number it goes.
+            self.flush()
+            size = len(encoded)
         pending = self.pending
         if pending.hand_over(call, now):
             self.ready = False
@@ -173,10 +181,9 @@ class Link:
         outbox = self._outbox
         if not outbox:
             links.dirty.append(self)
-        encoded = call.encoded
         outbox.append(encoded)
-        size = self._outbox_bytes = self._outbox_bytes + len(encoded)
-        if size > BATCH_BYTES or not links.gathering:
+        self._outbox_bytes = size
+        if not links.gathering:
             links.write_first(self)
 
     def enqueue(self, call: PendingCall, now: float) -> bool:
@@ -298,14 +305,14 @@ class Link:
     # Writing
 
     def _write(self, encoded: bytes, now: float) -> None:
+        if self._outbox_bytes + len(encoded) > self._room:
+            self.flush()
         if not self._outbox:
             self._stamp = now
             self._links.dirty.append(self)
         self._outbox.append(encoded)
         self._outbox_bytes += len(encoded)
-        if self._outbox_bytes > BATCH_BYTES:
-            self.flush()
-        elif not self._links.gathering:
+        if not self._links.gathering:
             self._links.kick()
 
     def flush(self) -> None:
@@ -365,6 +372,7 @@ class Link:
             self.perform(state.going_away(now, message.text), now)
         elif kind is Welcome:
             self.largest = min(message.limits.get("message", self.largest), self._links.settings.max_message_size)
+            self._room = batch_room(self.largest)
             self.pending.most_unsettled = min(
                 message.limits.get("unsettled", self.pending.most_unsettled),
                 self._links.settings.max_unsettled_calls,

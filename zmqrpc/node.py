@@ -100,9 +100,7 @@ class Node(Service):
             matchmaker, table, strategy, self._delivery.answered, seconds, self._jitter, wake_by
         )
         self._delivery.wire(self._links, self._discovery)
-        self._callers = Callers(
-            self.instance, settings, self.notices, seconds, self._transport.kick, wake_by
-        )
+        self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)

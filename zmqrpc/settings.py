@@ -80,7 +80,7 @@ class Settings:
 
     zmq_linger: float = _option(-1.0, "Seconds to deliver what is written after a close; -1: the drain timeout.", -1)
     drain_timeout: float = _option(30.0, "Seconds running calls may take after a stop was asked for.", 0)
-    max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 1024)
+    max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 4096)
     max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
     max_queued_bytes: int = _option(64 * 2**20, "Bytes waiting for one peer, in or out; past it: Overloaded.", 1024)
