@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import Kind
+from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
 from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, RetryPolicy, Stage
 from zmqrpc.target import Target
 
@@ -74,6 +74,23 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(sequences(pending.take_all()), [1, 2, 3])
         self.assertEqual((len(pending), pending.settled.flat()), (0, [3]))
 
+    def test_a_pair_that_was_known_goes_on_with_its_numbers(self):
+        pending = PendingCalls(10, POLICY, first=5)
+        pending.hand_over(make_call(), NOW)
+        self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([5], [4]))
+        self.assertEqual(sequences(pending.within([1, 9])), [5])
+
+    def test_results_of_a_batch(self):
+        pending = make_pending(4)
+        failed = Reply(2, None, Failure(0, "ValueError", ""))
+        encoded = Reply(3, b"", None, "application/json")
+        rest: list[Any] = []
+        messages = [Reply(4, "d"), Ack([1, 1]), failed, Reply(1, "a"), encoded, Reply(4, "again"), Reply(9, "late")]
+        results = pending.take_results(messages, rest)
+        self.assertEqual([(call.sequence, result) for call, result in results], [(4, "d"), (1, "a")])
+        self.assertEqual(rest, [messages[1], failed, encoded])
+        self.assertEqual((len(pending), pending.settled.flat()), (2, [1, 4, 4]))
+
     def test_the_owner_is_told_of_a_cancellation(self):
         cancelled: list[PendingCall] = []
 
@@ -81,7 +98,7 @@ class NumberTests(SynchronousTestCase):
             cancel = cancelled.append
 
         call = make_call(owner=Owner)
-        call.cancel("what a Deferred gives its canceller")
+        call("what a Deferred gives its canceller")
         self.assertEqual(cancelled, [call])
 
 
@@ -205,18 +222,38 @@ class RetryTests(SynchronousTestCase):
 
     def test_what_is_acknowledged_is_not_sent_again(self):
         pending = make_pending(2)
-        pending.advance(pending.within([1, 1]), Stage.ACKNOWLEDGED)
+        self.assertEqual(pending.acknowledged([1, 1]), [])
         again, given_up = pending.unacknowledged(NOW + 15)
         self.assertEqual((sequences(again), given_up), ([2], []))
+
+    def test_what_runs_is_not_sent_again(self):
+        pending = make_pending(2)
+        pending.running([2, 2, 7, 9])
+        again, _ = pending.unacknowledged(NOW + 15)
+        self.assertEqual(sequences(again), [1])
 
     def test_a_stage_never_goes_back_but_by_a_repetition(self):
         pending = make_pending(1)
         (call,) = pending.outstanding()
-        for stage, expected in ((Stage.RUNNING, Stage.RUNNING), (Stage.ACKNOWLEDGED, Stage.RUNNING)):
-            pending.advance([call], stage)
+        for tell, expected in (
+            (pending.acknowledged, Stage.ACKNOWLEDGED),
+            (pending.running, Stage.RUNNING),
+            (pending.acknowledged, Stage.RUNNING),
+        ):
+            tell([1, 1])
             self.assertEqual(call.stage, expected)
         pending.repeat(call, NOW + 1)
         self.assertEqual((call.stage, call.attempts, call.retry_at), (Stage.SENT, 2, NOW + 31))
+
+    def test_an_acknowledgement_ends_what_has_no_answer(self):
+        pending = make_pending()
+        for kind in (Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY):
+            call = make_call()
+            call.kind = kind
+            pending.hand_over(call, NOW)
+        self.assertEqual(sequences(pending.acknowledged([1, 9])), [2, 3, 4])
+        self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([1], [0, 2, 4]))
+        self.assertEqual(pending.acknowledged([1, 9]), [])
 
     def test_without_a_policy_a_repetition_has_no_timer(self):
         pending = make_pending(1, None)
