@@ -165,7 +165,8 @@ class Callers:
                 return len(batch.messages)
         sequences = [message.sequence for message in batch.messages if isinstance(message, Request)]
         self.notices.count("wrong_instance", f"client {batch.source.hex()} took us for another instance")
-        if sequences:
+        # A PING too: an idle client would go on for ever to believe in a connection that we do not know.
+        if sequences or any(type(message) is Ping for message in batch.messages):
             self._send_alone(identity, batch.source, Nack(Refusal.WRONG_INSTANCE, flatten(sequences)))
         return len(batch.messages) or 1
 

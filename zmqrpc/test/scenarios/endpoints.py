@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from zmqrpc import Target, expose
@@ -11,6 +13,7 @@ class Worker:
     """
     One member's methods; it remembers what ran.
 
+    :ivar node: the node that serves it, where the test needs it.
     :ivar ran: the numbers that methods were called with, in order.
     :ivar held: the calls of `hold` that have not ended, by number.
     :ivar cancelled: the numbers of those that were cancelled.
@@ -18,6 +21,7 @@ class Worker:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
+        self.node: Any = None
         self.ran: list[int] = []
         self.held: dict[int, Deferred[object]] = {}
         self.cancelled: list[int] = []

@@ -17,21 +17,16 @@ from zmqrpc.errors import (
     UnsupportedVersion,
 )
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
-from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
 
 
-class CallScenarios:
+class CallScenarios(Scenario):
     async def begin(self, **options):
         self.worker = Worker("one")
         self.server = await self.world.serve("work.one", self.worker, Versioned(), **options)
         self.client = self.world.client(**options)
-
-    async def fails(self, deferred, error):
-        with self.assertRaises(error) as caught:
-            await deferred
-        return caught.exception
 
     async def test_kinds_of_methods(self):
         """A method may answer at once, by a Deferred, or be asynchronous."""
@@ -43,7 +38,7 @@ class CallScenarios:
     async def test_values(self):
         """Values cross the wire as they are."""
         await self.begin()
-        value = [None, True, -(2**63), 2**64 - 1, 1.5, "\N{SNOWMAN}", b"\0\xff", {"a": {"b": []}}]
+        value: object = [None, True, -(2**63), 2**64 - 1, 1.5, "\N{SNOWMAN}", b"\0\xff", {"a": {"b": []}}]
         self.assertEqual(await self.client.call(WORK, "echo", {"value": value}), value)
         self.assertEqual(await self.client.call(WORK, "echo", {"value": (1, 2)}), [1, 2])
 
@@ -135,8 +130,8 @@ class CallScenarios:
         for version in ("2.3", "2.0", "2"):
             target = Target("work", namespace="math", version=version)
             self.assertEqual(await self.client.call(target, "double", {"a": 1}), 2)
-        for version in ("2.4", "1.0", "3.0", None):
-            target = Target("work", namespace="math", version=version)
+        for wrong in ("2.4", "1.0", "3.0", None):
+            target = Target("work", namespace="math", version=wrong)
             error = await self.fails(self.client.call(target, "double", {"a": 1}), UnsupportedVersion)
             self.assertFalse(error.maybe_executed)
 

@@ -8,22 +8,12 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import DeadlineExceeded, MatchmakerUnavailable, NoRoute
 from zmqrpc.test.scenarios.endpoints import Worker
-from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
 
 
-class DiscoveryScenarios:
-    async def member(self, name, **options):
-        worker = Worker(name)
-        worker.node = await self.world.serve(f"work.{name}", worker, **options)
-        return worker
-
-    async def fails(self, deferred, error):
-        with self.assertRaises(error) as caught:
-            await deferred
-        return caught.exception
-
+class DiscoveryScenarios(Scenario):
     async def test_down_with_known_routes(self):
         """Known routes are used while the store is down, by bare and by directed topics."""
         await self.member("a")

@@ -8,27 +8,17 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import ClientClosed, ConfigError, NoRoute, ServerLost
 from zmqrpc.test.scenarios.endpoints import Worker
-from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
 
 
-class EndScenarios:
-    async def member(self, name, **options):
-        worker = Worker(name)
-        worker.node = await self.world.serve(f"work.{name}", worker, **options)
-        return worker
-
-    async def fails(self, deferred, error):
-        with self.assertRaises(error) as caught:
-            await deferred
-        return caught.exception
-
+class EndScenarios(Scenario):
     async def test_stop_under_load(self):
         """A member that stops fails no call: what runs is answered, what comes later goes to another."""
         workers = [await self.member(name) for name in "abc"]
         client = self.world.client()
-        answers = []
+        answers: list[str] = []
         load = True
 
         async def one_after_another():
@@ -168,7 +158,7 @@ class EndScenarios:
         new = Worker("new")
         node = await self.successor(new, int(old_node.address.rpartition(":")[2]))
         await client.call(WORK, "mark", timeout=5, idempotent=True, wait_for_ready=True)
-        answers = []
+        answers: list[str] = []
         for number in range(200):
             call = client.call(WORK, "mark", {"number": number}, timeout=5)
             call.addCallback(answers.append)

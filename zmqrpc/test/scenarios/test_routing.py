@@ -10,22 +10,12 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import DeadlineExceeded, NoRoute
 from zmqrpc.test.scenarios.endpoints import Worker
-from zmqrpc.test.scenarios.worlds import InMemory, OverSockets
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
 
 
-class RoutingScenarios:
-    async def member(self, name):
-        worker = Worker(name)
-        worker.node = await self.world.serve(f"work.{name}", worker)
-        return worker
-
-    async def fails(self, deferred, error):
-        with self.assertRaises(error) as caught:
-            await deferred
-        return caught.exception
-
+class RoutingScenarios(Scenario):
     async def test_round_robin(self):
         """Calls to a bare topic take its members strictly in turn."""
         for name in "abc":

@@ -7,8 +7,9 @@ world. In memory every scenario runs under several seeds, since a run costs mill
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -21,12 +22,40 @@ from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
+from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network, Store
 from zmqrpc.testing.clock import ProcessClock
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase as _Case
+else:
+    _Case = object
 
 SEEDS = range(5)
 PATIENCE = 10.0
 """Seconds of a world's time after which what should happen soon counts as not happening."""
+
+
+class Scenario(_Case):
+    """
+    What every scenario has.
+
+    :ivar world: the `World` that it runs in.
+    """
+
+    world: Any
+
+    async def member(self, name, **options):
+        """Serve a `Worker` under a name of the topic ``work``; its node is the worker's `node`."""
+        worker = Worker(name)
+        worker.node = await self.world.serve(f"work.{name}", worker, **options)
+        return worker
+
+    async def fails(self, deferred, error):
+        """Wait for a Deferred that must fail with an error; return the error."""
+        with self.assertRaises(error) as caught:
+            await deferred
+        return caught.exception
 
 
 class World:
@@ -37,11 +66,11 @@ class World:
     :ivar store: where its nodes register.
     """
 
-    def __init__(self, clock):
+    def __init__(self, clock: Any) -> None:
         self.clock = clock
         self.store = Store(clock)
-        self.nodes = []
-        self._strangers = []
+        self.nodes: list[Any] = []
+        self._strangers: list[Any] = []
         self._names = 0
 
     def node(self, **options):
@@ -72,18 +101,32 @@ class World:
         transport = self._make_transport(f"host-of-{target}")
         transport.open(lambda: None)
         router = transport.bound_router(receiver)
-        self._strangers.append((transport, router))
+        self._strangers.append((transport, partial(router.close, 0)))
         named = Target.parse(target)
         record = Record(
             role=Role.SERVER,
             exchange="openstack",
-            topic=named.topic,
-            member=named.server,
+            topic=named.topic or "",
+            member=named.server or "",
             instance="5" * 32,
             addresses=(self._bind(router, f"host-of-{target}"),),
         )
         await self.store.matchmaker().register(record, 300)
         return router
+
+    def caller(self, receiver):
+        """Make a socket that connects and is no Node's."""
+        transport = self._make_transport("host-of-caller")
+        transport.open(lambda: None)
+        router = transport.connecting_router(receiver)
+        self._strangers.append((transport, router.close))
+        return Kicking(transport, router)
+
+    async def numeric(self, address):
+        """Resolve the host of an address."""
+        transport = self._make_transport("host-of-caller")
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        return f"tcp://{await transport.resolve(host)}:{port}"
 
     def kill(self, node):
         """End a node as SIGKILL ends a process."""
@@ -107,15 +150,37 @@ class World:
                 raise AssertionError(f"waited {patience} s for this: {what}")
             await self.sleep(0.005)
 
+    def _make_node(self, host: str, options: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _make_transport(self, host: str) -> Any:
+        raise NotImplementedError
+
+    def _bind(self, router: Any, host: str) -> str:
+        raise NotImplementedError
+
     async def close(self):
         """Stop every node, the newest first, so that servers need not wait for clients that are gone."""
         nodes, self.nodes = self.nodes, []
         self.store.come_back()
-        for _, router in self._strangers:
-            router.close(0)
+        for _, close in self._strangers:
+            close()
         for node in reversed(nodes):
             await node.stopService()
         await gatherResults([transport.close(0) for transport, _ in self._strangers])
+
+
+class Kicking:
+    """A connecting ROUTER whose messages are written outside of passes, and looked after."""
+
+    def __init__(self, transport, router):
+        self.connect = router.connect
+        self._transport = transport
+        self._router = router
+
+    def send(self, identity, payload):
+        self._transport.kick()
+        return self._router.send(identity, payload)
 
 
 class MemoryWorld(World):

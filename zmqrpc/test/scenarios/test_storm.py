@@ -1,0 +1,31 @@
+"""The promises of the front page, kept under every fault that a seed can think of."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import RemoteError
+from zmqrpc.test.scenarios.storm import Storm
+
+SEEDS = int(os.environ.get("ZMQRPC_STORMS", "150"))
+"""How many storms there are; a failure names its seed, and `Storm(seed)` is the same storm again."""
+
+
+class StormTests(SynchronousTestCase):
+    def test_storms(self):
+        for seed in range(SEEDS):
+            storm = Storm(seed)
+            try:
+                storm.run()
+                broken = storm.verdict()
+                storm.network.run(3)
+                left = storm.network.clock.getDelayedCalls()
+            except Exception as error:
+                error.add_note(f"storm {seed} at {storm.network.clock.seconds():.4f} s")
+                raise
+            self.assertEqual((seed, broken), (seed, []), f"storm {seed}")
+            self.assertEqual((seed, left), (seed, []))
+            self.flushLoggedErrors(RemoteError)
+            self.assertEqual([], self.flushLoggedErrors(), f"storm {seed}")

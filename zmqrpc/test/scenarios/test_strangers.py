@@ -1,0 +1,275 @@
+"""Peers that are no Nodes, or not as they should be: each has a specified outcome, and nobody else suffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from zmqrpc import Target
+from zmqrpc.core.envelope import (
+    Call,
+    Goaway,
+    Hello,
+    Nack,
+    Ping,
+    Refusal,
+    Reply,
+    Welcome,
+    decode_batch,
+    encode_batch,
+    encode_message,
+)
+from zmqrpc.errors import DeadlineExceeded, NoRoute
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
+
+WORK = Target("work")
+STRANGER = bytes.fromhex("5" * 32)
+GARBAGE = [b"", b"\0", b"GET / HTTP/1.1\r\n\r\n", b"\xc1" * 100, b"\x97\x01", bytes(range(256)) * 50]
+
+
+class Peer:
+    """A peer that answers as a test says; it takes the place of a receiver."""
+
+    def __init__(self, answer: Any = lambda identity, batch: None) -> None:
+        self.batches: list[Any] = []
+        self.losses: list[Any] = []
+        self.answer = answer
+
+    def payload_received(self, identity, payload):
+        batch = decode_batch(payload)
+        self.batches.append(batch)
+        self.answer(identity, batch)
+        return 1
+
+    def malformed_received(self, identity, reason):
+        pass
+
+    def connection_lost(self, identity, reason):
+        self.losses.append(reason)
+
+    def messages(self):
+        return [message for batch in self.batches for message in batch.messages]
+
+    def kinds(self):
+        return [type(message) for message in self.messages()]
+
+
+class StrangerScenarios(Scenario):
+    def batch(self, *messages, source=STRANGER, destination=None, sent=None, settled=()):
+        if sent is None:
+            sent = int(self.world.clock.seconds() * 1000)
+        return encode_batch(source, destination, sent, settled, [encode_message(message) for message in messages])
+
+    async def caller(self, node):
+        """Connect to a node as a client that only does what the test says; return how it writes, and what it hears."""
+        peer = Peer()
+        router = self.world.caller(peer)
+        identity = router.connect(await self.world.numeric(node.address))
+        return lambda payload: router.send(identity, payload), peer
+
+    def hello(self, lowest=1, highest=1, **options):
+        return self.batch(Hello(lowest, highest, "client", [], {}, []), **options)
+
+    def call(self, sequence, method="mark", number=0):
+        return Call(sequence, 1, 1, 60_000, "openstack", "work", None, None, None, method, {"number": number})
+
+    # Members.
+
+    async def test_silent_member(self):
+        """A member that accepts and says nothing costs a call no more than its deadline."""
+        await self.world.stranger("work.silent", Peer())
+        client = self.world.client()
+        began = self.world.clock.seconds()
+        error = await self.fails(client.call(WORK, "mark", timeout=0.3), DeadlineExceeded)
+        self.assertFalse(error.maybe_executed)
+        self.assertLess(self.world.clock.seconds() - began, 0.5)
+
+    async def test_silent_member_among_others(self):
+        """Calls that wait for a member which says nothing go to another when it is given up."""
+        await self.world.stranger("work.silent", Peer())
+        worker = await self.member("a")
+        client = self.world.client()
+        calls = [client.call(WORK, "mark", {"number": number}, timeout=8) for number in range(6)]
+        self.assertEqual([await call for call in calls], ["a"] * 6)
+        self.assertEqual(sorted(worker.ran), list(range(6)))
+
+    async def test_member_that_falls_silent(self):
+        """A member that was welcoming and then says nothing ends a call at its deadline, as perhaps executed."""
+        router = None
+
+        def answer(identity, batch):
+            if type(batch.messages[0]) is Hello:
+                router.send(
+                    identity, self.batch(Welcome(1, batch.sent, "server", [], {}, []), destination=batch.source)
+                )
+
+        peer = Peer(answer)
+        router = await self.world.stranger("work.silent", peer)
+        client = self.world.client()
+        error = await self.fails(client.call(WORK, "mark", timeout=0.3), DeadlineExceeded)
+        self.assertTrue(error.maybe_executed)
+        self.assertIn(Call, peer.kinds())
+
+    async def test_member_that_talks_nonsense(self):
+        """What a member sends that cannot be read is dropped and counted, and what is good is taken."""
+        router = None
+
+        def answer(identity, batch):
+            for garbage in GARBAGE:
+                router.send(identity, garbage)
+            for message in batch.messages:
+                if type(message) is Hello:
+                    welcome = Welcome(1, batch.sent, "server", [], {}, [])
+                    router.send(identity, self.batch(welcome, destination=batch.source))
+                elif type(message) is Call:
+                    stray = [
+                        Reply(message.sequence + 1, "wrong"),
+                        self.call(1),
+                        Ping(1, None),
+                        Welcome(1, 0, "x", [], {}, []),
+                    ]
+                    reply = Reply(message.sequence, "good")
+                    router.send(identity, self.batch(*stray, reply, reply, destination=batch.source))
+
+        router = await self.world.stranger("work.loud", Peer(answer))
+        client = self.world.client()
+        for _ in range(3):
+            self.assertEqual(await client.call(WORK, "mark", timeout=5), "good")
+        self.assertGreater(client.node.notices.counts["malformed"], 10)
+
+    async def test_member_of_another_version(self):
+        """A member that speaks no version of ours is named in the error."""
+        router = None
+
+        def answer(identity, batch):
+            nack = Nack(Refusal.BAD_VERSION, [], "wire versions 7 to 9 are spoken here")
+            router.send(identity, self.batch(nack, destination=batch.source))
+
+        router = await self.world.stranger("work.new", Peer(answer))
+        error = await self.fails(self.world.client().call(WORK, "mark", timeout=5), NoRoute)
+        self.assertIn("7 to 9", str(error))
+
+    # Clients.
+
+    async def test_client_that_talks_nonsense(self):
+        """Garbage is counted and dropped, and the next valid message is served, from this client and others."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        for garbage in GARBAGE:
+            write(garbage)
+        write(self.hello())
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        instance = peer.batches[-1].source
+        for garbage in GARBAGE:
+            write(garbage)
+        write(self.batch(self.call(1, number=5), destination=instance))
+        await self.world.eventually("the REPLY", lambda: Reply in peer.kinds())
+        self.assertEqual(worker.node.notices.counts["malformed"], 2 * len(GARBAGE))
+        self.assertEqual(await self.world.client().call(WORK, "mark"), "a")
+        self.assertEqual(worker.ran, [5, 0])
+
+    async def test_client_of_another_version(self):
+        """A client without a common version is told which are spoken."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        write(self.hello(7, 9))
+        await self.world.eventually("the NACK", peer.messages)
+        [nack] = peer.messages()
+        self.assertEqual((type(nack), nack.reason), (Nack, Refusal.BAD_VERSION))
+
+    async def test_client_that_says_hello_and_nothing(self):
+        """It keeps nobody from anything, and a stop of the server does not wait for it for long."""
+        worker = await self.member("a", drain_timeout=5)
+        write, peer = await self.caller(worker.node)
+        write(self.hello())
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        self.assertEqual(await self.world.client().call(WORK, "mark"), "a")
+        began = self.world.clock.seconds()
+        await self.world.stop(worker.node)
+        self.assertIn(Goaway, peer.kinds())
+        self.assertLess(self.world.clock.seconds() - began, 3)
+
+    async def test_without_hello(self):
+        """What comes over a connection without HELLO does not run; it is answered, so that its client begins anew."""
+        worker = await self.member("a")
+        for message in (self.call(1), Ping(1, None)):
+            write, peer = await self.caller(worker.node)
+            write(self.batch(message, destination=worker.node.instance))
+            await self.world.eventually("the NACK", peer.messages)
+            [nack] = peer.messages()
+            self.assertEqual((type(nack), nack.reason), (Nack, Refusal.WRONG_INSTANCE))
+        self.assertEqual(worker.ran, [])
+
+    async def test_for_another_instance(self):
+        """What is meant for another instance does not run; who asks with HELLO is told who is here."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        write(self.hello(destination=b"x" * 16))
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        self.assertEqual(peer.batches[0].source, worker.node.instance)
+        write(self.batch(self.call(1), destination=b"x" * 16))
+        await self.world.eventually("the NACK", lambda: Nack in peer.kinds())
+        self.assertEqual(worker.ran, [])
+
+    async def test_repeated(self):
+        """A message that comes again is answered from memory and does not run again, settled or not."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        write(self.hello())
+        for replies in range(1, 4):
+            write(self.batch(self.call(1, number=7), destination=worker.node.instance))
+            await self.world.eventually("the reply", lambda: peer.kinds().count(Reply) == replies)  # noqa: B023
+        write(self.batch(self.call(1), self.call(2, number=8), destination=worker.node.instance, settled=(1,)))
+        await self.world.eventually("the last reply", lambda: peer.kinds().count(Reply) == 4)
+        self.assertEqual(worker.ran, [7, 8])
+
+    async def test_old_hello(self):
+        """A HELLO of an earlier connection that is read late does not take the answers from the later one."""
+        worker = await self.member("a")
+        now = int(self.world.clock.seconds() * 1000) + 10_000
+        write, peer = await self.caller(worker.node)
+        write(self.hello(sent=now))
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        late, other = await self.caller(worker.node)
+        late(self.hello(sent=now - 5))
+        await self.world.eventually("its WELCOME", lambda: Welcome in other.kinds())
+        write(self.batch(self.call(1), destination=worker.node.instance, sent=now + 1))
+        await self.world.eventually("the REPLY", lambda: Reply in peer.kinds())
+        self.assertNotIn(Reply, other.kinds())
+
+    async def test_expired(self):
+        """A message whose time was up on its way does not run."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        write(self.hello(sent=100_000))
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        write(self.batch(self.call(1), destination=worker.node.instance, sent=100_000 - 60_001))
+        await self.world.eventually("the answer", lambda: len(peer.messages()) > 1)
+        nack = peer.messages()[-1]
+        self.assertEqual((type(nack), nack.reason), (Nack, Refusal.EXPIRED))
+        self.assertEqual(worker.ran, [])
+
+    async def test_unknown_kind(self):
+        """A message of a kind from the future is refused by itself, and its neighbours are served."""
+        worker = await self.member("a")
+        write, peer = await self.caller(worker.node)
+        write(self.hello())
+        await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
+        unknown = b"\x93\x63\x05\xa3xyz"  # [99, 5, "xyz"]
+        sent = int(self.world.clock.seconds() * 1000)
+        encoded = [unknown, encode_message(self.call(1, number=3))]
+        write(encode_batch(STRANGER, worker.node.instance, sent, (), encoded))
+        await self.world.eventually("the REPLY", lambda: Reply in peer.kinds())
+        await self.world.eventually("the NACK", lambda: Nack in peer.kinds())
+        nack = next(message for message in peer.messages() if type(message) is Nack)
+        self.assertEqual((nack.reason, nack.ranges), (Refusal.UNREADABLE, [5, 5]))
+        self.assertEqual(worker.ran, [3])
+
+
+class StrangersInMemory(InMemory, StrangerScenarios, TestCase):
+    pass
+
+
+class StrangersOverSockets(OverSockets, StrangerScenarios, TestCase):
+    pass
