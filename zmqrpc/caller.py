@@ -23,6 +23,7 @@ class Caller:
     :param arrival: when its first HELLO came, ms of our monotonic clock.
     :param sent: when it was written, ms of the client's.
     :ivar identity: routing id of its newest connection.
+    :ivar hello_sent: when it wrote the HELLO of that connection, ms of its clock.
     :ivar largest: the largest payload it accepts, bytes.
     :ivar running: the calls that are running, by sequence: the Deferred that will answer.
     :ivar acks: the sequences to acknowledge with the next write.
@@ -41,6 +42,7 @@ class Caller:
         "base",
         "filter",
         "heard_at",
+        "hello_sent",
         "identity",
         "instance",
         "largest",
@@ -56,6 +58,7 @@ class Caller:
         self.largest = settings.max_message_size
         self._room = batch_room(self.largest)
         self.heard_at = 0.0
+        self.hello_sent = sent
         self.leaving = False
         self.until = 0.0
         self.base = ClockBase(arrival, sent)

@@ -184,6 +184,11 @@ class Callers:
         if caller is None:
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
             self._sweep_by(now + self.settings.rpc_message_ttl)
+        elif batch.sent < caller.hello_sent:
+            # A connection of the past, read late: the answers stay with the later one.
+            self._send_alone(identity, batch.source, self._welcome(batch.sent))
+            return
+        caller.hello_sent = batch.sent
         self._by_identity.pop(caller.identity, None)
         largest = min(hello.limits.get("message", caller.largest), self.settings.max_message_size)
         caller.moved(identity, largest)
