@@ -140,7 +140,8 @@ class Settings:
             except ValueError as error:
                 raise ConfigError(f"option {name} of the transport URL is {text!r}: {error}") from error
         values.update(options)
-        return cls(url=parts._replace(query="").geturl() if parts.query else url, **values)
+        # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
+        return cls(url=url.replace(f"?{parts.query}", "", 1) if parts.query else url, **values)
 
     @property
     def matchmaker(self) -> str:

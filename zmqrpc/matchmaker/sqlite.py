@@ -144,7 +144,8 @@ class SqliteFactory:
                 f"the transport URL {url!r} does not name a file; write zmq+sqlite:// and an absolute path, "
                 "for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db (# as %23, ? as %3F)"
             )
-        return SqliteMatchmaker(reactor, path)
+        # Four slashes are what others write for an absolute path; SQLite would take the second part for a host.
+        return SqliteMatchmaker(reactor, "/" + path.lstrip("/"))
 
 
 factory = SqliteFactory()

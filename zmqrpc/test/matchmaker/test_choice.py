@@ -40,6 +40,11 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIsInstance(self.make("zmq+sqlite:///run/zmqrpc/matchmaker.db"), SqliteMatchmaker)
         self.assertRefused("does not name a file", "zmq://", rpc_zmq_matchmaker="sqlite")
 
+    def test_four_slashes(self):
+        """Other libraries write an absolute path so; it is the same file."""
+        file = self.make("zmq+sqlite:////run/matchmaker.db")._file
+        self.assertEqual(file._path, self.make("zmq+sqlite:///run/matchmaker.db")._file._path)
+
     def test_factories(self):
         """Every factory of ours is one, and is found by its own scheme."""
         for name in ("dummy", "sqlite"):
