@@ -65,7 +65,7 @@ def _special(value: dict[str, Any]) -> Any:
                 return b64decode(text, validate=True)
             except ValueError as error:
                 raise _NotSpecial(f"{text!r} of $bytes is not base64: {error}") from error
-        case {"$float": text, **rest} if not rest:
+        case {"$float": str(text), **rest} if not rest:
             if text not in _INFINITE:
                 raise _NotSpecial(f"{text!r} of $float is neither Infinity nor -Infinity")
             return _INFINITE[text]

@@ -59,6 +59,7 @@ class Serving(Service):
         self._opened = False
         self._making: list[Deferred[None]] = []
         self._services: list[IService] = []
+        self._giving_back: Deferred[None] | None = None
 
     def _make_node(self) -> Node:
         return Node(self._reactor, self._settings, serves=True)
@@ -128,7 +129,7 @@ class Serving(Service):
             text = f"an application raised {type(error).__name__} when it was started: {error}"
             self.log.failure("an application raised when it was started", level=LogLevel.error)
         self.running = False
-        Deferred.fromCoroutine(self._stop())
+        self._giving_back = Deferred.fromCoroutine(self._stop())
         self._refusals.refuse(text)
 
     def _by_target(self) -> dict[Target, list[IRPCApplication]]:
@@ -192,6 +193,9 @@ class Serving(Service):
     # Stopping
 
     async def _stop(self) -> None:
+        giving_back, self._giving_back = self._giving_back, None
+        if giving_back is not None:
+            await giving_back
         node, self._node = self._node, None
         making, self._making = self._making, []
         self._opened = False

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from zmqrpc.test.tap.processes import ProcessTestCase, command, until
+from zmqrpc.test.processes import ProcessTestCase, command, until
 
 CALC = """
     import os

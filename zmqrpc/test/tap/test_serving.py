@@ -1,0 +1,225 @@
+"""The service behind `zmq-rpc-server`, started and stopped in this process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from io import StringIO
+
+from twisted.application.service import IService, Service
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.plugin import IPlugin
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from zmqrpc import Settings, Target, connect, expose
+from zmqrpc.interfaces import IRPCApplication
+from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._refusal import Refusals, StartRefused
+from zmqrpc.tap._serving import Serving
+
+
+class Calc:
+    @expose
+    def add(self, context, a, b):
+        return a + b
+
+
+class Words:
+    target = Target(namespace="words")
+
+    @expose
+    def join(self, context, a, b):
+        return f"{a} {b}"
+
+
+class Plain:
+    pass
+
+
+@implementer(IService)
+class Counting(Service):
+    """An endpoint with a life of its own; it writes down when things happen."""
+
+    def __init__(self, events):
+        self.events = events
+        self.stopped = succeed(None)
+        self.answer = Deferred()
+
+    def startService(self):
+        super().startService()
+        self.events.append("start")
+
+    def stopService(self):
+        super().stopService()
+        self.events.append("stop")
+        return self.stopped
+
+    @expose
+    def count(self, context):
+        self.events.append("count")
+        return self.answer.addCallback(self._counted)
+
+    def _counted(self, result):
+        self.events.append("counted")
+        return result
+
+
+@implementer(IPlugin, IRPCApplication)
+class Given:
+    """An application whose endpoints the test gives."""
+
+    name = "given"
+
+    def __init__(self, endpoints, topic="calc"):
+        self.topic = topic
+        self.given = endpoints
+
+    def endpoints(self, reactor, client, settings):
+        self.client, self.settings = client, settings
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+class ServingTests(TestCase):
+    url = "zmq+dummy://"
+
+    def setUp(self):
+        self.said = StringIO()
+        self.patch(sys, "__stderr__", self.said)
+
+    def make(self, *found, target=None, **options):
+        settings = Settings.from_url(self.url, drain_timeout=5.0)
+        named = [(f"app{number}", thing) for number, thing in enumerate(found)]
+        target = target or Target(server="node-1")
+        serving = Serving(reactor, Refusals("test"), settings, named, target, **options)
+        self.addCleanup(serving.stopService)
+        return serving
+
+    async def client(self):
+        client = await connect(reactor, self.url)
+        self.addCleanup(client.close)
+        return client
+
+    async def ask(self, target, method, **arguments):
+        client = await self.client()
+        return await client.call(target, method, arguments, timeout=10, wait_for_ready=True)
+
+    def assertRefused(self, serving, text):
+        self.assertRaises(StartRefused, serving.startService)
+        self.assertIn(text, self.said.getvalue())
+        self.assertFalse(serving.running)
+
+    async def test_endpoint_and_application(self):
+        """Applications of one topic share a server; the others have their own."""
+        application = Given([Words()], topic=None)
+        serving = self.make(Calc, application, Given([Calc()], "other"), target=Target("calc", server="node-1"))
+        serving.privilegedStartService()
+        serving.startService()
+        self.assertEqual(await self.ask(Target("calc", server="node-1"), "add", a=1, b=2), 3)
+        self.assertEqual(await self.ask(Target("calc", namespace="words"), "join", a=1, b=2), "1 2")
+        self.assertEqual(await self.ask(Target("other"), "add", a=1, b=2), 3)
+        self.assertEqual(application.settings.drain_timeout, 5)
+
+    async def test_started_again(self):
+        serving = self.make(Calc, target=Target("calc"))
+        for _ in range(2):
+            serving.startService()
+            self.assertEqual(await self.ask(Target("calc"), "add", a=1, b=2), 3)
+            await serving.stopService()
+
+    async def test_later(self):
+        """Endpoints may come later: bound at once, served when they are there."""
+        later = Deferred()
+        serving = self.make(Given(later))
+        serving.startService()
+        self.assertEqual(await (await self.client()).members(Target("calc")), [])
+        answer = Deferred.fromCoroutine(self.ask(Target("calc"), "add", a=1, b=2))
+        later.callback([Calc()])
+        self.assertEqual(await answer, 3)
+
+    async def test_stopped_before_later(self):
+        """Who stops does not wait for endpoints any more."""
+        cancelled = []
+        serving = self.make(Given(Deferred(cancelled.append)))
+        serving.startService()
+        await serving.stopService()
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.flushLoggedErrors(CancelledError), [])
+
+    async def test_failed_later(self):
+        """It stops the process, whose status is then not 0."""
+        stopped, at_exit = [], []
+        self.patch(reactor, "stop", lambda: stopped.append(True))
+        self.patch(atexit, "register", lambda *what: at_exit.append(what))
+        later = Deferred()
+        serving = self.make(Given(later))
+        serving.startService()
+        later.errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((stopped, at_exit), ([True], [(os._exit, 1)]))
+
+    async def test_service_endpoint(self):
+        """It runs before its server is found, and until the last call has ended."""
+        events = []
+        counting = Counting(events)
+        serving = self.make(Given([counting]))
+        serving.startService()
+        self.assertEqual(events, ["start"])
+        answer = Deferred.fromCoroutine(self.ask(Target("calc"), "count"))
+        while "count" not in events:
+            await _turn()
+        stopping = serving.stopService()
+        await _turn()
+        counting.answer.callback(7)
+        self.assertEqual(await answer, 7)
+        await stopping
+        self.assertEqual(events, ["start", "count", "counted", "stop"])
+
+    async def test_service_endpoint_fails_to_stop(self):
+        counting = Counting([])
+        counting.stopped = Deferred()
+        counting.stopped.errback(ZeroDivisionError())
+        serving = self.make(Given([counting]))
+        serving.startService()
+        await serving.stopService()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_refused(self):
+        """What is wrong at the start is raised, and everything is given back."""
+        for found, text in (
+            (Calc, "names no topic; give one with --topic"),
+            (Given([Plain()]), "exposes no method"),
+            (Given(ZeroDivisionError("oh")), "an application raised ZeroDivisionError when it was started: oh"),
+            (Given(None), "an application raised TypeError"),
+        ):
+            self.assertRefused(self.make(found), text)
+        self.flushLoggedErrors(ZeroDivisionError, TypeError)
+
+    def test_service_of_refused(self):
+        events = []
+        self.assertRefused(self.make(Given([Counting(events), Plain()])), "exposes no method")
+        return _turn().addCallback(lambda _: self.assertEqual(events, ["start", "stop"]))
+
+    async def test_log_file(self):
+        path = self.mktemp()
+        serving = self.make(Given([Calc()]), log_file=LogFile(path))
+        serving.startService()
+        await serving.stopService()
+        with open(path) as log:
+            lines = [line.rstrip().split("] ")[1] for line in log]
+        self.assertRegex("\n".join(lines), "\nserving topic calc as member node-1 at tcp://127.0.0.1:")
+        self.assertEqual(lines[-1], "stopped")
+
+    def test_log_file_gone(self):
+        self.assertRefused(self.make(Calc, log_file=LogFile("/no/such/x.log")), "cannot be written")
+
+
+def _turn():
+    """Let the reactor have a turn."""
+    turn = Deferred()
+    reactor.callLater(0.01, turn.callback, None)
+    return turn
