@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from zmqrpc.core.envelope import WIRE_VERSION, decode_batch
+from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome, decode_batch
 from zmqrpc.core.link import LinkState, LinkTimers, Phase
 from zmqrpc.core.pending import NEVER, PendingCall, RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
@@ -234,9 +234,14 @@ class Links:
         if state.mute:
             state.mute = False
             link.perform([], now)
-        if batch.source != state.instance and state.phase is not Phase.CONNECTING:
-            self.notices.count("wrong_instance", f"{link.address} answers as {batch.source.hex()}")
-            return 1
+        if batch.source != state.instance:
+            # A stranger may say who it is, on a link that opens, and nothing about what our instance was given.
+            opening = list(filter(_opens, batch.messages)) if state.phase is Phase.CONNECTING else []
+            if len(opening) != len(batch.messages):
+                self.notices.count("wrong_instance", f"{link.address} answers as {batch.source.hex()}")
+            if not opening:
+                return 1
+            batch.messages = opening
         rest: list[Any] = []
         results = link.pending.take_results(batch.messages, rest)
         for call, result in results:
@@ -283,3 +288,9 @@ class Links:
             if link.blocked:
                 self.wake_by(now + RETRY_FULL)
         self._transport.kick()
+
+
+def _opens(message: Any) -> bool:
+    """Tell whether a message belongs to the opening of a link."""
+    kind = type(message)
+    return kind is Welcome or kind is Hello or (kind is Nack and message.reason == Refusal.BAD_VERSION)

@@ -31,6 +31,7 @@ from zmqrpc.reactor_zmq import PASS_ENVELOPES, ZmqTransport
 from zmqrpc.test.integration.support import (
     LogLines,
     RawPeers,
+    TcpServer,
     arrived,
     eventually,
     free_port,
@@ -116,33 +117,6 @@ def echoing(ear, router):
     ear.taken = echo
 
 
-class Listener:
-    """A TCP port that accepts, says something or nothing, and keeps the connection."""
-
-    def __init__(self, case, says=b""):
-        self._says = says
-        self._listening = socket.create_server((LOOPBACK, free_port()))
-        self._accepted: list[socket.socket] = []
-        self.address = f"tcp://{LOOPBACK}:{self._listening.getsockname()[1]}"
-        case.addCleanup(self.close)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                accepted, _ = self._listening.accept()
-                self._accepted.append(accepted)
-                accepted.sendall(self._says)
-            except OSError:
-                return
-
-    def close(self):
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        for accepted in self._accepted:
-            accepted.close()
-
-
 class InterfaceTests(TransportCase):
     def test_provided(self):
         transport = self.transport()
@@ -217,7 +191,7 @@ class ConnectTests(TransportCase):
 
     async def test_web_server(self):
         """What a web server says is no message."""
-        listener = Listener(self, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nBad Request")
+        listener = TcpServer(self, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nBad Request")
         heard, connecting = self.connecting()
         identity = connecting.connect(listener.address)
         await eventually("the loss", lambda: heard.losses)
@@ -228,7 +202,7 @@ class ConnectTests(TransportCase):
     async def test_silent_listener(self):
         """Who accepts and says nothing is given up after two seconds."""
         begin = time.monotonic()
-        await self.lost_to(Listener(self).address)
+        await self.lost_to(TcpServer(self).address)
         self.assertLess(time.monotonic() - begin, 4)
 
     async def test_peer_closes(self):
@@ -680,7 +654,7 @@ class CloseTests(TransportCase):
         transport = self.transport()
         ear, router, address = self.bound(transport)
         heard, connecting = self.connecting(transport)
-        silent = Listener(self)
+        silent = TcpServer(self)
         connecting.connect(silent.address)
         connecting.connect("tcp://192.0.2.1:5555")
         link = connecting.connect(address)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -83,6 +84,33 @@ class LogLines(list[str]):
 
     def about(self, text):
         return [line for line in self if text in line]
+
+
+class TcpServer:
+    """A TCP port that accepts, says something or nothing, and keeps the connection."""
+
+    def __init__(self, case, says=b""):
+        self._says = says
+        self._listening = socket.create_server(("127.0.0.1", free_port()))
+        self._accepted: list[socket.socket] = []
+        self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        case.addCleanup(self.close)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                accepted, _ = self._listening.accept()
+                self._accepted.append(accepted)
+                accepted.sendall(self._says)
+            except OSError:
+                return
+
+    def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for accepted in self._accepted:
+            accepted.close()
 
 
 class RawPeers:
