@@ -81,7 +81,7 @@ class Bad:
             "set": {1, 2},
             "exception": ValueError("returned"),
             "class": Echo,
-            "generator": (number for number in ()),
+            "generator": iter(()),
         }
         endless: list[Any] = []
         endless.append(endless)
@@ -209,7 +209,7 @@ class BadMethodTests(NodeCase):
             "set": "builtins.set",
             "exception": "ValueError",
             "class": "type",
-            "generator": "generator",
+            "generator": "tuple_iterator",
             "endless": "nested deeper than 100",
         }
         for method in ("returns", "returns_later"):
