@@ -1,6 +1,9 @@
 # The commands of this checkout. Each makes the virtual environment .venv first, when setup.py or pyproject.toml changed.
 
-PYTHON ?= python3
+# The distribution's Python where it is new enough: hand-built ones often lack the optimizations, which cost 15 % of speed.
+SYSTEM_PYTHON := /usr/bin/python3
+PYTHON ?= $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo $(SYSTEM_PYTHON) || echo python3)
 TESTS ?= zmqrpc
 VENV := .venv
 BIN := $(VENV)/bin
