@@ -96,7 +96,7 @@ class StrangerScenarios(Scenario):
 
     async def test_member_that_falls_silent(self):
         """A member that was welcoming and then says nothing ends a call at its deadline, as perhaps executed."""
-        router = None
+        router: Any = None
 
         def answer(identity, batch):
             if type(batch.messages[0]) is Hello:
@@ -113,7 +113,7 @@ class StrangerScenarios(Scenario):
 
     async def test_member_that_talks_nonsense(self):
         """What a member sends that cannot be read is dropped and counted, and what is good is taken."""
-        router = None
+        router: Any = None
 
         def answer(identity, batch):
             for garbage in GARBAGE:
@@ -140,7 +140,7 @@ class StrangerScenarios(Scenario):
 
     async def test_member_of_another_version(self):
         """A member that speaks no version of ours is named in the error."""
-        router = None
+        router: Any = None
 
         def answer(identity, batch):
             nack = Nack(Refusal.BAD_VERSION, [], "wire versions 7 to 9 are spoken here")

@@ -1,0 +1,104 @@
+"""Every queue and window has a bound, and past it the caller is told."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.trial.unittest import TestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import DeadlineExceeded, Overloaded
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.test_strangers import Peer
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
+
+WORK = Target("work")
+
+
+class BoundScenarios(Scenario):
+    async def overloaded(self, calls):
+        """Wait for all; return how many ended as overloaded, and the results of the others."""
+        outcomes: list[tuple[bool, object]] = await DeferredList(calls, consumeErrors=True)
+        refused = [outcome.value for good, outcome in outcomes if not good]  # type: ignore[attr-defined]
+        for error in refused:
+            self.assertIsInstance(error, Overloaded)
+            self.assertFalse(error.maybe_executed)
+        return len(refused), [outcome for good, outcome in outcomes if good]
+
+    async def test_running_calls(self):
+        """A server runs so many calls at once; the next is refused, and there is room again when one has ended."""
+        worker = Worker("a")
+        await self.world.serve("work.a", worker, max_running_calls=3)
+        client = self.world.client()
+        held = [client.call(WORK, "hold", {"number": number}, timeout=20) for number in range(3)]
+        await self.world.eventually("they run", lambda: len(worker.held) == 3)
+        refused, _ = await self.overloaded([client.call(WORK, "mark", timeout=5) for _ in range(2)])
+        self.assertEqual(refused, 2)
+        worker.let_go()
+        await gatherResults(held)
+        self.assertEqual(await client.call(WORK, "mark", {"number": 9}, timeout=5), "a")
+        self.assertEqual(worker.ran, [0, 1, 2, 9])
+
+    async def test_unsettled_calls(self):
+        """Of calls in flight to one instance there are so many; others wait within their own bound."""
+        worker = await self.member("a")
+        client = self.world.client(max_unsettled_calls=5, max_queued_calls=4)
+        await client.call(WORK, "mark")
+        calls = [client.call(WORK, "hold", {"number": number}, timeout=20) for number in range(12)]
+        await self.world.eventually("the first run", lambda: len(worker.held) == 5)
+        for _ in range(3):
+            worker.let_go()
+            await self.world.sleep(0.02)
+        refused, results = await self.overloaded(calls)
+        self.assertEqual((refused, len(results)), (3, 9))
+
+    async def test_unsettled_calls_of_the_server(self):
+        """The bound that counts is the smaller one, and WELCOME tells the client of the server's."""
+        worker = Worker("a")
+        await self.world.serve("work.a", worker, max_unsettled_calls=5)
+        client = self.world.client()
+        calls = [client.call(WORK, "echo", {"value": number}, timeout=5) for number in range(200)]
+        self.assertEqual(await gatherResults(calls), list(range(200)))
+
+    async def test_queued_calls(self):
+        """For a member that is not connected so many calls wait."""
+        await self.world.stranger("work.silent", Peer())
+        client = self.world.client(max_queued_calls=4)
+        calls = [client.call(WORK, "mark", timeout=0.5) for _ in range(10)]
+        waiting = [Deferred.fromCoroutine(self.fails(call, DeadlineExceeded)) for call in calls[:4]]
+        refused, _ = await self.overloaded(calls[4:])
+        self.assertEqual(refused, 6)
+        await gatherResults(waiting)
+
+    async def test_queued_bytes(self):
+        """What waits for a member is bounded in bytes as well."""
+        await self.world.stranger("work.silent", Peer())
+        client = self.world.client(max_queued_bytes=10_000)
+        await self.fails(client.call(WORK, "mark", timeout=0.2), DeadlineExceeded)
+        calls = [client.call(WORK, "echo", {"value": bytes(4_000)}, timeout=0.5) for _ in range(5)]
+        waiting = [Deferred.fromCoroutine(self.fails(call, DeadlineExceeded)) for call in calls[:2]]
+        refused, _ = await self.overloaded(calls[2:])
+        self.assertEqual(refused, 3)
+        await gatherResults(waiting)
+
+    async def test_waiting_for_the_store(self):
+        """For an answer of the store so many calls wait."""
+        await self.member("a")
+        self.world.store.come_back(slow=0.2)
+        client = self.world.client(max_queued_calls=4)
+        refused, results = await self.overloaded([client.call(WORK, "mark", timeout=5) for _ in range(10)])
+        self.assertEqual((refused, results), (6, ["a"] * 4))
+
+    async def test_slow_reader(self):
+        """More replies than a connection holds reach a client that reads them, in the end."""
+        await self.member("a")
+        client = self.world.client()
+        calls = [client.call(WORK, "give_bytes", {"size": 70_000}, timeout=20) for _ in range(300)]
+        self.assertEqual({len(result) for result in await gatherResults(calls)}, {70_000})
+
+
+class BoundsInMemory(InMemory, BoundScenarios, TestCase):
+    pass
+
+
+class BoundsOverSockets(OverSockets, BoundScenarios, TestCase):
+    pass
