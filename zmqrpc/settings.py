@@ -15,6 +15,9 @@ import attrs
 
 from zmqrpc.errors import ConfigError
 
+URL_VARIABLE = "ZMQRPC_URL"
+"""The environment variable that our commands take the transport URL from when none is given."""
+
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 

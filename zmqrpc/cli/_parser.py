@@ -13,10 +13,8 @@ import attrs
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._json import from_json, read_argument
 from zmqrpc.errors import ConfigError
-from zmqrpc.settings import Settings
+from zmqrpc.settings import URL_VARIABLE, Settings
 from zmqrpc.target import Target
-
-URL_VARIABLE = "ZMQRPC_URL"
 
 COMMANDS = {
     "call": "call a method of one member and print its result",

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
-from zmqrpc.settings import Settings
+from zmqrpc.settings import URL_VARIABLE, Settings
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals
@@ -37,7 +37,7 @@ class Options(TwistedOptions):
     synopsis = "[options] --app APP [--app APP ...]"
     longdesc = "Run RPC servers. SIGTERM stops them when the calls that run have ended."
     optParameters = [
-        ["url", "u", None, "The transport URL, for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"],
+        ["url", "u", None, f"The transport URL; default: ${URL_VARIABLE}"],
         ["host", "H", None, "Name or address by which others reach this machine"],
         ["server", None, None, "The name of this member under its topics; default: the host"],
         ["topic", None, None, "The topic of an APP that names none"],
@@ -79,12 +79,14 @@ class Options(TwistedOptions):
         """Turn the options into what `makeService` needs."""
         if not self["app"]:
             raise UsageError("nothing to serve; give an application with --app NAME or --app package.module:object")
-        if self["url"] is None:
+        url = self["url"] or os.environ.get(URL_VARIABLE)
+        if not url:
             raise UsageError(
-                "no transport URL; give one with --url, for example --url zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"
+                f"no transport URL; give --url, or set {URL_VARIABLE}, "
+                "for example to zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"
             )
         given = {"rpc_zmq_host": self["host"]} if self["host"] else {}
-        self.settings = Settings.from_url(self["url"], **given)
+        self.settings = Settings.from_url(url, **given)
         self.target = Target(topic=self["topic"], server=self["server"], exchange=self["exchange"])
         self.applications = [(name, find(name)) for name in self["app"]]
         self.log_file: LogFile | None = None

@@ -59,7 +59,7 @@ class Running:
     def err(self) -> str:
         return self.files[1].read_text(errors="replace")
 
-    def says(self, text: str, count: int = 1) -> str:
+    def says(self, text, count=1):
         """Wait until the text has been printed, that often; return everything printed until then."""
 
         def printed():

@@ -57,6 +57,13 @@ class OptionsTests(SynchronousTestCase):
     def setUp(self):
         self.said = StringIO()
         self.patch(sys, "__stderr__", self.said)
+        self.patch(os, "environ", {})
+
+    def test_url_from_environment(self):
+        os.environ["ZMQRPC_URL"] = URL
+        options = Options()
+        options.parseOptions(["--app", f"{HERE}:Calc"])
+        self.assertEqual(options.settings.url, URL)
 
     def parse(self, *arguments):
         options = Options()
@@ -97,6 +104,7 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(options.settings.rpc_zmq_host, "10.0.0.1")
             self.assertEqual(options.target, Target("calc", server="node-1", exchange="x"))
             self.assertEqual([found for _, found in options.applications], [Calc, calc])
+            assert options.log_file is not None
             self.assertEqual(options.log_file.path, os.path.abspath(log))
             self.assertIs(options.log_file._level, LogLevel.debug)
             self.assertTrue(options["debug"])

@@ -46,7 +46,7 @@ class Counting(Service):
     def __init__(self, events):
         self.events = events
         self.stopped = succeed(None)
-        self.answer = Deferred()
+        self.answer: Deferred[int] = Deferred()
 
     def startService(self):
         super().startService()
@@ -133,7 +133,7 @@ class ServingTests(TestCase):
 
     async def test_later(self):
         """Endpoints may come later: bound at once, served when they are there."""
-        later = Deferred()
+        later: Deferred[list[object]] = Deferred()
         serving = self.make(Given(later))
         serving.startService()
         self.assertEqual(await (await self.client()).members(Target("calc")), [])
@@ -143,7 +143,7 @@ class ServingTests(TestCase):
 
     async def test_stopped_before_later(self):
         """Who stops does not wait for endpoints any more."""
-        cancelled = []
+        cancelled: list[object] = []
         serving = self.make(Given(Deferred(cancelled.append)))
         serving.startService()
         await serving.stopService()
@@ -152,10 +152,11 @@ class ServingTests(TestCase):
 
     async def test_failed_later(self):
         """It stops the process, whose status is then not 0."""
-        stopped, at_exit = [], []
+        stopped: list[bool] = []
+        at_exit: list[object] = []
         self.patch(reactor, "stop", lambda: stopped.append(True))
         self.patch(atexit, "register", lambda *what: at_exit.append(what))
-        later = Deferred()
+        later: Deferred[list[object]] = Deferred()
         serving = self.make(Given(later))
         serving.startService()
         later.errback(ZeroDivisionError())
@@ -164,7 +165,7 @@ class ServingTests(TestCase):
 
     async def test_service_endpoint(self):
         """It runs before its server is found, and until the last call has ended."""
-        events = []
+        events: list[str] = []
         counting = Counting(events)
         serving = self.make(Given([counting]))
         serving.startService()
@@ -200,7 +201,7 @@ class ServingTests(TestCase):
         self.flushLoggedErrors(ZeroDivisionError, TypeError)
 
     def test_service_of_refused(self):
-        events = []
+        events: list[str] = []
         self.assertRefused(self.make(Given([Counting(events), Plain()])), "exposes no method")
         return _turn().addCallback(lambda _: self.assertEqual(events, ["start", "stop"]))
 
@@ -220,6 +221,6 @@ class ServingTests(TestCase):
 
 def _turn():
     """Let the reactor have a turn."""
-    turn = Deferred()
+    turn: Deferred[None] = Deferred()
     reactor.callLater(0.01, turn.callback, None)
     return turn

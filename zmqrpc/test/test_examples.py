@@ -1,0 +1,201 @@
+"""Every example, and every command that the documentation shows, is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+from zmqrpc.cli._parser import _command_parser
+from zmqrpc.tap.server import Options
+from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, Running, command, until
+
+EXAMPLES = CHECKOUT / "examples"
+DOCS = CHECKOUT / "docs"
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Read the code blocks of a page."""
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:(?:   .*)?\n)+)", path.read_text(), re.MULTILINE)
+    return [dedent(block).strip("\n") + "\n" for block in found]
+
+
+def steps(path: Path) -> Iterator[tuple[str, str]]:
+    """Read the commands of a page, and what each prints."""
+    for block in blocks(path, "console"):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            typed, _, printed = step.partition("\n")
+            yield typed, printed
+
+
+def pattern(printed: str) -> re.Pattern[str]:
+    """Make a pattern of what a page shows as output; three dots are anything."""
+    return re.compile(re.escape(printed.strip()).replace(r"\.\.\.", ".*"), re.DOTALL)
+
+
+class ExampleTests(ProcessTestCase):
+    def python(self, *arguments):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+
+    def zmqrpc(self, *arguments):
+        return self.run_to_end("zmqrpc", *arguments)
+
+    def test_readme(self):
+        (source,) = blocks(CHECKOUT / "README.rst", "python")
+        self.assertLessEqual(source.count("\n"), 20)
+        (self.directory / "example.py").write_text(source)
+        ended = self.python("example.py")
+        self.assertEqual((ended.stdout, ended.stderr, ended.returncode), ("1 + 2 = 3\n", "", 0))
+        self.assertEqual([typed for typed, _ in steps(CHECKOUT / "README.rst")][:2], ["make demo", "make test"])
+
+    def test_demo(self):
+        self.environment["TMPDIR"] = str(self.directory)
+        ended = self.python("-m", "examples.demo.run")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stdout)
+        self.assertIn("All answers were right", ended.stdout)
+        self.assertEqual(list(self.directory.iterdir()), [])
+
+    def test_demo_interrupted(self):
+        """It leaves neither processes nor files."""
+        temporary = self.directory / "tmp"
+        temporary.mkdir()
+        self.environment["TMPDIR"] = str(temporary)
+        demo = Running([sys.executable, "-u", "-m", "examples.demo.run"], self.directory, self.environment)
+        self.addCleanup(demo.kill)
+        printed = demo.says("A server in its own process", 2)
+        demo.signal(signal.SIGINT)
+        self.assertNotEqual(demo.ends(), 0)
+        self.assertEqual(list(temporary.iterdir()), [])
+        for pid in re.findall(r"process (\d+), run by twistd", printed):
+            self.assertRaises(ProcessLookupError, os.kill, int(pid), 0)
+
+    def test_tutorial(self):
+        """What the tutorial says is typed, and what it says is printed."""
+        for path in (EXAMPLES / "tutorial").glob("*.py"):
+            shutil.copy(path, self.directory)
+        servers: list[Running] = []
+        for typed, printed in steps(DOCS / "tutorial" / "index.rst"):
+            words = shlex.split(typed.replace("/tmp/", f"{self.directory}/"))
+            if words[0] == "export":
+                name, _, value = words[1].partition("=")
+                self.environment[name] = value
+            elif words[0] == "twistd":
+                servers.append(self.start("twistd", *words[1:]))
+                self.assert_prints(servers[-1], printed)
+            elif words == ["kill", "%1"]:
+                servers[0].signal()
+                self.assert_prints(servers[0], printed)
+                servers[0].ends()
+            else:
+                ended = self.run_words(words)
+                self.assertTrue(pattern(printed).fullmatch(ended.strip()), f"{typed}\n{printed}\n{ended}")
+        self.assertEqual(len(servers), 2)
+
+    def assert_prints(self, running, printed):
+        wanted = pattern(printed)
+        until(lambda: wanted.search(running.out), lambda: f"{printed!r} in {running.out}{running.err}")
+
+    def run_words(self, words):
+        name, *arguments = words
+        if name in ("zmqrpc", "twist"):
+            ended = self.run_to_end(name, *arguments)
+        else:
+            ended = self.python(*{"python": [], "trial": ["-m", "twisted.trial"]}[name], *arguments)
+        return ended.stdout + ended.stderr
+
+    def test_tac(self):
+        self.environment["ZMQRPC_URL"] = self.url
+        running = self.start("twistd", "-n", "--pidfile=", "-y", str(EXAMPLES / "two_members.tac"))
+        running.says("ready: registered", 2)
+        reached = self.zmqrpc("fanout", "calc", "note", "text=hi").stdout
+        self.assertEqual(re.findall("node-.", reached), ["node-1", "node-2"])
+
+    def test_plugin(self):
+        self.environment["PYTHONPATH"] += f":{EXAMPLES / 'plugin'}"
+        self.environment["ZMQRPC_URL"] = self.url
+        running = self.serve("--app", "wordcount")
+        running.says("serving topic words")
+        counted = self.zmqrpc("call", "words", "count", "text=one two three", "--wait", "--timeout", "10")
+        self.assertEqual((counted.stdout, counted.stderr), ("3\n", ""))
+
+    def test_systemd(self):
+        """The unit starts what the tutorial has, and leaves it more time to stop than it takes."""
+        unit = (EXAMPLES / "systemd" / "greeter@.service").read_text().replace("\\\n", " ")
+        (line,) = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)
+        words = shlex.split(line.replace("%i", "node-1"))
+        self.assertEqual(Path(words[0]).name, "twistd")
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        self.environment["ZMQRPC_URL"] = self.url
+        self.start("twistd", *words[1:]).says("serving topic greeter as member node-1")
+        (seconds,) = re.findall("^TimeoutStopSec=(.*)$", unit, re.MULTILINE)
+        options = Options()
+        options.parseOptions(["--app", "os:path", "--url", self.url])
+        self.assertGreater(int(seconds), options.settings.drain_timeout)
+
+    def test_rolling_restart(self):
+        """What docs/howto/rolling-restart promises: with two members, no call fails while each is restarted."""
+        self.module(
+            "caller",
+            """
+            import os, sys
+            from twisted.internet import reactor
+            from twisted.internet.task import deferLater, react
+            from zmqrpc import Target, connect, use_monotonic_clock
+
+            async def main(reactor):
+                client = await connect(reactor, sys.argv[1])
+                calls = 0
+                while not os.path.exists("enough"):
+                    answer = await client.call(Target("calc"), "add", {"a": calls, "b": 1}, timeout=10)
+                    calls += 1
+                    assert answer["sum"] == calls
+                    if calls == 1:
+                        print("begun", flush=True)
+                    await deferLater(reactor, 0.001, lambda: None)
+                print(calls, "answered")
+                await client.close()
+
+            use_monotonic_clock(reactor)
+            react(main)
+            """,
+        )
+        options = ("--app", "examples.demo.calc:Calc", "--topic", "calc", "--server")
+        servers = {member: self.serve(*options, member) for member in ("node-1", "node-2")}
+        caller = Running([sys.executable, "caller.py", self.url], self.directory, self.environment)
+        self.addCleanup(caller.kill)
+        caller.says("begun")
+        for member, server in servers.items():
+            server.signal()
+            self.assertEqual(server.ends(), -signal.SIGTERM)
+            self.serve(*options, member)
+        (self.directory / "enough").touch()
+        self.assertEqual(caller.ends(), 0, caller.out + caller.err)
+        self.assertIn("answered", caller.out)
+
+    def test_reference(self):
+        """The pages of the two commands name every option."""
+        page = (DOCS / "commands" / "zmq-rpc-server.rst").read_text()
+        for option in Options().longOpt:
+            if option not in ("help", "version"):
+                self.assertIn(f"``--{option.rstrip('=')}", page)
+        page = (DOCS / "commands" / "zmqrpc.rst").read_text()
+        for action in _command_parser("call")._actions:
+            for option in action.option_strings:
+                if option not in ("-h", "--help"):
+                    self.assertIn(f"``{option}", page)
+        self.assertTrue(command("zmqrpc"))
