@@ -91,14 +91,11 @@ class CommandTests(ProcessTestCase):
     def test_errors(self):
         self.serve_calc()
         for status, text, *arguments in (
-            (2, "has no name", "call", "calc", "add", "1"),
             (2, "128 bits", "call", "calc", "add", f"a={2**127}", "b=1"),
             (3, "NoRoute", "call", "nobody", "add"),
             (3, "NoRoute", "call", "calc.node-9", "add"),
-            (3, "NoRoute", "cast", "nobody", "add"),
             (3, "NoRoute", "fanout", "nobody", "add"),
             (4, "DeadlineExceeded", "call", "calc", "hang", "--timeout", "0.3"),
-            (4, "DeadlineExceeded", "call", "nobody", "add", "--wait", "--timeout", "0.3"),
             (5, "TypeError", "call", "calc", "add", "a=1", "b=x"),
             (5, "InvalidArguments: add: the parameter 'b' is missing", "call", "calc", "add", "a=1"),
             (5, "NoSuchMethod", "call", "calc", "subtract"),
