@@ -220,11 +220,12 @@ class Storm:
         """Let the storm pass, heal everything, see that a call succeeds again, and stop."""
         network, chance, clock = self.network, self.chance, self.network.clock
         network.run(0.1)
-        for _ in range(asks):
-            clock.callLater(chance.uniform(0, SECONDS), self.ask)
-        for _ in range(faults):
-            clock.callLater(chance.uniform(0, SECONDS), self.fail)
-        network.run(SECONDS)
+        acts = [self.ask] * asks + [self.fail] * faults
+        plan = sorted(((chance.uniform(0, SECONDS), act) for act in acts), key=lambda planned: planned[0])
+        # One after the other, not all on the clock at once: it sorts what is on it at each call.
+        for at, act in plan:
+            network.run(max(0.0, 0.1 + at - clock.seconds()))
+            act()
         network.heal()
         for host in self.servers:
             network.accept(host)
