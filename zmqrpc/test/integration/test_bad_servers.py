@@ -206,7 +206,8 @@ class BadServerTests(NodeCase):
             server.socket.send_multipart([sender, b"junk"])
             server.socket.send_multipart([sender, b"two", b"frames"])
             server.say(sender, Reply(number, "forged"), source=os.urandom(16))
-            server.say(sender, Reply(number, dict[str, Any](message.arguments)["value"]))
+            arguments: Any = message.arguments
+            server.say(sender, Reply(number, arguments["value"]))
 
         await self.up(answer)
         for value in ("first", "second"):

@@ -1,0 +1,69 @@
+"""The nursery of the soak: servers that write down what they run before they do anything else."""
+
+import os
+import signal
+import struct
+import time
+from typing import Any
+
+from twisted.internet import epollreactor  # noqa: F401  (before the forks)
+from twisted.internet.task import deferLater
+
+from zmqrpc import Node, Settings, Target, expose
+from zmqrpc.errors import PortRangeExhausted
+from zmqrpc.test.integration import nursery
+
+LINE = struct.Struct("<Qd16s")
+TOPIC = "soak"
+
+
+class Soaked:
+    def __init__(self, reactor, log, instance):
+        self._reactor = reactor
+        self._log = log
+        self._instance = instance
+
+    def _ran(self, number):
+        # One write of 32 bytes: a kill tears nothing.
+        os.write(self._log, LINE.pack(number, time.monotonic(), self._instance))
+        return self._instance.hex()
+
+    @expose
+    def work(self, context, number):
+        return self._ran(number)
+
+    @expose
+    async def slow(self, context, number, seconds):
+        ran = self._ran(number)
+        await deferLater(self._reactor, seconds)
+        return ran
+
+
+def run(child, *, name, port, offset, log):
+    """Serve as a member on a port, with a clock of one's own, until SIGTERM."""
+    from twisted.internet import reactor as _reactor
+
+    reactor: Any = _reactor
+    reactor.seconds = lambda: time.monotonic() + offset
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    options: Any = {"rpc_zmq_min_port": port, "rpc_zmq_max_port": port + 1, "drain_timeout": 2}
+    for _ in range(200):
+        node = Node(reactor, Settings(**options))
+        node.server(Target(TOPIC, server=name), [Soaked(reactor, written, node.instance)])
+        try:
+            node.startService()
+            break
+        except PortRangeExhausted:
+            # Its predecessor was killed and has not quite ended.
+            time.sleep(0.01)
+    nursery.tell(child=child, address=node.address, instance=node.instance.hex())
+
+    def stop():
+        node.stopService().addBoth(lambda _: reactor.stop())
+
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))
+    reactor.run(installSignalHandlers=False)
+
+
+if __name__ == "__main__":
+    nursery.serve(run)

@@ -1,0 +1,28 @@
+"""Half a minute of calls under kills and stops keeps every promise."""
+
+import json
+import os
+import sys
+
+from twisted.trial.unittest import TestCase
+
+from zmqrpc.test.integration.support import run_child
+
+SECONDS = float(os.environ.get("ZMQRPC_SOAK_SECONDS", "30"))
+
+
+class SoakTests(TestCase):
+    timeout = SECONDS + 90
+
+    async def test_soak(self):
+        seed = int.from_bytes(os.urandom(4), "big")
+        out, err, code = await run_child(sys.executable, "zmqrpc.test.integration.soak", SECONDS, seed)
+        self.assertEqual(code, 0, f"seed {seed}: {err}")
+        figures = json.loads(out)
+        self.assertEqual(figures["faults"], [], f"seed {seed}: {figures}")
+        self.assertEqual(err, "", f"seed {seed}")
+        # That it was a storm, and that calls got through it.
+        for what, least in (("sent", 500), ("killed", 0.5), ("stopped", 0.3), ("terminated", 0.1)):
+            self.assertGreater(figures[what], least * SECONDS, figures)
+        self.assertGreater(figures["ends"]["answered"], figures["sent"] / 2, figures)
+        self.assertTrue({"DeadlineExceeded", "ServerLost"} <= figures["ends"].keys(), figures)
