@@ -33,7 +33,7 @@ class DuplicateFilter:
     """
     The messages of one pair, at the server.
 
-    :param most_unsettled: how many messages may be unsettled; one more is `Seen.FULL`.
+    :param most_unsettled: how many messages may be unsettled; one more is `Seen.FULL`, once, and then settled.
     :param most_bytes: how many bytes of replies are kept; past it the oldest are forgotten, not the messages.
     """
 
@@ -67,7 +67,7 @@ class DuplicateFilter:
         if sequence > self._highest:
             # The usual case: higher than all that was admitted or settled.
             if len(unsettled) >= self._most_unsettled:
-                return Seen.FULL
+                return self._no_room(sequence)
             self._highest = sequence
             unsettled[sequence] = _RUNNING
             return _NEW
@@ -76,12 +76,17 @@ class DuplicateFilter:
             if sequence in self._settled:
                 return Seen.SETTLED
             if len(unsettled) >= self._most_unsettled:
-                return Seen.FULL
+                return self._no_room(sequence)
             unsettled[sequence] = _RUNNING
             return _NEW
         if known is _RUNNING:
             return Seen.RUNNING
         return Seen.FORGOTTEN if known is _FORGOTTEN else known
+
+    def _no_room(self, sequence: int) -> Seen:
+        # Its caller is told that it does not run, so another copy of it may not find room later.
+        self.settle((0, sequence, sequence))
+        return Seen.FULL
 
     def answered(self, sequence: int, reply: bytes) -> None:
         """

@@ -45,6 +45,7 @@ class NaiveFilter:
             if sequence in known:
                 return seen
         if len(self.order) >= self.most_unsettled:
+            self.settle([0, sequence, sequence])
             return Seen.FULL
         self.running.add(sequence)
         self.order.append(sequence)
@@ -141,7 +142,9 @@ class Outcomes(SynchronousTestCase):
         self.assertIs(self.filter.admit(4), Seen.FULL)
         self.assertIs(self.filter.admit(3), Seen.RUNNING)
         self.filter.settle([1])
-        self.assertIs(self.filter.admit(4), Seen.NEW)
+        # Whoever sent it was told that it does not run.
+        self.assertIs(self.filter.admit(4), Seen.SETTLED)
+        self.assertIs(self.filter.admit(5), Seen.NEW)
         # Lower than the highest one, and not settled.
         self.filter.settle([0, 2, 2])
         self.filter.admit(9)
