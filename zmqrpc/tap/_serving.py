@@ -58,6 +58,7 @@ class Serving(Service):
         self._node: Node | None = self._make_node()
         self._opened = False
         self._making: list[Deferred[None]] = []
+        self._missing = 0
         self._services: list[IService] = []
         self._giving_back: Deferred[None] | None = None
 
@@ -85,12 +86,13 @@ class Serving(Service):
         super().startService()  # type: ignore[no-untyped-call]
         try:
             node.startService()
-            for target, applications in self._by_target().items():
+            groups = self._by_target()
+            self._missing = len(groups)
+            for target, applications in groups.items():
                 self._make_server(node, target, applications)
         except Exception as error:
             self._refuse(error)
         self._refusals.started()
-        node.when_ready().addCallbacks(lambda _: self.log.info("ready: registered with the matchmaker"), lambda _: None)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -140,7 +142,9 @@ class Serving(Service):
             topic = application.topic or self._target.topic
             if topic is None:
                 raise ConfigError(f"the application {name} names no topic; give one with --topic")
-            exchange = getattr(application, "exchange", None) or self._target.exchange
+            exchange = (
+                getattr(application, "exchange", None) or self._target.exchange or self._settings.control_exchange
+            )
             target = Target(topic=topic, server=self._target.server, exchange=exchange)
             groups.setdefault(target, []).append(application)
         return groups
@@ -181,6 +185,10 @@ class Serving(Service):
             exchange=server.target.exchange,
             instance=node.instance.hex(),
         )
+        self._missing -= 1
+        if not self._missing:
+            ready = node.when_ready()
+            ready.addCallbacks(lambda _: self.log.info("ready: registered with the matchmaker"), lambda _: None)
 
     def _failed_late(self, failure: Failure, names: str) -> None:
         if not self.running:

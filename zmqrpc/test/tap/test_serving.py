@@ -141,6 +141,20 @@ class ServingTests(TestCase):
         later.callback([Calc()])
         self.assertEqual(await answer, 3)
 
+    async def test_ready_is_last(self):
+        """That it is ready is not said before every server is there."""
+        path = self.mktemp()
+        later: Deferred[list[object]] = Deferred()
+        serving = self.make(Given(later), Given([Calc()], "other"), log_file=LogFile(path))
+        serving.startService()
+        await _turn()
+        with open(path) as log:
+            self.assertNotIn("ready", log.read())
+        later.callback([Calc()])
+        await _turn()
+        with open(path) as log:
+            self.assertRegex(log.read(), r"(?s)topic other .*topic calc .*ready: registered")
+
     async def test_stopped_before_later(self):
         """Who stops does not wait for endpoints any more."""
         cancelled: list[object] = []
