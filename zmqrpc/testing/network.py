@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.testing.clock import ProcessClock
-from zmqrpc.testing.connection import Connection, Mark
+from zmqrpc.testing.connection import Connection
+from zmqrpc.testing.pipe import Mark
 from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter, MemoryTransport
 from zmqrpc.testing.weather import Weather
 
