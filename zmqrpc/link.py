@@ -321,7 +321,7 @@ class Link:
             pending = self.pending
             stamp = int(self._stamp * 1000)
             payload = encode_batch(
-                self._links.instance, self.state.instance, stamp, pending.settled.flat(), self._outbox
+                self._links.instance, self.state.instance, stamp, pending.tell_settled(), self._outbox
             )
             self._unsent.append((payload, pending.next_sequence))
             self._outbox = []

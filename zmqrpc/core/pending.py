@@ -111,11 +111,11 @@ class PendingCalls:
     :param most_unsettled: how many there may be at once.
     :param first: the lowest number that was never used in this pair; those below it count as settled.
     :ivar next_sequence: the number the next message gets.
-    :ivar settled: what has ended, as every batch tells it to the server.
+    :ivar settled: what has ended; `tell_settled` is what a batch tells the server of it.
     :ivar wake_at: when `overdue` or `unacknowledged` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_calls", "_policy", "most_unsettled", "next_sequence", "settled", "wake_at")
+    __slots__ = ("_calls", "_policy", "_told", "most_unsettled", "next_sequence", "settled", "wake_at")
 
     def __init__(self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1) -> None:
         self.most_unsettled = most_unsettled
@@ -124,6 +124,7 @@ class PendingCalls:
         self.wake_at = NEVER
         self._policy = policy
         self._calls: dict[int, PendingCall] = {}
+        self._told = 0
         self.next_sequence = first
 
     def __len__(self) -> int:
@@ -192,6 +193,12 @@ class PendingCalls:
                 settled.add(sequence)
                 results.append((call, message.result))
         return results
+
+    def tell_settled(self) -> list[int]:
+        """Return what the next batch says is settled; when it cannot hold all, each batch goes on from the last."""
+        flat = self.settled.flat(self._told)
+        self._told = flat[-1]
+        return flat
 
     def take_all(self) -> list[PendingCall]:
         """End every call."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 MOST_RANGES = 64
-"""How many ranges above the watermark go over the wire, lowest first (docs/spec/wire, Settled)."""
+"""How many ranges above the watermark go over the wire at once (docs/spec/wire, Settled)."""
 
 _MOST_NUMBERS = 1 + 2 * MOST_RANGES
 
@@ -93,11 +93,19 @@ class Ranges:
         excess = len(self._lows) - most
         return self.add_range(1, self._lows[excess - 1]) if excess > 0 else []
 
-    def flat(self) -> list[int]:
-        """Return ``[watermark, low, high, ...]`` with at most `MOST_RANGES` ranges, as it goes over the wire."""
+    def flat(self, after: int = 0) -> list[int]:
+        """
+        Return ``[watermark, low, high, ...]`` with at most `MOST_RANGES` ranges, as it goes over the wire.
+
+        :param after: when there are more, begin with those that end above this sequence.
+        """
         if not self._lows:
             return [self.watermark]
+        first = bisect_right(self._highs, after) if len(self._lows) > MOST_RANGES else 0
+        if first == len(self._lows):
+            first = 0
         numbers = [self.watermark]
-        for low, high in zip(self._lows[:MOST_RANGES], self._highs, strict=False):
+        chosen = slice(first, first + MOST_RANGES)
+        for low, high in zip(self._lows[chosen], self._highs[chosen], strict=True):
             numbers += (low, high)
         return numbers

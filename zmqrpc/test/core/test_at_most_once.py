@@ -198,7 +198,7 @@ class World(RuleBasedStateMachine):
 
     def send(self, place: int, messages: list[bytes]) -> None:
         link = self.links[place]
-        settled = link.pending.settled.flat()
+        settled = link.pending.tell_settled()
         payload = encode_batch(CLIENT, link.instance, int(self.now * 1000), settled, messages)
         self.requests.append((place, link.connection, payload))
 

@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
 from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.ranges import MOST_RANGES
+from zmqrpc.core.seen import DuplicateFilter, Seen
 from zmqrpc.target import Target
 
 NOW = 1000.0
@@ -118,6 +120,41 @@ class WindowTests(SynchronousTestCase):
         self.assertTrue(pending.full)
         pending.take(2)
         self.assertFalse(pending.full)
+
+
+class SettledTests(SynchronousTestCase):
+    """What batches tell a server, and what it makes of that."""
+
+    def test_more_than_a_batch_can_tell_is_told_in_turn(self):
+        pending = make_pending(300)
+        for sequence in range(2, 300, 2):
+            pending.take(sequence)
+        told: set[int] = set()
+        for _ in range(3):
+            flat = pending.tell_settled()
+            self.assertEqual((flat[0], flat[1::2]), (0, flat[2::2]))
+            self.assertLessEqual(len(flat), 1 + 2 * MOST_RANGES)
+            told |= set(flat[1:])
+        self.assertEqual(told, set(range(2, 300, 2)))
+        self.assertEqual(pending.tell_settled()[:3], [0, 2, 2])
+
+    def test_few_are_told_every_time(self):
+        pending = make_pending(3)
+        pending.take(2)
+        self.assertEqual([pending.tell_settled() for _ in range(3)], [[0, 2, 2]] * 3)
+
+    def test_slow_calls_do_not_fill_the_window_of_the_server(self):
+        # One of ten takes long: soon there are more gaps than a batch can tell.
+        pending = make_pending(window=1000)
+        server = DuplicateFilter(1000, 10**6)
+        for number in range(5000):
+            call = make_call()
+            pending.hand_over(call, NOW)
+            server.settle(pending.tell_settled())
+            self.assertIs(server.admit(call.sequence), Seen.NEW, f"{len(pending)} are unsettled")
+            server.answered(call.sequence, b"reply")
+            if number % 10:
+                pending.take(call.sequence)
 
 
 class RangeTests(SynchronousTestCase):
