@@ -93,7 +93,7 @@ class Callers:
     def add(self, server: RPCServer) -> None:
         """Let a server be called, and tell those who are connected."""
         self._requests.add(server)
-        self._each(lambda caller: caller.write(encode_message(self._welcome(int(self.seconds() * 1000)))))
+        self._each(lambda caller: caller.write(encode_message(self._welcome(caller.hello_sent))))
 
     @property
     def drained(self) -> bool:

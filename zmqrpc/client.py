@@ -72,6 +72,9 @@ class RPCClient:
 
         :return: fires when that is done; never fails.
         """
+        for route in self._routes.values():
+            self._delivery.table.discard(route)
+        self._routes.clear()
         return self._close()
 
     def prepare(self, target: Target) -> None:
@@ -192,6 +195,10 @@ class RPCClient:
             self._delivery.fail(call, MessageTooLarge, text)
 
     def _route(self, target: Target) -> Route:
+        """Return the one route to a target: its turns are kept between calls."""
+        known = self._routes.get(target)
+        if known is not None:
+            return known
         if target.topic is None:
             raise ConfigError(f"the target {target!r} has no topic; give one")
         if target.fanout:

@@ -264,13 +264,17 @@ class Link:
         unsent = [c for c in self.pending.outstanding() if c.sequence >= self._unsent_from and c.attempts == 1]
         for call in reversed(unsent):
             self.pending.take(call.sequence)
-            call.sequence = 0
-            call.stage = Stage.QUEUED
-            self.queue.appendleft(call)
-            self.queued_bytes += len(call.encoded)
+            self._requeue(call)
         self._outbox = []
         self._outbox_bytes = 0
         self._unsent.clear()
+
+    def _requeue(self, call: PendingCall) -> None:
+        """Put a call that certainly did not run, and whose number is settled, back before the others."""
+        call.sequence = 0
+        call.stage = Stage.QUEUED
+        self.queue.appendleft(call)
+        self.queued_bytes += len(call.encoded)
 
     def _reroute(self, reason: str) -> None:
         calls = list(self.queue)
@@ -389,9 +393,12 @@ class Link:
         if reason is Refusal.BAD_VERSION and self.state.phase is Phase.CONNECTING:
             self._links.connection_lost(self.state.identity, nack.text or "another wire version")
             return
-        for call in self.pending.within(nack.ranges):
+        for call in reversed(self.pending.within(nack.ranges)):
             self.pending.take(call.sequence)
-            if call.attempts > 1 and reason in _FORGETFUL:
+            if reason is Refusal.WRONG_INSTANCE and call.attempts == 1:
+                # Whether the instance is still there shows in a moment: the connection is made anew.
+                self._requeue(call)
+            elif call.attempts > 1 and reason in _FORGETFUL:
                 # It refuses this repetition; what it did with the message before, it does not know.
                 self._links.user.lost([call], self, f"its repetition was refused: {nack.text}")
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
@@ -39,6 +40,7 @@ class Registrar:
         self._wake_by = wake_by
         self._waiting: list[Deferred[None]] = []
         self._withdrawals: list[Deferred[object]] = []
+        self._storing: Deferred[Any] = succeed(None)
 
     @property
     def current(self) -> bool:
@@ -67,8 +69,12 @@ class Registrar:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.cancel()
-        withdrawals: Deferred[object] = DeferredList(self._withdrawals, consumeErrors=True)  # type: ignore[assignment]
-        return withdrawals
+        return Deferred.fromCoroutine(self._withdrawn())
+
+    async def _withdrawn(self) -> None:
+        # A store that still takes our records is asked once more to remove them when it has answered.
+        await self._storing
+        await DeferredList(self._withdrawals, consumeErrors=True)
 
     @property
     def wake_at(self) -> float:
@@ -84,7 +90,9 @@ class Registrar:
             if isinstance(effect, Register):
                 stored = [self._matchmaker.register(record, effect.expire) for record in effect.records]
                 every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
-                every.addCallbacks(lambda _: self._succeeded(), lambda failure: self._failed(failure.value.subFailure))
+                self._storing = every.addCallbacks(
+                    lambda _: self._succeeded(), lambda failure: self._failed(failure.value.subFailure)
+                )
             else:
                 for record in effect.records:
                     withdrawn = self._matchmaker.withdraw(record)

@@ -444,18 +444,3 @@ def flatten(sequences: Iterable[int]) -> list[int]:
         else:
             ranges += (sequence, sequence)
     return ranges
-
-
-def spread(ranges: Sequence[int], limit: int) -> list[int]:
-    """
-    List the sequences of ranges, at most `limit` of them: a hostile peer may write a range of 2**63.
-
-    An odd last element is ignored.
-    """
-    sequences: list[int] = []
-    for low, high in zip(ranges[::2], ranges[1::2], strict=False):
-        room = limit - len(sequences)
-        if room <= 0:
-            break
-        sequences.extend(range(low, min(high, low + room - 1) + 1))
-    return sequences

@@ -102,11 +102,6 @@ class DuplicateFilter:
         if self._bytes > self._most_bytes:
             self._forget(sequence)
 
-    def retract(self, sequence: int) -> None:
-        """Forget that the sequence was admitted: it did not run and may be sent again."""
-        if self._unsettled.get(sequence) is _RUNNING:
-            del self._unsettled[sequence]
-
     def settle(self, flat: Sequence[int]) -> None:
         """
         Take what a batch says its client has settled: those replies are dropped, those messages never run.

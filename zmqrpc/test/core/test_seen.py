@@ -65,11 +65,6 @@ class NaiveFilter:
                 del self.replies[older]
                 self.forgotten.add(older)
 
-    def retract(self, sequence):
-        if sequence in self.running:
-            self.running.remove(sequence)
-            self.order.remove(sequence)
-
     def settle(self, flat):
         told = set(range(flat[0] + 1)) if flat else set()
         for low, high in zip(flat[1::2], flat[2::2], strict=False):
@@ -90,7 +85,6 @@ STEPS = st.one_of(
     st.tuples(st.just("admit"), SEQUENCES),
     st.tuples(st.just("admit"), SEQUENCES),
     st.tuples(st.just("answered"), SEQUENCES, st.integers(1, 40).map(bytes)),
-    st.tuples(st.just("retract"), SEQUENCES),
     st.tuples(st.just("settle"), st.lists(SEQUENCES, max_size=5)),
 )
 
@@ -102,8 +96,6 @@ class Model(SynchronousTestCase):
         real, naive = DuplicateFilter(most_unsettled, most_bytes), NaiveFilter(most_unsettled, most_bytes)
         ran: set[int] = set()
         for name, *arguments in steps:
-            if name == "retract":
-                ran -= naive.running & set(arguments)
             seen = getattr(real, name)(*arguments)
             self.assertEqual(seen, getattr(naive, name)(*arguments), (name, arguments))
             self.assertEqual(len(real), len(naive))
@@ -161,16 +153,6 @@ class Outcomes(SynchronousTestCase):
         self.filter.settle([0, 2, 2])
         self.assertIs(self.filter.admit(2), Seen.SETTLED)
         self.assertIs(self.filter.admit(1), Seen.NEW)
-
-    def test_retracted(self):
-        self.filter.admit(1)
-        self.filter.retract(1)
-        self.assertEqual(len(self.filter), 0)
-        self.assertIs(self.filter.admit(1), Seen.NEW)
-        self.filter.answered(1, REPLY)
-        self.filter.retract(1)  # it has run
-        self.filter.retract(2)  # unknown
-        self.assertEqual(self.filter.admit(1), REPLY)
 
     def test_settling_nothing(self):
         self.filter.admit(1)
