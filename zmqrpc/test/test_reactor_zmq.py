@@ -1,5 +1,6 @@
 """ZeroMQ sockets on the reactor: real ones, on this machine."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -216,6 +217,27 @@ class ConnectTests(TransportCase):
         self.assertEqual(heard.reasons(identity), ["the connection ended"])
         connecting.disconnect(identity)
         self.assertEqual(connecting.send(identity, b"hello"), GONE)
+
+    async def test_no_reconnect(self):
+        """What was written to a connection that is lost never reaches who comes after it on that port."""
+        port = free_port()
+        raw, address = self.peers.router(port)
+        heard, connecting = self.connecting()
+        identity = connecting.connect(address)
+        connecting.send(identity, b"hello")
+        await eventually("the message", lambda: arrived(raw))
+        raw.close(0)
+        await eventually("the loss", lambda: heard.losses)
+        connecting.send(identity, b"for the dead")
+        successor = self.peers.socket(zmq.ROUTER)
+        await eventually("the port", lambda: self.bound_by(successor, address))
+        await pause(0.5)
+        self.assertIsNone(arrived(successor))
+
+    def bound_by(self, sock, address):
+        with contextlib.suppress(zmq.ZMQError):
+            sock.bind(address)
+            return True
 
     def test_bad_address(self):
         _, connecting = self.connecting()

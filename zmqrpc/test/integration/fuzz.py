@@ -73,10 +73,10 @@ class Links:
             if identity not in given_up:
                 self._faults.append(f"{bytes(payload)!r} came under {identity!r}, which was given up or never made")
             return 1
-        peer, link, _ = bytes(payload).split(b" ")
+        peer, _, rest = bytes(payload).partition(b" ")
         if alive.peer is None:
             alive.peer = peer
-        if link != identity or alive.peer != peer:
+        if not rest.startswith(identity + b" ") or alive.peer != peer:
             self._faults.append(f"{bytes(payload)!r} came under {identity!r} of {alive}")
         self.counts["answers"] += 1
         if self._chance.random() < 0.001:
@@ -154,12 +154,15 @@ class Links:
 class Bound:
     """The bound side: echoes."""
 
-    def __init__(self, transport):
+    def __init__(self, transport, faults):
+        self._faults = faults
         self.router = transport.bound_router(self)
         self.counts = {"requests": 0, "malformed": 0}
 
     def payload_received(self, identity, payload):
         self.counts["requests"] += 1
+        if len(identity) != 5 or identity[0] != 0:
+            self._faults.append(f"{identity!r} is no identity that ZeroMQ gives; a frame was taken for one")
         self.router.send(identity, bytes(payload))
         return 1
 
@@ -229,7 +232,7 @@ async def fuzz(seconds, seed):
     faults: list[str] = []
     transport = ZmqTransport(reactor, 2**20)
     transport.open(lambda: None)
-    bound = Bound(transport)
+    bound = Bound(transport, faults)
     bound_address = bound.router.bind("127.0.0.1", [free_port()])
     addresses = [f"tcp://127.0.0.1:{free_port()}" for _ in range(PORTS)]
     peers = Peers(chance, addresses, bound_address, faults)

@@ -21,8 +21,10 @@ class SoakTests(TestCase):
         figures = json.loads(out)
         self.assertEqual(figures["faults"], [], f"seed {seed}: {figures}")
         self.assertEqual(err, "", f"seed {seed}")
+        # What this process itself was kept waiting is no fault of the calls.
+        self.assertLess(figures["worst_overrun_ms"], figures["worst_gap_ms"] + 50, f"seed {seed}: {figures}")
         # That it was a storm, and that calls got through it.
-        for what, least in (("sent", 500), ("killed", 0.5), ("stopped", 0.3), ("terminated", 0.1)):
+        for what, least in (("sent", 500), ("killed", 0.5), ("stopped", 0.3), ("terminated", 0.1), ("cut", 0.3)):
             self.assertGreater(figures[what], least * SECONDS, figures)
         self.assertGreater(figures["ends"]["answered"], figures["sent"] / 2, figures)
         self.assertTrue({"DeadlineExceeded", "ServerLost"} <= figures["ends"].keys(), figures)
