@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply, readdress
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import NEVER, PendingCall, Stage
 from zmqrpc.core.routing import Route, RoutingTable, Topic
@@ -119,9 +119,7 @@ class Delivery:
             if len(call.encoded) + BATCH_OVERHEAD > link.largest:
                 self.refused(call, link, Refusal.TOO_LARGE, f"{len(call.encoded)} bytes, {link.largest} are allowed")
                 return
-            sequence, left = link.number(call.deadline, now)
-            call.encoded = readdress(call.encoded, sequence, 1, left)
-            link.hand_over(call, now)
+            link.hand_over_queued(call, now)
         elif not link.enqueue(call, now):
             call.link = link
             self.fail(call, Overloaded, "too much waits for this member already, try later or add members")

@@ -1,7 +1,7 @@
 """
 One link to one instance we call: its connection, its queue, and what it has handed over.
 
-A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.number` and
+A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.left` and
 `Link.hand_over`, which are every call.
 """
 
@@ -148,29 +148,26 @@ class Link:
 
     # Calls
 
-    def number(self, deadline: float, now: float) -> tuple[int, int]:
-        """
-        Tell how to encode a request that is handed over next.
-
-        :return: its sequence, and the milliseconds it has left at the stamp of its batch.
-        """
+    def left(self, deadline: float, now: float) -> int:
+        """Return the milliseconds that a request handed over now has left at the stamp of its batch."""
         if not self._outbox:
             self._stamp = now
         left = int((deadline - self._stamp) * 1000)
-        return self.pending.next_sequence, left if left > 0 else 0
+        return left if left > 0 else 0
 
     def hand_over(self, call: PendingCall, now: float) -> None:
-        """Give a call, encoded as `number` said, to the connection; only while `ready`."""
+        """Give a call, encoded with the next number and `left`, to the connection; only while `ready`."""
         links = self._links
-        call.link = self
         encoded = call.encoded
+        outbox = self._outbox
         size = self._outbox_bytes + len(encoded)
-        if size > self._room and self._outbox:
-            # Before it is numbered: a payload remembers up to which number it goes.
+        if size > self._room and outbox:
+            # Before the number is taken: a payload remembers up to which number it goes.
             self.flush()
+            outbox = self._outbox
             size = len(encoded)
         pending = self.pending
-        if pending.hand_over(call, now):
+        if pending.hand_over(call):
             self.ready = False
         if pending.wake_at < links.wake_at:
             links.wake_by(pending.wake_at)
@@ -178,13 +175,19 @@ class Link:
             self._used_at = now
             self.state.used(now)
             links.wake_by(self.state.wake_at)
-        outbox = self._outbox
         if not outbox:
             links.dirty.append(self)
         outbox.append(encoded)
         self._outbox_bytes = size
         if not links.gathering:
             links.write_first(self)
+
+    def hand_over_queued(self, call: PendingCall, now: float) -> None:
+        """Number and encode a call that waited, and hand it over; only while the link is up with room."""
+        call.link = self
+        self.pending.number(call, now)
+        call.encoded = readdress(call.encoded, call.sequence, 1, self.left(call.deadline, now))
+        self.hand_over(call, now)
 
     def enqueue(self, call: PendingCall, now: float) -> bool:
         """Keep a call until the link is up; False when the queue is full."""
@@ -290,7 +293,7 @@ class Link:
         self._flush_queue(now)
 
     def _repeat(self, call: PendingCall, now: float) -> None:
-        _, left = self.number(call.deadline, now)
+        left = self.left(call.deadline, now)
         self._write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
@@ -301,9 +304,7 @@ class Link:
                 text = f"{len(call.encoded)} bytes are over the peer's limit of {self.largest}"
                 self._links.user.refused(call, self, Refusal.TOO_LARGE, text)
                 continue
-            sequence, left = self.number(call.deadline, now)
-            call.encoded = readdress(call.encoded, sequence, 1, left)
-            self.hand_over(call, now)
+            self.hand_over_queued(call, now)
             self._links.user.handed_over(call)
 
     # Writing

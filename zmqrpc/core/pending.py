@@ -110,18 +110,20 @@ class PendingCalls:
 
     :param most_unsettled: how many there may be at once.
     :param first: the lowest number that was never used in this pair; those below it count as settled.
+    :ivar retry_after: seconds until a call that is handed over first is sent again; infinity for never.
     :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended; `tell_settled` is what a batch tells the server of it.
     :ivar wake_at: when `overdue` or `unacknowledged` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_calls", "_policy", "_told", "most_unsettled", "next_sequence", "settled", "wake_at")
+    __slots__ = ("_calls", "_policy", "_told", "most_unsettled", "next_sequence", "retry_after", "settled", "wake_at")
 
     def __init__(self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1) -> None:
         self.most_unsettled = most_unsettled
         self.settled = Ranges()
         self.settled.add_range(1, first - 1)
         self.wake_at = NEVER
+        self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
         self._calls: dict[int, PendingCall] = {}
         self._told = 0
@@ -136,26 +138,26 @@ class PendingCalls:
         """Whether the window of unsettled messages is used up."""
         return len(self._calls) >= self.most_unsettled
 
-    def hand_over(self, call: PendingCall, now: float) -> bool:
+    def number(self, call: PendingCall, now: float) -> None:
+        """Give the call the next number, as for its first hand-over to this instance."""
+        call.sequence = self.next_sequence
+        call.attempts = 1
+        call.stage = _SENT
+        call.retry_at = now + self.retry_after
+
+    def hand_over(self, call: PendingCall) -> bool:
         """
-        Number the call with `next_sequence` and keep it; it must be given to the connection next.
+        Keep a call that has the next number; it must be given to the connection next.
 
         :return: whether the window is full now.
         """
-        sequence = self.next_sequence
-        self.next_sequence = sequence + 1
         calls = self._calls
+        sequence = call.sequence
         calls[sequence] = call
-        call.sequence = sequence
-        call.attempts = 1
-        call.stage = _SENT
-        wake = call.deadline
-        if self._policy is not None:
-            call.retry_at = retry_at = now + self._policy.base
-            if retry_at < wake:
-                wake = retry_at
-        if wake < self.wake_at:
-            self.wake_at = wake
+        self.next_sequence = sequence + 1
+        wake_at = self.wake_at
+        if call.retry_at < wake_at or call.deadline < wake_at:
+            self.wake_at = min(call.retry_at, call.deadline)
         return len(calls) >= self.most_unsettled
 
     def repeat(self, call: PendingCall, now: float) -> None:

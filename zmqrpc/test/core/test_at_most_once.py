@@ -185,8 +185,9 @@ class World(RuleBasedStateMachine):
             self.end(call, "Overloaded")
 
     def hand_over(self, call: PendingCall, link: Link, place: int) -> None:
-        call.encoded = readdress(call.encoded, link.pending.next_sequence, 1, self.left(call))
-        link.pending.hand_over(call, self.now)
+        link.pending.number(call, self.now)
+        call.encoded = readdress(call.encoded, call.sequence, 1, self.left(call))
+        link.pending.hand_over(call)
         self.send(place, [call.encoded])
 
     def repeat(self, call: PendingCall, link: Link) -> bytes:

@@ -24,10 +24,15 @@ def make_call(deadline: float = NOW + 60, owner: Any = None) -> PendingCall:
     return PendingCall(Kind.CALL, TARGET, b"", deadline, owner)
 
 
+def hand_over(pending: PendingCalls, call: PendingCall, now: float) -> bool:
+    pending.number(call, now)
+    return pending.hand_over(call)
+
+
 def make_pending(calls: int = 0, policy: RetryPolicy | None = POLICY, window: int = 1000) -> PendingCalls:
     pending = PendingCalls(window, policy)
     for _ in range(calls):
-        pending.hand_over(make_call(), NOW)
+        hand_over(pending, make_call(), NOW)
     return pending
 
 
@@ -40,20 +45,20 @@ class NumberTests(SynchronousTestCase):
         pending = make_pending(3)
         pending.take(3)
         self.assertEqual(pending.next_sequence, 4)
-        pending.hand_over(make_call(), NOW)
+        hand_over(pending, make_call(), NOW)
         self.assertEqual(sequences(pending.outstanding()), [1, 2, 4])
 
     def test_handing_over_marks_the_call(self):
         call = make_call()
-        make_pending().hand_over(call, NOW)
+        hand_over(make_pending(), call, NOW)
         self.assertEqual((call.sequence, call.attempts, call.stage, call.retry_at), (1, 1, Stage.SENT, NOW + 15))
 
     def test_one_that_comes_from_another_pair_starts_anew(self):
         call, before = make_call(), make_pending(4)
-        before.hand_over(call, NOW)
+        hand_over(before, call, NOW)
         before.repeat(call, NOW)
         before.take(call.sequence)
-        make_pending(1).hand_over(call, NOW + 1)
+        hand_over(make_pending(1), call, NOW + 1)
         self.assertEqual((call.sequence, call.attempts, call.retry_at), (2, 1, NOW + 16))
 
     def test_an_answer_ends_a_call_once(self):
@@ -78,7 +83,7 @@ class NumberTests(SynchronousTestCase):
 
     def test_a_pair_that_was_known_goes_on_with_its_numbers(self):
         pending = PendingCalls(10, POLICY, first=5)
-        pending.hand_over(make_call(), NOW)
+        hand_over(pending, make_call(), NOW)
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([5], [4]))
         self.assertEqual(sequences(pending.within([1, 9])), [5])
 
@@ -107,8 +112,8 @@ class NumberTests(SynchronousTestCase):
 class WindowTests(SynchronousTestCase):
     def test_full_when_it_is_used_up(self):
         pending = PendingCalls(2, None)
-        self.assertEqual((pending.full, pending.hand_over(make_call(), NOW)), (False, False))
-        self.assertEqual((pending.hand_over(make_call(), NOW), pending.full), (True, True))
+        self.assertEqual((pending.full, hand_over(pending, make_call(), NOW)), (False, False))
+        self.assertEqual((hand_over(pending, make_call(), NOW), pending.full), (True, True))
         pending.take(1)
         self.assertFalse(pending.full)
 
@@ -149,7 +154,7 @@ class SettledTests(SynchronousTestCase):
         server = DuplicateFilter(1000, 10**6)
         for number in range(5000):
             call = make_call()
-            pending.hand_over(call, NOW)
+            hand_over(pending, call, NOW)
             server.settle(pending.tell_settled())
             self.assertIs(server.admit(call.sequence), Seen.NEW, f"{len(pending)} are unsettled")
             server.answered(call.sequence, b"reply")
@@ -219,7 +224,7 @@ class RetryTests(SynchronousTestCase):
     def retries(self, policy: RetryPolicy | None, most: int = 10) -> tuple[list[float], bool]:
         """Leave one call unanswered: when it was sent again, and whether it was given up."""
         pending = PendingCalls(10, policy)
-        pending.hand_over(make_call(NEVER), 0.0)
+        hand_over(pending, make_call(NEVER), 0.0)
         times: list[float] = []
         while len(times) < most and pending.wake_at < NEVER:
             now = pending.wake_at
@@ -287,7 +292,7 @@ class RetryTests(SynchronousTestCase):
         for kind in (Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY):
             call = make_call()
             call.kind = kind
-            pending.hand_over(call, NOW)
+            hand_over(pending, call, NOW)
         self.assertEqual(sequences(pending.acknowledged([1, 9])), [2, 3, 4])
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([1], [0, 2, 4]))
         self.assertEqual(pending.acknowledged([1, 9]), [])
@@ -303,7 +308,7 @@ class DeadlineTests(SynchronousTestCase):
     def test_ends_what_is_due_and_no_more(self):
         pending = make_pending(0, None)
         for seconds in (3, 1, 2):
-            pending.hand_over(make_call(NOW + seconds), NOW)
+            hand_over(pending, make_call(NOW + seconds), NOW)
         self.assertEqual(pending.wake_at, NOW + 1)
         self.assertEqual(sequences(pending.overdue(NOW + 0.999)), [])
         self.assertEqual(sequences(pending.overdue(NOW + 2)), [2, 3])
@@ -314,7 +319,7 @@ class DeadlineTests(SynchronousTestCase):
     def test_wakes_for_whatever_comes_first(self):
         for deadline, wake in ((NOW + 5, NOW + 5), (NOW + 50, NOW + 15)):
             pending = make_pending()
-            pending.hand_over(make_call(deadline), NOW)
+            hand_over(pending, make_call(deadline), NOW)
             self.assertEqual(pending.wake_at, wake)
 
     @settings(derandomize=True, deadline=None, max_examples=200)
@@ -333,7 +338,7 @@ class DeadlineTests(SynchronousTestCase):
             ends[call.sequence] = ends.get(call.sequence, 0) + 1
 
         for timeout, later in given_over:
-            pending.hand_over(make_call(now + timeout), now)
+            hand_over(pending, make_call(now + timeout), now)
             until = now + later
             while pending.wake_at <= until:
                 self.assertGreaterEqual(pending.wake_at, now)
