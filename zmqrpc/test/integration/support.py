@@ -135,11 +135,19 @@ class RawPeers:
         return made
 
     def router(self, port=None, **options):
-        """Return a bound ROUTER and its address."""
+        """Return a bound ROUTER and its address; a port that was given may still be held for a moment."""
         made = self.socket(zmq.ROUTER, ROUTER_MANDATORY=1, **options)
         address = f"tcp://127.0.0.1:{port or free_port()}"
-        made.bind(address)
-        return made, address
+        until = time.monotonic() + 5
+        while True:
+            try:
+                made.bind(address)
+                return made, address
+            except zmq.ZMQError as error:
+                # libzmq gives the port of a closed socket back in a thread of its own, and tells nobody when.
+                if port is None or error.errno != zmq.EADDRINUSE or time.monotonic() > until:
+                    raise
+                time.sleep(0.001)
 
 
 def arrived(sock):
