@@ -13,6 +13,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.target import Target
 
 _MARK = "__zmqrpc_exposed__"
+_MOST_FOUND = 10_000
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -95,8 +96,8 @@ class Dispatcher:
         found = self._found.get(key)
         if found is None:
             found = self._find(namespace, version, method)
-            if isinstance(found, Exposed):
-                # Only what exists is remembered: callers choose the other names, and there is no end of them.
+            if isinstance(found, Exposed) and len(self._found) < _MOST_FOUND:
+                # Only what exists is remembered: callers choose the names, and there is no end of them.
                 self._found[key] = found
         return found
 

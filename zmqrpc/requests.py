@@ -187,25 +187,24 @@ class Requests:
     # Answers
 
     def _answer(self, caller: Caller, sequence: int, result: Any) -> None:
-        if self.drain_is_over and type(result) is Failure and result.code == FailureCode.CANCELLED:
-            # Not at the caller's wish: to the caller it is as if the process were gone, which it is about to be.
-            result = Failure(FailureCode.FORGOTTEN, "", "the server stopped before the method had ended")
-        if type(result) is Failure:
-            encoded = encode_message(Reply(sequence, None, result))
-        else:
-            try:
-                ensure(result, "the result")
-                encoded = encode_message(Reply(sequence, result))
-            except Exception as error:
-                encoded = self._unencodable(sequence, result, error)
+        try:
+            ensure(result, "the result")
+            encoded = encode_message(Reply(sequence, result))
+        except Exception as error:
+            encoded = self._failed(sequence, result, error)
         if len(encoded) + BATCH_OVERHEAD > caller.largest:
             text = f"the reply of {len(encoded)} bytes is over the limit of {caller.largest} of its caller"
             encoded = encode_message(Reply(sequence, None, Failure(FailureCode.TOO_LARGE, "MessageTooLarge", text)))
         caller.filter.answered(sequence, encoded)
         caller.write(encoded)
 
-    @staticmethod
-    def _unencodable(sequence: int, result: Any, error: Exception) -> bytes:
+    def _failed(self, sequence: int, result: Any, error: Exception) -> bytes:
+        """Encode the reply of a method that failed, or whose result cannot cross."""
+        if type(result) is Failure:
+            if self.drain_is_over and result.code == FailureCode.CANCELLED:
+                # Not at the caller's wish: to the caller it is as if the process were gone, which it is about to be.
+                result = Failure(FailureCode.FORGOTTEN, "", "the server stopped before the method had ended")
+            return encode_message(Reply(sequence, None, result))
         try:
             check_value(result, "the result")
         except EncodingError as found:

@@ -184,16 +184,24 @@ class PendingCalls:
         """
         results = []
         calls = self._calls
-        settled = self.settled
+        add_range = self.settled.add_range
+        low = high = 0
         for message in messages:
             if type(message) is not Reply or message.failure is not None or message.content_type is not None:
                 rest.append(message)
                 continue
             sequence = message.sequence
             call = calls.pop(sequence, None)
-            if call is not None:
-                settled.add(sequence)
-                results.append((call, message.result))
+            if call is None:
+                continue
+            results.append((call, message.result))
+            # Answers come mostly in order: they are settled by runs, not one by one.
+            if sequence == high + 1:
+                high = sequence
+            else:
+                add_range(low, high)
+                low = high = sequence
+        add_range(low, high)
         return results
 
     def tell_settled(self) -> list[int]:

@@ -41,10 +41,7 @@ class Ranges:
 
     def add(self, sequence: int) -> None:
         """Add one sequence; one that is in the set already changes nothing."""
-        if sequence == self.watermark + 1 and not self._lows:
-            self.watermark = sequence
-        else:
-            self.add_range(sequence, sequence)
+        self.add_range(sequence, sequence)
 
     def add_range(self, low: int, high: int) -> list[tuple[int, int]]:
         """
@@ -52,9 +49,13 @@ class Ranges:
 
         :return: the parts of the range that were not in the set, ``(low, high)`` each, ascending.
         """
-        low = max(low, self.watermark + 1)
-        if high < low:
+        watermark = self.watermark
+        if high <= watermark or high < low:
             return []
+        low = max(low, watermark + 1)
+        if low == watermark + 1 and not self._lows:
+            self.watermark = high
+            return [(low, high)]
         first = last = bisect_left(self._highs, low - 1)
         start, end, fresh = low, high, []
         while last < len(self._lows) and self._lows[last] <= high + 1:
