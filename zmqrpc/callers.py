@@ -181,7 +181,13 @@ class Callers:
         now = self.seconds()
         arrival = int(now * 1000)
         caller = self._callers.get(batch.source)
+        self._give_up(identity, batch.source)
         if caller is None:
+            if len(self._callers) >= self.settings.max_clients:
+                self.notices.count("overloaded", f"{len(self._callers)} clients are remembered (max_clients)")
+                text = "too many clients are remembered"
+                self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
+                return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
             self._sweep_by(now + self.settings.rpc_message_ttl)
         elif batch.sent < caller.hello_sent:
@@ -198,6 +204,13 @@ class Callers:
         caller.write(encode_message(self._welcome(batch.sent)))
         if self._requests.draining:
             caller.write(self._goaway)
+
+    def _give_up(self, identity: bytes, source: bytes) -> None:
+        """Forget the instance a connection said HELLO for before, when nothing of it would be missed."""
+        before = self._by_identity.get(identity)
+        if before is not None and before.instance != source and before.idle and not len(before.filter):
+            del self._by_identity[identity]
+            del self._callers[before.instance]
 
     def _welcome(self, echoed: int) -> Welcome:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}

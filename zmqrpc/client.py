@@ -34,6 +34,9 @@ _ACK_WANTED, _IDEMPOTENT = int(Flag.ACK_WANTED), int(Flag.IDEMPOTENT)
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _CALL, _CAST = Kind.CALL, Kind.CAST
 _RESOLVING, _SENT = Stage.RESOLVING, Stage.SENT
+_LONGEST = 1e9
+"""Seconds; a timeout below it (30 years) fits every clock and the milliseconds of the wire."""
+
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
@@ -148,7 +151,10 @@ class RPCClient:
             ensure(args, "argument")
             if context is not None:
                 ensure(context, "context")
-            deadline = now + (self._timeout if timeout is None else timeout)
+            seconds = self._timeout if timeout is None else timeout
+            if type(method) is not str or not seconds < _LONGEST:
+                raise _odd_request(method, seconds)
+            deadline = now + seconds
             link = self._link(route.choose() or "")
             if link is not None and link.ready:
                 pending = link.pending
@@ -173,7 +179,7 @@ class RPCClient:
                 )
             )
         except Exception as error:
-            return fail(self._unsendable(error, target, method, args, context))
+            return fail(self._unsendable(error, target, method, args, context, timeout))
         kind = _CALL if request is Call else _CAST
         call = PendingCall(
             kind,
@@ -214,6 +220,12 @@ class RPCClient:
             text = f"{len(call.encoded)} bytes are over max_message_size ({self._most + BATCH_OVERHEAD})"
             self._delivery.fail(call, MessageTooLarge, text)
 
+    def _deadline(self, method: str, timeout: float | None) -> float:
+        seconds = self._timeout if timeout is None else timeout
+        if type(method) is not str or type(seconds) not in (int, float) or not seconds < _LONGEST:
+            raise _odd_request(method, seconds)
+        return self._seconds() + seconds
+
     def _route(self, target: Target) -> Route:
         """Return the one route to a target: its turns are kept between calls."""
         known = self._routes.get(target)
@@ -229,11 +241,18 @@ class RPCClient:
 
     @staticmethod
     def _unsendable(
-        error: Exception, target: Target, method: str, args: dict[str, Any] | None, context: dict[str, Any] | None
+        error: Exception,
+        target: Target,
+        method: str,
+        args: dict[str, Any] | None,
+        context: dict[str, Any] | None,
+        timeout: Any,
     ) -> ZmqRpcError:
         """Say what cannot be sent, and where in it; the encoder itself names no place."""
         if isinstance(error, ConfigError):
             return error
+        if isinstance(error, TypeError) and type(timeout) not in (int, float, type(None)):
+            return _odd_request(method, timeout)
         try:
             for what, value in (("argument", args), ("context", context), ("the method's name", method)):
                 check_value(value, what)
@@ -258,8 +277,8 @@ class RPCClient:
         :return: fires with `Reached` when every recorded instance has acknowledged it or failed to; fails with
             `NoRoute` when nobody is recorded, and with `MatchmakerUnavailable`.
         """
-        deadline = self._seconds() + (self._timeout if timeout is None else timeout)
         try:
+            deadline = self._deadline(method, timeout)
             route = self._route(attrs.evolve(target, fanout=False))
             ensure(args or _NO_ARGUMENTS, "argument")
             ensure(context, "context")
@@ -279,7 +298,7 @@ class RPCClient:
             )
             encode_message(request)
         except Exception as error:
-            return fail(self._unsendable(error, target, method, args, context))
+            return fail(self._unsendable(error, target, method, args, context, timeout))
         known = self._delivery.await_topic(route, target, deadline, wait_for_ready)
         return known.addCallback(lambda _: self._fan(route, target, deadline, request, idempotent))
 
@@ -299,6 +318,11 @@ class RPCClient:
             waiters.append(call.waiter)
             recipients.append((record.member, record.instance))
             self._delivery.give_pinned(call, link_key(record))
+        if not waiters:
+            error = NoRoute(
+                "FANOUT failed: nobody listens there, start a server or check the name", Journey(str(target))
+            )
+            return fail(error)
         gathered = DeferredList(waiters, consumeErrors=True)
         return gathered.addCallback(lambda outcomes: _reached(recipients, outcomes))
 
@@ -309,8 +333,8 @@ class RPCClient:
         :return: fires with (member, instance) of every recorded instance, empty when there is none; fails with
             `MatchmakerUnavailable` when nothing is known.
         """
-        deadline = self._seconds() + (self._timeout if timeout is None else timeout)
         try:
+            deadline = self._deadline("members", timeout)
             route = self._route(attrs.evolve(target, fanout=False))
         except ZmqRpcError as error:
             return fail(error)
@@ -352,6 +376,13 @@ class Stub:
         if method.startswith("_"):
             raise AttributeError(method)
         return lambda **arguments: self._client.call(self._target, method, arguments, **self._options)
+
+
+def _odd_request(method: Any, timeout: Any) -> ConfigError:
+    """Say what is wrong with a method's name, or else with a timeout."""
+    if type(method) is not str:
+        return ConfigError(f"the method {method!r} is no str; give its name")
+    return ConfigError(f"the timeout {timeout!r} of {method!r} is no number of seconds below {_LONGEST:g}; give one")
 
 
 def _reached(recipients: list[tuple[str, str]], outcomes: list[tuple[bool, Any]]) -> Reached:

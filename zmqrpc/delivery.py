@@ -104,6 +104,9 @@ class Delivery:
 
     def deliver(self, call: PendingCall, now: float) -> None:
         """Give the call to the link whose turn it is, or keep it until one is known."""
+        if call.ended:
+            # Its caller cancelled it from within the callback of another.
+            return
         if self.closed:
             self.fail(call, ClientClosed, "the node does not run")
             return
@@ -115,6 +118,8 @@ class Delivery:
 
     def give(self, call: PendingCall, link: Link, now: float) -> None:
         """Give the call to this link."""
+        if call.ended:
+            return
         if link.ready:
             if len(call.encoded) + BATCH_OVERHEAD > link.largest:
                 self.refused(call, link, Refusal.TOO_LARGE, f"{len(call.encoded)} bytes, {link.largest} are allowed")
@@ -147,7 +152,7 @@ class Delivery:
                 return self.links.get(key)
         # Better a member that is connected and silent than none: it may only be busy, and the deadline holds.
         silent = [link for link in self._recorded(route) if link.state.mute and link.key not in tried]
-        return silent[0] if silent else None
+        return min(silent, key=lambda link: len(link.pending)) if silent else None
 
     def _recorded(self, route: Route) -> list[Link]:
         links = [self.links.get(key) for key in route.recorded]
@@ -195,6 +200,9 @@ class Delivery:
         """Go on with the calls that waited for a topic."""
         now = self.seconds()
         for call in list(self._parked.get(topic, {}).values()):
+            if id(call) not in self._parked.get(topic, {}):
+                # The callback of one before it cancelled it.
+                continue
             if call.kind is Kind.FANOUT and topic.usable:
                 self.unpark(call)
                 self.acknowledged([call])
@@ -226,6 +234,7 @@ class Delivery:
         self._end(call, error(f"{call.kind.name} failed: {reason}", self.journey(call), maybe_executed))
 
     def _end(self, call: PendingCall, error: ZmqRpcError) -> None:
+        call.ended = True
         if call.may_have_run:
             error.maybe_executed = True
         if not call.waiter.called:

@@ -126,5 +126,5 @@ def _exposed_methods(endpoint: object) -> dict[str, Exposed]:
         # Looked up on the class first, so that no property of the endpoint is run.
         if getattr(getattr(type(endpoint), name, None), _MARK, False):
             call = cast(Callable[..., Any], getattr(endpoint, name))
-            methods[name] = Exposed(call, inspect.signature(call))
+            methods[name] = Exposed(call, inspect.signature(call, follow_wrapped=False))
     return methods

@@ -178,8 +178,8 @@ class IConnectingRouter(Interface):
     def send(identity: bytes, payload: bytes) -> int:
         """Write one message; return `SENT`, `FULL` or `GONE`."""
 
-    def close() -> None:
-        """Drop every connection and close at once."""
+    def close(linger: float = 0) -> None:
+        """Drop every connection and close; what was written is delivered for up to `linger` seconds."""
 
 
 class ITransport(Interface):

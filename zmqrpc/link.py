@@ -230,7 +230,7 @@ class Link:
                 self._links.connect(self)
             elif kind is SayHello:
                 self._say_hello(now)
-            elif kind is SayPing:
+            elif kind is SayPing and not self._unsent:
                 self._write(encode_message(Ping(int(now * 1000), effect.last_round_trip)), now)  # type: ignore[union-attr]
             elif kind is Drop:
                 self._drop(effect.identity)  # type: ignore[union-attr]
@@ -348,8 +348,8 @@ class Link:
 
     # What comes in
 
-    def take(self, message: Any, source: bytes, identity: bytes, now: float) -> None:
-        """Take one message that is not a REPLY with a result."""
+    def take(self, message: Any, identity: bytes, now: float) -> None:
+        """Take one message that is neither a REPLY with a result nor a WELCOME."""
         kind = type(message)
         state = self.state
         if kind in _ABOUT_LINK and identity != state.identity:
@@ -375,33 +375,39 @@ class Link:
             # In kind: nothing new follows, so the peer need not wait for it.
             self._write(encode_message(Goaway()), now)
             self.perform(state.going_away(now, message.text), now)
-        elif kind is Welcome:
-            self.largest = min(message.limits.get("message", self.largest), self._links.settings.max_message_size)
-            self._room = batch_room(self.largest)
-            self.pending.most_unsettled = min(
-                message.limits.get("unsettled", self.pending.most_unsettled),
-                self._links.settings.max_unsettled_calls,
-            )
-            self.perform(state.welcome(now, source, now - message.echoed / 1000), now)
         elif kind is Hello:
             # A connect within the ephemeral range of this machine can reach itself (link.md: trap 6).
             self._links.connection_lost(state.identity, "connected to itself")
         else:
             self._links.notices.count("unexpected", f"{self.address} sent a {kind.__name__}")
 
+    def welcomed(self, welcome: Welcome, source: bytes, identity: bytes, now: float) -> None:
+        """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""
+        if identity != self.state.identity:
+            return
+        own = self._links.settings
+        self.largest = min(welcome.limits.get("message", self.largest), own.max_message_size)
+        self._room = batch_room(self.largest)
+        unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
+        self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
+        self.perform(self.state.welcome(now, source, now - welcome.echoed / 1000), now)
+
     def _nacked(self, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)
         if reason is Refusal.BAD_VERSION and self.state.phase is Phase.CONNECTING:
             self._links.connection_lost(self.state.identity, nack.text or "another wire version")
             return
+        text = nack.text or reason.name.lower().replace("_", " ")
         for call in reversed(self.pending.within(nack.ranges)):
-            self.pending.take(call.sequence)
+            if self.pending.take(call.sequence) is None:
+                # The errback of one before it cancelled it.
+                continue
             if reason is Refusal.WRONG_INSTANCE and call.attempts == 1:
                 # Whether the instance is still there shows in a moment: the connection is made anew.
                 self._requeue(call)
             elif call.attempts > 1 and reason in _FORGETFUL:
                 # It refuses this repetition; what it did with the message before, it does not know.
-                self._links.user.lost([call], self, f"its repetition was refused: {nack.text}")
+                self._links.user.lost([call], self, f"its repetition was refused: {text}")
             else:
                 self._links.user.refused(call, self, reason, nack.text)
         if reason is Refusal.WRONG_INSTANCE:
@@ -454,9 +460,7 @@ class Link:
 
     def recover(self, now: float) -> None:
         """Look whether what kept the link from taking calls is over, after something came in."""
-        if self.state.phase is Phase.DRAINING:
-            self.perform(self.state.tick(now, len(self.pending) > 0), now)
-        elif self.queue:
+        if self.state.phase is Phase.DRAINING or self.queue:
             self._links.dirty.append(self)
         else:
             self._refresh()
@@ -472,8 +476,10 @@ class Link:
         return bool(self._unsent)
 
     def end_pass(self, now: float) -> None:
-        """Go on with what waited for room."""
+        """Go on with what waited for room, or for the last answer."""
         self.flush()
+        if self.state.phase is Phase.DRAINING:
+            self.perform(self.state.tick(now, len(self.pending) > 0), now)
         if self.state.phase is Phase.UP and self.queue and not self._unsent:
             self._flush_queue(now)
             self.flush()

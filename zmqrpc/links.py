@@ -23,6 +23,9 @@ from zmqrpc.link import RETRY_FULL, Link, LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.settings import Settings
 
+LINGER_SECONDS = 1.0
+"""Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
+
 
 @implementer(ILinkReceiver, ILinks)
 class Links:
@@ -78,6 +81,7 @@ class Links:
         self.get = self._links.get
         self._by_identity: dict[bytes, Link] = {}
         self._losses: list[tuple[bytes, str]] = []
+        self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
 
     @property
     def router(self) -> IConnectingRouter:
@@ -133,7 +137,8 @@ class Links:
         self._by_identity.clear()
         self.dirty.clear()
         if self._router is not None:
-            self._router.close()
+            # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
+            self._router.close(min(self.settings.linger, LINGER_SECONDS))
             self._router = None
         return left
 
@@ -180,6 +185,8 @@ class Links:
             return
         self._by_identity[identity] = link
         link.perform(link.state.connected(now, identity), now)
+        # Readiness is looked at again after what was written, also outside a pass.
+        self._transport.kick()
 
     def _unresolved(self, link: Link, attempt: int, host: str, failure: TwistedFailure) -> None:
         if self._waits(link, attempt):
@@ -199,6 +206,7 @@ class Links:
         """Read what has arrived, then disconnect."""
         if identity is not None and self._router is not None:
             self.router.drain()
+            self._transport.kick()
             self._by_identity.pop(identity, None)
             self.router.disconnect(identity)
 
@@ -245,11 +253,18 @@ class Links:
         rest: list[Any] = []
         results = link.pending.take_results(batch.messages, rest)
         for call, result in results:
-            call.waiter.callback(result)
+            waiter = call.waiter
+            if not waiter.called:
+                # It may have been cancelled by the callback of a result before it.
+                waiter.callback(result)
         if len(results) + len(rest) != len(batch.messages):
             self.notices.count("late_reply")
         for message in rest:
-            link.take(message, batch.source, identity, now)
+            if type(message) is Welcome:
+                # Not here: that of another instance drops the connection, and a pass must not do that.
+                self._welcomes.append((link, message, batch.source, identity, now))
+            else:
+                link.take(message, identity, now)
         if not link.ready:
             link.recover(now)
         return len(batch.messages) or 1
@@ -257,9 +272,12 @@ class Links:
     # The end of a pass, and time
 
     def end_pass(self) -> None:
-        """Settle what was lost, then write what was gathered."""
+        """Settle who was welcomed or lost, then write what was gathered."""
         self.gathering = True
-        while self._losses or self.dirty:
+        while self._welcomes or self._losses or self.dirty:
+            welcomes, self._welcomes = self._welcomes, []
+            for welcomed, welcome, source, identity, now in welcomes:
+                welcomed.welcomed(welcome, source, identity, now)
             losses, self._losses = self._losses, []
             for identity, reason in losses:
                 link = self._by_identity.get(identity)
@@ -269,7 +287,11 @@ class Links:
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
             for link in dirty:
-                link.end_pass(now)
+                try:
+                    link.end_pass(now)
+                except Exception:
+                    # Whatever is wrong with one link, the others are written.
+                    self.log.failure("the link to {address} failed at the end of a pass", address=link.address)
         self.gathering = False
 
     def sweep(self, now: float) -> None:
@@ -280,7 +302,7 @@ class Links:
             if link.blocked:
                 self.dirty.append(link)
             elif link.spent:
-                del self._links[key]
+                self._links.pop(key, None)
                 self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
         self.wake_at = NEVER
         for link in self._links.values():

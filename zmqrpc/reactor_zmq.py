@@ -297,8 +297,8 @@ class ConnectingRouter(_Router):
         if self._read(_DRAIN_MESSAGES, float("inf")):
             self.schedule()
 
-    def close(self) -> None:
-        self._close_reader(0)
+    def close(self, linger: float = 0) -> None:
+        self._close_reader(linger)
 
     def _close_reader(self, linger: float) -> None:
         self._monitor.close()

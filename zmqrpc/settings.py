@@ -8,6 +8,7 @@ once, frozen, and read where parts are made; nothing else passes configuration a
 from __future__ import annotations
 
 import socket
+from math import inf
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -88,6 +89,7 @@ class Settings:
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
     max_queued_bytes: int = _option(64 * 2**20, "Bytes waiting for one peer, in or out; past it: Overloaded.", 1024)
     max_running_calls: int = _option(10000, "Calls a server runs at once; past it: Overloaded.", 1)
+    max_clients: int = _option(10000, "Client instances a server remembers; one more is refused.", 1)
     max_reply_memory: int = _option(
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024
     )
@@ -102,7 +104,11 @@ class Settings:
         for field in attrs.fields(Settings):
             value = getattr(self, field.name)
             low, high = field.metadata.get("low"), field.metadata.get("high")
-            if value is None or low is None:
+            if value is None or isinstance(value, str):
+                continue
+            if not -inf < value < inf:
+                raise ConfigError(f"option {field.name} is {value}; it must be a finite number")
+            if low is None:
                 continue
             if value < low or (high is not None and value > high):
                 bounds = f"from {low} to {high}" if high is not None else f"at least {low}"

@@ -54,7 +54,7 @@ class LinkTimers(Struct, frozen=True):
     :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
     :ivar lost: without a link until its instance counts as gone.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
-    :ivar drain: that what was handed over may take when nothing new follows.
+    :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
     """
 
     hello: float = 2.0
@@ -368,15 +368,15 @@ class LinkState:
         self._due = now
 
     def _drained(self, now: float, outstanding: bool) -> list[Effect]:
-        if now < self._drain_until and (outstanding or self._going_away):
+        if outstanding:
+            # However long the peer takes: each call has its own deadline, and a loss is noticed.
+            self._due = now + self._timers.idle_ping
+            return []
+        if self._going_away and now < self._drain_until:
             # After GOAWAY the peer closes: a disconnect by us could swallow our answer to it.
             self._due = self._drain_until
             return []
         effects: list[Effect] = [Drop(self.identity)]
-        if outstanding:
-            # What was never written is queued again by the drop; the rest is lost.
-            effects.append(Reroute(self.trouble))
-            effects.append(self._lose(f"unanswered {self._timers.drain:g} s after: {self.trouble}"))
         if self._going_away and self._wanted:
             self._back_off(now)
         else:
@@ -404,6 +404,9 @@ class LinkState:
                 self.mute = False
             elif late < timers.late:
                 self.mute = True
+            # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.
+            self._due = now + timers.ping
+            return [SayPing(None)]
         elif now >= self._next_ping:
             active = outstanding or now - self.used_at < timers.active
             self._next_ping = now + (timers.ping if active else timers.idle_ping)
@@ -411,7 +414,7 @@ class LinkState:
             self._due = now + timers.ping
             last, self._round_trip = self._round_trip, None
             return [SayPing(last)]
-        self._due = now + timers.ping if self._pinged_at is not None else self._next_ping
+        self._due = self._next_ping
         return []
 
     def _rearm(self) -> None:

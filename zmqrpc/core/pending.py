@@ -57,6 +57,7 @@ class PendingCall(Struct, gc=False):
     :ivar sequence: its number in the pair, 0 before it is handed over.
     :ivar attempts: how often it was handed over under this number.
     :ivar retry_at: when it is sent again unless acknowledged.
+    :ivar ended: whether its caller has been told an error; it must not be sent any more.
     """
 
     kind: Kind
@@ -76,6 +77,7 @@ class PendingCall(Struct, gc=False):
     tried: tuple[str, ...] = ()
     trouble: str = ""
     may_have_run: bool = False
+    ended: bool = False
 
     def __call__(self, _: Any) -> None:
         """Have the owner end the call as cancelled: it is the canceller of its own waiter."""
@@ -253,8 +255,9 @@ class PendingCalls:
     def running(self, ranges: list[int]) -> None:
         """Take a BEAT: the calls run, and are not sent again by the timer."""
         for call in self.within(ranges):
-            call.retry_at = NEVER
-            call.stage = Stage.RUNNING
+            if call.kind is _CALL:
+                call.retry_at = NEVER
+                call.stage = Stage.RUNNING
 
     def overdue(self, now: float) -> list[PendingCall]:
         """End the calls whose deadline has come, and return them."""

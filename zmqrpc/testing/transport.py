@@ -165,7 +165,7 @@ class MemoryConnectingRouter(_Router):
         connection = self._connections.get(identity)
         return GONE if connection is None else connection.write_forward(payload)
 
-    def close(self) -> None:
+    def close(self, linger: float = 0) -> None:
         for connection in self._shut():
             connection.release()
 

@@ -8,6 +8,7 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import (
     Cancelled,
+    ConfigError,
     DeadlineExceeded,
     EncodingError,
     InvalidArguments,
@@ -170,6 +171,17 @@ class CallScenarios(Scenario):
         await self.begin()
         value = bytes(3_000_000)
         self.assertEqual(await self.client.call(WORK, "echo", {"value": value}), value)
+
+    async def test_odd_timeouts(self):
+        """A timeout that is no time, and a method that is no name, are refused; the neighbours are served."""
+        await self.begin()
+        for timeout in (float("inf"), float("nan"), 1e30, "5"):
+            error = await self.fails(self.client.call(WORK, "add", {"a": 1}, timeout=timeout), ConfigError)
+            self.assertIn("timeout", str(error))
+            await self.fails(self.client.fanout(WORK, "add", {"a": 1}, timeout=timeout), ConfigError)
+            await self.fails(self.client.members(WORK, timeout=timeout), ConfigError)
+        await self.fails(self.client.call(WORK, 5), ConfigError)
+        self.assertEqual(await self.client.call(WORK, "add", {"a": 1}), 11)
 
     async def test_deadline(self):
         """A call that is not answered ends at its deadline, as perhaps executed, and is cancelled where it runs."""
