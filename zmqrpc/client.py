@@ -37,6 +37,7 @@ _RESOLVING, _SENT = Stage.RESOLVING, Stage.SENT
 _LONGEST = 1e9
 """Seconds; a timeout below it (30 years) fits every clock and the milliseconds of the wire."""
 
+_CONTEXTS = (dict, type(None))
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
@@ -148,6 +149,8 @@ class RPCClient:
                 route = self._route(target)
             if args is None:
                 args = _NO_ARGUMENTS
+            if type(args) is not dict or type(context) not in _CONTEXTS:
+                raise _odd_mapping(method, args, context)
             ensure(args, "argument")
             if context is not None:
                 ensure(context, "context")
@@ -280,7 +283,10 @@ class RPCClient:
         try:
             deadline = self._deadline(method, timeout)
             route = self._route(attrs.evolve(target, fanout=False))
-            ensure(args or _NO_ARGUMENTS, "argument")
+            args = _NO_ARGUMENTS if args is None else args
+            if type(args) is not dict or type(context) not in _CONTEXTS:
+                raise _odd_mapping(method, args, context)
+            ensure(args, "argument")
             ensure(context, "context")
             request = Fanout(
                 0,
@@ -293,7 +299,7 @@ class RPCClient:
                 target.namespace,
                 target.version,
                 method,
-                args or _NO_ARGUMENTS,
+                args,
                 context,
             )
             encode_message(request)
@@ -383,6 +389,12 @@ def _odd_request(method: Any, timeout: Any) -> ConfigError:
     if type(method) is not str:
         return ConfigError(f"the method {method!r} is no str; give its name")
     return ConfigError(f"the timeout {timeout!r} of {method!r} is no number of seconds below {_LONGEST:g}; give one")
+
+
+def _odd_mapping(method: str, args: Any, context: Any) -> EncodingError:
+    """Say which of arguments and context is no dict."""
+    what, value = ("arguments", args) if type(args) is not dict else ("context", context)
+    return EncodingError(f"the {what} of {method!r} are a {type(value).__name__}; give a dict with str keys")
 
 
 def _reached(recipients: list[tuple[str, str]], outcomes: list[tuple[bool, Any]]) -> Reached:

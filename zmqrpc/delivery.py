@@ -288,6 +288,7 @@ class Delivery:
             self._end(call, self._remote(call, code, failure))
 
     def _remote(self, call: PendingCall, code: FailureCode, failure: Failure) -> RemoteError:
+        call.stage = Stage.RUNNING if code is FailureCode.RAISED else Stage.ACKNOWLEDGED
         return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
     def acknowledged(self, calls: list[PendingCall]) -> None:

@@ -14,6 +14,7 @@ from zmqrpc.target import Target
 
 _MARK = "__zmqrpc_exposed__"
 _MOST_FOUND = 10_000
+_POSITIONAL = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -126,5 +127,23 @@ def _exposed_methods(endpoint: object) -> dict[str, Exposed]:
         # Looked up on the class first, so that no property of the endpoint is run.
         if getattr(getattr(type(endpoint), name, None), _MARK, False):
             call = cast(Callable[..., Any], getattr(endpoint, name))
-            methods[name] = Exposed(call, inspect.signature(call, follow_wrapped=False))
+            signature = inspect.signature(call, follow_wrapped=False)
+            _check_callable(f"{type(endpoint).__name__}.{name}", call, signature)
+            methods[name] = Exposed(call, signature)
     return methods
+
+
+def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Refuse at the start what no caller could call."""
+    parameters = list(signature.parameters.values())
+    first = parameters[0].kind if parameters else None
+    if first not in (inspect.Parameter.POSITIONAL_ONLY, *_POSITIONAL):
+        raise ConfigError(f"the exposed method {name} takes no context; its first parameter is the caller's context")
+    for parameter in parameters[1:]:
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise ConfigError(
+                f"the parameter {parameter.name!r} of the exposed method {name} is positional only; "
+                "arguments come by name"
+            )
+    if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
+        raise ConfigError(f"the exposed method {name} is a generator; return a list, or answer with one value")

@@ -27,6 +27,7 @@ from zmqrpc.core.envelope import (
     batch_room,
     encode_batch,
     encode_message,
+    flatten,
     readdress,
 )
 from zmqrpc.core.link import (
@@ -450,9 +451,8 @@ class Link:
             for call in repeat:
                 call.retry_at = NEVER
         overdue = self.pending.overdue(now)
-        for call in overdue:
-            if self.state.phase is Phase.UP:
-                self._write(encode_message(Cancel([call.sequence, call.sequence])), now)
+        if overdue and self.state.phase is Phase.UP:
+            self._write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
         if overdue:
             self._links.user.overdue(overdue, self)
         if given_up:

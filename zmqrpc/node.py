@@ -89,7 +89,7 @@ class Node(Service):
         self.notices = Notices(seconds)
         self._sweep = Sweep(reactor, seconds)
         wake_by = self._sweep.wake_by
-        table = RoutingTable()
+        table = RoutingTable(lambda: self._chance.randrange(2**16))
         self._stalls = StallWatch()
         self._delivery = Delivery(self.instance, settings, table, seconds, wake_by)
         self._links = Links(

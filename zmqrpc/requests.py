@@ -168,12 +168,18 @@ class Requests:
 
     def cancel(self, caller: Caller, ranges: list[int]) -> None:
         """Cancel calls that run, and do not run those that wait."""
-        meant = Ranges()
+        running, meant = caller.running, Ranges()
+        begun: list[Deferred[Any]] = []
+        named = 0
         # An honest client names one or two; the ranges of others may come in any order, which costs their square.
         for low, high in islice(zip(ranges[::2], ranges[1::2], strict=False), _MOST_CANCELLED):
             meant.add_range(low, high)
-        begun = [result for sequence, result in caller.running.items() if sequence in meant]
-        if self.waiting:
+            named += high - low + 1
+            if high - low < len(running):
+                begun += [running[sequence] for sequence in range(low, high + 1) if sequence in running]
+            else:
+                begun += [result for sequence, result in running.items() if low <= sequence <= high]
+        if self.waiting and named > len(begun):
             kept = [work for work in self.waiting if work[0] is not caller or work[1].sequence not in meant]
             self.waiting.clear()
             self.waiting.extend(kept)

@@ -17,7 +17,7 @@ Beside the state, `Topic.resolving` tells whether a lookup is under way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from zmqrpc.record import Record, Role, Sighting
@@ -47,14 +47,15 @@ class Route:
     :ivar recorded: every record of the target, available or not, by its link.
     """
 
-    __slots__ = ("_turn", "choices", "member", "recorded", "topic")
+    __slots__ = ("_first_turn", "_turn", "choices", "member", "recorded", "topic")
 
-    def __init__(self, topic: Topic, member: str | None) -> None:
+    def __init__(self, topic: Topic, member: str | None, first_turn: int = 0) -> None:
         self.topic = topic
         self.member = member
         self.choices: list[str] = []
         self.recorded: dict[str, Record] = {}
         self._turn = 0
+        self._first_turn = first_turn
 
     def choose(self) -> str | None:
         """Return the link whose turn it is, None when none is available."""
@@ -78,7 +79,7 @@ class Route:
         new = [key for key in self.recorded if key not in known]
         order = (*upcoming[:-1], *new, *upcoming[-1:])
         self.choices = [key for key in order if key in self.recorded and key not in unavailable]
-        self._turn = 0
+        self._turn = self._first_turn % len(self.choices) if self.choices and not upcoming else 0
 
 
 class Topic:
@@ -120,9 +121,15 @@ class Topic:
 
 
 class RoutingTable:
-    """Every topic that was used, and which links are not available."""
+    """
+    Every topic that was used, and which links are not available.
 
-    def __init__(self) -> None:
+    :param first_turn: gives whose turn it is first on a new route: at random, so that many clients that make one call
+        each do not all make it to the same member.
+    """
+
+    def __init__(self, first_turn: Callable[[], int] = int) -> None:
+        self._first_turn = first_turn
         self._topics: dict[tuple[str, str], Topic] = {}
         self._unavailable: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -141,7 +148,7 @@ class RoutingTable:
     def route(self, exchange: str, name: str, member: str | None) -> Route:
         """Make a route to a topic or to one member of it, with turns of its own."""
         topic = self.topic(exchange, name)
-        route = Route(topic, member)
+        route = Route(topic, member, self._first_turn())
         route._update(self._unavailable)
         topic.routes.append(route)
         return route

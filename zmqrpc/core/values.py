@@ -30,7 +30,7 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
     """Find the first value that cannot cross: its path below `value`, and what is wrong; None when all can."""
     kind = type(value)
     if kind is int:
-        return None if _LOW <= value <= _HIGH else ("", f"is an int of {value.bit_length()} bits; 64 is the most")
+        return None if _LOW <= value <= _HIGH else ("", "is an int outside -2**63 to 2**64 - 1; send it as a str")
     if kind is str:
         return None if value.isascii() or _encodes(value) else ("", "is a str with a lone surrogate; send bytes")
     if kind in SCALARS:

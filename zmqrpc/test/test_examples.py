@@ -115,7 +115,7 @@ class ExampleTests(ProcessTestCase):
         if name in ("zmqrpc", "twist"):
             ended = self.run_to_end(name, *arguments)
         else:
-            ended = self.python(*{"python": [], "trial": ["-m", "twisted.trial"]}[name], *arguments)
+            ended = self.python(*{"python": [], "python3": []}[name], *arguments)
         return ended.stdout + ended.stderr
 
     def test_tac(self):

@@ -205,7 +205,7 @@ class BadMethodTests(NodeCase):
             "NaN": "NaN",
             "surrogate": "lone surrogate",
             "surrogate key": "udcff",
-            "large int": "65 bits",
+            "large int": "outside -2",
             "set": "builtins.set",
             "exception": "ValueError",
             "class": "type",
