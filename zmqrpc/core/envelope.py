@@ -18,16 +18,10 @@ from msgspec import Meta, Raw, Struct
 from zmqrpc.errors import RemoteProtocolError
 
 WIRE_VERSION = 1
-LARGEST_BATCH = 64 * 1024
+BATCH_BYTES = 64 * 1024
 """No batch of several messages is larger (docs/spec/wire)."""
 
-BATCH_BYTES = 16 * 1024
-"""
-A batch is written when its messages would pass this size. A quarter of what the wire allows: while the peer works on
-one batch the next is made, which 16 KiB let begin sooner; with 1,000 calls outstanding that is worth about 15 %.
-"""
-
-MOST_MESSAGES = LARGEST_BATCH // 2
+MOST_MESSAGES = BATCH_BYTES // 2
 """How many messages a batch may hold: no message is smaller than two bytes."""
 
 Instance: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -372,7 +366,7 @@ def batch_room(largest: int) -> int:
 
     :param largest: the largest payload the peer accepts.
     """
-    return min(BATCH_BYTES, largest - BATCH_OVERHEAD)
+    return min(BATCH_BYTES, largest) - BATCH_OVERHEAD
 
 
 def decode_batch(payload: Any) -> Batch:
