@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from zmqrpc.core.age import ClockBase
+from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.envelope import Ack, batch_room, encode_batch, encode_message, flatten
 from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.interfaces import FULL, SENT
@@ -61,7 +61,7 @@ class Caller:
         self.hello_sent = sent
         self.leaving = False
         self.until = 0.0
-        self.base = ClockBase(arrival, sent)
+        self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
         self.running: dict[int, Deferred[Any]] = {}
         self.acks: list[int] = []

@@ -9,7 +9,7 @@ REBASE_AFTER = 60_000
 """Milliseconds after which the base is made anew, because clocks drift."""
 
 
-class ClockBase:
+class ClockOffset:
     """
     The smallest (arrival - sent) seen from one instance.
 

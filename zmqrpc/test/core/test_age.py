@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.age import REBASE_AFTER, SHORT_ROUND_TRIP, ClockBase
+from zmqrpc.core.age import REBASE_AFTER, SHORT_ROUND_TRIP, ClockOffset
 
 TIMES = st.integers(0, 2**63)
 
 
 class Age(SynchronousTestCase):
     def test_beyond_the_fastest(self):
-        base = ClockBase(1000, 500_000)
+        base = ClockOffset(1000, 500_000)
         for arrival, sent, age in (
             (1000, 500_000, 0),
             (1010, 500_010, 0),
@@ -26,7 +26,7 @@ class Age(SynchronousTestCase):
     @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=20))
     @settings(derandomize=True, deadline=None)
     def test_is_what_exceeds_the_smallest_so_far(self, batches):
-        base = ClockBase(*batches[0])
+        base = ClockOffset(*batches[0])
         for index, (arrival, sent) in enumerate(batches):
             smallest = min(a - s for a, s in batches[: index + 1])
             self.assertEqual(base.age(arrival, sent), arrival - sent - smallest)
@@ -35,7 +35,7 @@ class Age(SynchronousTestCase):
     @settings(derandomize=True, deadline=None)
     def test_offset_of_the_clocks_does_not_matter(self, journeys, ours, theirs):
         def ages(offset):
-            base = ClockBase(ours + 7, offset)
+            base = ClockOffset(ours + 7, offset)
             return [base.age(ours + when + delay, offset + when) for when, delay in journeys]
 
         self.assertEqual(ages(theirs), ages(0))
@@ -47,7 +47,7 @@ class Rebase(SynchronousTestCase):
     later = REBASE_AFTER + 10
 
     def setUp(self):
-        self.base = ClockBase(0, 0)
+        self.base = ClockOffset(0, 0)
 
     def age(self):
         return self.base.age(self.later + 100, REBASE_AFTER + 100)
@@ -67,7 +67,7 @@ class Rebase(SynchronousTestCase):
             ("unknown", None, self.later),
             ("early", 1, REBASE_AFTER - 1),
         ):
-            self.base = ClockBase(0, 0)
+            self.base = ClockOffset(0, 0)
             self.base.ping(when - 50, when - 60, None)
             self.base.ping(when, when - 10, last_round_trip)
             self.assertEqual(self.age(), 10, name)
