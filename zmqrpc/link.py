@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 RETRY_FULL = 0.05
 _USED_SECONDS = 0.25
 _ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
+_NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
 _FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
 
 
@@ -395,8 +396,8 @@ class Link:
 
     def _nacked(self, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)
-        if reason is Refusal.BAD_VERSION and self.state.phase is Phase.CONNECTING:
-            self._links.connection_lost(self.state.identity, nack.text or "another wire version")
+        if reason in _NO_WELCOME and self.state.phase is Phase.CONNECTING:
+            self._links.connection_lost(self.state.identity, nack.text or reason.name.lower().replace("_", " "))
             return
         text = nack.text or reason.name.lower().replace("_", " ")
         for call in reversed(self.pending.within(nack.ranges)):
