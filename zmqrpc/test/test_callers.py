@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,11 +32,11 @@ class RememberedClientsTests(SynchronousTestCase):
         def now():
             return 1.0
 
-        self.router: Any = Router()
+        self.router = Router()
         self.notices = Notices(now)
         settings = Settings(max_clients=3)
         self.callers = Callers(OURS, settings, self.notices, now, lambda: None, lambda when: None)
-        self.callers.opened(self.router)
+        self.callers.opened(cast(Any, self.router))
 
     def say_hello(self, identity, instance):
         """Return the kind of message that answers it."""
