@@ -226,26 +226,28 @@ class Link:
         # First, so that what is sent elsewhere below does not come back here.
         self._refresh()
         for effect in effects:
-            kind = type(effect)
-            if kind is Connect:
-                self.attempt = effect.attempt  # type: ignore[union-attr]
-                self._links.connect(self)
-            elif kind is SayHello:
-                self._say_hello(now)
-            elif kind is SayPing and not self._unsent:
-                self._write(encode_message(Ping(int(now * 1000), effect.last_round_trip)), now)  # type: ignore[union-attr]
-            elif kind is Drop:
-                self._drop(effect.identity)  # type: ignore[union-attr]
-            elif kind is Flush:
-                self._flush_calls(now)
-            elif kind is Reroute:
-                self._reroute(effect.reason)  # type: ignore[union-attr]
-            elif kind is Lose:
-                lost = self.pending.take_all()
-                if lost:
-                    self._links.user.lost(lost, self, effect.reason)  # type: ignore[union-attr]
-            elif kind is Doubt:
-                self._links.user.doubted(self, effect.reason)  # type: ignore[union-attr]
+            match effect:
+                case Connect(attempt=attempt):
+                    self.attempt = attempt
+                    self._links.connect(self)
+                case SayHello():
+                    self._say_hello(now)
+                case SayPing(last_round_trip=last_round_trip):
+                    # Behind what a full connection did not take it would only pile up.
+                    if not self._unsent:
+                        self._write(encode_message(Ping(int(now * 1000), last_round_trip)), now)
+                case Drop(identity=identity):
+                    self._drop(identity)
+                case Flush():
+                    self._flush_calls(now)
+                case Reroute(reason=reason):
+                    self._reroute(reason)
+                case Lose(reason=reason):
+                    lost = self.pending.take_all()
+                    if lost:
+                        self._links.user.lost(lost, self, reason)
+                case Doubt(reason=reason):
+                    self._links.user.doubted(self, reason)
         self._refresh()
         self._links.wake_by(self.state.wake_at)
 

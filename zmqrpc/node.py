@@ -154,7 +154,7 @@ class Node(Service):
         return server
 
     def when_ready(self) -> Deferred[None]:
-        """Return a Deferred that fires when the node runs and its servers are registered; it never fails."""
+        """Return a Deferred that fires when the node runs and its servers are registered; a stop cancels it."""
         if self.running:
             return self._registrar.when_current()
         waiter: Deferred[None] = Deferred()

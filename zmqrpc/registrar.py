@@ -52,7 +52,7 @@ class Registrar:
         self._perform(self._registration.set_records(records))
 
     def when_current(self) -> Deferred[None]:
-        """Return a Deferred that fires when every record is stored; it never fails."""
+        """Return a Deferred that fires when every record is stored; `stop` cancels it."""
         if self._registration.current:
             return succeed(None)
         waiter: Deferred[None] = Deferred()

@@ -87,7 +87,9 @@ class Settings:
     max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 4096)
     max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
-    max_queued_bytes: int = _option(64 * 2**20, "Bytes waiting for one peer, in or out; past it: Overloaded.", 1024)
+    max_queued_bytes: int = _option(
+        64 * 2**20, "Bytes waiting for one peer; past it: Overloaded, and the oldest replies to it are dropped.", 1024
+    )
     max_running_calls: int = _option(10000, "Calls a server runs at once; past it: Overloaded.", 1)
     max_clients: int = _option(10000, "Client instances a server remembers; one more is refused.", 1)
     max_reply_memory: int = _option(

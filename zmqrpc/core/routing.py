@@ -8,11 +8,12 @@ state        meaning                                             on use
 ===========  ==================================================  ====================
 UNKNOWN      never answered, or the first answer failed          look up, wait for it
 KNOWN        somebody listens                                    use it
-STALE        somebody did when the store last answered           use it, look up
+STALE        somebody did when the store last answered           use it
 EMPTY        the store said that nobody listens                  look up, wait for it
 ===========  ==================================================  ====================
 
-Beside the state, `Topic.resolving` tells whether a lookup is under way.
+A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
+whether a lookup is under way.
 """
 
 from __future__ import annotations
