@@ -8,13 +8,14 @@ over, and ends here with exactly one typed error unless its waiter got the resul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import NEVER, PendingCall, Stage
+from zmqrpc.core.pending import NEVER, Stage
 from zmqrpc.core.routing import Route, RoutingTable, Topic
 from zmqrpc.discovery import Discovery
 from zmqrpc.errors import (
@@ -41,6 +42,7 @@ from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
+from zmqrpc.waiter import Waiter
 
 _REMOTE: dict[FailureCode, type[RemoteError]] = {
     FailureCode.RAISED: RemoteError,
@@ -92,7 +94,7 @@ class Delivery:
         self.casts_fire_early = not settings.rpc_use_acks
         self._instance = instance
         self._wake_by = wake_by
-        self._parked: dict[Topic, dict[int, PendingCall]] = {}
+        self._parked: dict[Topic, dict[int, Waiter]] = {}
         self._earliest = NEVER
 
     def wire(self, links: Links, discovery: Discovery) -> None:
@@ -102,7 +104,7 @@ class Delivery:
 
     # Where a call goes
 
-    def deliver(self, call: PendingCall, now: float) -> None:
+    def deliver(self, call: Waiter, now: float) -> None:
         """Give the call to the link whose turn it is, or keep it until one is known."""
         if call.ended:
             # Its caller cancelled it from within the callback of another.
@@ -116,20 +118,17 @@ class Delivery:
         else:
             self.give(call, link, now)
 
-    def give(self, call: PendingCall, link: Link, now: float) -> None:
+    def give(self, call: Waiter, link: Link, now: float) -> None:
         """Give the call to this link."""
         if call.ended:
             return
         if link.ready:
-            if len(call.encoded) + BATCH_OVERHEAD > link.largest:
-                self.refused(call, link, Refusal.TOO_LARGE, f"{len(call.encoded)} bytes, {link.largest} are allowed")
-                return
-            link.hand_over_queued(call, now)
+            link.hand_over(call, None, now)
         elif not link.enqueue(call, now):
             call.link = link
             self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
 
-    def give_pinned(self, call: PendingCall, key: str) -> None:
+    def give_pinned(self, call: Waiter, key: str) -> None:
         """Give the call to the link with this key and to no other."""
         link = self.links.get(key)
         if link is None or self.closed:
@@ -140,7 +139,7 @@ class Delivery:
         else:
             self.give(call, link, self.seconds())
 
-    def handed_over(self, call: PendingCall) -> None:
+    def handed_over(self, call: Waiter) -> None:
         """Tell the caller of a cast that it is under way, when that is all it wants to know."""
         if self.casts_fire_early and call.kind is Kind.CAST:
             self.acknowledged([call])
@@ -160,7 +159,7 @@ class Delivery:
 
     # Waiting for discovery
 
-    def _park(self, call: PendingCall) -> None:
+    def _park(self, call: Waiter) -> None:
         topic = call.route.topic
         parked = self._parked.setdefault(topic, {})
         if len(parked) >= self.settings.max_queued_calls:
@@ -181,17 +180,17 @@ class Delivery:
         """
         if route.topic.usable and not self.closed:
             return succeed(None)
-        call = PendingCall(Kind.FANOUT, target, b"", deadline, self, None, False, wait_for_ready)
+        call = Waiter(self.cancel)
+        call.begin(Kind.FANOUT, target, b"", deadline)
+        call.wait_for_ready = wait_for_ready
         call.route = route
-        call.waiter = Deferred(call)
-        waiter: Deferred[None] = call.waiter
         if self.closed:
             self.fail(call, ClientClosed, "the node does not run")
         else:
             self._park(call)
-        return waiter
+        return call
 
-    def unpark(self, call: PendingCall) -> bool:
+    def unpark(self, call: Waiter) -> bool:
         """Take a call out of those that wait for discovery; False when it was not among them."""
         parked = self._parked.get(call.route.topic) if call.route is not None else None
         return parked is not None and parked.pop(id(call), None) is not None
@@ -217,7 +216,7 @@ class Delivery:
         if topic in self._parked and not self._parked[topic]:
             del self._parked[topic]
 
-    def _unroutable(self, call: PendingCall, error: MatchmakerUnavailable | None) -> None:
+    def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
         recorded = self._recorded(call.route) if call.kind is not Kind.FANOUT else []
         if error is not None and not recorded:
             self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
@@ -229,18 +228,18 @@ class Delivery:
 
     # How a call ends
 
-    def fail(self, call: PendingCall, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
+    def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
         """End the call with an error."""
         self._end(call, error(f"{call.kind.name} failed: {reason}", self.journey(call), maybe_executed))
 
-    def _end(self, call: PendingCall, error: ZmqRpcError) -> None:
+    def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True
         if call.may_have_run:
             error.maybe_executed = True
-        if not call.waiter.called:
-            call.waiter.errback(error)
+        if not call.called:
+            call.errback(error)
 
-    def journey(self, call: PendingCall) -> Journey:
+    def journey(self, call: Waiter) -> Journey:
         """Tell how far a call got."""
         link: Link | None = call.link
         age = None
@@ -258,8 +257,8 @@ class Delivery:
             record_age=age,
         )
 
-    def cancel(self, call: PendingCall) -> None:
-        """End a call because its caller does not want it any more."""
+    def cancel(self, call: Any) -> None:
+        """End a call (a `Waiter`) because its caller does not want it any more."""
         handed = call.stage >= Stage.SENT
         if not self.unpark(call) and call.link is not None:
             call.link.withdraw_call(call, self.seconds())
@@ -275,7 +274,7 @@ class Delivery:
 
     # What links tell
 
-    def replied(self, call: PendingCall, reply: Reply) -> None:
+    def replied(self, call: Waiter, reply: Reply) -> None:
         failure = reply.failure
         if failure is None:
             text = f"the reply has the content type {reply.content_type!r}, which is not known here"
@@ -287,17 +286,15 @@ class Delivery:
         else:
             self._end(call, self._remote(call, code, failure))
 
-    def _remote(self, call: PendingCall, code: FailureCode, failure: Failure) -> RemoteError:
+    def _remote(self, call: Waiter, code: FailureCode, failure: Failure) -> RemoteError:
         call.stage = Stage.RUNNING if code is FailureCode.RAISED else Stage.ACKNOWLEDGED
         return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
-    def acknowledged(self, calls: list[PendingCall]) -> None:
+    def acknowledged(self, calls: list[Waiter]) -> None:
         for call in calls:
-            waiter = call.waiter
-            if not waiter.called:
-                waiter.callback(None)
+            call.succeed(None)
 
-    def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
+    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         call.link = link
         if reason in _ELSEWHERE and call.route is not None:
             call.tried = (*call.tried, link.key)
@@ -311,7 +308,7 @@ class Delivery:
         else:
             self.fail(call, DeliveryError, f"the member cannot take it: {reason.name.lower()} {text}")
 
-    def rerouted(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
             call.trouble = reason
             if call.route is None:
@@ -319,7 +316,7 @@ class Delivery:
             else:
                 self._again(call)
 
-    def lost(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
             call.trouble = reason
             if call.idempotent and call.route is not None:
@@ -328,7 +325,7 @@ class Delivery:
             else:
                 self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)
 
-    def overdue(self, calls: list[PendingCall], link: Link | None = None) -> None:
+    def overdue(self, calls: list[Waiter], link: Link | None = None) -> None:
         for call in calls:
             handed = call.stage >= Stage.SENT
             trouble = f", {call.trouble}" if call.trouble else ""
@@ -338,7 +335,7 @@ class Delivery:
                 trouble = ", the member answers no PING either: it is stopped, blocked or cut off"
             self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
 
-    def given_up(self, calls: list[PendingCall], link: Link) -> None:
+    def given_up(self, calls: list[Waiter], link: Link) -> None:
         for call in calls:
             text = f"sent {call.attempts} times and never acknowledged, look at the member"
             self.fail(call, NotAcknowledged, text, maybe_executed=True)
@@ -353,10 +350,8 @@ class Delivery:
     def doubted(self, link: Link, reason: str) -> None:
         self.log.info("{member} at {address}: {reason}", member=link.member, address=link.address, reason=reason)
 
-    def _again(self, call: PendingCall) -> None:
-        call.sequence = 0
-        call.link = None
-        call.stage = Stage.RESOLVING
+    def _again(self, call: Waiter) -> None:
+        call.unsent(call.encoded)
         self.deliver(call, self.seconds())
 
     # Time
@@ -377,6 +372,6 @@ class Delivery:
                 self.overdue([call])
         self._earliest = min((call.deadline for call in self._all_parked()), default=NEVER)
 
-    def _all_parked(self) -> Iterable[PendingCall]:
+    def _all_parked(self) -> Iterable[Waiter]:
         for parked in self._parked.values():
             yield from parked.values()

@@ -1,8 +1,8 @@
 """
 One link to one instance we call: its connection, its queue, and what it has handed over.
 
-A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.left` and
-`Link.hand_over`, which are every call.
+A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.hand_over`,
+which is every call.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ from zmqrpc.core.link import (
     SayHello,
     SayPing,
 )
-from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, Stage
+from zmqrpc.core.pending import NEVER, PendingCalls, Stage
 from zmqrpc.interfaces import FULL, GONE, SENT
+from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
     from zmqrpc.links import Links
@@ -59,28 +60,28 @@ _FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
 class LinkUser(Protocol):
     """Who is told what became of calls; the delivery of the node."""
 
-    def replied(self, call: PendingCall, reply: Reply) -> None:
+    def replied(self, call: Waiter, reply: Reply) -> None:
         """The call has ended with a failure of the method (a result is given to its waiter at once)."""
 
-    def handed_over(self, call: PendingCall) -> None:
+    def handed_over(self, call: Waiter) -> None:
         """A call that was queued has been given to the connection."""
 
-    def acknowledged(self, calls: list[PendingCall]) -> None:
+    def acknowledged(self, calls: list[Waiter]) -> None:
         """Requests without an answer were acknowledged, and have ended."""
 
-    def refused(self, call: PendingCall, link: Link, reason: Refusal, text: str) -> None:
+    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         """The call did not run, and has ended on this link."""
 
-    def rerouted(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         """The calls were never handed over."""
 
-    def lost(self, calls: list[PendingCall], link: Link, reason: str) -> None:
+    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
         """The instance that has the calls is gone."""
 
-    def overdue(self, calls: list[PendingCall], link: Link) -> None:
+    def overdue(self, calls: list[Waiter], link: Link) -> None:
         """The deadline of the calls has come."""
 
-    def given_up(self, calls: list[PendingCall], link: Link) -> None:
+    def given_up(self, calls: list[Waiter], link: Link) -> None:
         """The calls were sent as often as allowed, and never acknowledged."""
 
     def availability_changed(self, link: Link) -> None:
@@ -103,6 +104,7 @@ class Link:
     __slots__ = (
         "_available",
         "_links",
+        "_most",
         "_outbox",
         "_outbox_bytes",
         "_room",
@@ -113,7 +115,6 @@ class Link:
         "address",
         "attempt",
         "key",
-        "largest",
         "member",
         "pending",
         "queue",
@@ -128,11 +129,12 @@ class Link:
         self.member = member
         self.state = state
         self.ready = False
-        self.queue: deque[PendingCall] = deque()
+        self.queue: deque[Waiter] = deque()
         self.queued_bytes = 0
-        self.largest = links.settings.max_message_size
-        self._room = batch_room(self.largest)
-        self.pending = PendingCalls(links.settings.max_unsettled_calls, links.policy, links.unused_sequence)
+        self._limit(links.settings.max_message_size)
+        self.pending: PendingCalls[Waiter] = PendingCalls(
+            links.settings.max_unsettled_calls, links.policy, links.unused_sequence
+        )
         self._links = links
         self._available = True
         self._outbox: list[bytes] = []
@@ -148,57 +150,71 @@ class Link:
         """The instance it leads to, None while that is not known."""
         return self.state.instance
 
+    def _limit(self, largest: int) -> None:
+        """Take the largest payload that both ends accept, in bytes."""
+        self._most = largest - BATCH_OVERHEAD
+        self._room = batch_room(largest)
+
     # Calls
 
-    def left(self, deadline: float, now: float) -> int:
-        """Return the milliseconds that a request handed over now has left at the stamp of its batch."""
-        if not self._outbox:
-            self._stamp = now
-        left = int((deadline - self._stamp) * 1000)
-        return left if left > 0 else 0
+    def hand_over(self, call: Waiter, request: tuple[Any, ...] | None, now: float) -> None:
+        """
+        Encode a call under the next number, and give it to the connection; only while `ready`.
 
-    def hand_over(self, call: PendingCall, now: float) -> None:
-        """Give a call, encoded with the next number and `left`, to the connection; only while `ready`."""
+        :param request: the fields of the request from the exchange on; None for a call that is encoded already, with
+            another number.
+        :raises Exception: what the encoder raises for values that cannot be encoded; nothing was done.
+        """
         links = self._links
-        encoded = call.encoded
+        pending = self.pending
         outbox = self._outbox
-        size = self._outbox_bytes + len(encoded)
+        if not outbox:
+            self._stamp = now
+        left = int((call.deadline - self._stamp) * 1000)
+        if left < 0:
+            left = 0
+        if request is None:
+            encoded = readdress(call.encoded, pending.next_sequence, 1, left)
+        else:
+            # Unpacking the request would take 2 % of the client's time.
+            encoded = encode_message((call.kind, pending.next_sequence, 1, call.flags, left) + request)  # noqa: RUF005
+        size = len(encoded)
+        if size > self._most:
+            call.unsent(encoded, self)
+            links.user.refused(call, self, Refusal.TOO_LARGE, f"{size} bytes are over its limit of {self._most}")
+            return
+        call.encoded = encoded
+        call.link = self
+        size += self._outbox_bytes
         if size > self._room and outbox:
             # Before the number is taken: a payload remembers up to which number it goes.
             self.flush()
             outbox = self._outbox
             size = len(encoded)
-        pending = self.pending
-        if pending.hand_over(call):
+        if pending.hand_over(call, now):
             self.ready = False
         if pending.wake_at < links.wake_at:
             links.wake_by(pending.wake_at)
+        self._outbox_bytes = size
+        if outbox:
+            outbox.append(encoded)
+            return
+        outbox.append(encoded)
+        links.dirty.append(self)
         if now - self._used_at > _USED_SECONDS:
             self._used_at = now
             self.state.used(now)
             links.wake_by(self.state.wake_at)
-        if not outbox:
-            links.dirty.append(self)
-        outbox.append(encoded)
-        self._outbox_bytes = size
         if not links.gathering:
             links.write_first(self)
 
-    def hand_over_queued(self, call: PendingCall, now: float) -> None:
-        """Number and encode a call that waited, and hand it over; only while the link is up with room."""
-        call.link = self
-        self.pending.number(call, now)
-        call.encoded = readdress(call.encoded, call.sequence, 1, self.left(call.deadline, now))
-        self.hand_over(call, now)
-
-    def enqueue(self, call: PendingCall, now: float) -> bool:
+    def enqueue(self, call: Waiter, now: float) -> bool:
         """Keep a call until the link is up; False when the queue is full."""
         settings = self._links.settings
         size = len(call.encoded)
         if len(self.queue) >= settings.max_queued_calls or self.queued_bytes + size > settings.max_queued_bytes:
             return False
-        call.link = self
-        call.stage = Stage.QUEUED
+        call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.append(call)
         self.queued_bytes += size
         self.ready = False
@@ -209,7 +225,7 @@ class Link:
             self._links.kick()
         return True
 
-    def withdraw_call(self, call: PendingCall, now: float) -> None:
+    def withdraw_call(self, call: Waiter, now: float) -> None:
         """Give up a call: its caller does not want it any more."""
         if call.sequence and self.pending.take(call.sequence) is not None:
             if self.state.phase in (Phase.UP, Phase.DRAINING):
@@ -276,10 +292,9 @@ class Link:
         self._outbox_bytes = 0
         self._unsent.clear()
 
-    def _requeue(self, call: PendingCall) -> None:
+    def _requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
-        call.sequence = 0
-        call.stage = Stage.QUEUED
+        call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.appendleft(call)
         self.queued_bytes += len(call.encoded)
 
@@ -296,19 +311,16 @@ class Link:
             self._repeat(call, now)
         self._flush_queue(now)
 
-    def _repeat(self, call: PendingCall, now: float) -> None:
-        left = self.left(call.deadline, now)
+    def _repeat(self, call: Waiter, now: float) -> None:
+        stamp = self._stamp if self._outbox else now
+        left = max(0, int((call.deadline - stamp) * 1000))
         self._write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
         while self.queue and not self.pending.full and not self._unsent:
             call = self.queue.popleft()
             self.queued_bytes -= len(call.encoded)
-            if len(call.encoded) + BATCH_OVERHEAD > self.largest:
-                text = f"{len(call.encoded)} bytes are over the peer's limit of {self.largest}"
-                self._links.user.refused(call, self, Refusal.TOO_LARGE, text)
-                continue
-            self.hand_over_queued(call, now)
+            self.hand_over(call, None, now)
             self._links.user.handed_over(call)
 
     # Writing
@@ -390,8 +402,7 @@ class Link:
         if identity != self.state.identity:
             return
         own = self._links.settings
-        self.largest = min(welcome.limits.get("message", self.largest), own.max_message_size)
-        self._room = batch_room(self.largest)
+        self._limit(min(welcome.limits.get("message", own.max_message_size), own.max_message_size))
         unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
         self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
         self.perform(self.state.welcome(now, source, now - welcome.echoed / 1000), now)
@@ -481,10 +492,11 @@ class Link:
     def end_pass(self, now: float) -> None:
         """Go on with what waited for room, or for the last answer."""
         self.flush()
+        if self.ready:
+            return
         if self.state.phase is Phase.DRAINING:
             self.perform(self.state.tick(now, len(self.pending) > 0), now)
         if self.state.phase is Phase.UP and self.queue and not self._unsent:
             self._flush_queue(now)
             self.flush()
-        if not self.ready:
-            self._refresh()
+        self._refresh()

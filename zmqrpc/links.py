@@ -16,12 +16,13 @@ from zope.interface import implementer
 
 from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome, decode_batch
 from zmqrpc.core.link import LinkState, LinkTimers, Phase
-from zmqrpc.core.pending import NEVER, PendingCall, RetryPolicy
+from zmqrpc.core.pending import NEVER, RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport
 from zmqrpc.link import RETRY_FULL, Link, LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.settings import Settings
+from zmqrpc.waiter import Waiter
 
 LINGER_SECONDS = 1.0
 """Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
@@ -120,13 +121,13 @@ class Links:
         """List every link."""
         return list(self._links.values())
 
-    def close(self) -> list[PendingCall]:
+    def close(self) -> list[Waiter]:
         """
         Drop every link and close the socket.
 
         :return: the calls that had not ended, handed over or not.
         """
-        left: list[PendingCall] = []
+        left: list[Waiter] = []
         for link in self._links.values():
             link.flush()
             # Whoever stops the node may do so from within a pass, which then goes on with this link.
@@ -250,14 +251,13 @@ class Links:
             if not opening:
                 return 1
             batch.messages = opening
+        calls: list[Waiter] = []
+        results: list[Any] = []
         rest: list[Any] = []
-        results = link.pending.take_results(batch.messages, rest)
-        for call, result in results:
-            waiter = call.waiter
-            if not waiter.called:
-                # It may have been cancelled by the callback of a result before it.
-                waiter.callback(result)
-        if len(results) + len(rest) != len(batch.messages):
+        link.pending.take_results(batch.messages, calls, results, rest)
+        for call, result in zip(calls, results, strict=True):
+            call.succeed(result)
+        if len(calls) + len(rest) != len(batch.messages):
             self.notices.count("late_reply")
         for message in rest:
             if type(message) is Welcome:
@@ -274,16 +274,9 @@ class Links:
     def end_pass(self) -> None:
         """Settle who was welcomed or lost, then write what was gathered."""
         self.gathering = True
-        while self._welcomes or self._losses or self.dirty:
-            welcomes, self._welcomes = self._welcomes, []
-            for welcomed, welcome, source, identity, now in welcomes:
-                welcomed.welcomed(welcome, source, identity, now)
-            losses, self._losses = self._losses, []
-            for identity, reason in losses:
-                link = self._by_identity.get(identity)
-                if link is not None and link.state.identity == identity:
-                    now = self.seconds()
-                    link.perform(link.state.lost(now, reason), now)
+        while self.dirty or self._welcomes or self._losses:
+            if self._welcomes or self._losses:
+                self._settle_links()
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
             for link in dirty:
@@ -293,6 +286,17 @@ class Links:
                     # Whatever is wrong with one link, the others are written.
                     self.log.failure("the link to {address} failed at the end of a pass", address=link.address)
         self.gathering = False
+
+    def _settle_links(self) -> None:
+        welcomes, self._welcomes = self._welcomes, []
+        for welcomed, welcome, source, identity, now in welcomes:
+            welcomed.welcomed(welcome, source, identity, now)
+        losses, self._losses = self._losses, []
+        for identity, reason in losses:
+            link = self._by_identity.get(identity)
+            if link is not None and link.state.identity == identity:
+                now = self.seconds()
+                link.perform(link.state.lost(now, reason), now)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for on every link."""

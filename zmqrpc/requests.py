@@ -26,6 +26,7 @@ from zmqrpc.core.envelope import (
     FailureCode,
     Fanout,
     Flag,
+    Kind,
     Nack,
     Notify,
     Refusal,
@@ -36,7 +37,7 @@ from zmqrpc.core.envelope import (
 )
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
-from zmqrpc.core.values import check_value, ensure
+from zmqrpc.core.values import PLAIN, SCALARS, check_value, ensure
 from zmqrpc.errors import EncodingError
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
@@ -49,6 +50,7 @@ _REQUESTS = frozenset((Call, Cast, Fanout, Notify))
 _ACK_WANTED = int(Flag.ACK_WANTED)
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _NEW = Seen.NEW
+_REPLY = int(Kind.REPLY)
 
 
 class Requests:
@@ -159,7 +161,8 @@ class Requests:
                 self._late(caller, request)
                 continue
             result = server.run(request)
-            if isinstance(result, Deferred):
+            if type(result) not in PLAIN and isinstance(result, Deferred):
+                # isinstance asks an abstract class, which takes 0.2 us.
                 self._began(caller, request, result)
             elif type(request) is Call:
                 self._answer(caller, request.sequence, result)
@@ -197,8 +200,14 @@ class Requests:
 
     def _answer(self, caller: Caller, sequence: int, result: Any) -> None:
         try:
-            ensure(result, "the result")
-            encoded = encode_message(Reply(sequence, result))
+            if type(result) is dict:
+                for key, item in result.items():
+                    if type(item) not in SCALARS or type(key) is not str:
+                        check_value(result, "the result")
+                        break
+            else:
+                ensure(result, "the result")
+            encoded = encode_message((_REPLY, sequence, result, None, None, None))
         except Exception as error:
             encoded = self._failed(sequence, result, error)
         if len(encoded) + BATCH_OVERHEAD > caller.largest:

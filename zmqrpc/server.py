@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from zmqrpc.core.envelope import Failure, FailureCode, Request
+from zmqrpc.core.values import PLAIN
 from zmqrpc.dispatcher import Dispatcher, Exposed
 from zmqrpc.errors import AccessDenied, InvalidArguments, RemoteError
 from zmqrpc.target import Target
@@ -55,7 +56,7 @@ class RPCServer:
         except BaseException as error:
             # SystemExit too: a method may end its call, not the server.
             return self._raised(error, exposed, arguments, request)  # type: ignore[arg-type]
-        if type(result) in _PLAIN:
+        if type(result) in PLAIN:
             return result
         if iscoroutine(result):
             result = Deferred.fromCoroutine(result)
@@ -88,9 +89,6 @@ class RPCServer:
             )
         text = error.message if isinstance(error, RemoteError) else _text(error)
         return Failure(code, type(error).__name__, _printable(text[:_MOST_TEXT]), _printable(traceback))
-
-
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes, dict, list, tuple))
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,7 @@ message, against 0.46 us one by one).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum, IntFlag
 from typing import Annotated, Any, TypeAlias
 
@@ -334,12 +334,12 @@ _UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError)
 
 _UNNUMBERED = frozenset(Kind) - {Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY}
 
-encode_message = _encode
+encode_message: Callable[[Message | Sequence[Any]], bytes] = _encode
 """
 Encode one `Message`; whole batches are made of these with `encode_batch`.
 
-Values must have passed `zmqrpc.core.values.check_value`; for others it raises TypeError, OverflowError or
-RecursionError.
+A tuple of its kind and all its fields is encoded to the same bytes in three quarters of the time. Values must have
+passed `zmqrpc.core.values.check_value`; for others it raises TypeError, OverflowError or RecursionError.
 """
 
 

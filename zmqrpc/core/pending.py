@@ -1,19 +1,19 @@
 """
 What one client has handed to one server instance, or is about to: numbers, acknowledgements, retries, deadlines.
 
-Hot path: `PendingCall` is a msgspec struct because its C constructor takes 0.1 us where `__init__` takes 0.5; deadlines
-are kept by one look at the whole table when the earliest of them is due, not by a timer each (a timer costs 1.3 us).
+Hot path: deadlines are kept by one look at the whole table when the earliest of them is due, not by a timer each (a
+timer costs 1.3 us).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from zmqrpc.core.envelope import Kind, Reply
+from zmqrpc.core.envelope import Flag, Kind, Reply
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.target import Target
 
@@ -35,53 +35,74 @@ _SENT, _ACKNOWLEDGED = Stage.SENT, Stage.ACKNOWLEDGED
 _CALL = Kind.CALL
 
 
-class PendingCall(Struct, gc=False):
+class PendingCall:
     """
     One request that has not ended.
 
-    The collector does not look into it (with 1,000 outstanding that is a tenth of the client's time): the one cycle it
-    is part of, with its waiter, is cut when the waiter fires, and every call ends.
-
     :ivar kind: CALL, CAST, FANOUT or NOTIFY.
     :ivar target: where its caller sent it.
+    :ivar deadline: when it ends at the latest, by the node's monotonic clock.
+    :ivar flags: bits of `Flag`.
+    :ivar wait_for_ready: whether it waits for somebody to listen.
     :ivar encoded: the whole request as bytes; sequence, attempt and remaining time in it are those of the first
         hand-over.
-    :ivar deadline: when it ends at the latest, by the node's monotonic clock.
-    :ivar owner: whose `cancel` ends it when its caller does not want it any more.
-    :ivar waiter: what the shell settles when it ends.
-    :ivar link: the link it was given to, None before that.
     :ivar route: the route its links are chosen from, None when it may only go where it is.
-    :ivar tried: the links that refused it.
-    :ivar trouble: what went wrong last, for the error text.
-    :ivar may_have_run: whether an instance that is gone may have run it (it is idempotent, and went on to another).
+    :ivar link: the link it was given to, None before that.
+    :ivar stage: how far it got.
     :ivar sequence: its number in the pair, 0 before it is handed over.
     :ivar attempts: how often it was handed over under this number.
     :ivar retry_at: when it is sent again unless acknowledged.
+    :ivar tried: the links that refused it.
+    :ivar trouble: what went wrong last, for the error text.
+    :ivar may_have_run: whether an instance that is gone may have run it (it is idempotent, and went on to another).
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     """
 
     kind: Kind
     target: Target
-    encoded: bytes
     deadline: float
-    owner: Any
-    waiter: Any = None
-    idempotent: bool = False
-    wait_for_ready: bool = False
-    link: Any = None
-    route: Any = None
-    stage: Stage = Stage.RESOLVING
-    sequence: int = 0
-    attempts: int = 0
-    retry_at: float = NEVER
+    flags: int
+    wait_for_ready: bool
+    route: Any
+    encoded: bytes
+    link: Any
+    stage: Stage
+    sequence: int
+    attempts: int
+    retry_at: float
+    # Not every call needs them. What has a default in the class is slower to set and to read (CPython 3.11).
     tried: tuple[str, ...] = ()
     trouble: str = ""
     may_have_run: bool = False
     ended: bool = False
 
-    def __call__(self, _: Any) -> None:
-        """Have the owner end the call as cancelled: it is the canceller of its own waiter."""
-        self.owner.cancel(self)
+    def begin(self, kind: Kind, target: Target, encoded: bytes, deadline: float, flags: int = 0) -> None:
+        """Set what has no default, as of one that goes where it is given to."""
+        self.kind = kind
+        self.target = target
+        self.deadline = deadline
+        self.flags = flags
+        self.wait_for_ready = False
+        self.route = None
+        self.unsent(encoded)
+
+    def unsent(self, encoded: bytes, link: Any = None, stage: Stage = Stage.RESOLVING) -> None:
+        """
+        Take that it has not been handed over, or not to the instance that it will go to.
+
+        :param encoded: the whole request as bytes, under any number.
+        :param link: the link it waits for.
+        """
+        self.encoded = encoded
+        self.link = link
+        self.stage = stage
+        self.sequence = self.attempts = 0
+        self.retry_at = NEVER
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether it may run more than once."""
+        return bool(self.flags & Flag.IDEMPOTENT)
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -106,7 +127,10 @@ class RetryPolicy(Struct, frozen=True):
         return 0 <= self.attempts < attempts
 
 
-class PendingCalls:
+_Call = TypeVar("_Call", bound=PendingCall)
+
+
+class PendingCalls(Generic[_Call]):
     """
     The unsettled messages of one pair, at the client.
 
@@ -127,7 +151,7 @@ class PendingCalls:
         self.wake_at = NEVER
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
-        self._calls: dict[int, PendingCall] = {}
+        self._calls: dict[int, _Call] = {}
         self._told = 0
         self.next_sequence = first
 
@@ -140,29 +164,25 @@ class PendingCalls:
         """Whether the window of unsettled messages is used up."""
         return len(self._calls) >= self.most_unsettled
 
-    def number(self, call: PendingCall, now: float) -> None:
-        """Give the call the next number, as for its first hand-over to this instance."""
-        call.sequence = self.next_sequence
-        call.attempts = 1
-        call.stage = _SENT
-        call.retry_at = now + self.retry_after
-
-    def hand_over(self, call: PendingCall) -> bool:
+    def hand_over(self, call: _Call, now: float) -> bool:
         """
-        Keep a call that has the next number; it must be given to the connection next.
+        Give the call the next number, under which it is encoded and given to the connection next.
 
         :return: whether the window is full now.
         """
         calls = self._calls
-        sequence = call.sequence
+        call.sequence = sequence = self.next_sequence
+        call.attempts = 1
+        call.stage = _SENT
+        call.retry_at = retry_at = now + self.retry_after
         calls[sequence] = call
         self.next_sequence = sequence + 1
         wake_at = self.wake_at
-        if call.retry_at < wake_at or call.deadline < wake_at:
-            self.wake_at = min(call.retry_at, call.deadline)
+        if retry_at < wake_at or call.deadline < wake_at:
+            self.wake_at = min(retry_at, call.deadline)
         return len(calls) >= self.most_unsettled
 
-    def repeat(self, call: PendingCall, now: float) -> None:
+    def repeat(self, call: _Call, now: float) -> None:
         """Count that the call is handed over again under its number."""
         call.attempts += 1
         call.stage = _SENT
@@ -170,41 +190,41 @@ class PendingCalls:
             call.retry_at = self._policy.next_retry(now, call.attempts)
             self.wake_at = min(self.wake_at, call.retry_at)
 
-    def take(self, sequence: int) -> PendingCall | None:
+    def take(self, sequence: int) -> _Call | None:
         """End the call with this number; None when it has ended before (a late or repeated answer)."""
         call = self._calls.pop(sequence, None)
         if call is not None:
             self.settled.add(sequence)
         return call
 
-    def take_results(self, messages: Iterable[Any], rest: list[Any]) -> list[tuple[PendingCall, Any]]:
+    def take_results(self, messages: Iterable[Any], calls: list[_Call], results: list[Any], rest: list[Any]) -> None:
         """
         End the calls that a batch brings results for; `take` for many, without a function call for each.
 
+        Late and repeated answers are left out.
+
+        :param calls: gets the calls that have ended.
+        :param results: gets the result of each of them.
         :param rest: gets the messages that are something else than a plain result, in order.
-        :return: the calls with their results; late and repeated answers are left out.
         """
-        results = []
-        calls = self._calls
-        add_range = self.settled.add_range
+        pop = self._calls.pop
         low = high = 0
         for message in messages:
             if type(message) is not Reply or message.failure is not None or message.content_type is not None:
                 rest.append(message)
                 continue
             sequence = message.sequence
-            call = calls.pop(sequence, None)
+            call = pop(sequence, None)
             if call is None:
                 continue
-            results.append((call, message.result))
+            calls.append(call)
+            results.append(message.result)
             # Answers come mostly in order: they are settled by runs, not one by one.
-            if sequence == high + 1:
-                high = sequence
-            else:
-                add_range(low, high)
-                low = high = sequence
-        add_range(low, high)
-        return results
+            if sequence != high + 1:
+                self.settled.add_range(low, high)
+                low = sequence
+            high = sequence
+        self.settled.add_range(low, high)
 
     def tell_settled(self) -> list[int]:
         """Return what the next batch says is settled; when it cannot hold all, each batch goes on from the last."""
@@ -212,20 +232,20 @@ class PendingCalls:
         self._told = flat[-1]
         return flat
 
-    def take_all(self) -> list[PendingCall]:
+    def take_all(self) -> list[_Call]:
         """End every call."""
         calls = list(self._calls.values())
         for sequence in list(self._calls):
             self.take(sequence)
         return calls
 
-    def outstanding(self) -> list[PendingCall]:
+    def outstanding(self) -> list[_Call]:
         """List the calls in the order of their numbers."""
         return list(self._calls.values())
 
-    def within(self, ranges: list[int]) -> list[PendingCall]:
+    def within(self, ranges: list[int]) -> list[_Call]:
         """List, each once, the calls whose numbers are in the ranges, which a peer wrote and which may be anything."""
-        found: list[PendingCall] = []
+        found: list[_Call] = []
         calls = self._calls
         lowest, highest = self.settled.watermark + 1, self.next_sequence - 1
         for begin, end in zip(ranges[::2], ranges[1::2], strict=False):
@@ -236,20 +256,29 @@ class PendingCalls:
             lowest = max(lowest, high + 1)
         return found
 
-    def acknowledged(self, ranges: list[int]) -> list[PendingCall]:
+    def acknowledged(self, ranges: list[int]) -> list[_Call]:
         """
         Take an acknowledgement: calls are not sent again by the timer, requests without an answer end.
 
         :return: those that have ended.
         """
         ended = []
+        calls = self._calls
+        low = high = 0
         for call in self.within(ranges):
-            if call.kind is not _CALL:
-                self.take(call.sequence)
-                ended.append(call)
-            else:
+            if call.kind is _CALL:
                 call.retry_at = NEVER
                 call.stage = max(call.stage, _ACKNOWLEDGED)
+                continue
+            ended.append(call)
+            sequence = call.sequence
+            del calls[sequence]
+            # As in `take_results`.
+            if sequence != high + 1:
+                self.settled.add_range(low, high)
+                low = sequence
+            high = sequence
+        self.settled.add_range(low, high)
         return ended
 
     def running(self, ranges: list[int]) -> None:
@@ -259,7 +288,7 @@ class PendingCalls:
                 call.retry_at = NEVER
                 call.stage = Stage.RUNNING
 
-    def overdue(self, now: float) -> list[PendingCall]:
+    def overdue(self, now: float) -> list[_Call]:
         """End the calls whose deadline has come, and return them."""
         expired = [call for call in self._calls.values() if call.deadline <= now]
         for call in expired:
@@ -267,7 +296,7 @@ class PendingCalls:
         self.wake_at = min((min(c.deadline, c.retry_at) for c in self._calls.values()), default=NEVER)
         return expired
 
-    def unacknowledged(self, now: float) -> tuple[list[PendingCall], list[PendingCall]]:
+    def unacknowledged(self, now: float) -> tuple[list[_Call], list[_Call]]:
         """
         Find the calls that no acknowledgement has come for in time.
 

@@ -7,7 +7,7 @@ client, because a dict entry of untracked values costs the garbage collector not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from zmqrpc.core.ranges import Ranges
@@ -110,20 +110,31 @@ class DuplicateFilter:
         too.
         """
         settled = self._settled
-        if len(flat) == 1 and flat[0] <= settled.watermark:
-            return
+        if len(flat) == 1:
+            # The usual case: everything up to one number.
+            if flat[0] <= settled.watermark:
+                return
+            fresh = settled.add_range(1, flat[0])
+        else:
+            fresh = settled.merge(flat) + settled.narrow(self._most_unsettled)
+        highest = settled.highest
+        if highest > self._highest:
+            self._highest = highest
         unsettled = self._unsettled
-        fresh = settled.merge(flat)
-        fresh += settled.narrow(self._most_unsettled)
-        self._highest = max(self._highest, settled.highest)
+        span = 0
+        for low, high in fresh:
+            span += high - low + 1
         # A hostile watermark may be 2**63: never count up to it when it is cheaper to look at what is kept.
-        if sum(high - low for low, high in fresh) < len(unsettled):
-            ended: Iterable[int] = (sequence for low, high in fresh for sequence in range(low, high + 1))
+        if span <= len(unsettled):
+            ended = [sequence for low, high in fresh for sequence in range(low, high + 1)]
         else:
             ended = [sequence for sequence in unsettled if sequence in settled]
+        size = 0
         for sequence in ended:
             reply = unsettled.pop(sequence, _RUNNING)
-            self._bytes -= 0 if reply is _FORGOTTEN else len(reply)
+            if reply is not _FORGOTTEN:
+                size += len(reply)
+        self._bytes -= size
 
     def _forget(self, newest: int) -> None:
         # Down to half, so that the walk over what is forgotten already is paid once for many replies.

@@ -9,6 +9,9 @@ from zmqrpc.errors import EncodingError
 SCALARS = frozenset((type(None), bool, int, str, bytes))
 """Types that need no look before they are encoded: the encoder itself refuses an int or a str that does not fit."""
 
+PLAIN = SCALARS | {float, dict, list, tuple}
+"""Types that may cross, given what they hold may."""
+
 MAX_DEPTH = 100
 _LOW, _HIGH = -(2**63), 2**64 - 1
 
@@ -37,7 +40,7 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
         return None
     if kind is float:
         return None if value == value else ("", "is NaN, which does not even equal itself; send None")
-    if kind not in (dict, list, tuple):
+    if kind not in PLAIN:
         name = f"{kind.__module__}.{kind.__qualname__}"
         return "", f"is a {name}; only None, bool, int, float, str, bytes, list, tuple and dict cross the wire"
     if depth == MAX_DEPTH:

@@ -25,6 +25,7 @@ from zmqrpc.core.envelope import (
     Call,
     Failure,
     FailureCode,
+    Flag,
     Kind,
     Message,
     Nack,
@@ -136,15 +137,21 @@ class Server:
         return reply
 
 
+class NumberedCall(PendingCall):
+    """A call that the ledger knows by its number."""
+
+    number: int
+
+
 @attrs.define
 class Link:
     """The client's side of one pair: what was handed over, and what waits."""
 
     instance: bytes
-    pending: PendingCalls
+    pending: PendingCalls[NumberedCall]
     up: bool = True
     connection: int = 1
-    queue: list[PendingCall] = attrs.Factory(list)
+    queue: list[NumberedCall] = attrs.Factory(list)
 
 
 class World(RuleBasedStateMachine):
@@ -162,7 +169,7 @@ class World(RuleBasedStateMachine):
         self.now = 1000.0
         self.ledger = Ledger()
         self.numbers, self.instances = count(1), count(1)
-        self.calls: list[PendingCall] = []
+        self.calls: list[NumberedCall] = []
         self.servers = [self.start_server(), self.start_server()]
         self.links = [Link(server.instance, PendingCalls(WINDOW, POLICY)) for server in self.servers]
         self.requests: list[tuple[int, int, bytes]] = []
@@ -173,7 +180,7 @@ class World(RuleBasedStateMachine):
 
     # The client
 
-    def deliver(self, call: PendingCall, place: int) -> None:
+    def deliver(self, call: NumberedCall, place: int) -> None:
         link = self.links[place]
         call.link = place
         if link.up and not link.queue and not link.pending.full:
@@ -184,17 +191,16 @@ class World(RuleBasedStateMachine):
         else:
             self.end(call, "Overloaded")
 
-    def hand_over(self, call: PendingCall, link: Link, place: int) -> None:
-        link.pending.number(call, self.now)
-        call.encoded = readdress(call.encoded, call.sequence, 1, self.left(call))
-        link.pending.hand_over(call)
+    def hand_over(self, call: NumberedCall, link: Link, place: int) -> None:
+        call.encoded = readdress(call.encoded, link.pending.next_sequence, 1, self.left(call))
+        link.pending.hand_over(call, self.now)
         self.send(place, [call.encoded])
 
-    def repeat(self, call: PendingCall, link: Link) -> bytes:
+    def repeat(self, call: NumberedCall, link: Link) -> bytes:
         link.pending.repeat(call, self.now)
         return readdress(call.encoded, call.sequence, call.attempts, self.left(call))
 
-    def left(self, call: PendingCall) -> int:
+    def left(self, call: NumberedCall) -> int:
         return max(0, int((call.deadline - self.now) * 1000))
 
     def send(self, place: int, messages: list[bytes]) -> None:
@@ -203,8 +209,8 @@ class World(RuleBasedStateMachine):
         payload = encode_batch(CLIENT, link.instance, int(self.now * 1000), settled, messages)
         self.requests.append((place, link.connection, payload))
 
-    def end(self, call: PendingCall, how: str) -> None:
-        self.ledger.end(call.waiter, how, call.may_have_run or call.stage >= Stage.SENT)
+    def end(self, call: NumberedCall, how: str) -> None:
+        self.ledger.end(call.number, how, call.may_have_run or call.stage >= Stage.SENT)
 
     def go_on(self) -> None:
         """Hand over what waited for room."""
@@ -212,7 +218,7 @@ class World(RuleBasedStateMachine):
             while link.up and link.queue and not link.pending.full:
                 self.hand_over(link.queue.pop(0), link, place)
 
-    def elsewhere(self, call: PendingCall, place: int) -> None:
+    def elsewhere(self, call: NumberedCall, place: int) -> None:
         call.sequence = 0
         call.stage = Stage.RESOLVING
         self.deliver(call, 1 - place)
@@ -266,14 +272,16 @@ class World(RuleBasedStateMachine):
             number = next(self.numbers)
             self.ledger.began(number, idempotent)
             encoded = encode_message(Call(0, 1, 0, 0, "x", "compute", None, None, None, "run", {"number": number}))
-            call = PendingCall(Kind.CALL, TARGET, encoded, self.now + timeout, None, number, idempotent=idempotent)
+            call = NumberedCall()
+            call.begin(Kind.CALL, TARGET, encoded, self.now + timeout, int(Flag.IDEMPOTENT) if idempotent else 0)
+            call.number = number
             self.calls.append(call)
             self.deliver(call, place)
 
     @rule(index=INDEXES)
     def cancel(self, index):
         call = self.calls[index % len(self.calls)] if self.calls else None
-        if call is None or call.waiter in self.ledger.ends:
+        if call is None or call.number in self.ledger.ends:
             return
         link = self.links[call.link]
         if call in link.queue:
@@ -375,7 +383,7 @@ class World(RuleBasedStateMachine):
         if link.instance != server.instance:
             self.lose(place)
             waiting, link.queue = link.queue, []
-            pending = PendingCalls(WINDOW, POLICY)
+            pending: PendingCalls[NumberedCall] = PendingCalls(WINDOW, POLICY)
             self.links[place] = link = Link(server.instance, pending, connection=link.connection, queue=waiting)
         link.up = True
         link.connection += 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core import envelope
@@ -17,6 +18,7 @@ from zmqrpc.core.envelope import (
     Batch,
     Call,
     FailureCode,
+    Kind,
     Ping,
     Refusal,
     Reply,
@@ -75,6 +77,13 @@ class RoundTrip(SynchronousTestCase):
         payload = encode_batch(SOURCE, None, 0, (), [encode_message(message) for message in messages])
         for kind in (bytearray, memoryview):
             self.assertEqual(decode_batch(kind(payload)), decode_batch(payload))
+
+    @given(MESSAGES)
+    @fast
+    def test_tuples(self, message):
+        """A tuple of a kind and all its fields is what the message is."""
+        kind = Kind[type(message).__name__.upper()]
+        self.assertEqual(encode_message((kind, *astuple(message))), encode_message(message))
 
     def test_longest_batch(self):
         payload = batch_of(*[GOOD] * MOST_MESSAGES)

@@ -20,19 +20,16 @@ TARGET = Target(topic="compute")
 POLICY = RetryPolicy(base=15, multiplier=2, attempts=3)
 
 
-def make_call(deadline: float = NOW + 60, owner: Any = None) -> PendingCall:
-    return PendingCall(Kind.CALL, TARGET, b"", deadline, owner)
+def make_call(deadline: float = NOW + 60) -> PendingCall:
+    call = PendingCall()
+    call.begin(Kind.CALL, TARGET, b"", deadline)
+    return call
 
 
-def hand_over(pending: PendingCalls, call: PendingCall, now: float) -> bool:
-    pending.number(call, now)
-    return pending.hand_over(call)
-
-
-def make_pending(calls: int = 0, policy: RetryPolicy | None = POLICY, window: int = 1000) -> PendingCalls:
-    pending = PendingCalls(window, policy)
+def make_pending(calls: int = 0, policy: RetryPolicy | None = POLICY, window: int = 1000) -> PendingCalls[PendingCall]:
+    pending: PendingCalls[PendingCall] = PendingCalls(window, policy)
     for _ in range(calls):
-        hand_over(pending, make_call(), NOW)
+        pending.hand_over(make_call(), NOW)
     return pending
 
 
@@ -45,20 +42,20 @@ class NumberTests(SynchronousTestCase):
         pending = make_pending(3)
         pending.take(3)
         self.assertEqual(pending.next_sequence, 4)
-        hand_over(pending, make_call(), NOW)
+        pending.hand_over(make_call(), NOW)
         self.assertEqual(sequences(pending.outstanding()), [1, 2, 4])
 
     def test_handing_over_marks_the_call(self):
         call = make_call()
-        hand_over(make_pending(), call, NOW)
+        make_pending().hand_over(call, NOW)
         self.assertEqual((call.sequence, call.attempts, call.stage, call.retry_at), (1, 1, Stage.SENT, NOW + 15))
 
     def test_one_that_comes_from_another_pair_starts_anew(self):
         call, before = make_call(), make_pending(4)
-        hand_over(before, call, NOW)
+        before.hand_over(call, NOW)
         before.repeat(call, NOW)
         before.take(call.sequence)
-        hand_over(make_pending(1), call, NOW + 1)
+        make_pending(1).hand_over(call, NOW + 1)
         self.assertEqual((call.sequence, call.attempts, call.retry_at), (2, 1, NOW + 16))
 
     def test_an_answer_ends_a_call_once(self):
@@ -82,8 +79,8 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual((len(pending), pending.settled.flat()), (0, [3]))
 
     def test_a_pair_that_was_known_goes_on_with_its_numbers(self):
-        pending = PendingCalls(10, POLICY, first=5)
-        hand_over(pending, make_call(), NOW)
+        pending: PendingCalls[PendingCall] = PendingCalls(10, POLICY, first=5)
+        pending.hand_over(make_call(), NOW)
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([5], [4]))
         self.assertEqual(sequences(pending.within([1, 9])), [5])
 
@@ -91,29 +88,21 @@ class NumberTests(SynchronousTestCase):
         pending = make_pending(4)
         failed = Reply(2, None, Failure(0, "ValueError", ""))
         encoded = Reply(3, b"", None, "application/json")
+        calls: list[Any] = []
+        results: list[Any] = []
         rest: list[Any] = []
         messages = [Reply(4, "d"), Ack([1, 1]), failed, Reply(1, "a"), encoded, Reply(4, "again"), Reply(9, "late")]
-        results = pending.take_results(messages, rest)
-        self.assertEqual([(call.sequence, result) for call, result in results], [(4, "d"), (1, "a")])
+        pending.take_results(messages, calls, results, rest)
+        self.assertEqual((sequences(calls), results), ([4, 1], ["d", "a"]))
         self.assertEqual(rest, [messages[1], failed, encoded])
         self.assertEqual((len(pending), pending.settled.flat()), (2, [1, 4, 4]))
-
-    def test_the_owner_is_told_of_a_cancellation(self):
-        cancelled: list[PendingCall] = []
-
-        class Owner:
-            cancel = cancelled.append
-
-        call = make_call(owner=Owner)
-        call("what a Deferred gives its canceller")
-        self.assertEqual(cancelled, [call])
 
 
 class WindowTests(SynchronousTestCase):
     def test_full_when_it_is_used_up(self):
-        pending = PendingCalls(2, None)
-        self.assertEqual((pending.full, hand_over(pending, make_call(), NOW)), (False, False))
-        self.assertEqual((hand_over(pending, make_call(), NOW), pending.full), (True, True))
+        pending: PendingCalls[PendingCall] = PendingCalls(2, None)
+        self.assertEqual((pending.full, pending.hand_over(make_call(), NOW)), (False, False))
+        self.assertEqual((pending.hand_over(make_call(), NOW), pending.full), (True, True))
         pending.take(1)
         self.assertFalse(pending.full)
 
@@ -154,7 +143,7 @@ class SettledTests(SynchronousTestCase):
         server = DuplicateFilter(1000, 10**6)
         for number in range(5000):
             call = make_call()
-            hand_over(pending, call, NOW)
+            pending.hand_over(call, NOW)
             server.settle(pending.tell_settled())
             self.assertIs(server.admit(call.sequence), Seen.NEW, f"{len(pending)} are unsettled")
             server.answered(call.sequence, b"reply")
@@ -223,8 +212,8 @@ class RangeTests(SynchronousTestCase):
 class RetryTests(SynchronousTestCase):
     def retries(self, policy: RetryPolicy | None, most: int = 10) -> tuple[list[float], bool]:
         """Leave one call unanswered: when it was sent again, and whether it was given up."""
-        pending = PendingCalls(10, policy)
-        hand_over(pending, make_call(NEVER), 0.0)
+        pending: PendingCalls[PendingCall] = PendingCalls(10, policy)
+        pending.hand_over(make_call(NEVER), 0.0)
         times: list[float] = []
         while len(times) < most and pending.wake_at < NEVER:
             now = pending.wake_at
@@ -292,7 +281,7 @@ class RetryTests(SynchronousTestCase):
         for kind in (Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY):
             call = make_call()
             call.kind = kind
-            hand_over(pending, call, NOW)
+            pending.hand_over(call, NOW)
         self.assertEqual(sequences(pending.acknowledged([1, 9])), [2, 3, 4])
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([1], [0, 2, 4]))
         self.assertEqual(pending.acknowledged([1, 9]), [])
@@ -308,7 +297,7 @@ class DeadlineTests(SynchronousTestCase):
     def test_ends_what_is_due_and_no_more(self):
         pending = make_pending(0, None)
         for seconds in (3, 1, 2):
-            hand_over(pending, make_call(NOW + seconds), NOW)
+            pending.hand_over(make_call(NOW + seconds), NOW)
         self.assertEqual(pending.wake_at, NOW + 1)
         self.assertEqual(sequences(pending.overdue(NOW + 0.999)), [])
         self.assertEqual(sequences(pending.overdue(NOW + 2)), [2, 3])
@@ -319,7 +308,7 @@ class DeadlineTests(SynchronousTestCase):
     def test_wakes_for_whatever_comes_first(self):
         for deadline, wake in ((NOW + 5, NOW + 5), (NOW + 50, NOW + 15)):
             pending = make_pending()
-            hand_over(pending, make_call(deadline), NOW)
+            pending.hand_over(make_call(deadline), NOW)
             self.assertEqual(pending.wake_at, wake)
 
     @settings(derandomize=True, deadline=None, max_examples=200)
@@ -338,7 +327,7 @@ class DeadlineTests(SynchronousTestCase):
             ends[call.sequence] = ends.get(call.sequence, 0) + 1
 
         for timeout, later in given_over:
-            hand_over(pending, make_call(now + timeout), now)
+            pending.hand_over(make_call(now + timeout), now)
             until = now + later
             while pending.wake_at <= until:
                 self.assertGreaterEqual(pending.wake_at, now)
