@@ -141,7 +141,7 @@ class Delivery:
 
     def handed_over(self, call: Waiter) -> None:
         """Tell the caller of a cast that it is under way, when that is all it wants to know."""
-        if self.casts_fire_early and call.kind is Kind.CAST:
+        if self.casts_fire_early and call.kind == Kind.CAST:
             self.acknowledged([call])
 
     def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
@@ -202,7 +202,7 @@ class Delivery:
             if id(call) not in self._parked.get(topic, {}):
                 # The callback of one before it cancelled it.
                 continue
-            if call.kind is Kind.FANOUT and topic.usable:
+            if call.kind == Kind.FANOUT and topic.usable:
                 self.unpark(call)
                 self.acknowledged([call])
                 continue
@@ -217,7 +217,7 @@ class Delivery:
             del self._parked[topic]
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
-        recorded = self._recorded(call.route) if call.kind is not Kind.FANOUT else []
+        recorded = self._recorded(call.route) if call.kind != Kind.FANOUT else []
         if error is not None and not recorded:
             self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
         elif not recorded:
@@ -230,7 +230,7 @@ class Delivery:
 
     def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
         """End the call with an error."""
-        self._end(call, error(f"{call.kind.name} failed: {reason}", self.journey(call), maybe_executed))
+        self._end(call, error(f"{Kind(call.kind).name} failed: {reason}", self.journey(call), maybe_executed))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True

@@ -32,14 +32,14 @@ class Stage(IntEnum):
 
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _SENT, _ACKNOWLEDGED = Stage.SENT, Stage.ACKNOWLEDGED
-_CALL = Kind.CALL
+_CALL = int(Kind.CALL)
 
 
 class PendingCall:
     """
     One request that has not ended.
 
-    :ivar kind: CALL, CAST, FANOUT or NOTIFY.
+    :ivar kind: CALL, CAST, FANOUT or NOTIFY of `Kind`; a plain int, since msgspec takes 0.1 us longer for an enum.
     :ivar target: where its caller sent it.
     :ivar deadline: when it ends at the latest, by the node's monotonic clock.
     :ivar flags: bits of `Flag`.
@@ -58,7 +58,7 @@ class PendingCall:
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     """
 
-    kind: Kind
+    kind: int
     target: Target
     deadline: float
     flags: int
@@ -76,7 +76,7 @@ class PendingCall:
     may_have_run: bool = False
     ended: bool = False
 
-    def begin(self, kind: Kind, target: Target, encoded: bytes, deadline: float, flags: int = 0) -> None:
+    def begin(self, kind: int, target: Target, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""
         self.kind = kind
         self.target = target
@@ -266,7 +266,7 @@ class PendingCalls(Generic[_Call]):
         calls = self._calls
         low = high = 0
         for call in self.within(ranges):
-            if call.kind is _CALL:
+            if call.kind == _CALL:
                 call.retry_at = NEVER
                 call.stage = max(call.stage, _ACKNOWLEDGED)
                 continue
@@ -284,7 +284,7 @@ class PendingCalls(Generic[_Call]):
     def running(self, ranges: list[int]) -> None:
         """Take a BEAT: the calls run, and are not sent again by the timer."""
         for call in self.within(ranges):
-            if call.kind is _CALL:
+            if call.kind == _CALL:
                 call.retry_at = NEVER
                 call.stage = Stage.RUNNING
 
