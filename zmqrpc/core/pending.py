@@ -1,7 +1,7 @@
 """
 What one client has handed to one server instance, or is about to: numbers, acknowledgements, retries, deadlines.
 
-Hot path: deadlines are kept by one look at the whole table when the earliest of them is due, not by a timer each (a
+Hot path: deadlines are kept by an `Agenda` that is asked when the earliest of them is due, not by a timer each (a
 timer costs 1.3 us).
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from zmqrpc.core.agenda import Agenda
 from zmqrpc.core.envelope import Flag, Kind, Reply
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.target import Target
@@ -142,7 +143,18 @@ class PendingCalls(Generic[_Call]):
     :ivar wake_at: when `overdue` or `unacknowledged` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_calls", "_policy", "_told", "most_unsettled", "next_sequence", "retry_after", "settled", "wake_at")
+    __slots__ = (
+        "_agenda",
+        "_calls",
+        "_due",
+        "_policy",
+        "_told",
+        "most_unsettled",
+        "next_sequence",
+        "retry_after",
+        "settled",
+        "wake_at",
+    )
 
     def __init__(self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1) -> None:
         self.most_unsettled = most_unsettled
@@ -152,6 +164,8 @@ class PendingCalls(Generic[_Call]):
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
         self._calls: dict[int, _Call] = {}
+        self._agenda = Agenda(self._calls)
+        self._due: set[int] = set()
         self._told = 0
         self.next_sequence = first
 
@@ -189,6 +203,7 @@ class PendingCalls(Generic[_Call]):
         if self._policy is not None:
             call.retry_at = self._policy.next_retry(now, call.attempts)
             self.wake_at = min(self.wake_at, call.retry_at)
+            self._agenda.enter(call)
 
     def take(self, sequence: int) -> _Call | None:
         """End the call with this number; None when it has ended before (a late or repeated answer)."""
@@ -289,22 +304,40 @@ class PendingCalls(Generic[_Call]):
                 call.stage = Stage.RUNNING
 
     def overdue(self, now: float) -> list[_Call]:
-        """End the calls whose deadline has come, and return them."""
-        expired = [call for call in self._calls.values() if call.deadline <= now]
-        for call in expired:
-            self.take(call.sequence)
-        self.wake_at = min((min(c.deadline, c.retry_at) for c in self._calls.values()), default=NEVER)
+        """End the calls whose deadline has come, and return them in the order of their numbers."""
+        self._due.update(self._agenda.take_due(now))
+        due, self._due = self._due, set()
+        expired = []
+        for sequence in sorted(due):
+            call = self._calls.get(sequence)
+            if call is None:
+                continue
+            if call.deadline <= now:
+                self.take(sequence)
+                expired.append(call)
+            else:
+                self._agenda.enter(call)
+        self.wake_at = self._agenda.wake_at
         return expired
 
     def unacknowledged(self, now: float) -> tuple[list[_Call], list[_Call]]:
         """
-        Find the calls that no acknowledgement has come for in time.
+        Find the calls that no acknowledgement has come for in time; `overdue` is to be called after it.
 
-        :return: those to send again (with `repeat`), and those that are given up and have ended.
+        :return: those to send again (with `repeat`), and those that are given up and have ended, in the order of their
+            numbers.
         """
-        late = [call for call in self._calls.values() if call.retry_at <= now]
+        self._due.update(self._agenda.take_due(now))
         policy = self._policy
-        given_up = [call for call in late if policy is not None and policy.exhausted(call.attempts)]
-        for call in given_up:
-            self.take(call.sequence)
-        return [call for call in late if call.sequence in self._calls], given_up
+        late: list[_Call] = []
+        given_up: list[_Call] = []
+        for sequence in sorted(self._due):
+            call = self._calls.get(sequence)
+            if call is None or call.retry_at > now:
+                continue
+            if policy is not None and policy.exhausted(call.attempts):
+                self.take(sequence)
+                given_up.append(call)
+            else:
+                late.append(call)
+        return late, given_up

@@ -305,6 +305,34 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(sequences(pending.overdue(NOW + 9)), [1])
         self.assertEqual((pending.wake_at, len(pending)), (NEVER, 0))
 
+    def test_deadlines_one_by_one_cost_no_look_at_all_calls_each(self):
+        looks = 0
+
+        class Looked:
+            sequence, retry_at, kind, stage = 0, NEVER, Kind.CALL, Stage.QUEUED
+
+            def __init__(self, deadline: float):
+                self._deadline = deadline
+
+            @property
+            def deadline(self) -> float:
+                nonlocal looks
+                looks += 1
+                return self._deadline
+
+        pending = make_pending(0)
+        count = 3000
+        for number in range(count):
+            call: Any = Looked(NOW + 1 + number * 0.001)
+            pending.hand_over(call, NOW)
+        looks = ended = 0
+        while len(pending):
+            now = pending.wake_at
+            pending.unacknowledged(now)
+            ended += len(pending.overdue(now))
+        self.assertEqual(ended, count)
+        self.assertLess(looks, 20 * count)
+
     def test_wakes_for_whatever_comes_first(self):
         for deadline, wake in ((NOW + 5, NOW + 5), (NOW + 50, NOW + 15)):
             pending = make_pending()
