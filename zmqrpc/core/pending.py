@@ -32,7 +32,7 @@ class Stage(IntEnum):
 
 
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
-_SENT, _ACKNOWLEDGED = Stage.SENT, Stage.ACKNOWLEDGED
+_SENT, _ACKNOWLEDGED, _RUNNING = Stage.SENT, Stage.ACKNOWLEDGED, Stage.RUNNING
 _CALL = int(Kind.CALL)
 
 
@@ -299,9 +299,9 @@ class PendingCalls(Generic[_Call]):
     def running(self, ranges: list[int]) -> None:
         """Take a BEAT: the calls run, and are not sent again by the timer."""
         for call in self.within(ranges):
-            if call.kind == _CALL:
+            if call.stage is not _RUNNING and call.kind == _CALL:
                 call.retry_at = NEVER
-                call.stage = Stage.RUNNING
+                call.stage = _RUNNING
 
     def overdue(self, now: float) -> list[_Call]:
         """End the calls whose deadline has come, and return them in the order of their numbers."""
