@@ -9,6 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 _SHORTEST = 0.001
+_REST = 2
+_LONGEST_REST = 0.01
 _NEVER = float("inf")
 
 
@@ -27,6 +29,9 @@ class Sweep:
     """
     Calls the parts of a node when they want to be.
 
+    After each time it rests for `_REST` times as long as that took, so that parts which ask for it without end, and
+    have much to look through, leave the time to others; but never longer than `_LONGEST_REST`: deadlines are kept.
+
     :param seconds: the monotonic clock; the reactor's own may be the wall clock, which steps (design D9).
     :ivar parts: who is swept; set before the first `wake_by`.
     :ivar at: when the next sweep is due.
@@ -39,10 +44,12 @@ class Sweep:
         self.at = _NEVER
         self._reactor = reactor
         self._seconds = seconds
+        self._rests_until = -_NEVER
         self._call: IDelayedCall | None = None
 
     def wake_by(self, when: float) -> None:
-        """Sweep at `when`, or sooner if something else asks for it."""
+        """Sweep at `when`, or sooner if something else asks for it, but not while it rests."""
+        when = max(when, self._rests_until)
         if when < self.at:
             self._arm(when)
 
@@ -71,4 +78,7 @@ class Sweep:
                     part.sweep(now)
                 except Exception:
                     self.log.failure("a sweep of {part} failed", part=part)
-        self._arm(min((part.wake_at for part in self.parts), default=_NEVER))
+        ended = self._seconds()
+        self._rests_until = ended + min(_REST * (ended - now), _LONGEST_REST)
+        wake_at = min((part.wake_at for part in self.parts), default=_NEVER)
+        self._arm(max(wake_at, self._rests_until))
