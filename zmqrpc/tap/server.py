@@ -18,6 +18,7 @@ from zmqrpc.tap._applications import find
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._serving import Serving
+from zmqrpc.tap._signals import StopSignals
 from zmqrpc.target import Target
 
 __all__ = ["Options", "makeService"]
@@ -123,6 +124,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
+    StopSignals(reactor).watch()
     if options.becomes_daemon:
         options.refusals.outlive_fork()
     try:

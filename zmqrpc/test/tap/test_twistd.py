@@ -10,6 +10,7 @@ from zmqrpc.test.processes import ProcessTestCase, until
 
 CALC = """
     import os
+    import time
     from twisted.internet import reactor
     from twisted.internet.task import deferLater
     from zmqrpc import expose
@@ -27,6 +28,12 @@ CALC = """
         async def slow(self, context, seconds):
             open("running", "w").close()
             await deferLater(reactor, seconds, lambda: None)
+            return "done"
+
+        @expose
+        def block(self, context, seconds):
+            open("running", "w").close()
+            time.sleep(seconds)
             return "done"
 """
 RPC_SERVER = ("-n", "--pidfile=", "zmq-rpc-server")
@@ -72,6 +79,49 @@ class ServerProcessTests(ProcessTestCase):
         self.assertEqual(caller.ends(), 0, caller.err)
         self.assertEqual(caller.out, '"done"\n')
         self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertNotIn("Traceback", running.out)
+
+    def begin(self, method, seconds, *options):
+        """Serve, and call a method that takes its time; return both processes when it has begun."""
+        running = self.serve(*self.calc, *options)
+        caller = self.start("zmqrpc", "call", "--url", self.url, "calc", method, f"seconds={seconds}")
+        until((self.directory / "running").exists, "the call has begun")
+        return running, caller
+
+    def test_sigterm_again(self):
+        """While calls end, a second SIGTERM is answered in the log, a third is not, and the calls end all the same."""
+        running, caller = self.begin("slow", 1.5)
+        running.signal()
+        running.says("stopping: nothing new")
+        running.signal()
+        running.says("stopping already")
+        running.signal()
+        self.assertEqual(caller.ends(), 0, caller.err)
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertEqual(running.out.count("stopping already"), 1)
+        self.assertNotIn("Traceback", running.out)
+
+    def test_signals_to_one_that_is_blocked(self):
+        """Signals that come before a method lets the process stop are one stop."""
+        running, caller = self.begin("block", 1)
+        for _ in range(3):
+            running.signal()
+            running.says("Received SIGTERM")
+        self.assertEqual(caller.ends(), 0, caller.err)
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertEqual(running.out.count("Received SIGTERM"), 1)
+        self.assertNotIn("Traceback", running.out)
+
+    def test_ctrl_c_again_and_again(self):
+        """Who does not want to wait presses Ctrl-C until the log says that the next one ends it, and once more."""
+        running, caller = self.begin("slow", 60)
+        running.signal(signal.SIGINT)
+        running.says("stopping: nothing new")
+        running.signal(signal.SIGINT)
+        running.says("stopping already")
+        running.signal(signal.SIGINT)
+        self.assertEqual(running.ends(), -signal.SIGINT)
+        self.assertEqual(caller.ends(), 8, caller.err)
         self.assertNotIn("Traceback", running.out)
 
     def test_drain_timeout(self):
