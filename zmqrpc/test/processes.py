@@ -43,13 +43,20 @@ def until(holds, what, limit=LIMIT):
         time.sleep(0.01)
 
 
+def _heed_ctrl_c() -> None:
+    # A script that runs the tests in the background has them ignore SIGINT, which every child would inherit.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A process that runs beside the test; what it prints is in `out` and `err`."""
 
     def __init__(self, arguments, directory: Path, environment):
         self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
-            self.process = subprocess.Popen(arguments, cwd=directory, env=environment, stdout=out, stderr=err)
+            self.process = subprocess.Popen(
+                arguments, cwd=directory, env=environment, stdout=out, stderr=err, preexec_fn=_heed_ctrl_c
+            )
 
     @property
     def out(self) -> str:

@@ -9,7 +9,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker._machine import Machine
-from zmqrpc.matchmaker._roll import Roll
+from zmqrpc.matchmaker._roll import INSPECT_EVERY, Roll
 
 
 class MachineTests(SynchronousTestCase):
@@ -87,9 +87,9 @@ class MachineTests(SynchronousTestCase):
         self.assertFalse(roll.is_dead(owner))
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        now[0] += 0.1
+        now[0] += INSPECT_EVERY / 2
         self.assertFalse(roll.is_dead(owner))
-        now[0] += 0.1
+        now[0] += INSPECT_EVERY
         self.assertTrue(roll.is_dead(owner))
         self.assertTrue(roll.is_dead(owner))
         child, owner = self.child()
