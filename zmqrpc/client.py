@@ -18,6 +18,7 @@ from zmqrpc.core.routing import Route, link_key
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import (
+    Cancelled,
     ConfigError,
     DeadlineExceeded,
     EncodingError,
@@ -255,7 +256,8 @@ class RPCClient:
         Have every member run a method, without their results; parameters as for `call`.
 
         :return: fires with `Reached` when every recorded instance has acknowledged it or failed to; fails with
-            `NoRoute` when nobody is recorded, and with `MatchmakerUnavailable`.
+            `NoRoute` when nobody is recorded, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
+            has acknowledged yet.
         """
         try:
             deadline = self._deadline(method, timeout)
@@ -306,7 +308,7 @@ class RPCClient:
             )
             return fail(error)
         gathered = DeferredList(waiters, consumeErrors=True)
-        return gathered.addCallback(lambda outcomes: _reached(recipients, outcomes))
+        return gathered.addCallback(lambda outcomes: _reached(target, recipients, outcomes))
 
     def members(self, target: Target, *, timeout: float | None = None) -> Deferred[list[tuple[str, str]]]:
         """
@@ -373,11 +375,25 @@ def _odd_mapping(method: str, args: Any, context: Any) -> EncodingError:
     return EncodingError(f"the {what} of {method!r} are a {type(value).__name__}; give a dict with str keys")
 
 
-def _reached(recipients: list[tuple[str, str]], outcomes: list[tuple[bool, Any]]) -> Reached:
+def _reached(target: Target, recipients: list[tuple[str, str]], outcomes: list[tuple[bool, Any]]) -> Reached:
+    """
+    Sum up a fan-out.
+
+    :raises Cancelled: its caller did not wait for all; that alone cancels one of its messages.
+    """
     members, missing = [], []
+    cancelled = False
     for (member, instance), (acknowledged, outcome) in zip(recipients, outcomes, strict=True):
         if acknowledged:
             members.append((member, instance))
         else:
             missing.append((member, instance, outcome.value))
-    return Reached(tuple(members), tuple(missing))
+            cancelled = cancelled or isinstance(outcome.value, Cancelled)
+    if not cancelled:
+        return Reached(tuple(members), tuple(missing))
+    sent = any(error.maybe_executed for _, _, error in missing)
+    raise Cancelled(
+        f"FANOUT failed: its caller cancelled it, {len(members)} of {len(recipients)} members had acknowledged it",
+        Journey(str(target), phase="acknowledged" if members else "sent" if sent else "queued"),
+        maybe_executed=bool(members) or sent,
+    )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as TwistedTimeoutError
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
 from zmqrpc.core.envelope import (
     Call,
+    Cancel,
+    Fanout,
     Goaway,
     Hello,
     Nack,
@@ -20,7 +24,7 @@ from zmqrpc.core.envelope import (
     encode_batch,
     encode_message,
 )
-from zmqrpc.errors import DeadlineExceeded, NoRoute
+from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
@@ -110,6 +114,49 @@ class StrangerScenarios(Scenario):
         error = await self.fails(client.call(WORK, "mark", timeout=0.3), DeadlineExceeded)
         self.assertTrue(error.maybe_executed)
         self.assertIn(Call, peer.kinds())
+
+    async def test_fanout_is_cancelled(self):
+        """It ends as cancelled, also where nobody has it yet, and takes back what nobody has acknowledged."""
+        router: Any = None
+        welcomes = False
+
+        def answer(identity, batch):
+            if welcomes and type(batch.messages[0]) is Hello:
+                router.send(
+                    identity, self.batch(Welcome(1, batch.sent, "server", [], {}, []), destination=batch.source)
+                )
+
+        peer = Peer(answer)
+        router = await self.world.stranger("work.silent", peer)
+        client = self.world.client()
+        waiting = client.fanout(Target("nobody"), "mark", wait_for_ready=True)
+        queued = client.fanout(WORK, "mark")
+        await self.world.eventually("the HELLO", lambda: peer.batches)
+        for fanout in (waiting, queued):
+            fanout.cancel()
+            error = await self.fails(fanout, Cancelled)
+            self.assertIsInstance(error, CancelledError)
+            self.assertFalse(error.maybe_executed)
+
+        welcomes = True
+        worker = await self.member("a")
+        client = self.world.client()
+        sent = client.fanout(WORK, "mark", {"number": 5})
+        await self.world.eventually("all have it", lambda: worker.ran and Fanout in peer.kinds())
+        await self.world.sleep(0.1)
+        sent.cancel()
+        error = await self.fails(sent, Cancelled)
+        self.assertTrue(error.maybe_executed)
+        self.assertIn("1 of 2 members", str(error))
+        await self.world.eventually("the CANCEL", lambda: Cancel in peer.kinds())
+        self.assertEqual(worker.ran, [5])
+
+    async def test_fanout_times_out(self):
+        """`addTimeout` works on a fan-out as on every Deferred."""
+        await self.world.stranger("work.silent", Peer())
+        fanout = self.world.client().fanout(WORK, "mark")
+        fanout.addTimeout(0.1, self.world.clock)
+        await self.fails(fanout, TwistedTimeoutError)
 
     async def test_member_that_talks_nonsense(self):
         """What a member sends that cannot be read is dropped and counted, and what is good is taken."""
