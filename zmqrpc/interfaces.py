@@ -106,7 +106,8 @@ class IMatchmakerFactory(IPlugin):
 
         :param reactor: the reactor (or, in tests, a clock) everything runs on.
         :param url: the whole transport URL.
-        :raises ConfigError: the URL is not one of this kind; the text says what is wrong.
+        :raises ConfigError: the URL is not one of this kind; the text says what is wrong, and shows the URL as
+            `zmqrpc.settings.masked_url` writes it, without its password.
         """
 
 

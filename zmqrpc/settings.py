@@ -7,6 +7,7 @@ once, frozen, and read where parts are made; nothing else passes configuration a
 
 from __future__ import annotations
 
+import re
 import socket
 from math import inf
 from typing import Any, Self
@@ -18,6 +19,8 @@ from zmqrpc.errors import ConfigError
 
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when none is given."""
+
+_PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
@@ -49,6 +52,26 @@ def _option(default: Any, help: str, low: float | None = None, high: float | Non
     return attrs.field(default=default, kw_only=True, metadata={"help": help, "low": low, "high": high})
 
 
+def masked_url(url: str) -> str:
+    """
+    Write a transport URL for people, with ``***`` for its password.
+
+    It need not be well-formed: rather is too much masked than a piece of a password shown. What is no URL stays as it
+    is.
+    """
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        scheme, rest = "", url
+    # The last one: a password may hold an @, or a / or ? that should be %2F or %3F and ends the host for urlsplit.
+    userinfo, at, hosts = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    if at and colon and not rest.startswith("/"):
+        rest = f"{user}:***@{hosts}"
+    elif at and slashes and "/" not in user:
+        rest = f"***@{hosts}"
+    return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
+
+
 @attrs.frozen
 class Settings:
     """
@@ -57,7 +80,11 @@ class Settings:
     :raises ConfigError: an option has a value it cannot have; the text names option, value and what is valid.
     """
 
-    url: str = attrs.field(default="zmq://", metadata={"help": "The transport URL; its scheme names the matchmaker."})
+    url: str = attrs.field(
+        default="zmq://",
+        repr=lambda url: repr(masked_url(url)),
+        metadata={"help": "The transport URL; its scheme names the matchmaker."},
+    )
 
     rpc_zmq_matchmaker: str = _option("dummy", "Which matchmaker the URL zmq:// means.")
     rpc_zmq_host: str | None = _option(None, "Name or address that peers use to reach this node; unset: host name.")
@@ -135,13 +162,22 @@ class Settings:
         """
         try:
             parts = urlsplit(url)
-        except ValueError as error:
-            raise ConfigError(f"the transport URL {url!r} cannot be read: {error}") from error
+        except ValueError:
+            # Its text repeats what is between // and /, password and all.
+            raise ConfigError(
+                f"the transport URL {masked_url(url)!r} cannot be read: its hosts are not well-formed; "
+                "write an IPv6 address in [], and a special character of a password with %"
+            ) from None
         if parts.scheme.partition("+")[0] != "zmq":
-            raise ConfigError(f"the transport URL {url!r} does not start with zmq:// or zmq+MATCHMAKER://")
+            raise ConfigError(f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://")
         fields = {field.name: field for field in attrs.fields(cls) if field.name != "url"}
         values: dict[str, Any] = {}
         for name, text in parse_qsl(parts.query, keep_blank_values=True):
+            if name not in fields and "@" in parts.query:
+                raise ConfigError(
+                    f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
+                    f"is written %3F there; valid options are {', '.join(sorted(fields))}"
+                )
             if name not in fields:
                 raise ConfigError(
                     f"the transport URL names the unknown option {name!r}; valid are {', '.join(sorted(fields))}"

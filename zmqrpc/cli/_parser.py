@@ -13,7 +13,7 @@ import attrs
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._json import from_json, read_argument
 from zmqrpc.errors import ConfigError
-from zmqrpc.settings import URL_VARIABLE, Settings
+from zmqrpc.settings import URL_VARIABLE, Settings, masked_url
 from zmqrpc.target import Target
 
 COMMANDS = {
@@ -81,7 +81,9 @@ def parse(arguments: Sequence[str]) -> Request:
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say it in one line, where argparse would repeat the usage."""
-        print(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)
+        # Whatever was typed may be in it, such as a URL where none belongs.
+        text = " ".join(masked_url(word) for word in message.split())
+        print(f"{self.prog}: {text}; see {self.prog} --help", file=sys.stderr)
         sys.exit(Exit.USAGE)
 
 

@@ -15,7 +15,7 @@ from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.record import Record, Sighting
-from zmqrpc.settings import Settings
+from zmqrpc.settings import Settings, masked_url
 from zmqrpc.target import Target
 
 T = TypeVar("T")
@@ -107,7 +107,9 @@ class DummyFactory:
         """See `IMatchmakerFactory`."""
         parts = urlsplit(url)
         if parts.netloc or parts.path.strip("/") or parts.fragment:
-            raise ConfigError(f"the transport URL {url!r} names a host or path; for this process alone write zmq://")
+            raise ConfigError(
+                f"the transport URL {masked_url(url)!r} names a host or path; for this process alone write zmq://"
+            )
         # The table holds its reactor, so that an id cannot be used again while its table is here.
         table = self._tables.get(id(reactor))
         if table is None:

@@ -22,7 +22,7 @@ from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._watches import Topic, Watches
 from zmqrpc.record import Record, Sighting
-from zmqrpc.settings import Settings
+from zmqrpc.settings import Settings, masked_url
 from zmqrpc.target import Target
 
 
@@ -141,8 +141,8 @@ class SqliteFactory:
         path = unquote(parts.path)
         if parts.netloc or not path.startswith("/") or path.endswith("/") or parts.fragment or "\0" in path:
             raise ConfigError(
-                f"the transport URL {url!r} does not name a file; write zmq+sqlite:// and an absolute path, "
-                "for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db (# as %23, ? as %3F)"
+                f"the transport URL {masked_url(url)!r} does not name a file; write zmq+sqlite:// and an "
+                "absolute path, for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db (# as %23, ? as %3F)"
             )
         # Four slashes are what others write for an absolute path; SQLite would take the second part for a host.
         return SqliteMatchmaker(reactor, "/" + path.lstrip("/"))

@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.settings import masked_url
 
 
 class StartRefused(ConfigError, SystemExit):
@@ -50,7 +51,9 @@ class Refusals:
 
         :raises StartRefused: always.
         """
-        line = f"{self._command}: {' '.join(sentence.split())}\n"
+        # Whatever was typed may be in it, such as a URL where none belongs.
+        sentence = " ".join(masked_url(word) for word in sentence.split())
+        line = f"{self._command}: {sentence}\n"
         if self._kept is not None:
             os.write(self._kept, line.encode(errors="backslashreplace"))
         elif sys.__stderr__ is not None:

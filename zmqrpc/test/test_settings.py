@@ -1,0 +1,107 @@
+"""What people see of a transport URL."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+from traceback import format_exception
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.cli._parser import parse
+from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.node import Node
+from zmqrpc.settings import Settings, masked_url
+from zmqrpc.tap.server import Options
+
+MASKED = {
+    "zmq+redis://:secret@host:6379/0": "zmq+redis://:***@host:6379/0",
+    "zmq+redis://user:secret@h1:6379,h2:6379/0": "zmq+redis://user:***@h1:6379,h2:6379/0",
+    "zmq+sentinel://:secr%40et%25@h1:26379,h2:26379/group": "zmq+sentinel://:***@h1:26379,h2:26379/group",
+    "zmq+redis://:secr@et@host?max_clients=5": "zmq+redis://:***@host?max_clients=5",
+    "zmq+redis://:s/e?c#r@et%@host": "zmq+redis://:***@host",
+    "zmq+redis://secret@host": "zmq+redis://***@host",
+    "zmq+redis://host/0?password=secret&max_clients=5": "zmq+redis://host/0?password=***&max_clients=5",
+    "zmq+redis:/:secret@host": "zmq+redis:***@host",
+    "redis://user:secret@host": "redis://user:***@host",
+    "user:secret@host": "user:***@host",
+    "zmq+sqlite:///run/a:b@c.db": "zmq+sqlite:///run/a:b@c.db",
+    "zmq+sqlite://run/a@c.db": "zmq+sqlite://run/a@c.db",
+    "zmq+etcd://h1:2379,h2:2379/prefix": "zmq+etcd://h1:2379,h2:2379/prefix",
+    "zmq://": "zmq://",
+    "ada@example.org": "ada@example.org",
+    "": "",
+}
+"""URLs, also such as nobody should write, and how they are shown."""
+
+SECRET_URLS = [
+    "zmq+{}://:QQQ%40%25WWW@host/0",
+    "zmq+{}://user:QQQ@WWW@host",
+    "zmq+{}://user:QQQ/WWW@host",
+    "zmq+{}://:QQQ?WWW@host",
+    "zmq+{}://:QQQ?WWW=WWW@host",
+    "zmq+{}://:QQQ#WWW@host",
+    "zmq+{}://:QQQ%@[::1",
+    "zmq+{}://:QQQ\N{ACCOUNT OF}x@host",
+    "{}://:QQQ@host",
+    "{}:/:QQQ@host",
+]
+
+
+class MaskTests(SynchronousTestCase):
+    def assertMasked(self, text):
+        self.assertNotIn("QQQ", text)
+        self.assertNotIn("WWW", text)
+
+    def test_masked_url(self):
+        for url, shown in MASKED.items():
+            self.assertEqual(masked_url(url), shown)
+            self.assertEqual(masked_url(shown), shown)
+
+    def test_repr(self):
+        """The settings show no password, and keep it."""
+        settings = Settings.from_url("zmq+redis://:secret@host/0")
+        self.assertIn("url='zmq+redis://:***@host/0'", repr(settings))
+        self.assertEqual(settings.url, "zmq+redis://:secret@host/0")
+
+    def test_errors(self):
+        """No error about a URL shows its password, its traceback included."""
+        for name in ("redis", "sqlite", "dummy"):
+            for template in SECRET_URLS:
+                url = template.format(name)
+
+                def make(url=url):
+                    make_matchmaker(Clock(), Settings.from_url(url))
+                    Node(Clock(), url)
+
+                error = self.assertRaises(ConfigError, make)
+                shown = [line for line in format_exception(error) if not line.lstrip().startswith("File ")]
+                self.assertMasked("".join(shown))
+
+    def test_commands(self):
+        """A URL that is typed where none belongs is not shown either."""
+        for words in (
+            ["call", "--url", "redis://:QQQ@host", "calc", "add"],
+            ["call", "--ulr=zmq+redis://:QQQ@host", "--url", "zmq://", "calc", "add"],
+            ["call", "--url", "zmq://", "calc", "add", "zmq+redis://:QQQ@host"],
+            ["call", "--timeout", "zmq+redis://:QQQ@host", "calc", "add"],
+        ):
+            self.assertMasked(self.said_by(sys, "stderr", parse, words))
+        for words in (
+            ["--app", "os:path", "--url", "redis://:QQQ@host"],
+            ["--app", "os:path", "zmq+redis://:QQQ@host"],
+            ["--app", "zmq+redis://:QQQ@host", "--url", "zmq://"],
+            ["--ulr=zmq+redis://:QQQ@host"],
+        ):
+            self.patch(os, "environ", {"ZMQRPC_URL": "zmq+redis://:QQQ@host"})
+            self.assertMasked(self.said_by(sys, "__stderr__", Options().parseOptions, words))
+
+    def said_by(self, module, stream, act, words):
+        said = StringIO()
+        self.patch(module, stream, said)
+        refused = self.assertRaises(SystemExit, act, words)
+        self.assertTrue(said.getvalue(), words)
+        return f"{said.getvalue()}{refused}"
