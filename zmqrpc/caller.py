@@ -134,5 +134,8 @@ class Caller:
         while self._unsent_bytes > self._callers.settings.max_queued_bytes and len(self._unsent) > 1:
             self._unsent_bytes -= len(self._unsent.popleft())
             self._callers.notices.count(
-                "replies_dropped", f"client {self.instance.hex()} does not read; its oldest replies are dropped"
+                "replies_dropped",
+                "client {client} does not read; its oldest replies are dropped",
+                self.identity,
+                client=self.instance,
             )

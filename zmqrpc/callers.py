@@ -120,13 +120,13 @@ class Callers:
     # IRouterReceiver
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
-        self.notices.count("malformed", f"a message of connection {identity.hex()} was dropped: {reason}")
+        self.notices.count("malformed", "a message of connection {peer} was dropped: {reason}", identity, reason=reason)
 
     def payload_received(self, identity: bytes, payload: Any) -> int:
         try:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
-            self.notices.count("malformed", f"connection {identity.hex()}: {error}")
+            self.notices.count("malformed", "connection {peer}: {error}", identity, error=error)
             return 1
         if batch.version != WIRE_VERSION:
             self._bad_version(identity, batch, f"{batch.version}")
@@ -164,7 +164,8 @@ class Callers:
                 self._hello(identity, batch, message)
                 return len(batch.messages)
         sequences = [message.sequence for message in batch.messages if isinstance(message, Request)]
-        self.notices.count("wrong_instance", f"client {batch.source.hex()} took us for another instance")
+        text = "client {client} took us for another instance"
+        self.notices.count("wrong_instance", text, identity, client=batch.source)
         # A PING too: an idle client would go on for ever to believe in a connection that we do not know.
         if sequences or any(type(message) is Ping for message in batch.messages):
             self._send_alone(identity, batch.source, Nack(Refusal.WRONG_INSTANCE, flatten(sequences)))
@@ -184,7 +185,8 @@ class Callers:
         self._give_up(identity, batch.source)
         if caller is None:
             if len(self._callers) >= self.settings.max_clients:
-                self.notices.count("overloaded", f"{len(self._callers)} clients are remembered (max_clients)")
+                text = "client {client} is refused, {known} are remembered (max_clients)"
+                self.notices.count("overloaded", text, identity, client=batch.source, known=len(self._callers))
                 text = "too many clients are remembered"
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
@@ -218,7 +220,8 @@ class Callers:
 
     def _bad_version(self, identity: bytes, batch: Batch, theirs: str) -> None:
         text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
-        self.notices.count("bad_version", f"client {batch.source.hex()} speaks wire version {theirs}")
+        said = "client {client} speaks wire version {theirs}"
+        self.notices.count("bad_version", said, identity, client=batch.source, theirs=theirs)
         self._send_alone(identity, batch.source, Nack(Refusal.BAD_VERSION, [], text))
 
     def _take_other(self, caller: Caller, batch: Batch, message: Any, now: float) -> None:
@@ -231,13 +234,15 @@ class Callers:
         elif kind is Cancel:
             self._requests.cancel(caller, message.ranges)
         elif kind is Unreadable:
-            self.notices.count("malformed", f"a message of client {caller.instance.hex()}: {message.reason}")
+            text = "a message of client {client}: {reason}"
+            self.notices.count("malformed", text, caller.identity, client=caller.instance, reason=message.reason)
             if message.sequence is not None and caller.filter.admit(message.sequence) is Seen.NEW:
                 self._requests.refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
         elif kind is Goaway:
             caller.leaving = True
         else:
-            self.notices.count("unexpected", f"client {caller.instance.hex()} sent a {kind.__name__}")
+            text = "client {client} sent a {kind}"
+            self.notices.count("unexpected", text, caller.identity, client=caller.instance, kind=kind.__name__)
 
     # Writing
 

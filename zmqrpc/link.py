@@ -395,7 +395,7 @@ class Link:
             # A connect within the ephemeral range of this machine can reach itself (link.md: trap 6).
             self._links.connection_lost(state.identity, "connected to itself")
         else:
-            self._links.notices.count("unexpected", f"{self.address} sent a {kind.__name__}")
+            self._links.notices.count("unexpected", "{peer} sent a {kind}", self.address, kind=kind.__name__)
 
     def welcomed(self, welcome: Welcome, source: bytes, identity: bytes, now: float) -> None:
         """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""

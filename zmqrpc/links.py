@@ -215,7 +215,8 @@ class Links:
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
         link = self._by_identity.get(identity)
-        self.notices.count("malformed", f"a message from {link.address if link else 'nowhere'} was dropped: {reason}")
+        address = link.address if link else "nowhere"
+        self.notices.count("malformed", "a message from {peer} was dropped: {reason}", address, reason=reason)
 
     def connection_lost(self, identity: bytes | None, reason: str) -> None:
         if identity is not None and identity in self._by_identity:
@@ -231,10 +232,11 @@ class Links:
         try:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
-            self.notices.count("malformed", f"{link.address}: {error}")
+            self.notices.count("malformed", "{peer}: {error}", link.address, error=error)
             return 1
         if batch.version != WIRE_VERSION:
-            self.notices.count("bad_version", f"{link.address} wrote a batch of wire version {batch.version}")
+            text = "{peer} wrote a batch of wire version {version}"
+            self.notices.count("bad_version", text, link.address, version=batch.version)
             return 1
         self.gathering = True
         now = self.seconds()
@@ -247,7 +249,8 @@ class Links:
             # A stranger may say who it is, on a link that opens, and nothing about what our instance was given.
             opening = list(filter(_opens, batch.messages)) if state.phase is Phase.CONNECTING else []
             if len(opening) != len(batch.messages):
-                self.notices.count("wrong_instance", f"{link.address} answers as {batch.source.hex()}")
+                text = "{peer} answers as {instance}"
+                self.notices.count("wrong_instance", text, link.address, instance=batch.source)
             if not opening:
                 return 1
             batch.messages = opening

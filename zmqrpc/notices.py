@@ -1,13 +1,32 @@
-"""What happened that no caller is told of: counted always, logged at most once a second for each name."""
+"""What happened that no caller is told of: counted always, logged at most once a second for each kind and peer."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
+import attrs
 from twisted.logger import Logger
 
 _MOST_TEXT = 300
+_MOST_PEERS = 100
+"""How many kinds and peers have a line of their own: peers can invent names, and must fill neither memory nor log."""
+
+_NEVER = float("-inf")
+
+
+@attrs.define
+class _Line:
+    """
+    What is remembered of a line in the log.
+
+    :ivar quiet_until: when it may be logged again.
+    :ivar unsaid: how often it was not.
+    """
+
+    quiet_until: float = _NEVER
+    unsaid: int = 0
 
 
 class Notices:
@@ -23,27 +42,44 @@ class Notices:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.counts: Counter[str] = Counter()
         self._seconds = seconds
-        self._quiet_until: dict[str, float] = {}
-        self._unsaid: Counter[str] = Counter()
+        self._lines: dict[tuple[str, Hashable], _Line] = {}
+        self._shared: dict[str, _Line] = {}
+        self._forget_at = _NEVER
 
-    def count(self, name: str, text: str | None = None) -> None:
+    def count(self, name: str, text: str | None = None, /, peer: Hashable = None, **facts: Any) -> None:
         """
         Count one event.
 
-        :param text: a sentence for the log; None when the count says enough.
+        :param text: a sentence for the log, with the names of facts in braces; None when the count says enough.
+        :param peer: who brought it about: a line about one keeps back no line about another. It is a fact, too.
+        :param facts: what the sentence names. They are formatted only when it is logged; bytes are written in hex.
         """
         self.counts[name] += 1
         if text is None:
             return
         now = self._seconds()
-        if now < self._quiet_until.get(name, float("-inf")):
-            self._unsaid[name] += 1
+        line = self._lines.get((name, peer)) or self._new_line(name, peer, now)
+        if now < line.quiet_until:
+            line.unsaid += 1
             return
-        self._quiet_until[name] = now + 1
-        unsaid = self._unsaid.pop(name, 0)
-        self.log.warn(
-            "{name}: {text}{more}", name=name, text=_printable(text), more=f" ({unsaid} more)" if unsaid else ""
-        )
+        more = ""
+        if line.unsaid:
+            more = f" ({line.unsaid} more{', of others too' if line is self._shared.get(name) else ''})"
+        line.quiet_until, line.unsaid = now + 1, 0
+        facts["peer"] = peer
+        text = text.format(**{key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()})
+        self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=more)
+
+    def _new_line(self, name: str, peer: Hashable, now: float) -> _Line:
+        """Return a line for a kind and peer: the one that all further peers share, when there are too many."""
+        if len(self._lines) >= _MOST_PEERS and now >= self._forget_at:
+            # Not each time: it would cost a flood of invented peers more of our time than of theirs.
+            self._forget_at = now + 1
+            self._lines = {key: line for key, line in self._lines.items() if now < line.quiet_until}
+        if len(self._lines) >= _MOST_PEERS:
+            return self._shared.setdefault(name, _Line())
+        line = self._lines[name, peer] = _Line()
+        return line
 
 
 def _printable(text: str) -> str:

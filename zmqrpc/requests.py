@@ -289,8 +289,12 @@ class Requests:
             return
         self._notices.count(
             "expired_acknowledged",
-            f"{request.topic} {request.method} of client {caller.instance.hex()} was acknowledged and did not run: "
+            "{topic} {method} of client {client} was acknowledged and did not run: "
             "the reactor was blocked past its deadline",
+            caller.identity,
+            topic=request.topic,
+            method=request.method,
+            client=caller.instance,
         )
 
     def _repeated(self, caller: Caller, request: Request, seen: Seen | bytes) -> None:

@@ -6,11 +6,25 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc import Target, expose
 from zmqrpc.callers import Callers
-from zmqrpc.core.envelope import Hello, Nack, Refusal, Welcome, decode_batch, encode_batch, encode_message
+from zmqrpc.core.envelope import (
+    Cast,
+    Hello,
+    Nack,
+    Ping,
+    Pong,
+    Refusal,
+    Welcome,
+    decode_batch,
+    encode_batch,
+    encode_message,
+)
 from zmqrpc.interfaces import SENT
 from zmqrpc.notices import Notices
+from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
+from zmqrpc.test.matchmaker.support import LogLines
 
 OURS = bytes(16)
 HELLO = encode_message(Hello(1, 1, "client", [], {}, []))
@@ -29,8 +43,10 @@ class Router:
 
 class RememberedClientsTests(SynchronousTestCase):
     def setUp(self):
+        self.now = 1.0
+
         def now():
-            return 1.0
+            return self.now
 
         self.router = Router()
         self.notices = Notices(now)
@@ -56,6 +72,59 @@ class RememberedClientsTests(SynchronousTestCase):
         self.assertEqual(self.notices.counts["overloaded"], 1)
         # Who is known may come again.
         self.assertIsInstance(self.say_hello(b"c4", bytes([1]) * 16), Welcome)
+
+    def send(self, identity, instance, *messages, version=1):
+        encoded = encode_batch(instance, OURS, 5, (), [encode_message(message) for message in messages])
+        self.callers.payload_received(identity, encoded[:1] + bytes([version]) + encoded[2:])
+
+    def test_what_is_logged(self):
+        """Each peer is named in what is logged about it, and none hides another."""
+        lines = LogLines(self, "zmqrpc.notices.Notices")
+        instances = [bytes([number]) * 16 for number in (1, 2)]
+        for name, instance in zip((b"\xc1", b"\xc2"), instances, strict=True):
+            for _ in range(3):
+                self.callers.payload_received(name, b"junk")
+                self.callers.malformed_received(name, "two frames")
+                self.send(name, instance, Ping(1))
+                self.send(name, instance, version=7)
+            self.say_hello(name, instance)
+            for _ in range(3):
+                self.send(name, instance, Pong(1))
+            self.now += 1
+            for _ in range(3):
+                self.send(name, instance, [99, "odd"])
+        self.say_hello(b"\xc3", bytes([3]) * 16)
+        self.say_hello(b"\xc4", bytes([4]) * 16)
+        said = "\n".join(lines)
+        for text in (
+            "malformed: connection c1: a payload of 4 bytes is not a batch",
+            "wrong_instance: client 0101",
+            "bad_version: client 0101",
+            "malformed: a message of client 01010101010101010101010101010101: ",
+            "unexpected: client 01010101010101010101010101010101 sent a Pong",
+            "overloaded: client 04040404040404040404040404040404 is refused, 3 are remembered (max_clients)",
+        ):
+            self.assertIn(text, said)
+            self.assertIn(text.replace("c1", "c2").replace("01", "02"), said)
+        self.assertEqual(len(lines), 5 * 2 + 1)
+
+    def test_acknowledged_and_late(self):
+        """A cast that was acknowledged and cannot run any more is named in the log."""
+        lines = LogLines(self, "zmqrpc.notices.Notices")
+
+        class Slow:
+            @expose
+            def sleep(_, context):
+                self.now += 5
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()]))
+        self.say_hello(b"\xc1", bytes([1]) * 16)
+        casts = [Cast(n, 1, 1, 1000, "x", "work", None, None, None, "sleep", {}) for n in (1, 2)]
+        self.send(b"\xc1", bytes([1]) * 16, *casts)
+        self.callers.end_pass()
+        self.callers.end_pass()
+        [line] = lines
+        self.assertIn("work sleep of client 01010101010101010101010101010101 was acknowledged and did not run", line)
 
     def test_a_connection_that_names_many_instances_is_one_client(self):
         for number in range(100):

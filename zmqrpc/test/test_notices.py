@@ -1,0 +1,79 @@
+"""What is logged of what happened, and how often."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import notices as module
+from zmqrpc.notices import Notices
+from zmqrpc.test.matchmaker.support import LogLines
+
+
+class Unspeakable:
+    """Must not be formatted."""
+
+    def __format__(self, spec):
+        raise AssertionError("formatted, and not logged")
+
+
+class NoticesTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.notices = Notices(self.clock.seconds)
+        self.lines = LogLines(self, "zmqrpc.notices.Notices")
+
+    def test_one_line_a_second(self):
+        """Each kind has one line a second, which says how many were not logged."""
+        for _ in range(5):
+            self.notices.count("malformed", "a message was dropped")
+            self.notices.count("unexpected", "a message was odd")
+        self.assertEqual(self.lines, ["malformed: a message was dropped", "unexpected: a message was odd"])
+        self.clock.advance(1)
+        self.notices.count("malformed", "a message was dropped")
+        self.assertEqual(self.lines[2:], ["malformed: a message was dropped (4 more)"])
+        self.assertEqual(self.notices.counts, {"malformed": 6, "unexpected": 5})
+
+    def test_each_peer(self):
+        """A noisy peer hides no other."""
+        for _ in range(5):
+            self.notices.count("malformed", "connection {peer}: {reason}", peer=b"\x01\xab", reason="odd")
+        self.notices.count("malformed", "connection {peer}: {reason}", peer=b"\x02", reason="{wrong}")
+        self.assertEqual(self.lines, ["malformed: connection 01ab: odd", "malformed: connection 02: {wrong}"])
+        self.clock.advance(1)
+        self.notices.count("malformed", "connection {peer}", peer=b"\x01\xab")
+        self.assertEqual(self.lines[2:], ["malformed: connection 01ab (4 more)"])
+
+    def test_without_text(self):
+        """What has no text is only counted."""
+        self.notices.count("late_reply", peer=b"1")
+        self.assertEqual((self.lines, self.notices.counts), ([], {"late_reply": 1}))
+
+    def test_nothing_is_formatted_in_vain(self):
+        self.notices.count("malformed", "{reason}", peer=1, reason="odd")
+        self.notices.count("malformed", "{reason}", peer=1, reason=Unspeakable())
+        self.assertEqual(self.lines, ["malformed: odd"])
+
+    def test_many_peers(self):
+        """Beyond the bound all share one line; those who were quiet for a second make room."""
+        self.patch(module, "_MOST_PEERS", 3)
+        for number in range(50):
+            self.notices.count("malformed", "from {peer}", peer=number)
+        self.assertEqual(self.lines, [f"malformed: from {number}" for number in range(4)])
+        self.clock.advance(0.5)
+        self.notices.count("malformed", "from {peer}", peer=50)
+        self.clock.advance(0.5)
+        self.lines.clear()
+        for number in range(50):
+            self.notices.count("malformed", "from {peer}", peer=number)
+        self.assertEqual(
+            self.lines, [*(f"malformed: from {n}" for n in range(3)), "malformed: from 3 (47 more, of others too)"]
+        )
+        self.assertLess(len(self.notices._lines), 5)
+
+    def test_forged_lines(self):
+        """What a peer wrote stays on its line, and is cut."""
+        self.notices.count("malformed", "{reason}", reason="odd\nERROR: all is lost" + "x" * 1000)
+        [line] = self.lines
+        self.assertTrue(line.startswith("malformed: odd\\nERROR: all is lost"))
+        self.assertLess(len(line), 400)
