@@ -394,6 +394,6 @@ def _reached(target: Target, recipients: list[tuple[str, str]], outcomes: list[t
     sent = any(error.maybe_executed for _, _, error in missing)
     raise Cancelled(
         f"FANOUT failed: its caller cancelled it, {len(members)} of {len(recipients)} members had acknowledged it",
-        Journey(str(target), phase="acknowledged" if members else "sent" if sent else "queued"),
+        Journey(str(target), stage="acknowledged" if members else "sent" if sent else "queued"),
         maybe_executed=bool(members) or sent,
     )

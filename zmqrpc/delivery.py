@@ -253,7 +253,7 @@ class Delivery:
             member=link.member if link is not None else call.target.server,
             address=link.address if link is not None else None,
             message_id=message_id,
-            phase=call.stage.name.lower(),
+            stage=call.stage.name.lower(),
             record_age=age,
         )
 

@@ -62,7 +62,7 @@ class Journey:
     :ivar member: the member it was handed to, None before one was chosen.
     :ivar address: that member's address, None before one was chosen.
     :ivar message_id: client instance, server instance and sequence, or empty before they are known.
-    :ivar phase: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
+    :ivar stage: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
     :ivar record_age: age in seconds of the record it was routed by, None when it has none.
     """
 
@@ -70,7 +70,7 @@ class Journey:
     member: str | None = None
     address: str | None = None
     message_id: str = ""
-    phase: str = "queued"
+    stage: str = "queued"
     record_age: float | None = None
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Journey:
             facts.append(f"at {self.address}")
         if self.message_id:
             facts.append(f"message {self.message_id}")
-        facts.append(f"phase {self.phase}")
+        facts.append(f"stage {self.stage}")
         if self.record_age is not None:
             facts.append(f"record {self.record_age:.1f} s old")
         return ", ".join(facts)

@@ -33,7 +33,7 @@ from msgspec import Struct
 
 
 class Phase(Enum):
-    """Where a link stands."""
+    """Where a link stands; how far a call got is its `zmqrpc.core.pending.Stage`."""
 
     IDLE = "idle"
     CONNECTING = "connecting"

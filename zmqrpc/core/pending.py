@@ -22,7 +22,7 @@ NEVER = float("inf")
 
 
 class Stage(IntEnum):
-    """How far a call got; what an error text calls its phase."""
+    """How far a call got, which its error tells; where a link stands is its `zmqrpc.core.link.Phase`."""
 
     RESOLVING = 0
     QUEUED = 1

@@ -191,6 +191,8 @@ class CallScenarios(Scenario):
         self.assertLess(self.world.clock.seconds() - began, 0.2)
         self.assertIsInstance(error, TimeoutError)
         self.assertTrue(error.maybe_executed)
+        self.assertEqual(error.journey.stage, "acknowledged")
+        self.assertIn("stage acknowledged", str(error))
         await self.world.eventually("it is cancelled", lambda: self.worker.cancelled == [0])
 
     async def test_no_time(self):
