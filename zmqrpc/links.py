@@ -206,10 +206,12 @@ class Links:
     def drop(self, identity: bytes | None) -> None:
         """Read what has arrived, then disconnect."""
         if identity is not None and self._router is not None:
-            self.router.drain()
+            self._router.drain()
             self._transport.kick()
             self._by_identity.pop(identity, None)
-            self.router.disconnect(identity)
+            if self._router is not None:
+                # Whoever heard of what was read may have stopped the node.
+                self._router.disconnect(identity)
 
     # ILinkReceiver
 

@@ -37,6 +37,23 @@ class ReentryScenarios(Scenario):
         await client.call(WORK, "mark", {"number": 8}, timeout=5)
         self.assertEqual(worker.ran, [8])
 
+    async def test_stopped_by_what_a_lost_connection_still_brought(self):
+        """A client may be stopped by the last answer that is read before a connection is dropped."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.call(WORK, "mark", timeout=5)
+        links, stopped = client.node._links, []
+
+        def stop_instead(router):
+            stopped.append(client.node.stopService())
+
+        self.patch(type(links.router), "drain", stop_instead)
+        self.world.kill(worker.node)
+        await self.world.eventually("the loss is noticed", lambda: stopped)
+        await stopped[0]
+        self.world.nodes.remove(client.node)
+        self.assertIsNone(links._router)
+
 
 class ReentryInMemory(InMemory, ReentryScenarios, TestCase):
     """The scenarios in memory, under each seed."""
