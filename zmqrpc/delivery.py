@@ -24,6 +24,7 @@ from zmqrpc.errors import (
     ClientClosed,
     DeadlineExceeded,
     DeliveryError,
+    Draining,
     EncodingError,
     InvalidArguments,
     Journey,
@@ -63,6 +64,8 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
     Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member"),
 }
+_STOPPING = "the member is stopping, send it again when it is back"
+_ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 
 
 class Delivery:
@@ -133,6 +136,9 @@ class Delivery:
         link = self.links.get(key)
         if link is None or self.closed:
             self.fail(call, NoRoute, "its record was withdrawn")
+        elif link.state.stopping:
+            call.link = link
+            self.fail(call, Draining, f"{_STOPPING}: {link.state.trouble}")
         elif not link.state.available and not link.state.mute:
             call.link = link
             self.fail(call, NoRoute, f"the member cannot be reached: {link.state.trouble}")
@@ -156,6 +162,19 @@ class Delivery:
     def _recorded(self, route: Route) -> list[Link]:
         links = [self.links.get(key) for key in route.recorded]
         return [link for link in links if link is not None]
+
+    def _stopping(self, route: Route) -> list[Link]:
+        """List the links to members of a target that are connected and stop; most have withdrawn their records."""
+        exchange, topic, member = route.topic.exchange, route.topic.name, route.member
+        return [
+            link
+            for link in self.links.all()
+            if link.state.stopping
+            and (
+                link.key in route.recorded
+                or any((t.exchange, t.topic) == (exchange, topic) and member in (None, t.member) for t in link.targets)
+            )
+        ]
 
     # Waiting for discovery
 
@@ -217,13 +236,21 @@ class Delivery:
             del self._parked[topic]
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
-        recorded = self._recorded(call.route) if call.kind != Kind.FANOUT else []
+        # A fan-out that waits only asks who is recorded.
+        asks = call.kind == Kind.FANOUT
+        recorded = [] if asks else self._recorded(call.route)
+        stopping = [] if asks else self._stopping(call.route)
         if error is not None and not recorded:
             self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
+        elif stopping or call.stopping:
+            others = [link for link in recorded if link not in stopping and link.key not in call.tried]
+            troubles = [_trouble(link, call) for link in stopping] or [call.stopping]
+            troubles += [f"not reached: {_trouble(link, call)}" for link in others]
+            self.fail(call, Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}")
         elif not recorded:
             self.fail(call, NoRoute, "nobody listens there, start a server or check the name")
         else:
-            troubles = [f"{link.member} at {link.address}: {link.state.trouble or call.trouble}" for link in recorded]
+            troubles = [_trouble(link, call) for link in recorded]
             self.fail(call, NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}")
 
     # How a call ends
@@ -299,10 +326,14 @@ class Delivery:
         if reason in _ELSEWHERE and call.route is not None:
             call.tried = (*call.tried, link.key)
             call.trouble = f"{reason.name.lower().replace('_', ' ')}: {text}"
+            if reason is Refusal.DRAINING:
+                call.stopping = f"{link.member} at {link.address}: {text}"
             self._again(call)
         elif reason in _REFUSED:
             error, says = _REFUSED[reason]
             self.fail(call, error, f"{says}: {text}")
+        elif reason is Refusal.DRAINING:
+            self.fail(call, Draining, f"{_STOPPING}: {text}")
         elif reason in _ELSEWHERE:
             self.fail(call, NoRoute, f"the member refused it: {reason.name.lower().replace('_', ' ')} {text}")
         else:
@@ -311,10 +342,14 @@ class Delivery:
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
             call.trouble = reason
-            if call.route is None:
-                self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
-            else:
+            if call.route is not None:
+                if link.state.stopping:
+                    call.stopping = f"{link.member} at {link.address}: {reason}"
                 self._again(call)
+            elif link.state.stopping:
+                self.fail(call, Draining, f"{_STOPPING}: {reason}")
+            else:
+                self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
 
     def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
@@ -375,3 +410,8 @@ class Delivery:
     def _all_parked(self) -> Iterable[Waiter]:
         for parked in self._parked.values():
             yield from parked.values()
+
+
+def _trouble(link: Link, call: Waiter) -> str:
+    """Say why a link does not take a call."""
+    return f"{link.member} at {link.address}: {link.state.trouble or call.trouble}"

@@ -13,7 +13,7 @@ Every error that zmqrpc raises.
         DeadlineExceeded            the time was up (also a TimeoutError)
         ServerLost                  the instance that had the message is gone
         Overloaded                  a bounded queue or window is full
-        Draining                    the member is stopping
+        Draining                    who could take it is stopping
         MessageTooLarge             the encoded message is over a limit of the sender or of the peer
         EncodingError               a value cannot cross the wire
         AuthenticationFailed        the peer refused our key
@@ -136,7 +136,7 @@ class Overloaded(DeliveryError):
 
 
 class Draining(DeliveryError):
-    """The member is stopping and takes nothing new."""
+    """Only members that are stopping could take it, and they take nothing new."""
 
 
 class MessageTooLarge(DeliveryError):

@@ -23,6 +23,7 @@ from zmqrpc.core.envelope import (
     Pong,
     Refusal,
     Reply,
+    Served,
     Welcome,
     batch_room,
     encode_batch,
@@ -99,6 +100,7 @@ class Link:
     :ivar address: the advertised address it connects to.
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
     :ivar queue: calls that were not handed over yet.
+    :ivar targets: what the instance serves, as its WELCOME said.
     """
 
     __slots__ = (
@@ -121,6 +123,7 @@ class Link:
         "queued_bytes",
         "ready",
         "state",
+        "targets",
     )
 
     def __init__(self, links: Links, key: str, address: str, member: str, state: LinkState) -> None:
@@ -131,6 +134,7 @@ class Link:
         self.ready = False
         self.queue: deque[Waiter] = deque()
         self.queued_bytes = 0
+        self.targets: list[Served] = []
         self._limit(links.settings.max_message_size)
         self.pending: PendingCalls[Waiter] = PendingCalls(
             links.settings.max_unsettled_calls, links.policy, links.unused_sequence
@@ -401,6 +405,7 @@ class Link:
         """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""
         if identity != self.state.identity:
             return
+        self.targets = welcome.targets
         own = self._links.settings
         self._limit(min(welcome.limits.get("message", own.max_message_size), own.max_message_size))
         unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)

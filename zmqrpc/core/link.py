@@ -191,6 +191,11 @@ class LinkState:
         return self._wanted
 
     @property
+    def stopping(self) -> bool:
+        """Whether the peer has said that it stops, and is connected yet."""
+        return self._going_away and self.phase is Phase.DRAINING
+
+    @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""
         return self._due

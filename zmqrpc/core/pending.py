@@ -55,6 +55,7 @@ class PendingCall:
     :ivar retry_at: when it is sent again unless acknowledged.
     :ivar tried: the links that refused it.
     :ivar trouble: what went wrong last, for the error text.
+    :ivar stopping: which member did not take it because it stops, for the error text; empty when none.
     :ivar may_have_run: whether an instance that is gone may have run it (it is idempotent, and went on to another).
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     """
@@ -76,6 +77,7 @@ class PendingCall:
     trouble: str = ""
     may_have_run: bool = False
     ended: bool = False
+    stopping: str = ""
 
     def begin(self, kind: int, target: Target, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""

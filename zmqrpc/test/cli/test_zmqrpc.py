@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 
 from zmqrpc import __version__
 from zmqrpc.test.processes import ProcessTestCase, until
@@ -124,6 +126,22 @@ class CommandTests(ProcessTestCase):
         self.start("zmqrpc", "call", "calc", "hang")
         until((self.directory / "hangs").exists, "the call runs")
         self.assertFails(7, "Overloaded", "call", "calc", "add", "a=1", "b=2")
+
+    def test_draining(self):
+        """A member that stops and cannot withdraw its record, since another process keeps the file locked."""
+        running = self.serve_calc()
+        caller = self.start("zmqrpc", "call", "calc", "hang", "--timeout", "20")
+        until((self.directory / "hangs").exists, "the call runs")
+        with closing(sqlite3.connect(self.directory / "matchmaker.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            running.signal()
+            running.says("stopping")
+            until(
+                lambda: self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0] == 7,
+                lambda: self.zmqrpc("call", "calc", "add", "a=1", "b=2"),
+            )
+            self.assertFails(7, "Draining: CALL failed: only members that are stopping", "call", "calc", "read")
+        caller.kill()
 
     def test_server_killed(self):
         """Whether the method has run to its end cannot be known; this is said at once, not after the deadline."""

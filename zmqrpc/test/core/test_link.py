@@ -485,6 +485,16 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(link.wake_at, NOW + TIMERS.idle_ping)
         self.assertEqual(link.tick(NOW + 1, False), [Drop(b"1")])
 
+    def test_only_who_has_said_so_is_stopping(self):
+        self.assertFalse(up().stopping)
+        self.assertFalse(withdrawn().stopping)
+        link = leaving()
+        self.assertTrue(link.stopping)
+        link.withdrawn(NOW, "gone")
+        self.assertTrue(link.stopping)
+        link.lost(NOW + 5, "closed")
+        self.assertFalse(link.stopping)
+
     def test_repeated_goaway_does_not_prolong_it(self):
         link = leaving()
         for second in range(1, 35):

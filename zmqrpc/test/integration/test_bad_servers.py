@@ -19,7 +19,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.envelope import Failure as RemoteFailure
-from zmqrpc.errors import DeadlineExceeded, DeliveryError, MessageTooLarge, NoRoute, RemoteError, ServerLost
+from zmqrpc.errors import DeadlineExceeded, DeliveryError, Draining, MessageTooLarge, NoRoute, RemoteError, ServerLost
 from zmqrpc.test.integration.nodes import LIMITS, NodeCase, PretendedServer
 from zmqrpc.test.integration.support import LogLines, TcpServer, eventually, free_port, pause
 
@@ -242,14 +242,14 @@ class BadServerTests(NodeCase):
         await self.assertEnds(DeadlineExceeded, calling)
 
     async def test_goaway_and_then_nothing(self):
-        """What was handed over to one that stops ends at its deadline, and the next call finds nobody."""
+        """What was handed over to one that stops ends at its deadline, and the next call hears of it."""
         server = await self.up(
             lambda server, sender, message: server.say(sender, Goaway("bye")) if isinstance(message, Call) else None
         )
         error = await self.assertEnds(DeadlineExceeded, self.call(timeout=0.5))
         self.assertTrue(error.maybe_executed)
         self.assertTrue(any(isinstance(message, Goaway) for message in server.heard))
-        error = await self.assertEnds(NoRoute, self.call(timeout=0.5), "bye")
+        error = await self.assertEnds(Draining, self.call(timeout=0.5), "bye")
         self.assertFalse(error.maybe_executed)
 
     async def test_successor(self):

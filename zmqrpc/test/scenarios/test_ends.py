@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
-from zmqrpc.errors import ClientClosed, ConfigError, NoRoute, ServerLost
+from zmqrpc.errors import ClientClosed, ConfigError, Draining, NoRoute, ServerLost
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
@@ -47,8 +47,60 @@ class EndScenarios(Scenario):
         await self.world.eventually("it runs", lambda: worker.held)
         stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
         await self.world.eventually("it is withdrawn", lambda: not self.world.store.records())
-        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        await self.world.sleep(0.2)
         self.assertFalse(stopped.called)
+        worker.let_go()
+        self.assertEqual(await call, "a")
+        await stopped
+        self.assertEqual(worker.ran, [0])
+
+    async def test_draining_alone(self):
+        """While the only member stops, those who are connected to it hear that; when it is gone, nobody listens."""
+        worker = await self.member("a")
+        client, stranger = self.world.client(), self.world.client()
+        call = client.call(WORK, "hold", timeout=8)
+        await self.world.eventually("it runs", lambda: worker.held)
+        waiting = client.call(Target("work", server="b"), "mark", timeout=8, wait_for_ready=True)
+        stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
+        await self.world.sleep(0.3)
+        for send in (client.call, client.cast):
+            for target in (WORK, Target("work", server="a")):
+                error = await self.fails(send(target, "mark", timeout=5), Draining)
+                self.assertFalse(error.maybe_executed)
+                self.assertIn(f"a at {worker.node.address}: ", str(error))
+                self.assertIn("wait_for_ready", str(error))
+        for target in (Target("work", server="b"), Target("other"), Target("work", exchange="other")):
+            await self.fails(client.call(target, "mark", timeout=5), NoRoute)
+        await self.fails(stranger.call(WORK, "mark", timeout=5), NoRoute)
+        await self.fails(client.fanout(WORK, "mark", timeout=5), NoRoute)
+        self.assertEqual(await client.members(WORK), [])
+        self.assertEqual(worker.ran, [0])
+        await self.member("b")
+        self.assertEqual(await waiting, "b")
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "b")
+        await self.fails(client.call(Target("work", server="a"), "mark", timeout=5), Draining)
+        worker.let_go()
+        self.assertEqual(await call, "a")
+        await stopped
+        await self.world.sleep(0.1)
+        await self.fails(client.call(Target("work", server="a"), "mark", timeout=5), NoRoute)
+
+    async def test_draining_and_recorded(self):
+        """A member that stops while the store is down is recorded yet; who finds it there hears the same."""
+        worker = await self.member("a")
+        client, other = self.world.client(), self.world.client()
+        call = client.call(WORK, "hold", timeout=20)
+        await self.world.eventually("it runs", lambda: worker.held)
+        self.world.store.go_down()
+        stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
+        await self.world.sleep(0.5)
+        self.world.store.come_back()
+        for caller in (client, other):
+            for _ in range(2):
+                error = await self.fails(caller.call(WORK, "mark", timeout=5), Draining)
+                self.assertFalse(error.maybe_executed)
+            reached = await caller.fanout(WORK, "mark", timeout=5)
+            self.assertEqual([type(error) for _, _, error in reached.missing], [Draining])
         worker.let_go()
         self.assertEqual(await call, "a")
         await stopped

@@ -12,6 +12,7 @@ from zmqrpc import Target
 from zmqrpc.core.envelope import (
     Call,
     Cancel,
+    Cast,
     Fanout,
     Goaway,
     Hello,
@@ -24,7 +25,7 @@ from zmqrpc.core.envelope import (
     encode_batch,
     encode_message,
 )
-from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute
+from zmqrpc.errors import Cancelled, DeadlineExceeded, Draining, NoRoute
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
@@ -114,6 +115,57 @@ class StrangerScenarios(Scenario):
         error = await self.fails(client.call(WORK, "mark", timeout=0.3), DeadlineExceeded)
         self.assertTrue(error.maybe_executed)
         self.assertIn(Call, peer.kinds())
+
+    async def draining_stranger(self):
+        """Make a member that welcomes, and refuses every request since it stops, without having said GOAWAY."""
+        router: Any = None
+
+        def answer(identity, batch):
+            for message in batch.messages:
+                if type(message) is Hello:
+                    reply: Any = Welcome(1, batch.sent, "server", [], {}, [])
+                elif type(message) in (Call, Cast, Fanout):
+                    reply = Nack(Refusal.DRAINING, [message.sequence, message.sequence], "bye")
+                else:
+                    continue
+                router.send(identity, self.batch(reply, destination=batch.source))
+
+        router = await self.world.stranger("work.stops", Peer(answer))
+
+    async def test_member_that_drains(self):
+        """What one that stops refuses ends as draining when there is nobody else; it did not run."""
+        await self.draining_stranger()
+        client = self.world.client()
+        for send in (client.call, client.cast):
+            error = await self.fails(send(WORK, "mark", timeout=5), Draining)
+            self.assertFalse(error.maybe_executed)
+            self.assertIn("stops at tcp://", str(error))
+            self.assertIn("bye", str(error))
+        [(_, _, error)] = (await client.fanout(WORK, "mark", timeout=5)).missing
+        self.assertIsInstance(error, Draining)
+        dead = await self.member("dead")
+        self.world.kill(dead.node)
+        error = await self.fails(client.call(WORK, "mark", timeout=5), Draining)
+        self.assertIn("dead at tcp://", str(error))
+
+    async def test_member_that_drains_among_others(self):
+        """What one that stops refuses is run by another."""
+        await self.draining_stranger()
+        await self.member("a")
+        client = self.world.client()
+        calls = [client.call(WORK, "mark", {"number": number}, timeout=8) for number in range(6)]
+        self.assertEqual([await call for call in calls], ["a"] * 6)
+
+    async def test_member_that_drains_comes_last(self):
+        """A call that a lost member may have run, and that one which stops refuses, may have run."""
+        worker = await self.member("a")
+        client = self.world.client()
+        call = client.call(WORK, "hold", timeout=8, idempotent=True)
+        await self.world.eventually("it runs", lambda: worker.held)
+        await self.draining_stranger()
+        self.world.kill(worker.node)
+        error = await self.fails(call, Draining)
+        self.assertTrue(error.maybe_executed)
 
     async def test_fanout_is_cancelled(self):
         """It ends as cancelled, also where nobody has it yet, and takes back what nobody has acknowledged."""
