@@ -7,7 +7,7 @@ over, and ends here with exactly one typed error unless its waiter got the resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -41,6 +41,7 @@ from zmqrpc.errors import (
 )
 from zmqrpc.link import Link
 from zmqrpc.links import Links
+from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
@@ -384,6 +385,9 @@ class Delivery:
 
     def doubted(self, link: Link, reason: str) -> None:
         self.log.info("{member} at {address}: {reason}", member=link.member, address=link.address, reason=reason)
+
+    def promised(self, link: Link) -> Sequence[Record]:
+        return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
         call.unsent(call.encoded)

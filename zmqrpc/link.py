@@ -8,6 +8,7 @@ which is every call.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.envelope import (
@@ -45,7 +46,9 @@ from zmqrpc.core.link import (
     SayPing,
 )
 from zmqrpc.core.pending import NEVER, PendingCalls, Stage
+from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
+from zmqrpc.record import Record
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -90,6 +93,9 @@ class LinkUser(Protocol):
 
     def doubted(self, link: Link, reason: str) -> None:
         """The record does not lead to its instance."""
+
+    def promised(self, link: Link) -> Sequence[Record]:
+        """List the records that lead to the link."""
 
 
 class Link:
@@ -403,14 +409,26 @@ class Link:
 
     def welcomed(self, welcome: Welcome, source: bytes, identity: bytes, now: float) -> None:
         """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""
-        if identity != self.state.identity:
+        state = self.state
+        if identity != state.identity:
             return
-        self.targets = welcome.targets
+        opens = state.phase is Phase.CONNECTING
+        # Asked only now: a record may have changed since the link was made, and others may lead to its address.
+        misfit = misfit_of(welcome, self._links.user.promised(self), by_target=opens and state.learns)
+        if misfit and not opens:
+            self._links.notices.count("unexpected", f"{self.address} said WELCOME again: {misfit}")
+            return
+        effects = state.welcome(now, source, now - welcome.echoed / 1000, misfit)
+        if state.phase in (Phase.UP, Phase.DRAINING):
+            self.targets = welcome.targets
+            self._take_limits(welcome)
+        self.perform(effects, now)
+
+    def _take_limits(self, welcome: Welcome) -> None:
         own = self._links.settings
         self._limit(min(welcome.limits.get("message", own.max_message_size), own.max_message_size))
         unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
         self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
-        self.perform(self.state.welcome(now, source, now - welcome.echoed / 1000), now)
 
     def _nacked(self, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)

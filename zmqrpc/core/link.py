@@ -10,7 +10,7 @@ state                   event                                                   
 ======================  =========================================================  ======================
 IDLE                    wanted                                                     CONNECTING
 CONNECTING              WELCOME of the right instance, round trip short            UP
-CONNECTING              WELCOME of another instance, loss, no WELCOME in time      BACKOFF
+CONNECTING              WELCOME of another instance or misfit, loss, none in time  BACKOFF
 UP                      GOAWAY, record withdrawn                                   DRAINING
 UP, DRAINING            loss                                                       CONNECTING (at once)
 UP, DRAINING            loss a moment after it came up                             BACKOFF
@@ -124,8 +124,9 @@ class LinkState:
     One link.
 
     :param jitter: gives a number from 0.5 to 1, by which a back-off is multiplied.
-    :ivar instance: the instance it leads to; None until WELCOME where the record does not say. Where it does not, it
-        follows whoever answers at the address.
+    :ivar instance: the instance it leads to; None until WELCOME where the record does not say.
+    :ivar learns: whether the record does not say: then it follows whoever answers at the address and serves what the
+        record promises.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection.
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
@@ -143,7 +144,6 @@ class LinkState:
         "_hello_until",
         "_hellos",
         "_jitter",
-        "_learns",
         "_lost_at",
         "_next_ping",
         "_pinged_at",
@@ -155,6 +155,7 @@ class LinkState:
         "heard_at",
         "identity",
         "instance",
+        "learns",
         "mute",
         "phase",
         "trouble",
@@ -168,7 +169,7 @@ class LinkState:
         self.mute = False
         self.trouble = ""
         self.heard_at = self.used_at = float("-inf")
-        self._learns = instance is None
+        self.learns = instance is None
         self._jitter = jitter
         self._timers = timers
         self._wanted = True
@@ -232,22 +233,26 @@ class LinkState:
         self._hellos = 1
         return [SayHello()]
 
-    def welcome(self, now: float, instance: bytes, round_trip: float) -> list[Effect]:
+    def welcome(self, now: float, instance: bytes, round_trip: float, misfit: str = "") -> list[Effect]:
         """
-        WELCOME came.
+        WELCOME came; on a link that is open already it changes nothing.
 
         :param instance: who sent it.
         :param round_trip: seconds since the HELLO it echoes.
+        :param misfit: what is wrong with it, as `zmqrpc.core.welcome` says.
         """
         if self.phase is not Phase.CONNECTING:
             return []
+        known = self.instance
+        usurped = f" in place of {known.hex()}" if known is not None and instance != known else ""
+        trouble = f"instance {instance.hex()} answered{usurped}"
+        if misfit:
+            return self._fail(now, f"{trouble}: {misfit}", doubt=True)
+        if usurped and not self.learns:
+            return self._fail(now, trouble, doubt=True)
         effects: list[Effect] = []
-        if self.instance is not None and instance != self.instance:
-            trouble = f"instance {instance.hex()} answered in place of {self.instance.hex()}"
-            if not self._learns:
-                return self._fail(now, trouble, doubt=True)
-            if self._lost_at is not None:
-                effects.append(self._lose(trouble))
+        if usurped and self._lost_at is not None:
+            effects.append(self._lose(trouble))
         self.instance = instance
         if round_trip >= self._timers.short_round_trip and self._hellos < self._timers.hellos:
             # A slow HELLO would make a bad base for the ages of messages (core.age); the server keeps the fastest.

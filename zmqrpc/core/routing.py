@@ -134,6 +134,7 @@ class RoutingTable:
         self._topics: dict[tuple[str, str], Topic] = {}
         self._unavailable: set[str] = set()
         self._counts: dict[str, int] = {}
+        self._leading: dict[str, list[Record]] | None = None
 
     def topic(self, exchange: str, name: str) -> Topic:
         """Return the topic, as UNKNOWN when it is used for the first time."""
@@ -168,6 +169,7 @@ class RoutingTable:
         after = {link_key(sighting.record): sighting.record for sighting in sightings}
         topic.sightings = tuple(sightings)
         topic.learned_at = now
+        self._leading = None
         topic.knowledge = Knowledge.KNOWN if topic.servers() else Knowledge.EMPTY
         appeared, gone = [], []
         for key, record in after.items():
@@ -184,6 +186,16 @@ class RoutingTable:
         for route in topic.routes:
             route._update(self._unavailable)
         return appeared, gone
+
+    def leading_to(self, key: str) -> list[Record]:
+        """List the records of all topics that lead to a link."""
+        if self._leading is None:
+            # Made anew after a change, and not kept up to date: links ask in a crowd, when they are opened.
+            self._leading = {}
+            for topic in self._topics.values():
+                for sighting in topic.sightings:
+                    self._leading.setdefault(link_key(sighting.record), []).append(sighting.record)
+        return self._leading.get(key, [])
 
     def failed(self, topic: Topic) -> None:
         """Take that the store did not answer: what was known is stale, what was empty is unknown again."""

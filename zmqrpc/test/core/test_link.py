@@ -30,6 +30,8 @@ NEVER = float("inf")
 SERVER, OTHER = b"s" * 16, b"o" * 16
 TIMERS = LinkTimers()
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
+MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
+STRANGER = f"{ANOTHER}: it is a 'client'"
 
 
 # A link in each state at NOW. It came up long before, and its first connection had the routing id "1".
@@ -127,8 +129,14 @@ def connect(link: LinkState) -> list[Effect]:
     return link.connected(NOW, b"9")
 
 
-def welcome(instance: bytes = SERVER, round_trip: float = 0.001) -> Callable[[LinkState], list[Effect]]:
-    return lambda link: link.welcome(NOW, instance, round_trip)
+def welcome(
+    instance: bytes = SERVER, round_trip: float = 0.001, misfit: str = ""
+) -> Callable[[LinkState], list[Effect]]:
+    return lambda link: link.welcome(NOW, instance, round_trip, misfit)
+
+
+def misfit(instance: bytes = SERVER, round_trip: float = 0.001) -> Callable[[LinkState], list[Effect]]:
+    return welcome(instance, round_trip, "it is a 'client'")
 
 
 def tick(after: float, outstanding: bool) -> Callable[[LinkState], list[Effect]]:
@@ -157,6 +165,9 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (connecting, welcome(), [Flush()], UP),
     (connecting, welcome(round_trip=TIMERS.short_round_trip), [SayHello()], CONNECTING),
     (connecting, welcome(OTHER), [Drop(b"1"), Reroute(ANOTHER), Doubt(ANOTHER)], BACKOFF),
+    (connecting, misfit(), [Drop(b"1"), Reroute(MISFIT), Doubt(MISFIT)], BACKOFF),
+    (connecting, misfit(round_trip=0.5), [Drop(b"1"), Reroute(MISFIT), Doubt(MISFIT)], BACKOFF),
+    (connecting, misfit(OTHER), [Drop(b"1"), Reroute(STRANGER), Doubt(STRANGER)], BACKOFF),
     (connecting, lose, [Drop(b"1"), Reroute("reset")], BACKOFF),
     (connecting, go_away, [], CONNECTING),
     (connecting, withdraw, [Reroute("gone"), Drop(b"1")], IDLE),
@@ -169,6 +180,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     ),
     (up, wanted, [], UP),
     (up, welcome(), [], UP),  # a server says it again when its targets change
+    (up, misfit(), [], UP),
     (up, lose, [Drop(b"1"), Connect(2)], CONNECTING),
     (up, go_away, [Reroute("bye")], DRAINING),
     (up, withdraw, [Reroute("gone")], DRAINING),
@@ -178,6 +190,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (lost, welcome(), [Flush()], UP),
     (lost, welcome(round_trip=0.5), [SayHello()], CONNECTING),
     (lost, welcome(OTHER), [Drop(b"2"), Lose(ANOTHER), Reroute(ANOTHER), Doubt(ANOTHER)], BACKOFF),
+    (lost, misfit(), [Drop(b"2"), Lose(MISFIT), Reroute(MISFIT), Doubt(MISFIT)], BACKOFF),
     (lost, lose, [Drop(b"2"), Lose("reset"), Reroute("reset")], BACKOFF),
     (lost, withdraw, [Reroute("gone"), Lose("gone"), Drop(b"2")], IDLE),
     (lost, tick(TIMERS.lost - 0.001, True), [], CONNECTING),
@@ -190,6 +203,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (withdrawn, tick(0, True), [], DRAINING),
     (withdrawn, tick(0, False), [Drop(b"1")], IDLE),
     (withdrawn, tick(TIMERS.drain, True), [], DRAINING),  # the deadlines of the calls end it, not a time of its own
+    (withdrawn, misfit(), [], DRAINING),
     (leaving, wanted, [], DRAINING),
     (leaving, lose, [Drop(b"1"), Connect(2)], CONNECTING),
     (leaving, go_away, [Reroute("bye")], DRAINING),
@@ -202,6 +216,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (left, tick(TIMERS.drain, False), [Drop(b"1")], IDLE),
     (backing_off, wanted, [], BACKOFF),
     (backing_off, welcome(), [], BACKOFF),
+    (backing_off, misfit(), [], BACKOFF),
     (backing_off, lose, [], BACKOFF),
     (backing_off, go_away, [], BACKOFF),
     (backing_off, withdraw, [Reroute("gone")], IDLE),
@@ -301,6 +316,33 @@ class OpeningTests(SynchronousTestCase):
         self.assertEqual(link.welcome(NOW, OTHER, 0.5), [Lose(ANOTHER), SayHello()])
         self.assertEqual(link.welcome(NOW, OTHER, 0.001), [Flush()])
         self.assertEqual(link.instance, OTHER)
+
+    def test_a_misfit_is_not_learned(self):
+        link = connecting(None)
+        self.assertEqual(misfit()(link), [Drop(b"1"), Reroute(MISFIT), Doubt(MISFIT)])
+        self.assertEqual((link.instance, link.trouble), (None, MISFIT))
+        link.tick(NOW + 1, False)
+        link.connected(NOW + 1, b"2")
+        self.assertEqual(link.welcome(NOW + 1, OTHER, 0.001), [Flush()])
+        self.assertEqual((link.instance, link.trouble), (OTHER, ""))
+
+    def test_a_successor_that_does_not_fit_is_not_followed(self):
+        link = up(None)
+        link.lost(NOW, "reset")
+        link.connected(NOW, b"2")
+        self.assertEqual(misfit(OTHER)(link), [Drop(b"2"), Lose(STRANGER), Reroute(STRANGER), Doubt(STRANGER)])
+        self.assertEqual((link.instance, link.phase), (SERVER, BACKOFF))
+
+    def test_a_misfit_is_asked_again_ever_less_often(self):
+        link = connecting()
+        now, waits = NOW, []
+        for _ in range(3):
+            link.welcome(now, SERVER, 0.001, "it is a 'client'")
+            waits.append(round(link.wake_at - now, 3))
+            now = link.wake_at
+            link.tick(now, False)
+            link.connected(now, b"x")
+        self.assertEqual(waits, [0.2, 0.4, 0.8])
 
     def test_a_successor_long_after_the_loss_has_nothing_to_lose(self):
         link = up(None)
@@ -579,10 +621,10 @@ class Shell:
                 self.lost_at = self.now
             self.perform(self.link.lost(self.now, "reset"))
 
-    def welcome(self, instance: bytes, round_trip: float) -> None:
+    def welcome(self, instance: bytes, round_trip: float, misfit: str = "") -> None:
         if self.connection and not self.waits_for_identity:
             self.link.heard_at = self.now
-            self.perform(self.link.welcome(self.now, instance, round_trip))
+            self.perform(self.link.welcome(self.now, instance, round_trip, misfit))
 
     def go_away(self) -> None:
         if self.connection and not self.waits_for_identity:
@@ -652,7 +694,12 @@ EVENTS = st.one_of(
     st.sampled_from(("connected", "lost", "go_away", "hand_over", "answer", "pong", "withdrawn", "wanted")).map(
         lambda name: (name,)
     ),
-    st.tuples(st.just("welcome"), st.sampled_from((SERVER, SERVER, SERVER, OTHER)), st.sampled_from((0.001, 0.5))),
+    st.tuples(
+        st.just("welcome"),
+        st.sampled_from((SERVER, SERVER, SERVER, OTHER)),
+        st.sampled_from((0.001, 0.5)),
+        st.sampled_from(("", "", "", "it is a 'client'")),
+    ),
     st.tuples(st.sampled_from(("pass_time", "late")), st.sampled_from((0.0, 0.05, 0.3, 1.0, 1.7, 6.0, 40.0))),
 )
 

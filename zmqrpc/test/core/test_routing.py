@@ -139,6 +139,22 @@ class LinkTests(SynchronousTestCase):
         appeared, _ = table.learned(topic, [sight("a", member="m"), sight("a", member="n")], NOW)
         self.assertEqual((len(appeared), route.choices), (1, ["a"]))
 
+    def test_every_record_that_leads_to_a_link_is_known(self):
+        table = RoutingTable()
+        one, two = table.topic("x", "one"), table.topic("x", "two")
+
+        def leading(key: str) -> list[str]:
+            return [record.member for record in table.leading_to(key)]
+
+        self.assertEqual(leading("a"), [])
+        table.learned(one, [sight("a", member="m"), sight("a", member="n"), sight("b")], NOW)
+        self.assertEqual([leading(key) for key in "abc"], [["m", "n"], ["b"], []])
+        table.learned(two, [sight("a", Role.ROUTER, member="o")], NOW)
+        self.assertEqual(leading("a"), ["m", "n", "o"])
+        # It is the same link still, and its record says something else now.
+        table.learned(one, [sight("a", member="p")], NOW)
+        self.assertEqual([leading(key) for key in "abc"], [["p", "o"], [], []])
+
     def test_who_comes_back_is_available(self):
         table, topic, route = make_route("ab")
         table.set_available("a", False)

@@ -4,6 +4,7 @@ import os
 import time
 from typing import Any
 
+from zmqrpc import Target
 from zmqrpc.core.envelope import (
     Ack,
     Beat,
@@ -15,6 +16,7 @@ from zmqrpc.core.envelope import (
     Pong,
     Refusal,
     Reply,
+    Served,
     Welcome,
     encode_message,
 )
@@ -105,12 +107,85 @@ class BadServerTests(NodeCase):
         self.assertEqual(self.echo.ran, [])
 
     async def test_another_member(self):
-        """A record without an instance that leads to a server of something else: refused there, and nothing runs."""
-        true = await self.serve(member="other")
+        """A record without an instance that leads to a server of something else: nothing is sent there."""
+        true = self.node()
+        true.server(Target("other", server="one"), [self.echo])
+        true.startService()
+        await true.when_ready()
         await self.record(true.address)
-        error = await self.assertEnds(NoRoute, self.call())
+        promised = f"it serves 'openstack/other.one', and its record says 'openstack/{self.topic}.one'"
+        error = await self.assertEnds(NoRoute, self.call(), true.address, promised, true.instance.hex())
         self.assertFalse(error.maybe_executed)
         self.assertEqual(self.echo.ran, [])
+
+    async def misfit(self, text, named=True, **changes):
+        """A WELCOME that is not what the record promises opens no link: nothing but HELLO is said to its sender."""
+        server = PretendedServer(self, lambda server, sender, message: server.welcome(sender, **changes))
+        if named:
+            error = await self.no_route(server.address, text, within=1.0, instance=server.instance)
+        else:
+            await self.record(server.address)
+            error = await self.assertEnds(NoRoute, self.call(), server.address, text)
+        self.assertIn(server.instance.hex(), str(error))
+        await self.next_one()
+        self.assertEqual({type(message) for message in server.heard}, {Hello})
+
+    async def test_welcome_of_another_version(self):
+        await self.misfit("it speaks wire version 2, and 1 was offered", version=2)
+
+    async def test_welcome_of_a_client(self):
+        await self.misfit("it is a 'client', and its record says server", role="client")
+
+    async def test_welcome_of_a_client_that_is_learned(self):
+        await self.misfit("it is a 'client', and its record says server", named=False, role="client")
+
+    async def test_welcome_without_targets(self):
+        await self.misfit("it serves nothing, and its record says", named=False)
+
+    async def test_welcome_of_other_targets(self):
+        others = [Served("openstack", self.topic, "two"), Served("nova", self.topic, "one"), Served("", "", None)]
+        await self.misfit(f"it serves 'openstack/{self.topic}.two', 'nova/", named=False, targets=others)
+
+    async def test_learned(self):
+        """A record without an instance is good for whoever lists the target, and WELCOME may be said again."""
+        listed = [Served("openstack", "other", "one"), Served("openstack", self.topic, "one")]
+
+        def answer(server, sender, message):
+            if isinstance(message, Hello):
+                server.welcome(sender, targets=listed)
+            elif isinstance(message, Call):
+                server.say(sender, Reply(message.sequence, message.sequence))
+                server.welcome(sender, targets=listed[: message.sequence % 3])
+
+        server = PretendedServer(self, answer)
+        await self.record(server.address)
+        self.assertEqual([await self.call() for _ in range(6)], [1, 2, 3, 4, 5, 6])
+        self.assertEqual(len([message for message in server.heard if isinstance(message, Hello)]), 1)
+
+    async def test_successor_of_the_learned(self):
+        """Who has the address next is used when it serves the same, and not when it serves something else."""
+        port = free_port()
+        listed = [Served("openstack", self.topic, "one")]
+
+        def serving(targets):
+            def answer(server, sender, message):
+                if isinstance(message, Hello):
+                    server.welcome(sender, targets=targets)
+                elif isinstance(message, Call):
+                    server.say(sender, Reply(message.sequence, server.instance))
+
+            return answer
+
+        first = PretendedServer(self, serving(listed), port=port)
+        await self.record(first.address)
+        self.assertEqual(await self.call(), first.instance)
+        first.close()
+        other = PretendedServer(self, serving([Served("openstack", "other", "one")]), port=port)
+        await eventually("its HELLO", lambda: other.heard)
+        await self.assertEnds(NoRoute, self.call(), "it serves 'openstack/other.one'", other.instance.hex())
+        other.close()
+        third = PretendedServer(self, serving(listed), port=port)
+        self.assertEqual(await self.call(wait_for_ready=True), third.instance)
 
     async def test_ourselves(self):
         """A HELLO in answer to a HELLO: connected to itself, or to another client."""

@@ -20,12 +20,15 @@ from zmqrpc.core.envelope import (
     Ping,
     Refusal,
     Reply,
+    Served,
     Welcome,
     decode_batch,
     encode_batch,
     encode_message,
 )
 from zmqrpc.errors import Cancelled, DeadlineExceeded, Draining, NoRoute
+from zmqrpc.server import RPCServer
+from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
@@ -248,6 +251,125 @@ class StrangerScenarios(Scenario):
         router = await self.world.stranger("work.new", Peer(answer))
         error = await self.fails(self.world.client().call(WORK, "mark", timeout=5), NoRoute)
         self.assertIn("7 to 9", str(error))
+
+    async def welcoming(self, target, welcome, instance=""):
+        """Register a member that says this WELCOME and serves what it lists; return what it hears, and its voice."""
+        router: Any = None
+        source = bytes.fromhex(instance) or STRANGER
+        identities: list[Any] = []
+
+        def say(*messages):
+            router.send(identities[-1], self.batch(*messages, source=source, destination=peer.batches[-1].source))
+
+        def answer(identity, batch):
+            served = {(target.exchange, target.topic) for target in welcome.targets}
+            for message in batch.messages:
+                if type(message) is Hello:
+                    identities.append(identity)
+                    welcome.echoed = batch.sent
+                    say(welcome)
+                elif type(message) is Call and (message.exchange, message.topic) in served:
+                    say(Reply(message.sequence, "good"))
+                elif type(message) is Call:
+                    say(Nack(Refusal.NOT_SERVED, [message.sequence, message.sequence], "not here"))
+
+        peer = Peer(answer)
+        router = await self.world.stranger(target, peer, instance)
+        return peer, say
+
+    async def test_members_that_are_not_what_their_record_says(self):
+        """A WELCOME that does not keep what the record promises opens no link; the error says what was found."""
+        other = Served("openstack", "work", "other")
+        # whether the record names the instance, the WELCOME, what the error says
+        rows = [
+            (True, Welcome(2, 0, "server", [], {}, []), "it speaks wire version 2, and 1 was offered"),
+            (True, Welcome(1, 0, "client", [], {}, []), "it is a 'client', and its record says server"),
+            (False, Welcome(1, 0, "router", [], {}, []), "it is a 'router', and its record says server"),
+            (False, Welcome(1, 0, "server", [], {}, []), "it serves nothing, and its record says 'openstack/work3.m'"),
+            (False, Welcome(1, 0, "server", [], {}, [other]), "it serves 'openstack/work.other', and its record says"),
+        ]
+        client = self.world.client()
+        for number, (named, welcome, says) in enumerate(rows):
+            peer, _ = await self.welcoming(f"work{number}.m", welcome, f"{number + 1:032x}" if named else "")
+            began = self.world.clock.seconds()
+            error = await self.fails(client.call(Target(f"work{number}"), "mark", timeout=8), NoRoute)
+            self.assertIn(f"answered: {says}", str(error))
+            self.assertFalse(error.maybe_executed)
+            self.assertLess(self.world.clock.seconds() - began, 1)
+            self.assertNotIn(Call, peer.kinds())
+
+    async def test_member_that_is_not_what_its_record_says_among_others(self):
+        """What waits for such a member goes to another."""
+        peer, _ = await self.welcoming("work.m", Welcome(1, 0, "server", [], {}, []))
+        worker = await self.member("a")
+        client = self.world.client()
+        calls = [client.call(WORK, "mark", {"number": number}, timeout=8) for number in range(6)]
+        self.assertEqual([await call for call in calls], ["a"] * 6)
+        self.assertEqual(sorted(worker.ran), list(range(6)))
+        self.assertNotIn(Call, peer.kinds())
+
+    async def test_member_whose_instance_is_learned(self):
+        """A record that names no instance leads to whoever has the address and lists the target in its WELCOME."""
+        targets = [Served("openstack", "other", "m"), Served("openstack", "work", "m")]
+        peer, say = await self.welcoming("work.m", Welcome(1, 0, "server", [], {}, targets))
+        client = self.world.client()
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "good")
+        self.assertEqual((peer.batches[0].destination, peer.batches[-1].destination), (None, STRANGER))
+
+        # Said again, it changes nothing about the link that is open, whatever it says.
+        for again in ([], targets[:1], targets):
+            say(Welcome(1, 0, "server", [], {}, again))
+            self.assertEqual(await client.call(WORK, "mark", timeout=5), "good")
+        say(Welcome(2, 0, "client", [], {"message": 1}, []))
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "good")
+        self.assertEqual(peer.kinds().count(Hello), 1)
+        self.assertEqual(client.node.notices.counts["unexpected"], 1)
+
+    async def test_server_of_something_else(self):
+        """A fixed table with a wrong line: nothing runs at the server that has the address."""
+        worker = Worker("a")
+        node = await self.world.serve("other.a", worker)
+        await self.world.record("work.a", node.address)
+        client = self.world.client()
+        error = await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertIn("it serves 'openstack/other.a', and its record says 'openstack/work.a'", str(error))
+        self.assertEqual(worker.ran, [])
+
+    async def test_server_that_adds_what_its_record_says(self):
+        """A link that was refused opens once the server lists what the record promises, and not again for more."""
+        node = await self.world.serve("other.a", Worker("other"))
+        await self.world.record("work.a", node.address)
+        client = self.world.client()
+        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        worker = Worker("a")
+        node._callers.add(RPCServer(Target("work", server="a", exchange="openstack"), [worker]))
+        self.assertEqual(await client.call(WORK, "mark", timeout=8, wait_for_ready=True), "a")
+        node._callers.add(RPCServer(Target("more", server="a", exchange="openstack"), [worker]))
+        await self.world.sleep(0.05)
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "a")
+
+    async def test_record_that_is_mended(self):
+        """What a record promises may change without another link: the next WELCOME is held against the new one."""
+        welcome = Welcome(1, 0, "server", [], {}, [Served("openstack", "work", "right")])
+        await self.welcoming("work.wrong", welcome)
+        [wrong] = self.world.store.records()
+        client = self.world.client()
+        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        await self.world.record("work.right", wrong.addresses[0])
+        self.assertEqual(await client.call(WORK, "mark", timeout=8, wait_for_ready=True), "good")
+
+    async def test_several_targets_at_one_address(self):
+        """One line of a fixed table that is wrong does not keep the others of its address from being used."""
+        welcome = Welcome(1, 0, "server", [], {}, [Served("openstack", "more", "m")])
+        await self.welcoming("work.m", welcome)
+        [record] = self.world.store.records()
+        await self.world.record("more.m", record.addresses[0])
+        client = self.world.client()
+        calls = [client.call(WORK, "mark", timeout=5), client.call(Target("more"), "mark", timeout=5)]
+        error = await self.fails(calls[0], NoRoute)
+        self.assertEqual(await calls[1], "good")
+        self.assertIn("not here", str(error))
+        self.assertEqual(await client.call(Target("more"), "mark", timeout=5), "good")
 
     # Clients.
 

@@ -96,23 +96,28 @@ class World:
         await node.when_ready()
         return node
 
-    async def stranger(self, target, receiver):
+    async def stranger(self, target, receiver, instance="5" * 32):
         """Register something under a target that is no Node: what it receives goes to `receiver`, which may answer."""
         transport = self._make_transport(f"host-of-{target}")
         transport.open(lambda: None)
         router = transport.bound_router(receiver)
         self._strangers.append((transport, partial(router.close, 0)))
+        await self.record(target, self._bind(router, f"host-of-{target}"), instance)
+        return router
+
+    async def record(self, target, address, instance=""):
+        """Register an address under a target; as a fixed table does when there is no instance."""
         named = Target.parse(target)
         record = Record(
             role=Role.SERVER,
             exchange="openstack",
             topic=named.topic or "",
             member=named.server or "",
-            instance="5" * 32,
-            addresses=(self._bind(router, f"host-of-{target}"),),
+            instance=instance,
+            addresses=(address,),
         )
         await self.store.matchmaker().register(record, 300)
-        return router
+        return record
 
     def caller(self, receiver):
         """Make a socket that connects and is no Node's."""
