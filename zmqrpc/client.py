@@ -25,6 +25,7 @@ from zmqrpc.errors import (
     Journey,
     MessageTooLarge,
     NoRoute,
+    Overloaded,
     ZmqRpcError,
 )
 from zmqrpc.record import Role
@@ -65,7 +66,7 @@ class RPCClient:
         self._exchange = delivery.settings.control_exchange
         self._timeout = delivery.settings.rpc_response_timeout
         self._most = delivery.settings.max_message_size - BATCH_OVERHEAD
-        self._routes: dict[Target, Route] = {}
+        self._routes = delivery.table.routes
         self._close: Callable[[], Deferred[None]] = lambda: succeed(None)
 
     def closes_with(self, close: Callable[[], Deferred[None]]) -> None:
@@ -78,14 +79,12 @@ class RPCClient:
 
         :return: fires when that is done; never fails.
         """
-        for route in self._routes.values():
-            self._delivery.table.discard(route)
-        self._routes.clear()
         return self._close()
 
     def prepare(self, target: Target) -> None:
-        """Look the target up and connect to its servers before the first call."""
-        self._delivery.discovery.resolve(self._route(target).topic)
+        """Look the target up and connect to its servers before the first call, and stay connected."""
+        _check_target(target)
+        self._delivery.discovery.prepare(target, self._exchange)
 
     def call(
         self,
@@ -209,15 +208,9 @@ class RPCClient:
 
     def _route(self, target: Target) -> Route:
         """Return the one route to a target: its turns are kept between calls."""
-        known = self._routes.get(target)
-        if known is not None:
-            return known
-        if target.topic is None:
-            raise ConfigError(f"the target {target!r} has no topic; give one")
-        if target.fanout:
-            raise ConfigError(f"the target {target} is a fan-out, which has no single answer; use fanout()")
-        route = self._delivery.table.route(target.exchange or self._exchange, target.topic, target.server)
-        self._routes[target] = route
+        _check_target(target)
+        route = self._delivery.discovery.route(target, self._exchange)
+        route.used = True
         return route
 
     @staticmethod
@@ -230,7 +223,7 @@ class RPCClient:
         timeout: Any,
     ) -> ZmqRpcError:
         """Say what cannot be sent, and where in it; the encoder itself names no place."""
-        if isinstance(error, ConfigError):
+        if isinstance(error, (ConfigError, Overloaded)):
             return error
         if isinstance(error, TypeError) and type(timeout) not in (int, float, type(None)):
             return _odd_request(method, timeout)
@@ -360,6 +353,13 @@ class Stub:
         if method.startswith("_"):
             raise AttributeError(method)
         return lambda **arguments: self._client.call(self._target, method, arguments, **self._options)
+
+
+def _check_target(target: Target) -> None:
+    if target.topic is None:
+        raise ConfigError(f"the target {target!r} has no topic; give one")
+    if target.fanout:
+        raise ConfigError(f"the target {target} is a fan-out, which has no single answer; use fanout()")
 
 
 def _odd_request(method: Any, timeout: Any) -> ConfigError:

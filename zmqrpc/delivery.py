@@ -116,7 +116,8 @@ class Delivery:
         if self.closed:
             self.fail(call, ClientClosed, "the node does not run")
             return
-        link = self._choose(call.route, call.tried)
+        route = call.route = self.table.renewed(call.route)
+        link = self._choose(route, call.tried)
         if link is None:
             self._park(call)
         else:
@@ -212,8 +213,21 @@ class Delivery:
 
     def unpark(self, call: Waiter) -> bool:
         """Take a call out of those that wait for discovery; False when it was not among them."""
-        parked = self._parked.get(call.route.topic) if call.route is not None else None
-        return parked is not None and parked.pop(id(call), None) is not None
+        if call.route is None:
+            return False
+        topic: Topic = call.route.topic
+        parked = self._parked.get(topic, {})
+        found = parked.pop(id(call), None) is not None
+        if found and not parked:
+            del self._parked[topic]
+        return found
+
+    def in_use(self, topic: Topic) -> bool:
+        """Tell whether calls wait for a topic, or are on a link that only it leads to."""
+        if topic in self._parked:
+            return True
+        links = (self.links.get(key) for key in self.table.sole_links(topic))
+        return any(link is not None and (link.pending or link.queue) for link in links)
 
     def answered(self, topic: Topic, error: MatchmakerUnavailable | None) -> None:
         """Go on with the calls that waited for a topic."""
@@ -226,6 +240,7 @@ class Delivery:
                 self.unpark(call)
                 self.acknowledged([call])
                 continue
+            call.route = self.table.renewed(call.route)
             link = self._choose(call.route, call.tried)
             if link is not None:
                 self.unpark(call)
@@ -233,8 +248,6 @@ class Delivery:
             elif not call.wait_for_ready and not topic.resolving:
                 self.unpark(call)
                 self._unroutable(call, error)
-        if topic in self._parked and not self._parked[topic]:
-            del self._parked[topic]
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
         # A fan-out that waits only asks who is recorded.
@@ -380,7 +393,7 @@ class Delivery:
         self.table.set_available(link.key, link.state.available)
         if link.state.available:
             for topic in list(self._parked):
-                if any(call.wait_for_ready for call in self._parked[topic].values()):
+                if any(call.wait_for_ready for call in self._parked.get(topic, {}).values()):
                     self.answered(topic, None)
 
     def doubted(self, link: Link, reason: str) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmqrpc.core.routing import RoutingTable, Topic, link_key
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.core.routing import Route, RoutingTable, Topic, link_key
+from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
 from zmqrpc.record import Sighting
+from zmqrpc.target import Target
 
 POLL_SECONDS = 60.0
 """Seconds after which a topic is looked up again though its watch was silent: a push may be lost."""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a lookup that failed is made again."""
+
+_MOST_TRIED = 100
+"""How many routes are looked at to find one that may be given up for a new one."""
+
+_NEVER = float("inf")
 
 
 class Discovery:
@@ -26,6 +33,7 @@ class Discovery:
 
     :param strategy: is told which records appear and go.
     :param answered: is told of every topic whose knowledge was renewed: with None, or with why it could not be.
+    :param in_use: tells whether calls wait for a topic, or are on a link that only it leads to.
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1, so that clients do not ask in step.
     :param wake_by: asks that `sweep` is called at a time.
@@ -39,6 +47,7 @@ class Discovery:
         table: RoutingTable,
         strategy: IConnectionStrategy,
         answered: Callable[[Topic, MatchmakerUnavailable | None], None],
+        in_use: Callable[[Topic], bool],
         seconds: Callable[[], float],
         jitter: Callable[[], float],
         wake_by: Callable[[float], None],
@@ -47,18 +56,22 @@ class Discovery:
         self._table = table
         self._strategy = strategy
         self._answered = answered
+        self._in_use = in_use
         self._seconds = seconds
         self._jitter = jitter
         self._wake_by = wake_by
         self._due: dict[Topic, float] = {}
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
+        self._look_at = _NEVER
         self._closed = False
 
     def resolve(self, topic: Topic) -> None:
-        """Look a topic up, unless that is under way, and watch it from now on; `answered` tells the end."""
+        """Look a topic up, unless that is under way, and watch it until it is given up; `answered` tells the end."""
         if self._closed or topic.resolving:
             return
         topic.resolving = True
+        if self._look_at == _NEVER:
+            self._look_by(self._seconds())
         key = (topic.exchange, topic.name)
         if key not in self._watches:
             self._watches[key] = lambda: None
@@ -73,13 +86,15 @@ class Discovery:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._due.values(), default=float("inf"))
+        return min(self._look_at, min(self._due.values(), default=_NEVER))
 
     def sweep(self, now: float) -> None:
         """Look the topics up again whose turn it is, in the background."""
         for topic in [topic for topic, due in self._due.items() if due <= now]:
             del self._due[topic]
             self.resolve(topic)
+        if self._look_at <= now:
+            self._look(now)
 
     def _again(self, topic: Topic, seconds: float) -> None:
         self._due[topic] = due = self._seconds() + seconds * self._jitter()
@@ -88,6 +103,7 @@ class Discovery:
     def close(self) -> None:
         """End every watch."""
         self._closed = True
+        self._look_at = _NEVER
         self._due.clear()
         for stop in self._watches.values():
             stop()
@@ -119,3 +135,56 @@ class Discovery:
         self._again(topic, RETRY_SECONDS)
         self._table.failed(topic)
         self._answered(topic, error)
+
+    # What is not used
+
+    def route(self, target: Target, exchange: str) -> Route:
+        """
+        Return the route to a target; when there are as many as may be, one that is not used is given up for a new one.
+
+        :param exchange: that of a target which names none.
+        :raises Overloaded: every route is the last one to a topic that has to stay.
+        """
+        if self._table.full and target not in self._table.routes:
+            self._make_room(target)
+        return self._table.route(target, exchange)
+
+    def prepare(self, target: Target, exchange: str) -> None:
+        """Look a target up now, and keep the route to it, used or not."""
+        route = self._table.route(target, exchange)
+        route.static = True
+        self.resolve(route.topic)
+
+    def _make_room(self, target: Target) -> None:
+        for route in islice(self._table.longest_unused(), _MOST_TRIED):
+            topic = route.topic
+            if len(topic.routes) > 1:
+                self._table.discard(route)
+                return
+            if self._table.disposable(topic) and not self._in_use(topic):
+                self._table.discard(route)
+                self._give_up(topic)
+                return
+        text = f"{len(self._table.routes)} targets are in use, which is the most (max_routes)"
+        raise Overloaded(text, Journey(str(target), phase="resolving"))
+
+    def _look(self, now: float) -> None:
+        for topic in self._table.look():
+            if not self._in_use(topic):
+                self._give_up(topic)
+        self._look_at = _NEVER
+        if self._table.topics():
+            self._look_by(now)
+
+    def _look_by(self, now: float) -> None:
+        self._look_at = now + self._table.look_seconds
+        self._wake_by(self._look_at)
+
+    def _give_up(self, topic: Topic) -> None:
+        """Forget a topic, its watch and its lookups, and let go of the links that only it leads to."""
+        self._due.pop(topic, None)
+        stop = self._watches.pop((topic.exchange, topic.name), None)
+        if stop is not None:
+            stop()
+        for key in self._table.give_up(topic):
+            self._strategy.gone(key)

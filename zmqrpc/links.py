@@ -99,9 +99,9 @@ class Links:
         if link is None:
             state = LinkState(instance, self._jitter, self._timers)
             link = self._links[key] = Link(self, key, address, member, state)
-            # A link of the past with this key may have left the routing table saying otherwise.
-            self.user.availability_changed(link)
         link.address = address
+        # The routing table knows nothing of a link that no record led to until now.
+        self.user.availability_changed(link)
         return link
 
     def connect_now(self, key: str) -> None:

@@ -89,7 +89,7 @@ class Node(Service):
         self.notices = Notices(seconds)
         self._sweep = Sweep(reactor, seconds)
         wake_by = self._sweep.wake_by
-        table = RoutingTable(lambda: self._chance.randrange(2**16))
+        table = RoutingTable(lambda: self._chance.randrange(2**16), settings.max_routes, settings.route_ttl)
         self._stalls = StallWatch()
         self._delivery = Delivery(self.instance, settings, table, seconds, wake_by)
         self._links = Links(
@@ -97,7 +97,14 @@ class Node(Service):
         )
         strategy = StaticDirect(self._links)
         self._discovery = Discovery(
-            matchmaker, table, strategy, self._delivery.answered, seconds, self._jitter, wake_by
+            matchmaker,
+            table,
+            strategy,
+            self._delivery.answered,
+            self._delivery.in_use,
+            seconds,
+            self._jitter,
+            wake_by,
         )
         self._delivery.wire(self._links, self._discovery)
         self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
@@ -119,8 +126,8 @@ class Node(Service):
         """
         Make a client.
 
-        :param targets: their servers are connected to at the start (the seeds' static connections), the others' at the
-            first call.
+        :param targets: their servers are connected to at the start and stay so (the seeds' static connections), the
+            others' at the first call, until nobody has called for ``route_ttl``.
         """
         client = RPCClient(self._delivery)
         for target in targets:

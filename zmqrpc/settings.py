@@ -108,6 +108,9 @@ class Settings:
     rpc_ack_timeout_multiplier: float = _option(2.0, "By how much that grows with each retry.", 1)
     rpc_retry_attempts: int = _option(3, "How often an unacknowledged message is sent again; negative: no limit.")
     rpc_message_ttl: float = _option(300.0, "Seconds until what is remembered of a silent client is forgotten.", 1)
+    route_ttl: float = _option(
+        600.0, "Seconds until a route that is not used is given up, and its topic with the last one.", 0.1
+    )
 
     zmq_linger: float = _option(-1.0, "Seconds to deliver what is written after a close; -1: the drain timeout.", -1)
     drain_timeout: float = _option(30.0, "Seconds running calls may take after a stop was asked for.", 0)
@@ -116,6 +119,9 @@ class Settings:
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
     max_queued_bytes: int = _option(
         64 * 2**20, "Bytes waiting for one peer; past it: Overloaded, and the oldest replies to it are dropped.", 1024
+    )
+    max_routes: int = _option(
+        10000, "Targets a node keeps a route to; for one more, one that is not used is given up, else: Overloaded.", 1
     )
     max_running_calls: int = _option(10000, "Calls a server runs at once; past it: Overloaded.", 1)
     max_clients: int = _option(10000, "Client instances a server remembers; one more is refused.", 1)

@@ -14,14 +14,19 @@ EMPTY        the store said that nobody listens                  look up, wait f
 
 A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
 whether a lookup is under way.
+
+What was not used for a while is given up, since callers may name ever new targets: a route first, and a topic when no
+route leads to it any more. A STALE topic stays: while the store does not answer, nobody could learn it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.target import Target
 
 
 class Knowledge(Enum):
@@ -31,6 +36,10 @@ class Knowledge(Enum):
     KNOWN = "known"
     STALE = "stale"
     EMPTY = "empty"
+
+
+_LOOKS = 4
+"""How many looks in a row find a route unused before it is given up. Looks and not seconds: our process may sleep."""
 
 
 def link_key(record: Record) -> str:
@@ -44,22 +53,42 @@ class Route:
 
     Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
 
+    :ivar target: what its callers wrote.
     :ivar choices: the links to take in turn.
     :ivar recorded: every record of the target, available or not, by its link.
+    :ivar used: whether it was used since the last look; a flag, because noting the time would cost each call more.
+    :ivar unused: how many looks in a row found it unused.
+    :ivar static: whether it is kept, used or not.
     """
 
-    __slots__ = ("_first_turn", "_turn", "choices", "member", "recorded", "topic")
+    __slots__ = (
+        "_first_turn",
+        "_turn",
+        "choices",
+        "member",
+        "recorded",
+        "static",
+        "target",
+        "topic",
+        "unused",
+        "used",
+    )
 
-    def __init__(self, topic: Topic, member: str | None, first_turn: int = 0) -> None:
+    def __init__(self, target: Target, topic: Topic, first_turn: int = 0) -> None:
+        self.target = target
         self.topic = topic
-        self.member = member
+        self.member = target.server
         self.choices: list[str] = []
         self.recorded: dict[str, Record] = {}
+        self.used = True
+        self.unused = 0
+        self.static = False
         self._turn = 0
         self._first_turn = first_turn
 
     def choose(self) -> str | None:
         """Return the link whose turn it is, None when none is available."""
+        self.used = True
         choices = self.choices
         if not choices:
             return None
@@ -127,10 +156,20 @@ class RoutingTable:
 
     :param first_turn: gives whose turn it is first on a new route: at random, so that many clients that make one call
         each do not all make it to the same member.
+    :param most_routes: how many routes there may be; static ones, and those that calls in flight come back to, may be
+        more.
+    :param unused_seconds: after which a route is given up, and a quarter more at most.
+    :ivar routes: the one route to each target.
+    :ivar look_seconds: between two looks.
     """
 
-    def __init__(self, first_turn: Callable[[], int] = int) -> None:
+    def __init__(
+        self, first_turn: Callable[[], int] = int, most_routes: int = 10000, unused_seconds: float = 600.0
+    ) -> None:
+        self.routes: OrderedDict[Target, Route] = OrderedDict()
         self._first_turn = first_turn
+        self._most_routes = most_routes
+        self.look_seconds = unused_seconds / _LOOKS
         self._topics: dict[tuple[str, str], Topic] = {}
         self._unavailable: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -147,17 +186,20 @@ class RoutingTable:
         """List every topic that was used."""
         return list(self._topics.values())
 
-    def route(self, exchange: str, name: str, member: str | None) -> Route:
-        """Make a route to a topic or to one member of it, with turns of its own."""
-        topic = self.topic(exchange, name)
-        route = Route(topic, member, self._first_turn())
-        route._update(self._unavailable)
-        topic.routes.append(route)
-        return route
+    def route(self, target: Target, exchange: str) -> Route:
+        """
+        Return the route to a target, with turns of its own; made when there is none.
 
-    def discard(self, route: Route) -> None:
-        """Give up a route."""
-        route.topic.routes.remove(route)
+        :param target: has a topic.
+        :param exchange: that of a target which names none.
+        """
+        route = self.routes.get(target)
+        if route is None:
+            topic = self.topic(target.exchange or exchange, target.topic or "")
+            route = self.routes[target] = Route(target, topic, self._first_turn())
+            route._update(self._unavailable)
+            topic.routes.append(route)
+        return route
 
     def learned(self, topic: Topic, sightings: Sequence[Sighting], now: float) -> tuple[list[Record], list[str]]:
         """
@@ -201,9 +243,82 @@ class RoutingTable:
         """Take that the store did not answer: what was known is stale, what was empty is unknown again."""
         topic.knowledge = Knowledge.STALE if topic.usable else Knowledge.UNKNOWN
 
+    # What is not used
+
+    @property
+    def full(self) -> bool:
+        """Whether one route has to be given up for a new one."""
+        return len(self.routes) >= self._most_routes
+
+    def look(self) -> list[Topic]:
+        """
+        Look which routes were used since the last look, and give up those that were not for too long.
+
+        :return: the topics that may be given up, unless calls wait for them.
+        """
+        for route in list(self.routes.values()):
+            if route.used or route.static:
+                route.used = False
+                route.unused = 0
+                continue
+            route.unused += 1
+            if route.unused >= _LOOKS:
+                self.discard(route)
+        return [topic for topic in self._topics.values() if not topic.routes and self.disposable(topic)]
+
+    def longest_unused(self) -> Iterator[Route]:
+        """Go through the routes that may be given up, each once; begin with one that was not used for long."""
+        passed: set[Target] = set()
+        # Twice around, each time from where the last one ended: who was used is spared the first time.
+        for _ in range(2 * len(self.routes)):
+            target, route = next(iter(self.routes.items()))
+            self.routes.move_to_end(target)
+            if route.used or not route.unused:
+                route.used = False
+                route.unused = 1
+            elif not route.static and target not in passed:
+                passed.add(target)
+                yield route
+
+    def disposable(self, topic: Topic) -> bool:
+        """Tell whether nothing that is known of a topic would be missed, and no answer about it is under way."""
+        return topic.knowledge is not Knowledge.STALE and not topic.resolving
+
+    def sole_links(self, topic: Topic) -> list[str]:
+        """List the links that no other topic leads to."""
+        keys = {link_key(sighting.record) for sighting in topic.sightings}
+        return [key for key in keys if self._counts.get(key) == 1]
+
+    def discard(self, route: Route) -> None:
+        """Give up a route."""
+        route.topic.routes.remove(route)
+        del self.routes[route.target]
+
+    def give_up(self, topic: Topic) -> list[str]:
+        """
+        Give up a topic that no route leads to.
+
+        :return: the links no topic leads to any more.
+        """
+        gone = self.sole_links(topic)
+        for key in {link_key(sighting.record) for sighting in topic.sightings}:
+            self._counts[key] -= 1
+        for key in gone:
+            del self._counts[key]
+            self._unavailable.discard(key)
+        del self._topics[topic.exchange, topic.name]
+        self._leading = None
+        return gone
+
+    def renewed(self, route: Route) -> Route:
+        """Return the route to the same target that is kept: another when this one was given up meanwhile."""
+        return self.routes.get(route.target) or self.route(route.target, route.topic.exchange)
+
+    # Which links are available
+
     def set_available(self, key: str, available: bool) -> None:
-        """Note whether calls may be given to a link."""
-        if available == (key not in self._unavailable):
+        """Note whether calls may be given to a link; of one that no record leads to nothing is kept."""
+        if key not in self._counts or available == (key not in self._unavailable):
             return
         if available:
             self._unavailable.discard(key)
@@ -211,4 +326,5 @@ class RoutingTable:
             self._unavailable.add(key)
         for topic in self._topics.values():
             for route in topic.routes:
-                route._update(self._unavailable)
+                if key in route.recorded:
+                    route._update(self._unavailable)
