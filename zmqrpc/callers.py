@@ -77,7 +77,9 @@ class Callers:
         self._router: IBoundRouter | None = None
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[bytes, Caller] = {}
-        self._requests = Requests(settings.max_running_calls, notices, seconds, wake, self._began_running)
+        self._requests = Requests(
+            settings.max_running_calls, settings.max_running_bytes, notices, seconds, wake, self._began_running
+        )
         self.dirty: dict[bytes, Caller] = {}
         self._drain_at = _NEVER
         self._goaway = b""
@@ -141,7 +143,7 @@ class Callers:
         if batch.settled:
             caller.filter.settle(batch.settled)
         others: list[Any] = []
-        self._requests.take(caller, batch.messages, now, age, others)
+        self._requests.take(caller, batch.messages, now, age, len(payload), others)
         for message in others:
             self._take_other(caller, batch, message, now)
         return len(batch.messages) or 1

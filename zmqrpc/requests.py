@@ -35,6 +35,7 @@ from zmqrpc.core.envelope import (
     Served,
     encode_message,
 )
+from zmqrpc.core.load import Load
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.values import PLAIN, SCALARS, check_value, ensure
@@ -58,6 +59,7 @@ class Requests:
     What runs on a node, and what waits to.
 
     :param most_running: how many requests may run or wait; one more is refused as overloaded.
+    :param most_bytes: how many bytes of them; what would be over it is refused as overloaded.
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
@@ -70,6 +72,7 @@ class Requests:
     def __init__(
         self,
         most_running: int,
+        most_bytes: int,
         notices: Notices,
         seconds: Callable[[], float],
         wake: Callable[[], None],
@@ -85,6 +88,7 @@ class Requests:
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self.waiting: deque[tuple[Caller, Request, float, RPCServer]] = deque()
         self._running = 0
+        self._load = Load(most_bytes)
 
     def add(self, server: RPCServer) -> None:
         """Let a server be called."""
@@ -107,17 +111,18 @@ class Requests:
         """How many requests run beyond their pass."""
         return self._running
 
-    def take(self, caller: Caller, messages: Iterable[Any], now: float, age: int, others: list[Any]) -> None:
+    def take(self, caller: Caller, messages: Iterable[Any], now: float, age: int, size: int, others: list[Any]) -> None:
         """
         Admit or refuse the requests of a batch; what is admitted runs at the end of the pass.
 
         :param age: ms the batch was under way.
+        :param size: bytes of the batch.
         :param others: gets the messages that are no requests, in order.
         """
         admit = caller.filter.admit
         servers = self._servers
         work = self.waiting
-        room = self._most_running - self._running
+        room = self._most_running - self._running if self._load.admits(len(work), size) else 0
         for message in messages:
             kind = type(message)
             if kind is not Call and kind not in _REQUESTS:
@@ -142,6 +147,7 @@ class Requests:
             if deadline > caller.until:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
+        self._load.took(len(work), size)
 
     def run(self) -> None:
         """Run what waits, for as long as a pass may take."""
@@ -183,7 +189,13 @@ class Requests:
             else:
                 begun += [result for sequence, result in running.items() if low <= sequence <= high]
         if self.waiting and named > len(begun):
-            kept = [work for work in self.waiting if work[0] is not caller or work[1].sequence not in meant]
+            gone, kept = [], []
+            for place, work in enumerate(self.waiting):
+                if work[0] is caller and work[1].sequence in meant:
+                    gone.append(place)
+                else:
+                    kept.append(work)
+            self._load.cancelled(len(self.waiting), gone)
             self.waiting.clear()
             self.waiting.extend(kept)
         for result in begun:
@@ -246,11 +258,13 @@ class Requests:
         if type(request) is Call:
             caller.acknowledge(sequence)
         self._began_running()
-        result.addCallback(lambda value: self._ran(caller, request, value))
+        share = self._load.began(len(self.waiting))
+        result.addCallback(lambda value: self._ran(caller, request, share, value))
 
-    def _ran(self, caller: Caller, request: Request, value: Any) -> None:
+    def _ran(self, caller: Caller, request: Request, share: int, value: Any) -> None:
         del caller.running[request.sequence]
         self._running -= 1
+        self._load.ended(share)
         if request.sequence in caller.acks:
             caller.acks.remove(request.sequence)
         self._ended(caller, request, value)
@@ -279,8 +293,11 @@ class Requests:
         elif not served:
             member = f".{request.member}" if request.member else ""
             reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
-        else:
+        elif len(self.waiting) >= self._most_running - self._running:
             reason, text = Refusal.OVERLOADED, f"{self._running} calls running"
+        else:
+            text = f"{self._load.bytes} bytes of requests wait or run (max_running_bytes)"
+            reason = Refusal.OVERLOADED
         self.refuse(caller, request.sequence, reason, text)
 
     def _late(self, caller: Caller, request: Request) -> None:

@@ -124,6 +124,9 @@ class Settings:
         10000, "Targets a node keeps a route to; for one more, one that is not used is given up, else: Overloaded.", 1
     )
     max_running_calls: int = _option(10000, "Calls a server runs at once; past it: Overloaded.", 1)
+    max_running_bytes: int = _option(
+        256 * 2**20, "Bytes of the calls that a server runs at once, or that wait for it; past it: Overloaded.", 1024
+    )
     max_clients: int = _option(10000, "Client instances a server remembers; one more is refused.", 1)
     max_reply_memory: int = _option(
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024

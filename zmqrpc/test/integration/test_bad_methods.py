@@ -15,6 +15,7 @@ from zmqrpc.errors import (
     InvalidArguments,
     MessageTooLarge,
     NoSuchMethod,
+    Overloaded,
     RemoteError,
     UnsupportedVersion,
 )
@@ -98,7 +99,8 @@ class Bad:
         return b"x" * size
 
     @expose
-    def block(self, context, seconds):
+    def block(self, context, seconds, value=None):
+        self.begun += 1
         time.sleep(seconds)
 
     @expose
@@ -241,6 +243,22 @@ class BadMethodTests(NodeCase):
         (line,) = lines.about("the reactor has been blocked")
         self.assertIn("time.sleep(seconds)", line)
         self.assertIn("in block", line)
+
+    async def test_blocks_and_is_flooded(self):
+        """What waits for methods that block is bounded in bytes; past it calls are refused, and did not run."""
+        await self.start(max_running_bytes=300_000)
+        await self.lives()
+        calls = [self.call("block", seconds=0.01, value=bytes(100_000)) for _ in range(60)]
+        outcomes: list[tuple[bool, Any]] = await DeferredList(calls, consumeErrors=True)
+        refused = [outcome.value for good, outcome in outcomes if not good]
+        self.assertGreater(len(refused), 0)
+        self.assertEqual(self.bad.begun, 60 - len(refused))
+        self.assertGreater(self.bad.begun, 1)
+        for error in refused:
+            self.assertIsInstance(error, Overloaded)
+            self.assertIn("(max_running_bytes)", str(error))
+            self.assertFalse(error.maybe_executed)
+        await self.lives()
 
     async def test_blocks_later(self):
         """Also one that waited before it blocks."""

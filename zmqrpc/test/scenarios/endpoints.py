@@ -52,7 +52,7 @@ class Worker:
         return self.name
 
     @expose
-    def hold(self, context, number=0):
+    def hold(self, context, number=0, value=None):
         """Answer when the test says so."""
         self.ran.append(number)
         held = self.held[number] = Deferred()

@@ -38,6 +38,29 @@ class BoundScenarios(Scenario):
         self.assertEqual(await client.call(WORK, "mark", {"number": 9}, timeout=5), "a")
         self.assertEqual(worker.ran, [0, 1, 2, 9])
 
+    async def test_running_bytes(self):
+        """What runs is bounded in bytes too; what is larger by itself may still run alone."""
+        worker = Worker("a")
+        await self.world.serve("work.a", worker, max_running_bytes=200_000)
+        client = self.world.client()
+
+        def hold(number, size):
+            return client.call(WORK, "hold", {"number": number, "value": bytes(size)}, timeout=20)
+
+        for sizes, room in (([90_000, 90_000], 10_000), ([500_000], 0)):
+            held = [hold(number, size) for number, size in enumerate(sizes)]
+            await self.world.eventually("they run", lambda: len(worker.held) == len(sizes))  # noqa: B023
+            error = await self.fails(hold(9, room + 20_000), Overloaded)
+            self.assertIn("(max_running_bytes)", str(error))
+            self.assertFalse(error.maybe_executed)
+            if room:
+                held.append(hold(2, room))
+                await self.world.eventually("the small one runs", lambda: 2 in worker.held)
+            worker.let_go()
+            self.assertEqual(await gatherResults(held), ["a"] * len(held))
+        self.assertEqual(await client.call(WORK, "echo", {"value": "x" * 190_000}, timeout=5), "x" * 190_000)
+        self.assertEqual(worker.ran, [0, 1, 2, 0])
+
     async def test_unsettled_calls(self):
         """Of calls in flight to one instance there are so many; others wait within their own bound."""
         worker = await self.member("a")

@@ -1,0 +1,138 @@
+"""What waits to run on a node, and how much of it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import Target, expose
+from zmqrpc.callers import Callers
+from zmqrpc.core.envelope import (
+    Call,
+    Cancel,
+    Cast,
+    Hello,
+    Nack,
+    Refusal,
+    Reply,
+    decode_batch,
+    encode_batch,
+    encode_message,
+)
+from zmqrpc.interfaces import SENT
+from zmqrpc.notices import Notices
+from zmqrpc.server import RPCServer
+from zmqrpc.settings import Settings
+
+OURS, CLIENT = bytes(16), b"c" * 16
+SIZE = 20_000
+
+
+class Endpoint:
+    def __init__(self):
+        self.ran: list[Any] = []
+        self.held: list[Deferred[Any]] = []
+
+    @expose
+    def mark(self, context, number, value):
+        self.ran.append(number)
+
+    @expose
+    def hold(self, context, number, value):
+        self.ran.append(number)
+        self.held.append(Deferred())
+        return self.held[-1]
+
+
+class WaitingBytesTests(SynchronousTestCase):
+    """A pass that goes on reading while methods of another one take long is what fills the memory."""
+
+    def setUp(self):
+        self.heard: list[Any] = []
+        settings = Settings(max_running_bytes=3 * SIZE + 3_000)
+        notices = Notices(lambda: 1.0)
+        self.callers = Callers(OURS, settings, notices, lambda: 1.0, lambda: None, lambda when: None)
+        self.callers.opened(cast(Any, self))
+        self.endpoint = Endpoint()
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [self.endpoint]))
+        self.say(Hello(1, 1, "client", [], {}, []))
+        self.callers.end_pass()
+
+    def send(self, identity, payload):
+        """Hear what is written, in place of a router."""
+        self.heard += decode_batch(payload).messages
+        return SENT
+
+    def say(self, *messages):
+        encoded = [encode_message(message) for message in messages]
+        self.callers.payload_received(b"1", encode_batch(CLIENT, OURS, 1000, (), encoded))
+
+    def request(self, number, method="mark", kind=Call, size=SIZE):
+        arguments = {"number": number, "value": bytes(size)}
+        return kind(number, 1, 1, 60_000, "x", "work", None, None, None, method, arguments)
+
+    def refused(self):
+        """End the pass; list what was refused as overloaded, and what was answered."""
+        self.heard.clear()
+        self.callers.end_pass()
+        nacks = [message for message in self.heard if type(message) is Nack]
+        self.assertEqual({nack.reason for nack in nacks}, {Refusal.OVERLOADED} if nacks else set())
+        replies = [message.sequence for message in self.heard if type(message) is Reply]
+        return [nack.ranges[0] for nack in nacks], replies
+
+    def test_what_is_over_the_bound_is_refused(self):
+        for number in range(1, 6):
+            self.say(self.request(number))
+        self.assertEqual(self.refused(), ([4, 5], [1, 2, 3]))
+        self.assertIn("bytes of requests wait or run (max_running_bytes)", self.heard[0].text)
+        self.assertEqual(self.endpoint.ran, [1, 2, 3])
+        # When it has run there is room again, and what was refused stays so.
+        self.say(self.request(6), self.request(7))
+        self.say(self.request(4))
+        self.assertEqual(self.refused(), ([4], [6, 7]))
+        self.assertEqual(self.endpoint.ran, [1, 2, 3, 6, 7])
+
+    def test_a_batch_counts_until_its_last_request_has_run(self):
+        self.say(*[self.request(number, size=SIZE // 10) for number in range(1, 11)])
+        for number in range(11, 15):
+            self.say(self.request(number, kind=Cast))
+        self.assertEqual(self.refused()[0], [13, 14])
+
+    def test_what_is_cancelled_makes_room(self):
+        for number in range(1, 4):
+            self.say(self.request(number))
+        self.say(Cancel([2, 2]))
+        for number in range(4, 6):
+            self.say(self.request(number))
+        self.assertEqual(self.refused(), ([5], [1, 3, 4]))
+
+    def test_what_goes_on_running_takes_room_until_it_ends(self):
+        self.say(self.request(1, "hold"))
+        self.say(self.request(2, "hold"), self.request(3, "hold", size=10))
+        self.assertEqual(self.refused(), ([], []))
+        for number in range(4, 7):
+            self.say(self.request(number))
+        self.assertEqual(self.refused(), ([5, 6], [4]))
+        for held in self.endpoint.held:
+            held.callback(None)
+        self.assertEqual(self.refused(), ([], [1, 2, 3]))
+        for number in range(7, 11):
+            self.say(self.request(number))
+        self.assertEqual(self.refused(), ([10], [7, 8, 9]))
+
+    def test_what_runs_and_is_cancelled_makes_room(self):
+        for number in range(1, 4):
+            self.say(self.request(number, "hold"))
+        self.assertEqual(self.refused(), ([], []))
+        self.say(Cancel([1, 3]))
+        self.say(self.request(4))
+        self.assertEqual(self.refused(), ([], [1, 2, 3, 4]))
+
+    def test_the_only_batch_may_be_over_the_bound(self):
+        self.say(self.request(1, size=10 * SIZE))
+        self.say(self.request(2, size=10))
+        self.assertEqual(self.refused(), ([2], [1]))
+        self.say(self.request(3, size=10 * SIZE))
+        self.assertEqual(self.refused(), ([], [3]))
