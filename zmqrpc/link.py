@@ -418,6 +418,8 @@ class Link:
         if misfit and not opens:
             self._links.notices.count("unexpected", f"{self.address} said WELCOME again: {misfit}")
             return
+        if opens and not misfit:
+            misfit = self._links.claim(self, source)
         effects = state.welcome(now, source, now - welcome.echoed / 1000, misfit)
         if state.phase in (Phase.UP, Phase.DRAINING):
             self.targets = welcome.targets

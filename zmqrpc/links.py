@@ -81,6 +81,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self.get = self._links.get
         self._by_identity: dict[bytes, Link] = {}
+        self._learned: dict[bytes, Link] = {}
         self._losses: list[tuple[bytes, str]] = []
         self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
 
@@ -103,6 +104,34 @@ class Links:
         # The routing table knows nothing of a link that no record led to until now.
         self.user.availability_changed(link)
         return link
+
+    def claim(self, link: Link, instance: bytes) -> str:
+        """
+        Take that an instance answers on a link that opens.
+
+        Two links to one instance would number their messages alike, and each would get the other's answers.
+
+        :return: why the link may not open, empty when it may.
+        """
+        state = link.state
+        if not state.learns and instance != state.instance:
+            return ""
+        other = self._learned.get(instance)
+        if other is None and state.learns:
+            other = self._links.get(instance.hex())
+        if other is not None and other is not link:
+            return f"the link to {other.address} leads there already"
+        if state.learns and instance != state.instance:
+            self._unlearn(link)
+            self._learned[instance] = link
+        link.pending.begin_at(self.unused_sequence)
+        return ""
+
+    def _unlearn(self, link: Link) -> None:
+        """Have others number what they send to the instance of a link above what that has sent."""
+        self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
+        if link.instance is not None and self._learned.get(link.instance) is link:
+            del self._learned[link.instance]
 
     def connect_now(self, key: str) -> None:
         """Connect a link before anything is sent over it."""
@@ -136,6 +165,7 @@ class Links:
             left += link.pending.take_all()
         self._links.clear()
         self._by_identity.clear()
+        self._learned.clear()
         self.dirty.clear()
         if self._router is not None:
             # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
@@ -312,7 +342,7 @@ class Links:
                 self.dirty.append(link)
             elif link.spent:
                 self._links.pop(key, None)
-                self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
+                self._unlearn(link)
         self.wake_at = NEVER
         for link in self._links.values():
             self.wake_by(max(link.wake_at, now + 0.001))

@@ -180,6 +180,12 @@ class PendingCalls(Generic[_Call]):
         """Whether the window of unsettled messages is used up."""
         return len(self._calls) >= self.most_unsettled
 
+    def begin_at(self, first: int) -> None:
+        """Give no number below this one any more."""
+        if first > self.next_sequence:
+            self.settled.add_range(self.next_sequence, first - 1)
+            self.next_sequence = first
+
     def hand_over(self, call: _Call, now: float) -> bool:
         """
         Give the call the next number, under which it is encoded and given to the connection next.

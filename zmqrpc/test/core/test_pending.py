@@ -84,6 +84,23 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([5], [4]))
         self.assertEqual(sequences(pending.within([1, 9])), [5])
 
+    def test_numbers_that_another_link_has_used_are_passed_over(self):
+        # calls before, where to begin, the number of the next call, what is settled with the first two ended
+        for calls, first, following, settled in (
+            (0, 1, 1, [0]),
+            (0, 5, 5, [4]),
+            (3, 2, 4, [2]),
+            (3, 4, 4, [2]),
+            (3, 9, 9, [2, 4, 8]),
+        ):
+            pending = make_pending(calls)
+            pending.begin_at(first)
+            hand_over(pending, make_call(), NOW)
+            for sequence in (1, 2):
+                if sequence < following:
+                    pending.take(sequence)
+            self.assertEqual((pending.outstanding()[-1].sequence, pending.tell_settled()), (following, settled))
+
     def test_results_of_a_batch(self):
         pending = make_pending(4)
         failed = Reply(2, None, Failure(0, "ValueError", ""))

@@ -358,6 +358,31 @@ class StrangerScenarios(Scenario):
         await self.world.record("work.right", wrong.addresses[0])
         self.assertEqual(await client.call(WORK, "mark", timeout=8, wait_for_ready=True), "good")
 
+    async def test_one_instance_at_two_addresses(self):
+        """A fixed table that leads to one instance twice opens one link to it, and each call has its own answer."""
+        worker = Worker("m")
+        node = await self.world.serve("other.a", worker)
+        for topic in ("one", "two"):
+            node._callers.add(RPCServer(Target(topic, server="m", exchange="openstack"), [worker]))
+        first = await self.world.record("one.m", node.address)
+        numeric = await self.world.numeric(node.address)
+        spelling = numeric if numeric != node.address else numeric.replace("127.0.0.1", "localhost")
+        await self.world.record("two.m", spelling)
+        client = self.world.client()
+        for number in range(5):
+            self.assertEqual(await client.call(Target("one"), "echo", {"value": number}, timeout=5), number)
+        # What tries to be a second link takes the server's attention for a moment.
+        await self.world.sleep(1.1)
+        error = await self.fails(client.call(Target("two"), "echo", {"value": 99}, timeout=5), NoRoute)
+        self.assertIn(f"{node.address} leads there already", str(error))
+        for number in range(5):
+            self.assertEqual(await client.call(Target("one"), "echo", {"value": number}, timeout=5), number)
+
+        # Once the table is mended the other address may lead there, and no number is used twice.
+        await self.world.store.matchmaker().withdraw(first)
+        later = client.call(Target("two"), "echo", {"value": 99}, timeout=9, wait_for_ready=True)
+        self.assertEqual(await later, 99)
+
     async def test_several_targets_at_one_address(self):
         """One line of a fixed table that is wrong does not keep the others of its address from being used."""
         welcome = Welcome(1, 0, "server", [], {}, [Served("openstack", "more", "m")])
