@@ -166,7 +166,7 @@ class Discovery:
                 self._give_up(topic)
                 return
         text = f"{len(self._table.routes)} targets are in use, which is the most (max_routes)"
-        raise Overloaded(text, Journey(str(target), phase="resolving"))
+        raise Overloaded(text, Journey(str(target), stage="resolving"))
 
     def _look(self, now: float) -> None:
         for topic in self._table.look():

@@ -95,7 +95,7 @@ class NumberTests(SynchronousTestCase):
         ):
             pending = make_pending(calls)
             pending.begin_at(first)
-            hand_over(pending, make_call(), NOW)
+            pending.hand_over(make_call(), NOW)
             for sequence in (1, 2):
                 if sequence < following:
                     pending.take(sequence)
