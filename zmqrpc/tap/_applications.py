@@ -84,7 +84,10 @@ def _find_plugin(name: str) -> IRPCApplication:
     }
     if name not in theirs:
         known = f"there are {', '.join(sorted(theirs))}" if theirs else "there are none"
-        raise ConfigError(f"there is no application plugin {name!r}; {known}. Or write --app package.module:object")
+        raise ConfigError(
+            f"there is no application plugin {name!r}; {known}. Set PYTHONPATH to . for one in the current directory, "
+            "or write --app package.module:object"
+        )
     return theirs[name]
 
 

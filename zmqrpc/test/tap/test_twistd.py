@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,7 +253,29 @@ for member in ("node-1", "node-2"):
 
     def test_plugin(self):
         """An application that is a plugin is named by its name alone."""
-        plugins = self.directory / "site" / "zmqrpc" / "plugins"
+        self.write_plugin(self.directory / "site" / "zmqrpc" / "plugins")
+        self.environment["PYTHONPATH"] += f":{self.directory / 'site'}"
+        running = self.serve("--app", "clock", *self.calc)
+        self.assertIn("serving topic clock", running.out)
+        self.assertEqual(self.call("clock", "read").stdout, "12\n")
+        self.assertEqual(self.call("calc", "add", "a=1", "b=2").stdout, "3\n")
+        unknown = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "watch")
+        self.assert_one_sentence("no application plugin 'watch'; there are clock", unknown.stderr)
+
+    def test_plugin_in_the_current_directory(self):
+        """It is found with PYTHONPATH only, whereas a module is found without; so says docs/howto/run-servers."""
+        path = self.environment["PYTHONPATH"]
+        for package in ("twisted", "zmqrpc"):
+            plugins = self.directory / package / "plugins"
+            self.write_plugin(plugins)
+            self.environment["PYTHONPATH"] = path
+            refused = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "clock")
+            self.assert_one_sentence("Set PYTHONPATH to . for one in the current directory", refused.stderr)
+            self.environment["PYTHONPATH"] += ":."
+            self.assertIn("serving topic clock", self.serve("--app", "clock").out)
+            shutil.rmtree(plugins)
+
+    def write_plugin(self, plugins):
         plugins.mkdir(parents=True)
         (plugins / "theirs.py").write_text(
             """
@@ -276,13 +299,6 @@ class ClockApplication:
 clock = ClockApplication()
 """
         )
-        self.environment["PYTHONPATH"] += f":{self.directory / 'site'}"
-        running = self.serve("--app", "clock", *self.calc)
-        self.assertIn("serving topic clock", running.out)
-        self.assertEqual(self.call("clock", "read").stdout, "12\n")
-        self.assertEqual(self.call("calc", "add", "a=1", "b=2").stdout, "3\n")
-        unknown = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "watch")
-        self.assert_one_sentence("no application plugin 'watch'; there are clock", unknown.stderr)
 
     def test_nothing_before_the_fork(self):
         """Between making the service and starting it, twistd forks; neither threads nor descriptors may be held."""
