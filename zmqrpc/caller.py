@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 from zmqrpc.core.age import ClockOffset
-from zmqrpc.core.envelope import Ack, batch_room, encode_batch, encode_message, flatten
+from zmqrpc.core.envelope import Ack, encode_message, flatten
 from zmqrpc.core.seen import DuplicateFilter
-from zmqrpc.interfaces import FULL, SENT
+from zmqrpc.interfaces import FULL, GONE
+from zmqrpc.outbox import Outbox
 
 if TYPE_CHECKING:
     from zmqrpc.callers import Callers
@@ -34,10 +34,6 @@ class Caller:
     __slots__ = (
         "_callers",
         "_outbox",
-        "_outbox_bytes",
-        "_room",
-        "_unsent",
-        "_unsent_bytes",
         "acks",
         "base",
         "filter",
@@ -56,7 +52,6 @@ class Caller:
         self.instance = instance
         self.identity = b""
         self.largest = settings.max_message_size
-        self._room = batch_room(self.largest)
         self.heard_at = 0.0
         self.hello_sent = sent
         self.leaving = False
@@ -66,19 +61,15 @@ class Caller:
         self.running: dict[int, Deferred[Any]] = {}
         self.acks: list[int] = []
         self._callers = callers
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
+        self._outbox = Outbox(settings.max_message_size)
 
     def moved(self, identity: bytes, largest: int) -> None:
         """Take that it has a new connection; what waited for the old one is asked for again, by number."""
         if self.identity != identity:
-            self._unsent.clear()
-            self._unsent_bytes = 0
+            self._outbox.drop_all()
         self.identity = identity
         self.largest = largest
-        self._room = batch_room(largest)
+        self._outbox.limit(largest)
         self.leaving = False
 
     def acknowledge(self, sequence: int) -> None:
@@ -90,49 +81,43 @@ class Caller:
 
     def write(self, encoded: bytes) -> None:
         """Send a message at the end of the pass."""
-        size = self._outbox_bytes + len(encoded)
-        if size > self._room and self._outbox:
+        outbox = self._outbox
+        size = outbox.size + len(encoded)
+        if size > outbox.room and outbox.messages:
             self.flush()
             size = len(encoded)
-        outbox = self._outbox
-        if not outbox:
+        if not outbox.messages:
             self._callers.dirty[self.instance] = self
-        outbox.append(encoded)
-        self._outbox_bytes = size
+        outbox.messages.append(encoded)
+        outbox.size = size
 
     def flush(self) -> None:
         """Write what was gathered; what a full connection does not take is kept, within bounds, for the next pass."""
-        callers = self._callers
+        callers, outbox = self._callers, self._outbox
         if self.acks:
-            self._outbox.append(encode_message(Ack(flatten(self.acks))))
+            outbox.messages.append(encode_message(Ack(flatten(self.acks))))
             self.acks = []
-        if self._outbox:
-            sent = int(callers.seconds() * 1000)
-            payload = encode_batch(callers.instance, self.instance, sent, (), self._outbox)
-            self._outbox = []
-            self._outbox_bytes = 0
-            self._unsent.append(payload)
-            self._unsent_bytes += len(payload)
-        unsent = self._unsent
-        while unsent:
-            fate = callers.send(self.identity, unsent[0])
-            if fate == FULL:
-                self._keep_bounded()
-                callers.blocked(self)
-                return
-            self._unsent_bytes -= len(unsent.popleft())
-            if fate != SENT:
-                # The client asks again over its next connection, and is answered from the filter.
-                callers.gone(self)
+        if outbox.messages:
+            outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
+        fate = outbox.write(self.identity, callers.send)
+        while fate == GONE:
+            # The client asks again over its next connection, and is answered from the filter.
+            callers.gone(self)
+            outbox.drop_oldest()
+            fate = outbox.write(self.identity, callers.send)
+        if fate == FULL:
+            self._keep_bounded()
+            callers.blocked(self)
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs for it and nothing waits for it."""
-        return not (self.running or self._outbox or self._unsent or self.acks)
+        return not (self.running or self._outbox.messages or self._outbox.batches or self.acks)
 
     def _keep_bounded(self) -> None:
-        while self._unsent_bytes > self._callers.settings.max_queued_bytes and len(self._unsent) > 1:
-            self._unsent_bytes -= len(self._unsent.popleft())
+        outbox = self._outbox
+        while outbox.waiting > self._callers.settings.max_queued_bytes and len(outbox.batches) > 1:
+            outbox.drop_oldest()
             self._callers.notices.count(
                 "replies_dropped",
                 "client {client} does not read; its oldest replies are dropped",

@@ -7,7 +7,6 @@ which is every call.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +25,6 @@ from zmqrpc.core.envelope import (
     Reply,
     Served,
     Welcome,
-    batch_room,
     encode_batch,
     encode_message,
     flatten,
@@ -46,8 +44,10 @@ from zmqrpc.core.link import (
     SayPing,
 )
 from zmqrpc.core.pending import NEVER, PendingCalls, Stage
+from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
+from zmqrpc.outbox import Outbox
 from zmqrpc.record import Record
 from zmqrpc.waiter import Waiter
 
@@ -114,11 +114,7 @@ class Link:
         "_links",
         "_most",
         "_outbox",
-        "_outbox_bytes",
-        "_room",
         "_stamp",
-        "_unsent",
-        "_unsent_from",
         "_used_at",
         "address",
         "attempt",
@@ -126,7 +122,6 @@ class Link:
         "member",
         "pending",
         "queue",
-        "queued_bytes",
         "ready",
         "state",
         "targets",
@@ -138,8 +133,9 @@ class Link:
         self.member = member
         self.state = state
         self.ready = False
-        self.queue: deque[Waiter] = deque()
-        self.queued_bytes = 0
+        settings = links.settings
+        self.queue: CallQueue[Waiter] = CallQueue(settings.max_queued_calls, settings.max_queued_bytes)
+        self._outbox = Outbox(settings.max_message_size)
         self.targets: list[Served] = []
         self._limit(links.settings.max_message_size)
         self.pending: PendingCalls[Waiter] = PendingCalls(
@@ -147,12 +143,8 @@ class Link:
         )
         self._links = links
         self._available = True
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
         self._stamp = 0.0
         self._used_at = -NEVER
-        self._unsent: deque[tuple[bytes, int]] = deque()
-        self._unsent_from = 1
         self.attempt = 0
 
     @property
@@ -163,7 +155,7 @@ class Link:
     def _limit(self, largest: int) -> None:
         """Take the largest payload that both ends accept, in bytes."""
         self._most = largest - BATCH_OVERHEAD
-        self._room = batch_room(largest)
+        self._outbox.limit(largest)
 
     # Calls
 
@@ -178,7 +170,8 @@ class Link:
         links = self._links
         pending = self.pending
         outbox = self._outbox
-        if not outbox:
+        messages = outbox.messages
+        if not messages:
             self._stamp = now
         left = int((call.deadline - self._stamp) * 1000)
         if left < 0:
@@ -195,21 +188,20 @@ class Link:
             return
         call.encoded = encoded
         call.link = self
-        size += self._outbox_bytes
-        if size > self._room and outbox:
+        size += outbox.size
+        if size > outbox.room and messages:
             # Before the number is taken: a payload remembers up to which number it goes.
             self.flush()
-            outbox = self._outbox
+            messages = outbox.messages
             size = len(encoded)
         if pending.hand_over(call, now):
             self.ready = False
         if pending.wake_at < links.wake_at:
             links.wake_by(pending.wake_at)
-        self._outbox_bytes = size
-        if outbox:
-            outbox.append(encoded)
+        outbox.size = size
+        messages.append(encoded)
+        if len(messages) > 1:
             return
-        outbox.append(encoded)
         links.dirty.append(self)
         if now - self._used_at > _USED_SECONDS:
             self._used_at = now
@@ -220,13 +212,9 @@ class Link:
 
     def enqueue(self, call: Waiter, now: float) -> bool:
         """Keep a call until the link is up; False when the queue is full."""
-        settings = self._links.settings
-        size = len(call.encoded)
-        if len(self.queue) >= settings.max_queued_calls or self.queued_bytes + size > settings.max_queued_bytes:
+        if not self.queue.add(call):
             return False
         call.unsent(call.encoded, self, Stage.QUEUED)
-        self.queue.append(call)
-        self.queued_bytes += size
         self.ready = False
         self._links.wake_by(call.deadline)
         if self.state.phase is Phase.IDLE:
@@ -240,9 +228,8 @@ class Link:
         if call.sequence and self.pending.take(call.sequence) is not None:
             if self.state.phase in (Phase.UP, Phase.DRAINING):
                 self._write(encode_message(Cancel([call.sequence, call.sequence])), now)
-        elif call in self.queue:
+        else:
             self.queue.remove(call)
-            self.queued_bytes -= len(call.encoded)
         self._refresh()
 
     # Effects
@@ -260,7 +247,7 @@ class Link:
                     self._say_hello(now)
                 case SayPing(last_round_trip=last_round_trip):
                     # Behind what a full connection did not take it would only pile up.
-                    if not self._unsent:
+                    if not self._outbox.batches:
                         self._write(encode_message(Ping(int(now * 1000), last_round_trip)), now)
                 case Drop(identity=identity):
                     self._drop(identity)
@@ -279,7 +266,7 @@ class Link:
 
     def _refresh(self) -> None:
         state = self.state
-        self.ready = state.phase is Phase.UP and not self.queue and not self._unsent and not self.pending.full
+        self.ready = state.phase is Phase.UP and not self.queue and not self._outbox.batches and not self.pending.full
         if state.available is not self._available:
             self._available = state.available
             self._links.user.availability_changed(self)
@@ -294,24 +281,19 @@ class Link:
     def _drop(self, identity: bytes | None) -> None:
         self._links.drop(identity)
         # What was numbered and never written certainly did not run: it is queued again, its numbers are settled.
-        unsent = [c for c in self.pending.outstanding() if c.sequence >= self._unsent_from and c.attempts == 1]
+        unsent = [c for c in self.pending.outstanding() if c.sequence >= self._outbox.written and c.attempts == 1]
         for call in reversed(unsent):
             self.pending.take(call.sequence)
             self._requeue(call)
-        self._outbox = []
-        self._outbox_bytes = 0
-        self._unsent.clear()
+        self._outbox.clear()
 
     def _requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         call.unsent(call.encoded, self, Stage.QUEUED)
-        self.queue.appendleft(call)
-        self.queued_bytes += len(call.encoded)
+        self.queue.put_back(call)
 
     def _reroute(self, reason: str) -> None:
-        calls = list(self.queue)
-        self.queue.clear()
-        self.queued_bytes = 0
+        calls = self.queue.take_all()
         if calls:
             self._links.user.rerouted(calls, self, reason)
 
@@ -322,55 +304,45 @@ class Link:
         self._flush_queue(now)
 
     def _repeat(self, call: Waiter, now: float) -> None:
-        stamp = self._stamp if self._outbox else now
+        stamp = self._stamp if self._outbox.messages else now
         left = max(0, int((call.deadline - stamp) * 1000))
         self._write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
-        while self.queue and not self.pending.full and not self._unsent:
-            call = self.queue.popleft()
-            self.queued_bytes -= len(call.encoded)
+        while self.queue and not self.pending.full and not self._outbox.batches:
+            call = self.queue.pop()
             self.hand_over(call, None, now)
             self._links.user.handed_over(call)
 
     # Writing
 
     def _write(self, encoded: bytes, now: float) -> None:
-        if self._outbox_bytes + len(encoded) > self._room:
+        outbox = self._outbox
+        if outbox.size + len(encoded) > outbox.room:
             self.flush()
-        if not self._outbox:
+        if not outbox.messages:
             self._stamp = now
             self._links.dirty.append(self)
-        self._outbox.append(encoded)
-        self._outbox_bytes += len(encoded)
+        outbox.messages.append(encoded)
+        outbox.size += len(encoded)
         if not self._links.gathering:
             self._links.kick()
 
     def flush(self) -> None:
         """Write what was gathered."""
-        if self._outbox:
+        links, state, outbox = self._links, self.state, self._outbox
+        if outbox.messages:
             pending = self.pending
-            stamp = int(self._stamp * 1000)
-            payload = encode_batch(
-                self._links.instance, self.state.instance, stamp, pending.tell_settled(), self._outbox
-            )
-            self._unsent.append((payload, pending.next_sequence))
-            self._outbox = []
-            self._outbox_bytes = 0
-        identity = self.state.identity
-        unsent = self._unsent
-        while unsent:
-            sent = self._links.router.send(identity, unsent[0][0]) if identity is not None else GONE
-            if sent == SENT:
-                self._unsent_from = unsent.popleft()[1]
-            elif sent == FULL:
-                self.ready = False
-                self._links.wake_by(self._links.seconds() + RETRY_FULL)
-                return
-            else:
-                if identity is not None:
-                    self._links.connection_lost(identity, "the connection is gone")
-                return
+            settled = pending.tell_settled()
+            outbox.seal(links.instance, state.instance, int(self._stamp * 1000), settled, pending.next_sequence)
+        if state.identity is None:
+            return
+        fate = outbox.write(state.identity, links.router.send)
+        if fate == FULL:
+            self.ready = False
+            links.wake_by(links.seconds() + RETRY_FULL)
+        elif fate == GONE:
+            links.connection_lost(state.identity, "the connection is gone")
 
     # What comes in
 
@@ -458,21 +430,15 @@ class Link:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        wake = min(self.state.wake_at, self.pending.wake_at)
-        for call in self.queue:
-            wake = min(wake, call.deadline)
-        return wake
+        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
         if now >= self.pending.wake_at:
             self._sweep_pending(now)
-        if self.queue:
-            late = [call for call in self.queue if call.deadline <= now]
-            if late:
-                self.queue = deque(call for call in self.queue if call.deadline > now)
-                self.queued_bytes -= sum(len(call.encoded) for call in late)
-                self._links.user.overdue(late, self)
+        late = self.queue.overdue(now)
+        if late:
+            self._links.user.overdue(late, self)
         effects = self.state.tick(now, len(self.pending) > 0)
         if effects:
             self.perform(effects, now)
@@ -512,7 +478,7 @@ class Link:
     @property
     def blocked(self) -> bool:
         """Whether something was refused by a full connection."""
-        return bool(self._unsent)
+        return bool(self._outbox.batches)
 
     def end_pass(self, now: float) -> None:
         """Go on with what waited for room, or for the last answer."""
@@ -521,7 +487,7 @@ class Link:
             return
         if self.state.phase is Phase.DRAINING:
             self.perform(self.state.tick(now, len(self.pending) > 0), now)
-        if self.state.phase is Phase.UP and self.queue and not self._unsent:
+        if self.state.phase is Phase.UP and self.queue and not self._outbox.batches:
             self._flush_queue(now)
             self.flush()
         self._refresh()

@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
         *("caller", "callers", "client", "connections", "delivery", "discovery", "dispatcher", "link", "links"),
-        *("notices", "proxy", "registrar", "requests", "server", "stall", "sweep", "waiter"),
+        *("notices", "outbox", "proxy", "registrar", "requests", "server", "stall", "sweep", "waiter"),
     },
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
