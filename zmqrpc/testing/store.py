@@ -1,4 +1,4 @@
-"""A store of records that can be slow, unavailable or emptied, for every Node of a test."""
+"""A store of records that can be slow, unavailable, read-only or emptied, for every Node of a test."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ class Store:
 
     :param clock: a clock or a reactor; what the store lives by, whatever becomes of the processes that use it.
     :ivar available: whether it answers at all.
+    :ivar writable: whether it takes records, and removes them.
     """
 
     def __init__(self, clock: Any) -> None:
         self.available = True
+        self.writable = True
         self._clock = clock
         self._table = Table(clock)
         self._seconds = 0.0
@@ -57,13 +59,17 @@ class Store:
         self.available = False
         self._seconds = after
 
+    def go_read_only(self) -> None:
+        """Take no record, and remove none, as a replica does that nobody has made the master yet."""
+        self.writable = False
+
     def come_back(self, slow: float = 0.0) -> None:
         """
-        Answer, and tell of the changes that were missed.
+        Answer, take records, and tell of the changes that were missed.
 
         :param slow: seconds that each answer takes.
         """
-        self.available = True
+        self.available = self.writable = True
         self._seconds = slow
         missed, self._missed = self._missed, []
         for tell in missed:
@@ -97,10 +103,10 @@ class StoreMatchmaker:
         self._waiting: list[tuple[IDelayedCall, Deferred[None]]] = []
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
-        return self._answer(lambda: self._matchmaker.register(record, expire))
+        return self._answer(lambda: self._write(lambda: self._matchmaker.register(record, expire)))
 
     def withdraw(self, record: Record) -> Deferred[None]:
-        return self._answer(lambda: self._matchmaker.withdraw(record))
+        return self._answer(lambda: self._write(lambda: self._matchmaker.withdraw(record)))
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
         return self._answer(lambda: self._matchmaker.lookup(exchange, topic))
@@ -152,6 +158,11 @@ class StoreMatchmaker:
     def kill(self) -> None:
         """End as the process does that dies: it hears of nothing any more, and what it registered stays."""
         self._matchmaker.close()
+
+    def _write(self, write: Callable[[], Deferred[T]]) -> Deferred[T]:
+        if not self._store.writable:
+            return fail(MatchmakerUnavailable("the store of this test is read-only; let it come back"))
+        return write()
 
     def _answer(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Do what was asked when the store gets to it."""

@@ -185,6 +185,7 @@ class Storm:
                 lambda: store.go_down(chance.uniform(0, 2)),
                 lambda: store.come_back(chance.choice([0, 0, 0.5])),
                 store.forget,
+                store.go_read_only,
             ]
         )
         fault()
