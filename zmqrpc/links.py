@@ -101,7 +101,7 @@ class Links:
             state = LinkState(instance, self._jitter, self._timers)
             link = self._links[key] = Link(self, key, address, member, state)
         link.address = address
-        # The routing table knows nothing of a link that no record led to until now.
+        # The routing table knows nothing of a link that nothing led to, or what one of the past has left there.
         self.user.availability_changed(link)
         return link
 

@@ -396,6 +396,29 @@ class StrangerScenarios(Scenario):
         self.assertIn("not here", str(error))
         self.assertEqual(await client.call(Target("more"), "mark", timeout=5), "good")
 
+    async def test_member_that_leaves_and_is_recorded_again(self):
+        """A member that said it stops gets nothing new, though its record vanishes and comes back meanwhile."""
+        router: Any = None
+
+        def answer(identity, batch):
+            for message in batch.messages:
+                if type(message) is Hello:
+                    welcome = Welcome(1, batch.sent, "server", [], {}, [Served("openstack", "work", "leaving")])
+                    router.send(identity, self.batch(welcome, destination=batch.source))
+                elif type(message) is Call:
+                    leave = [Reply(message.sequence, "here"), Goaway("stopping")]
+                    router.send(identity, self.batch(*leave, destination=batch.source))
+
+        router = await self.world.stranger("work.leaving", Peer(answer))
+        client = self.world.client()
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "here")
+        [record] = self.world.store.records()
+        for change in (self.world.store.forget, lambda: self.world.store.matchmaker().register(record, 300)):
+            change()
+            await self.world.sleep(0.05)
+            error = await self.fails(client.call(WORK, "mark", timeout=1), Draining)
+        self.assertIn("stopping", str(error))
+
     # Clients.
 
     async def test_client_that_talks_nonsense(self):
