@@ -28,6 +28,8 @@ class IMatchmaker(Interface):
     """
     A name service: who listens on a topic.
 
+    It may forget what it was told: a node that sees so registers again by itself (it watches its own topics).
+
     The Deferreds of every method fail with `MatchmakerUnavailable` when the store did not answer in time, and with
     nothing else unless said. A method never raises synchronously for what the store does. An outage is logged by the
     matchmaker: one line when it begins and one when it ends, not one for each try.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from zmqrpc.core.registration import Effect, Register, Registration
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
-from zmqrpc.record import Record
+from zmqrpc.record import Record, Sighting
 
 _NEVER = float("inf")
 
@@ -20,6 +21,8 @@ _NEVER = float("inf")
 class Registrar:
     """
     The records of one node and their state in the store.
+
+    Their topics are watched: of all that a matchmaker offers, this costs least to notice that the store has lost them.
 
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
@@ -40,6 +43,7 @@ class Registrar:
         self._wake_by = wake_by
         self._waiting: list[Deferred[None]] = []
         self._withdrawals: list[Deferred[object]] = []
+        self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._storing: Deferred[Any] = succeed(None)
 
     @property
@@ -50,6 +54,7 @@ class Registrar:
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
         self._perform(self._registration.set_records(records))
+        self._watch((record.exchange, record.topic) for record in records)
 
     def when_current(self) -> Deferred[None]:
         """Return a Deferred that fires when every record is stored; `stop` cancels it."""
@@ -65,6 +70,7 @@ class Registrar:
 
         :return: fires when the store has answered or given up, and never fails.
         """
+        self._watch(())
         self._perform(self._registration.stop())
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -98,6 +104,21 @@ class Registrar:
                     withdrawn = self._matchmaker.withdraw(record)
                     withdrawn.addErrback(self._not_withdrawn, record)
                     self._withdrawals.append(withdrawn)  # type: ignore[arg-type]
+        self._wake_by(self._registration.wake_at)
+
+    def _watch(self, topics: Iterable[tuple[str, str]]) -> None:
+        """Watch these topics, and no others."""
+        wanted = dict.fromkeys(topics)
+        for topic in [topic for topic in self._watches if topic not in wanted]:
+            self._watches.pop(topic)()
+        for topic in wanted:
+            if topic not in self._watches:
+                self._watches[topic] = self._matchmaker.watch(*topic, partial(self._shown, topic))
+
+    def _shown(self, topic: tuple[str, str], sightings: list[Sighting]) -> None:
+        records = [sighting.record for sighting in sightings]
+        if self._registration.shown(*topic, records, self._seconds()):
+            self.log.warn("the matchmaker has lost what we registered under {topic}, and gets it again", topic=topic[1])
         self._wake_by(self._registration.wake_at)
 
     def _succeeded(self) -> None:

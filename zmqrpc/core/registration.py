@@ -1,8 +1,15 @@
-"""When our records are stored, refreshed and withdrawn."""
+"""
+When our records are stored, refreshed and withdrawn.
+
+Beside the refreshes there is the **restoration**: a store that is seen without a record of ours has lost it, and gets
+it again after a moment. While records are on their way to the store nothing is missing there yet, and what it showed
+before says nothing about afterwards. Each restoration until the next refresh waits twice as long as the one before, so
+that whoever goes on removing our records only makes us patient.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -10,7 +17,9 @@ from msgspec import Struct
 from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
-"""Seconds until a registration that failed is tried again: doubled each time, up to the most."""
+"""Seconds until a registration that failed is tried again, or one that was lost: doubled each time, up to the most."""
+
+_NEVER = float("inf")
 
 
 class Register(Struct, frozen=True):
@@ -36,19 +45,20 @@ class Registration:
     :param expire: seconds a record lives in the store without a refresh; 0 or less: for ever.
     :param update: seconds between refreshes.
     :param jitter: gives a number from 0.5 to 1, so that nodes do not refresh in step.
-    :ivar wake_at: when `tick` has to be called next.
-    :ivar current: whether every record is stored as it is now.
+    :ivar current: whether every record is stored as it is now, as far as the store has answered.
     :ivar failures: how many tries have failed in a row.
     """
 
     def __init__(self, expire: float, update: float, jitter: Callable[[], float]) -> None:
-        self.wake_at = float("inf")
         self.current = True
         self.failures = 0
         self._expire = expire
         self._update = update
         self._jitter = jitter
         self._records: tuple[Record, ...] = ()
+        self._refresh_at = self._restore_at = _NEVER
+        self._restored = 0
+        self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
         self._again = False
         self._gone: tuple[Record, ...] = ()
@@ -57,6 +67,11 @@ class Registration:
     def records(self) -> tuple[Record, ...]:
         """The records that are to be stored."""
         return self._records
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` has to be called next."""
+        return min(self._refresh_at, self._restore_at)
 
     def set_records(self, records: tuple[Record, ...]) -> list[Effect]:
         """Take the records as they are from now on; those that are gone are withdrawn, the others stored."""
@@ -70,9 +85,22 @@ class Registration:
             self._gone += gone
         return effects + self._register()
 
-    def refresh(self) -> list[Effect]:
-        """Store the records now: the store may have lost them."""
-        return self._register()
+    def shown(self, exchange: str, topic: str, records: Iterable[Record], now: float) -> bool:
+        """
+        Take what the store shows of a topic.
+
+        :return: whether it begins to lack what it had stored.
+        """
+        ours = [record for record in self._records if (record.exchange, record.topic) == (exchange, topic)]
+        instances = {record.instance for record in ours}
+        there = {record.key for record in records if record.instance in instances}
+        lacked = bool(self._lacking)
+        if all(record.key in there for record in ours):
+            self._lacking.discard((exchange, topic))
+        else:
+            self._lacking.add((exchange, topic))
+        self._plan_restoration(now)
+        return bool(self._lacking) and not lacked and self.current
 
     def stop(self) -> list[Effect]:
         """Withdraw everything; nothing is stored any more."""
@@ -85,7 +113,8 @@ class Registration:
         if self._again:
             return effects + self._register()
         self.current = True
-        self.wake_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else float("inf")
+        self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else _NEVER
+        self._plan_restoration(now)
         return effects
 
     def failed(self, now: float) -> list[Effect]:
@@ -95,13 +124,29 @@ class Registration:
         self.current = not self._records
         if self._again:
             return effects + self._register()
-        wait = min(RETRY_FIRST * 2 ** min(self.failures - 1, 10), RETRY_MOST)
-        self.wake_at = now + wait * self._jitter() if self._records else float("inf")
+        self._refresh_at = now + self._wait(self.failures - 1) if self._records else _NEVER
+        self._plan_restoration(now)
         return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Do what time asks for; to be called at `wake_at` or later."""
-        return self._register() if now >= self.wake_at else []
+        if now < self.wake_at:
+            return []
+        if now >= self._restore_at:
+            self._restored += 1
+        elif not self.failures:
+            self._restored = 0
+        return self._register()
+
+    def _plan_restoration(self, now: float) -> None:
+        if not self._lacking:
+            self._restore_at = _NEVER
+        elif self._restore_at == _NEVER and not self._under_way:
+            self._restore_at = now + self._wait(self._restored)
+
+    def _wait(self, times: int) -> float:
+        longest: float = min(RETRY_FIRST * 2 ** min(times, 10), RETRY_MOST)
+        return longest * self._jitter()
 
     def _answered(self) -> list[Effect]:
         self._under_way = False
@@ -110,7 +155,8 @@ class Registration:
         return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
-        self.wake_at = float("inf")
+        self._refresh_at = self._restore_at = _NEVER
+        self._lacking.clear()
         self._again = self._under_way
         if self._under_way or not self._records:
             return []

@@ -86,12 +86,147 @@ class RegistrationTests(SynchronousTestCase):
         registration.failed(NOW)
         self.assertFalse(registration.current)
 
-    def test_a_refresh_may_be_asked_for(self):
+
+class LossTests(SynchronousTestCase):
+    """What a watch of our topics shows, and what follows when it shows that the store has lost our records."""
+
+    def shown(self, registration: Registration, *records: Record, now: float = NOW, topic: str = "compute") -> bool:
+        return registration.shown("x", topic, records, now)
+
+    def waits(self, registration: Registration, now: float = NOW) -> float | None:
+        """Return the seconds until the next registration, None for the time of the next refresh."""
+        wait = registration.wake_at - now
+        return None if wait > RETRY_MOST else wait
+
+    def test_rows(self):
+        other = Record(Role.SERVER, "x", "compute", "a", "e" * 32, ("tcp://10.0.0.9:1",))
+        moved = make_record("a", "tcp://10.0.0.2:2")
+        # our records, what is shown, whether something is lost
+        rows = [
+            ((A,), (A,), False),
+            ((A,), (), True),
+            ((A,), (other,), True),  # of our name, and another instance
+            ((A,), (other, A), False),
+            ((A,), (moved,), False),  # as it was before it changed: the entry is there
+            ((A, B), (A, B, C), False),
+            ((A, B), (B,), True),
+            ((), (), False),
+        ]
+        for ours, records, lost in rows:
+            registration = stored(*ours)
+            self.assertEqual(self.shown(registration, *records), lost, f"{ours} and {records}")
+            self.assertEqual(self.waits(registration), RETRY_FIRST if lost else None)
+
+    def test_what_is_lost_is_stored_again_a_little_out_of_step(self):
+        for jitter in (0.5, 1.0):
+            registration = make_registration(jitter)
+            registration.set_records((A, B))
+            registration.succeeded(NOW)
+            self.shown(registration, A)
+            self.assertAlmostEqual(registration.wake_at - NOW, RETRY_FIRST * jitter)
+            self.assertEqual(registration.tick(registration.wake_at - 0.001), [])
+            self.assertEqual(registration.tick(registration.wake_at), [Register((A, B), EXPIRE)])
+
+    def test_only_its_beginning_is_a_discovery(self):
+        registration = stored(A, B)
+        self.assertEqual([self.shown(registration, *records) for records in ((A,), (), (A,))], [True, False, False])
+        self.assertFalse(self.shown(registration, A, B))
+        self.assertTrue(self.shown(registration))
+
+    def test_what_others_do_meanwhile_does_not_put_it_off(self):
         registration = stored(A)
-        self.assertEqual(registration.refresh(), [Register((A,), EXPIRE)])
-        self.assertEqual(registration.refresh(), [])
-        self.assertEqual(registration.succeeded(NOW), [Register((A,), EXPIRE)])
-        self.assertEqual(make_registration().refresh(), [])
+        for later in (0.0, 0.1, 0.2):
+            self.shown(registration, B, now=NOW + later)
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
+
+    def test_what_is_back_by_itself_is_left_to_the_refresh(self):
+        registration = stored(A)
+        refresh = registration.wake_at
+        self.shown(registration)
+        self.shown(registration, A)
+        self.assertEqual(registration.wake_at, refresh)
+
+    def test_each_topic_counts(self):
+        other = Record(Role.SERVER, "x", "other", "a", "f" * 32, ("tcp://10.0.0.1:1",))
+        registration = stored(A, other)
+        self.shown(registration)
+        self.shown(registration, other, topic="other")
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.shown(registration, A)
+        self.assertIsNone(self.waits(registration))
+        self.shown(registration, topic="other")
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.shown(registration, topic="elsewhere")
+        self.shown(registration, other, topic="other")
+        self.assertIsNone(self.waits(registration))
+
+    def test_what_we_withdrew_is_not_lost(self):
+        registration = stored(A, B)
+        registration.set_records((B,))
+        registration.succeeded(NOW)
+        self.assertFalse(self.shown(registration, B))
+        registration.stop()
+        self.assertFalse(self.shown(registration))
+        self.assertEqual(registration.wake_at, NEVER)
+
+    def test_a_stop_ends_the_restoration(self):
+        registration = stored(A)
+        self.shown(registration)
+        registration.stop()
+        self.assertEqual((registration.wake_at, registration.tick(NOW + 1e6)), (NEVER, []))
+
+    def test_nothing_is_missing_while_it_is_on_its_way(self):
+        for shows in ((A,), (B, A)):
+            registration = make_registration()
+            registration.set_records((A,))
+            self.assertFalse(self.shown(registration))
+            self.assertEqual(registration.wake_at, NEVER)
+            self.shown(registration, *shows)
+            registration.succeeded(NOW)
+            self.assertIsNone(self.waits(registration))
+
+    def test_what_was_lost_on_its_way_is_looked_for_afterwards(self):
+        registration = make_registration()
+        registration.set_records((A,))
+        self.shown(registration)
+        registration.succeeded(NOW)
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.shown(registration, A)
+        self.assertIsNone(self.waits(registration))
+
+    def test_what_was_shown_before_a_registration_says_nothing_after_it(self):
+        # The watch may be slow, or have ended without a word.
+        registration = stored(A)
+        self.shown(registration)
+        registration.tick(registration.wake_at)
+        registration.succeeded(NOW)
+        self.assertIsNone(self.waits(registration))
+
+    def test_a_failure_is_tried_again_sooner_when_the_store_shows_that_it_lives(self):
+        registration = stored(A)
+        for _ in range(8):
+            registration.tick(registration.wake_at)
+            registration.failed(NOW)
+        self.assertEqual(registration.wake_at - NOW, RETRY_MOST)
+        self.assertFalse(self.shown(registration), "what was not stored is not lost")
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
+
+    def test_whoever_goes_on_removing_it_makes_us_patient(self):
+        registration = stored(A)
+        now, waits = NOW, []
+        for _ in range(9):
+            self.shown(registration, now=now)
+            waits.append(registration.wake_at - now)
+            now = registration.wake_at
+            self.assertEqual(registration.tick(now), [Register((A,), EXPIRE)])
+            self.shown(registration, A, now=now)
+            registration.succeeded(now)
+        self.assertEqual([round(wait, 3) for wait in waits], [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10])
+        # After a refresh of its own time it is as before.
+        registration.tick(registration.wake_at)
+        registration.succeeded(NOW)
+        self.shown(registration)
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
 
 
 class ReplacementTests(SynchronousTestCase):
@@ -154,7 +289,7 @@ class StopTests(SynchronousTestCase):
 
 STEPS = st.one_of(
     st.tuples(st.just("set"), st.lists(st.sampled_from((A, B, C)), unique=True).map(tuple)),
-    st.sampled_from((("refresh", ()), ("answer", True), ("answer", False), ("tick", ()))),
+    st.sampled_from((("empty", ()), ("show", ()), ("answer", True), ("answer", False), ("tick", ()))),
 )
 
 
@@ -163,13 +298,15 @@ class StoreTests(SynchronousTestCase):
     @given(st.lists(STEPS, max_size=30), st.floats(0.5, 1))
     def test_in_the_end_the_store_has_what_it_should(self, steps, jitter):
         """
-        Against a store that does what it is told in order, or fails at any time, half done.
+        Against a store that does what it is told in order, fails at any time, half done, or loses everything.
 
-        One Register is under way at a time, and `current` is never true while the store has something else.
+        One Register is under way at a time, and `current` is never true while the store has something else than what it
+        was left with.
         """
         registration = make_registration(jitter)
         store: dict[object, Record] = {}
         under_way: list[Register] = []
+        emptied = False
         now = NOW
 
         def perform(effects: list[Effect]) -> None:
@@ -188,16 +325,20 @@ class StoreTests(SynchronousTestCase):
                 store[record.key] = record
             perform(registration.succeeded(now) if well else registration.failed(now))
 
-        for step, what in [*steps, *[("tick", ()), ("answer", True)] * 4]:
+        for step, what in [*steps, ("show", ()), *[("tick", ()), ("answer", True)] * 4]:
             if step == "set":
                 perform(registration.set_records(what))
-            elif step == "refresh":
-                perform(registration.refresh())
+            elif step == "empty":
+                emptied = emptied or bool(store)
+                store.clear()
+            elif step == "show":
+                registration.shown("x", "compute", list(store.values()), now)
             elif step == "answer" and under_way:
                 answer(what)
             elif step == "tick" and registration.wake_at < NEVER:
                 now = registration.wake_at
                 perform(registration.tick(now))
-            if registration.current and not under_way:
-                self.assertEqual(set(store.values()), set(registration.records))
-        self.assertTrue(registration.current)
+            right = set(store.values()) == set(registration.records)
+            emptied = emptied and not right
+            self.assertTrue(right or emptied or under_way or not registration.current)
+        self.assertTrue(registration.current and right)

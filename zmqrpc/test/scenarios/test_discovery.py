@@ -110,11 +110,38 @@ class DiscoveryScenarios(Scenario):
         client = self.world.client()
         call = client.call(WORK, "hold", timeout=8)
         await self.world.eventually("it runs", lambda: worker.held)
+        self.world.store.go_read_only()
         self.world.store.forget()
         await self.world.sleep(0.7)
         await self.fails(client.call(WORK, "mark", timeout=0.3), NoRoute)
         worker.let_go()
         self.assertEqual(await call, "a")
+
+    async def test_emptied_again_and_again(self):
+        """Whoever goes on emptying the store does not make servers register without end."""
+        for name in "abc":
+            await self.member(name)
+        put, registered = self.world.store._table.put, []
+        self.world.store._table.put = lambda record, expire: (registered.append(record), put(record, expire))
+        until = self.world.clock.seconds() + 3
+        while self.world.clock.seconds() < until:
+            self.world.store.forget()
+            await self.world.sleep(0.02)
+        self.assertLess(len(registered), 3 * 6)
+        await self.world.eventually("all are registered", lambda: len(self.world.store.records()) == 3)
+        before = len(registered)
+        await self.world.sleep(0.5)
+        self.assertEqual(len(registered), before)
+
+    async def test_stopped_while_it_registers_again(self):
+        """A stop has the last word: nobody comes back who has withdrawn."""
+        worker = await self.member("a")
+        self.world.store.come_back(slow=0.2)
+        self.world.store.forget()
+        await self.world.sleep(0.3)
+        await self.world.stop(worker.node)
+        await self.world.sleep(0.5)
+        self.assertEqual(self.world.store.records(), [])
 
 
 class DiscoveryInMemory(InMemory, DiscoveryScenarios, TestCase):
