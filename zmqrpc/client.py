@@ -46,10 +46,10 @@ _NO_ARGUMENTS: dict[str, Any] = {}
 @attrs.frozen
 class Reached:
     """
-    Whom a fan-out reached.
+    Whom a fan-out reached, of those that `RPCClient.members` lists.
 
     :ivar members: (member, instance) of those that acknowledged it.
-    :ivar missing: (member, instance, error) of those that were recorded and did not.
+    :ivar missing: (member, instance, error) of those that did not.
     """
 
     members: tuple[tuple[str, str], ...] = ()
@@ -248,8 +248,8 @@ class RPCClient:
         """
         Have every member run a method, without their results; parameters as for `call`.
 
-        :return: fires with `Reached` when every recorded instance has acknowledged it or failed to; fails with
-            `NoRoute` when nobody is recorded, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
+        :return: fires with `Reached` when every instance that `members` lists has acknowledged it or failed to; fails
+            with `NoRoute` when that is nobody, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
             has acknowledged yet.
         """
         try:
@@ -307,8 +307,11 @@ class RPCClient:
         """
         List who listens on a target.
 
-        :return: fires with (member, instance) of every recorded instance, empty when there is none; fails with
-            `MatchmakerUnavailable` when nothing is known.
+        That is every instance with a record, reachable or not, and after those the ones whose record vanished from the
+        store while they were connected: they are listed until their link ends, or they say that they serve it no more.
+
+        :return: fires with (member, instance) of each, empty when there is none; fails with `MatchmakerUnavailable`
+            when nothing is known.
         """
         try:
             deadline = self._deadline("members", timeout)

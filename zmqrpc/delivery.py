@@ -174,7 +174,7 @@ class Delivery:
             if link.state.stopping
             and (
                 link.key in route.recorded
-                or any((t.exchange, t.topic) == (exchange, topic) and member in (None, t.member) for t in link.targets)
+                or any((t.exchange, t.topic) == (exchange, topic) and member in (None, t.member) for t in link.serves)
             )
         ]
 
@@ -395,6 +395,9 @@ class Delivery:
             for topic in list(self._parked):
                 if any(call.wait_for_ready for call in self._parked.get(topic, {}).values()):
                     self.answered(topic, None)
+
+    def evidence_changed(self, link: Link) -> None:
+        self.discovery.witnessed(link.key, link.state.evidence, link.serves)
 
     def doubted(self, link: Link, reason: str) -> None:
         self.log.info("{member} at {address}: {reason}", member=link.member, address=link.address, reason=reason)

@@ -1,4 +1,4 @@
-"""Keeps the routing table fed: lookups on use, watches for changes, and what follows from both for the links."""
+"""Feeds the routing table: lookups on use, watches for changes, what links show, and what follows for the links."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.link import Evidence
 from zmqrpc.core.routing import Route, RoutingTable, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
@@ -120,9 +122,12 @@ class Discovery:
         appeared, gone = self._table.learned(topic, sightings, self._seconds())
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
-        for key in gone:
-            self._strategy.gone(key)
+        self._gone(gone)
         self._answered(topic, None)
+
+    def _gone(self, keys: list[str]) -> None:
+        for key in keys:
+            self._strategy.gone(key)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
         topic.resolving = False
@@ -136,6 +141,8 @@ class Discovery:
         self._table.failed(topic)
         self._answered(topic, error)
 
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.link import Evidence
     # What is not used
 
     def route(self, target: Target, exchange: str) -> Route:

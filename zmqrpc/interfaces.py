@@ -28,7 +28,8 @@ class IMatchmaker(Interface):
     """
     A name service: who listens on a topic.
 
-    It may forget what it was told: a node that sees so registers again by itself (it watches its own topics).
+    It may forget what it was told: a node that sees so registers again by itself (it watches its own topics), and
+    clients go on to call those they are connected to.
 
     The Deferreds of every method fail with `MatchmakerUnavailable` when the store did not answer in time, and with
     nothing else unless said. A method never raises synchronously for what the store does. An outage is logged by the

@@ -35,6 +35,7 @@ from zmqrpc.core.link import (
     Doubt,
     Drop,
     Effect,
+    Evidence,
     Flush,
     LinkState,
     Lose,
@@ -91,6 +92,9 @@ class LinkUser(Protocol):
     def availability_changed(self, link: Link) -> None:
         """Calls may be given to the link, or may not any more."""
 
+    def evidence_changed(self, link: Link) -> None:
+        """The link shows something else of its instance than before, or the instance serves something else."""
+
     def doubted(self, link: Link, reason: str) -> None:
         """The record does not lead to its instance."""
 
@@ -106,11 +110,12 @@ class Link:
     :ivar address: the advertised address it connects to.
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
     :ivar queue: calls that were not handed over yet.
-    :ivar targets: what the instance serves, as its WELCOME said.
+    :ivar serves: what its instance said last that it serves.
     """
 
     __slots__ = (
         "_available",
+        "_evidence",
         "_links",
         "_most",
         "_outbox",
@@ -123,8 +128,8 @@ class Link:
         "pending",
         "queue",
         "ready",
+        "serves",
         "state",
-        "targets",
     )
 
     def __init__(self, links: Links, key: str, address: str, member: str, state: LinkState) -> None:
@@ -136,13 +141,14 @@ class Link:
         settings = links.settings
         self.queue: CallQueue[Waiter] = CallQueue(settings.max_queued_calls, settings.max_queued_bytes)
         self._outbox = Outbox(settings.max_message_size)
-        self.targets: list[Served] = []
         self._limit(links.settings.max_message_size)
         self.pending: PendingCalls[Waiter] = PendingCalls(
             links.settings.max_unsettled_calls, links.policy, links.unused_sequence
         )
         self._links = links
         self._available = True
+        self.serves: frozenset[Served] = frozenset()
+        self._evidence = (Evidence.NONE, self.serves)
         self._stamp = 0.0
         self._used_at = -NEVER
         self.attempt = 0
@@ -263,6 +269,11 @@ class Link:
                     self._links.user.doubted(self, reason)
         self._refresh()
         self._links.wake_by(self.state.wake_at)
+        evidence = (self.state.evidence, self.serves)
+        if evidence != self._evidence:
+            # Last, since the record may go with it and this be performed once more.
+            self._evidence = evidence
+            self._links.user.evidence_changed(self)
 
     def _refresh(self) -> None:
         state = self.state
@@ -394,7 +405,7 @@ class Link:
             misfit = self._links.claim(self, source)
         effects = state.welcome(now, source, now - welcome.echoed / 1000, misfit)
         if state.phase in (Phase.UP, Phase.DRAINING):
-            self.targets = welcome.targets
+            self.serves = frozenset(welcome.targets)
             self._take_limits(welcome)
         self.perform(effects, now)
 

@@ -42,6 +42,14 @@ class Phase(Enum):
     BACKOFF = "backing off"
 
 
+class Evidence(Enum):
+    """What a link itself shows of its instance, whatever the store says."""
+
+    NONE = "none"
+    UNSURE = "unsure"
+    ALIVE = "alive"
+
+
 class LinkTimers(Struct, frozen=True):
     """
     The times of a link in seconds; the defaults are those that were measured.
@@ -52,6 +60,7 @@ class LinkTimers(Struct, frozen=True):
     :ivar idle_ping: between PINGs after that.
     :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
     :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
+    :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
     :ivar lost: without a link until its instance counts as gone.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
     :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
@@ -65,6 +74,7 @@ class LinkTimers(Struct, frozen=True):
     active: float = 10.0
     mute: float = 1.5
     late: float = 0.5
+    silent: float = 10.0
     lost: float = 1.0
     steady: float = 1.0
     backoff: float = 0.1
@@ -149,6 +159,7 @@ class LinkState:
         "_pinged_at",
         "_resume_at",
         "_round_trip",
+        "_silence",
         "_steady_at",
         "_timers",
         "_wanted",
@@ -174,7 +185,7 @@ class LinkState:
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
-        self._hello_until = self._drain_until = self._resume_at = self._steady_at = 0.0
+        self._hello_until = self._drain_until = self._resume_at = self._steady_at = self._silence = 0.0
         self._due = self._next_ping = float("inf")
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
@@ -195,6 +206,20 @@ class LinkState:
     def stopping(self) -> bool:
         """Whether the peer has said that it stops, and is connected yet."""
         return self._going_away and self.phase is Phase.DRAINING
+
+    @property
+    def evidence(self) -> Evidence:
+        """
+        What the link shows of its instance now.
+
+        ALIVE is a peer that answers. UNSURE is one that is mute, or was lost a moment ago and will be asked whether it
+        is still there. NONE is everything else: also a peer that said it stops, and one that is silent for long.
+        """
+        if self.phase is Phase.UP:
+            if not self.mute:
+                return Evidence.ALIVE
+            return Evidence.UNSURE if self._silence < self._timers.silent else Evidence.NONE
+        return Evidence.NONE if self._lost_at is None else Evidence.UNSURE
 
     @property
     def wake_at(self) -> float:
@@ -414,6 +439,7 @@ class LinkState:
                 self.mute = False
             elif late < timers.late:
                 self.mute = True
+                self._silence = silent
             # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.
             self._due = now + timers.ping
             return [SayPing(None)]

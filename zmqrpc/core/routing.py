@@ -15,6 +15,20 @@ EMPTY        the store said that nobody listens                  look up, wait f
 A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
 whether a lookup is under way.
 
+A store may lose what it was told: a restart without persistence, a failover. So a record that vanishes from its answer
+while the link it leads to shows that the instance lives, and serves the target, is **kept**: the link is the better
+witness. Whoever ends in good order says so on the link, at the latest with GOAWAY.
+
+========================================  ===================  ==========================
+what the link shows of the instance       its record vanishes  it was kept before
+========================================  ===================  ==========================
+ALIVE, and it serves the target           kept                 stays
+UNSURE: mute, or lost a moment ago        goes                 stays until it is known
+NONE, or it does not serve the target     goes                 goes
+========================================  ===================  ==========================
+
+A record that names no instance is never kept: it is of a fixed table, which loses nothing by itself.
+
 What was not used for a while is given up, since callers may name ever new targets: a route first, and a topic when no
 route leads to it any more. A STALE topic stays: while the store does not answer, nobody could learn it again.
 """
@@ -22,9 +36,11 @@ route leads to it any more. A STALE topic stays: while the store does not answer
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.link import Evidence
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Target
 
@@ -118,23 +134,30 @@ class Topic:
 
     :ivar knowledge: what is known of it.
     :ivar resolving: whether a lookup is under way.
-    :ivar sightings: the newest answer of the store, perhaps stale.
+    :ivar answer: the newest answer of the store, perhaps stale.
     :ivar learned_at: when it came.
+    :ivar kept: what vanished from it or from one before, and is kept.
     """
 
-    __slots__ = ("exchange", "knowledge", "learned_at", "name", "resolving", "routes", "sightings")
+    __slots__ = ("answer", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
 
     def __init__(self, exchange: str, name: str) -> None:
         self.exchange = exchange
         self.name = name
         self.knowledge = Knowledge.UNKNOWN
         self.resolving = False
-        self.sightings: tuple[Sighting, ...] = ()
+        self.answer: tuple[Sighting, ...] = ()
         self.learned_at = 0.0
+        self.kept: tuple[Sighting, ...] = ()
         self.routes: list[Route] = []
 
+    @property
+    def sightings(self) -> tuple[Sighting, ...]:
+        """What is routed by: the answer as the store ordered it, then what is kept."""
+        return self.answer + self.kept
+
     def servers(self) -> list[Record]:
-        """List the records of servers, as the store ordered them."""
+        """List the records of servers, in the order of `sightings`."""
         return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
 
     def age(self, key: str, now: float) -> float | None:
@@ -172,6 +195,7 @@ class RoutingTable:
         self.look_seconds = unused_seconds / _LOOKS
         self._topics: dict[tuple[str, str], Topic] = {}
         self._unavailable: set[str] = set()
+        self._evidence: dict[str, tuple[Evidence, frozenset[Served]]] = {}
         self._counts: dict[str, int] = {}
         self._leading: dict[str, list[Record]] | None = None
 
@@ -207,19 +231,61 @@ class RoutingTable:
 
         :return: the records that lead to links no topic led to before, and the links no topic leads to any more.
         """
-        before = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
-        after = {link_key(sighting.record): sighting.record for sighting in sightings}
-        topic.sightings = tuple(sightings)
+        answered = {sighting.record.key for sighting in sightings}
+        passed = now - topic.learned_at
+        kept = [
+            Sighting(sighting.record, sighting.age + passed)
+            for sightings_before, were_kept in ((topic.answer, False), (topic.kept, True))
+            for sighting in sightings_before
+            if sighting.record.key not in answered and self._keeps(sighting.record, were_kept)
+        ]
         topic.learned_at = now
-        self._leading = None
+        changed = self._replace(topic, sightings, kept)
         topic.knowledge = Knowledge.KNOWN if topic.servers() else Knowledge.EMPTY
+        return changed
+
+    def witnessed(self, key: str, evidence: Evidence, serves: frozenset[Served]) -> list[str]:
+        """
+        Take what a link shows of its instance.
+
+        :param serves: what the instance says that it serves.
+        :return: the links no topic leads to any more.
+        """
+        if evidence is Evidence.NONE:
+            self._evidence.pop(key, None)
+        else:
+            self._evidence[key] = (evidence, serves)
+        gone: list[str] = []
+        for topic in self._topics.values():
+            stay = [sighting for sighting in topic.kept if self._keeps(sighting.record, True)]
+            if len(stay) < len(topic.kept):
+                gone += self._replace(topic, topic.answer, stay)[1]
+                if not topic.servers():
+                    topic.knowledge = Knowledge.EMPTY
+        return gone
+
+    def _keeps(self, record: Record, was_kept: bool) -> bool:
+        """Tell whether a record stays that the store does not have."""
+        evidence, serves = self._evidence.get(link_key(record), (Evidence.NONE, frozenset()))
+        if not record.instance or Served(record.exchange, record.topic, record.member, record.pool) not in serves:
+            return False
+        return evidence is Evidence.ALIVE or (was_kept and evidence is Evidence.UNSURE)
+
+    def _replace(
+        self, topic: Topic, answer: Iterable[Sighting], kept: Iterable[Sighting]
+    ) -> tuple[list[Record], list[str]]:
+        before = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
+        topic.answer = tuple(answer)
+        topic.kept = tuple(kept)
+        self._leading = None
+        after = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
         appeared, gone = [], []
         for key, record in after.items():
             if key not in before:
                 self._counts[key] = self._counts.get(key, 0) + 1
                 if self._counts[key] == 1:
                     appeared.append(record)
-        for key in before.keys() - after.keys():
+        for key in [key for key in before if key not in after]:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]

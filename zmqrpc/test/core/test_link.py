@@ -14,6 +14,7 @@ from zmqrpc.core.link import (
     Doubt,
     Drop,
     Effect,
+    Evidence,
     Flush,
     LinkState,
     LinkTimers,
@@ -243,6 +244,30 @@ class TransitionTests(SynchronousTestCase):
         expected |= {mute: False, withdrawn: False, leaving: False, left: False, backing_off: False, shaky: False}
         self.assertEqual({state: state().available for state in expected}, expected)
 
+    def test_evidence(self):
+        expected = dict.fromkeys((idle, resolving, connecting, withdrawn, leaving, left, backing_off), Evidence.NONE)
+        expected |= {up: Evidence.ALIVE, **dict.fromkeys((mute, lost, shaky), Evidence.UNSURE)}
+        self.assertEqual({state: state().evidence for state in expected}, expected)
+
+    def test_evidence_after_a_loss_lasts_until_it_is_known(self):
+        # what follows the loss, what the link shows then
+        rows = [
+            (welcome(), Evidence.ALIVE),
+            (welcome(round_trip=0.5), Evidence.UNSURE),
+            (welcome(OTHER), Evidence.NONE),
+            (lose, Evidence.NONE),
+            (withdraw, Evidence.NONE),
+            (tick(TIMERS.lost - 0.001, True), Evidence.UNSURE),
+            (tick(TIMERS.lost, True), Evidence.NONE),
+        ]
+        for number, (event, evidence) in enumerate(rows):
+            link = lost()
+            event(link)
+            self.assertEqual(link.evidence, evidence, f"row {number}")
+        link = shaky()
+        link.tick(NOW + TIMERS.lost, True)
+        self.assertEqual(link.evidence, Evidence.NONE)
+
     def test_recorded_follows_the_record(self):
         link = up()
         self.assertTrue(link.recorded)
@@ -466,6 +491,21 @@ class LivenessTests(SynchronousTestCase):
             link.tick(NOW + after, True)
             self.assertEqual(link.mute, mute_then, f"{after} s")
 
+    def test_long_silence_is_no_evidence(self):
+        link = self.fresh()
+        link.tick(NOW + 0.5, True)
+        for after, evidence in (
+            (1.5, Evidence.ALIVE),
+            (2.0, Evidence.UNSURE),
+            (10.0, Evidence.UNSURE),
+            (10.5, Evidence.NONE),
+        ):
+            while link.wake_at <= NOW + after:
+                link.tick(link.wake_at, True)
+            self.assertEqual(link.evidence, evidence, f"{after} s")
+        link.mute = False
+        self.assertEqual(link.evidence, Evidence.ALIVE)
+
     def test_steady_use_does_not_hide_silence(self):
         link = self.fresh()
         now = NOW
@@ -604,6 +644,7 @@ class Shell:
         assert (link.identity is not None) is (self.connection and not self.waits_for_identity)
         assert (link.wake_at == NEVER) is (link.phase is IDLE), "a state without its timer, or idle with one"
         assert not link.mute or link.phase is UP
+        assert link.evidence is Evidence.NONE or link.recorded
         if self.outstanding and link.phase not in (UP, DRAINING):
             assert self.lost_at is not None, "what was handed over is forgotten"
 

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.link import Evidence
 from zmqrpc.core.routing import Knowledge, Route, RoutingTable, Topic, link_key
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Target
 
 NOW = 1000.0
 UNKNOWN, KNOWN, STALE, EMPTY = Knowledge
+NONE, UNSURE, ALIVE = Evidence
 
 
 def sight(name: str, role: Role = Role.SERVER, member: str = "", age: float = 0.0) -> Sighting:
@@ -33,6 +36,10 @@ def make_route(names: str = "") -> tuple[RoutingTable, Topic, Route]:
     if names:
         table.learned(topic, sight_all(names), NOW)
     return table, topic, route
+
+
+def serving(*members: str, topic: str = "compute") -> frozenset[Served]:
+    return frozenset(Served("x", topic, member) for member in members)
 
 
 def turns(route: Route, number: int) -> str:
@@ -162,6 +169,130 @@ class LinkTests(SynchronousTestCase):
         table.learned(topic, sight_all("b"), NOW)
         table.learned(topic, sight_all("ab"), NOW)
         self.assertEqual(route.choices, ["a", "b"])
+
+
+class KeptTests(SynchronousTestCase):
+    """What becomes of a record that vanishes from the store, by what the link it leads to shows."""
+
+    # shown before it vanishes, whether it is routed to then; shown afterwards, whether it is then
+    ROWS: list[tuple[Evidence, bool, Evidence, bool]] = [
+        (NONE, False, NONE, False),
+        (NONE, False, UNSURE, False),
+        (NONE, False, ALIVE, False),
+        (UNSURE, False, UNSURE, False),
+        (UNSURE, False, ALIVE, False),
+        (UNSURE, False, NONE, False),
+        (ALIVE, True, ALIVE, True),
+        (ALIVE, True, UNSURE, True),
+        (ALIVE, True, NONE, False),
+    ]
+
+    def test_rows(self):
+        for before, kept, after, stays in self.ROWS:
+            table, topic, route = make_route("a")
+            table.witnessed("a", before, serving("a"))
+            _, gone = table.learned(topic, [], NOW)
+            self.assertEqual((route.choices, gone), (["a"], []) if kept else ([], ["a"]), f"{before}")
+            gone = table.witnessed("a", after, serving("a"))
+            self.assertEqual((route.choices, gone), self.ends(kept, stays), f"{before}, then {after}")
+            self.assertEqual(topic.knowledge, KNOWN if stays else EMPTY)
+
+    def ends(self, kept: bool, stays: bool) -> tuple[list[str], list[str]]:
+        if stays:
+            return ["a"], []
+        return [], ["a"] if kept else []
+
+    def test_it_stays_through_every_answer_without_it(self):
+        table, topic, route = make_route("ab")
+        table.witnessed("a", ALIVE, serving("a"))
+        for names in ("b", "", "cb", "c"):
+            table.learned(topic, sight_all(names), NOW)
+            self.assertEqual(sorted(route.choices), sorted("a" + names))
+        table.witnessed("a", UNSURE, serving("a"))
+        table.learned(topic, [], NOW)
+        self.assertEqual(route.choices, ["a"])
+
+    def test_it_is_listed_after_what_the_store_has(self):
+        table, topic, _ = make_route("ab")
+        table.witnessed("a", ALIVE, serving("a"))
+        table.learned(topic, sight_all("bc"), NOW)
+        self.assertEqual([record.instance for record in topic.servers()], ["b", "c", "a"])
+
+    def test_it_is_kept_no_more_when_it_is_back(self):
+        table, topic, route = make_route("a")
+        table.witnessed("a", ALIVE, serving("a"))
+        table.learned(topic, [], NOW)
+        appeared, gone = table.learned(topic, sight_all("a"), NOW)
+        self.assertEqual((appeared, gone, topic.kept), ([], [], ()))
+        self.assertEqual((table.witnessed("a", NONE, serving("a")), route.choices), ([], ["a"]))
+
+    def test_it_ages(self):
+        table, topic, _ = make_route()
+        table.learned(topic, [sight("a", age=7)], NOW)
+        table.witnessed("a", ALIVE, serving("a"))
+        for passed in (10, 20, 30):
+            table.learned(topic, [], NOW + passed)
+            self.assertEqual(topic.age("a", NOW + passed + 1), 7 + passed + 1)
+
+    def test_what_its_instance_does_not_serve_is_not_kept(self):
+        pooled = attrs.evolve(sight("a").record, pool="audit")
+        fixed = attrs.evolve(sight("a").record, instance="")
+        # record, what its instance says that it serves, whether it is kept
+        rows = [
+            (sight("a").record, serving("a"), True),
+            (sight("a").record, serving("b", "a"), True),
+            (sight("a").record, serving("b"), False),
+            (sight("a").record, serving("a", topic="other"), False),
+            (sight("a").record, serving(), False),
+            (pooled, serving("a"), False),
+            (pooled, frozenset([Served("x", "compute", "a", "audit")]), True),
+            (fixed, serving("a"), False),  # whoever takes a line out of a fixed table means it
+        ]
+        for record, serves, kept in rows:
+            table, topic, route = make_route()
+            table.learned(topic, [Sighting(record)], NOW)
+            table.witnessed(link_key(record), ALIVE, serves)
+            table.learned(topic, [], NOW)
+            self.assertEqual(bool(route.choices), kept, f"{record} by one that serves {serves}")
+
+    def test_what_its_instance_serves_no_more_goes(self):
+        table, topic, route = make_route()
+        table.learned(topic, [sight("a", member="m"), sight("a", member="n")], NOW)
+        table.witnessed("a", ALIVE, serving("m", "n"))
+        table.learned(topic, [], NOW)
+        member = table.route("x", "compute", "m")
+        self.assertEqual(table.witnessed("a", ALIVE, serving("n")), [])
+        self.assertEqual((route.choices, member.choices), (["a"], []))
+        self.assertEqual(table.witnessed("a", ALIVE, serving()), ["a"])
+        self.assertEqual(route.choices, [])
+
+    def test_its_link_goes_with_the_last_topic_that_has_or_keeps_it(self):
+        table = RoutingTable()
+        one, two = table.topic("x", "one"), table.topic("x", "two")
+        for topic in (one, two):
+            record = attrs.evolve(sight("a").record, topic=topic.name)
+            table.learned(topic, [Sighting(record)], NOW)
+        table.witnessed("a", ALIVE, serving("a", topic="two"))
+        self.assertEqual(table.learned(one, [], NOW), ([], []))
+        self.assertEqual(table.learned(two, [], NOW), ([], []))
+        self.assertEqual((one.knowledge, two.knowledge), (EMPTY, KNOWN))
+        self.assertEqual(table.witnessed("a", NONE, serving()), ["a"])
+
+    def test_a_loss_in_an_outage_leaves_the_rest_stale(self):
+        table, topic, route = make_route("ab")
+        table.witnessed("a", ALIVE, serving("a"))
+        table.learned(topic, sight_all("b"), NOW)
+        table.failed(topic)
+        table.witnessed("a", NONE, serving())
+        self.assertEqual((topic.knowledge, route.choices), (STALE, ["b"]))
+
+    def test_the_others_keep_the_order_of_turns(self):
+        table, topic, route = make_route("abc")
+        for name in "ac":
+            table.witnessed(name, ALIVE, serving(name))
+        turns(route, 1)
+        table.learned(topic, [], NOW)
+        self.assertEqual(turns(route, 3), "cac")
 
 
 class RouteTests(SynchronousTestCase):

@@ -1,12 +1,12 @@
-"""The matchmaker is down, slow or emptied, and calls go on as far as anybody knows the way."""
+"""The matchmaker is down, slow, read-only or emptied, and calls go on as far as anybody knows the way."""
 
 from __future__ import annotations
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
-from zmqrpc.errors import DeadlineExceeded, MatchmakerUnavailable, NoRoute
+from zmqrpc.errors import DeadlineExceeded, MatchmakerUnavailable, NoRoute, ServerLost
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
@@ -91,18 +91,86 @@ class DiscoveryScenarios(Scenario):
         self.assertEqual(len(self.world.store.records()), 1)
 
     async def test_emptied(self):
-        """After the store has lost everything a refresh brings it back, and calls succeed with their own answers."""
-        worker = await self.member("a", zmq_target_update=1.5, zmq_target_expire=10)
+        """A store that loses everything disturbs no call, and has every record again in a moment."""
+        workers = [await self.member(name) for name in "ab"]
         client = self.world.client()
-        for value in range(5):
-            self.assertEqual(await client.call(WORK, "echo", {"value": value}), value)
+        names = [await client.call(WORK, "mark") for _ in range(2)]
         self.world.store.forget()
-        await self.world.eventually("the loss is known", lambda: not self.world.store.records())
+        began = self.world.clock.seconds()
+        while len(self.world.store.records()) < 2 or len(names) < 50:
+            names.append(await client.call(WORK, "mark", timeout=1))
+            await self.world.sleep(0.002)
+        self.assertLess(self.world.clock.seconds() - began, 1)
+        self.assertEqual(names, (names[:2] * len(names))[: len(names)])
+        self.assertEqual({record.member for record in self.world.store.records()}, {"a", "b"})
+        self.assertEqual(sum(len(worker.ran) for worker in workers), len(names))
+
+    async def test_stays_empty(self):
+        """Who is connected is called, listed and reached by fan-outs for as long as the store stays empty."""
+        for name in "ab":
+            await self.member(name)
+        client = self.world.client()
+        await client.fanout(WORK, "mark")
+        known = await client.members(WORK)
+        await self.empty()
+        for _ in range(3):
+            await self.world.sleep(0.5)
+            names = [await client.call(WORK, "mark", timeout=1) for _ in range(4)]
+            self.assertEqual(sorted(names), ["a", "a", "b", "b"])
+            self.assertEqual(await client.call(Target("work", server="b"), "mark", timeout=1), "b")
+            self.assertCountEqual(await client.members(WORK), known)
+            reached = await client.fanout(WORK, "mark", timeout=1)
+            self.assertEqual((set(reached.members), reached.missing), (set(known), ()))
+        await self.fails(self.world.client().call(WORK, "mark", timeout=1), NoRoute)
+        self.world.store.come_back()
+        self.assertIn(await self.world.client().call(WORK, "mark", timeout=20, wait_for_ready=True), "ab")
+        await self.world.eventually("both are registered", lambda: len(self.world.store.records()) == 2, 20)
+        self.assertEqual(await client.members(WORK), known)
+
+    async def test_dies_while_it_stays_empty(self):
+        """Who dies after the store has lost it is gone, and nobody listens."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.call(WORK, "mark")
+        await self.empty()
+        held = client.call(WORK, "hold", timeout=5)
+        await self.world.eventually("it runs", lambda: worker.held)
+        self.world.kill(worker.node)
+        self.assertTrue((await self.fails(held, ServerLost)).maybe_executed)
         await self.world.sleep(0.05)
-        await self.fails(client.call(WORK, "mark", timeout=0.3), NoRoute)
-        self.assertEqual(await client.call(WORK, "echo", {"value": 99}, timeout=8, wait_for_ready=True), 99)
-        self.assertEqual(await client.call(WORK, "mark", {"number": 7}, timeout=1), "a")
-        self.assertEqual(worker.ran, [7])
+        error = await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertIn("nobody listens", str(error))
+        self.assertEqual(await client.members(WORK), [])
+
+    async def test_stops_while_it_stays_empty(self):
+        """Who stops in good order after the store has lost it fails no call, and is gone."""
+        a, b = await self.member("a"), await self.member("b")
+        client = self.world.client()
+        await client.fanout(WORK, "mark")
+        await self.empty()
+        held = [client.call(WORK, "hold", {"number": number}, timeout=5) for number in range(2)]
+        await self.world.eventually("both run", lambda: a.held and b.held)
+        stopped = Deferred.fromCoroutine(self.world.stop(a.node))
+        for _ in range(20):
+            await client.call(WORK, "mark", timeout=1)
+            await self.world.sleep(0.005)
+        self.assertEqual(await client.members(WORK), [("b", b.node.instance.hex())])
+        for worker in (a, b):
+            worker.let_go()
+        self.assertCountEqual(await gatherResults(held), ["a", "b"])
+        await stopped
+        self.assertEqual(await client.call(WORK, "mark", timeout=1), "b")
+
+    async def test_dead_ones_go_with_their_records(self):
+        """A member that nobody is connected to vanishes with its record."""
+        a, b = await self.member("a"), await self.member("b")
+        client = self.world.client()
+        await client.fanout(WORK, "mark")
+        self.world.kill(b.node)
+        reached = await client.fanout(WORK, "mark", timeout=5)
+        self.assertEqual([member for member, _, _ in reached.missing], ["b"])
+        await self.empty()
+        self.assertEqual(await client.members(WORK), [("a", a.node.instance.hex())])
 
     async def test_emptied_under_way(self):
         """That a record vanishes ends nothing that runs."""
@@ -110,10 +178,8 @@ class DiscoveryScenarios(Scenario):
         client = self.world.client()
         call = client.call(WORK, "hold", timeout=8)
         await self.world.eventually("it runs", lambda: worker.held)
-        self.world.store.go_read_only()
-        self.world.store.forget()
+        await self.empty()
         await self.world.sleep(0.7)
-        await self.fails(client.call(WORK, "mark", timeout=0.3), NoRoute)
         worker.let_go()
         self.assertEqual(await call, "a")
 
@@ -142,6 +208,12 @@ class DiscoveryScenarios(Scenario):
         await self.world.stop(worker.node)
         await self.world.sleep(0.5)
         self.assertEqual(self.world.store.records(), [])
+
+    async def empty(self):
+        """Have the store lose everything and take nothing, and let everybody hear of it."""
+        self.world.store.go_read_only()
+        self.world.store.forget()
+        await self.world.sleep(0.05)
 
 
 class DiscoveryInMemory(InMemory, DiscoveryScenarios, TestCase):

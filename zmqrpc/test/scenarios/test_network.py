@@ -131,6 +131,67 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self.worker.ran, [0, 0, 1, 2])
         self.assertLess(self.now, 1)
 
+    def test_broken_connection_while_the_store_is_empty(self):
+        """A connection that breaks is made anew though the store has lost the record, and nothing else changes."""
+        for old in (0, 2):
+            self.begin()
+            calls = [self.call("hold", timeout=5)]
+            self.network.run_until(lambda: self.worker.held)
+            self.network.run(old)
+            self.empty()
+            self.network.break_connections("client", "server")
+            calls.append(self.call(timeout=5))
+            self.network.run(0.2)
+            self.worker.let_go()
+            self.assertEqual([self.result_of(call) for call in calls], ["a"] * 2)
+            self.assertEqual(len(self.result_of(self.client.members(WORK))), 1)
+
+    def test_partition_while_the_store_is_empty(self):
+        """Who is lost after the store has lost it is gone, until it registers again."""
+        self.begin()
+        self.result_of(self.call())
+        self.empty()
+        self.network.partition("client", "server")
+        with self.assertRaises(ServerLost):
+            self.result_of(self.call(timeout=20))
+        self.assertEqual(self.result_of(self.client.members(WORK)), [])
+        self.network.heal()
+        with self.assertRaises(NoRoute):
+            self.result_of(self.call(timeout=5))
+        self.store.come_back()
+        self.assertEqual(self.result_of(self.call(timeout=20, wait_for_ready=True)), "a")
+
+    def test_expired_behind_a_partition(self):
+        """A record that expires while nobody reaches its instance goes, and comes back with it."""
+        self.begin(zmq_target_expire=6)
+        self.result_of(self.call())
+        self.network.isolate("server")
+        self.store.go_read_only()
+        self.network.run(7)
+        self.assertEqual(self.result_of(self.client.members(WORK)), [])
+        self.network.heal()
+        self.store.come_back()
+        self.assertEqual(self.result_of(self.call(timeout=20, wait_for_ready=True)), "a")
+
+    def test_expired_where_everybody_is_reached(self):
+        """A record that expires because its instance cannot refresh it is kept by those who are connected to it."""
+        self.begin(zmq_target_expire=6)
+        self.result_of(self.call())
+        self.store.go_read_only()
+        self.network.run(30)
+        self.assertEqual(self.store.records(), [])
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.network.run(30)
+        with self.assertRaises(ServerLost) as caught:
+            self.server.kill()
+            self.result_of(self.call())
+        self.assertGreater(caught.exception.journey.record_age, 60)
+
+    def empty(self):
+        self.store.go_read_only()
+        self.store.forget()
+        self.network.run(0.05)
+
     def test_loss(self):
         """Messages that vanish are sent again until they are answered, and run once."""
         self.begin(rpc_ack_timeout_base=0.2, rpc_ack_timeout_multiplier=1, rpc_retry_attempts=-1)

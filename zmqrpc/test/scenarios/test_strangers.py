@@ -396,6 +396,35 @@ class StrangerScenarios(Scenario):
         self.assertIn("not here", str(error))
         self.assertEqual(await client.call(Target("more"), "mark", timeout=5), "good")
 
+    async def test_member_that_serves_no_more(self):
+        """A record that vanishes is kept as long as its instance says that it serves that member."""
+        router: Any = None
+        hello: Any = None
+
+        def welcome(*targets):
+            sent, identity, source = hello
+            router.send(identity, self.batch(Welcome(1, sent, "server", [], {}, [*targets]), destination=source))
+
+        def answer(identity, batch):
+            nonlocal hello
+            for message in batch.messages:
+                if type(message) is Hello:
+                    hello = batch.sent, identity, batch.source
+                    welcome(Served("openstack", "work", "part", None), Served("openstack", "work", "other", None))
+                elif type(message) is Call:
+                    router.send(identity, self.batch(Reply(message.sequence, "here"), destination=batch.source))
+
+        router = await self.world.stranger("work.part", Peer(answer))
+        client = self.world.client()
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "here")
+        self.world.store.forget()
+        await self.world.sleep(0.05)
+        self.assertEqual(await client.call(WORK, "mark", timeout=5), "here")
+        welcome(Served("openstack", "work", "other", None))
+        await self.world.sleep(0.05)
+        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertEqual(await client.members(WORK), [])
+
     async def test_member_that_leaves_and_is_recorded_again(self):
         """A member that said it stops gets nothing new, though its record vanishes and comes back meanwhile."""
         router: Any = None

@@ -1,0 +1,44 @@
+"""The matchmaker's file is emptied or removed under Nodes that use it."""
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+
+from twisted.internet.task import deferLater
+
+from zmqrpc.test.integration.nodes import NodeCase
+from zmqrpc.test.integration.support import reactor
+from zmqrpc.test.matchmaker.support import new_path
+
+
+def clear(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM record")
+
+
+def remove(path):
+    for suffix in ("", "-wal", "-shm"):
+        os.unlink(path + suffix)
+
+
+class EmptiedTests(NodeCase):
+    async def test_emptied(self):
+        """No call fails, and who asks the file for the first time finds everybody again in a moment."""
+        path = new_path(self)
+        options = {"url": f"zmq+sqlite://{path}"}
+        members = {("one", (await self.serve(**options)).instance.hex())}
+        members.add(("two", (await self.serve(member="two", **options)).instance.hex()))
+        _, client = self.calling(**options)
+        target = self.target.__class__(self.topic)
+        await client.fanout(target, "echo", {"value": 0}, timeout=5)
+        for harm in (clear, remove):
+            harm(path)
+            until = time.monotonic() + 1
+            value = 0
+            while time.monotonic() < until:
+                value += 1
+                self.assertEqual(await client.call(target, "echo", {"value": value}, timeout=1), value)
+                await deferLater(reactor, 0.002)
+            _, fresh = self.calling(**options)
+            self.assertEqual(set(await fresh.members(target, timeout=5)), members)

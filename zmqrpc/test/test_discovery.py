@@ -1,0 +1,76 @@
+"""What the links show, and what becomes of the records and the matchmaker then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.link import Evidence
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.discovery import Discovery
+from zmqrpc.record import Record, Role
+from zmqrpc.testing import Store
+
+NONE, UNSURE, ALIVE = Evidence
+SERVES = frozenset([Served("x", "one", "m"), Served("x", "two", "m")])
+
+
+def make_record(topic: str, instance: str = "a" * 32) -> Record:
+    return Record(Role.SERVER, "x", topic, "m", instance, ("tcp://10.0.0.1:1",))
+
+
+class Links:
+    """Takes what a connection strategy is told."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def appeared(self, key, record):
+        self.opened.append(key)
+
+    def gone(self, key):
+        self.opened.remove(key)
+
+
+class DiscoveryTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.store = Store(self.clock)
+        self.matchmaker: Any = self.store.matchmaker()
+        self.links = Links()
+        self.table = RoutingTable()
+        self.discovery = Discovery(
+            self.matchmaker,
+            self.table,
+            self.links,  # type: ignore[arg-type]
+            lambda topic, error: None,
+            self.clock.seconds,
+            lambda: 1.0,
+            lambda when: None,
+        )
+        self.addCleanup(self.discovery.close)
+
+    def learn(self, *records):
+        """Have the store hold these records, and look them up."""
+        self.store.forget()
+        for record in records:
+            self.matchmaker.register(record, 300)
+        for name in ("one", "two"):
+            self.discovery.resolve(self.table.topic("x", name))
+        self.clock.advance(1)
+
+    def show(self, evidence, instance="a" * 32):
+        self.discovery.witnessed(instance, evidence, SERVES)
+
+    def test_the_link_of_a_record_that_is_kept_no_more_is_given_up(self):
+        self.learn(make_record("one"), make_record("one", "b" * 32))
+        self.show(ALIVE)
+        self.learn(make_record("one", "b" * 32))
+        self.assertEqual(self.links.opened, ["a" * 32, "b" * 32])
+        self.show(UNSURE)
+        self.assertEqual(self.links.opened, ["a" * 32, "b" * 32])
+        self.show(NONE)
+        self.assertEqual(self.links.opened, ["b" * 32])
