@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 
 from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
@@ -79,7 +78,6 @@ class Delivery:
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
 
-    log = Logger()
     links: Links
     discovery: Discovery
 
@@ -400,7 +398,7 @@ class Delivery:
         self.discovery.witnessed(link.key, link.state.evidence, link.serves)
 
     def doubted(self, link: Link, reason: str) -> None:
-        self.log.info("{member} at {address}: {reason}", member=link.member, address=link.address, reason=reason)
+        self.discovery.doubted(link.key, reason)
 
     def promised(self, link: Link) -> Sequence[Record]:
         return self.table.leading_to(link.key)

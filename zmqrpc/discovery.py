@@ -1,11 +1,16 @@
-"""Feeds the routing table: lookups on use, watches for changes, what links show, and what follows for the links."""
+"""
+Keeps the routing table fed, and the matchmaker told.
+
+Lookups on use, watches for changes, what the links show, and what follows from all of it for the links; what the links
+find out about records goes to the matchmaker.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,7 +19,7 @@ from zmqrpc.core.link import Evidence
 from zmqrpc.core.routing import Route, RoutingTable, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
-from zmqrpc.record import Sighting
+from zmqrpc.record import Record, Sighting
 from zmqrpc.target import Target
 
 POLL_SECONDS = 60.0
@@ -65,6 +70,7 @@ class Discovery:
         self._due: dict[Topic, float] = {}
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = _NEVER
+        self._doubted: dict[str, dict[tuple[str, ...], Record]] = {}
         self._closed = False
 
     def resolve(self, topic: Topic) -> None:
@@ -127,6 +133,7 @@ class Discovery:
 
     def _gone(self, keys: list[str]) -> None:
         for key in keys:
+            self._doubted.pop(key, None)
             self._strategy.gone(key)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
@@ -141,8 +148,33 @@ class Discovery:
         self._table.failed(topic)
         self._answered(topic, error)
 
-from zmqrpc.core.envelope import Served
-from zmqrpc.core.link import Evidence
+    # What links find out
+
+    def witnessed(self, key: str, evidence: Evidence, serves: frozenset[Served]) -> None:
+        """
+        Take what a link shows of its instance; the matchmaker hears when one that it was told to doubt answers.
+
+        :param serves: what the instance says that it serves.
+        """
+        if self._closed:
+            return
+        self._gone(self._table.witnessed(key, evidence, serves))
+        if evidence is Evidence.ALIVE:
+            for record in self._doubted.pop(key, {}).values():
+                self._tell(self._matchmaker.acknowledge, record)
+
+    def doubted(self, key: str, reason: str) -> None:
+        """Take that the records behind a link do not lead to their instance, and tell the matchmaker."""
+        if self._closed:
+            return
+        for record in self._table.leading_to(key):
+            self._doubted.setdefault(key, {})[record.key] = record
+            self._tell(self._matchmaker.neg_acknowledge, record, reason)
+
+    def _tell(self, hint: Callable[..., None], *arguments: Record | str) -> None:
+        told = maybeDeferred(hint, *arguments)
+        told.addErrback(lambda failure: self.log.failure("the matchmaker raised at a hint", failure=failure))
+
     # What is not used
 
     def route(self, target: Target, exchange: str) -> Route:
@@ -193,5 +225,4 @@ from zmqrpc.core.link import Evidence
         stop = self._watches.pop((topic.exchange, topic.name), None)
         if stop is not None:
             stop()
-        for key in self._table.give_up(topic):
-            self._strategy.gone(key)
+        self._gone(self._table.give_up(topic))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +48,7 @@ class DiscoveryTests(SynchronousTestCase):
             self.table,
             self.links,  # type: ignore[arg-type]
             lambda topic, error: None,
+            lambda topic: False,
             self.clock.seconds,
             lambda: 1.0,
             lambda when: None,
@@ -64,6 +66,67 @@ class DiscoveryTests(SynchronousTestCase):
 
     def show(self, evidence, instance="a" * 32):
         self.discovery.witnessed(instance, evidence, SERVES)
+
+    def test_a_doubt_is_told_of_every_record_behind_the_link(self):
+        one, two, other = make_record("one"), make_record("two"), make_record("one", "b" * 32)
+        self.learn(one, two, other)
+        self.discovery.doubted("a" * 32, "refused")
+        self.assertEqual(self.store.hints, [(one, "refused"), (two, "refused")])
+
+    def test_who_answers_after_a_doubt_is_acknowledged_once(self):
+        record = make_record("one")
+        self.learn(record)
+        self.discovery.doubted("a" * 32, "refused")
+        for evidence in (NONE, UNSURE, ALIVE, UNSURE, ALIVE):
+            self.show(evidence)
+        self.assertEqual(self.store.hints, [(record, "refused"), (record, None)])
+        self.discovery.doubted("a" * 32, "refused again")
+        self.show(ALIVE)
+        self.assertEqual(self.store.hints[2:], [(record, "refused again"), (record, None)])
+
+    def test_each_doubt_is_told_and_one_answer_ends_all(self):
+        record = make_record("one")
+        self.learn(record)
+        for reason in ("refused", "another instance"):
+            self.discovery.doubted("a" * 32, reason)
+        self.show(ALIVE)
+        self.assertEqual(self.store.hints, [(record, "refused"), (record, "another instance"), (record, None)])
+
+    def test_nobody_is_acknowledged_without_a_doubt(self):
+        self.learn(make_record("one"), make_record("one", "b" * 32))
+        self.discovery.doubted("b" * 32, "refused")
+        self.store.hints.clear()
+        self.show(ALIVE)
+        self.assertEqual(self.store.hints, [])
+
+    def test_a_doubt_ends_with_the_record(self):
+        record = make_record("one")
+        self.learn(record)
+        self.discovery.doubted("a" * 32, "refused")
+        self.learn()
+        self.show(ALIVE)
+        self.learn(record)
+        self.show(ALIVE)
+        self.assertEqual(self.store.hints, [(record, "refused")])
+
+    def test_what_a_hint_raises_is_logged(self):
+        def raises(*arguments):
+            raise ZeroDivisionError("a hook of the test")
+
+        self.learn(make_record("one"))
+        for hook in (raises, lambda *arguments: fail(ZeroDivisionError("later"))):
+            self.matchmaker.acknowledge = self.matchmaker.neg_acknowledge = hook
+            self.discovery.doubted("a" * 32, "refused")
+            self.show(ALIVE)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_nothing_is_told_after_the_close(self):
+        self.learn(make_record("one"))
+        self.discovery.doubted("a" * 32, "refused")
+        self.discovery.close()
+        self.discovery.doubted("a" * 32, "refused")
+        self.show(ALIVE)
+        self.assertEqual(len(self.store.hints), 1)
 
     def test_the_link_of_a_record_that_is_kept_no_more_is_given_up(self):
         self.learn(make_record("one"), make_record("one", "b" * 32))

@@ -26,11 +26,14 @@ class Store:
     :param clock: a clock or a reactor; what the store lives by, whatever becomes of the processes that use it.
     :ivar available: whether it answers at all.
     :ivar writable: whether it takes records, and removes them.
+    :ivar hints: what was said of instances, in order: a record with why it was not reachable, or with None when it
+        answered again.
     """
 
     def __init__(self, clock: Any) -> None:
         self.available = True
         self.writable = True
+        self.hints: list[tuple[Record, str | None]] = []
         self._clock = clock
         self._table = Table(clock)
         self._seconds = 0.0
@@ -139,10 +142,10 @@ class StoreMatchmaker:
         return stop
 
     def acknowledge(self, record: Record) -> None:
-        self._matchmaker.acknowledge(record)
+        self._store.hints.append((record, None))
 
     def neg_acknowledge(self, record: Record, reason: str) -> None:
-        self._matchmaker.neg_acknowledge(record, reason)
+        self._store.hints.append((record, reason))
 
     def bind_address(self, target: Target) -> str | None:
         return self._matchmaker.bind_address(target)

@@ -217,6 +217,7 @@ class KeptTests(SynchronousTestCase):
         table.witnessed("a", ALIVE, serving("a"))
         table.learned(topic, sight_all("bc"), NOW)
         self.assertEqual([record.instance for record in topic.servers()], ["b", "c", "a"])
+        self.assertEqual([record.instance for record in table.leading_to("a")], ["a"])
 
     def test_it_is_kept_no_more_when_it_is_back(self):
         table, topic, route = make_route("a")
@@ -260,7 +261,7 @@ class KeptTests(SynchronousTestCase):
         table.learned(topic, [sight("a", member="m"), sight("a", member="n")], NOW)
         table.witnessed("a", ALIVE, serving("m", "n"))
         table.learned(topic, [], NOW)
-        member = table.route("x", "compute", "m")
+        member = table.route(Target("compute", server="m"), "x")
         self.assertEqual(table.witnessed("a", ALIVE, serving("n")), [])
         self.assertEqual((route.choices, member.choices), (["a"], []))
         self.assertEqual(table.witnessed("a", ALIVE, serving()), ["a"])

@@ -448,6 +448,26 @@ class StrangerScenarios(Scenario):
             error = await self.fails(client.call(WORK, "mark", timeout=1), Draining)
         self.assertIn("stopping", str(error))
 
+    async def test_member_that_is_doubted(self):
+        """The matchmaker hears of a member that cannot be reached again and again, and when it answers after all."""
+        router: Any = None
+        answers = [Nack(Refusal.BAD_VERSION, [], "not yet")] * 3
+
+        def answer(identity, batch):
+            for message in batch.messages:
+                if type(message) is Hello:
+                    welcome = Welcome(1, batch.sent, "server", [], {}, [])
+                    router.send(identity, self.batch(answers.pop() if answers else welcome, destination=batch.source))
+
+        router = await self.world.stranger("work.late", Peer(answer))
+        client = self.world.client()
+        await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
+        self.assertEqual(self.world.store.hints, [])
+        await self.world.eventually("the WELCOME", lambda: len(self.world.store.hints) > 1)
+        await self.world.sleep(0.5)
+        [record] = self.world.store.records()
+        self.assertEqual(self.world.store.hints, [(record, "not yet"), (record, None)])
+
     # Clients.
 
     async def test_client_that_talks_nonsense(self):
