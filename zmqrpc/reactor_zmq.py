@@ -1,19 +1,17 @@
 """
-ZeroMQ sockets on the Twisted reactor; the only file that imports zmq.
+ZeroMQ sockets on the Twisted reactor; with its other half, `zmqrpc._reactor_zmq`, all that imports zmq.
 
 Hot path, measured on 200 B messages: pyzmq's bound C methods with plain int flags read a frame in 0.17 us where
 ``recv_multipart`` takes 5.6 us for five; a pass that reads until EAGAIN delays its neighbours by 36 ms at the 99th
 percentile, one that stops after 256 envelopes or 2 ms by 2 ms.
 
 libzmq's file descriptor is edge triggered, and `send` consumes its edge: readiness is looked at again after every pass
-that wrote, or wake-ups are missed (6 of 48 bursts without). Nothing ever raises out of `doRead`: Twisted would remove
-the reader and leave a deaf socket.
+that wrote, or wake-ups are missed (6 of 48 bursts without).
 """
 
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from itertools import count
 from threading import Thread
@@ -23,14 +21,14 @@ from typing import Any
 import zmq
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zmq.backend import Socket as CSocket
 from zmq.backend import zmq_poll
 from zope.interface import implementer
 
+from zmqrpc._reactor_zmq import NOBLOCK as _NOBLOCK
+from zmqrpc._reactor_zmq import Monitor, Reader
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import (
     FULL,
@@ -48,18 +46,9 @@ PASS_SECONDS = 0.002
 _BURST = 8
 _DRAIN_MESSAGES = 100_000
 _COPY_BELOW = 128 * 1024
-_NOBLOCK, _SNDMORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
+_SNDMORE = int(zmq.SNDMORE)
 _NEVER = 2**31 - 1
 _PADDINGS = 8
-
-_LOST_EVENTS = {
-    int(zmq.EVENT_DISCONNECTED): "the connection ended",
-    int(zmq.EVENT_CLOSED): "connection refused",
-    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
-    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "the peer does not speak ZMTP 3",
-    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "authentication failed",
-}
-_EVENT = struct.Struct("=HI")
 
 
 def _set_options(sock: zmq.Socket[bytes], max_message_size: int) -> None:
@@ -86,69 +75,7 @@ def _set_options(sock: zmq.Socket[bytes], max_message_size: int) -> None:
     sock.set(zmq.LINGER, 0)
 
 
-@implementer(IReadDescriptor)
-class _Reader:
-    """A ZeroMQ socket in the reactor."""
-
-    def __init__(self, transport: ZmqTransport, sock: zmq.Socket[bytes]) -> None:
-        self._transport = transport
-        self._socket = sock
-        self._fd = int(sock.getsockopt(zmq.FD))
-        self._recv = CSocket.recv.__get__(sock)
-        self._poll = [(sock, _POLLIN)]
-        self._scheduled = False
-        self.closed = False
-        transport.reactor.addReader(self)
-        self.schedule()
-
-    def fileno(self) -> int:
-        return -1 if self.closed else self._fd
-
-    def logPrefix(self) -> str:
-        return type(self).__name__
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Do nothing: Twisted says this when its reactor stops, and the socket's owner closes it."""
-
-    def doRead(self) -> None:
-        if self.closed:
-            return
-        try:
-            again = self._read()
-        except BaseException:
-            # SystemExit too: after anything that is raised here Twisted removes the reader.
-            self._transport.log.failure("a pass over a ZeroMQ socket failed")
-            again = True
-        self._transport.end_pass()
-        if again:
-            self.schedule()
-
-    def _read(self) -> bool:
-        """Deliver what is readable; return whether something may be left."""
-        raise AssertionError("only its subclasses are used")
-
-    def readable(self) -> bool:
-        return bool(zmq_poll(self._poll, 0))
-
-    def schedule(self) -> None:
-        """Read soon, though the descriptor will not say so: its edge has been consumed."""
-        if not self._scheduled and not self.closed:
-            self._scheduled = True
-            self._transport.reactor.callLater(0, self._scheduled_read)
-
-    def _scheduled_read(self) -> None:
-        self._scheduled = False
-        self.doRead()
-
-    def _close_reader(self, linger: float) -> None:
-        if not self.closed:
-            self.closed = True
-            self._transport.forget(self)
-            self._transport.reactor.removeReader(self)
-            self._socket.close(int(linger * 1000))
-
-
-class _Router(_Reader):
+class _Router(Reader):
     """What the two ROUTERs have in common: reading whole messages in bounded passes, and writing."""
 
     def __init__(self, transport: ZmqTransport, receiver: IRouterReceiver) -> None:
@@ -263,7 +190,7 @@ class ConnectingRouter(_Router):
         self._addresses: dict[bytes, str] = {}
         self._identities: dict[str, bytes] = {}
         self._paddings: dict[str, int] = {}
-        self._monitor = _Monitor(transport, self._socket, self._identities, receiver)
+        self._monitor = Monitor(transport, self._socket, self._identities, receiver)
 
     def connect(self, address: str) -> bytes:
         unique = self._unique(address)
@@ -321,51 +248,6 @@ class ConnectingRouter(_Router):
                 break
         self._paddings[address] = padding if padding < _PADDINGS else 0
         return unique
-
-
-class _Monitor(_Reader):
-    """The events of a socket's connections."""
-
-    _numbers = count(1)
-
-    def __init__(
-        self,
-        transport: ZmqTransport,
-        watched: zmq.Socket[bytes],
-        identities: dict[str, bytes],
-        receiver: ILinkReceiver,
-    ) -> None:
-        self._watched = watched
-        self._identities = identities
-        self._receiver = receiver
-        address = f"inproc://zmqrpc-monitor-{next(self._numbers)}"
-        watched.monitor(address, sum(_LOST_EVENTS))
-        sock = transport.context.socket(zmq.PAIR)
-        # An unread monitor at its high-water mark freezes libzmq's I/O thread; it must be set before the connect.
-        sock.set(zmq.RCVHWM, 0)
-        sock.set(zmq.LINGER, 0)
-        sock.connect(address)
-        super().__init__(transport, sock)
-
-    def _read(self) -> bool:
-        for _ in range(PASS_ENVELOPES):
-            try:
-                event, _ = _EVENT.unpack(self._recv(_NOBLOCK))
-                address = self._recv(_NOBLOCK).decode()
-            except zmq.Again:
-                return False
-            identity = self._identities.get(address)
-            if identity is not None and event in _LOST_EVENTS:
-                self._receiver.connection_lost(identity, _LOST_EVENTS[event])
-                if self.closed:
-                    return False
-        return True
-
-    def close(self) -> None:
-        if not self.closed:
-            # The PAIR must be closed before the context ends, or that hangs.
-            self._watched.monitor(None, 0)
-            self._close_reader(0)
 
 
 @implementer(ITransport)

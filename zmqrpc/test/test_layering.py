@@ -90,8 +90,13 @@ def is_within(name: str, package: str) -> bool:
 
 
 def unit_of(module: str) -> str:
-    """Name the part of the house: ``zmqrpc.core.plan`` is in ``core``; ``zmqrpc`` itself is the empty name."""
-    return module.split(".")[1] if "." in module else ""
+    """
+    Name the part of the house: ``zmqrpc.core.plan`` is in ``core``; ``zmqrpc`` itself is the empty name.
+
+    ``zmqrpc._reactor_zmq`` is the other half of ``zmqrpc.reactor_zmq``.
+    """
+    name = module.split(".")[1] if "." in module else ""
+    return name if name in RANKS else name.removeprefix("_")
 
 
 def fault_of(item: Import, modules: set[str]) -> str | None:
@@ -253,6 +258,14 @@ class CheckerTests(SynchronousTestCase):
         for name in ("txredisapi", "treq", "sqlite3"):
             self.assert_fault("zmqrpc.cli.ls", f"import {name}", f"only matchmaker may import {name}")
             self.assert_clean("zmqrpc.matchmaker.any", f"import {name}")
+
+    def test_other_half(self) -> None:
+        """A private module beside a file is the same part of the house, for better and for worse."""
+        self.assert_clean("zmqrpc._reactor_zmq", "import zmq")
+        self.assert_clean("zmqrpc.reactor_zmq", "from zmqrpc._reactor_zmq import Reader", "zmqrpc._reactor_zmq")
+        self.assert_fault("zmqrpc._client", "import zmq", "only reactor_zmq may import zmq")
+        self.assert_fault("zmqrpc.client", "import zmqrpc._reactor_zmq", "through an interface", "zmqrpc._reactor_zmq")
+        self.assert_fault("zmqrpc._novelty", "import enum", "novelty has no place in LAYERS")
 
     def test_global_reactor(self) -> None:
         for source in (
