@@ -6,34 +6,41 @@ Nothing ever raises out of `doRead`: Twisted would remove the reader and leave a
 
 from __future__ import annotations
 
+import socket
 import struct
+from collections.abc import Iterable
 from itertools import count
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import zmq
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zmq.backend import Socket as CSocket
 from zmq.backend import zmq_poll
 from zope.interface import implementer
 
-from zmqrpc.interfaces import ILinkReceiver
+from zmqrpc.core.handshakes import LONGEST, Failed, Handshakes
+from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver
 
 if TYPE_CHECKING:
     from zmqrpc.reactor_zmq import ZmqTransport
 
 PASS_EVENTS = 256
+PASS_SECONDS = 0.002
 NOBLOCK = int(zmq.NOBLOCK)
 _POLLIN = int(zmq.POLLIN)
 
-_LOST_EVENTS = {
-    int(zmq.EVENT_DISCONNECTED): "the connection ended",
-    int(zmq.EVENT_CLOSED): "connection refused",
+_EVENT = struct.Struct("=HI")
+_ACCEPTED = int(zmq.EVENT_ACCEPTED)
+_OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_ENDED = int(zmq.EVENT_DISCONNECTED)
+_FAILURES = {
     int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "the peer does not speak ZMTP 3",
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "authentication failed",
 }
-_EVENT = struct.Struct("=HI")
+_LOSSES = {_ENDED: "the connection ended", int(zmq.EVENT_CLOSED): "connection refused", **_FAILURES}
 
 
 @implementer(IReadDescriptor)
@@ -98,23 +105,37 @@ class Reader:
             self._socket.close(int(linger * 1000))
 
 
+class Watcher(Protocol):
+    """
+    What makes sense of a monitor's events.
+
+    :cvar events: which it wants, as libzmq's mask.
+    """
+
+    events: ClassVar[int]
+
+    def take(self, event: int, value: int, address: str) -> None:
+        """Take one event."""
+
+    def caught_up(self) -> float | None:
+        """
+        Take that there are no more events up to now.
+
+        :return: the seconds after which to say so again, None for not before there were others.
+        """
+
+
 class Monitor(Reader):
-    """The events of a socket's connections."""
+    """The events of a socket's connections, in bounded passes."""
 
     _numbers = count(1)
 
-    def __init__(
-        self,
-        transport: ZmqTransport,
-        watched: zmq.Socket[bytes],
-        identities: dict[str, bytes],
-        receiver: ILinkReceiver,
-    ) -> None:
+    def __init__(self, transport: ZmqTransport, watched: zmq.Socket[bytes], watcher: Watcher) -> None:
         self._watched = watched
-        self._identities = identities
-        self._receiver = receiver
+        self._watcher = watcher
+        self._later: IDelayedCall | None = None
         address = f"inproc://zmqrpc-monitor-{next(self._numbers)}"
-        watched.monitor(address, sum(_LOST_EVENTS))
+        watched.monitor(address, watcher.events)
         sock = transport.context.socket(zmq.PAIR)
         # An unread monitor at its high-water mark freezes libzmq's I/O thread; it must be set before the connect.
         sock.set(zmq.RCVHWM, 0)
@@ -123,21 +144,108 @@ class Monitor(Reader):
         super().__init__(transport, sock)
 
     def _read(self) -> bool:
+        until = monotonic() + PASS_SECONDS
         for _ in range(PASS_EVENTS):
             try:
-                event, _ = _EVENT.unpack(self._recv(NOBLOCK))
+                event, value = _EVENT.unpack(self._recv(NOBLOCK))
                 address = self._recv(NOBLOCK).decode()
             except zmq.Again:
+                self._caught_up()
                 return False
-            identity = self._identities.get(address)
-            if identity is not None and event in _LOST_EVENTS:
-                self._receiver.connection_lost(identity, _LOST_EVENTS[event])
-                if self.closed:
-                    return False
+            self._watcher.take(event, value, address)
+            if self.closed:
+                return False
+            if monotonic() > until:
+                break
         return True
+
+    def _caught_up(self) -> None:
+        again = self._watcher.caught_up()
+        if again is not None and self._later is None and not self.closed:
+            self._later = self._transport.reactor.callLater(again, self._read_again)
+
+    def _read_again(self) -> None:
+        self._later = None
+        self.schedule()
 
     def close(self) -> None:
         if not self.closed:
+            if self._later is not None:
+                self._later.cancel()
             # The PAIR must be closed before the context ends, or that hangs.
             self._watched.monitor(None, 0)
             self._close_reader(0)
+
+
+class LinkWatcher:
+    """
+    Tells which connections of a connecting socket are lost.
+
+    :param identities: the routing id of each address that is connected to.
+    """
+
+    events: ClassVar[int] = sum(_LOSSES)
+
+    def __init__(self, identities: dict[str, bytes], receiver: ILinkReceiver) -> None:
+        self._identities = identities
+        self._receiver = receiver
+
+    def take(self, event: int, value: int, address: str) -> None:
+        identity = self._identities.get(address)
+        if identity is not None and event in _LOSSES:
+            self._receiver.connection_lost(identity, _LOSSES[event])
+
+    def caught_up(self) -> float | None:
+        return None
+
+
+class CallerWatcher:
+    """
+    Tells which connections to a bound socket come to nothing.
+
+    ACCEPT_FAILED is not among its events: a process out of descriptors gets it without end, faster than it can be read.
+    """
+
+    events: ClassVar[int] = _ACCEPTED | _OPENED | _ENDED | sum(_FAILURES)
+
+    def __init__(self, receiver: IBoundReceiver) -> None:
+        self._receiver = receiver
+        self._handshakes = Handshakes()
+
+    def take(self, event: int, value: int, address: str) -> None:
+        handshakes = self._handshakes
+        if event == _ACCEPTED:
+            handshakes.accepted(value, _peer_of(value), monotonic())
+        elif event == _OPENED:
+            self._tell(handshakes.opened())
+        elif event == _ENDED:
+            self._tell(handshakes.ended(value))
+        elif event in _FAILURES:
+            handshakes.failed(_FAILURES[event])
+
+    def caught_up(self) -> float | None:
+        self._tell(self._handshakes.caught_up(monotonic()))
+        return LONGEST if self._handshakes.unclear else None
+
+    def _tell(self, failures: Iterable[Failed]) -> None:
+        for failure in failures:
+            self._receiver.handshake_failed(failure.peer, failure.reason)
+
+
+def _peer_of(descriptor: int) -> str:
+    """
+    Return the numeric address at the other end of a descriptor that is libzmq's; empty when it is closed by now.
+
+    The descriptor is only asked. It is never closed, and never copied: to close a copy could take the locks of a file
+    that has the number by now.
+    """
+    try:
+        asked = socket.socket(fileno=descriptor)
+    except OSError:
+        return ""
+    try:
+        return str(asked.getpeername()[0])
+    except (OSError, IndexError):
+        return ""
+    finally:
+        asked.detach()

@@ -30,7 +30,7 @@ from zmqrpc.core.envelope import (
 )
 from zmqrpc.core.seen import Seen
 from zmqrpc.errors import RemoteProtocolError
-from zmqrpc.interfaces import GONE, IBoundRouter, IRouterReceiver
+from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.notices import Notices
 from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
@@ -45,7 +45,7 @@ _REMIND_SECONDS = 0.1
 _NEVER = float("inf")
 
 
-@implementer(IRouterReceiver)
+@implementer(IBoundReceiver)
 class Callers:
     """
     Every client instance, and the servers it may call.
@@ -119,7 +119,12 @@ class Callers:
             for result in list(caller.running.values()):
                 self._requests.cancel_one(result)
 
-    # IRouterReceiver
+    # IBoundReceiver
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        self.notices.count(
+            "handshake_failed", f"a connection from {peer or 'an unknown address'} was dropped: {reason}"
+        )
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
         self.notices.count("malformed", "a message of connection {peer} was dropped: {reason}", identity, reason=reason)

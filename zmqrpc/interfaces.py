@@ -141,6 +141,17 @@ class IRouterReceiver(Interface):
         """Hear of a message that was dropped whole because it had the wrong number of frames."""
 
 
+class IBoundReceiver(IRouterReceiver):
+    """Who is told about the bound ROUTER: also of the connections to it that come to nothing."""
+
+    def handshake_failed(peer: str, reason: str) -> None:
+        """
+        Hear that a connection ended before it was one: its peer does not speak ZeroMQ's protocol, or left too soon.
+
+        :param peer: the numeric address it came from, without the port; empty where that could not be learnt.
+        """
+
+
 class ILinkReceiver(IRouterReceiver):
     """Who is told about the connecting ROUTER: also of the fate of each connection."""
 
@@ -212,7 +223,7 @@ class ITransport(Interface):
             delivered and what was gathered meanwhile should be written.
         """
 
-    def bound_router(receiver: IRouterReceiver) -> IBoundRouter:
+    def bound_router(receiver: IBoundReceiver) -> IBoundRouter:
         """Make the socket for what comes in."""
 
     def connecting_router(receiver: ILinkReceiver) -> IConnectingRouter:

@@ -28,12 +28,13 @@ from zmq.backend import zmq_poll
 from zope.interface import implementer
 
 from zmqrpc._reactor_zmq import NOBLOCK as _NOBLOCK
-from zmqrpc._reactor_zmq import Monitor, Reader
+from zmqrpc._reactor_zmq import PASS_SECONDS, CallerWatcher, LinkWatcher, Monitor, Reader
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import (
     FULL,
     GONE,
     SENT,
+    IBoundReceiver,
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
@@ -42,7 +43,6 @@ from zmqrpc.interfaces import (
 )
 
 PASS_ENVELOPES = 256
-PASS_SECONDS = 0.002
 _BURST = 8
 _DRAIN_MESSAGES = 100_000
 _COPY_BELOW = 128 * 1024
@@ -78,6 +78,8 @@ def _set_options(sock: zmq.Socket[bytes], max_message_size: int) -> None:
 class _Router(Reader):
     """What the two ROUTERs have in common: reading whole messages in bounded passes, and writing."""
 
+    _monitor: Monitor
+
     def __init__(self, transport: ZmqTransport, receiver: IRouterReceiver) -> None:
         sock = transport.context.socket(zmq.ROUTER)
         _set_options(sock, transport.max_message_size)
@@ -105,6 +107,10 @@ class _Router(Reader):
         """Close a socket that its owner has forgotten."""
         self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
         self._close_reader(0)
+
+    def _close_reader(self, linger: float) -> None:
+        self._monitor.close()
+        super()._close_reader(linger)
 
     def recheck(self) -> None:
         """Look at readiness again after a write."""
@@ -153,6 +159,10 @@ class _Router(Reader):
 class BoundRouter(_Router):
     """The ROUTER that others connect to; made by `ZmqTransport.bound_router`."""
 
+    def __init__(self, transport: ZmqTransport, receiver: IBoundReceiver) -> None:
+        super().__init__(transport, receiver)
+        self._monitor = Monitor(transport, self._socket, CallerWatcher(receiver))
+
     def bind(self, host: str, ports: Iterable[int]) -> str:
         numeric_v6 = isIPv6Address(host.strip("[]"))
         self._socket.set(zmq.IPV6, int(numeric_v6))
@@ -190,7 +200,7 @@ class ConnectingRouter(_Router):
         self._addresses: dict[bytes, str] = {}
         self._identities: dict[str, bytes] = {}
         self._paddings: dict[str, int] = {}
-        self._monitor = Monitor(transport, self._socket, self._identities, receiver)
+        self._monitor = Monitor(transport, self._socket, LinkWatcher(self._identities, receiver))
 
     def connect(self, address: str) -> bytes:
         unique = self._unique(address)
@@ -226,10 +236,6 @@ class ConnectingRouter(_Router):
 
     def close(self, linger: float = 0) -> None:
         self._close_reader(linger)
-
-    def _close_reader(self, linger: float) -> None:
-        self._monitor.close()
-        super()._close_reader(linger)
 
     def _unique(self, address: str) -> str:
         """
@@ -281,7 +287,7 @@ class ZmqTransport:
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._pass_ended = pass_ended
 
-    def bound_router(self, receiver: IRouterReceiver) -> BoundRouter:
+    def bound_router(self, receiver: IBoundReceiver) -> BoundRouter:
         router = BoundRouter(self, receiver)
         self._readers.append(router)
         return router

@@ -24,7 +24,7 @@ from zmqrpc.interfaces import SENT
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
-from zmqrpc.test.matchmaker.support import LogLines
+from zmqrpc.test.logs import LogLines
 
 OURS = bytes(16)
 HELLO = encode_message(Hello(1, 1, "client", [], {}, []))
@@ -125,6 +125,13 @@ class RememberedClientsTests(SynchronousTestCase):
         self.callers.end_pass()
         [line] = lines
         self.assertIn("work sleep of client 01010101010101010101010101010101 was acknowledged and did not run", line)
+
+    def test_a_connection_that_comes_to_nothing_is_counted_and_said(self):
+        lines = LogLines(self)
+        self.callers.handshake_failed("10.0.0.7", "it says nothing")
+        self.callers.handshake_failed("", "it says nothing")
+        self.assertEqual(self.notices.counts["handshake_failed"], 2)
+        self.assertEqual(lines[0], "handshake_failed: a connection from 10.0.0.7 was dropped: it says nothing")
 
     def test_a_connection_that_names_many_instances_is_one_client(self):
         for number in range(100):

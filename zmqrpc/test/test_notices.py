@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import notices as module
 from zmqrpc.notices import Notices
-from zmqrpc.test.matchmaker.support import LogLines
+from zmqrpc.test.logs import LogLines
 
 
 class Unspeakable:

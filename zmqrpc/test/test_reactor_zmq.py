@@ -23,6 +23,7 @@ from zmqrpc.interfaces import (
     FULL,
     GONE,
     SENT,
+    IBoundReceiver,
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
@@ -30,7 +31,6 @@ from zmqrpc.interfaces import (
 )
 from zmqrpc.reactor_zmq import PASS_ENVELOPES, ZmqTransport
 from zmqrpc.test.integration.support import (
-    LogLines,
     RawPeers,
     TcpServer,
     arrived,
@@ -40,11 +40,13 @@ from zmqrpc.test.integration.support import (
     reactor,
     run_child,
 )
+from zmqrpc.test.logs import LogLines
 
 LOOPBACK = "127.0.0.1"
+GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 
 
-@implementer(ILinkReceiver)
+@implementer(IBoundReceiver, ILinkReceiver)
 class Ear:
     """
     Hears what comes in.
@@ -56,6 +58,7 @@ class Ear:
         self.payloads: list[tuple[bytes, bytes]] = []
         self.malformed: list[tuple[bytes, str]] = []
         self.losses: list[tuple[bytes, str]] = []
+        self.failures: list[tuple[str, str]] = []
         self.taken: Any = lambda identity, payload: 1
         self.lost: Any = lambda identity, reason: None
 
@@ -65,6 +68,9 @@ class Ear:
 
     def malformed_received(self, identity, reason):
         self.malformed.append((identity, reason))
+
+    def handshake_failed(self, peer, reason):
+        self.failures.append((peer, reason))
 
     def connection_lost(self, identity, reason):
         self.losses.append((identity, reason))
@@ -672,6 +678,68 @@ class MonitorTests(TransportCase):
         connecting.send(connecting.connect(address), b"are you there")
         self.assertTrue(raw.poll(3000))
         await eventually("the losses", lambda: len(heard.losses) >= 4000, 30)
+
+    async def test_flood_of_strangers(self):
+        """The same is true of those who connect to us and are no peers."""
+        ear, _, address = self.bound()
+        for _ in range(1500):
+            self.knock(address, b"GET / HTTP/1.1\r\n\r\n").close()
+        time.sleep(0.2)
+        last = self.knock(address, GREETING)
+        last.settimeout(3)
+        self.assertEqual(last.recv(1), GREETING[:1])
+        await eventually("all of them", lambda: len(ear.failures) == 1500, 30)
+
+    def knock(self, address, says=b""):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        knocking = socket.create_connection((host.strip("[]"), int(port)))
+        self.addCleanup(knocking.close)
+        knocking.sendall(says)
+        return knocking
+
+    async def test_strangers(self):
+        """Who connects and is no peer is told of by address and with a reason."""
+        for host in (LOOPBACK, "::1"):
+            ear, _, address = self.bound(host=host)
+            self.knock(address)
+            self.knock(address, GREETING[:20])
+            self.knock(address, GREETING.replace(b"NULL", b"ROT3"))
+            hesitant = self.knock(address)
+            await pause(0.1)
+            self.assertEqual(len(ear.failures), 1)
+            hesitant.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await eventually("the one that has spoken", lambda ear=ear: len(ear.failures) == 2)
+            self.assertEqual(ear.failures[1], (host, "it does not speak ZMTP 3 as a client does"))
+            await eventually("those that say nothing", lambda ear=ear: len(ear.failures) == 4)
+            self.assertEqual(ear.failures[2:], [(host, "the handshake failed")] * 2)
+            self.assertEqual(ear.failures[0][1], "the peer does not speak ZMTP 3")
+            self.assertIn(ear.failures[0][0], (host, ""))
+
+    async def test_stranger_beside_a_peer(self):
+        """Where ZeroMQ does not say who of two has opened, one is told of when it is known that one has not."""
+        ear, _, address = self.bound()
+        stranger = self.knock(address)
+        await pause(0.05)
+        peer = self.peers.dealer(address)
+        peer.send(b"hello")
+        await eventually("the peer", lambda: ear.payloads)
+        stranger.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+        await eventually("the stranger", lambda: ear.failures)
+        peer.close()
+        await pause(0.1)
+        self.assertEqual(ear.failures, [(LOOPBACK, "it does not speak ZMTP 3 as a client does")])
+
+    async def test_closes_while_that_is_unknown(self):
+        ear, router, address = self.bound()
+        stranger = self.knock(address)
+        await pause(0.05)
+        peer = self.peers.dealer(address)
+        peer.send(b"hello")
+        await eventually("the peer", lambda: ear.payloads)
+        stranger.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+        await pause(0.1)
+        router.close(0)
+        self.assertEqual(ear.failures, [])
 
 
 class CloseTests(TransportCase):

@@ -156,6 +156,23 @@ class Network:
             if connection.goes_between(first, second):
                 connection.snap()
 
+    def knock(self, host: str, address: str) -> None:
+        """
+        Connect from a host as somebody who does not speak ZeroMQ's protocol: a port scanner, a browser.
+
+        :param address: ``tcp://host:port``, the address of a node for example.
+        """
+        name, _, port = address.removeprefix("tcp://").rpartition(":")
+        own, target = self.add_host(host), self._addresses.get(name, name)
+        path = self._path(host, self._name_of(target, host))
+
+        def arrive() -> None:
+            server = None if path.cut else self.listener((target, int(port)), path)
+            if server is not None:
+                server.knocked(_LOOPBACK if target == _LOOPBACK else own)
+
+        self.clock.callLater(self.chance.uniform(*path.weather.delay), arrive)
+
     # Time
 
     def step(self) -> bool:
@@ -214,8 +231,7 @@ class Network:
         target, separator, port = address.removeprefix("tcp://").rpartition(":")
         if not (address.startswith("tcp://") and separator and port.isdigit() and 0 < int(port) < 65536):
             raise ConfigError(f"cannot connect to {address}: Invalid argument")
-        names = {numeric: name for name, numeric in self._addresses.items()}
-        path = self._path(host, host if target == _LOOPBACK else names.get(target, target))
+        path = self._path(host, self._name_of(target, host))
         connection = Connection(self, router, path, (target, int(port)), identity)
         self._connections[connection] = None
         return connection
@@ -260,6 +276,12 @@ class Network:
         """Add an event to the history."""
         self._history.update(f"{self.clock.seconds():.9f} {what} {path.source} {path.target} ".encode())
         self._history.update(item if type(item) is bytes else str(item).encode())
+
+    def _name_of(self, numeric: str, seen_from: str) -> str:
+        """Return the host that has a numeric address, the address itself when none has."""
+        if numeric == _LOOPBACK:
+            return seen_from
+        return next((name for name, address in self._addresses.items() if address == numeric), numeric)
 
     def _path(self, source: str, target: str) -> Path:
         path = self._paths.get((source, target))

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from zmqrpc.interfaces import (
     GONE,
+    IBoundReceiver,
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
@@ -25,6 +26,9 @@ from zmqrpc.testing.connection import Connection
 
 if TYPE_CHECKING:
     from zmqrpc.testing.network import Network
+
+NOT_ZMTP = "it does not speak ZMTP 3 as a client does"
+"""What a bound ROUTER says of one that `Network.knock` brings."""
 
 PASS_ENVELOPES = 256
 """Envelopes after which a pass over a socket ends, as in `zmqrpc.reactor_zmq`."""
@@ -96,6 +100,10 @@ class _Router:
 class MemoryBoundRouter(_Router):
     """A ROUTER that others connect to; made by `MemoryTransport.bound_router`."""
 
+    def __init__(self, transport: MemoryTransport, receiver: IBoundReceiver) -> None:
+        super().__init__(transport, receiver)
+        self._bound_receiver = receiver
+
     def bind(self, host: str, ports: Iterable[int]) -> str:
         return self.transport.network.bind(self, self.transport.host, host, ports)
 
@@ -128,6 +136,18 @@ class MemoryBoundRouter(_Router):
     def gone(self, connection: Connection) -> None:
         """Take that a connection has ended; what it brought can still be read."""
         self._connections.pop(connection.server_identity, None)
+
+    def knocked(self, peer: str) -> None:
+        """Take that somebody who is no peer has connected; its receiver hears of it in a pass of its own."""
+        self.transport.clock.callLater(self.transport.reading_delay(), self._tell_knock, peer)
+
+    def _tell_knock(self, peer: str) -> None:
+        if not self.closed:
+            try:
+                self._bound_receiver.handshake_failed(peer, NOT_ZMTP)
+            except Exception:
+                self.transport.log.failure("a failed handshake could not be taken")
+            self.transport.end_pass()
 
     def _unreadable(self, connection: Connection) -> bool:
         return False
@@ -225,7 +245,7 @@ class MemoryTransport:
     def open(self, pass_ended: Callable[[], None]) -> None:
         self._pass_ended = pass_ended
 
-    def bound_router(self, receiver: IRouterReceiver) -> MemoryBoundRouter:
+    def bound_router(self, receiver: IBoundReceiver) -> MemoryBoundRouter:
         router = MemoryBoundRouter(self._opened(), receiver)
         self._routers.append(router)
         return router

@@ -18,6 +18,7 @@ from zmqrpc.interfaces import (
     FULL,
     GONE,
     SENT,
+    IBoundReceiver,
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
@@ -39,13 +40,14 @@ LIMIT = 200_000
 """The `max_message_size` of the transports that the suite runs on."""
 
 
-@implementer(ILinkReceiver)
+@implementer(IBoundReceiver, ILinkReceiver)
 class Received:
     """
     What a socket has delivered.
 
     :ivar payloads: routing id and payload of each message.
     :ivar losses: routing id and reason of each loss.
+    :ivar failures: address and reason of each handshake that failed.
     :ivar passes: how many messages each pass has delivered.
     :ivar act: called after each message.
     """
@@ -53,6 +55,7 @@ class Received:
     def __init__(self) -> None:
         self.payloads: list[tuple[bytes, bytes]] = []
         self.losses: list[tuple[bytes, str]] = []
+        self.failures: list[tuple[str, str]] = []
         self.passes: list[int] = []
         self.envelopes = 1
         self.act: Callable[[], None] = lambda: None
@@ -65,6 +68,10 @@ class Received:
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
         raise AssertionError(f"a message was called malformed: {reason}")
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        self.failures.append((peer, reason))
+        self.act()
 
     def connection_lost(self, identity: bytes, reason: str) -> None:
         self.losses.append((identity, reason))
@@ -80,7 +87,7 @@ class Received:
 
 
 class TransportContract(_Case):
-    """Mix into a `twisted.trial.unittest.TestCase` that has `make_transport` and `turn`."""
+    """Mix into a `twisted.trial.unittest.TestCase` that has `make_transport`, `turn` and `knock`."""
 
     _opened: Sequence[ITransport] = ()
 
@@ -90,6 +97,10 @@ class TransportContract(_Case):
 
     def turn(self) -> Awaitable[None]:
         """Let the sockets work for a moment."""
+        raise NotImplementedError
+
+    def knock(self, address: str) -> str:
+        """Connect to a bound address as somebody who does not speak ZMTP; return the numeric address of that one."""
         raise NotImplementedError
 
     async def eventually(self, what: str, holds: Callable[[], object]) -> None:
@@ -296,6 +307,58 @@ class TransportContract(_Case):
         bound.close(0)
         connecting.close()
 
+    # Who is no peer.
+
+    async def test_knock(self) -> None:
+        """Somebody who does not speak ZMTP is told of once, and disturbs nobody."""
+        bound, address, at_bound = self.bound()
+        connecting, at_connecting = self.connecting()
+        there = connecting.connect(address)
+        connecting.send(there, b"hello")
+        await self.eventually("the first message", lambda: at_bound.payloads)
+        expected = []
+        for number in range(3):
+            expected.append(self.knock(address))
+            await self.eventually("that it is told", lambda: len(at_bound.failures) == number + 1)  # noqa: B023
+        connecting.send(there, b"still here")
+        await self.eventually("the next message", lambda: len(at_bound.payloads) == 2)
+        for (peer, reason), origin in zip(at_bound.failures, expected, strict=True):
+            self.assertIn(peer, ("", origin))
+            self.assertTrue(reason)
+        self.assertEqual((at_bound.texts(), at_connecting.losses), ([b"hello", b"still here"], []))
+        self.assertEqual(bound.send(at_bound.payloads[0][0], b"welcome"), SENT)
+
+    async def test_peers_are_none_of_those(self) -> None:
+        """Nothing is told of a connection that has opened, however it ends."""
+        bound, address, at_bound = self.bound()
+        connecting, _ = self.connecting()
+        for number in range(10):
+            identity = connecting.connect(address)
+            connecting.send(identity, b"%d" % number)
+            await self.eventually("a message", lambda: len(at_bound.payloads) == number + 1)  # noqa: B023
+            connecting.disconnect(identity)
+            back = at_bound.payloads[-1][0]
+            await self.eventually("its end", lambda: bound.send(back, b"x") == GONE)  # noqa: B023
+        for _ in range(20):
+            await self.turn()
+        self.assertEqual(at_bound.failures, [])
+
+    async def test_knock_and_close(self) -> None:
+        """A socket may be closed by what it tells, or before it could tell."""
+        for closes_itself in (True, False):
+            bound, address, at_bound = self.bound()
+            if closes_itself:
+                at_bound.act = lambda: bound.close(0)  # noqa: B023
+            for _ in range(3):
+                self.knock(address)
+            if closes_itself:
+                await self.eventually("that it is told", lambda: at_bound.failures)  # noqa: B023
+            else:
+                bound.close(0)
+            for _ in range(20):
+                await self.turn()
+            self.assertEqual(len(at_bound.failures), int(closes_itself))
+
     # Passes.
 
     async def test_passes(self) -> None:
@@ -333,6 +396,15 @@ class TransportContract(_Case):
         connecting.send(there, b"good")
         await self.eventually("the next message", lambda: received.texts()[-1:] == [b"good"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_receiver_raises_of_a_knock(self) -> None:
+        """The same is true of what is told of others."""
+        _, address, received = self.bound()
+        received.act = lambda: 1 / 0  # type: ignore[assignment]
+        for number in range(2):
+            self.knock(address)
+            await self.eventually("that it is told", lambda: len(received.failures) == number + 1)  # noqa: B023
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     # Addresses.
 

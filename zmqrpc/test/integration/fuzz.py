@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from zope.interface import implementer
 
 import zmqrpc
-from zmqrpc.interfaces import GONE, SENT, ILinkReceiver, IRouterReceiver
+from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, ILinkReceiver
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import free_port
@@ -150,14 +150,14 @@ class Links:
         self._router.close()
 
 
-@implementer(IRouterReceiver)
+@implementer(IBoundReceiver)
 class Bound:
     """The bound side: echoes."""
 
     def __init__(self, transport, faults):
         self._faults = faults
         self.router = transport.bound_router(self)
-        self.counts = {"requests": 0, "malformed": 0}
+        self.counts = {"requests": 0, "malformed": 0, "handshakes": 0}
 
     def payload_received(self, identity, payload):
         self.counts["requests"] += 1
@@ -168,6 +168,9 @@ class Bound:
 
     def malformed_received(self, identity, reason):
         self.counts["malformed"] += 1
+
+    def handshake_failed(self, peer, reason):
+        self.counts["handshakes"] += 1
 
 
 class Peers:

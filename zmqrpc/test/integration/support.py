@@ -13,7 +13,6 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.logger import formatEvent, globalLogPublisher
 
 import zmqrpc
 from zmqrpc.core.envelope import Hello, decode_batch, encode_batch, encode_message
@@ -67,23 +66,6 @@ def free_port():
 
 
 _given: set[int] = set()
-
-
-class LogLines(list[str]):
-    """The lines that the loggers of zmqrpc write during a test."""
-
-    def __init__(self, case):
-        super().__init__()
-        observe: Any = self._observe
-        globalLogPublisher.addObserver(observe)
-        case.addCleanup(globalLogPublisher.removeObserver, observe)
-
-    def _observe(self, event):
-        if event.get("log_namespace", "").startswith("zmqrpc"):
-            self.append(formatEvent(event))
-
-    def about(self, text):
-        return [line for line in self if text in line]
 
 
 class TcpServer:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from twisted.internet.threads import deferToThread
 
 from zmqrpc.core.envelope import (
     Ack,
@@ -27,10 +28,11 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.test.integration.nodes import NodeCase
-from zmqrpc.test.integration.support import LogLines, RawClient, eventually, pause
+from zmqrpc.test.integration.support import RawClient, eventually, pause
+from zmqrpc.test.logs import LogLines
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
 HUGE = b"\x02" + struct.pack(">Q", 2**62) + b"x" * 100
 
 JUNK = {
@@ -51,22 +53,32 @@ JUNK = {
     "half a frame": GREETING + READY + b"\x00\x64hello",
     "endless message": GREETING + READY + b"\x01\x01x" * 2000,
     "unknown command": GREETING + READY + b"\x04\x05\x04NOPE",
+    "wrong type": GREETING + READY.replace(b"DEALER", b"PULLER"),
+    "error": GREETING + b"\x04\x0b\x05ERROR\x04nope",
 }
+OPENS = {"half a frame"}
+"""Whose handshake is over when the junk comes."""
 
 
 class JunkTests(NodeCase):
     """What is no ZeroMQ at all, or not for long."""
 
+    async def start(self):
+        server = await self.serve()
+        self.counts = server.notices.counts
+        host, port = server.address.removeprefix("tcp://").split(":")
+        return host, int(port)
+
     async def test_junk(self):
-        await self.serve()
+        lines = LogLines(self)
+        host, port = await self.start()
+        begin = time.monotonic()
         _, client = self.calling()
         await client.call(self.target, "echo", {"value": "before"})
-        node = await self.serve(member="other")
-        host, port = node.address.removeprefix("tcp://").split(":")
         kept = []
         for end in ("keep", "close", "reset"):
             for name, junk in JUNK.items():
-                peer = socket.create_connection((host, int(port)))
+                peer = socket.create_connection((host, port))
                 self.addCleanup(peer.close)
                 peer.sendall(junk)
                 if end == "close":
@@ -81,6 +93,56 @@ class JunkTests(NodeCase):
         other = await client.call(self.target, "echo", {"value": "after"}, timeout=5)
         self.assertEqual(other, "after")
         self.assertEqual(len(self.echo.ran), 3 * len(JUNK) + 2)
+        # One that is reset may be so before it was accepted.
+        least = 2 * (len(JUNK) - len(OPENS))
+        await eventually("the count of them", lambda: self.counts["handshake_failed"] >= least)
+        await pause(2.5)
+        self.assertLessEqual(self.counts["handshake_failed"], 3 * len(JUNK))
+        said = lines.about("handshake_failed")
+        # Those whose address is not learnt count as one peer more.
+        self.assertLessEqual(len(said), 2 * (1 + time.monotonic() - begin))
+        self.assertTrue(any("a connection from 127.0.0.1 was dropped: " in line for line in said), said)
+
+    async def test_junk_among_clients(self):
+        """Each is counted, though clients come and go at the same time; and nothing else is."""
+        host, port = await self.start()
+        clients = []
+        for number in range(60):
+            _, client = self.calling()
+            clients.append(client.call(self.target, "echo", {"value": f"c{number}"}, timeout=5))
+            with socket.create_connection((host, port)) as peer:
+                peer.sendall(JUNK["web"])
+            if number % 10 == 0:
+                await pause(0.005)
+        for client in clients:
+            await client
+        await eventually("the count of them", lambda: self.counts["handshake_failed"] >= 60)
+        await pause(0.1)
+        self.assertEqual(self.counts["handshake_failed"], 60)
+
+    async def test_flood_of_junk(self):
+        """A port scanner without mercy costs no client its answer."""
+        host, port = await self.start()
+        _, client = self.calling()
+        lines = LogLines(self)
+        begin = time.monotonic()
+        flooding = await self.flood(host, port, 3000)
+        answered = 0
+        while not flooding.called:
+            await client.call(self.target, "echo", {"value": answered}, timeout=5)
+            answered += 1
+        await eventually("the count of them", lambda: self.counts["handshake_failed"] >= 3000)
+        self.assertEqual(self.counts["handshake_failed"], 3000)
+        self.assertGreater(answered, 10)
+        self.assertLessEqual(len(lines.about("handshake_failed")), 2 * (1 + time.monotonic() - begin))
+
+    async def flood(self, host, port, count):
+        def knock():
+            for _ in range(count):
+                with socket.create_connection((host, port)) as peer:
+                    peer.sendall(JUNK["ssh"])
+
+        return deferToThread(knock)
 
 
 class Hostile(NodeCase):

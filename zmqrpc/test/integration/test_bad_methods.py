@@ -20,7 +20,8 @@ from zmqrpc.errors import (
     UnsupportedVersion,
 )
 from zmqrpc.test.integration.nodes import Echo, NodeCase
-from zmqrpc.test.integration.support import LogLines, eventually, pause, reactor
+from zmqrpc.test.integration.support import eventually, pause, reactor
+from zmqrpc.test.logs import LogLines
 
 
 class Speechless(Exception):

@@ -23,7 +23,8 @@ from zmqrpc.core.envelope import (
 from zmqrpc.core.envelope import Failure as RemoteFailure
 from zmqrpc.errors import DeadlineExceeded, DeliveryError, Draining, MessageTooLarge, NoRoute, RemoteError, ServerLost
 from zmqrpc.test.integration.nodes import LIMITS, NodeCase, PretendedServer
-from zmqrpc.test.integration.support import LogLines, TcpServer, eventually, free_port, pause
+from zmqrpc.test.integration.support import TcpServer, eventually, free_port, pause
+from zmqrpc.test.logs import LogLines
 
 
 class BadServerTests(NodeCase):

@@ -29,5 +29,12 @@ class FuzzTests(TestCase):
         before, after = figures["descriptors"]
         self.assertLessEqual(after, before, figures)
         # That much happened.
-        for what, least in (("connects", 100), ("answers", 500), ("losses", 50), ("requests", 500), ("peers", 5)):
+        for what, least in (
+            ("connects", 100),
+            ("answers", 500),
+            ("losses", 50),
+            ("requests", 500),
+            ("peers", 5),
+            ("handshakes", 20),
+        ):
             self.assertGreater(figures[what], least * SECONDS, figures)

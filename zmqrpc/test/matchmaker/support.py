@@ -2,9 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import cast
-
-from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 
 import zmqrpc
 
@@ -17,18 +14,3 @@ def new_path(case):
     directory = os.path.abspath(case.mktemp())
     os.makedirs(directory)
     return os.path.join(directory, "matchmaker.db")
-
-
-class LogLines(list[str]):
-    """The lines that one logger writes during a test."""
-
-    def __init__(self, case, namespace):
-        super().__init__()
-        self._namespace = namespace
-        observer = cast(ILogObserver, self._observe)
-        globalLogPublisher.addObserver(observer)
-        case.addCleanup(globalLogPublisher.removeObserver, observer)
-
-    def _observe(self, event):
-        if event.get("log_namespace") == self._namespace:
-            self.append(formatEvent(event))

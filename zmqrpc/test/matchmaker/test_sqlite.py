@@ -13,7 +13,8 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.target import Target
-from zmqrpc.test.matchmaker.support import LogLines, new_path
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import new_path
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
 reactor: Any = _reactor

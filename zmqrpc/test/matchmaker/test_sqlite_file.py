@@ -12,7 +12,8 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._sqlite_errors import reason
 from zmqrpc.matchmaker._sqlite_file import SqliteFile
-from zmqrpc.test.matchmaker.support import LogLines, new_path
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import new_path
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")

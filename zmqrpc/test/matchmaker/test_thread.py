@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._thread import WorkThread
-from zmqrpc.test.matchmaker.support import LogLines
+from zmqrpc.test.logs import LogLines
 
 reactor: Any = _reactor
 

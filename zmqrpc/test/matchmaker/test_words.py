@@ -7,7 +7,7 @@ from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._watches import Watches
 from zmqrpc.record import Sighting
-from zmqrpc.test.matchmaker.support import LogLines
+from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import Heard, make_record
 
 TOPIC = ("openstack", "compute")

@@ -53,6 +53,9 @@ class Peer:
     def malformed_received(self, identity, reason):
         pass
 
+    def handshake_failed(self, peer, reason):
+        pass
+
     def connection_lost(self, identity, reason):
         self.losses.append(reason)
 
@@ -468,7 +471,16 @@ class StrangerScenarios(Scenario):
         [record] = self.world.store.records()
         self.assertEqual(self.world.store.hints, [(record, "not yet"), (record, None)])
 
-    # Clients.
+    # Clients, and those who are none.
+
+    async def test_knock(self):
+        """Who does not speak ZeroMQ's protocol is counted, and nobody else notices."""
+        worker = await self.member("a")
+        for number in range(1, 4):
+            self.world.knock(worker.node.address)
+            counts = worker.node.notices.counts
+            await self.world.eventually("the count", lambda: counts["handshake_failed"] == number)  # noqa: B023
+            self.assertEqual(await self.world.client().call(WORK, "mark"), "a")
 
     async def test_client_that_talks_nonsense(self):
         """Garbage is counted and dropped, and the next valid message is served, from this client and others."""

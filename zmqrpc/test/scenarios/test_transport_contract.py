@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.internet.task import deferLater
@@ -19,6 +21,12 @@ class ZmqTransportTests(TransportContract, TestCase):
     def turn(self):
         return deferLater(reactor, 0.002)
 
+    def knock(self, address):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        with socket.create_connection((host, int(port))) as knocking:
+            knocking.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
+            return knocking.getsockname()[0]
+
 
 class MemoryTransportTests(TransportContract, TestCase):
     def setUp(self):
@@ -30,3 +38,7 @@ class MemoryTransportTests(TransportContract, TestCase):
     def turn(self):
         self.network.run(0.002)
         return succeed(None)
+
+    def knock(self, address):
+        self.network.knock("here", address)
+        return "127.0.0.1"

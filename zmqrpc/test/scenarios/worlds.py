@@ -7,6 +7,7 @@ world. In memory every scenario runs under several seeds, since a run costs mill
 
 from __future__ import annotations
 
+import socket
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,10 @@ class World:
         self._strangers.append((transport, router.close))
         return Kicking(transport, router)
 
+    def knock(self, address):
+        """Connect to an address as somebody who does not speak ZeroMQ's protocol."""
+        raise NotImplementedError
+
     async def numeric(self, address):
         """Resolve the host of an address."""
         transport = self._make_transport("host-of-caller")
@@ -204,6 +209,9 @@ class MemoryWorld(World):
     def _bind(self, router, host):
         return router.bind(self.network.add_host(host), [0])
 
+    def knock(self, address):
+        self.network.knock("host-of-knocker", address)
+
 
 class SocketWorld(World):
     """Everything on the loopback interface and the reactor of the test."""
@@ -219,6 +227,11 @@ class SocketWorld(World):
 
     def _bind(self, router, host):
         return router.bind("127.0.0.1", [0])
+
+    def knock(self, address):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        with socket.create_connection((host, int(port))) as knocking:
+            knocking.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
 
 class MortalNode(Node):

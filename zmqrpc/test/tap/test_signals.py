@@ -8,7 +8,7 @@ import signal
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.tap._signals import StopSignals
-from zmqrpc.test.integration.support import LogLines
+from zmqrpc.test.logs import LogLines
 
 
 class PretendedReactor:
