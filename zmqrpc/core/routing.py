@@ -114,10 +114,8 @@ class Route:
         self._turn = turn + 1
         return choices[turn]
 
-    def _update(self, unavailable: set[str]) -> None:
-        member = self.member
-        records = [record for record in self.topic.servers() if member is None or record.member == member]
-        self.recorded = {link_key(record): record for record in records}
+    def _update(self, recorded: dict[str, Record], unavailable: set[str]) -> None:
+        self.recorded = recorded
         # Whoever is left keeps the order of turns, and who is new comes before the one that had the last: so no change
         # gives anybody two turns in a row.
         upcoming = self.choices[self._turn :] + self.choices[: self._turn]
@@ -159,6 +157,16 @@ class Topic:
     def servers(self) -> list[Record]:
         """List the records of servers, in the order of `sightings`."""
         return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
+
+    def by_member(self) -> dict[str | None, dict[str, Record]]:
+        """Group the records of servers by member, and all of them under None; each group by link."""
+        everybody: dict[str, Record] = {}
+        groups: dict[str | None, dict[str, Record]] = {None: everybody}
+        for record in self.servers():
+            key = link_key(record)
+            everybody[key] = record
+            groups.setdefault(record.member, {})[key] = record
+        return groups
 
     def age(self, key: str, now: float) -> float | None:
         """Return how old the record behind a link is, in seconds; None when there is none."""
@@ -221,7 +229,7 @@ class RoutingTable:
         if route is None:
             topic = self.topic(target.exchange or exchange, target.topic or "")
             route = self.routes[target] = Route(target, topic, self._first_turn())
-            route._update(self._unavailable)
+            route._update(topic.by_member().get(route.member, {}), self._unavailable)
             topic.routes.append(route)
         return route
 
@@ -291,8 +299,9 @@ class RoutingTable:
                 del self._counts[key]
                 self._unavailable.discard(key)
                 gone.append(key)
+        by_member = topic.by_member()
         for route in topic.routes:
-            route._update(self._unavailable)
+            route._update(by_member.get(route.member, {}), self._unavailable)
         return appeared, gone
 
     def leading_to(self, key: str) -> list[Record]:
@@ -393,4 +402,4 @@ class RoutingTable:
         for topic in self._topics.values():
             for route in topic.routes:
                 if key in route.recorded:
-                    route._update(self._unavailable)
+                    route._update(route.recorded, self._unavailable)
