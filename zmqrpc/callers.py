@@ -123,7 +123,10 @@ class Callers:
 
     def handshake_failed(self, peer: str, reason: str) -> None:
         self.notices.count(
-            "handshake_failed", f"a connection from {peer or 'an unknown address'} was dropped: {reason}"
+            "handshake_failed",
+            "a connection from {peer} was dropped: {reason}",
+            peer or "an unknown address",
+            reason=reason,
         )
 
     def malformed_received(self, identity: bytes, reason: str) -> None:

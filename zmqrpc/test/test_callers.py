@@ -129,9 +129,18 @@ class RememberedClientsTests(SynchronousTestCase):
     def test_a_connection_that_comes_to_nothing_is_counted_and_said(self):
         lines = LogLines(self)
         self.callers.handshake_failed("10.0.0.7", "it says nothing")
+        self.callers.handshake_failed("10.0.0.7", "it says nothing")
+        self.callers.handshake_failed("10.0.0.8", "{odd}")
         self.callers.handshake_failed("", "it says nothing")
-        self.assertEqual(self.notices.counts["handshake_failed"], 2)
-        self.assertEqual(lines[0], "handshake_failed: a connection from 10.0.0.7 was dropped: it says nothing")
+        self.assertEqual(self.notices.counts["handshake_failed"], 4)
+        self.assertEqual(
+            lines,
+            [
+                "handshake_failed: a connection from 10.0.0.7 was dropped: it says nothing",
+                "handshake_failed: a connection from 10.0.0.8 was dropped: {odd}",
+                "handshake_failed: a connection from an unknown address was dropped: it says nothing",
+            ],
+        )
 
     def test_a_connection_that_names_many_instances_is_one_client(self):
         for number in range(100):
