@@ -1,9 +1,9 @@
 """The matchmaker's file is emptied or removed under Nodes that use it."""
 
+import contextlib
 import os
 import sqlite3
 import time
-from contextlib import closing
 
 from twisted.internet.task import deferLater
 
@@ -13,13 +13,15 @@ from zmqrpc.test.matchmaker.support import new_path
 
 
 def clear(path):
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM record")
 
 
 def remove(path):
     for suffix in ("", "-wal", "-shm"):
-        os.unlink(path + suffix)
+        # Who has noticed already that the first is gone removes the others.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
 
 
 class EmptiedTests(NodeCase):
