@@ -356,8 +356,8 @@ class RoutingTable:
                 yield route
 
     def disposable(self, topic: Topic) -> bool:
-        """Tell whether nothing that is known of a topic would be missed, and no answer about it is under way."""
-        return topic.knowledge is not Knowledge.STALE and not topic.resolving
+        """Tell whether the store knows all that is known of a topic, and no answer about it is under way."""
+        return topic.knowledge is not Knowledge.STALE and not topic.kept and not topic.resolving
 
     def sole_links(self, topic: Topic) -> list[str]:
         """List the links that no other topic leads to."""

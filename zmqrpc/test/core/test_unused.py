@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.link import Evidence
 from zmqrpc.core.routing import Knowledge, Route, RoutingTable, Topic
 from zmqrpc.target import Target
-from zmqrpc.test.core.test_routing import NOW, sight_all
+from zmqrpc.test.core.test_routing import NOW, serving, sight_all
 
 
 class UnusedTests(SynchronousTestCase):
@@ -41,6 +42,10 @@ class UnusedTests(SynchronousTestCase):
         def stale(table: RoutingTable, topic: Topic, route: Route) -> None:
             table.failed(topic)
 
+        def kept(table: RoutingTable, topic: Topic, route: Route) -> None:
+            table.witnessed("a", Evidence.ALIVE, serving("a"))
+            table.learned(topic, [], NOW)
+
         def resolving(table: RoutingTable, topic: Topic, route: Route) -> None:
             topic.resolving = True
 
@@ -62,6 +67,7 @@ class UnusedTests(SynchronousTestCase):
             (used_in_vain, False, False),
             (static, False, False),
             (stale, True, False),
+            (kept, True, False),
             (resolving, True, False),
             (unknown, True, True),
             (news, True, True),
