@@ -25,7 +25,7 @@ class Caller:
     :ivar identity: routing id of its newest connection.
     :ivar hello_sent: when it wrote the HELLO of that connection, ms of its clock.
     :ivar largest: the largest payload it accepts, bytes.
-    :ivar running: the calls that are running, by sequence: the Deferred that will answer.
+    :ivar running: what goes on running, by sequence: the Deferred that will end it, and until when its caller waits.
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
     :ivar leaving: whether it has said that nothing new follows.
@@ -58,7 +58,7 @@ class Caller:
         self.until = 0.0
         self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
-        self.running: dict[int, Deferred[Any]] = {}
+        self.running: dict[int, tuple[Deferred[Any], float]] = {}
         self.acks: list[int] = []
         self._callers = callers
         self._outbox = Outbox(settings.max_message_size)

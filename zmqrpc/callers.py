@@ -41,6 +41,7 @@ LEAVE_SECONDS = 2.0
 """How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
 
 _RETRY_FULL = 0.05
+_LATE_SECONDS = 1.0
 _REMIND_SECONDS = 0.1
 _NEVER = float("inf")
 
@@ -116,7 +117,7 @@ class Callers:
         """Cancel what still runs: its time to drain is up."""
         self._requests.drain_is_over = True
         for caller in self._callers.values():
-            for result in list(caller.running.values()):
+            for result, _ in list(caller.running.values()):
                 self._requests.cancel_one(result)
 
     # IBoundReceiver
@@ -207,7 +208,7 @@ class Callers:
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
             return
         caller.hello_sent = batch.sent
-        self._by_identity.pop(caller.identity, None)
+        self._detach(caller)
         largest = min(hello.limits.get("message", caller.largest), self.settings.max_message_size)
         caller.moved(identity, largest)
         caller.heard_at = now
@@ -268,13 +269,22 @@ class Callers:
     def gone(self, caller: Caller) -> None:
         """Take that a caller's connection does not exist any more."""
         self.notices.count("replies_dropped")
-        self._by_identity.pop(caller.identity, None)
+        self._detach(caller)
+
+    def _detach(self, caller: Caller) -> None:
+        """Take that the connection a caller had is not its any more; it may be another's by now."""
+        if self._by_identity.get(caller.identity) is caller:
+            del self._by_identity[caller.identity]
 
     def _flush(self) -> None:
         dirty = list(self.dirty.values())
         self.dirty.clear()
         for caller in dirty:
-            caller.flush()
+            try:
+                caller.flush()
+            except Exception:
+                # Whatever is wrong with one client, the others are answered.
+                self.log.failure("client {client} could not be answered", client=caller.instance.hex())
 
     def _send_alone(self, identity: bytes, destination: bytes, message: Nack | Welcome) -> None:
         now = int(self.seconds() * 1000)
@@ -298,8 +308,9 @@ class Callers:
         """Beat for what runs, write what waited, forget who has been silent for longer than `rpc_message_ttl`."""
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS if self._requests.running else _NEVER
-            for caller in self._callers.values():
+            for caller in list(self._callers.values()):
                 if caller.running:
+                    self._give_up_late(caller, now)
                     caller.write(encode_message(Beat(flatten(caller.running))))
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
@@ -307,10 +318,15 @@ class Callers:
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):
-                self._by_identity.pop(caller.identity, None)
+                self._detach(caller)
                 del self._callers[caller.instance]
         if self.dirty:
             self._wake()
+
+    def _give_up_late(self, caller: Caller, now: float) -> None:
+        """Cancel what nobody waits for any more: the CANCEL of a client that is gone, or was cut off, never comes."""
+        for result in [result for result, until in caller.running.values() if until + _LATE_SECONDS <= now]:
+            self._requests.cancel_one(result)
 
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""

@@ -204,6 +204,8 @@ class RPCClient:
         seconds = self._timeout if timeout is None else timeout
         if type(method) is not str or type(seconds) not in (int, float) or not seconds < _LONGEST:
             raise _odd_request(method, seconds)
+        if seconds <= 0:
+            raise DeadlineExceeded(f"{method!r} failed: its timeout was over at once", Journey("", stage="resolving"))
         return self._seconds() + seconds
 
     def _route(self, target: Target) -> Route:
@@ -223,7 +225,7 @@ class RPCClient:
         timeout: Any,
     ) -> ZmqRpcError:
         """Say what cannot be sent, and where in it; the encoder itself names no place."""
-        if isinstance(error, (ConfigError, Overloaded)):
+        if isinstance(error, (ConfigError, DeadlineExceeded, Overloaded)):
             return error
         if isinstance(error, TypeError) and type(timeout) not in (int, float, type(None)):
             return _odd_request(method, timeout)
@@ -359,6 +361,8 @@ class Stub:
 
 
 def _check_target(target: Target) -> None:
+    if not isinstance(target, Target):
+        raise ConfigError(f"the target {target!r} is a {type(target).__name__}; give a zmqrpc.Target")
     if target.topic is None:
         raise ConfigError(f"the target {target!r} has no topic; give one")
     if target.fanout:

@@ -127,6 +127,7 @@ class Delivery:
             return
         if link.ready:
             link.hand_over(call, None, now)
+            self.handed_over(call)
         elif not link.enqueue(call, now):
             call.link = link
             self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
@@ -269,7 +270,8 @@ class Delivery:
 
     def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
         """End the call with an error."""
-        self._end(call, error(f"{Kind(call.kind).name} failed: {reason}", self.journey(call), maybe_executed))
+        what = Kind(call.kind).name if call.encoded else "the lookup"
+        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True

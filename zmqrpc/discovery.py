@@ -99,8 +99,9 @@ class Discovery:
     def sweep(self, now: float) -> None:
         """Look the topics up again whose turn it is, in the background."""
         for topic in [topic for topic, due in self._due.items() if due <= now]:
-            del self._due[topic]
-            self.resolve(topic)
+            # A lookup before it may have made room by giving this one up.
+            if self._due.pop(topic, None) is not None:
+                self.resolve(topic)
         if self._look_at <= now:
             self._look(now)
 

@@ -143,7 +143,7 @@ class Link:
         self._outbox = Outbox(settings.max_message_size)
         self._limit(links.settings.max_message_size)
         self.pending: PendingCalls[Waiter] = PendingCalls(
-            links.settings.max_unsettled_calls, links.policy, links.unused_sequence
+            settings.max_unsettled_calls, links.policy, links.unused_sequence, settings.max_unsettled_bytes
         )
         self._links = links
         self._available = True
@@ -189,7 +189,7 @@ class Link:
             encoded = encode_message((call.kind, pending.next_sequence, 1, call.flags, left) + request)  # noqa: RUF005
         size = len(encoded)
         if size > self._most:
-            call.unsent(encoded, self)
+            call.unsent(encoded, self, Stage.QUEUED)
             links.user.refused(call, self, Refusal.TOO_LARGE, f"{size} bytes are over its limit of {self._most}")
             return
         call.encoded = encoded
@@ -302,6 +302,7 @@ class Link:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.put_back(call)
+        self.ready = False
 
     def _reroute(self, reason: str) -> None:
         calls = self.queue.take_all()
@@ -399,7 +400,7 @@ class Link:
         # Asked only now: a record may have changed since the link was made, and others may lead to its address.
         misfit = misfit_of(welcome, self._links.user.promised(self), by_target=opens and state.learns)
         if misfit and not opens:
-            self._links.notices.count("unexpected", f"{self.address} said WELCOME again: {misfit}")
+            self._links.notices.count("unexpected", "{peer} said WELCOME again: {misfit}", self.address, misfit=misfit)
             return
         if opens and not misfit:
             misfit = self._links.claim(self, source)
@@ -467,7 +468,7 @@ class Link:
             for call in repeat:
                 call.retry_at = NEVER
         overdue = self.pending.overdue(now)
-        if overdue and self.state.phase is Phase.UP:
+        if overdue and self.state.phase in (Phase.UP, Phase.DRAINING):
             self._write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
         if overdue:
             self._links.user.overdue(overdue, self)

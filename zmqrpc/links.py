@@ -277,6 +277,10 @@ class Links:
         if state.mute:
             state.mute = False
             link.perform([], now)
+        if batch.destination != self.instance and batch.destination is not None:
+            text = "{peer} answers another instance, {instance}"
+            self.notices.count("wrong_instance", text, link.address, instance=batch.destination)
+            return 1
         if batch.source != state.instance:
             # A stranger may say who it is, on a link that opens, and nothing about what our instance was given.
             opening = list(filter(_opens, batch.messages)) if state.phase is Phase.CONNECTING else []
@@ -315,29 +319,32 @@ class Links:
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
             for link in dirty:
-                try:
-                    link.end_pass(now)
-                except Exception:
-                    # Whatever is wrong with one link, the others are written.
-                    self.log.failure("the link to {address} failed at the end of a pass", address=link.address)
+                self._guarded(link, link.end_pass, now)
         self.gathering = False
 
     def _settle_links(self) -> None:
         welcomes, self._welcomes = self._welcomes, []
         for welcomed, welcome, source, identity, now in welcomes:
-            welcomed.welcomed(welcome, source, identity, now)
+            self._guarded(welcomed, welcomed.welcomed, welcome, source, identity, now)
         losses, self._losses = self._losses, []
         for identity, reason in losses:
             link = self._by_identity.get(identity)
             if link is not None and link.state.identity == identity:
                 now = self.seconds()
-                link.perform(link.state.lost(now, reason), now)
+                self._guarded(link, link.perform, link.state.lost(now, reason), now)
+
+    def _guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> None:
+        """Do something with one link: whatever is wrong with it, the others have their turn."""
+        try:
+            act(*arguments)
+        except Exception:
+            self.log.failure("the link to {address} failed", address=link.address)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for on every link."""
         self.gathering = True
         for key, link in list(self._links.items()):
-            link.sweep(now)
+            self._guarded(link, link.sweep, now)
             if link.blocked:
                 self.dirty.append(link)
             elif link.spent:

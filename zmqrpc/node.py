@@ -118,6 +118,7 @@ class Node(Service):
         self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
         self._open = False
+        self._stopped = False
         self.address: str | None = None
 
     # What its user makes of it
@@ -141,7 +142,7 @@ class Node(Service):
         Serve endpoints under a target.
 
         :param target: topic and member; the member is this node's host name when it names none.
-        :raises ConfigError: the target has no topic, or an endpoint exposes nothing.
+        :raises ConfigError: the target has no topic or is served already, or an endpoint exposes nothing.
         :raises PortRangeExhausted: the node runs, and no port could be bound.
         """
         if target.topic is None:
@@ -151,6 +152,8 @@ class Node(Service):
             server=target.server or self.settings.host,
             exchange=target.exchange or self.settings.control_exchange,
         )
+        if any(server.target == target for server in self._servers):
+            raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         server = RPCServer(target, endpoints, self.settings.send_tracebacks)
         if self._open:
             self._bind()
@@ -165,7 +168,10 @@ class Node(Service):
         if self.running:
             return self._registrar.when_current()
         waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
+        if self._stopped:
+            waiter.cancel()
+        else:
+            self._waiting.append(waiter)
         return waiter
 
     # IService
@@ -203,6 +209,10 @@ class Node(Service):
         :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._stopped = True
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.cancel()
         if not self._open:
             return succeed(None)
         return Deferred.fromCoroutine(self._stop())
@@ -215,8 +225,9 @@ class Node(Service):
             await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
         self._callers.cancel_running()
         self._callers.end_pass()
-        self._delivery.close()
+        # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()
+        self._delivery.close()
         self._sweep.stop()
         self._stalls.stop()
         self._open = False

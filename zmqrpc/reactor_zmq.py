@@ -130,13 +130,13 @@ class _Router(Reader):
                 except zmq.Again:
                     return False
                 frame = recv(_NOBLOCK, False)
-                if frame.more:
-                    self._skip_rest()
-                    self._receiver.malformed_received(identity, "more than one frame")
-                    envelopes += 1
-                    continue
                 try:
-                    envelopes += received(identity, frame.buffer)
+                    if frame.more:
+                        self._skip_rest()
+                        envelopes += 1
+                        self._receiver.malformed_received(identity, "more than one frame")
+                    else:
+                        envelopes += received(identity, frame.buffer)
                 except BaseException:
                     self._transport.log.failure("a message could not be taken")
                 if self.closed:

@@ -52,6 +52,7 @@ _ACK_WANTED = int(Flag.ACK_WANTED)
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _NEW = Seen.NEW
 _REPLY = int(Kind.REPLY)
+_NEVER = float("inf")
 
 
 class Requests:
@@ -169,7 +170,7 @@ class Requests:
             result = server.run(request)
             if type(result) not in PLAIN and isinstance(result, Deferred):
                 # isinstance asks an abstract class, which takes 0.2 us.
-                self._began(caller, request, result)
+                self._began(caller, request, result, deadline)
             elif type(request) is Call:
                 self._answer(caller, request.sequence, result)
             else:
@@ -185,9 +186,9 @@ class Requests:
             meant.add_range(low, high)
             named += high - low + 1
             if high - low < len(running):
-                begun += [running[sequence] for sequence in range(low, high + 1) if sequence in running]
+                begun += [running[sequence][0] for sequence in range(low, high + 1) if sequence in running]
             else:
-                begun += [result for sequence, result in running.items() if low <= sequence <= high]
+                begun += [result for sequence, (result, _) in running.items() if low <= sequence <= high]
         if self.waiting and named > len(begun):
             gone, kept = [], []
             for place, work in enumerate(self.waiting):
@@ -248,12 +249,13 @@ class Requests:
             caller.filter.answered(request.sequence, ack)
             caller.write(ack)
 
-    def _began(self, caller: Caller, request: Request, result: Deferred[Any]) -> None:
+    def _began(self, caller: Caller, request: Request, result: Deferred[Any], deadline: float) -> None:
         if result.called and not result.paused and not isinstance(result.result, Deferred):
             result.addCallback(lambda value: self._ended(caller, request, value))
             return
         sequence = request.sequence
-        caller.running[sequence] = result
+        # Who casts waits only for the acknowledgement.
+        caller.running[sequence] = (result, deadline if type(request) is Call else _NEVER)
         self._running += 1
         if type(request) is Call:
             caller.acknowledge(sequence)

@@ -116,6 +116,9 @@ class Settings:
     drain_timeout: float = _option(30.0, "Seconds running calls may take after a stop was asked for.", 0)
     max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 4096)
     max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
+    max_unsettled_bytes: int = _option(
+        256 * 2**20, "Bytes of calls in flight to one instance; past it calls wait, as max_queued_bytes allows.", 1024
+    )
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
     max_queued_bytes: int = _option(
         64 * 2**20, "Bytes waiting for one peer; past it: Overloaded, and the oldest replies to it are dropped.", 1024

@@ -139,6 +139,7 @@ class PendingCalls(Generic[_Call]):
 
     :param most_unsettled: how many there may be at once.
     :param first: the lowest number that was never used in this pair; those below it count as settled.
+    :param most_bytes: how many bytes of encoded requests there may be; the one that passes it is the last.
     :ivar retry_after: seconds until a call that is handed over first is sent again; infinity for never.
     :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended; `tell_settled` is what a batch tells the server of it.
@@ -147,8 +148,10 @@ class PendingCalls(Generic[_Call]):
 
     __slots__ = (
         "_agenda",
+        "_bytes",
         "_calls",
         "_due",
+        "_most_bytes",
         "_policy",
         "_told",
         "most_unsettled",
@@ -158,13 +161,17 @@ class PendingCalls(Generic[_Call]):
         "wake_at",
     )
 
-    def __init__(self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1) -> None:
+    def __init__(
+        self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1, most_bytes: float = NEVER
+    ) -> None:
         self.most_unsettled = most_unsettled
         self.settled = Ranges()
         self.settled.add_range(1, first - 1)
         self.wake_at = NEVER
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
+        self._bytes = 0
+        self._most_bytes = most_bytes
         self._calls: dict[int, _Call] = {}
         self._agenda = Agenda(self._calls)
         self._due: set[int] = set()
@@ -178,7 +185,7 @@ class PendingCalls(Generic[_Call]):
     @property
     def full(self) -> bool:
         """Whether the window of unsettled messages is used up."""
-        return len(self._calls) >= self.most_unsettled
+        return len(self._calls) >= self.most_unsettled or self._bytes >= self._most_bytes
 
     def begin_at(self, first: int) -> None:
         """Give no number below this one any more."""
@@ -202,7 +209,8 @@ class PendingCalls(Generic[_Call]):
         wake_at = self.wake_at
         if retry_at < wake_at or call.deadline < wake_at:
             self.wake_at = min(retry_at, call.deadline)
-        return len(calls) >= self.most_unsettled
+        self._bytes = size = self._bytes + len(call.encoded)
+        return len(calls) >= self.most_unsettled or size >= self._most_bytes
 
     def repeat(self, call: _Call, now: float) -> None:
         """Count that the call is handed over again under its number."""
@@ -218,6 +226,7 @@ class PendingCalls(Generic[_Call]):
         call = self._calls.pop(sequence, None)
         if call is not None:
             self.settled.add(sequence)
+            self._bytes -= len(call.encoded)
         return call
 
     def take_results(self, messages: Iterable[Any], calls: list[_Call], results: list[Any], rest: list[Any]) -> None:
@@ -231,7 +240,7 @@ class PendingCalls(Generic[_Call]):
         :param rest: gets the messages that are something else than a plain result, in order.
         """
         pop = self._calls.pop
-        low = high = 0
+        low = high = size = 0
         for message in messages:
             if type(message) is not Reply or message.failure is not None or message.content_type is not None:
                 rest.append(message)
@@ -242,12 +251,14 @@ class PendingCalls(Generic[_Call]):
                 continue
             calls.append(call)
             results.append(message.result)
+            size += len(call.encoded)
             # Answers come mostly in order: they are settled by runs, not one by one.
             if sequence != high + 1:
                 self.settled.add_range(low, high)
                 low = sequence
             high = sequence
         self.settled.add_range(low, high)
+        self._bytes -= size
 
     def tell_settled(self) -> list[int]:
         """Return what the next batch says is settled; when it cannot hold all, each batch goes on from the last."""
@@ -294,6 +305,7 @@ class PendingCalls(Generic[_Call]):
                 call.stage = max(call.stage, _ACKNOWLEDGED)
                 continue
             ended.append(call)
+            self._bytes -= len(call.encoded)
             sequence = call.sequence
             del calls[sequence]
             # As in `take_results`.

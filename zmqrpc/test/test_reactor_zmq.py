@@ -514,6 +514,28 @@ class PassTests(TransportCase):
         # Between two turns of a neighbour there may be two passes: one by the descriptor, one by our own timer.
         self.assertLessEqual(max(await self.flood(5000)), 2 * PASS_ENVELOPES)
 
+    async def test_junk_is_bounded(self):
+        """Messages of too many frames count like others."""
+        ear, _, address = self.bound()
+        dealers = [self.peers.dealer(address) for _ in range(3)]
+        for dealer in dealers:
+            dealer.send(b"warm")
+        await eventually("the first", lambda: len(ear.payloads) == 3)
+        for dealer in dealers:
+            for _ in range(900):
+                dealer.send_multipart([b"a", b"b"])
+        time.sleep(0.3)  # our reactor stands still while it arrives
+        turns = [len(ear.malformed)]
+
+        def neighbour():
+            turns.append(len(ear.malformed))
+            if turns[-1] < 2700:
+                reactor.callLater(0, neighbour)
+
+        neighbour()
+        await eventually("all", lambda: turns[-1] == 2700, 30)
+        self.assertLessEqual(max(after - earlier for earlier, after in pairwise(turns)), 2 * PASS_ENVELOPES)
+
     async def test_bounded_by_envelopes(self):
         """Also batches are counted by what is in them."""
         self.assertLessEqual(max(await self.flood(900, envelopes=100)), 2 * 3)

@@ -326,7 +326,7 @@ class DeadlineTests(SynchronousTestCase):
         looks = 0
 
         class Looked:
-            sequence, retry_at, kind, stage = 0, NEVER, Kind.CALL, Stage.QUEUED
+            sequence, retry_at, kind, stage, encoded = 0, NEVER, Kind.CALL, Stage.QUEUED, b""
 
             def __init__(self, deadline: float):
                 self._deadline = deadline
