@@ -339,7 +339,7 @@ class Delivery:
         call.link = link
         if reason in _ELSEWHERE and call.route is not None:
             call.tried = (*call.tried, link.key)
-            call.trouble = f"{reason.name.lower().replace('_', ' ')}: {text}"
+            call.trouble = f"{reason.words}: {text}"
             if reason is Refusal.DRAINING:
                 call.stopping = f"{link.member} at {link.address}: {text}"
             self._again(call)
@@ -349,9 +349,9 @@ class Delivery:
         elif reason is Refusal.DRAINING:
             self.fail(call, Draining, f"{_STOPPING}: {text}")
         elif reason in _ELSEWHERE:
-            self.fail(call, NoRoute, f"the member refused it: {reason.name.lower().replace('_', ' ')} {text}")
+            self.fail(call, NoRoute, f"the member refused it: {reason.words} {text}")
         else:
-            self.fail(call, DeliveryError, f"the member cannot take it: {reason.name.lower()} {text}")
+            self.fail(call, DeliveryError, f"the member cannot take it: {reason.words} {text}")
 
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:

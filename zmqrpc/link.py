@@ -7,8 +7,7 @@ which is every call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.envelope import (
     BATCH_OVERHEAD,
@@ -49,7 +48,6 @@ from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import Outbox
-from zmqrpc.record import Record
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -60,46 +58,6 @@ _USED_SECONDS = 0.25
 _ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
 _NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
 _FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
-
-
-class LinkUser(Protocol):
-    """Who is told what became of calls; the delivery of the node."""
-
-    def replied(self, call: Waiter, reply: Reply) -> None:
-        """The call has ended with a failure of the method (a result is given to its waiter at once)."""
-
-    def handed_over(self, call: Waiter) -> None:
-        """A call that was queued has been given to the connection."""
-
-    def acknowledged(self, calls: list[Waiter]) -> None:
-        """Requests without an answer were acknowledged, and have ended."""
-
-    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
-        """The call did not run, and has ended on this link."""
-
-    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        """The calls were never handed over."""
-
-    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        """The instance that has the calls is gone."""
-
-    def overdue(self, calls: list[Waiter], link: Link) -> None:
-        """The deadline of the calls has come."""
-
-    def given_up(self, calls: list[Waiter], link: Link) -> None:
-        """The calls were sent as often as allowed, and never acknowledged."""
-
-    def availability_changed(self, link: Link) -> None:
-        """Calls may be given to the link, or may not any more."""
-
-    def evidence_changed(self, link: Link) -> None:
-        """The link shows something else of its instance than before, or the instance serves something else."""
-
-    def doubted(self, link: Link, reason: str) -> None:
-        """The record does not lead to its instance."""
-
-    def promised(self, link: Link) -> Sequence[Record]:
-        """List the records that lead to the link."""
 
 
 class Link:
@@ -419,9 +377,9 @@ class Link:
     def _nacked(self, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)
         if reason in _NO_WELCOME and self.state.phase is Phase.CONNECTING:
-            self._links.connection_lost(self.state.identity, nack.text or reason.name.lower().replace("_", " "))
+            self._links.connection_lost(self.state.identity, nack.text or reason.words)
             return
-        text = nack.text or reason.name.lower().replace("_", " ")
+        text = nack.text or reason.words
         for call in reversed(self.pending.within(nack.ranges)):
             if self.pending.take(call.sequence) is None:
                 # The errback of one before it cancelled it.

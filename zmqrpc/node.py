@@ -25,7 +25,7 @@ from zmqrpc.discovery import Discovery
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
-from zmqrpc.matchmaker import find_factory
+from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.record import Record, Role
@@ -81,7 +81,7 @@ class Node(Service):
         self.instance = self._chance.randbytes(16)
         self._local = matchmaker is None and find_factory(settings.matchmaker).local
         if matchmaker is None:
-            matchmaker = find_factory(settings.matchmaker).make(reactor, settings.url, settings)
+            matchmaker = make_matchmaker(reactor, settings)
         self._matchmaker = matchmaker
         self._transport = transport or ZmqTransport(reactor, settings.max_message_size)
         self._seconds = seconds = monotonic if isinstance(reactor, ReactorBase) else reactor.seconds

@@ -15,8 +15,6 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Sighting
 
-_NEVER = float("inf")
-
 
 class Registrar:
     """
@@ -45,11 +43,6 @@ class Registrar:
         self._withdrawals: list[Deferred[object]] = []
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._storing: Deferred[Any] = succeed(None)
-
-    @property
-    def current(self) -> bool:
-        """Whether every record is stored as it is now."""
-        return self._registration.current
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""

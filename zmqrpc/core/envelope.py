@@ -70,6 +70,11 @@ class Refusal(IntEnum):
     UNREADABLE = 9
     NOT_SERVED = 10
 
+    @property
+    def words(self) -> str:
+        """The reason as docs/spec/wire names it."""
+        return self.name.lower().replace("_", " ")
+
     @classmethod
     def _missing_(cls, value: object) -> Refusal:
         return cls.UNREADABLE
