@@ -44,7 +44,7 @@ class WorkThread:
     :param idle: called in the thread after work, and again after as many seconds as it returns; None is not again.
     :param last: called in the thread as its last work.
     :param limit: seconds that work may take, waiting included.
-    :param bound: how many may wait.
+    :param bound: how many may wait; what was given up counts until the thread comes to it.
     """
 
     _log = Logger()
@@ -66,6 +66,10 @@ class WorkThread:
         self._bound = bound
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting = 0
+        # What was given up stays in the queue until it is taken. Each of these two has one writer, so that no lock is
+        # needed: the reactor's thread counts what `run` puts there, the other what it takes of that.
+        self._put = 0
+        self._taken = 0
         self._thread: Thread | None = None
         self._closed = False
         self._closing: Deferred[None] | None = None
@@ -80,24 +84,30 @@ class WorkThread:
         """
         if self._closed:
             return fail(MatchmakerUnavailable(f"{self._name} is closed; make a new Node"))
-        if self._waiting >= self._bound:
+        if max(self._waiting, self._put - self._taken) >= self._bound:
             return fail(MatchmakerUnavailable(f"{self._bound} operations wait for {self._name} already"))
+        try:
+            self._start()
+        except RuntimeError as error:  # the machine has no room for another thread
+            return fail(MatchmakerUnavailable(f"{self._name} cannot be used: {error}"))
         deferred: Deferred[Any] = Deferred(lambda _: self._give_up(job))
         job = _Job(lambda: work(*args), deferred)
         job.timer = self._reactor.callLater(self._limit, self._time_is_up, job)
         self._waiting += 1
-        try:
-            self._put(job)
-        except RuntimeError as error:  # the machine has no room for another thread
-            self._give_up(job)
-            deferred.errback(MatchmakerUnavailable(f"{self._name} cannot be used: {error}"))
+        self._put += 1
+        self._jobs.put(job)
         return deferred
 
     def send(self, work: Callable[[], None]) -> None:
-        """Run work, which must not raise, in the thread some time; without a limit, and without an answer."""
+        """
+        Run work, which must not raise, in the thread some time; without a limit, and without an answer.
+
+        It is never refused, as nobody would hear of that: how much of it may wait is up to who sends it.
+        """
         if not self._closed:
+            self._jobs.put(_Job(work))
             with suppress(RuntimeError):  # no thread can be started now; the next use tries again
-                self._put(_Job(work))
+                self._start()
 
     def close(self) -> Deferred[None]:
         """
@@ -114,8 +124,7 @@ class WorkThread:
         self._jobs.put(None)
         return self._closing
 
-    def _put(self, job: _Job) -> None:
-        self._jobs.put(job)
+    def _start(self) -> None:
         if self._thread is None:
             thread = Thread(target=self._work, name=self._name, daemon=True)
             thread.start()
@@ -169,6 +178,8 @@ class WorkThread:
                 continue
             if job is None:
                 break
+            if job.deferred is not None:
+                self._taken += 1
             if not job.over:
                 self._perform(job)
             due = time.monotonic()

@@ -72,10 +72,24 @@ class ThreadTests(TestCase):
         await gatherResults(waiting)
         self.assertEqual(await thread.run(int), 0)
 
+    async def test_bound_of_what_was_given_up(self):
+        """However often it is asked while it hangs, no more waits for it than the bound; it goes on after that."""
+        thread = self.make(bound=3, limit=0.01)
+        event = self.hold(thread)
+        for _ in range(3):
+            await self.assertFailure(thread.run(int), MatchmakerUnavailable)
+        error = self.failureResultOf(thread.run(int), MatchmakerUnavailable).value
+        self.assertIn("3 operations wait", str(error))
+        done: Deferred[None] = Deferred()
+        thread.send(lambda: reactor.callFromThread(done.callback, None))
+        event.set()
+        await done
+        self.assertEqual(await thread.run(int), 0)
+
     async def test_cancelled(self):
-        """Cancelled work that waits is not begun, and does not count."""
+        """Cancelled work that waits is not begun."""
         begun: list[int] = []
-        thread = self.make(bound=1)
+        thread = self.make()
         event = self.hold(thread)
         waiting = thread.run(begun.append, 1)
         waiting.cancel()
@@ -143,15 +157,16 @@ class ThreadTests(TestCase):
         await ended
 
     async def test_no_thread(self):
-        """That the machine has no room for a thread is an error of the work, and passes."""
-        thread = self.make()
+        """That the machine has no room for a thread is an error of the work, and passes however often it was asked."""
+        thread = self.make(bound=3)
 
         def cannot(*_):
             raise RuntimeError("can't start new thread")
 
         patch = self.patch(threading.Thread, "start", cannot)
         thread.send(lambda: None)
-        error = self.failureResultOf(thread.run(int), MatchmakerUnavailable).value
-        self.assertIn("can't start new thread", str(error))
+        for _ in range(5):
+            error = self.failureResultOf(thread.run(int), MatchmakerUnavailable).value
+            self.assertIn("can't start new thread", str(error))
         patch.restore()
         self.assertEqual(await thread.run(int), 0)
