@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from threading import Event, Thread, get_ident
-from time import monotonic
+from time import monotonic, process_time
 
 from twisted.logger import Logger
 
@@ -20,6 +20,9 @@ class StallWatch:
 
     Only a thread can say where the reactor's own thread is stuck while it is. It asks, rather than being told when
     methods begin, because one that has waited for something goes on from wherever that came.
+
+    The thread does not run either while code holds the interpreter: a regular expression that backtracks, work on large
+    numbers, an extension in C. It reads that from the time of the processor that the process has used meanwhile.
     """
 
     log = Logger()
@@ -46,13 +49,18 @@ class StallWatch:
 
     def _watch(self, call_from_thread: Callable[[Callable[[], None]], object]) -> None:
         asked = before = monotonic()
+        used_before = process_time()
         reported = False
         while not self._stopped.wait(_LOOK_SECONDS):
-            now = monotonic()
-            if now - before > 2 * _LOOK_SECONDS:
-                # The whole process stood still (SIGSTOP, a suspended machine), which is nobody's fault.
-                asked = now
-            before = now
+            now, used = monotonic(), process_time()
+            gap, busy = now - before, used - used_before
+            before, used_before = now, used
+            if gap > 2 * _LOOK_SECONDS:
+                # While the whole process stood still (SIGSTOP, a suspended machine), nobody is at fault.
+                asked += max(0.0, gap - busy)
+                if not reported and busy >= STALL_SECONDS:
+                    reported = True
+                    self._report_held(min(gap, busy))
             if self._turned.is_set():
                 self._turned.clear()
                 asked, reported = now, False
@@ -62,9 +70,21 @@ class StallWatch:
                 self._report(now - asked)
 
     def _report(self, seconds: float) -> None:
-        frame = sys._current_frames().get(self._watched)
         self.log.error(
             "the reactor has been blocked for {seconds:.1f} s, every call waits; it stands at:\n{stack}",
             seconds=seconds,
-            stack="".join(traceback.format_stack(frame)) if frame is not None else "(no stack)",
+            stack=self._stack(),
         )
+
+    def _report_held(self, seconds: float) -> None:
+        # We come here when the code gives the interpreter back, most often before the next line of who called it.
+        self.log.error(
+            "the reactor was blocked for {seconds:.1f} s by code that holds the interpreter, every call waited; when "
+            "that was over it stood at:\n{stack}",
+            seconds=seconds,
+            stack=self._stack(),
+        )
+
+    def _stack(self) -> str:
+        frame = sys._current_frames().get(self._watched)
+        return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
