@@ -47,9 +47,30 @@ _PARSERS: dict[str, Any] = {
     "str | None": lambda text: text or None,
 }
 
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a string"),
+    "int": ((int,), "a whole number"),
+    "float": ((float, int), "a number"),
+    "bool": ((bool,), "True or False"),
+}
+"""What a field of each type takes, and how that is called."""
+
 
 def _option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     return attrs.field(default=default, kw_only=True, metadata={"help": help, "low": low, "high": high})
+
+
+def _check_type(field: attrs.Attribute[Any], value: Any) -> None:
+    name, _, none = str(field.type).partition(" | ")
+    types, called = _TYPES[name]
+    # A bool is an int for isinstance, and is none for people.
+    if isinstance(value, types) and (name == "bool" or not isinstance(value, bool)):
+        return
+    if value is None and none:
+        return
+    # What is given for a URL may hold a password, in whatever form.
+    shown = f"of type {type(value).__name__}" if field.name == "url" else repr(value)
+    raise ConfigError(f"option {field.name} is {shown}; it must be {called}{' or None' if none else ''}")
 
 
 def masked_url(url: str) -> str:
@@ -144,6 +165,7 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Settings):
             value = getattr(self, field.name)
+            _check_type(field, value)
             low, high = field.metadata.get("low"), field.metadata.get("high")
             if value is None or isinstance(value, str):
                 continue

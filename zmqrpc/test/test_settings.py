@@ -1,4 +1,4 @@
-"""What people see of a transport URL."""
+"""What settings take, and what people see of a transport URL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from io import StringIO
 from traceback import format_exception
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -49,6 +50,43 @@ SECRET_URLS = [
     "{}://:QQQ@host",
     "{}:/:QQQ@host",
 ]
+
+NOT_VALID = {
+    ("rpc_response_timeout", "5"): "option rpc_response_timeout is '5'; it must be a number",
+    ("rpc_response_timeout", None): "option rpc_response_timeout is None; it must be a number",
+    ("rpc_response_timeout", True): "option rpc_response_timeout is True; it must be a number",
+    ("rpc_ack_timeout_base", 1j): "option rpc_ack_timeout_base is 1j; it must be a number",
+    ("max_clients", "7"): "option max_clients is '7'; it must be a whole number",
+    ("max_clients", True): "option max_clients is True; it must be a whole number",
+    ("max_routes", None): "option max_routes is None; it must be a whole number",
+    ("rpc_zmq_min_port", 49153.5): "option rpc_zmq_min_port is 49153.5; it must be a whole number",
+    ("rpc_zmq_min_port", 0): "option rpc_zmq_min_port is 0; it must be from 1 to 65535",
+    ("rpc_use_acks", "no"): "option rpc_use_acks is 'no'; it must be True or False",
+    ("rpc_use_acks", 0): "option rpc_use_acks is 0; it must be True or False",
+    ("rpc_zmq_matchmaker", None): "option rpc_zmq_matchmaker is None; it must be a string",
+    ("rpc_zmq_host", b"host"): "option rpc_zmq_host is b'host'; it must be a string or None",
+    ("zmq_target_update", "60"): "option zmq_target_update is '60'; it must be a number or None",
+    ("zmq_target_update", float("nan")): "option zmq_target_update is nan; it must be a finite number",
+    ("url", b"zmq+redis://:secret@host"): "option url is of type bytes; it must be a string",
+}
+"""Options with values that they cannot have, and what is said about each."""
+
+
+class ValueTests(SynchronousTestCase):
+    def test_not_valid(self):
+        """A value that is no value of its option is refused in one sentence."""
+        for (name, value), text in NOT_VALID.items():
+            values: dict[str, Any] = {name: value}
+            error = self.assertRaises(ConfigError, Settings, **values)
+            self.assertEqual(str(error), text)
+            if name != "url":
+                error = self.assertRaises(ConfigError, Settings.from_url, "zmq://", **values)
+                self.assertEqual(str(error), text)
+
+    def test_valid(self):
+        """A whole number is a number, and None is what says that an option is unset."""
+        settings = Settings(rpc_response_timeout=5, zmq_target_update=None, rpc_zmq_host="host", rpc_use_acks=False)
+        self.assertEqual((settings.rpc_response_timeout, settings.refresh_interval), (5, 150))
 
 
 class MaskTests(SynchronousTestCase):
