@@ -15,6 +15,7 @@ from zmqrpc.cli._json import to_json
 from zmqrpc.cli._parser import Request
 from zmqrpc.client import Reached, RPCClient
 from zmqrpc.node import connect, use_monotonic_clock
+from zmqrpc.signals import StopSignals
 
 
 def send(request: Request) -> int:
@@ -41,6 +42,7 @@ def send(request: Request) -> int:
 
         reactor.addSystemEventTrigger("before", "shutdown", interrupt)
 
+    StopSignals(reactor).watch()
     reactor.callWhenRunning(start)
     reactor.run()
     return statuses[0] if statuses else Exit.UNEXPECTED

@@ -14,11 +14,11 @@ from twisted.python.usage import UsageError
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import URL_VARIABLE, Settings
+from zmqrpc.signals import StopSignals
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._serving import Serving
-from zmqrpc.tap._signals import StopSignals
 from zmqrpc.target import Target
 
 __all__ = ["Options", "makeService"]

@@ -23,19 +23,9 @@ LAYERS: dict[str, set[str]] = {
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
-        *(
-            "caller",
-            "callers",
-            "client",
-            "connections",
-            "delivery",
-            "discovery",
-            "dispatcher",
-            "link",
-            "link_user",
-            "links",
-        ),
-        *("notices", "outbox", "proxy", "registrar", "requests", "server", "stall", "sweep", "waiter"),
+        *("caller", "callers", "client", "connections", "delivery", "discovery", "dispatcher"),
+        *("link", "link_user", "links", "notices", "outbox", "proxy", "registrar", "requests", "server", "signals"),
+        *("stall", "sweep", "waiter"),
     },
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries

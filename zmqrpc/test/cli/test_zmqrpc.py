@@ -167,5 +167,17 @@ class CommandTests(ProcessTestCase):
         self.assertEqual(caller.ends(), 130, caller.err)
         self.assertIn("Cancelled", caller.err)
 
+    def test_interrupted_twice(self):
+        """A second signal while the first is being obeyed adds no traceback to the line."""
+        self.serve_calc()
+        caller = self.start("zmqrpc", "call", "calc", "hang")
+        until((self.directory / "hangs").exists, "the call runs")
+        # One of each: two that are alike may be one when they come together.
+        caller.signal(signal.SIGINT)
+        caller.signal(signal.SIGTERM)
+        # When the second comes after everything is done, it has its default.
+        self.assertIn(caller.ends(), (130, -signal.SIGTERM), caller.err)
+        self.assertEqual(len(caller.err.splitlines()), 1, caller.err)
+
     def test_version(self):
         self.assertEqual(self.zmqrpc("--version"), (0, f"zmqrpc {__version__}\n", ""))

@@ -1,4 +1,4 @@
-"""Signals that come when a process stops already; `test_twistd` has real ones."""
+"""Signals that come when a process stops already; `test_twistd` and `test_zmqrpc` have real ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.tap._signals import StopSignals
+from zmqrpc.signals import StopSignals
 from zmqrpc.test.logs import LogLines
 
 
