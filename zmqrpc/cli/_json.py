@@ -14,9 +14,9 @@ from typing import Any
 _INFINITE = {"Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, ascii_only: bool = False) -> str:
     """Write a value on one line."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False)
 
 
 def from_json(text: str) -> Any:

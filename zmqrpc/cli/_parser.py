@@ -183,7 +183,7 @@ def _context(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         context = from_json(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--context is not JSON: {error}") from error
     if not isinstance(context, dict):
         raise ConfigError('--context is no JSON object; write for example \'{"user": "ada"}\'')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from typing import Any
@@ -57,12 +58,24 @@ async def _outcome(reactor: Any, request: Request) -> int:
             await client.close()
     except Exception as error:
         return _say_error(request, error)
-    if not isinstance(result, Reached):
-        print(to_json(result), flush=True)
+    reached = isinstance(result, Reached)
+    try:
+        _print(_reached(result) if reached else result)
+    except OSError as error:
+        # A full disk, or a reader that has left. What is buffered would raise once more at the end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return _say_error(request, error)
+    if not reached:
         return Exit.DONE
-    print(to_json(_reached(result)), flush=True)
     statuses = [_say_error(request, error, member) for member, _, error in result.missing]
     return max(statuses, default=Exit.DONE)
+
+
+def _print(value: Any) -> None:
+    try:
+        print(to_json(value), flush=True)
+    except UnicodeEncodeError:
+        print(to_json(value, ascii_only=True), flush=True)
 
 
 def _start(client: RPCClient, request: Request) -> Deferred[Any]:
@@ -100,6 +113,8 @@ def _say_error(request: Request, error: Exception, who: str | None = None) -> in
 def _named(error: Exception) -> str:
     """Write class and text on one line; the text of most remote errors begins with the class already."""
     name, text = type(error).__name__, " ".join(str(error).split())
+    # What a method says may be made for terminals to obey.
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if text.startswith(f"{name}: ") else f"{name}: {text}"
 
 

@@ -6,6 +6,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, flock
+from stat import S_IMODE
 from urllib.parse import quote
 
 import attrs
@@ -126,6 +128,9 @@ class SqliteFile:
     def _open(self) -> Iterator[tuple[sqlite3.Connection, Owner]]:
         try:
             connection = self._connection
+            if connection is not None and self._emptied():
+                self._replace()
+                connection = None
             if connection is None or self._here is None or self._identity != self._identify():
                 connection = self._connect()
             assert self._here is not None
@@ -153,6 +158,37 @@ class SqliteFile:
             connection.executemany(_BURY, owners)
             self._written += 1
         connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+
+    def _emptied(self) -> bool:
+        """Whether somebody has cut the file that is open to no bytes, which a database never has."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return status.st_size == 0 and (status.st_dev, status.st_ino) == self._identity
+
+    def _replace(self) -> None:
+        """
+        Put a new file in the place of one that was emptied; whoever else has that open finds another there.
+
+        The files beside it describe what it held, and SQLite would call it locked or broken for ever.
+        """
+        self.close()
+        directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # One process does it; the others find that it is done.
+            flock(directory, LOCK_EX)
+            if not self._emptied():
+                return
+            mode = S_IMODE(os.stat(self._path).st_mode)
+            for suffix in ("-shm", "-wal", ""):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path + suffix)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.fchmod(descriptor, mode)
+            os.close(descriptor)
+        finally:
+            os.close(directory)
 
     def _identify(self) -> tuple[int, int] | None:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 
 from zmqrpc import __version__
-from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.processes import ProcessTestCase, command, until
 
 CALC = """
     from twisted.internet.defer import Deferred
@@ -111,6 +112,33 @@ class CommandTests(ProcessTestCase):
         self.assertEqual((status, out), (3, ""))
         told = json.loads(err)
         self.assertEqual((told["error"], told["maybe_executed"], told["exit_status"]), ("NoRoute", False, 3))
+
+    def test_terminal_without_the_letters(self):
+        self.environment["PYTHONIOENCODING"] = "ascii"
+        self.serve_calc()
+        status, out, err = self.zmqrpc("call", "calc", "add", "a=\u00fc", "b=x")
+        self.assertEqual((status, out, err), (0, '"\\u00fcx"\n', ""))
+
+    def test_output_that_cannot_be_written(self):
+        self.serve_calc()
+        words = [*command("zmqrpc"), "call", "calc", "add", "a=1", "b=2"]
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(
+                words,
+                check=False,
+                env=self.environment,
+                cwd=self.directory,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+            )
+        self.assertEqual((ended.returncode, len(ended.stderr.splitlines())), (1, 1), ended.stderr)
+        self.assertIn("No space left", ended.stderr)
+
+    def test_nested_context(self):
+        nested = '{"a": ' + "[" * 20000 + "]" * 20000 + "}"
+        self.assertFails(2, "--context is not JSON", "call", "calc", "add", "--context", nested)
 
     def test_no_matchmaker(self):
         self.assertFails(

@@ -24,8 +24,19 @@ def remove(path):
             os.unlink(path + suffix)
 
 
+def cut(path):
+    os.truncate(path, 0)
+
+
 class EmptiedTests(NodeCase):
-    async def test_emptied(self):
+    async def test_cleared_and_removed(self):
+        await self.emptied(clear, remove)
+
+    async def test_cut(self):
+        """Also when only the file itself is cut, and what SQLite keeps beside it is not."""
+        await self.emptied(cut, cut)
+
+    async def emptied(self, *harms):
         """No call fails, and who asks the file for the first time finds everybody again in a moment."""
         path = new_path(self)
         options = {"url": f"zmq+sqlite://{path}"}
@@ -34,7 +45,7 @@ class EmptiedTests(NodeCase):
         _, client = self.calling(**options)
         target = self.target.__class__(self.topic)
         await client.fanout(target, "echo", {"value": 0}, timeout=5)
-        for harm in (clear, remove):
+        for harm in harms:
             harm(path)
             until = time.monotonic() + 1
             value = 0
@@ -44,3 +55,4 @@ class EmptiedTests(NodeCase):
                 await deferLater(reactor, 0.002)
             _, fresh = self.calling(**options)
             self.assertEqual(set(await fresh.members(target, timeout=5)), members)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
