@@ -143,7 +143,7 @@ class Link:
         if request is None:
             encoded = readdress(call.encoded, pending.next_sequence, 1, left)
         else:
-            # Unpacking the request would take 2 % of the client's time.
+            # Unpacking the request would take 1 % of the client's time.
             encoded = encode_message((call.kind, pending.next_sequence, 1, call.flags, left) + request)  # noqa: RUF005
         size = len(encoded)
         if size > self._most:

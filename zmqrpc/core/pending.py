@@ -40,7 +40,7 @@ class PendingCall:
     """
     One request that has not ended.
 
-    :ivar kind: CALL, CAST, FANOUT or NOTIFY of `Kind`; a plain int, since msgspec takes 0.1 us longer for an enum.
+    :ivar kind: CALL, CAST, FANOUT or NOTIFY of `Kind`; a plain int, since msgspec takes longer for an enum.
     :ivar target: where its caller sent it.
     :ivar deadline: when it ends at the latest, by the node's monotonic clock.
     :ivar flags: bits of `Flag`.
