@@ -140,8 +140,7 @@ class FaultScenarios(Scenario):
         worker = await self.member("a")
         client = self.world.client(rpc_use_acks=False)
         await client.call(WORK, "mark", timeout=5)
-        await self.world.serve("other.b", Worker("b"))
-        worker.node._callers.add(worker.node.server(Target("more", server="a"), [Worker("more")]))
+        worker.node.server(Target("more", server="a"), [Worker("more")])
         await self.world.sleep(0.1)
         handed: list[Any] = []
         client.cast(Target("more"), "mark", timeout=5).addCallback(handed.append)
