@@ -29,20 +29,8 @@ from zmqrpc.core.envelope import (
     flatten,
     readdress,
 )
-from zmqrpc.core.link import (
-    Connect,
-    Doubt,
-    Drop,
-    Effect,
-    Evidence,
-    Flush,
-    LinkState,
-    Lose,
-    Phase,
-    Reroute,
-    SayHello,
-    SayPing,
-)
+from zmqrpc.core.link import Evidence, LinkState, Phase
+from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 from zmqrpc.core.pending import NEVER, PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.welcome import misfit_of

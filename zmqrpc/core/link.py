@@ -27,9 +27,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeAlias
 
 from msgspec import Struct
+
+from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 
 
 class Phase(Enum):
@@ -80,53 +81,6 @@ class LinkTimers(Struct, frozen=True):
     backoff: float = 0.1
     longest_backoff: float = 10.0
     drain: float = 35.0
-
-
-class Connect(Struct, frozen=True):
-    """Open a connection; tell `LinkState.connected` its routing id."""
-
-    attempt: int
-
-
-class SayHello(Struct, frozen=True):
-    """Send HELLO."""
-
-
-class SayPing(Struct, frozen=True):
-    """Send PING with the milliseconds of the last round trip, None before the first."""
-
-    last_round_trip: int | None
-
-
-class Drop(Struct, frozen=True):
-    """Read all that has arrived, then disconnect the routing id (None: it never got one)."""
-
-    identity: bytes | None
-
-
-class Flush(Struct, frozen=True):
-    """The link is up: send again what was handed over and not answered, then hand over what is queued."""
-
-
-class Reroute(Struct, frozen=True):
-    """What is queued has not been handed over: send it elsewhere."""
-
-    reason: str
-
-
-class Lose(Struct, frozen=True):
-    """The instance that has what was handed over is gone."""
-
-    reason: str
-
-
-class Doubt(Struct, frozen=True):
-    """Tell the matchmaker that the record does not lead to its instance."""
-
-    reason: str
-
-
-Effect: TypeAlias = Connect | SayHello | SayPing | Drop | Flush | Reroute | Lose | Doubt
 
 
 class LinkState:

@@ -9,21 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.link import (
-    Connect,
-    Doubt,
-    Drop,
-    Effect,
-    Evidence,
-    Flush,
-    LinkState,
-    LinkTimers,
-    Lose,
-    Phase,
-    Reroute,
-    SayHello,
-    SayPing,
-)
+from zmqrpc.core.link import Evidence, LinkState, LinkTimers, Phase
+from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 
 IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
 NOW = 1000.0
