@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from bench.processes import ContenderFailed, Neighbours, measure
-from bench.report import OURS, as_json, judge, table
+from bench.report import as_json, judge, table
 from bench.rows import CONTENDERS, MODES, ROWS
 from bench.work import Figures
 
@@ -65,12 +65,10 @@ def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namesp
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops what was started
-    wanted: dict[str, list[str]] = defaultdict(lambda: [OURS])
+    wanted: dict[str, list[str]] = defaultdict(list)
     for name in options.rows:
         row = ROWS[name]
-        if row.yardstick and row.yardstick not in wanted[row.mode]:
-            wanted[row.mode].append(row.yardstick)
-        wanted[row.mode]  # a row without a yardstick is measured too
+        wanted[row.mode] += [who for who in (row.ours, row.yardstick) if who and who not in wanted[row.mode]]
     neighbours = Neighbours()
     measured = {mode: _measure_mode(mode, who, options) for mode, who in wanted.items()}
     busy = neighbours.cores()

@@ -9,8 +9,6 @@ from statistics import median
 from bench.rows import Row
 from bench.work import Figures
 
-OURS = "zmqrpc"
-
 
 @dataclass
 class Summary:
@@ -57,10 +55,10 @@ def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Resul
     """
     figures = {who: [each[row.figure] for each in measured] for who, measured in rounds.items()}
     result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
-    ours, theirs = figures.get(OURS), figures.get(row.yardstick or "")
+    ours, theirs = figures.get(row.ours), figures.get(row.yardstick or "")
     result.ours = summarise(ours) if ours else None
     if ours:
-        result.also = {name: median(each[figure] for each in rounds[OURS]) for name, figure in row.also.items()}
+        result.also = {name: median(each[figure] for each in rounds[row.ours]) for name, figure in row.also.items()}
     result.theirs = summarise(theirs) if theirs else None
     if result.ours and row.yardstick is None:
         result.ratio = result.ours.median
@@ -86,7 +84,8 @@ def _summary(summary: Summary | None, unit: str) -> str:
 
 
 def _cells(result: Result) -> list[str]:
-    bound, by = ("<=", " ms") if result.yardstick is None else ("<=" if result.at_most else ">=", "x")
+    bound = "<=" if result.at_most else ">="
+    by = "x" if result.yardstick or result.unit == "x" else f" {result.unit}"
     ratio = "-" if result.yardstick is None or result.ratio is None else f"{_number(result.ratio)}x"
     return [
         result.name,

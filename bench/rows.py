@@ -19,6 +19,7 @@ class Contender:
 
 CONTENDERS = {
     "zmqrpc": Contender("bench.zmqrpc_server", "bench.zmqrpc_client"),
+    "zmqrpc-crowd": Contender("bench.crowd", "bench.crowd"),
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
     "pyzmq-blocking": Contender("bench.yardsticks.pyzmq_blocking", "bench.yardsticks.pyzmq_blocking"),
     "txzmq": Contender("bench.yardsticks.txzmq_echo", "bench.yardsticks.txzmq_echo"),
@@ -32,6 +33,8 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "one": lambda quick: Order("one", count=1000 if quick else 10_000),
     "silent": lambda quick: Order("silent", count=10 if quick else 50),
     "stopped": lambda quick: Order("stopped", count=10 if quick else 50),
+    "open": lambda quick: Order("open", window=1000, count=1000 if quick else 10_000, seconds=0.5 if quick else 3.0),
+    "crowd": lambda quick: Order("crowd", window=64, count=20 if quick else 500, seconds=0.5 if quick else 2.0),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
 
@@ -55,12 +58,19 @@ class Row:
     at_most: bool = False
     also: Mapping[str, str] = field(default_factory=dict)
     """Other figures of zmqrpc's to print beside it, by what they are called there."""
+    ours: str = "zmqrpc"
+    """Which of the contenders is zmqrpc here."""
 
 
 def _lateness(mode: str, why: str) -> Row:
     """Make a row for how late a call with a deadline of 50 ms ends; judged by the latest call of a round."""
     also = {"p50": "late_p50_ms", "bare timer": "timer_max_ms"}
     return Row(f"latest end, {why}", mode, "late_max_ms", "ms", None, 20, 5, at_most=True, also=also)
+
+
+def _crowd(title: str, figure: str, unit: str, must: float, aim: float) -> Row:
+    """Make a row for what one client pays for each of its servers."""
+    return Row(title, "crowd", figure, unit, None, must, aim, at_most=True, ours="zmqrpc-crowd")
 
 
 ROWS = {
@@ -72,4 +82,28 @@ ROWS = {
     "cpu-nats": Row("CPU per call, 100 outstanding", "window-100", "cpu_us", "us", "nats", 0.5, 0.2, at_most=True),
     "deadline-silent": _lateness("silent", "method never answers"),
     "deadline-stopped": _lateness("stopped", "server stopped"),
+    "open-loop": Row(
+        "p99 at half the peak rate, over p50 when idle",
+        "open",
+        "p99_over_idle",
+        "x",
+        None,
+        8,
+        4,
+        at_most=True,
+        also={"p99 us": "p99_us", "idle p50 us": "idle_p50_us", "calls/s": "rate", "late %": "late_percent"},
+    ),
+    "crowd-memory": _crowd("memory for each of 500 servers", "kib_per_peer", "KiB", 64, 44),
+    "crowd-descriptors": _crowd("descriptors for each of 500 servers", "fds_per_peer", "fds", 2, 1),
+    "crowd-rate": Row(
+        "calls/s to 500 servers over calls/s to one, 64 outstanding",
+        "crowd",
+        "share",
+        "x",
+        None,
+        0.2,
+        0.35,
+        also={"to all": "rate_all", "to one": "rate_one"},
+        ours="zmqrpc-crowd",
+    ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ TIMEOUT = 30.0
 DEADLINE = 0.050
 
 
-async def window(client: Any, order: Order) -> Figures:
+async def window(client: Any, order: Order, target: Target = TARGET) -> Figures:
     """Keep so many calls outstanding; each reply's callback makes the next call."""
     lap = Lap(order)
     finished: Deferred[None] = Deferred()
@@ -32,7 +33,7 @@ async def window(client: Any, order: Order) -> Figures:
     def call() -> None:
         nonlocal made
         made += 1
-        waiting = client.call(TARGET, "echo", {"id": made, "data": DATA}, timeout=TIMEOUT)
+        waiting = client.call(target, "echo", {"id": made, "data": DATA}, timeout=TIMEOUT)
         waiting.addCallbacks(received, failed, callbackArgs=(made,))
 
     def received(result: dict[str, Any], number: int) -> None:
@@ -57,6 +58,53 @@ async def window(client: Any, order: Order) -> Figures:
         call()
     await finished
     return lap.figures
+
+
+async def open_loop(client: Any, order: Order) -> Figures:
+    """
+    Make calls at random moments, whether or not those before were answered: half as many as a full window manages.
+
+    A call's time counts from the moment it was meant for, so that a client that is busy hides nothing.
+    """
+    idle = await one(client, Order(count=order.count))
+    peak = await window(client, order)
+    chance = random.Random(1)
+    rate = peak["rate"] / 2
+    begin = time.monotonic()
+    seconds: list[float] = []
+    finished: Deferred[None] = Deferred()
+    due, made, late = begin, 0, 0
+    end = begin + order.seconds
+
+    def answered(_: Any, meant: float) -> None:
+        seconds.append(time.monotonic() - meant)
+        if due >= end and len(seconds) == made:
+            finished.callback(None)
+
+    def turn() -> None:
+        nonlocal due, made, late
+        now = time.monotonic()
+        while due <= now and due < end:
+            made += 1
+            late += now - due > 0.001
+            waiting = client.call(TARGET, "echo", {"id": made, "data": DATA}, timeout=TIMEOUT)
+            waiting.addCallbacks(answered, finished.errback, callbackArgs=(due,))
+            due += chance.expovariate(rate)
+        if due < end:
+            reactor.callLater(max(0.0, due - time.monotonic()), turn)
+
+    turn()
+    await finished
+    measured = seconds[len(seconds) // 10 :]
+    p99 = percentile(measured, 99) * 1e6
+    return {
+        "p99_over_idle": p99 / idle["p50_us"],
+        "p99_us": p99,
+        "p50_us": percentile(measured, 50) * 1e6,
+        "idle_p50_us": idle["p50_us"],
+        "rate": made / order.seconds,
+        "late_percent": 100 * late / made,
+    }
 
 
 async def casts(client: Any, order: Order) -> Figures:
@@ -175,7 +223,7 @@ async def stopped(client: Any, order: Order) -> Figures:
     return lateness.figures()
 
 
-MODES = {"window": window, "casts": casts, "one": one, "silent": silent, "stopped": stopped}
+MODES = {"window": window, "casts": casts, "one": one, "silent": silent, "stopped": stopped, "open": open_loop}
 
 
 async def call(order: Order) -> None:
