@@ -30,11 +30,14 @@ class ContenderFailed(Exception):
 
 
 @contextlib.contextmanager
-def process(words: Sequence[str], directory: str, cores: Iterable[int] = ()) -> Iterator[subprocess.Popen[str]]:
+def process(
+    words: Sequence[str], directory: str, cores: Iterable[int] = (), root: Path = ROOT
+) -> Iterator[subprocess.Popen[str]]:
     """
-    Run a command for as long as the context lasts, in the repository's root; its standard error goes to a file.
+    Run a command for as long as the context lasts; its standard error goes to a file.
 
     :param cores: where it may run; empty is anywhere.
+    :param root: the checkout it runs in, whose packages it imports.
     """
 
     def prepare() -> None:
@@ -50,7 +53,7 @@ def process(words: Sequence[str], directory: str, cores: Iterable[int] = ()) -> 
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            cwd=ROOT,
+            cwd=root,
             preexec_fn=prepare,
         )
         try:
@@ -85,12 +88,15 @@ def _nats_address(directory: str, server: subprocess.Popen[str]) -> str:
     raise ContenderFailed("nats-server did not say within 10 s where it listens")
 
 
-def measure(server_module: str, client_module: str, order: Order, *, nats: bool = False, pin: bool = False) -> Figures:
+def measure(
+    server_module: str, client_module: str, order: Order, *, nats: bool = False, pin: bool = False, root: Path = ROOT
+) -> Figures:
     """
     Start a server, let a client measure it as `order` says, stop both, and return what the client answered.
 
     :param nats: start a nats-server first, and give its address to both.
     :param pin: keep the server on the first core of the machine and the client on the last.
+    :param root: the checkout that both run in.
     :raises ContenderFailed: no figures came.
     """
     cores = sorted(os.sched_getaffinity(0)) if pin else []
@@ -105,10 +111,10 @@ def measure(server_module: str, client_module: str, order: Order, *, nats: bool 
                 broker = stack.enter_context(process(words, directory))
                 order.pids = [broker.pid]
                 order.address = _nats_address(directory, broker)
-            server = stack.enter_context(process(_python(server_module, "server", order), directory, cores[:1]))
+            server = stack.enter_context(process(_python(server_module, "server", order), directory, cores[:1], root))
             order.address = _address(server)
             order.pids.insert(0, server.pid)
-            client = stack.enter_context(process(_python(client_module, "client", order), directory, cores[-1:]))
+            client = stack.enter_context(process(_python(client_module, "client", order), directory, cores[-1:], root))
             try:
                 output, _ = client.communicate(timeout=FINISH)
             except subprocess.TimeoutExpired:
