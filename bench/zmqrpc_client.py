@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 import zmqrpc
+from bench.alarm import Alarm
 from bench.work import DATA, Figures, Lap, Order, answer, latencies, order_of, percentile
 from zmqrpc import Node, Target, errors
 
@@ -91,8 +92,9 @@ async def open_loop(client: Any, order: Order) -> Figures:
             waiting.addCallbacks(answered, finished.errback, callbackArgs=(due,))
             due += chance.expovariate(rate)
         if due < end:
-            reactor.callLater(max(0.0, due - time.monotonic()), turn)
+            alarm.set(due)
 
+    alarm = Alarm(reactor, turn)
     turn()
     await finished
     measured = seconds[len(seconds) // 10 :]
