@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.python.failure import Failure as TwistedFailure
 
 from zmqrpc.core.envelope import BATCH_OVERHEAD, Fanout, Flag, Kind, encode_message
-from zmqrpc.core.routing import Route, link_key
+from zmqrpc.core.route import Route
+from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import (

@@ -15,7 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import NEVER, Stage
-from zmqrpc.core.routing import Route, RoutingTable, Topic
+from zmqrpc.core.route import Route
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.topic import Topic
 from zmqrpc.discovery import Discovery
 from zmqrpc.errors import (
     AccessDenied,

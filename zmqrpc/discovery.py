@@ -16,7 +16,9 @@ from twisted.python.failure import Failure
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
-from zmqrpc.core.routing import Route, RoutingTable, Topic, link_key
+from zmqrpc.core.route import Route
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.topic import Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
 from zmqrpc.record import Record, Sighting

@@ -1,19 +1,5 @@
 """
-The routing table: what is known of who listens, and whose turn it is.
-
-A topic is re-entered on every use, so an empty answer is never final (the predecessor's was, for ever).
-
-===========  ==================================================  ====================
-state        meaning                                             on use
-===========  ==================================================  ====================
-UNKNOWN      never answered, or the first answer failed          look up, wait for it
-KNOWN        somebody listens                                    use it
-STALE        somebody did when the store last answered           use it
-EMPTY        the store said that nobody listens                  look up, wait for it
-===========  ==================================================  ====================
-
-A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
-whether a lookup is under way.
+The routing table: which topics are in use, the routes to them, and the links they lead to.
 
 A store may lose what it was told: a restart without persistence, a failover. So a record that vanishes from its answer
 while the link it leads to shows that the instance lives, and serves the target, is **kept**: the link is the better
@@ -37,148 +23,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
-from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.core.route import Route
+from zmqrpc.core.topic import Knowledge, Topic, link_key
+from zmqrpc.record import Record, Sighting
 from zmqrpc.target import Target
-
-
-class Knowledge(Enum):
-    """What is known of a topic."""
-
-    UNKNOWN = "unknown"
-    KNOWN = "known"
-    STALE = "stale"
-    EMPTY = "empty"
-
 
 _LOOKS = 4
 """How many looks in a row find a route unused before it is given up. Looks and not seconds: our process may sleep."""
-
-
-def link_key(record: Record) -> str:
-    """Name the link a record leads to: its instance, or its address where the record has no instance."""
-    return record.instance or record.addresses[0]
-
-
-class Route:
-    """
-    The way to one target: a topic, or one member of it.
-
-    Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
-
-    :ivar target: what its callers wrote.
-    :ivar choices: the links to take in turn.
-    :ivar recorded: every record of the target, available or not, by its link.
-    :ivar used: whether it was used since the last look; a flag, because noting the time would cost each call more.
-    :ivar unused: how many looks in a row found it unused.
-    :ivar static: whether it is kept, used or not.
-    """
-
-    __slots__ = (
-        "_first_turn",
-        "_turn",
-        "choices",
-        "member",
-        "recorded",
-        "static",
-        "target",
-        "topic",
-        "unused",
-        "used",
-    )
-
-    def __init__(self, target: Target, topic: Topic, first_turn: int = 0) -> None:
-        self.target = target
-        self.topic = topic
-        self.member = target.server
-        self.choices: list[str] = []
-        self.recorded: dict[str, Record] = {}
-        self.used = True
-        self.unused = 0
-        self.static = False
-        self._turn = 0
-        self._first_turn = first_turn
-
-    def choose(self) -> str | None:
-        """Return the link whose turn it is, None when none is available."""
-        self.used = True
-        choices = self.choices
-        if not choices:
-            return None
-        turn = self._turn
-        if turn >= len(choices):
-            turn = 0
-        self._turn = turn + 1
-        return choices[turn]
-
-    def _update(self, recorded: dict[str, Record], unavailable: set[str]) -> None:
-        self.recorded = recorded
-        # Whoever is left keeps the order of turns, and who is new comes before the one that had the last: so no change
-        # gives anybody two turns in a row.
-        upcoming = self.choices[self._turn :] + self.choices[: self._turn]
-        known = set(upcoming)
-        new = [key for key in self.recorded if key not in known]
-        order = (*upcoming[:-1], *new, *upcoming[-1:])
-        self.choices = [key for key in order if key in self.recorded and key not in unavailable]
-        self._turn = self._first_turn % len(self.choices) if self.choices and not upcoming else 0
-
-
-class Topic:
-    """
-    One topic of one exchange.
-
-    :ivar knowledge: what is known of it.
-    :ivar resolving: whether a lookup is under way.
-    :ivar answer: the newest answer of the store, perhaps stale.
-    :ivar learned_at: when it came.
-    :ivar kept: what vanished from it or from one before, and is kept.
-    """
-
-    __slots__ = ("answer", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
-
-    def __init__(self, exchange: str, name: str) -> None:
-        self.exchange = exchange
-        self.name = name
-        self.knowledge = Knowledge.UNKNOWN
-        self.resolving = False
-        self.answer: tuple[Sighting, ...] = ()
-        self.learned_at = 0.0
-        self.kept: tuple[Sighting, ...] = ()
-        self.routes: list[Route] = []
-
-    @property
-    def sightings(self) -> tuple[Sighting, ...]:
-        """What is routed by: the answer as the store ordered it, then what is kept."""
-        return self.answer + self.kept
-
-    def servers(self) -> list[Record]:
-        """List the records of servers, in the order of `sightings`."""
-        return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
-
-    def by_member(self) -> dict[str | None, dict[str, Record]]:
-        """Group the records of servers by member, and all of them under None; each group by link."""
-        everybody: dict[str, Record] = {}
-        groups: dict[str | None, dict[str, Record]] = {None: everybody}
-        for record in self.servers():
-            key = link_key(record)
-            everybody[key] = record
-            groups.setdefault(record.member, {})[key] = record
-        return groups
-
-    def age(self, key: str, now: float) -> float | None:
-        """Return how old the record behind a link is, in seconds; None when there is none."""
-        for sighting in self.sightings:
-            if link_key(sighting.record) == key:
-                return sighting.age + now - self.learned_at
-        return None
-
-    @property
-    def usable(self) -> bool:
-        """Whether it may be routed by without waiting for the store."""
-        return self.knowledge in (Knowledge.KNOWN, Knowledge.STALE)
 
 
 class RoutingTable:
@@ -229,7 +83,7 @@ class RoutingTable:
         if route is None:
             topic = self.topic(target.exchange or exchange, target.topic or "")
             route = self.routes[target] = Route(target, topic, self._first_turn())
-            route._update(topic.by_member().get(route.member, {}), self._unavailable)
+            route.update(topic.by_member().get(route.member, {}), self._unavailable)
             topic.routes.append(route)
         return route
 
@@ -301,7 +155,7 @@ class RoutingTable:
                 gone.append(key)
         by_member = topic.by_member()
         for route in topic.routes:
-            route._update(by_member.get(route.member, {}), self._unavailable)
+            route.update(by_member.get(route.member, {}), self._unavailable)
         return appeared, gone
 
     def leading_to(self, key: str) -> list[Record]:
@@ -402,4 +256,4 @@ class RoutingTable:
         for topic in self._topics.values():
             for route in topic.routes:
                 if key in route.recorded:
-                    route._update(route.recorded, self._unavailable)
+                    route.update(route.recorded, self._unavailable)

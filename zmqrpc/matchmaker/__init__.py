@@ -18,7 +18,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 
-__all__ = ["find_factory", "make_matchmaker", "names"]
+__all__ = ["find_factory", "make_matchmaker"]
 
 _OURS = {
     "dummy": "zmqrpc.matchmaker.dummy",
@@ -49,11 +49,6 @@ def make_matchmaker(reactor: Any, settings: Settings) -> IMatchmaker:
     :raises ConfigError: the URL names a matchmaker that does not exist, or is not as that matchmaker needs it.
     """
     return find_factory(settings.matchmaker).make(reactor, settings.url, settings)
-
-
-def names() -> list[str]:
-    """List the names of all matchmakers that `find_factory` finds."""
-    return sorted(_plugins().keys() | _OURS)
 
 
 def _plugins() -> dict[str, IMatchmakerFactory]:

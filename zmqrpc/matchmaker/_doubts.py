@@ -1,4 +1,4 @@
-"""What was heard of instances that could not be reached."""
+"""Which instances are in doubt."""
 
 from __future__ import annotations
 
@@ -20,30 +20,27 @@ class Doubts:
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
-        self._reasons: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._doubted: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._reasons)
-
-    def reason(self, record: Record) -> str | None:
-        """Return why the instance is doubted, None when it is not."""
-        return self._reasons.get(record.key)
+        return len(self._doubted)
 
     def add(self, record: Record, reason: str) -> None:
         """Doubt an instance; logged when it was not doubted already."""
-        if record.key not in self._reasons:
+        if record.key not in self._doubted:
             self._log.info(
-                "{topic}.{member} at {addresses} was not reachable: {reason}",
+                "{topic}.{member} at {addresses} is in doubt: {reason}",
                 topic=record.topic,
                 member=record.member,
                 addresses=", ".join(record.addresses),
                 reason=reason,
             )
-        self._reasons[record.key] = reason
-        if len(self._reasons) > self._limit:
-            self._reasons.popitem(last=False)
+        self._doubted[record.key] = None
+        if len(self._doubted) > self._limit:
+            self._doubted.popitem(last=False)
 
     def remove(self, record: Record) -> None:
         """Doubt it no longer; logged when it was doubted."""
-        if self._reasons.pop(record.key, None) is not None:
-            self._log.info("{topic}.{member} answers again", topic=record.topic, member=record.member)
+        if record.key in self._doubted:
+            del self._doubted[record.key]
+            self._log.info("{topic}.{member} is in doubt no more", topic=record.topic, member=record.member)

@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
-from zmqrpc.core.routing import Knowledge, Route, RoutingTable, Topic, link_key
+from zmqrpc.core.route import Route
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Target
 

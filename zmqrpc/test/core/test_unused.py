@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.link import Evidence
-from zmqrpc.core.routing import Knowledge, Route, RoutingTable, Topic
+from zmqrpc.core.route import Route
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.target import Target
 from zmqrpc.test.core.test_routing import NOW, serving, sight_all
 

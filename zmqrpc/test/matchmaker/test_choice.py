@@ -66,7 +66,6 @@ class ChoiceTests(SynchronousTestCase):
         self.patch(matchmaker, "getPlugins", lambda interface, package: [theirs, hiding])
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
-        self.assertEqual(matchmaker.names(), ["dummy", "oracle", "sqlite"])
         self.assertRefused("valid are dummy, oracle, sqlite", "zmq+redos://h")
 
     def test_refused(self):

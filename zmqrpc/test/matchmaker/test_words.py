@@ -15,20 +15,20 @@ TOPIC = ("openstack", "compute")
 
 class DoubtsTests(SynchronousTestCase):
     def test_doubted(self):
-        """A doubt is logged when it begins and when it ends, and the newest reason is kept."""
+        """A doubt is logged when it begins and when it ends."""
         lines = LogLines(self, "zmqrpc.matchmaker._doubts.Doubts")
         doubts, record = Doubts(), make_record()
         doubts.remove(record)
         doubts.add(record, "connection refused")
         doubts.add(record, "mute")
-        self.assertEqual(doubts.reason(record), "mute")
+        self.assertEqual(len(doubts), 1)
         doubts.remove(record)
-        self.assertIsNone(doubts.reason(record))
+        self.assertEqual(len(doubts), 0)
         self.assertEqual(
             lines,
             [
-                "compute.node-1 at tcp://127.0.0.1:49153 was not reachable: connection refused",
-                "compute.node-1 answers again",
+                "compute.node-1 at tcp://127.0.0.1:49153 is in doubt: connection refused",
+                "compute.node-1 is in doubt no more",
             ],
         )
 
@@ -38,7 +38,6 @@ class DoubtsTests(SynchronousTestCase):
         for number in range(3):
             doubts.add(make_record(number=number), "mute")
         self.assertEqual(len(doubts), 2)
-        self.assertIsNone(doubts.reason(make_record(number=0)))
 
 
 class OutageTests(SynchronousTestCase):

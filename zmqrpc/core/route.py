@@ -1,0 +1,75 @@
+"""
+The way to one target, and whose turn it is there.
+
+Hot path: `Route.choose`, which is every call.
+"""
+
+from __future__ import annotations
+
+from zmqrpc.core.topic import Topic
+from zmqrpc.record import Record
+from zmqrpc.target import Target
+
+
+class Route:
+    """
+    The way to one target: a topic, or one member of it.
+
+    Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
+
+    :ivar target: what its callers wrote.
+    :ivar choices: the links to take in turn.
+    :ivar recorded: every record of the target, available or not, by its link.
+    :ivar used: whether it was used since the last look; a flag, because noting the time would cost each call more.
+    :ivar unused: how many looks in a row found it unused.
+    :ivar static: whether it is kept, used or not.
+    """
+
+    __slots__ = (
+        "_first_turn",
+        "_turn",
+        "choices",
+        "member",
+        "recorded",
+        "static",
+        "target",
+        "topic",
+        "unused",
+        "used",
+    )
+
+    def __init__(self, target: Target, topic: Topic, first_turn: int = 0) -> None:
+        self.target = target
+        self.topic = topic
+        self.member = target.server
+        self.choices: list[str] = []
+        self.recorded: dict[str, Record] = {}
+        self.used = True
+        self.unused = 0
+        self.static = False
+        self._turn = 0
+        self._first_turn = first_turn
+
+    def choose(self) -> str | None:
+        """Return the link whose turn it is, None when none is available."""
+        self.used = True
+        choices = self.choices
+        if not choices:
+            return None
+        turn = self._turn
+        if turn >= len(choices):
+            turn = 0
+        self._turn = turn + 1
+        return choices[turn]
+
+    def update(self, recorded: dict[str, Record], unavailable: set[str]) -> None:
+        """Take the records of the target by their links, and the links that are not available."""
+        self.recorded = recorded
+        # Whoever is left keeps the order of turns, and who is new comes before the one that had the last: so no change
+        # gives anybody two turns in a row.
+        upcoming = self.choices[self._turn :] + self.choices[: self._turn]
+        known = set(upcoming)
+        new = [key for key in self.recorded if key not in known]
+        order = (*upcoming[:-1], *new, *upcoming[-1:])
+        self.choices = [key for key in order if key in self.recorded and key not in unavailable]
+        self._turn = self._first_turn % len(self.choices) if self.choices and not upcoming else 0

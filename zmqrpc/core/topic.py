@@ -1,0 +1,96 @@
+"""
+One topic: what is known of who listens there.
+
+A topic is re-entered on every use, so an empty answer is never final (the predecessor's was, for ever).
+
+===========  ==================================================  ====================
+state        meaning                                             on use
+===========  ==================================================  ====================
+UNKNOWN      never answered, or the first answer failed          look up, wait for it
+KNOWN        somebody listens                                    use it
+STALE        somebody did when the store last answered           use it
+EMPTY        the store said that nobody listens                  look up, wait for it
+===========  ==================================================  ====================
+
+A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
+whether a lookup is under way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from zmqrpc.record import Record, Role, Sighting
+
+if TYPE_CHECKING:
+    from zmqrpc.core.route import Route
+
+
+class Knowledge(Enum):
+    """What is known of a topic."""
+
+    UNKNOWN = "unknown"
+    KNOWN = "known"
+    STALE = "stale"
+    EMPTY = "empty"
+
+
+def link_key(record: Record) -> str:
+    """Name the link a record leads to: its instance, or its address where the record has no instance."""
+    return record.instance or record.addresses[0]
+
+
+class Topic:
+    """
+    One topic of one exchange.
+
+    :ivar knowledge: what is known of it.
+    :ivar resolving: whether a lookup is under way.
+    :ivar answer: the newest answer of the store, perhaps stale.
+    :ivar learned_at: when it came.
+    :ivar kept: what vanished from it or from one before, and is kept.
+    """
+
+    __slots__ = ("answer", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
+
+    def __init__(self, exchange: str, name: str) -> None:
+        self.exchange = exchange
+        self.name = name
+        self.knowledge = Knowledge.UNKNOWN
+        self.resolving = False
+        self.answer: tuple[Sighting, ...] = ()
+        self.learned_at = 0.0
+        self.kept: tuple[Sighting, ...] = ()
+        self.routes: list[Route] = []
+
+    @property
+    def sightings(self) -> tuple[Sighting, ...]:
+        """What is routed by: the answer as the store ordered it, then what is kept."""
+        return self.answer + self.kept
+
+    def servers(self) -> list[Record]:
+        """List the records of servers, in the order of `sightings`."""
+        return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
+
+    def by_member(self) -> dict[str | None, dict[str, Record]]:
+        """Group the records of servers by member, and all of them under None; each group by link."""
+        everybody: dict[str, Record] = {}
+        groups: dict[str | None, dict[str, Record]] = {None: everybody}
+        for record in self.servers():
+            key = link_key(record)
+            everybody[key] = record
+            groups.setdefault(record.member, {})[key] = record
+        return groups
+
+    def age(self, key: str, now: float) -> float | None:
+        """Return how old the record behind a link is, in seconds; None when there is none."""
+        for sighting in self.sightings:
+            if link_key(sighting.record) == key:
+                return sighting.age + now - self.learned_at
+        return None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be routed by without waiting for the store."""
+        return self.knowledge in (Knowledge.KNOWN, Knowledge.STALE)
