@@ -191,10 +191,10 @@ class RPCClient:
         except Exception as error:
             return fail(self._unsendable(error, target, method, args, context, timeout))
         if seconds <= 0:
-            delivery.fail(call, DeadlineExceeded, "its timeout was over at once")
+            delivery.outcomes.fail(call, DeadlineExceeded, "its timeout was over at once")
         elif len(call.encoded) > self._most:
             text = f"{len(call.encoded)} bytes are over max_message_size ({self._most + BATCH_OVERHEAD})"
-            delivery.fail(call, MessageTooLarge, text)
+            delivery.outcomes.fail(call, MessageTooLarge, text)
         elif link is not None:
             delivery.give(call, link, now)
         else:

@@ -1,73 +1,33 @@
 """
 Brings each call to a link, and to its end.
 
-A call waits here while its topic is looked up, is given to the link whose turn it is, comes back when it was not handed
-over, and ends here with exactly one typed error unless its waiter got the result straight from the link.
+A call waits here while its topic is looked up, is given to the link whose turn it is, and comes back when it was not
+handed over. It ends with exactly one typed error (`zmqrpc.outcomes`) unless its waiter got the result straight from the
+link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
-from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import NEVER, Stage
+from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.core.parked import Parked
+from zmqrpc.core.pending import Stage
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Topic
 from zmqrpc.discovery import Discovery
-from zmqrpc.errors import (
-    AccessDenied,
-    Cancelled,
-    ClientClosed,
-    DeadlineExceeded,
-    DeliveryError,
-    Draining,
-    EncodingError,
-    InvalidArguments,
-    Journey,
-    MatchmakerUnavailable,
-    MessageTooLarge,
-    NoRoute,
-    NoSuchMethod,
-    NotAcknowledged,
-    Overloaded,
-    RemoteError,
-    ServerLost,
-    UnsupportedVersion,
-    ZmqRpcError,
-)
+from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.link import Link
 from zmqrpc.links import Links
+from zmqrpc.outcomes import ELSEWHERE, Outcomes
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
-
-_REMOTE: dict[FailureCode, type[RemoteError]] = {
-    FailureCode.RAISED: RemoteError,
-    FailureCode.NO_SUCH_METHOD: NoSuchMethod,
-    FailureCode.INVALID_ARGUMENTS: InvalidArguments,
-    FailureCode.BAD_INTERFACE: UnsupportedVersion,
-    FailureCode.ACCESS_DENIED: AccessDenied,
-}
-_AFTER_IT_RAN: dict[FailureCode, type[DeliveryError]] = {
-    FailureCode.UNENCODABLE: EncodingError,
-    FailureCode.TOO_LARGE: MessageTooLarge,
-    FailureCode.FORGOTTEN: ServerLost,
-    FailureCode.CANCELLED: Cancelled,
-}
-_ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
-_REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
-    Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
-    Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
-    Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member"),
-}
-_STOPPING = "the member is stopping, send it again when it is back"
-_ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 
 
 class Delivery:
@@ -96,10 +56,13 @@ class Delivery:
         self.seconds = seconds
         self.closed = True
         self.casts_fire_early = not settings.rpc_use_acks
-        self._instance = instance
         self._wake_by = wake_by
-        self._parked: dict[Topic, dict[int, Waiter]] = {}
-        self._earliest = NEVER
+        self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
+        self.outcomes = Outcomes(instance, seconds)
+        # What links tell of these only ends the calls.
+        self.replied = self.outcomes.replied
+        self.overdue = self.outcomes.overdue
+        self.given_up = self.outcomes.given_up
 
     def wire(self, links: Links, discovery: Discovery) -> None:
         """Tell it its neighbours, which are made with it."""
@@ -114,7 +77,7 @@ class Delivery:
             # Its caller cancelled it from within the callback of another.
             return
         if self.closed:
-            self.fail(call, ClientClosed, "the node does not run")
+            self.outcomes.closed(call)
             return
         route = call.route = self.table.renewed(call.route)
         link = self._choose(route, call.tried)
@@ -132,21 +95,17 @@ class Delivery:
             self.handed_over(call)
         elif not link.enqueue(call, now):
             call.link = link
-            self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
+            self.outcomes.crowded(call)
 
     def give_pinned(self, call: Waiter, key: str) -> None:
         """Give the call to the link with this key and to no other."""
         link = self.links.get(key)
         if link is None or self.closed:
-            self.fail(call, NoRoute, "its record was withdrawn")
-        elif link.state.stopping:
-            call.link = link
-            self.fail(call, Draining, f"{_STOPPING}: {link.state.trouble}")
-        elif not link.state.available and not link.state.mute:
-            call.link = link
-            self.fail(call, NoRoute, f"the member cannot be reached: {link.state.trouble}")
-        else:
+            self.outcomes.fail(call, NoRoute, "its record was withdrawn")
+        elif link.state.available or link.state.mute:
             self.give(call, link, self.seconds())
+        else:
+            self.outcomes.unreached(call, link, link.state.trouble)
 
     def handed_over(self, call: Waiter) -> None:
         """Tell the caller of a cast that it is under way, when that is all it wants to know."""
@@ -183,15 +142,11 @@ class Delivery:
 
     def _park(self, call: Waiter) -> None:
         topic = call.route.topic
-        parked = self._parked.setdefault(topic, {})
-        if len(parked) >= self.settings.max_queued_calls:
-            self.fail(call, Overloaded, f"{len(parked)} calls wait for the matchmaker's answer about this topic")
+        if not self._parked.add(call):
+            self.outcomes.crowded(call, len(self._parked.on(topic)))
             return
         call.stage = Stage.RESOLVING
-        parked[id(call)] = call
-        if call.deadline < self._earliest:
-            self._earliest = call.deadline
-            self._wake_by(call.deadline)
+        self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
 
     def await_topic(self, route: Route, target: Target, deadline: float, wait_for_ready: bool) -> Deferred[None]:
@@ -207,21 +162,10 @@ class Delivery:
         call.wait_for_ready = wait_for_ready
         call.route = route
         if self.closed:
-            self.fail(call, ClientClosed, "the node does not run")
+            self.outcomes.closed(call)
         else:
             self._park(call)
         return call
-
-    def unpark(self, call: Waiter) -> bool:
-        """Take a call out of those that wait for discovery; False when it was not among them."""
-        if call.route is None:
-            return False
-        topic: Topic = call.route.topic
-        parked = self._parked.get(topic, {})
-        found = parked.pop(id(call), None) is not None
-        if found and not parked:
-            del self._parked[topic]
-        return found
 
     def in_use(self, topic: Topic) -> bool:
         """Tell whether calls wait for a topic, or are on a link that only it leads to."""
@@ -233,21 +177,21 @@ class Delivery:
     def answered(self, topic: Topic, error: MatchmakerUnavailable | None) -> None:
         """Go on with the calls that waited for a topic."""
         now = self.seconds()
-        for call in list(self._parked.get(topic, {}).values()):
-            if id(call) not in self._parked.get(topic, {}):
+        for call in self._parked.on(topic):
+            if not self._parked.holds(call):
                 # The callback of one before it cancelled it.
                 continue
             if call.kind == Kind.FANOUT and topic.usable:
-                self.unpark(call)
+                self._parked.remove(call)
                 self.acknowledged([call])
                 continue
             call.route = self.table.renewed(call.route)
             link = self._choose(call.route, call.tried)
             if link is not None:
-                self.unpark(call)
+                self._parked.remove(call)
                 self.give(call, link, now)
             elif not call.wait_for_ready and not topic.resolving:
-                self.unpark(call)
+                self._parked.remove(call)
                 self._unroutable(call, error)
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
@@ -255,83 +199,23 @@ class Delivery:
         asks = call.kind == Kind.FANOUT
         recorded = [] if asks else self._recorded(call.route)
         stopping = [] if asks else self._stopping(call.route)
-        if error is not None and not recorded:
-            self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
-        elif stopping or call.stopping:
-            others = [link for link in recorded if link not in stopping and link.key not in call.tried]
-            troubles = [_trouble(link, call) for link in stopping] or [call.stopping]
-            troubles += [f"not reached: {_trouble(link, call)}" for link in others]
-            self.fail(call, Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}")
-        elif not recorded:
-            self.fail(call, NoRoute, "nobody listens there, start a server or check the name")
-        else:
-            troubles = [_trouble(link, call) for link in recorded]
-            self.fail(call, NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}")
+        self.outcomes.unroutable(call, error, recorded, stopping)
 
-    # How a call ends
-
-    def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
-        """End the call with an error."""
-        what = Kind(call.kind).name if call.encoded else "the lookup"
-        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed))
-
-    def _end(self, call: Waiter, error: ZmqRpcError) -> None:
-        call.ended = True
-        if call.may_have_run:
-            error.maybe_executed = True
-        if not call.called:
-            call.errback(error)
-
-    def journey(self, call: Waiter) -> Journey:
-        """Tell how far a call got."""
-        link: Link | None = call.link
-        age = None
-        if link is not None and call.route is not None:
-            age = call.route.topic.age(link.key, self.seconds())
-        message_id = ""
-        if link is not None and link.instance is not None and call.sequence:
-            message_id = f"{self._instance.hex()[:12]}/{link.instance.hex()[:12]}/{call.sequence}"
-        return Journey(
-            target=str(call.target),
-            member=link.member if link is not None else call.target.server,
-            address=link.address if link is not None else None,
-            message_id=message_id,
-            stage=call.stage.name.lower(),
-            record_age=age,
-        )
+    # How it ends here
 
     def cancel(self, call: Any) -> None:
         """End a call (a `Waiter`) because its caller does not want it any more."""
-        handed = call.stage >= Stage.SENT
-        if not self.unpark(call) and call.link is not None:
+        if not self._parked.remove(call) and call.link is not None:
             call.link.withdraw_call(call, self.seconds())
-        self.fail(call, Cancelled, "its caller cancelled it", maybe_executed=handed)
+        self.outcomes.cancelled(call)
 
     def close(self) -> None:
         """End every call; none can be made any more."""
         self.closed = True
-        left = [call for parked in self._parked.values() for call in parked.values()]
-        self._parked.clear()
-        for call in left + self.links.close():
-            self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
+        for call in self._parked.take_all() + self.links.close():
+            self.outcomes.stopped(call)
 
     # What links tell
-
-    def replied(self, call: Waiter, reply: Reply) -> None:
-        failure = reply.failure
-        if failure is None:
-            text = f"the reply has the content type {reply.content_type!r}, which is not known here"
-            self.fail(call, EncodingError, text, maybe_executed=True)
-            return
-        code = FailureCode(failure.code)
-        if code in _AFTER_IT_RAN:
-            self.fail(call, _AFTER_IT_RAN[code], failure.text, maybe_executed=True)
-        else:
-            self._end(call, self._remote(call, code, failure))
-
-    def _remote(self, call: Waiter, code: FailureCode, failure: Failure) -> RemoteError:
-        call.stage = Stage.RUNNING if code is FailureCode.RAISED else Stage.ACKNOWLEDGED
-        return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
     def acknowledged(self, calls: list[Waiter]) -> None:
         for call in calls:
@@ -339,33 +223,24 @@ class Delivery:
 
     def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         call.link = link
-        if reason in _ELSEWHERE and call.route is not None:
-            call.tried = (*call.tried, link.key)
-            call.trouble = f"{reason.words}: {text}"
-            if reason is Refusal.DRAINING:
-                call.stopping = f"{link.member} at {link.address}: {text}"
-            self._again(call)
-        elif reason in _REFUSED:
-            error, says = _REFUSED[reason]
-            self.fail(call, error, f"{says}: {text}")
-        elif reason is Refusal.DRAINING:
-            self.fail(call, Draining, f"{_STOPPING}: {text}")
-        elif reason in _ELSEWHERE:
-            self.fail(call, NoRoute, f"the member refused it: {reason.words} {text}")
-        else:
-            self.fail(call, DeliveryError, f"the member cannot take it: {reason.words} {text}")
+        if reason not in ELSEWHERE or call.route is None:
+            self.outcomes.refused(call, reason, text)
+            return
+        call.tried = (*call.tried, link.key)
+        call.trouble = f"{reason.words}: {text}"
+        if reason is Refusal.DRAINING:
+            call.stopping = f"{link.member} at {link.address}: {text}"
+        self._again(call)
 
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
             call.trouble = reason
-            if call.route is not None:
-                if link.state.stopping:
-                    call.stopping = f"{link.member} at {link.address}: {reason}"
-                self._again(call)
-            elif link.state.stopping:
-                self.fail(call, Draining, f"{_STOPPING}: {reason}")
-            else:
-                self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
+            if call.route is None:
+                self.outcomes.unreached(call, link, reason)
+                continue
+            if link.state.stopping:
+                call.stopping = f"{link.member} at {link.address}: {reason}"
+            self._again(call)
 
     def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
@@ -374,28 +249,13 @@ class Delivery:
                 call.may_have_run = True
                 self._again(call)
             else:
-                self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)
-
-    def overdue(self, calls: list[Waiter], link: Link | None = None) -> None:
-        for call in calls:
-            handed = call.stage >= Stage.SENT
-            trouble = f", {call.trouble}" if call.trouble else ""
-            if link is not None and link.state.phase is not Phase.UP:
-                trouble = f", the link is {link.state.phase.value}: {link.state.trouble or 'no WELCOME yet'}"
-            elif link is not None and link.state.mute:
-                trouble = ", the member answers no PING either: it is stopped, blocked or cut off"
-            self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
-
-    def given_up(self, calls: list[Waiter], link: Link) -> None:
-        for call in calls:
-            text = f"sent {call.attempts} times and never acknowledged, look at the member"
-            self.fail(call, NotAcknowledged, text, maybe_executed=True)
+                self.outcomes.lost(call, reason)
 
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)
         if link.state.available:
-            for topic in list(self._parked):
-                if any(call.wait_for_ready for call in self._parked.get(topic, {}).values()):
+            for topic in self._parked.topics():
+                if any(call.wait_for_ready for call in self._parked.on(topic)):
                     self.answered(topic, None)
 
     def evidence_changed(self, link: Link) -> None:
@@ -416,24 +276,9 @@ class Delivery:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._earliest
+        return self._parked.wake_at
 
     def sweep(self, now: float) -> None:
         """End the calls whose deadline came while they waited for discovery."""
-        if now < self._earliest:
-            return
-        waiting = list(self._all_parked())
-        for call in waiting:
-            if call.deadline <= now:
-                self.unpark(call)
-                self.overdue([call])
-        self._earliest = min((call.deadline for call in self._all_parked()), default=NEVER)
-
-    def _all_parked(self) -> Iterable[Waiter]:
-        for parked in self._parked.values():
-            yield from parked.values()
-
-
-def _trouble(link: Link, call: Waiter) -> str:
-    """Say why a link does not take a call."""
-    return f"{link.member} at {link.address}: {link.state.trouble or call.trouble}"
+        if now >= self._parked.wake_at:
+            self.outcomes.overdue(self._parked.overdue(now))

@@ -1,0 +1,214 @@
+"""
+How calls end without a result: with which error, and in which words.
+
+Each ends with exactly one, which tells how far it got and whether the method may have run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.link import Phase
+from zmqrpc.core.pending import Stage
+from zmqrpc.errors import (
+    AccessDenied,
+    Cancelled,
+    ClientClosed,
+    DeadlineExceeded,
+    DeliveryError,
+    Draining,
+    EncodingError,
+    InvalidArguments,
+    Journey,
+    MatchmakerUnavailable,
+    MessageTooLarge,
+    NoRoute,
+    NoSuchMethod,
+    NotAcknowledged,
+    Overloaded,
+    RemoteError,
+    ServerLost,
+    UnsupportedVersion,
+    ZmqRpcError,
+)
+from zmqrpc.link import Link
+from zmqrpc.waiter import Waiter
+
+_REMOTE: dict[FailureCode, type[RemoteError]] = {
+    FailureCode.RAISED: RemoteError,
+    FailureCode.NO_SUCH_METHOD: NoSuchMethod,
+    FailureCode.INVALID_ARGUMENTS: InvalidArguments,
+    FailureCode.BAD_INTERFACE: UnsupportedVersion,
+    FailureCode.ACCESS_DENIED: AccessDenied,
+}
+_AFTER_IT_RAN: dict[FailureCode, type[DeliveryError]] = {
+    FailureCode.UNENCODABLE: EncodingError,
+    FailureCode.TOO_LARGE: MessageTooLarge,
+    FailureCode.FORGOTTEN: ServerLost,
+    FailureCode.CANCELLED: Cancelled,
+}
+_REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
+    Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
+    Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
+    Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member"),
+    Refusal.DRAINING: (Draining, "the member is stopping, send it again when it is back"),
+}
+_ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
+ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
+"""What one instance refuses, another may take."""
+
+
+class Outcomes:
+    """
+    The errors of one node's calls.
+
+    :param instance: our own instance.
+    :param seconds: the monotonic clock.
+    """
+
+    def __init__(self, instance: bytes, seconds: Callable[[], float]) -> None:
+        self._instance = instance
+        self._seconds = seconds
+
+    def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
+        """End the call with an error."""
+        what = Kind(call.kind).name if call.encoded else "the lookup"
+        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed))
+
+    def _end(self, call: Waiter, error: ZmqRpcError) -> None:
+        call.ended = True
+        if call.may_have_run:
+            error.maybe_executed = True
+        if not call.called:
+            call.errback(error)
+
+    def journey(self, call: Waiter) -> Journey:
+        """Tell how far a call got."""
+        link: Link | None = call.link
+        age = None
+        if link is not None and call.route is not None:
+            age = call.route.topic.age(link.key, self._seconds())
+        message_id = ""
+        if link is not None and link.instance is not None and call.sequence:
+            message_id = f"{self._instance.hex()[:12]}/{link.instance.hex()[:12]}/{call.sequence}"
+        return Journey(
+            target=str(call.target),
+            member=link.member if link is not None else call.target.server,
+            address=link.address if link is not None else None,
+            message_id=message_id,
+            stage=call.stage.name.lower(),
+            record_age=age,
+        )
+
+    # Before it was handed over
+
+    def closed(self, call: Waiter) -> None:
+        """End a call of a node that does not run."""
+        self.fail(call, ClientClosed, "the node does not run")
+
+    def crowded(self, call: Waiter, waiting: int | None = None) -> None:
+        """End a call that there is no room for: at its link, or among those that wait for an answer about its topic."""
+        if waiting is None:
+            self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
+        else:
+            self.fail(call, Overloaded, f"{waiting} calls wait for the matchmaker's answer about this topic")
+
+    def unroutable(
+        self, call: Waiter, error: MatchmakerUnavailable | None, recorded: Sequence[Link], stopping: Sequence[Link]
+    ) -> None:
+        """
+        End a call that nobody can take.
+
+        :param error: why the matchmaker did not answer, None when it did.
+        :param recorded: the links that records of the target lead to.
+        :param stopping: the links to members of the target that are stopping.
+        """
+        if error is not None and not recorded:
+            self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
+        elif stopping or call.stopping:
+            others = [link for link in recorded if link not in stopping and link.key not in call.tried]
+            troubles = [_trouble(link, call) for link in stopping] or [call.stopping]
+            troubles += [f"not reached: {_trouble(link, call)}" for link in others]
+            self.fail(call, Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}")
+        elif not recorded:
+            self.fail(call, NoRoute, "nobody listens there, start a server or check the name")
+        else:
+            troubles = [_trouble(link, call) for link in recorded]
+            self.fail(call, NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}")
+
+    def unreached(self, call: Waiter, link: Link, reason: str) -> None:
+        """End a call that only this link could take, which cannot."""
+        call.link = link
+        if link.state.stopping:
+            error, says = _REFUSED[Refusal.DRAINING]
+            self.fail(call, error, f"{says}: {reason}")
+        else:
+            self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
+
+    # Afterwards
+
+    def refused(self, call: Waiter, reason: Refusal, text: str) -> None:
+        """End a call that its member does not take."""
+        if reason in _REFUSED:
+            error, says = _REFUSED[reason]
+            self.fail(call, error, f"{says}: {text}")
+        elif reason in ELSEWHERE:
+            self.fail(call, NoRoute, f"the member refused it: {reason.words} {text}")
+        else:
+            self.fail(call, DeliveryError, f"the member cannot take it: {reason.words} {text}")
+
+    def replied(self, call: Waiter, reply: Reply) -> None:
+        """End a call whose method failed."""
+        failure = reply.failure
+        if failure is None:
+            text = f"the reply has the content type {reply.content_type!r}, which is not known here"
+            self.fail(call, EncodingError, text, maybe_executed=True)
+            return
+        code = FailureCode(failure.code)
+        if code in _AFTER_IT_RAN:
+            self.fail(call, _AFTER_IT_RAN[code], failure.text, maybe_executed=True)
+        else:
+            self._end(call, self._remote(call, code, failure))
+
+    def _remote(self, call: Waiter, code: FailureCode, failure: Failure) -> RemoteError:
+        call.stage = Stage.RUNNING if code is FailureCode.RAISED else Stage.ACKNOWLEDGED
+        return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
+
+    def lost(self, call: Waiter, reason: str) -> None:
+        """End a call whose instance is gone."""
+        self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)
+
+    def overdue(self, calls: Sequence[Waiter], link: Link | None = None) -> None:
+        """
+        End calls whose deadline has come.
+
+        :param link: where they were, None while that was not known.
+        """
+        for call in calls:
+            handed = call.stage >= Stage.SENT
+            trouble = f", {call.trouble}" if call.trouble else ""
+            if link is not None and link.state.phase is not Phase.UP:
+                trouble = f", the link is {link.state.phase.value}: {link.state.trouble or 'no WELCOME yet'}"
+            elif link is not None and link.state.mute:
+                trouble = ", the member answers no PING either: it is stopped, blocked or cut off"
+            self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
+
+    def given_up(self, calls: Sequence[Waiter], link: Link) -> None:
+        """End calls that were sent as often as allowed, and never acknowledged."""
+        for call in calls:
+            text = f"sent {call.attempts} times and never acknowledged, look at the member"
+            self.fail(call, NotAcknowledged, text, maybe_executed=True)
+
+    def cancelled(self, call: Waiter) -> None:
+        """End a call that its caller does not want any more."""
+        self.fail(call, Cancelled, "its caller cancelled it", maybe_executed=call.stage >= Stage.SENT)
+
+    def stopped(self, call: Waiter) -> None:
+        """End a call whose node stops."""
+        self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
+
+
+def _trouble(link: Link, call: Waiter) -> str:
+    """Say why a link does not take a call."""
+    return f"{link.member} at {link.address}: {link.state.trouble or call.trouble}"
