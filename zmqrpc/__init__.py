@@ -2,13 +2,15 @@
 
 from zmqrpc import errors
 from zmqrpc._version import __version__
-from zmqrpc.client import Reached, RPCClient
+from zmqrpc.client import RPCClient
 from zmqrpc.dispatcher import expose
+from zmqrpc.members import Answer, Reached
 from zmqrpc.node import Node, connect, use_monotonic_clock
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 __all__ = [
+    "Answer",
     "Node",
     "RPCClient",
     "Reached",

@@ -9,52 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
-from twisted.python.failure import Failure as TwistedFailure
+from twisted.internet.defer import Deferred, fail, succeed
 
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Fanout, Flag, Kind, encode_message
+from zmqrpc.checks import LONGEST, check_target, odd_mapping, odd_request, unsendable
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Flag, Kind, encode_message
 from zmqrpc.core.route import Route
-from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import (
-    Cancelled,
-    ConfigError,
-    DeadlineExceeded,
-    EncodingError,
-    Journey,
-    MessageTooLarge,
-    NoRoute,
-    Overloaded,
-    ZmqRpcError,
-)
-from zmqrpc.record import Role
+from zmqrpc.errors import DeadlineExceeded, MessageTooLarge
+from zmqrpc.members import Answer, Members, Reached
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
+
+__all__ = ["Answer", "RPCClient", "Reached", "Stub"]
 
 _FLAGS = (int(Flag.ACK_WANTED), int(Flag.ACK_WANTED | Flag.IDEMPOTENT))
 """The flags of a request that is not idempotent, and of one that is."""
 
 _CALL, _CAST = int(Kind.CALL), int(Kind.CAST)
-_LONGEST = 1e9
-"""Seconds; a timeout below it (30 years) fits every clock and the milliseconds of the wire."""
-
-_CONTEXTS = (dict, type(None))
 _NO_ARGUMENTS: dict[str, Any] = {}
-
-
-@attrs.frozen
-class Reached:
-    """
-    Whom a fan-out reached, of those that `RPCClient.members` lists.
-
-    :ivar members: (member, instance) of those that acknowledged it.
-    :ivar missing: (member, instance, error) of those that did not.
-    """
-
-    members: tuple[tuple[str, str], ...] = ()
-    missing: tuple[tuple[str, str, ZmqRpcError], ...] = ()
 
 
 class RPCClient:
@@ -68,6 +41,7 @@ class RPCClient:
         self._timeout = delivery.settings.rpc_response_timeout
         self._most = delivery.settings.max_message_size - BATCH_OVERHEAD
         self._routes = delivery.table.routes
+        self._members = Members(delivery)
         self._close: Callable[[], Deferred[None]] = lambda: succeed(None)
 
     def closes_with(self, close: Callable[[], Deferred[None]]) -> None:
@@ -84,7 +58,7 @@ class RPCClient:
 
     def prepare(self, target: Target) -> None:
         """Look the target up and connect to its servers before the first call, and stay connected."""
-        _check_target(target)
+        check_target(target)
         self._delivery.discovery.prepare(target, self._exchange)
 
     def call(
@@ -151,7 +125,7 @@ class RPCClient:
             if args is None:
                 args = _NO_ARGUMENTS
             if type(args) is not dict or (context is not None and type(context) is not dict):
-                raise _odd_mapping(method, args, context)
+                raise odd_mapping(method, args, context)
             for key, item in args.items():
                 if type(item) not in SCALARS or type(key) is not str:
                     check_value(args, "argument")
@@ -159,8 +133,8 @@ class RPCClient:
             if context is not None:
                 ensure(context, "context")
             seconds = self._timeout if timeout is None else timeout
-            if type(method) is not str or not seconds < _LONGEST:
-                raise _odd_request(method, seconds)
+            if type(method) is not str or not seconds < LONGEST:
+                raise odd_request(method, seconds)
             call = Waiter(delivery.cancel)
             call.kind = kind
             call.target = target
@@ -189,7 +163,7 @@ class RPCClient:
                 return call
             call.unsent(encode_message((kind, 0, 1, call.flags, 0, *request)))
         except Exception as error:
-            return fail(self._unsendable(error, target, method, args, context, timeout))
+            return fail(unsendable(error, target, method, args, context, timeout))
         if seconds <= 0:
             delivery.outcomes.fail(call, DeadlineExceeded, "its timeout was over at once")
         elif len(call.encoded) > self._most:
@@ -201,41 +175,12 @@ class RPCClient:
             delivery.deliver(call, now)
         return call
 
-    def _deadline(self, method: str, timeout: float | None) -> float:
-        seconds = self._timeout if timeout is None else timeout
-        if type(method) is not str or type(seconds) not in (int, float) or not seconds < _LONGEST:
-            raise _odd_request(method, seconds)
-        if seconds <= 0:
-            raise DeadlineExceeded(f"{method!r} failed: its timeout was over at once", Journey("", stage="resolving"))
-        return self._seconds() + seconds
-
     def _route(self, target: Target) -> Route:
         """Return the one route to a target: its turns are kept between calls."""
-        _check_target(target)
+        check_target(target)
         route = self._delivery.discovery.route(target, self._exchange)
         route.used = True
         return route
-
-    @staticmethod
-    def _unsendable(
-        error: Exception,
-        target: Target,
-        method: str,
-        args: dict[str, Any] | None,
-        context: dict[str, Any] | None,
-        timeout: Any,
-    ) -> ZmqRpcError:
-        """Say what cannot be sent, and where in it; the encoder itself names no place."""
-        if isinstance(error, (ConfigError, DeadlineExceeded, Overloaded)):
-            return error
-        if isinstance(error, TypeError) and type(timeout) not in (int, float, type(None)):
-            return _odd_request(method, timeout)
-        try:
-            for what, value in (("argument", args), ("context", context), ("the method's name", method)):
-                check_value(value, what)
-        except EncodingError as found:
-            error = found
-        return EncodingError(f"{method!r} cannot be sent: {error}", Journey(str(target)))
 
     def fanout(
         self,
@@ -255,56 +200,28 @@ class RPCClient:
             with `NoRoute` when that is nobody, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
             has acknowledged yet.
         """
-        try:
-            deadline = self._deadline(method, timeout)
-            route = self._route(attrs.evolve(target, fanout=False))
-            args = _NO_ARGUMENTS if args is None else args
-            if type(args) is not dict or type(context) not in _CONTEXTS:
-                raise _odd_mapping(method, args, context)
-            ensure(args, "argument")
-            ensure(context, "context")
-            request = Fanout(
-                0,
-                1,
-                _FLAGS[idempotent],
-                0,
-                route.topic.exchange,
-                route.topic.name,
-                None,
-                target.namespace,
-                target.version,
-                method,
-                args,
-                context,
-            )
-            encode_message(request)
-        except Exception as error:
-            return fail(self._unsendable(error, target, method, args, context, timeout))
-        known = self._delivery.await_topic(route, target, deadline, wait_for_ready)
-        return known.addCallback(lambda _: self._fan(route, target, deadline, request, idempotent))
+        return self._members.fan_out(target, method, args, timeout, context, idempotent, wait_for_ready)
 
-    def _fan(
-        self, route: Route, target: Target, deadline: float, request: Fanout, idempotent: bool
-    ) -> Deferred[Reached]:
-        waiters: list[Deferred[Any]] = []
-        recipients: list[tuple[str, str]] = []
-        for sighting in route.topic.sightings:
-            record = sighting.record
-            if record.role is not Role.SERVER or target.server not in (None, record.member):
-                continue
-            request.member = record.member
-            call = Waiter(self._delivery.cancel)
-            call.begin(Kind.FANOUT, target, encode_message(request), deadline, _FLAGS[idempotent])
-            waiters.append(call)
-            recipients.append((record.member, record.instance))
-            self._delivery.give_pinned(call, link_key(record))
-        if not waiters:
-            error = NoRoute(
-                "FANOUT failed: nobody listens there, start a server or check the name", Journey(str(target))
-            )
-            return fail(error)
-        gathered = DeferredList(waiters, consumeErrors=True)
-        return gathered.addCallback(lambda outcomes: _reached(target, recipients, outcomes))
+    def call_each(
+        self,
+        target: Target,
+        method: str,
+        args: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        context: dict[str, Any] | None = None,
+        idempotent: bool = False,
+        wait_for_ready: bool = False,
+    ) -> Deferred[list[Answer]]:
+        """
+        Call a method of every member and bring what each answered; parameters as for `call`.
+
+        :param idempotent: is told to the members; a call never goes to another instance than the one it is for.
+        :return: fires with an `Answer` of every instance that `members` lists, in that order, when the last has
+            answered or failed to; each was called once. Fails with `NoRoute` when that is nobody, and with
+            `MatchmakerUnavailable`. Cancelling it cancels every call that has not ended.
+        """
+        return self._members.send(Kind.CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
 
     def members(self, target: Target, *, timeout: float | None = None) -> Deferred[list[tuple[str, str]]]:
         """
@@ -316,26 +233,7 @@ class RPCClient:
         :return: fires with (member, instance) of each, empty when there is none; fails with `MatchmakerUnavailable`
             when nothing is known.
         """
-        try:
-            deadline = self._deadline("members", timeout)
-            route = self._route(attrs.evolve(target, fanout=False))
-        except ZmqRpcError as error:
-            return fail(error)
-
-        def listed(_: object) -> list[tuple[str, str]]:
-            records = [sighting.record for sighting in route.topic.sightings]
-            return [
-                (record.member, record.instance)
-                for record in records
-                if record.role is Role.SERVER and target.server in (None, record.member)
-            ]
-
-        def nobody(failure: TwistedFailure) -> list[tuple[str, str]]:
-            failure.trap(NoRoute)
-            return []
-
-        known = self._delivery.await_topic(route, target, deadline, False)
-        return known.addCallback(listed).addErrback(nobody)
+        return self._members.listed(target, timeout)
 
     def stub(self, target: Target, **options: Any) -> Stub:
         """
@@ -359,49 +257,3 @@ class Stub:
         if method.startswith("_"):
             raise AttributeError(method)
         return lambda **arguments: self._client.call(self._target, method, arguments, **self._options)
-
-
-def _check_target(target: Target) -> None:
-    if not isinstance(target, Target):
-        raise ConfigError(f"the target {target!r} is a {type(target).__name__}; give a zmqrpc.Target")
-    if target.topic is None:
-        raise ConfigError(f"the target {target!r} has no topic; give one")
-    if target.fanout:
-        raise ConfigError(f"the target {target} is a fan-out, which has no single answer; use fanout()")
-
-
-def _odd_request(method: Any, timeout: Any) -> ConfigError:
-    """Say what is wrong with a method's name, or else with a timeout."""
-    if type(method) is not str:
-        return ConfigError(f"the method {method!r} is no str; give its name")
-    return ConfigError(f"the timeout {timeout!r} of {method!r} is no number of seconds below {_LONGEST:g}; give one")
-
-
-def _odd_mapping(method: str, args: Any, context: Any) -> EncodingError:
-    """Say which of arguments and context is no dict."""
-    what, value = ("arguments", args) if type(args) is not dict else ("context", context)
-    return EncodingError(f"the {what} of {method!r} are a {type(value).__name__}; give a dict with str keys")
-
-
-def _reached(target: Target, recipients: list[tuple[str, str]], outcomes: list[tuple[bool, Any]]) -> Reached:
-    """
-    Sum up a fan-out.
-
-    :raises Cancelled: its caller did not wait for all; that alone cancels one of its messages.
-    """
-    members, missing = [], []
-    cancelled = False
-    for (member, instance), (acknowledged, outcome) in zip(recipients, outcomes, strict=True):
-        if acknowledged:
-            members.append((member, instance))
-        else:
-            missing.append((member, instance, outcome.value))
-            cancelled = cancelled or isinstance(outcome.value, Cancelled)
-    if not cancelled:
-        return Reached(tuple(members), tuple(missing))
-    sent = any(error.maybe_executed for _, _, error in missing)
-    raise Cancelled(
-        f"FANOUT failed: its caller cancelled it, {len(members)} of {len(recipients)} members had acknowledged it",
-        Journey(str(target), stage="acknowledged" if members else "sent" if sent else "queued"),
-        maybe_executed=bool(members) or sent,
-    )

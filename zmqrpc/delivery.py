@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.core.link import Phase
 from zmqrpc.core.parked import Parked
 from zmqrpc.core.pending import Stage
 from zmqrpc.core.route import Route
@@ -149,23 +150,36 @@ class Delivery:
         self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
 
-    def await_topic(self, route: Route, target: Target, deadline: float, wait_for_ready: bool) -> Deferred[None]:
+    def when_known(
+        self, route: Route, target: Target, deadline: float, kind: int = 0, wait_for_ready: bool = False
+    ) -> Deferred[None]:
         """
-        Wait until it is known who listens on a topic.
+        Wait until it is known who listens on a target.
 
-        :return: fires when somebody does; fails as a call would.
+        :param kind: what is to be sent to each of them; 0 for nothing, then everybody who listens on the topic will do.
+        :param wait_for_ready: whether to wait for somebody who is connected.
+        :return: fires when somebody listens; fails as a call would.
         """
-        if route.topic.usable and not self.closed:
-            return succeed(None)
         call = Waiter(self.cancel)
-        call.begin(Kind.FANOUT, target, b"", deadline)
+        call.begin(kind, target, b"", deadline)
         call.wait_for_ready = wait_for_ready
         call.route = route
         if self.closed:
             self.outcomes.closed(call)
+        elif self._is_known(call):
+            call.succeed(None)
         else:
             self._park(call)
         return call
+
+    def _is_known(self, call: Waiter) -> bool:
+        """Tell whether what `when_known` waits for has come."""
+        route = call.route
+        if not call.kind:
+            return bool(route.topic.usable)
+        if call.wait_for_ready:
+            return any(link.state.phase is Phase.UP for link in self._recorded(route))
+        return bool(route.recorded)
 
     def in_use(self, topic: Topic) -> bool:
         """Tell whether calls wait for a topic, or are on a link that only it leads to."""
@@ -181,13 +195,12 @@ class Delivery:
             if not self._parked.holds(call):
                 # The callback of one before it cancelled it.
                 continue
-            if call.kind == Kind.FANOUT and topic.usable:
-                self._parked.remove(call)
-                self.acknowledged([call])
-                continue
             call.route = self.table.renewed(call.route)
-            link = self._choose(call.route, call.tried)
-            if link is not None:
+            link = self._choose(call.route, call.tried) if call.encoded else None
+            if not call.encoded and self._is_known(call):
+                self._parked.remove(call)
+                call.succeed(None)
+            elif link is not None:
                 self._parked.remove(call)
                 self.give(call, link, now)
             elif not call.wait_for_ready and not topic.resolving:
@@ -195,10 +208,9 @@ class Delivery:
                 self._unroutable(call, error)
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
-        # A fan-out that waits only asks who is recorded.
-        asks = call.kind == Kind.FANOUT
-        recorded = [] if asks else self._recorded(call.route)
-        stopping = [] if asks else self._stopping(call.route)
+        # Who asks for everybody gets those who cannot be reached as well.
+        recorded = self._recorded(call.route) if call.encoded else []
+        stopping = self._stopping(call.route) if call.encoded else []
         self.outcomes.unroutable(call, error, recorded, stopping)
 
     # How it ends here
@@ -254,12 +266,18 @@ class Delivery:
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)
         if link.state.available:
-            for topic in self._parked.topics():
-                if any(call.wait_for_ready for call in self._parked.on(topic)):
-                    self.answered(topic, None)
+            self._look_again()
 
     def evidence_changed(self, link: Link) -> None:
         self.discovery.witnessed(link.key, link.state.evidence, link.serves)
+        if link.state.phase is Phase.UP:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Go on with the calls that wait for somebody to be ready, if somebody is."""
+        for topic in self._parked.topics():
+            if any(call.wait_for_ready for call in self._parked.on(topic)):
+                self.answered(topic, None)
 
     def doubted(self, link: Link, reason: str) -> None:
         self.discovery.doubted(link.key, reason)

@@ -73,7 +73,7 @@ class Outcomes:
 
     def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
         """End the call with an error."""
-        what = Kind(call.kind).name if call.encoded else "the lookup"
+        what = Kind(call.kind).name if call.kind else "the lookup"
         self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:

@@ -62,6 +62,10 @@ class Route:
         self._turn = turn + 1
         return choices[turn]
 
+    def listed(self) -> list[tuple[str, str]]:
+        """List (member, instance) of everybody who listens on the target, available or not."""
+        return [(record.member, record.instance) for record in self.topic.servers(self.member)]
+
     def update(self, recorded: dict[str, Record], unavailable: set[str]) -> None:
         """Take the records of the target by their links, and the links that are not available."""
         self.recorded = recorded

@@ -69,9 +69,10 @@ class Topic:
         """What is routed by: the answer as the store ordered it, then what is kept."""
         return self.answer + self.kept
 
-    def servers(self) -> list[Record]:
-        """List the records of servers, in the order of `sightings`."""
-        return [sighting.record for sighting in self.sightings if sighting.record.role is Role.SERVER]
+    def servers(self, member: str | None = None) -> list[Record]:
+        """List the records of servers, or only those of one member, in the order of `sightings`."""
+        records = [sighting.record for sighting in self.sightings]
+        return [record for record in records if record.role is Role.SERVER and member in (None, record.member)]
 
     def by_member(self) -> dict[str | None, dict[str, Record]]:
         """Group the records of servers by member, and all of them under None; each group by link."""

@@ -1,0 +1,229 @@
+"""Every instance that listens on a target: who they are, and what is sent to each of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.python.failure import Failure
+
+from zmqrpc.checks import check_request, odd_mapping, plain_target, unsendable
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Call, Fanout, Flag, Kind, encode_message
+from zmqrpc.core.route import Route
+from zmqrpc.core.topic import link_key
+from zmqrpc.core.values import ensure
+from zmqrpc.delivery import Delivery
+from zmqrpc.errors import Cancelled, Journey, MessageTooLarge, NoRoute, ZmqRpcError
+from zmqrpc.record import Record
+from zmqrpc.target import Target
+from zmqrpc.waiter import Waiter
+
+_REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fanout}
+_CONTEXTS = (dict, type(None))
+
+
+class Answer(NamedTuple):
+    """
+    What one instance answered.
+
+    :ivar member: its name under the topic.
+    :ivar instance: 32 hex digits; empty where a fixed table does not know them.
+    :ivar result: what the method returned; None when there is an error.
+    :ivar error: a `RemoteError` or a `DeliveryError`; None when the method returned.
+    :ivar seconds: from the call until the answer, or until the error was known.
+    """
+
+    member: str
+    instance: str
+    result: Any
+    error: ZmqRpcError | None
+    seconds: float
+
+
+@attrs.frozen
+class Reached:
+    """
+    Whom a fan-out reached, of those that `RPCClient.members` lists.
+
+    :ivar members: (member, instance) of those that acknowledged it.
+    :ivar missing: (member, instance, error) of those that did not.
+    """
+
+    members: tuple[tuple[str, str], ...] = ()
+    missing: tuple[tuple[str, str, ZmqRpcError], ...] = ()
+
+
+class Members:
+    """Lists who listens on a target, and sends to each of them."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._settings = delivery.settings
+
+    def listed(self, target: Target, timeout: float | None) -> Deferred[list[tuple[str, str]]]:
+        """See `RPCClient.members`."""
+        delivery = self._delivery
+        try:
+            target = plain_target(target)
+            deadline = self._deadline(target, "members", timeout)
+            route = self._route(target)
+        except ZmqRpcError as error:
+            return fail(error)
+
+        def list_them(_: object) -> list[tuple[str, str]]:
+            return route.listed()
+
+        def nobody(failure: Failure) -> list[tuple[str, str]]:
+            failure.trap(NoRoute)
+            return []
+
+        known = delivery.when_known(route, target, deadline)
+        return known.addCallbacks(list_them, nobody)
+
+    def fan_out(
+        self,
+        target: Target,
+        method: str,
+        args: dict[str, Any] | None,
+        timeout: float | None,
+        context: dict[str, Any] | None,
+        idempotent: bool,
+        wait_for_ready: bool,
+    ) -> Deferred[Reached]:
+        """See `RPCClient.fanout`."""
+        sent = self.send(Kind.FANOUT, target, method, args, timeout, context, idempotent, wait_for_ready)
+        return sent.addCallback(_reached)
+
+    def send(
+        self,
+        kind: Kind,
+        target: Target,
+        method: str,
+        args: dict[str, Any] | None,
+        timeout: float | None,
+        context: dict[str, Any] | None,
+        idempotent: bool,
+        wait_for_ready: bool,
+    ) -> Deferred[list[Answer]]:
+        """
+        Send a request to every instance of a target once; parameters as of `RPCClient.call`.
+
+        :param kind: CALL or FANOUT.
+        :return: fires with what each answered, in the order of `listed`; what a fan-out brings is no result but its
+            acknowledgement. Fails when nobody listens, or nobody knows.
+        """
+        try:
+            target = plain_target(target)
+            deadline = self._deadline(target, method, timeout)
+            route = self._route(target)
+            request = self._request(kind, route, target, method, args, context, idempotent)
+        except Exception as error:
+            return fail(unsendable(error, target, method, args, context, timeout))
+        known = self._delivery.when_known(route, target, deadline, kind, wait_for_ready)
+        return known.addCallback(lambda _: self._send_each(kind, route, target, deadline, request))
+
+    def _route(self, target: Target) -> Route:
+        route = self._delivery.discovery.route(target, self._settings.control_exchange)
+        route.used = True
+        return route
+
+    def _deadline(self, target: Target, method: str, timeout: float | None) -> float:
+        seconds = self._settings.rpc_response_timeout if timeout is None else timeout
+        check_request(target, method, seconds)
+        return self._delivery.seconds() + seconds
+
+    def _request(
+        self,
+        kind: Kind,
+        route: Route,
+        target: Target,
+        method: str,
+        args: dict[str, Any] | None,
+        context: dict[str, Any] | None,
+        idempotent: bool,
+    ) -> Call | Fanout:
+        args = {} if args is None else args
+        if type(args) is not dict or type(context) not in _CONTEXTS:
+            raise odd_mapping(method, args, context)
+        ensure(args, "argument")
+        ensure(context, "context")
+        request = _REQUESTS[kind](
+            sequence=0,
+            attempt=1,
+            flags=int(Flag.ACK_WANTED | Flag.IDEMPOTENT if idempotent else Flag.ACK_WANTED),
+            remaining=0,
+            exchange=route.topic.exchange,
+            topic=route.topic.name,
+            member=None,
+            namespace=target.namespace,
+            interface=target.version,
+            method=method,
+            arguments=args,
+            context=context,
+        )
+        size = len(encode_message(request)) + BATCH_OVERHEAD
+        if size > self._settings.max_message_size:
+            text = f"{size} bytes are over max_message_size of this client ({self._settings.max_message_size})"
+            journey = Journey(str(target), target.server, stage="resolving")
+            raise MessageTooLarge(f"{kind.name} failed: {text}", journey)
+        return request
+
+    def _send_each(
+        self, kind: Kind, route: Route, target: Target, deadline: float, request: Call | Fanout
+    ) -> Deferred[list[Answer]]:
+        delivery = self._delivery
+        began = delivery.seconds()
+        records = route.topic.servers(target.server)
+        calls = []
+        for record in records:
+            request.member = record.member
+            call = Waiter(delivery.cancel)
+            call.begin(kind, target, encode_message(request), deadline, request.flags)
+            delivery.give_pinned(call, link_key(record))
+            calls.append(call)
+        answers = [call.addBoth(self._answer, record, began) for call, record in zip(calls, records, strict=True)]
+        cancelled: list[bool] = []
+
+        def cancel(_: object) -> None:
+            cancelled.append(True)
+            for call in calls:
+                call.cancel()
+
+        def gather(outcomes: list[tuple[bool, Answer]]) -> list[Answer]:
+            return _gathered([answer for _, answer in outcomes], bool(cancelled), kind, target)
+
+        gathered: Deferred[list[Answer]] = Deferred(cancel)
+        DeferredList(answers).addCallback(gather).chainDeferred(gathered)
+        return gathered
+
+    def _answer(self, outcome: Any, record: Record, began: float) -> Answer:
+        failed = isinstance(outcome, Failure)
+        result, error = (None, outcome.value) if failed else (outcome, None)
+        return Answer(record.member, record.instance, result, error, self._delivery.seconds() - began)
+
+
+def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target) -> list[Answer]:
+    """
+    Return the answers.
+
+    :raises Cancelled: the caller did not wait for all of them.
+    """
+    if not cancelled:
+        return answers
+    done = sum(answer.error is None for answer in answers)
+    sent = any(answer.error is not None and answer.error.maybe_executed for answer in answers)
+    did, stage = ("answered", "running") if kind is Kind.CALL else ("acknowledged it", "acknowledged")
+    raise Cancelled(
+        f"{kind.name} failed: its caller cancelled it, {done} of {len(answers)} members had {did}",
+        Journey(str(target), target.server, stage=stage if done else "sent" if sent else "queued"),
+        maybe_executed=bool(done) or sent,
+    )
+
+
+def _reached(answers: list[Answer]) -> Reached:
+    """Sum up a fan-out."""
+    return Reached(
+        tuple((answer.member, answer.instance) for answer in answers if answer.error is None),
+        tuple((answer.member, answer.instance, answer.error) for answer in answers if answer.error is not None),
+    )
