@@ -19,7 +19,7 @@ from zmqrpc.core.parked import Parked
 from zmqrpc.core.pending import Stage
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.core.topic import Topic
+from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
 from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.link import Link
@@ -151,18 +151,26 @@ class Delivery:
         self.discovery.resolve(topic)
 
     def when_known(
-        self, route: Route, target: Target, deadline: float, kind: int = 0, wait_for_ready: bool = False
+        self,
+        route: Route,
+        target: Target,
+        deadline: float,
+        kind: int = 0,
+        wait_for_ready: bool = False,
+        tried: tuple[str, ...] = (),
     ) -> Deferred[None]:
         """
         Wait until it is known who listens on a target.
 
         :param kind: what is to be sent to each of them; 0 for nothing, then everybody who listens on the topic will do.
         :param wait_for_ready: whether to wait for somebody who is connected.
+        :param tried: the instances that would not do, in hex: they have refused it.
         :return: fires when somebody listens; fails as a call would.
         """
         call = Waiter(self.cancel)
         call.begin(kind, target, b"", deadline)
         call.wait_for_ready = wait_for_ready
+        call.tried = tried
         call.route = route
         if self.closed:
             self.outcomes.closed(call)
@@ -172,13 +180,18 @@ class Delivery:
             self._park(call)
         return call
 
+    def connected(self, route: Route) -> list[str]:
+        """List the instances of a target that are connected and do not stop, in hex."""
+        links = [link for link in self._recorded(route) if link.state.phase is Phase.UP]
+        return [link.instance.hex() for link in links if link.instance is not None]
+
     def _is_known(self, call: Waiter) -> bool:
         """Tell whether what `when_known` waits for has come."""
         route = call.route
         if not call.kind:
             return bool(route.topic.usable)
         if call.wait_for_ready:
-            return any(link.state.phase is Phase.UP for link in self._recorded(route))
+            return any(instance not in call.tried for instance in self.connected(route))
         return bool(route.recorded)
 
     def in_use(self, topic: Topic) -> bool:
@@ -298,5 +311,10 @@ class Delivery:
 
     def sweep(self, now: float) -> None:
         """End the calls whose deadline came while they waited for discovery."""
-        if now >= self._parked.wake_at:
-            self.outcomes.overdue(self._parked.overdue(now))
+        for call in self._parked.overdue(now) if now >= self._parked.wake_at else ():
+            recorded = self._recorded(call.route)
+            if not recorded and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
+                call.trouble = "the matchmaker does not answer, look after it"
+            else:
+                call.trouble = self.outcomes.nobody(call, recorded, self._stopping(call.route))[1]
+            self.outcomes.overdue([call])

@@ -14,12 +14,14 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import ensure
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import Cancelled, Journey, MessageTooLarge, NoRoute, ZmqRpcError
+from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute, ZmqRpcError
 from zmqrpc.record import Record
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
 _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fanout}
+_KINDS = {request: kind for kind, request in _REQUESTS.items()}
+_NOT_TAKEN = (Draining, NoRoute)
 _CONTEXTS = (dict, type(None))
 
 
@@ -120,8 +122,28 @@ class Members:
             request = self._request(kind, route, target, method, args, context, idempotent)
         except Exception as error:
             return fail(unsendable(error, target, method, args, context, timeout))
-        known = self._delivery.when_known(route, target, deadline, kind, wait_for_ready)
-        return known.addCallback(lambda _: self._send_each(kind, route, target, deadline, request))
+        return self._send_when_known(route, target, deadline, request, wait_for_ready, ())
+
+    def _send_when_known(
+        self,
+        route: Route,
+        target: Target,
+        deadline: float,
+        request: Call | Fanout,
+        wait_for_ready: bool,
+        tried: tuple[str, ...],
+    ) -> Deferred[list[Answer]]:
+        kind = _KINDS[type(request)]
+
+        def look(answers: list[Answer]) -> list[Answer] | Deferred[list[Answer]]:
+            """Wait on when nobody has taken it after all: one that stops is recorded until it has said so."""
+            if not wait_for_ready or not all(isinstance(answer.error, _NOT_TAKEN) for answer in answers):
+                return answers
+            refused = (*tried, *self._delivery.connected(route))
+            return self._send_when_known(route, target, deadline, request, wait_for_ready, refused)
+
+        known = self._delivery.when_known(route, target, deadline, kind, wait_for_ready, tried)
+        return known.addCallback(lambda _: self._send_each(kind, route, target, deadline, request)).addCallback(look)
 
     def _route(self, target: Target) -> Route:
         route = self._delivery.discovery.route(target, self._settings.control_exchange)

@@ -126,16 +126,22 @@ class Outcomes:
         """
         if error is not None and not recorded:
             self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
-        elif stopping or call.stopping:
+        else:
+            self.fail(call, *self.nobody(call, recorded, stopping))
+
+    def nobody(
+        self, call: Waiter, recorded: Sequence[Link], stopping: Sequence[Link]
+    ) -> tuple[type[DeliveryError], str]:
+        """Say why nobody can take a call, and with which error it ends unless it waits; see `unroutable`."""
+        if stopping or call.stopping:
             others = [link for link in recorded if link not in stopping and link.key not in call.tried]
             troubles = [_trouble(link, call) for link in stopping] or [call.stopping]
             troubles += [f"not reached: {_trouble(link, call)}" for link in others]
-            self.fail(call, Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}")
-        elif not recorded:
-            self.fail(call, NoRoute, "nobody listens there, start a server or check the name")
-        else:
-            troubles = [_trouble(link, call) for link in recorded]
-            self.fail(call, NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}")
+            return Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}"
+        if not recorded:
+            return NoRoute, "nobody listens there, start a server or check the name"
+        troubles = [_trouble(link, call) for link in recorded]
+        return NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}"
 
     def unreached(self, call: Waiter, link: Link, reason: str) -> None:
         """End a call that only this link could take, which cannot."""
