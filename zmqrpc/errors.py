@@ -46,7 +46,15 @@ class ZmqRpcError(Exception):
 
 
 class ConfigError(ZmqRpcError):
-    """A setting, URL or name cannot be accepted; the text says which and what is valid."""
+    """
+    A setting, URL or name cannot be accepted; the text says which and what is valid.
+
+    :ivar options: names of the options that are at fault, for who knows where they were set; may be empty.
+    """
+
+    def __init__(self, *args: object, options: tuple[str, ...] = ()) -> None:
+        super().__init__(*args)
+        self.options = options
 
 
 class PortRangeExhausted(ConfigError):

@@ -1,96 +1,41 @@
 """
-Every option of zmqrpc, in one table: the fields of `Settings`.
+Every option of zmqrpc, in one table.
 
-A field's metadata holds its help; names are those of `[oslo_messaging_zmq]` in the seeds where these have one. Parsed
+A row is a field of `Settings`, or stands in `_NOT_KEPT` when its value goes elsewhere or nowhere. Parsers, help texts,
+``zmqrpc config`` and the reference are made from `OPTIONS`. Names are those of both seeds where these have one. Parsed
 once, frozen, and read where parts are made; nothing else passes configuration around.
 """
 
 from __future__ import annotations
 
-import re
 import socket
-from math import inf
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect, Option
+from zmqrpc.transport_url import masked_url as masked_url
+from zmqrpc.transport_url import split_url
 
 URL_VARIABLE = "ZMQRPC_URL"
-"""The environment variable that our commands take the transport URL from when none is given."""
+"""The environment variable that our commands take the transport URL from when nothing else names one."""
 
-_PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
-
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
+_PREFIXES = {PROXY: "proxy_", REDIS: "redis_"}
+"""What is put before the names of groups whose options have names such as ``host``."""
 
 
-def _to_bool(text: str) -> bool:
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError("is not true or false")
+def _option(
+    default: Any, help: str, low: float | None = None, high: float | None = None, group: str = ZMQ, **more: Any
+) -> Any:
+    row = {"help": help, "low": low, "high": high, "group": group, **more}
+    return attrs.field(default=default, kw_only=True, metadata=row)
 
 
-def _optional_float(text: str) -> float | None:
-    return None if text.lower() in {"", "none"} else float(text)
-
-
-_PARSERS: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": _to_bool,
-    "float | None": _optional_float,
-    "str | None": lambda text: text or None,
-}
-
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "a string"),
-    "int": ((int,), "a whole number"),
-    "float": ((float, int), "a number"),
-    "bool": ((bool,), "True or False"),
-}
-"""What a field of each type takes, and how that is called."""
-
-
-def _option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    return attrs.field(default=default, kw_only=True, metadata={"help": help, "low": low, "high": high})
-
-
-def _check_type(field: attrs.Attribute[Any], value: Any) -> None:
-    name, _, none = str(field.type).partition(" | ")
-    types, called = _TYPES[name]
-    # A bool is an int for isinstance, and is none for people.
-    if isinstance(value, types) and (name == "bool" or not isinstance(value, bool)):
-        return
-    if value is None and none:
-        return
-    # What is given for a URL may hold a password, in whatever form.
-    shown = f"of type {type(value).__name__}" if field.name == "url" else repr(value)
-    raise ConfigError(f"option {field.name} is {shown}; it must be {called}{' or None' if none else ''}")
-
-
-def masked_url(url: str) -> str:
-    """
-    Write a transport URL for people, with ``***`` for its password.
-
-    It need not be well-formed: rather is too much masked than a piece of a password shown. What is no URL stays as it
-    is.
-    """
-    scheme, slashes, rest = url.partition("://")
-    if not slashes:
-        scheme, rest = "", url
-    # The last one: a password may hold an @, or a / or ? that should be %2F or %3F and ends the host for urlsplit.
-    userinfo, at, hosts = rest.rpartition("@")
-    user, colon, _ = userinfo.partition(":")
-    if at and colon and not rest.startswith("/"):
-        rest = f"{user}:***@{hosts}"
-    elif at and slashes and "/" not in user:
-        rest = f"***@{hosts}"
-    return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
+def _seed(default: Any, help: str, low: float | None = None, high: float | None = None, **more: Any) -> Any:
+    """Make an option of the seeds, which the older one has in ``[DEFAULT]``."""
+    return _option(default, help, low, high, older=True, **more)
 
 
 @attrs.frozen
@@ -98,42 +43,103 @@ class Settings:
     """
     The settings of one Node; a change is a new `Settings` and a new Node.
 
-    :raises ConfigError: an option has a value it cannot have; the text names option, value and what is valid.
+    :raises ConfigError: an option has a value it cannot have, or two contradict; the text names option, value and what
+        is valid.
     """
 
     url: str = attrs.field(
         default="zmq://",
         repr=lambda url: repr(masked_url(url)),
-        metadata={"help": "The transport URL; its scheme names the matchmaker."},
+        metadata={
+            "help": "The transport URL; its scheme names the matchmaker, and its query sets options.",
+            "group": DEFAULT,
+            "key": "transport_url",
+            "flag": "url",
+            "letter": "u",
+            "secret": True,
+        },
     )
+    rpc_response_timeout: float = _option(
+        60.0, "Seconds a call may take when its caller names none.", 0.001, group=DEFAULT
+    )
+    control_exchange: str = _option("openstack", "The exchange of a target that names none.", group=DEFAULT)
 
-    rpc_zmq_matchmaker: str = _option("dummy", "Which matchmaker the URL zmq:// means.")
-    rpc_zmq_host: str | None = _option(None, "Name or address that peers use to reach this node; unset: host name.")
-    rpc_zmq_bind_address: str | None = _option(
+    rpc_zmq_matchmaker: str = _seed("dummy", "Which matchmaker the URL zmq:// means.")
+    rpc_zmq_host: str | None = _seed(
+        None,
+        "Name or address by which others reach this machine; unset: the host name.",
+        form="host",
+        flag="host",
+        letter="H",
+    )
+    rpc_zmq_bind_address: str | None = _seed(
         None,
         "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback.",
     )
-    rpc_zmq_min_port: int = _option(49153, "Lowest port to bind.", 1, 65535)
-    rpc_zmq_max_port: int = _option(65536, "Highest port to bind, exclusive.", 2, 65536)
-    rpc_zmq_bind_port_retries: int = _option(100, "Ports tried before PortRangeExhausted.", 1)
+    rpc_zmq_min_port: int = _seed(49153, "Lowest port to bind.", 1, 65535, older_default="49152")
+    rpc_zmq_max_port: int = _seed(65536, "Highest port to bind, exclusive.", 2, 65536)
+    rpc_zmq_bind_port_retries: int = _seed(100, "Ports tried before PortRangeExhausted.", 1)
 
-    zmq_target_expire: int = _option(300, "Seconds until a record that is not refreshed is forgotten; <= 0: never.")
-    zmq_target_update: float | None = _option(
+    zmq_target_expire: int = _seed(
+        300, "Seconds until a record that is not refreshed is forgotten; <= 0: never.", older_default="120"
+    )
+    zmq_target_update: float | None = _seed(
         None, "Seconds between refreshes of a record; unset: min(180, zmq_target_expire / 2).", 0.001
     )
 
-    control_exchange: str = _option("openstack", "The exchange of a target that names none.")
-    rpc_response_timeout: float = _option(60.0, "Seconds a call may take when its caller names none.", 0.001)
+    zmq_topology: str | None = _option(
+        None, "Name of the topology; unset: chosen by the three booleans below.", effect=Effect.REFUSED
+    )
+    use_pub_sub: bool = _seed(
+        False, "Whether fan-outs are published through proxies.", older_default="true", effect=Effect.REFUSED
+    )
+    use_router_proxy: bool = _seed(False, "Whether calls and casts go through router proxies.", effect=Effect.REFUSED)
+    use_dynamic_connections: bool = _seed(
+        False, "Whether direct connections are opened per use.", effect=Effect.REFUSED
+    )
+    subscribe_on: tuple[str, ...] = _option(
+        (),
+        "Publishers to subscribe to, host:port,host:port; unset: those the matchmaker knows. It needs use_pub_sub.",
+        form="address",
+        effect=Effect.REFUSED,
+    )
+    zmq_failover_connections: int = _seed(
+        2, "Members connected to beside the first, with dynamic connections.", 0, effect=Effect.LATER
+    )
+    rpc_zmq_ipc_dir: str = _seed(
+        "/var/run/openstack", "Directory of the IPC socket of zmq-proxy --ipc.", effect=Effect.LATER
+    )
+
     rpc_use_acks: bool = _option(True, "Whether a message is acknowledged; false: a cast fires when handed over.")
     rpc_ack_timeout_base: float = _option(15.0, "Seconds until an unacknowledged message is sent again.", 0.01)
     rpc_ack_timeout_multiplier: float = _option(2.0, "By how much that grows with each retry.", 1)
-    rpc_retry_attempts: int = _option(3, "How often an unacknowledged message is sent again; negative: no limit.")
+    rpc_retry_attempts: int = _option(
+        3, "How often an unacknowledged message is sent again; negative or None: no limit.", none=-1
+    )
     rpc_message_ttl: float = _option(300.0, "Seconds until what is remembered of a silent client is forgotten.", 1)
     route_ttl: float = _option(
         600.0, "Seconds until a route that is not used is given up, and its topic with the last one.", 0.1
     )
+    rpc_thread_pool_size: int = _option(100, "Threads for methods that block.", 1, 10000, effect=Effect.LATER)
 
-    zmq_linger: float = _option(-1.0, "Seconds to deliver what is written after a close; -1: the drain timeout.", -1)
+    zmq_linger: float = _seed(
+        -1.0,
+        "Seconds to deliver what is written after a close; -1: the drain timeout.",
+        -1,
+        was=((ZMQ, "rpc_cast_timeout"), (DEFAULT, "rpc_cast_timeout")),
+    )
+    zmq_tcp_keepalive: int = _option(
+        1, "Whether TCP looks after idle connections: 1, 0, or -1 for what the system does.", -1, 1
+    )
+    zmq_tcp_keepalive_idle: int = _option(
+        60, "Seconds of silence until TCP probes a connection; -1 or 0: what the system does.", -1, 32767
+    )
+    zmq_tcp_keepalive_intvl: int = _option(
+        15, "Seconds between two of these probes; -1 or 0: what the system does.", -1, 32767
+    )
+    zmq_tcp_keepalive_cnt: int = _option(
+        4, "Probes without an answer until TCP ends a connection; -1 or 0: what the system does.", -1, 127
+    )
     drain_timeout: float = _option(30.0, "Seconds running calls may take after a stop was asked for.", 0)
     max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 4096)
     max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
@@ -157,34 +163,91 @@ class Settings:
     )
     send_tracebacks: bool = _option(False, "Whether a remote error carries the server's traceback.")
 
-    zmq_topology: str | None = _option(None, "Name of the delivery plan; unset: chosen by the three booleans below.")
-    use_pub_sub: bool = _option(False, "Whether fan-outs are published through proxies.")
-    use_router_proxy: bool = _option(False, "Whether calls and casts go through router proxies.")
-    use_dynamic_connections: bool = _option(False, "Whether direct connections are opened per use.")
+    redis_socket_timeout: int = _option(
+        2000,
+        "Milliseconds until a Redis that does not answer counts as away.",
+        1,
+        group=REDIS,
+        effect=Effect.LATER,
+    )
+
+    proxy_host: str | None = _option(
+        None,
+        "Name or address by which others reach the proxy; unset: the host name.",
+        group=PROXY,
+        older=True,
+        form="host",
+        effect=Effect.LATER,
+    )
+    proxy_frontend_port: int = _option(
+        0,
+        "Port of the proxy for clients; 0: one of the range.",
+        0,
+        65535,
+        group=PROXY,
+        older=True,
+        flag="frontend-port",
+        letter="f",
+        effect=Effect.LATER,
+    )
+    proxy_backend_port: int = _option(
+        0,
+        "Port of the proxy for servers; 0: one of the range.",
+        0,
+        65535,
+        group=PROXY,
+        older=True,
+        flag="backend-port",
+        letter="b",
+        effect=Effect.LATER,
+    )
+    proxy_publisher_port: int = _option(
+        0,
+        "Port on which the proxy publishes; 0: one of the range.",
+        0,
+        65535,
+        group=PROXY,
+        older=True,
+        flag="publisher-port",
+        letter="p",
+        effect=Effect.LATER,
+    )
+    proxy_local_publisher: bool = _option(
+        False,
+        "Whether it is a local publisher, which repeats what the proxies publish.",
+        group=PROXY,
+        older=True,
+        flag="local-publisher",
+        effect=Effect.LATER,
+    )
+    proxy_ack_pub_sub: bool = _option(
+        False,
+        "Whether the proxy acknowledges the fan-outs that it has taken.",
+        group=PROXY,
+        older=True,
+        effect=Effect.LATER,
+    )
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(Settings):
-            value = getattr(self, field.name)
-            _check_type(field, value)
-            low, high = field.metadata.get("low"), field.metadata.get("high")
-            if value is None or isinstance(value, str):
-                continue
-            if not -inf < value < inf:
-                raise ConfigError(f"option {field.name} is {value}; it must be a finite number")
-            if low is None:
-                continue
-            if value < low or (high is not None and value > high):
-                bounds = f"from {low} to {high}" if high is not None else f"at least {low}"
-                raise ConfigError(f"option {field.name} is {value}; it must be {bounds}")
+        for option in KEPT.values():
+            option.check(getattr(self, option.name))
         if self.rpc_zmq_min_port >= self.rpc_zmq_max_port:
             raise ConfigError(
                 f"option rpc_zmq_min_port is {self.rpc_zmq_min_port}, not below rpc_zmq_max_port "
-                f"({self.rpc_zmq_max_port}, exclusive); give a range that holds a port"
+                f"({self.rpc_zmq_max_port}, exclusive); give a range that holds a port",
+                options=("rpc_zmq_min_port", "rpc_zmq_max_port"),
             )
         if 0 < self.zmq_target_expire <= (self.zmq_target_update or 0):
             raise ConfigError(
                 f"option zmq_target_update is {self.zmq_target_update:g}, not below zmq_target_expire "
-                f"({self.zmq_target_expire}); records would expire before they are refreshed, make it smaller"
+                f"({self.zmq_target_expire}); records would expire before they are refreshed, make it smaller",
+                options=("zmq_target_update", "zmq_target_expire"),
+            )
+        if self.subscribe_on and self.zmq_topology is None and not self.use_pub_sub:
+            raise ConfigError(
+                "option subscribe_on is set and use_pub_sub is not, so nothing would be subscribed to; "
+                "set use_pub_sub to true, or take subscribe_on away",
+                options=("subscribe_on", "use_pub_sub"),
             )
 
     @classmethod
@@ -194,35 +257,15 @@ class Settings:
 
         :raises ConfigError: the URL is not ``zmq:`` or ``zmq+NAME:``, or an option or value is not valid.
         """
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            # Its text repeats what is between // and /, password and all.
-            raise ConfigError(
-                f"the transport URL {masked_url(url)!r} cannot be read: its hosts are not well-formed; "
-                "write an IPv6 address in [], and a special character of a password with %"
-            ) from None
-        if parts.scheme.partition("+")[0] != "zmq":
-            raise ConfigError(f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://")
-        fields = {field.name: field for field in attrs.fields(cls) if field.name != "url"}
+        bare, texts = split_url(url, OF_URLS)
         values: dict[str, Any] = {}
-        for name, text in parse_qsl(parts.query, keep_blank_values=True):
-            if name not in fields and "@" in parts.query:
-                raise ConfigError(
-                    f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
-                    f"is written %3F there; valid options are {', '.join(sorted(fields))}"
-                )
-            if name not in fields:
-                raise ConfigError(
-                    f"the transport URL names the unknown option {name!r}; valid are {', '.join(sorted(fields))}"
-                )
+        for name, text in texts.items():
+            option = OF_URLS[name]
             try:
-                values[name] = _PARSERS[str(fields[name].type)](text)
+                values[option.name] = option.parse(text)
             except ValueError as error:
-                raise ConfigError(f"option {name} of the transport URL is {text!r}: {error}") from error
-        values.update(options)
-        # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
-        return cls(url=url.replace(f"?{parts.query}", "", 1) if parts.query else url, **values)
+                raise ConfigError(f"option {option.name} of the transport URL is {text!r}; {error}") from error
+        return cls(url=bare, **{name: value for name, value in values.items() if OF_URLS[name].kept} | options)
 
     @property
     def matchmaker(self) -> str:
@@ -245,3 +288,93 @@ class Settings:
     def linger(self) -> float:
         """Seconds that what was written before a close may still be delivered."""
         return self.drain_timeout if self.zmq_linger < 0 else self.zmq_linger
+
+    @property
+    def keepalive(self) -> tuple[int, int, int, int]:
+        """What TCP does about idle connections: whether, idle seconds, seconds between probes, probes; -1: unset."""
+        return (
+            self.zmq_tcp_keepalive,
+            self.zmq_tcp_keepalive_idle or -1,
+            self.zmq_tcp_keepalive_intvl or -1,
+            self.zmq_tcp_keepalive_cnt or -1,
+        )
+
+
+def _row(field: attrs.Attribute[Any]) -> Option:
+    row = dict(field.metadata)
+    key = row.pop("key", field.name.removeprefix(_PREFIXES.get(row["group"], "")))
+    if row.pop("older", False):
+        row["was"] = (("zmq_proxy_opt" if row["group"] == PROXY else DEFAULT, key), *row.get("was", ()))
+    return Option(name=field.name, key=key, type=str(field.type), default=field.default, **row)
+
+
+def _elsewhere(group: str, key: str, type: str, default: Any, help: str, **more: Any) -> Option:
+    """Make a row whose value goes into the transport URL."""
+    return Option(
+        name=_PREFIXES.get(group, "") + key,
+        key=key,
+        group=group,
+        type=type,
+        default=default,
+        help=help,
+        kept=False,
+        **more,
+    )
+
+
+def _dead(group: str, key: str, help: str, *was: tuple[str, str]) -> Option:
+    return _elsewhere(group, key, "str | None", None, help, effect=Effect.NONE, was=was)
+
+
+_NOT_KEPT = (
+    _elsewhere(DEFAULT, "rpc_backend", "str | None", None, "zmq: the older spelling of transport_url = zmq://."),
+    _elsewhere(REDIS, "host", "str", "127.0.0.1", "The Redis server, where the URL names none.", form="host"),
+    _elsewhere(REDIS, "port", "int", 6379, "Its port.", low=1, high=65535),
+    _elsewhere(REDIS, "password", "str | None", None, "Its password; None: it has none.", secret=True),
+    _elsewhere(REDIS, "sentinel_hosts", "tuple[str, ...]", (), "Sentinels, where the URL names none.", form="address"),
+    _elsewhere(
+        REDIS, "sentinel_group_name", "str", "oslo-messaging-zeromq", "The name of the master, as Sentinel has it."
+    ),
+    _elsewhere(
+        PROXY,
+        "url",
+        "str | None",
+        None,
+        "The transport URL of the proxy; unset: transport_url.",
+        was=(("zmq_proxy_opt", "url"),),
+        secret=True,
+        effect=Effect.LATER,
+    ),
+    _dead(ZMQ, "rpc_zmq_contexts", "A node has one ZeroMQ context.", (DEFAULT, "rpc_zmq_contexts")),
+    _dead(ZMQ, "rpc_zmq_topic_backlog", "See max_queued_calls.", (DEFAULT, "rpc_zmq_topic_backlog")),
+    _dead(ZMQ, "rpc_poll_timeout", "Nothing is polled.", (DEFAULT, "rpc_poll_timeout")),
+    _dead(
+        ZMQ,
+        "rpc_zmq_serialization",
+        "Messages are msgpack, whatever both ends are told.",
+        (DEFAULT, "rpc_zmq_serialization"),
+    ),
+    _dead(ZMQ, "zmq_immediate", "A message waits until its connection works, whatever this says."),
+    _dead(DEFAULT, "rpc_zmq_concurrency", "Everything runs in the reactor."),
+    _dead(DEFAULT, "rpc_zmq_port", "Ports are those of rpc_zmq_min_port and rpc_zmq_max_port."),
+    _dead(DEFAULT, "direct_over_proxy", "See use_router_proxy."),
+    _dead(DEFAULT, "matchmaker_heartbeat_freq", "See zmq_target_update."),
+    _dead(DEFAULT, "matchmaker_heartbeat_ttl", "See zmq_target_expire."),
+    _dead(REDIS, "wait_timeout", "A lookup is not repeated at intervals; changes are pushed."),
+    _dead(REDIS, "check_timeout", "The deadline of the call ends a lookup."),
+    _dead(RING, "ringfile", "Name the file in the URL: zmq+file:///etc/zmqrpc/ring.json."),
+)
+"""The rows that are no fields of `Settings`."""
+
+OPTIONS: tuple[Option, ...] = (*(_row(field) for field in attrs.fields(Settings)), *_NOT_KEPT)
+"""The table."""
+
+KEPT: dict[str, Option] = {option.name: option for option in OPTIONS if option.kept}
+"""The rows that are fields of `Settings`, by name."""
+
+OF_URLS: dict[str, Option] = {
+    option.name: option
+    for option in OPTIONS
+    if option.group == ZMQ or (option.kept and option.group != PROXY and not option.secret)
+}
+"""The rows that the query of a transport URL may name."""

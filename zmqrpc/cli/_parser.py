@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ import attrs
 
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._json import from_json, read_argument
+from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
-from zmqrpc.settings import URL_VARIABLE, Settings, masked_url
+from zmqrpc.settings import KEPT, URL_VARIABLE, Settings, masked_url
 from zmqrpc.target import Target
 
 COMMANDS = {
@@ -121,7 +121,7 @@ def _command_parser(command: str) -> _Parser:
         default=[],  # without one argparse calls it required
         help="an argument; a value that is not JSON is a string",
     )
-    parser.add_argument("--url", help=f"the transport URL; default: ${URL_VARIABLE}")
+    add_settings(parser)
     parser.add_argument("--server", metavar="S", help="the member; TOPIC is then taken literally, and '' is any member")
     parser.add_argument("--namespace", metavar="NS", help="the namespace of the endpoint")
     parser.add_argument("--version", metavar="V", help="the version of the interface, MAJOR.MINOR")
@@ -132,18 +132,24 @@ def _command_parser(command: str) -> _Parser:
     return parser
 
 
+def add_settings(parser: ArgumentParser) -> None:
+    """Add the options that say what the settings are."""
+    parser.add_argument("--url", "-u", help=f"{KEPT['url'].help} Default: that of the files, else ${URL_VARIABLE}")
+    parser.add_argument(
+        *("--config-file", "-c"),
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="an INI file with options; may be repeated, and a later one overrides an earlier one",
+    )
+
+
 def _request(command: str, options: Namespace) -> Request:
-    url = options.url or os.environ.get(URL_VARIABLE)
-    if not url:
-        raise ConfigError(
-            f"no transport URL; give --url, or set {URL_VARIABLE}, "
-            "for example to zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"
-        )
     if options.timeout is not None and not 0 < options.timeout < float("inf"):
         raise ConfigError(f"--timeout {options.timeout:g} is not a time; give seconds, more than 0")
     return Request(
         command,
-        Settings.from_url(url),
+        load(url=options.url, config_files=options.config_file).settings,
         _target(options),
         options.method,
         _arguments(options.arguments),

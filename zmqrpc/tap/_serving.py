@@ -32,6 +32,7 @@ class Serving(Service):
 
     :param found: name and object of each application, as ``--app`` gave them.
     :param target: topic, exchange and member, for an application that names none.
+    :param warnings: what is logged at the first start.
     :raises ConfigError: a setting is not valid.
     """
 
@@ -46,6 +47,7 @@ class Serving(Service):
         target: Target,
         log_file: LogFile | None = None,
         trace: bool = False,
+        warnings: Iterable[str] = (),
     ) -> None:
         self._reactor = reactor
         self._refusals = refusals
@@ -54,6 +56,7 @@ class Serving(Service):
         self._target = target
         self._log_file = log_file
         self._trace = trace
+        self._warnings = tuple(warnings)
         # Made here for what it refuses, and used at the first start; it opens nothing until then.
         self._node: Node | None = self._make_node()
         self._opened = False
@@ -116,10 +119,16 @@ class Serving(Service):
             try:
                 if self._log_file is not None:
                     self._log_file.open()
+                self._warn()
                 self._node.privilegedStartService()
             except ConfigError as error:
                 self._refuse(error)
         return self._node
+
+    def _warn(self) -> None:
+        warnings, self._warnings = self._warnings, ()
+        for warning in warnings:
+            self.log.warn("{warning}", warning=warning)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""

@@ -11,9 +11,10 @@ from twisted.logger import LogLevel
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
-from zmqrpc.settings import URL_VARIABLE, Settings
+from zmqrpc.settings import KEPT, URL_VARIABLE
 from zmqrpc.signals import StopSignals
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._log import LogFile
@@ -28,7 +29,8 @@ class Options(TwistedOptions):
     """
     The options of `twistd zmq-rpc-server`.
 
-    :ivar settings: what they amount to, once parsed.
+    :ivar configuration: what they, the URL and the files amount to, once parsed.
+    :ivar settings: the same, without where it comes from.
     :ivar target: topic, exchange and member for an application that names none.
     :ivar applications: name and object of each ``--app``.
     :ivar refusals: where they say what is wrong.
@@ -38,8 +40,8 @@ class Options(TwistedOptions):
     synopsis = "[options] --app APP [--app APP ...]"
     longdesc = "Run RPC servers. SIGTERM stops them when the calls that run have ended."
     optParameters = [
-        ["url", "u", None, f"The transport URL; default: ${URL_VARIABLE}"],
-        ["host", "H", None, "Name or address by which others reach this machine"],
+        ["url", "u", None, f"{KEPT['url'].help} Default: that of the files, else ${URL_VARIABLE}"],
+        ["host", "H", None, KEPT["rpc_zmq_host"].help],
         ["server", None, None, "The name of this member under its topics; default: the host"],
         ["topic", None, None, "The topic of an APP that names none"],
         ["exchange", None, None, "The exchange of an APP that names none; default: control_exchange"],
@@ -52,6 +54,7 @@ class Options(TwistedOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["app"] = []
+        self["config-file"] = []
         self.refusals = Refusals("zmq-rpc-server")
 
     def opt_app(self, name: str) -> None:
@@ -59,6 +62,12 @@ class Options(TwistedOptions):
         self["app"].append(name)
 
     opt_a = opt_app
+
+    def opt_config_file(self, path: str) -> None:
+        """Read options from this INI file. May be repeated; a later file overrides an earlier one."""
+        self["config-file"].append(path)
+
+    opt_c = opt_config_file
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -80,14 +89,9 @@ class Options(TwistedOptions):
         """Turn the options into what `makeService` needs."""
         if not self["app"]:
             raise UsageError("nothing to serve; give an application with --app NAME or --app package.module:object")
-        url = self["url"] or os.environ.get(URL_VARIABLE)
-        if not url:
-            raise UsageError(
-                f"no transport URL; give --url, or set {URL_VARIABLE}, "
-                "for example to zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"
-            )
-        given = {"rpc_zmq_host": self["host"]} if self["host"] else {}
-        self.settings = Settings.from_url(url, **given)
+        given = {"rpc_zmq_host": self["host"] or None}
+        self.configuration = load(url=self["url"], config_files=self["config-file"], given=given)
+        self.settings = self.configuration.settings
         self.target = Target(topic=self["topic"], server=self["server"], exchange=self["exchange"])
         self.applications = [(name, find(name)) for name in self["app"]]
         self.log_file: LogFile | None = None
@@ -136,6 +140,7 @@ def makeService(options: Options) -> IService:
             options.target,
             options.log_file,
             trace=bool(options["debug"]),
+            warnings=options.configuration.warnings,
         )
     except ConfigError as error:
-        options.refusals.refuse(str(error))
+        options.refusals.refuse(str(options.configuration.located(error)))

@@ -19,7 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
-    "words": {"_version", "errors", "interfaces", "plugins", "record", "settings", "target"},
+    "words": {
+        *("_version", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins", "record"),
+        *("settings", "target", "transport_url"),
+    },
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {

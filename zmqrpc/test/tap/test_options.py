@@ -119,7 +119,7 @@ class OptionsTests(SynchronousTestCase):
             ("'extra' is not an option", *app, "extra"),
             ("does not start with zmq://", *app, "--url", "redis://x"),
             ("unknown option 'colour'", *app, "--url", f"{URL}?colour=red"),
-            ("option drain_timeout of the transport URL is 'x'", *app, "--url", f"{URL}?drain_timeout=x"),
+            ("option drain_timeout is 'x' (URL query); it must be a number", *app, "--url", f"{URL}?drain_timeout=x"),
             ("the server", *app, "--url", URL, "--server", "a\nb"),
             ("the topic ''", *app, "--url", URL, "--topic", ""),
             ("no application plugin 'bogus'", "--url", URL, "--app", "bogus"),

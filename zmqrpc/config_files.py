@@ -1,0 +1,173 @@
+"""What configuration files say about our options, in the layouts of both seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from string import Template
+
+import attrs
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.ini import Entry, IniFile, read
+from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
+from zmqrpc.settings import OPTIONS
+from zmqrpc.transport_url import nearest
+
+_GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
+
+_OTHERS_OF_OSLO = {f"oslo_messaging_{name}" for name in ("amqp", "kafka", "metrics", "notifications", "rabbit")}
+"""Sections whose names are like ours and are not misspelt."""
+
+
+@attrs.frozen
+class Said:
+    """
+    What the files say about one option.
+
+    :ivar text: its value, with what it refers to written in.
+    :ivar place: file and line.
+    """
+
+    text: str
+    place: str
+
+
+class ConfigFiles:
+    """
+    The files that ``--config-file`` names.
+
+    :param paths: a later file overrides an earlier one.
+    :ivar said: what counts, by `Option.name`.
+    :ivar warnings: what is not read, or is read from an older place.
+    :raises ConfigError: a file cannot be read, or a section of ours holds what is no option.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        self.warnings: list[str] = []
+        self._files = [read(path) for path in paths]
+        self._is_of_older_seed = False
+        for file in self._files:
+            self._check_sections(file)
+            self._check_names(file)
+        self.said: dict[str, Said] = {}
+        for option in OPTIONS:
+            entry = self._find(option)
+            if entry is not None:
+                self.said[option.name] = Said(_substituted(entry.value, entry.section, self._entries), entry.place)
+        self._report_defaults()
+
+    def _entries(self, group: str, key: str) -> Iterator[Entry]:
+        return (entry for file in self._files for entry in file.entries if (entry.section, entry.name) == (group, key))
+
+    def _check_sections(self, file: IniFile) -> None:
+        for section, line in file.sections.items():
+            similar = _similar_group(section)
+            if similar is None:
+                continue
+            text = f"section [{section}] in {file.path} line {line} is not read; did you mean [{similar}]?"
+            if _names_of(similar) & {entry.name for entry in file.entries if entry.section == section}:
+                groups = ", ".join(f"[{group}]" for group in _GROUPS)
+                raise ConfigError(f"{text} sections of zmqrpc are {groups}")
+            self.warnings.append(text)
+
+    def _check_names(self, file: IniFile) -> None:
+        for entry in file.entries:
+            valid = _names_of(entry.section)
+            if not valid or entry.name in valid:
+                continue
+            groups = [option.group for option in OPTIONS if option.key == entry.name and option.effect is Effect.YES]
+            if entry.section != DEFAULT:
+                hint = f"it belongs in [{groups[0]}]" if groups else nearest(entry.name, valid)
+                raise ConfigError(f"unknown option {entry.name} in [{entry.section}] ({entry.place}); {hint}")
+            # Others have options there too; but whoever has one of ours wants it to be read.
+            if ZMQ in groups:
+                self.warnings.append(f"{_name_place(entry)} is not read; it belongs in [{ZMQ}]")
+
+    def _find(self, option: Option) -> Entry | None:
+        """Find what counts for an option, and report what does not, or stands in an older place."""
+        found: Entry | None = None
+        for number, (group, key) in enumerate(((option.group, option.key), *option.was)):
+            entries = list(self._entries(group, key))
+            if not entries:
+                continue
+            *earlier, entry = entries
+            if found is not None:
+                self.warnings.append(f"{_name_place(entry)} is ignored, since {_name_place(found)} is its newer name")
+                continue
+            found = entry
+            for other in earlier:
+                if other.file == entry.file:
+                    self.warnings.append(f"{_name_place(other)} is ignored, since line {entry.line} gives it again")
+            if number:
+                self._report_old(option, entry)
+        return found
+
+    def _report_old(self, option: Option, entry: Entry) -> None:
+        self._is_of_older_seed |= entry.section == DEFAULT
+        if option.effect is Effect.NONE:
+            return
+        text = f"{_name_place(entry)} is deprecated; write {option.key} in [{option.group}]"
+        if option.older_default is not None:
+            text += f" (its default was {option.older_default}, and is {option.write(option.default)})"
+        self.warnings.append(text)
+
+    def _report_defaults(self) -> None:
+        """Say which defaults of the older seed have changed, to who has a file like its."""
+        changed = [
+            f"{option.name} was {option.older_default} and is {option.write(option.default)}"
+            for option in OPTIONS
+            if option.older_default is not None and option.name not in self.said
+        ]
+        if changed and (self._is_of_older_seed or "rpc_backend" in self.said):
+            self.warnings.append(
+                f"{', '.join(self.paths)}: these defaults have changed since such files were written: "
+                + ", ".join(changed)
+            )
+
+
+class _Values:
+    """The values that ``$name`` and ``${group.name}`` mean; what names none stays as it is."""
+
+    def __init__(self, section: str, entries: Callable[[str, str], Iterable[Entry]], depth: int) -> None:
+        self._section = section
+        self._entries = entries
+        self._depth = depth
+
+    def __getitem__(self, name: str) -> str:
+        group, dot, key = name.rpartition(".")
+        for section in (group,) if dot else (self._section, DEFAULT):
+            for entry in reversed(list(self._entries(section, key))):
+                if self._depth < 10:
+                    return _substituted(entry.value, section, self._entries, self._depth + 1)
+        raise KeyError(name)
+
+
+class _Text(Template):
+    braceidpattern = r"(?a:[_a-z][_a-z0-9]*(?:\.[_a-z][_a-z0-9]*)?)"
+
+
+def _substituted(text: str, section: str, entries: Callable[[str, str], Iterable[Entry]], depth: int = 0) -> str:
+    """Write into a value what it refers to, as oslo.config does; ``$$`` is a ``$``."""
+    return _Text(text).safe_substitute(_Values(section, entries, depth)) if "$" in text else text  # type: ignore[arg-type]
+
+
+def _name_place(entry: Entry) -> str:
+    return f"{entry.name} in [{entry.section}] ({entry.place})"
+
+
+def _names_of(section: str) -> set[str]:
+    """Return the names that a section of ours may have; none for the sections of others."""
+    places = ((place, option) for option in OPTIONS for place in ((option.group, option.key), *option.was))
+    return {key for (group, key), _ in places if group == section}
+
+
+def _similar_group(section: str) -> str | None:
+    """Return the section of ours that a section seems to be, misspelt."""
+    if _names_of(section) or section in _OTHERS_OF_OSLO:
+        return None
+    for group in _GROUPS:
+        if SequenceMatcher(None, section.lower().replace("-", "_"), group.lower()).ratio() > 0.75:
+            return group
+    return None

@@ -1,0 +1,81 @@
+"""The transport URL: what people see of it, and what its query sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from zmqrpc.errors import ConfigError
+
+_PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
+
+
+def masked_url(url: str) -> str:
+    """
+    Write a transport URL for people, with ``***`` for its password.
+
+    It need not be well-formed: rather is too much masked than a piece of a password shown. What is no URL stays as it
+    is.
+    """
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        scheme, rest = "", url
+    # The last one: a password may hold an @, or a / or ? that should be %2F or %3F and ends the host for urlsplit.
+    userinfo, at, hosts = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    if at and colon and not rest.startswith("/"):
+        rest = f"{user}:***@{hosts}"
+    elif at and slashes and "/" not in user:
+        rest = f"***@{hosts}"
+    return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
+
+
+def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """
+    Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
+
+    :param valid: the names that its query may have.
+    :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``, or names an option that does not exist.
+    """
+    valid = set(valid)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Its text repeats what is between // and /, password and all.
+        raise _refusal(
+            f"the transport URL {masked_url(url)!r} cannot be read: its hosts are not well-formed; "
+            "write an IPv6 address in [], and a special character of a password with %"
+        ) from None
+    if parts.scheme.partition("+")[0] != "zmq":
+        raise _refusal(f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://")
+    texts = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in texts:
+        if name not in valid and "@" in parts.query:
+            raise _refusal(
+                f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
+                f"is written %3F there; valid options are {', '.join(sorted(valid))}"
+            )
+        if name not in valid:
+            raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
+    # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
+    return (url.replace(f"?{parts.query}", "", 1) if parts.query else url), texts
+
+
+def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path: str = "") -> str:
+    """Write the URL of a store; the password may hold every character."""
+    userinfo = f":{quote(password, safe='')}@" if password else ""
+    return f"zmq+{matchmaker}://{userinfo}{','.join(hosts)}{path}"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Write a clause with the valid name that is most like a wrong one, if one is, and all that are valid."""
+    names = sorted(valid)
+    similar = get_close_matches(name.lower().replace("-", "_"), names, 1)
+    did_you_mean = f"did you mean {similar[0]}? " if similar else ""
+    return f"{did_you_mean}valid are {', '.join(names)}"
+
+
+def _refusal(text: str) -> ConfigError:
+    return ConfigError(text, options=("url",))
