@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zmqrpc.callers import Callers
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.static_direct import StaticDirect
-from zmqrpc.core.plan import STATIC, DeliveryPlan, plan_for, plan_named
+from zmqrpc.core.plan import STATIC, DeliveryPlan, plan_of
 from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.delivery import Delivery
@@ -75,7 +75,7 @@ class Node(Service):
         serves: bool = False,
     ) -> None:
         self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
-        self.plan = _plan(settings)
+        self.plan = plan_of(settings)
         self._reactor = reactor
         self._chance = chance or random.Random(os.urandom(16))
         self.instance = self._chance.randbytes(16)
@@ -83,7 +83,8 @@ class Node(Service):
         if matchmaker is None:
             matchmaker = make_matchmaker(reactor, settings)
         self._matchmaker = matchmaker
-        self._transport = transport or ZmqTransport(reactor, settings.max_message_size)
+        _check_served(self.plan)
+        self._transport = transport or ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
         self._seconds = seconds = monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
 
         self.notices = Notices(seconds)
@@ -311,16 +312,14 @@ class Node(Service):
         return self._chance.uniform(0.5, 1)
 
 
-def _plan(settings: Settings) -> DeliveryPlan:
-    if settings.zmq_topology is not None:
-        plan = plan_named(settings.zmq_topology)
-    else:
-        plan = plan_for(settings.use_pub_sub, settings.use_router_proxy, settings.use_dynamic_connections)
+def _check_served(plan: DeliveryPlan) -> None:
     if plan.warning:
         _log.warn("{warning}", warning=plan.warning)
     if (plan.calls, plan.fanouts) != (STATIC, STATIC):
-        raise ConfigError(f"the topology {plan.name} is not served by this version yet; use static-direct")
-    return plan
+        raise ConfigError(
+            f"the topology {plan.name} is not served by this version yet; use static-direct",
+            options=("zmq_topology", "use_pub_sub", "use_router_proxy", "use_dynamic_connections"),
+        )
 
 
 async def connect(reactor: Any, settings: Settings | str) -> RPCClient:

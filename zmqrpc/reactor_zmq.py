@@ -41,6 +41,7 @@ from zmqrpc.interfaces import (
     IRouterReceiver,
     ITransport,
 )
+from zmqrpc.settings import Settings
 
 PASS_ENVELOPES = 256
 _BURST = 8
@@ -49,9 +50,10 @@ _COPY_BELOW = 128 * 1024
 _SNDMORE = int(zmq.SNDMORE)
 _NEVER = 2**31 - 1
 _PADDINGS = 8
+_KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
 
 
-def _set_options(sock: zmq.Socket[bytes], max_message_size: int) -> None:
+def _set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple[int, int, int, int]) -> None:
     """
     Set what every socket of ours needs.
 
@@ -68,10 +70,8 @@ def _set_options(sock: zmq.Socket[bytes], max_message_size: int) -> None:
     sock.set(zmq.RCVHWM, 1000)
     sock.set(zmq.MAXMSGSIZE, max_message_size)
     sock.set(zmq.BACKLOG, 1024)
-    sock.set(zmq.TCP_KEEPALIVE, 1)
-    sock.set(zmq.TCP_KEEPALIVE_IDLE, 60)
-    sock.set(zmq.TCP_KEEPALIVE_INTVL, 15)
-    sock.set(zmq.TCP_KEEPALIVE_CNT, 4)
+    for option, value in zip(_KEEPALIVE, keepalive, strict=True):
+        sock.set(option, value)
     sock.set(zmq.LINGER, 0)
 
 
@@ -82,7 +82,7 @@ class _Router(Reader):
 
     def __init__(self, transport: ZmqTransport, receiver: IRouterReceiver) -> None:
         sock = transport.context.socket(zmq.ROUTER)
-        _set_options(sock, transport.max_message_size)
+        _set_options(sock, transport.max_message_size, transport.keepalive)
         self._receiver = receiver
         self._send = CSocket.send.__get__(sock)
         self.wrote = False
@@ -263,13 +263,17 @@ class ZmqTransport:
 
     :param reactor: a reactor with `addReader`; it must not be the select reactor's copy of another thread.
     :param max_message_size: frames over it end the connection they come by, bytes.
+    :param keepalive: as `Settings.keepalive`.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, max_message_size: int) -> None:
+    def __init__(
+        self, reactor: Any, max_message_size: int, keepalive: tuple[int, int, int, int] = Settings().keepalive
+    ) -> None:
         self.reactor = reactor
         self.max_message_size = max_message_size
+        self.keepalive = keepalive
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._pass_ended: Callable[[], None] = lambda: None
         self._readers: list[_Router] = []

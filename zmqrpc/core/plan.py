@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.settings import Settings
 
 STATIC, DYNAMIC, ROUTED, PUBLISHED = "static-direct", "dynamic-direct", "router-proxy", "publisher-proxy"
 """Names of the connection strategies."""
@@ -26,6 +27,11 @@ class DeliveryPlan(Struct, frozen=True):
     calls: str
     fanouts: str
     warning: str = ""
+
+    @property
+    def needs_proxies(self) -> bool:
+        """Whether something goes through a proxy, which is a process of its own."""
+        return ROUTED in (self.calls, self.fanouts) or PUBLISHED in (self.calls, self.fanouts)
 
     @property
     def subscribes(self) -> bool:
@@ -61,5 +67,27 @@ def plan_named(name: str) -> DeliveryPlan:
     """
     plans = {plan.name: plan for plan in _ROWS.values() if not plan.warning}
     if name not in plans:
-        raise ConfigError(f"there is no topology {name!r}; valid are {', '.join(sorted(plans))}")
+        raise ConfigError(
+            f"there is no topology {name!r}; valid are {', '.join(sorted(plans))}", options=("zmq_topology",)
+        )
     return plans[name]
+
+
+def plan_of(settings: Settings) -> DeliveryPlan:
+    """
+    Return the plan that settings choose: by name, or by the three booleans.
+
+    :raises ConfigError: there is no plan of that name, or it is not the one that the booleans mean.
+    """
+    booleans = ("use_pub_sub", "use_router_proxy", "use_dynamic_connections")
+    chosen = plan_for(*(getattr(settings, name) for name in booleans))
+    if settings.zmq_topology is None:
+        return chosen
+    named = plan_named(settings.zmq_topology)
+    true = [name for name in booleans if getattr(settings, name)]
+    if true and chosen.name != named.name:
+        raise ConfigError(
+            f"option zmq_topology is {named.name}, but {' with '.join(true)} means {chosen.name}; give one of them",
+            options=("zmq_topology", *true),
+        )
+    return named

@@ -26,6 +26,12 @@ _OURS = {
 }
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
 
+_LATER = {"etcd", "sentinel"}
+"""Those that people may expect, and that are still to be made."""
+
+_OPTIONS = ("url", "rpc_zmq_matchmaker")
+"""What names a matchmaker."""
+
 
 def find_factory(name: str) -> IMatchmakerFactory:
     """
@@ -38,7 +44,10 @@ def find_factory(name: str) -> IMatchmakerFactory:
         return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
     theirs = _plugins()
     if name not in theirs:
-        raise ConfigError(f"there is no matchmaker {name!r}; valid are {', '.join(sorted(theirs.keys() | _OURS))}")
+        valid = f"valid are {', '.join(sorted(theirs.keys() | _OURS))}"
+        if name in _LATER:
+            raise ConfigError(f"the matchmaker {name} is not served by this version yet; {valid}", options=_OPTIONS)
+        raise ConfigError(f"there is no matchmaker {name!r}; {valid}", options=_OPTIONS)
     return theirs[name]
 
 
@@ -48,7 +57,13 @@ def make_matchmaker(reactor: Any, settings: Settings) -> IMatchmaker:
 
     :raises ConfigError: the URL names a matchmaker that does not exist, or is not as that matchmaker needs it.
     """
-    return find_factory(settings.matchmaker).make(reactor, settings.url, settings)
+    factory = find_factory(settings.matchmaker)
+    try:
+        return factory.make(reactor, settings.url, settings)
+    except ConfigError as error:
+        # What they refuse is the URL, unless they say otherwise.
+        error.options = error.options or ("url",)
+        raise
 
 
 def _plugins() -> dict[str, IMatchmakerFactory]:

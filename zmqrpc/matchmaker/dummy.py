@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
@@ -109,6 +110,13 @@ class DummyFactory:
         if parts.netloc or parts.path.strip("/") or parts.fragment:
             raise ConfigError(
                 f"the transport URL {masked_url(url)!r} names a host or path; for this process alone write zmq://"
+            )
+        plan = plan_of(settings)
+        if plan.needs_proxies:
+            raise ConfigError(
+                f"the topology {plan.name} needs proxies, which the matchmaker dummy cannot find, since it knows only "
+                "this process; use zmq+sqlite:///path, or static-direct",
+                options=("url", "zmq_topology", "use_pub_sub", "use_router_proxy"),
             )
         # The table holds its reactor, so that an id cannot be used again while its table is here.
         table = self._tables.get(id(reactor))
