@@ -18,9 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: without the name of the program; None is what the process was given.
     """
-    from zmqrpc.cli._parser import parse
+    from zmqrpc.cli._parser import parse, parse_config
 
-    request = parse(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["config"]:
+        from zmqrpc.cli._config import config
+
+        sys.exit(parse_config(words[1:], config))
+    request = parse(words)
     from zmqrpc.cli._send import send
 
     sys.exit(send(request))

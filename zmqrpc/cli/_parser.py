@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import attrs
@@ -74,6 +74,22 @@ def parse(arguments: Sequence[str]) -> Request:
     options = parser.parse_intermixed_args(arguments[1:])
     try:
         return _request(command, options)
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+def parse_config(arguments: Sequence[str], config: Callable[[str | None, Sequence[str], bool], int]) -> int:
+    """
+    Read what follows ``zmqrpc config``, run it and return the exit status.
+
+    :raises SystemExit: as `parse`.
+    """
+    parser = _Parser(prog="zmqrpc config", description="Print a sample configuration, or what a configuration means.")
+    add_settings(parser)
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    options = parser.parse_args(arguments)
+    try:
+        return config(options.url, options.config_file, options.json)
     except ConfigError as error:
         parser.error(str(error))
 

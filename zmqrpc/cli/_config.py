@@ -1,0 +1,113 @@
+"""`zmqrpc config`: a sample of a configuration file, or what a configuration amounts to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import Any
+
+from zmqrpc.configuration import Configuration, load
+from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
+from zmqrpc.settings import KEPT, OPTIONS, Settings, masked_url
+
+_GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
+
+
+def config(url: str | None, config_files: Sequence[str], as_json: bool) -> int:
+    """
+    Print a sample when neither a URL nor a file is given, else every option with its value and where it comes from.
+
+    Warnings go to standard error.
+
+    :return: the exit status.
+    :raises ConfigError: as `zmqrpc.configuration.load`.
+    """
+    if not url and not config_files:
+        print(json.dumps(described(), indent=2) if as_json else "\n".join(sample()), flush=True)
+        return 0
+    configuration = load(url=url, config_files=config_files)
+    if as_json:
+        print(json.dumps(valued(configuration), indent=2), flush=True)
+        return 0
+    for warning in configuration.warnings:
+        print(f"zmqrpc config: {warning}", file=sys.stderr)
+    print("\n".join(effective(configuration)), flush=True)
+    return 0
+
+
+def sample() -> Iterator[str]:
+    """Write a configuration file with every option as a comment."""
+    yield "# Every option of zmqrpc, with its default. Take away the # in front of those that you change."
+    for group in _GROUPS:
+        yield ""
+        yield f"[{group}]"
+        for option in OPTIONS:
+            if option.group == group and option.effect is not Effect.NONE:
+                yield ""
+                yield from (f"# {line}" for line in wrap(option.help, 100))
+                effect = option.effect.value if option.effect is not Effect.YES else ""
+                yield f"# {', '.join(filter(None, (_kind(option), option.range, effect)))}"
+                yield f"#{option.key} = {option.write(option.default)}".rstrip()
+
+
+def described() -> dict[str, Any]:
+    """Write the table of options for programs: by group and name."""
+    groups: dict[str, Any] = {}
+    for option in OPTIONS:
+        groups.setdefault(option.group, {})[option.key] = {
+            "type": option.kind,
+            "default": option.default,
+            "low": option.low,
+            "high": option.high,
+            "help": option.help,
+            "effect": option.effect.value,
+            "deprecated": [f"[{group}] {key}" for group, key in option.was],
+        }
+    return groups
+
+
+def effective(configuration: Configuration) -> Iterator[str]:
+    """Write each option with its value, below a comment that says where it comes from."""
+    for number, group in enumerate(_GROUPS):
+        options = [option for option in KEPT.values() if option.group == group]
+        if number:
+            yield ""
+        yield f"[{group}]"
+        for option in options:
+            value = _value(configuration.settings, option)
+            meant = _meant(configuration.settings, option)
+            yield f"# {configuration.origins[option.name]}{f'; it means {meant}' if meant else ''}"
+            yield f"{'#' if value is None else ''}{option.key} = {option.write(value)}".rstrip()
+
+
+def valued(configuration: Configuration) -> dict[str, Any]:
+    """Write values and origins for programs: by group and name."""
+    groups: dict[str, Any] = {}
+    for option in KEPT.values():
+        groups.setdefault(option.group, {})[option.key] = {
+            "value": _value(configuration.settings, option),
+            "origin": configuration.origins[option.name],
+        }
+    return {"options": groups, "warnings": list(configuration.warnings)}
+
+
+def _kind(option: Option) -> str:
+    return {"tuple[str, ...]": "list"}.get(option.kind, option.kind)
+
+
+def _value(settings: Settings, option: Option) -> Any:
+    value = getattr(settings, option.name)
+    return masked_url(value) if option.secret else value
+
+
+def _meant(settings: Settings, option: Option) -> str:
+    """Return what a value stands for that is computed."""
+    meant = {
+        "rpc_zmq_host": settings.host,
+        "zmq_target_update": settings.refresh_interval,
+        "zmq_linger": settings.linger,
+    }
+    value = meant.get(option.name)
+    return "" if value in (None, getattr(settings, option.name)) else option.write(value)
