@@ -39,6 +39,11 @@ def make_record(topic: str = "compute", member: str = "node-1", number: int = 1,
     return Record(topic=topic, member=member, **fields)
 
 
+def by_key(record: Record) -> tuple[str, ...]:
+    """Order records as `IMatchmaker.records` does."""
+    return record.key
+
+
 class Heard:
     """What a watch said: a callable for `IMatchmaker.watch`."""
 
@@ -54,9 +59,12 @@ class Heard:
         return bool(self.calls) and [sighting.record for sighting in self.calls[-1]] == list(records)
 
 
-class MatchmakerContract(_Case):
+class LookupContract(_Case):
     """
-    Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
+    What every matchmaker owes: it finds, and tells of, what somebody has put into its store.
+
+    Mix into a `twisted.trial.unittest.TestCase` that has `reactor`, `make_matchmaker` and `given`. A matchmaker that
+    takes registrations runs `MatchmakerContract` instead, which has all of this and more.
 
     :ivar reactor: what the matchmakers run on, a reactor or a `task.Clock`.
     """
@@ -70,6 +78,14 @@ class MatchmakerContract(_Case):
         The suite closes it.
         """
         raise NotImplementedError
+
+    def given(self, *records: Record) -> Awaitable[None]:
+        """Have the store hold exactly these records; its matchmakers are not told."""
+        raise NotImplementedError
+
+    def record(self, topic: str = "compute", member: str = "node-1", number: int = 1, **fields: Any) -> Record:
+        """Make a record that the store can hold, see `make_record`; override it where that is not every one."""
+        return make_record(topic, member, number, **fields)
 
     def pass_time(self, seconds: float) -> Awaitable[None]:
         """Let time pass for the store; override it where the store's clock can be set."""
@@ -108,6 +124,189 @@ class MatchmakerContract(_Case):
         matchmaker = self.matchmaker()
         self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
         self.assertEqual(await matchmaker.records(), [])
+
+    async def test_found(self) -> None:
+        """What is in the store is found, by everybody, and so is what comes, changes and goes."""
+        mine, other = self.matchmaker(), self.matchmaker()
+        first, second = self.record(), self.record(member="node-0", number=2)
+        moved = self.record(addresses=("tcp://10.0.0.1:1",))
+        for records in ([first], [second, first], [second, moved], [second], []):
+            await self.given(*records)
+            self.assertEqual(await self.found(mine), records)
+            self.assertEqual(await self.found(other), records)
+            self.assertEqual([sighting.record for sighting in await mine.records()], sorted(records, key=by_key))
+
+    async def test_exact_names(self) -> None:
+        """Exchange and topic are compared whole and literally: no prefix, no pattern, no case folding, no joining."""
+        matchmaker = self.matchmaker()
+        topics = ["compute", "compute_agent", "comput", "Compute", "compute.", "compute.node-1", "c_mpute", "c%"]
+        topics += ["compute*", "comput?", "[c]ompute", "c\\ompute", "'compute'", 'com"pute', "compute:x", "comp/ute"]
+        names = [("openstack", topic) for topic in topics]
+        names += [("open", "stack.compute"), ("open.stack", "compute"), ("Openstack", "compute"), ("o%", "compute")]
+        records = {name: self.record(name[1], exchange=name[0]) for name in names}
+        await self.given(*records.values())
+        for exchange, topic in names:
+            self.assertEqual(await self.found(matchmaker, topic, exchange), [records[exchange, topic]])
+        await self.given(*(records[name] for name in names if name != ("openstack", "compute")))
+        self.assertEqual(len(await matchmaker.records()), len(names) - 1)
+
+    async def test_unicode_names(self) -> None:
+        """Names may be any text; two spellings that look alike are two names."""
+        matchmaker = self.matchmaker()
+        names = ["caf\u00e9", "cafe\u0301", "計算", "🐇" * 63, "with blank"]
+        await self.given(*(self.record(name, member=name, exchange=name) for name in names))
+        for name in names:
+            (record,) = await self.found(matchmaker, name, name)
+            self.assertEqual((record.topic, record.member), (name, name))
+
+    async def test_members_in_order(self) -> None:
+        """A lookup is ordered by member, `records` by exchange, topic and member."""
+        matchmaker = self.matchmaker()
+        records = [
+            self.record(topic, member, number, exchange=exchange)
+            for topic in ("compute", "agent")
+            for number, member in enumerate(["b", "a", "a.c", "Z", "ä", "a-1"])
+            for exchange in ("openstack", "nova")
+        ]
+        await self.given(*records)
+        members = [record.member for record in await self.found(matchmaker)]
+        self.assertEqual(members, sorted(["b", "a", "a.c", "Z", "ä", "a-1"]))
+        self.assertEqual([sighting.record for sighting in await matchmaker.records()], sorted(records, key=by_key))
+
+    async def test_thousand(self) -> None:
+        """A thousand records of one topic are found."""
+        records = [self.record(member=f"node-{number:04}", number=number) for number in range(1000)]
+        await self.given(*records)
+        self.assertEqual(await self.found(self.matchmaker()), records)
+
+    async def test_doubts(self) -> None:
+        """What is said about an instance that was not reachable never removes its record."""
+        matchmaker = self.matchmaker()
+        record, stranger = self.record(), self.record(member="node-9", number=9)
+        await self.given(record)
+        for hinted in (record, stranger):
+            matchmaker.neg_acknowledge(hinted, "connection refused")
+        self.assertEqual(await self.found(matchmaker), [record])
+        for hinted in (stranger, record):
+            matchmaker.acknowledge(hinted)
+        self.assertEqual(await self.found(matchmaker), [record])
+
+    # Watches.
+
+    async def test_watch_begins(self) -> None:
+        """A watch soon says what there is, be it nothing, and so does a further one."""
+        matchmaker, heard, second, empty = self.matchmaker(), Heard(), Heard(), Heard()
+        await self.given(self.record())
+        matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "nobody", empty)
+        self.assertEqual((heard.calls, empty.calls), ([], []), "a watch is not called from within watch()")
+        await self.eventually("the first call", lambda: heard.last(self.record()))
+        await self.eventually("the first call, with nothing", empty.last)
+        matchmaker.watch("openstack", "compute", second)
+        await self.eventually("the first call of a second watch", lambda: second.last(self.record()))
+        self.assertEqual([len(said.calls) for said in (heard, second, empty)], [1, 1, 1])
+
+    async def test_watch_hears(self) -> None:
+        """A watch hears of what comes, changes and goes, in the order of a lookup."""
+        matchmaker, heard = self.matchmaker(), Heard()
+        first, second = self.record(), self.record(member="node-0", number=2)
+        moved = self.record(addresses=("tcp://10.0.0.1:1",))
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", heard.last)
+        for records in ([first], [second, first], [second, moved], [moved], []):
+            await self.given(*records)
+            await self.eventually("the change", lambda records=records: heard.last(*records))
+
+    async def test_watch_one_topic(self) -> None:
+        """A watch hears nothing of other topics and exchanges."""
+        matchmaker, heard, control = self.matchmaker(), Heard(), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "compute_agent", control)
+        await self.eventually("the first call", lambda: heard.last() and control.last())
+        agent = self.record("compute_agent")
+        await self.given(self.record(exchange="nova"), agent)
+        await self.eventually("the change of the other topic", lambda: control.last(agent))
+        self.assertEqual(len(heard.calls), 1)
+
+    async def test_watch_stops(self) -> None:
+        """A stopped watch hears nothing more, others do; stopping twice does nothing; a topic can be watched again."""
+        matchmaker, heard, control, again = self.matchmaker(), Heard(), Heard(), Heard()
+        stop = matchmaker.watch("openstack", "compute", heard)
+        matchmaker.watch("openstack", "compute", control)
+        await self.eventually("the first call", lambda: heard.last() and control.last())
+        stop()
+        stop()
+        await self.given(self.record())
+        await self.eventually("the change", lambda: control.last(self.record()))
+        self.assertEqual(len(heard.calls), 1)
+        stop_again = matchmaker.watch("openstack", "compute", again)
+        await self.eventually("the first call of another watch", lambda: again.last(self.record()))
+        stop()
+        stop_again()
+
+    async def test_watch_stopped_at_once(self) -> None:
+        """A watch that is stopped before its first call is never called, and its topic can be watched again."""
+        matchmaker, never, heard = self.matchmaker(), Heard(), Heard()
+        matchmaker.watch("openstack", "compute", never)()
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", heard.last)
+        self.assertEqual(never.calls, [])
+
+    async def test_watch_raises(self) -> None:
+        """What a watch raises is logged, and disturbs neither others nor its own later calls."""
+        matchmaker, heard, raising = self.matchmaker(), Heard(), Heard()
+
+        def changed(sightings: list[Sighting]) -> None:
+            raising(sightings)
+            raise ZeroDivisionError("a watch of the test")
+
+        matchmaker.watch("openstack", "compute", changed)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first calls", lambda: heard.last() and raising.last())
+        await self.given(self.record())
+        await self.eventually("the second calls", lambda: heard.last(self.record()) and raising.last(self.record()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    # The end.
+
+    async def test_close(self) -> None:
+        """A closed matchmaker calls no watch; others, and what is in the store, go on."""
+        matchmaker, other, heard, control = self.make_matchmaker(), self.matchmaker(), Heard(), Heard()
+        await self.given(self.record())
+        stop = matchmaker.watch("openstack", "compute", heard)
+        other.watch("openstack", "compute", control)
+        await self.eventually("the first call", lambda: heard.last(self.record()) and control.last(self.record()))
+        await matchmaker.close()
+        both = (self.record(member="node-0", number=2), self.record())
+        await self.given(*both)
+        await self.eventually("the change", lambda: control.last(*both))
+        self.assertEqual(len(heard.calls), 1)
+        self.assertEqual(await self.found(other), list(both))
+        stop()
+
+    async def test_close_unused(self) -> None:
+        """A matchmaker that was never used can be closed."""
+        await self.make_matchmaker().close()
+
+
+class MatchmakerContract(LookupContract):
+    """
+    What a matchmaker owes that takes registrations.
+
+    Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
+    """
+
+    async def given(self, *records: Record) -> None:
+        """Register these with a matchmaker of their own, and withdraw what is there beside them."""
+        matchmaker = self.make_matchmaker()
+        keys = {record.key for record in records}
+        found = [sighting.record for sighting in await matchmaker.records()]
+        await gatherResults([matchmaker.withdraw(record) for record in found if record.key not in keys])
+        for start in range(0, len(records), 100):
+            await gatherResults([matchmaker.register(record, 300) for record in records[start : start + 100]])
+        await matchmaker.close()
+
+    # Records.
 
     async def test_registered(self) -> None:
         """What is registered is found, at once and by everybody."""
@@ -183,30 +382,24 @@ class MatchmakerContract(_Case):
         await matchmaker.withdraw(make_record())
         await matchmaker.withdraw(make_record())
 
-    async def test_exact_names(self) -> None:
-        """Exchange and topic are compared whole and literally: no prefix, no pattern, no case folding, no joining."""
+    async def test_exact_withdrawal(self) -> None:
+        """What is withdrawn is compared whole and literally as well."""
         matchmaker = self.matchmaker()
-        topics = ["compute", "compute_agent", "comput", "Compute", "compute.", "compute.node-1", "c_mpute", "c%"]
-        topics += ["compute*", "comput?", "[c]ompute", "c\\ompute", "'compute'", 'com"pute', "compute:x", "comp/ute"]
-        names = [("openstack", topic) for topic in topics]
-        names += [("open", "stack.compute"), ("open.stack", "compute"), ("Openstack", "compute"), ("o%", "compute")]
-        records = {name: make_record(name[1], exchange=name[0]) for name in names}
-        for record in records.values():
+        records = [make_record(topic) for topic in ("c%", "comp*", "comp?", "compute")]
+        for record in records:
             await matchmaker.register(record, 300)
-        for exchange, topic in names:
-            self.assertEqual(await self.found(matchmaker, topic, exchange), [records[exchange, topic]])
-        await matchmaker.withdraw(records["openstack", "compute"])
-        self.assertEqual(len(await matchmaker.records()), len(names) - 1)
+        for record in records:
+            await matchmaker.withdraw(record)
+            self.assertEqual(await self.found(matchmaker, record.topic), [])
+        self.assertEqual(await matchmaker.records(), [])
 
-    async def test_unicode_names(self) -> None:
-        """Names may be any text; two spellings that look alike are two names."""
+    async def test_unicode_pool(self) -> None:
+        """A pool may be any text, as names may."""
         matchmaker = self.matchmaker()
-        names = ["caf\u00e9", "cafe\u0301", "計算", "🐇" * 63, "with blank"]
-        for name in names:
-            await matchmaker.register(make_record(name, member=name, exchange=name, pool=name), 300)
-        for name in names:
-            (record,) = await self.found(matchmaker, name, name)
-            self.assertEqual((record.topic, record.member, record.pool), (name, name, name))
+        records = [make_record(pool=pool) for pool in ("cafe\u0301", "caf\u00e9", "計算")]
+        for record in records:
+            await matchmaker.register(record, 300)
+        self.assertCountEqual(await self.found(matchmaker), records)
 
     async def test_separate_entries(self) -> None:
         """Two instances of one member, one instance with several pools, and every role: each is an entry."""
@@ -241,15 +434,6 @@ class MatchmakerContract(_Case):
         keys = [sighting.record.key for sighting in await matchmaker.records()]
         self.assertEqual(keys, sorted(record.key for record in records))
 
-    async def test_thousand(self) -> None:
-        """A thousand records of one topic are found."""
-        matchmaker = self.matchmaker()
-        records = [make_record(member=f"node-{number:04}", number=number) for number in range(1000)]
-        for start in range(0, 1000, 100):
-            await gatherResults([matchmaker.register(record, 300) for record in records[start : start + 100]])
-        self.assertEqual(await self.found(matchmaker), records)
-        self.assertEqual(await self.found(self.matchmaker()), records)
-
     async def test_concurrent(self) -> None:
         """Operations of several matchmakers at once lose nothing and find what was registered before."""
         matchmakers = [self.matchmaker() for _ in range(5)]
@@ -267,31 +451,7 @@ class MatchmakerContract(_Case):
         )
         self.assertEqual(await self.found(matchmakers[0]), [make_record(number=number) for number in range(0, 100, 2)])
 
-    async def test_doubts(self) -> None:
-        """What is said about an instance that was not reachable never removes its record."""
-        matchmaker = self.matchmaker()
-        await matchmaker.register(make_record(), 300)
-        matchmaker.neg_acknowledge(make_record(), "connection refused")
-        matchmaker.neg_acknowledge(make_record(number=9), "connection refused")
-        self.assertEqual(await self.found(matchmaker), [make_record()])
-        matchmaker.acknowledge(make_record())
-        matchmaker.acknowledge(make_record(number=8))
-        self.assertEqual(await self.found(matchmaker), [make_record()])
-
     # Watches.
-
-    async def test_watch_begins(self) -> None:
-        """A watch soon says what there is, be it nothing, and so does a further one."""
-        matchmaker, heard, second, empty = self.matchmaker(), Heard(), Heard(), Heard()
-        await matchmaker.register(make_record(), 300)
-        matchmaker.watch("openstack", "compute", heard)
-        matchmaker.watch("openstack", "nobody", empty)
-        self.assertEqual((heard.calls, empty.calls), ([], []), "a watch is not called from within watch()")
-        await self.eventually("the first call", lambda: heard.last(make_record()))
-        await self.eventually("the first call, with nothing", empty.last)
-        matchmaker.watch("openstack", "compute", second)
-        await self.eventually("the first call of a second watch", lambda: second.last(make_record()))
-        self.assertEqual([len(said.calls) for said in (heard, second, empty)], [1, 1, 1])
 
     async def test_watch_changes(self) -> None:
         """A watch hears of every kind of change, whoever made it, in the order of a lookup."""
@@ -332,42 +492,6 @@ class MatchmakerContract(_Case):
         contents = [[sighting.record for sighting in call] for call in heard.calls]
         self.assertTrue(all(before != after for before, after in pairwise(contents)))
 
-    async def test_watch_one_topic(self) -> None:
-        """A watch hears nothing of other topics and exchanges."""
-        matchmaker, heard, control = self.matchmaker(), Heard(), Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        matchmaker.watch("openstack", "compute_agent", control)
-        await self.eventually("the first call", lambda: heard.last() and control.last())
-        await matchmaker.register(make_record(exchange="nova"), 300)
-        agent = make_record("compute_agent")
-        await matchmaker.register(agent, 300)
-        await self.eventually("the change of the other topic", lambda: control.last(agent))
-        self.assertEqual(len(heard.calls), 1)
-
-    async def test_watch_stops(self) -> None:
-        """A stopped watch hears nothing more, others do; stopping twice does nothing; a topic can be watched again."""
-        matchmaker, heard, control, again = self.matchmaker(), Heard(), Heard(), Heard()
-        stop = matchmaker.watch("openstack", "compute", heard)
-        matchmaker.watch("openstack", "compute", control)
-        await self.eventually("the first call", lambda: heard.last() and control.last())
-        stop()
-        stop()
-        await matchmaker.register(make_record(), 300)
-        await self.eventually("the change", lambda: control.last(make_record()))
-        self.assertEqual(len(heard.calls), 1)
-        stop_again = matchmaker.watch("openstack", "compute", again)
-        await self.eventually("the first call of another watch", lambda: again.last(make_record()))
-        stop()
-        stop_again()
-
-    async def test_watch_stopped_at_once(self) -> None:
-        """A watch that is stopped before its first call is never called, and its topic can be watched again."""
-        matchmaker, never, heard = self.matchmaker(), Heard(), Heard()
-        matchmaker.watch("openstack", "compute", never)()
-        matchmaker.watch("openstack", "compute", heard)
-        await self.eventually("the first call", heard.last)
-        self.assertEqual(never.calls, [])
-
     async def test_watch_from_within(self) -> None:
         """A watch may stop itself, begin others and change the store while it is called."""
         matchmaker, heard = self.matchmaker(), Heard()
@@ -383,41 +507,7 @@ class MatchmakerContract(_Case):
         await self.eventually("the change made in a watch", lambda: heard.last(make_record()))
         self.assertEqual(calls, [0])
 
-    async def test_watch_raises(self) -> None:
-        """What a watch raises is logged, and disturbs neither others nor its own later calls."""
-        matchmaker, heard, raising = self.matchmaker(), Heard(), Heard()
-
-        def changed(sightings: list[Sighting]) -> None:
-            raising(sightings)
-            raise ZeroDivisionError("a watch of the test")
-
-        matchmaker.watch("openstack", "compute", changed)
-        matchmaker.watch("openstack", "compute", heard)
-        await self.eventually("the first calls", lambda: heard.last() and raising.last())
-        await matchmaker.register(make_record(), 300)
-        await self.eventually("the second calls", lambda: heard.last(make_record()) and raising.last(make_record()))
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
-
     # The end.
-
-    async def test_close(self) -> None:
-        """A closed matchmaker calls no watch; others, and what was registered, go on."""
-        matchmaker, other, heard, control = self.make_matchmaker(), self.matchmaker(), Heard(), Heard()
-        await matchmaker.register(make_record(), 300)
-        stop = matchmaker.watch("openstack", "compute", heard)
-        other.watch("openstack", "compute", control)
-        await self.eventually("the first call", lambda: heard.last(make_record()) and control.last(make_record()))
-        await matchmaker.close()
-        await other.register(make_record(number=2), 300)
-        both = (make_record(), make_record(number=2))
-        await self.eventually("the change", lambda: control.last(*both))
-        self.assertEqual(len(heard.calls), 1)
-        self.assertEqual(await self.found(other), list(both))
-        stop()
-
-    async def test_close_unused(self) -> None:
-        """A matchmaker that was never used can be closed."""
-        await self.make_matchmaker().close()
 
     async def test_close_at_once(self) -> None:
         """What was asked before a close is answered, one way or the other."""
