@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from zmqrpc.errors import ConfigError, MatchmakerUnavailable
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import lookup_order, records_order
 from zmqrpc.matchmaker._lookout import Lookout
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._path import path_of
 from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._watches import Topic, Watches
 from zmqrpc.record import Record, Sighting
-from zmqrpc.settings import Settings, masked_url
+from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 
@@ -137,15 +137,7 @@ class SqliteFactory:
 
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        parts = urlsplit(url)
-        path = unquote(parts.path)
-        if parts.netloc or not path.startswith("/") or path.endswith("/") or parts.fragment or "\0" in path:
-            raise ConfigError(
-                f"the transport URL {masked_url(url)!r} does not name a file; write zmq+sqlite:// and an "
-                "absolute path, for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db (# as %23, ? as %3F)"
-            )
-        # Four slashes are what others write for an absolute path; SQLite would take the second part for a host.
-        return SqliteMatchmaker(reactor, "/" + path.lstrip("/"))
+        return SqliteMatchmaker(reactor, path_of(url, "zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"))
 
 
 factory = SqliteFactory()

@@ -20,7 +20,7 @@ import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
     "words": {
-        *("_version", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins", "record"),
+        *("_version", "address", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins", "record"),
         *("settings", "target", "transport_url"),
     },
     "core": {"core"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +216,7 @@ class LookupContract(_Case):
         await self.eventually("the first call", heard.last)
         for records in ([first], [second, first], [second, moved], [moved], []):
             await self.given(*records)
-            await self.eventually("the change", lambda records=records: heard.last(*records))
+            await self.eventually("the change", partial(heard.last, *records))
 
     async def test_watch_one_topic(self) -> None:
         """A watch hears nothing of other topics and exchanges."""
