@@ -40,6 +40,9 @@ class IMatchmaker(Interface):
         """
         Store the record, or refresh it where it is already there (same `Record.key`).
 
+        A fixed table stores nothing. It fails with `ConfigError`, and logs once, when it has no such line; the record
+        then has no instance.
+
         :param expire: seconds after which the store forgets it unless it is refreshed; 0 or less: never.
         :return: fires when a `lookup` by anybody would find it.
         """
@@ -94,10 +97,12 @@ class IMatchmaker(Interface):
 
     def bind_address(target: Target) -> str | None:
         """
-        Tell which address a server for the target must bind, for fixed tables.
+        Tell which address a server for the target must bind, for fixed tables; it may read a file for that.
 
-        :return: ``host:port``, or None when the server may choose.
-        :raises ConfigError: the table has no line for the target's member.
+        :param target: has a topic, a member and an exchange.
+        :return: ``host:port``, IPv6 in brackets, or None when the server may choose. Others are told this address, and
+            the records of the node have no instance.
+        :raises ConfigError: the table has no line for the target's member; the text names those it has.
         """
 
     def close() -> Deferred[None]:
@@ -116,12 +121,12 @@ class IMatchmakerFactory(IPlugin):
 
     def make(reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """
-        Make a matchmaker; nothing is contacted before its first method is called.
+        Make a matchmaker; nothing is contacted before its first method is called, but a fixed table is read.
 
         :param reactor: the reactor (or, in tests, a clock) everything runs on.
         :param url: the whole transport URL.
-        :raises ConfigError: the URL is not one of this kind; the text says what is wrong, and shows the URL as
-            `zmqrpc.settings.masked_url` writes it, without its password.
+        :raises ConfigError: the URL is not one of this kind, or a file that people write for it is wrong; the text says
+            what is, and shows the URL as `zmqrpc.settings.masked_url` writes it, without its password.
         """
 
 

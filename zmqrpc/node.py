@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from zmqrpc.binding import Binding
 from zmqrpc.callers import Callers
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.static_direct import StaticDirect
@@ -60,7 +61,8 @@ class Node(Service):
     :param transport: the sockets; None for ZeroMQ's.
     :param matchmaker: None for the one the URL names.
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
-    :param serves: whether to bind at the start also when no server was made yet: for one whose endpoints come later.
+    :param serves: servers that will be made after the start, for endpoints that come later: the node binds for them as
+        well; what is not known yet of a target may be missing.
     :raises ConfigError: the URL or a setting is not valid.
     """
 
@@ -72,14 +74,14 @@ class Node(Service):
         transport: ITransport | None = None,
         matchmaker: IMatchmaker | None = None,
         chance: random.Random | None = None,
-        serves: bool = False,
+        serves: Iterable[Target] = (),
     ) -> None:
         self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
         self.plan = plan_of(settings)
         self._reactor = reactor
         self._chance = chance or random.Random(os.urandom(16))
         self.instance = self._chance.randbytes(16)
-        self._local = matchmaker is None and find_factory(settings.matchmaker).local
+        local = matchmaker is None and find_factory(settings.matchmaker).local
         if matchmaker is None:
             matchmaker = make_matchmaker(reactor, settings)
         self._matchmaker = matchmaker
@@ -113,14 +115,19 @@ class Node(Service):
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)
 
-        self._serves = serves
+        self._binding = Binding(settings, matchmaker.bind_address, local, self._chance)
+        self._serves = [self._named(target) for target in serves]
         self._servers: list[RPCServer] = []
         self._static: list[tuple[RPCClient, Target]] = []
         self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
         self._open = False
         self._stopped = False
-        self.address: str | None = None
+
+    @property
+    def address(self) -> str | None:
+        """The advertised address, None while nothing is bound."""
+        return self._binding.address
 
     # What its user makes of it
 
@@ -143,20 +150,17 @@ class Node(Service):
         Serve endpoints under a target.
 
         :param target: topic and member; the member is this node's host name when it names none.
-        :raises ConfigError: the target has no topic or is served already, or an endpoint exposes nothing.
-        :raises PortRangeExhausted: the node runs, and no port could be bound.
+        :raises ConfigError: the target has no topic or is served already, or an endpoint exposes nothing; or the node
+            runs, and cannot listen where it has to: `PortRangeExhausted` when no port is free.
         """
         if target.topic is None:
             raise ConfigError(f"the target {target!r} has no topic; give one")
-        target = Target(
-            topic=target.topic,
-            server=target.server or self.settings.host,
-            exchange=target.exchange or self.settings.control_exchange,
-        )
+        target = self._named(target)
         if any(server.target == target for server in self._servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         server = RPCServer(target, endpoints, self.settings.send_tracebacks)
         if self._open:
+            self._binding.serve(target)
             self._bind()
         self._servers.append(server)
         self._callers.add(server)
@@ -249,53 +253,48 @@ class Node(Service):
                 "the reactor follows the wall clock, a step of it stops or fires every timer; "
                 "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
             )
+        targets = [server.target for server in self._servers] + self._serves
+        for target in targets:
+            self._binding.serve(target)
         self._transport.open(self._pass_ended)
         self._open = True
-        if self._servers or self._serves:
+        if targets:
             self._bind()
 
     def _bind(self) -> None:
         if self._bound is not None:
             return
-        settings = self.settings
-        host = settings.rpc_zmq_bind_address or ("127.0.0.1" if self._local else "*")
-        if host == "*":
-            _log.warn(
-                "bound to every interface without encryption: whoever reaches this machine can call its methods; "
-                "set rpc_zmq_bind_address to an address of a private network"
-            )
-        ports = range(settings.rpc_zmq_min_port, settings.rpc_zmq_max_port)
-        tries = self._chance.sample(ports, min(len(ports), settings.rpc_zmq_bind_port_retries))
         bound = self._transport.bound_router(self._callers)
         try:
-            address = bound.bind(host, tries)
+            self._binding.bind(bound)
         except ConfigError:
             bound.close(0)
             raise
         self._bound = bound
         self._callers.opened(bound)
-        self.address = self._advertised(address, host)
         if isinstance(self._reactor, ReactorBase):
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
             self._stalls.start(self._reactor.callFromThread)
 
-    def _advertised(self, bound: str, host: str) -> str:
-        """Return the address that others are told: never a wildcard."""
-        port = bound.rpartition(":")[2]
-        if self.settings.rpc_zmq_host is None and (self._local or host != "*"):
-            return bound
-        name = self.settings.host
-        return f"tcp://[{name}]:{port}" if ":" in name else f"tcp://{name}:{port}"
+    def _named(self, target: Target) -> Target:
+        """Write down what the target of a server leaves to the settings."""
+        return Target(
+            topic=target.topic,
+            server=target.server or self.settings.host,
+            exchange=target.exchange or self.settings.control_exchange,
+        )
 
     def _records(self) -> tuple[Record, ...]:
         assert self.address is not None
+        # A fixed table knows no instances.
+        instance = "" if self._binding.fixed else self.instance.hex()
         return tuple(
             Record(
                 role=Role.SERVER,
                 exchange=server.target.exchange or "",
                 topic=server.target.topic or "",
                 member=server.target.server or "",
-                instance=self.instance.hex(),
+                instance=instance,
                 addresses=(self.address,),
                 subscribes=self.plan.subscribes,
             )

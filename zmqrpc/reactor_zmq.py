@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from errno import EACCES
 from itertools import count
 from threading import Thread
 from time import monotonic
@@ -168,23 +169,21 @@ class BoundRouter(_Router):
         self._socket.set(zmq.IPV6, int(numeric_v6))
         host = f"[{host.strip('[]')}]" if numeric_v6 else host
         tried: list[int] = []
-        error: zmq.ZMQError | None = None
+        why = "there is none in the range"
         for port in ports:
             tried.append(port)
             try:
                 self._socket.bind(f"tcp://{host}:{port}")
-            except zmq.ZMQError as failed:
-                error = failed
-                if failed.errno not in (zmq.EADDRINUSE, 13):
-                    raise ConfigError(f"cannot bind {host}:{port}: {failed.strerror}") from failed
+            except zmq.ZMQError as error:
+                why = zmq.strerror(error.errno)
+                # A range may begin below 1024, where only root may bind.
+                if error.errno not in (zmq.EADDRINUSE, EACCES):
+                    raise ConfigError(f"cannot bind {host}:{port}: {why}") from error
             else:
                 self.schedule()
                 return bytes(self._socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         span = f"ports {min(tried)} to {max(tried)}" if len(tried) > 1 else f"port {tried[0]}" if tried else "no ports"
-        raise PortRangeExhausted(
-            f"none of {len(tried)} tries could bind {host} on {span}: "
-            f"{error.strerror if error else 'the range is empty'}; free a port or widen the range"
-        )
+        raise PortRangeExhausted(f"none of {len(tried)} tries could bind {host} on {span}: {why}")
 
     def close(self, linger: float) -> None:
         self._close_reader(linger)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.registration import Effect, Register, Registration
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Sighting
 
@@ -47,7 +47,8 @@ class Registrar:
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
         self._perform(self._registration.set_records(records))
-        self._watch((record.exchange, record.topic) for record in records)
+        # What names no instance is in a fixed table, which loses nothing by itself.
+        self._watch((record.exchange, record.topic) for record in records if record.instance)
 
     def when_current(self) -> Deferred[None]:
         """Return a Deferred that fires when every record is stored; `stop` cancels it."""
@@ -122,8 +123,8 @@ class Registrar:
                 waiter.callback(None)
 
     def _failed(self, failure: Failure) -> None:
-        # The matchmaker itself logs its outages; anything else is a fault of ours or of a plugin.
-        if not failure.check(MatchmakerUnavailable):
+        # The matchmaker itself logs these; anything else is a fault of ours or of a plugin.
+        if not failure.check(MatchmakerUnavailable, ConfigError):
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._perform(self._registration.failed(self._seconds()))
 

@@ -76,6 +76,9 @@ class Settings:
         None,
         "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback.",
     )
+    rpc_zmq_advertised_address: str | None = _option(
+        None, "Host or host:port that peers are told, where it is not what is bound (NAT); unset: as rpc_zmq_host says."
+    )
     rpc_zmq_min_port: int = _seed(49153, "Lowest port to bind.", 1, 65535, older_default="49152")
     rpc_zmq_max_port: int = _seed(65536, "Highest port to bind, exclusive.", 2, 65536)
     rpc_zmq_bind_port_retries: int = _seed(100, "Ports tried before PortRangeExhausted.", 1)

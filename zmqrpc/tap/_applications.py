@@ -29,9 +29,7 @@ class EndpointApplication:
     def __init__(self, name: str, endpoint: object) -> None:
         self.name = name
         self._endpoint = endpoint
-        target = getattr(endpoint, "target", None)
-        self.topic: str | None = getattr(target, "topic", None)
-        self.exchange: str | None = getattr(target, "exchange", None)
+        self.topic, self.exchange = names_of(endpoint)
 
     def endpoints(self, reactor: Any, client: Any, settings: Any) -> list[object]:
         """See `IRPCApplication`."""
@@ -74,6 +72,16 @@ def make(name: str, found: object) -> IRPCApplication:
     if IRPCApplication.providedBy(found):
         return found
     return EndpointApplication(name, found)
+
+
+def names_of(found: object) -> tuple[str | None, str | None]:
+    """Return the topic and the exchange that an application or endpoint names, also when it is a class yet."""
+    is_application = IRPCApplication.providedBy(found) or (isclass(found) and IRPCApplication.implementedBy(found))
+    naming = found if is_application else getattr(found, "target", None)
+    names = (getattr(naming, name, None) for name in ("topic", "exchange"))
+    # A property of a class has no value before there is an object.
+    topic, exchange = (name if isinstance(name, str) else None for name in names)
+    return topic, exchange
 
 
 def _find_plugin(name: str) -> IRPCApplication:

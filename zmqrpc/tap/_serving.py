@@ -17,7 +17,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import Node
 from zmqrpc.settings import Settings
-from zmqrpc.tap._applications import make
+from zmqrpc.tap._applications import make, names_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.target import Target
@@ -66,7 +66,16 @@ class Serving(Service):
         self._giving_back: Deferred[None] | None = None
 
     def _make_node(self) -> Node:
-        return Node(self._reactor, self._settings, serves=True)
+        serves = [self._named_target(found) for _, found in self._found]
+        return Node(self._reactor, self._settings, serves=serves)
+
+    def _named_target(self, found: object) -> Target:
+        topic, exchange = names_of(found)
+        return Target(
+            topic=topic or self._target.topic,
+            server=self._target.server,
+            exchange=exchange or self._target.exchange or self._settings.control_exchange,
+        )
 
     # IService
 
@@ -148,13 +157,9 @@ class Serving(Service):
         groups: dict[Target, list[IRPCApplication]] = {}
         for name, found in self._found:
             application = make(name, found)
-            topic = application.topic or self._target.topic
-            if topic is None:
+            target = self._named_target(application)
+            if target.topic is None:
                 raise ConfigError(f"the application {name} names no topic; give one with --topic")
-            exchange = (
-                getattr(application, "exchange", None) or self._target.exchange or self._settings.control_exchange
-            )
-            target = Target(topic=topic, server=self._target.server, exchange=exchange)
             groups.setdefault(target, []).append(application)
         return groups
 

@@ -26,7 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
-        *("caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
+        *("adapters", "binding", "caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
         *("dispatcher", "hints", "introspection", "link", "link_user", "links", "members"),
         *("notices", "outbox", "outcomes", "proxy", "registrar", "requests", "server"),
         *("signals", "stall", "sweep", "threads", "waiter", "watches"),

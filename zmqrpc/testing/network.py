@@ -261,7 +261,7 @@ class Network:
             if not any(self._bound.get((f"{own} {other}", port)) for other in ("0.0.0.0", _LOOPBACK, own)):
                 self._bound[f"{own} {numeric}", port] = router
                 return f"tcp://{numeric}:{port}"
-        raise PortRangeExhausted(f"none of {tries} tries could bind {interface}; free a port or widen the range")
+        raise PortRangeExhausted(f"none of {tries} tries could bind {interface}: Address already in use")
 
     def unbind(self, router: MemoryBoundRouter) -> None:
         """Free what a router has bound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -110,7 +111,7 @@ class FileTests(LookupContract, TestCase):
         _, heard = await self.watching()
         for number in range(2, 7):
             self.edit(table_of([self.record(number=number)]))
-            await self.eventually("the change", lambda number=number: heard.last(self.record(number=number)))
+            await self.eventually("the change", partial(heard.last, self.record(number=number)))
         self.assertEqual(self.lines.about("fails"), [])
 
     async def test_settled(self):
@@ -161,7 +162,7 @@ class FileTests(LookupContract, TestCase):
             if os.path.isdir(self.path):
                 os.rmdir(self.path)
             self.write(table_of([after]))
-            await self.eventually("the table that was mended", lambda after=after: heard.last(after))
+            await self.eventually("the table that was mended", partial(heard.last, after))
         fails, works = self.lines.about("reading a fixed table fails"), self.lines.about("works again")
         self.assertEqual((len(fails), len(works), len(self.lines)), (2, 2, 4), self.lines)
         self.assertIn(self.path, fails[0])

@@ -1,0 +1,54 @@
+"""The Ethernet adapters of this machine, and the addresses that others may reach them by."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+from ipaddress import IPv6Address
+
+_GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
+_TENTATIVE_OR_FAILED = 0x48  # flags in /proc/net/if_inet6: nobody may use such an address yet, or ever
+_LINK_LOCAL = 0x20
+
+
+def names() -> list[str]:
+    """List the adapters."""
+    return sorted(name for _, name in socket.if_nameindex())
+
+
+def address_of(name: str) -> str | None:
+    """
+    Return the first IPv4 address of an adapter, or, where it has none, the first of IPv6 that is not link-local.
+
+    :return: None when it has neither, or does not exist.
+    """
+    return _ipv4(name) or _ipv6(name)
+
+
+def describe() -> str:
+    """List the adapters with their addresses, for an error text."""
+    return ", ".join(f"{name} ({address_of(name) or 'no address'})" for name in names()) or "none"
+
+
+def _ipv4(name: str) -> str | None:
+    encoded = name.encode(errors="surrogateescape")
+    if not 0 < len(encoded) < 16 or b"\0" in encoded:
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            answer = fcntl.ioctl(asking, _GET_ADDRESS, encoded.ljust(40, b"\0"))
+        except OSError:
+            return None
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _ipv6(name: str) -> str | None:
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii", errors="surrogateescape") as table:
+            rows = [line.split() for line in table]
+    except OSError:  # a kernel without IPv6
+        return None
+    for address, _, _, scope, flags, adapter in rows:
+        if adapter == name and int(scope, 16) != _LINK_LOCAL and not int(flags, 16) & _TENTATIVE_OR_FAILED:
+            return str(IPv6Address(bytes.fromhex(address)))
+    return None

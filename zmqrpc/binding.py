@@ -1,0 +1,188 @@
+"""Where a node listens, and which address others are told."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from random import Random
+
+from twisted.logger import Logger
+
+from zmqrpc import adapters
+from zmqrpc.address import check_host, is_wildcard, numeric, split_address, tcp_address
+from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc.interfaces import IBoundRouter
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Binding:
+    """
+    The **bind address** and the **advertised address** of one node.
+
+    :param line_of: says where a target has to be, `IMatchmaker.bind_address`.
+    :param local: whether others on this machine alone can learn of the node.
+    :param chance: draws the ports that are tried.
+    :ivar address: the advertised address, None before `bind`.
+    """
+
+    _log = Logger()
+    _warned = False
+
+    def __init__(
+        self, settings: Settings, line_of: Callable[[Target], str | None], local: bool, chance: Random
+    ) -> None:
+        self.address: str | None = None
+        self._settings = settings
+        self._line_of = line_of
+        self._local = local
+        self._chance = chance
+        self._line: str | None = None
+        self._lined: Target | None = None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a fixed table says where this node is: then that is what others know, and not what we tell."""
+        return self._line is not None
+
+    def serve(self, target: Target) -> None:
+        """
+        Take that a target will be served; one whose topic is not known yet says nothing.
+
+        :raises ConfigError: a fixed table has no line for it, or one that this node cannot keep as well.
+        """
+        line = self._line_of(target) if target.topic is not None else None
+        if line == self._line or line is None:
+            return
+        if self._line is not None:
+            raise ConfigError(
+                f"the fixed table has {self._lined} at {self._line} and {target} at {line}, and one process listens at "
+                "one address; write the same address in both lines, or serve them in two processes"
+            )
+        if self.address is not None:
+            raise ConfigError(
+                f"the fixed table has {target} at {line}, and this process listens at {self.address} already; name "
+                "the topic when the process is started (--topic)"
+            )
+        self._line, self._lined = line, target
+
+    def bind(self, router: IBoundRouter) -> None:
+        """
+        Bind, and find out which address others are told.
+
+        :raises ConfigError: a setting cannot be used here; `PortRangeExhausted` when no port is free.
+        """
+        host = self._host()
+        told = self._told(host)
+        try:
+            bound = router.bind(host, self._ports())
+        except PortRangeExhausted as error:
+            raise PortRangeExhausted(f"{error}; {self._advice()}") from error
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error}; set rpc_zmq_bind_address to *, or to an adapter or address of this machine: "
+                f"{adapters.describe()}"
+            ) from error
+        self.address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
+        if is_wildcard(host):
+            self._warn_of_wildcard()
+        if self.address != bound:
+            self._log.info("bound to {bound}; others are told {address}", bound=bound, address=self.address)
+
+    # Where it listens
+
+    def _host(self) -> str:
+        named = self._settings.rpc_zmq_bind_address
+        if named is not None:
+            return named if named == "*" or numeric(named) else self._adapter(named)
+        if self._line is not None:
+            host = split_address(self._line)[0]
+            if numeric(host):
+                return host
+            # Any other name may mean an address that is not ours, or one that others do not have: 127.0.1.1 of Debian.
+            return _LOOPBACK if host == "localhost" else "*"
+        return _LOOPBACK if self._local else "*"
+
+    def _adapter(self, name: str) -> str:
+        address = adapters.address_of(name)
+        if address is None:
+            what = "an adapter without an address" if name in adapters.names() else "no adapter or address here"
+            raise ConfigError(
+                f"option rpc_zmq_bind_address is {name!r}, {what}; valid are *, an IP address, and the adapters of "
+                f"this machine: {adapters.describe()}"
+            )
+        return address
+
+    def _ports(self) -> list[int]:
+        if self._line is not None:
+            return [split_address(self._line)[1]]
+        settings = self._settings
+        ports = range(settings.rpc_zmq_min_port, settings.rpc_zmq_max_port)
+        return self._chance.sample(ports, min(len(ports), settings.rpc_zmq_bind_port_retries))
+
+    def _advice(self) -> str:
+        if self._line is not None:
+            return f"the fixed table names this port for {self._lined}: free it, or change the line"
+        settings = self._settings
+        return (
+            f"the range is rpc_zmq_min_port {settings.rpc_zmq_min_port} to rpc_zmq_max_port "
+            f"{settings.rpc_zmq_max_port} (exclusive): free a port of it, or widen it"
+        )
+
+    def _warn_of_wildcard(self) -> None:
+        if not Binding._warned:
+            Binding._warned = True
+            self._log.warn(
+                "bound to every interface without encryption: whoever reaches this machine can call its methods; "
+                "set rpc_zmq_bind_address to an address of a private network"
+            )
+
+    # What others are told
+
+    def _told(self, host: str) -> tuple[str, int | None] | None:
+        """
+        Find which host others are told, and which port where that is not the bound one; None for what is bound.
+
+        :param host: what will be bound.
+        """
+        settings = self._settings
+        if self._line is not None:
+            return split_address(self._line)
+        if settings.rpc_zmq_advertised_address is not None:
+            return _advertised(settings.rpc_zmq_advertised_address)
+        if is_wildcard(host) or (settings.rpc_zmq_host is not None and not _is_loopback(host)):
+            return _name(settings), None
+        return None
+
+
+def _advertised(text: str) -> tuple[str, int | None]:
+    try:
+        return split_address(text) if ":" in text and not numeric(text) else (check_host(text), None)
+    except ValueError as error:
+        raise ConfigError(f"option rpc_zmq_advertised_address is {text!r}, which {error}") from None
+
+
+def _name(settings: Settings) -> str:
+    name = settings.rpc_zmq_host
+    if name is None:
+        return settings.host
+    try:
+        host = check_host(name)
+    except ValueError as error:
+        raise ConfigError(
+            f"option rpc_zmq_host is {name!r}, which {error}; others reach this node by it, or by what "
+            "rpc_zmq_advertised_address says"
+        ) from None
+    if host in adapters.names() and name != socket.gethostname():
+        raise ConfigError(
+            f"option rpc_zmq_host is {name!r}, an adapter of this machine, by which nobody else can reach it; set "
+            "rpc_zmq_bind_address to it, and rpc_zmq_host to a name or address"
+        )
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    address = numeric(host)
+    return address is not None and address.is_loopback
