@@ -175,7 +175,7 @@ class BoundRouter(_Router):
             try:
                 self._socket.bind(f"tcp://{host}:{port}")
             except zmq.ZMQError as error:
-                why = zmq.strerror(error.errno)
+                why = zmq.strerror(error.errno or 0)
                 # A range may begin below 1024, where only root may bind.
                 if error.errno not in (zmq.EADDRINUSE, EACCES):
                     raise ConfigError(f"cannot bind {host}:{port}: {why}") from error
