@@ -44,10 +44,10 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def copy_checkout(to: Path) -> Path:
+def copy_checkout(to: Path, *more: str) -> Path:
     """Copy what a build reads, so that it leaves nothing behind in the checkout."""
     to.mkdir()
-    for name in PACKAGED:
+    for name in (*PACKAGED, *more):
         source = CHECKOUT / name
         if source.is_dir():
             shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
@@ -56,11 +56,13 @@ def copy_checkout(to: Path) -> Path:
     return to
 
 
-def make_environment(at: Path) -> Path:
+def make_environment(at: Path, *commands: str) -> Path:
     """
     Make a virtual environment that has everything but zmqrpc, and return its interpreter.
 
     Packages are links, except Twisted: an ordinary installation puts our plugin into Twisted's own directory.
+
+    :param commands: those of Twisted's that it has.
     """
     run(sys.executable, "-m", "venv", "--without-pip", at, cwd=at.parent)
     [packages] = at.glob("lib/python*/site-packages")
@@ -72,6 +74,10 @@ def make_environment(at: Path) -> Path:
             borrowed = packages / item.name
             if "zmqrpc" not in item.name and item.suffix != ".pth" and not borrowed.exists():
                 borrowed.symlink_to(item)
+    for name in commands:
+        script = at / "bin" / name
+        script.write_text(f"#!{at / 'bin' / 'python'}\nfrom twisted.scripts.{name} import run\n\nrun()\n")
+        script.chmod(0o755)
     return at / "bin" / "python"
 
 
