@@ -89,7 +89,8 @@ class ExampleTests(ProcessTestCase):
 
     def test_tutorial(self):
         """
-        What the first page of the tutorial says is typed and written, in a clean environment, and is as much as it says.
+        What the first page of the tutorial says is typed and written, in a clean environment, and is as much as it
+        says.
 
         Only the download is left out: what zmqrpc needs is lent to the environment before ``make`` looks for it.
         """
