@@ -49,6 +49,7 @@ setup(
             "hypothesis",
             "mypy",
             "mypy-zope",
+            "repoze.sphinx.autointerface",
             "ruff",
             # The packaging test builds a wheel without downloading anything, and from 70.1 on that needs no `wheel`.
             "setuptools>=70.1",

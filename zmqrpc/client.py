@@ -75,7 +75,7 @@ class RPCClient:
         """
         Call a method of one member and bring its result.
 
-        :param args: the arguments by name; values as the surface lists them.
+        :param args: the arguments by name; of the values that can cross the wire, as the reference lists them.
         :param timeout: seconds; None is ``rpc_response_timeout``.
         :param context: handed to the method as its first argument.
         :param idempotent: whether it may run more than once, so that it may go to another member after a loss.

@@ -135,8 +135,8 @@ class Node(Service):
         """
         Make a client.
 
-        :param targets: their servers are connected to at the start and stay so (the seeds' static connections), the
-            others' at the first call, until nobody has called for ``route_ttl``.
+        :param targets: their servers are connected to at the start, and stay so. Those of others are connected to at
+            the first call, until nobody has called for ``route_ttl``.
         """
         client = RPCClient(self._delivery)
         for target in targets:

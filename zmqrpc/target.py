@@ -68,7 +68,7 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """
-        Read the seeds' spelling: ``compute`` is a bare topic, ``compute.machine1`` a directed one (first dot splits).
+        Read what people write: ``compute`` is a bare topic, ``compute.machine1`` a directed one (the first dot splits).
 
         :raises ConfigError: a part is empty.
         """
@@ -76,7 +76,7 @@ class Target:
         return cls(topic=topic, server=server if dot else None)
 
     def __str__(self) -> str:
-        """Return the seeds' spelling, with the exchange in front when there is one."""
+        """Return what `parse` reads, with the exchange in front when there is one."""
         name = self.topic or "(no topic)"
         if self.server is not None:
             name = f"{name}.{self.server}"

@@ -12,7 +12,7 @@ from zmqrpc.record import Record
 @implementer(IConnectionStrategy)
 class StaticDirect:
     """
-    The seeds' default: everybody is connected to everybody it calls.
+    The default: everybody is connected to everybody it calls.
 
     :param links: the links of the node.
     """

@@ -55,7 +55,7 @@ _ROWS: Final = {
 
 
 def plan_for(use_pub_sub: bool, use_router_proxy: bool, use_dynamic_connections: bool) -> DeliveryPlan:
-    """Return the plan the three booleans of the seeds mean."""
+    """Return the plan that the three booleans of the configuration mean."""
     return _ROWS[use_pub_sub, use_router_proxy, use_dynamic_connections]
 
 

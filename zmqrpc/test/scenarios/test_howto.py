@@ -1,27 +1,79 @@
-"""The example of the page about testing runs."""
+"""The Python of the how-to pages runs, on the network in memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
+from typing import Any
 from unittest import TestLoader, TestResult
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import zmqrpc
+from zmqrpc import Target, errors, expose
+from zmqrpc.testing import MemoryNode, Network, Store
 
-PAGE = Path(zmqrpc.__file__).parents[1] / "docs" / "howto" / "testing-without-a-network.rst"
+HOWTO = Path(zmqrpc.__file__).parents[1] / "docs" / "howto"
+
+
+class Calc:
+    @expose
+    def add(self, context, a, b):
+        return a + b
 
 
 class HowtoTests(SynchronousTestCase):
-    def test_example(self):
-        if not PAGE.exists():
+    def setUp(self):
+        if not HOWTO.exists():
             raise SkipTest("the documentation is not here")
-        block = PAGE.read_text(encoding="utf-8").partition(".. code-block:: python\n")[2]
-        lines = block.splitlines()
+        self.network = Network(seed=1)
+        self.store = Store(self.network.clock)
+
+    def block(self, page):
+        """Read the first block of Python of a page."""
+        lines = (HOWTO / page).read_text(encoding="utf-8").partition(".. code-block:: python\n")[2].splitlines()
         end = next(number for number, line in enumerate(lines) if line and not line.startswith(" "))
+        return dedent("\n".join(lines[:end]))
+
+    def node(self, host):
+        return MemoryNode(self.network, self.store, host)
+
+    def serve(self):
+        node = self.node("server")
+        node.server(Target("calc"), [Calc()])
+        node.startService()
+        return node
+
+    def test_testing(self):
         names = {"__name__": "example"}
-        exec(dedent("\n".join(lines[:end])), names)  # noqa: S102
+        exec(self.block("testing-without-a-network.rst"), names)  # noqa: S102
         result = TestResult()
         TestLoader().loadTestsFromTestCase(names["CalcTests"]).run(result)  # type: ignore[arg-type]
         self.assertEqual((result.testsRun, result.errors, result.failures), (2, [], []))
+
+    def test_errors(self):
+        """Each error of a call is caught in one of the two ways."""
+        node = self.node("client")
+        node.startService()
+        names = {"errors": errors, "Target": Target, "client": node.client()}
+        exec("async def call():\n" + indent(self.block("errors.rst"), "    ") + "    return total\n", names)  # noqa: S102
+        with self.assertRaises(UnboundLocalError):
+            # Nobody serves it, the error was caught, and there is no total.
+            self.network.result_of(Deferred.fromCoroutine(names["call"]()))
+        self.serve()
+        self.assertEqual(self.network.result_of(Deferred.fromCoroutine(names["call"]())), 3)
+
+    def test_static_direct(self):
+        """The servers of targets that are named at the start are connected to before the first call."""
+        server = self.serve()
+        names: dict[str, Any] = {
+            "Target": Target,
+            "Node": lambda reactor, url: self.node("client"),
+            "reactor": None,
+            "url": "",
+        }
+        exec(self.block("static-direct.rst"), names)  # noqa: S102
+        self.network.run(1)
+        connected = [caller.instance for caller in server._callers._callers.values()]
+        self.assertEqual(connected, [names["node"].instance])
