@@ -203,7 +203,8 @@ class StaticDirectTests(SynchronousTestCase):
 
     def test_options(self) -> None:
         """Every option of its files exists, and they mean this topology."""
-        for block in self.blocks("ini"):
+        guide = (DOCS / "configurations" / "newer" / "static-direct.conf").read_text()
+        for block in [guide, *self.blocks("ini")]:
             parser = ConfigParser(interpolation=None, default_section="")
             parser.read_string(block)
             settings = Settings.from_url(f"zmq://?{urlencode(parser['oslo_messaging_zmq'])}")
