@@ -47,6 +47,7 @@ setup(
             "build",
             "coverage",
             "hypothesis",
+            "msgpack",  # for the client of examples/interop, which shares no code with us
             "mypy",
             "mypy-zope",
             "repoze.sphinx.autointerface",

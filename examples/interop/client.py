@@ -19,7 +19,7 @@ LIMIT = 64 * 1024 * 1024
 
 
 class Link:
-    """One connection to one server, for one call at a time. After a ConnectionError it is over: make another."""
+    """One connection to one server, for one call at a time. After a ConnectionError make another."""
 
     def __init__(self, address, timeout=5.0):
         self.address, self.instance, self.server, self.limit, self.sequence = address, os.urandom(16), None, LIMIT, 0
@@ -30,8 +30,6 @@ class Link:
         self.socket.poll(1000 * timeout, zmq.POLLOUT)
         self.send("HELLO", 1, 1, "client", [], {"message": LIMIT}, [])
         for source, kind, *fields in self.messages(timeout):
-            if kind == "NACK":
-                raise ConnectionError(f"{address} refuses this client: {fields[2]}")
             if kind == "WELCOME":
                 self.server, self.limit = source, fields[4].get("message", LIMIT)
                 break
@@ -56,18 +54,21 @@ class Link:
         while (now := time.monotonic()) < ends:
             if self.socket.poll(1000 * min(0.5, ends - now)):
                 heard, (payload, *more) = now, self.socket.recv_multipart()
-                _, source, destination, *_, messages = (not more and decode(payload)) or [None] * 7
-                for kind, *fields in messages if destination == self.instance else []:
+                batch = decode(payload)
+                for kind, *fields in batch[6] if len(batch) == 7 and batch[2] == self.instance and not more else []:
                     if kind == "PING":
                         self.send("PONG", fields[0])
                     elif kind == "GOAWAY":
                         self.send("GOAWAY", "")
-                    yield source, kind, *fields
+                    elif kind == "NACK" and not fields[1]:
+                        raise ConnectionError(f"{self.address} ends the link for reason {fields[0]}: {fields[2]}")
+                    yield batch[1], kind, *fields
             elif self.server and now - heard > 1.5:
                 raise ConnectionError(f"{self.address} is silent: the method may have run")
             elif self.server:
                 self.send("PING", 1)
-        raise TimeoutError(f"{self.address} did not answer within {timeout} s: the method may have run")
+        awaited = "REPLY (the method may have run)" if self.server else "WELCOME"
+        raise TimeoutError(f"{self.address} sent no {awaited} within {timeout} s")
 
     def call(self, topic, method, arguments, timeout=60.0):
         self.sequence += 1
@@ -79,7 +80,7 @@ class Link:
                     raise RuntimeError("{1}: {2}".format(*fields[2]))
                 return fields[1]
             if kind == "NACK" and self.sequence in fields[1]:
-                raise RuntimeError(f"refused: {fields[2]}: nothing has run")
+                raise RuntimeError(f"refused for reason {fields[0]}: {fields[2]}; nothing has run")
 
 
 def main(first, second, method=None, *pairs):
