@@ -23,6 +23,7 @@ __all__ = ["find_factory", "make_matchmaker"]
 _OURS = {
     "dummy": "zmqrpc.matchmaker.dummy",
     "file": "zmqrpc.matchmaker.file",
+    "redis": "zmqrpc.matchmaker.redis",
     "sqlite": "zmqrpc.matchmaker.sqlite",
 }
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""

@@ -1,0 +1,174 @@
+"""Hearing what one Redis server tells on channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from zmqrpc.matchmaker._redis_connection import Heard, RedisConnection
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0
+"""Seconds until a connection that was lost is made again: doubled each time, up to the longest, and less by chance."""
+
+PING_SECONDS = 15.0
+"""Seconds between two looks whether the other side still answers: who only listens would not notice otherwise."""
+
+
+class RedisChannels:
+    """
+    The channels that are wanted, and a connection for them: made with the first, and made again when it is lost.
+
+    What is told while it is lost is not heard: `subscribed` is called for each channel whenever it begins to be heard.
+
+    :param connect: makes a connection, given what takes channel and message.
+    :param heard: is called with channel and message.
+    :param subscribed: is called with a channel from which on everything is heard.
+    :param state: is called with the reason whenever nothing can be heard, and with None when everything wanted can.
+    :param limit: seconds that an answer may take.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        connect: Callable[[Heard], Deferred[RedisConnection]],
+        heard: Callable[[str, bytes], None],
+        subscribed: Callable[[str], None],
+        state: Callable[[str | None], None],
+        chance: Random,
+        limit: float,
+    ) -> None:
+        self._clock = clock
+        self._connect = connect
+        self._heard = heard
+        self._subscribed = subscribed
+        self._state = state
+        self._chance = chance
+        self._limit = limit
+        self._wanted: dict[str, None] = {}
+        self._unconfirmed: set[str] = set()
+        self._connection: RedisConnection | None = None
+        self._connecting: Deferred[RedisConnection] | None = None
+        self._timer: IDelayedCall | None = None
+        self._silence: IDelayedCall | None = None
+        self._reason = ""
+        self._failures = 0
+        self._closed = False
+
+    def add(self, channel: str) -> None:
+        """Hear a channel, from soon on."""
+        self._wanted[channel] = None
+        if self._connection is not None:
+            self._subscribe(self._connection, channel)
+        elif self._connecting is None and self._timer is None and not self._closed:
+            self._begin()
+
+    def remove(self, channel: str) -> None:
+        """Hear it no longer."""
+        if self._wanted.pop(channel, "") is None and self._connection is not None:
+            self._ask(self._connection, "UNSUBSCRIBE", channel)
+
+    def close(self) -> Deferred[None]:
+        """End everything; fires when the connection has ended."""
+        self._closed = True
+        self._wanted.clear()
+        self._stop_timers()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is None:
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+        self._connection.ended.addCallback(ended.callback)
+        self._connection.abort()
+        return ended
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._connecting = self._connect(lambda channel, message: self._heard(channel.decode(), message))
+        self._connecting.addCallbacks(self._connected, self._refused)
+
+    def _connected(self, connection: RedisConnection) -> None:
+        self._connecting = None
+        self._connection = connection
+        self._unconfirmed.clear()
+        connection.ended.addCallback(lambda _: self._lost(connection))
+        for channel in list(self._wanted):
+            self._subscribe(connection, channel)
+        self._rest(connection)
+
+    def _refused(self, failure: Failure) -> None:
+        self._connecting = None
+        if not self._closed:
+            self._later(str(failure.value))
+
+    def _subscribe(self, connection: RedisConnection, channel: str) -> None:
+        self._unconfirmed.add(channel)
+        # One at a time: txredisapi takes the second answer to one command for that to the next.
+        self._ask(connection, "SUBSCRIBE", channel).addCallback(self._now_subscribed, channel)
+
+    def _now_subscribed(self, answered: bool, channel: str) -> None:
+        if not answered:
+            return
+        self._unconfirmed.discard(channel)
+        if not self._unconfirmed:
+            self._failures = 0
+            self._state(None)
+        if channel in self._wanted:
+            self._subscribed(channel)
+
+    def _ask(self, connection: RedisConnection, *words: str) -> Deferred[bool]:
+        """Ask, and end the connection unless it answers in time; fires with whether it did, never fails."""
+
+        def failed(failure: Failure) -> bool:
+            if not failure.check(ConnectionLost):
+                self._reason = str(failure.value)
+            connection.abort()
+            return False
+
+        def late() -> None:
+            self._reason = f"no answer to {words[0]} within {self._limit:g} s"
+            connection.abort()
+
+        timer = self._clock.callLater(self._limit, late)
+
+        def over(answer: bool) -> bool:
+            if timer.active():
+                timer.cancel()
+            return answer
+
+        return connection.ask(*words).addCallbacks(lambda _: True, failed).addCallback(over)
+
+    def _rest(self, connection: RedisConnection) -> None:
+        """Look after a while whether the other side is still there."""
+        self._silence = self._clock.callLater(PING_SECONDS * self._chance.uniform(0.5, 1), self._ping, connection)
+
+    def _ping(self, connection: RedisConnection) -> None:
+        self._silence = None
+        self._ask(connection, "PING").addCallback(self._still_there, connection)
+
+    def _still_there(self, answered: bool, connection: RedisConnection) -> None:
+        if answered:
+            self._rest(connection)
+
+    def _lost(self, connection: RedisConnection) -> None:
+        self._connection = None
+        self._stop_timers()
+        if not self._closed:
+            self._later(self._reason or "the connection for channels was lost")
+
+    def _later(self, reason: str) -> None:
+        self._reason = ""
+        self._state(reason)
+        longest = min(FIRST_WAIT * 2 ** min(self._failures, 10), LONGEST_WAIT)
+        self._failures += 1
+        self._timer = self._clock.callLater(longest * self._chance.uniform(0.5, 1), self._begin)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._silence):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._silence = None

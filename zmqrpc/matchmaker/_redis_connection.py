@@ -1,0 +1,99 @@
+"""One connection to one Redis server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis_errors import refusal, unreachable
+from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.matchmaker._redis_scripts import FORMAT
+
+ADDRESS_DELAY = 0.1
+"""Seconds between tries of the several addresses of a host: where only IPv4 listens, ``localhost`` is ``::1`` first."""
+
+Heard = Callable[[bytes, bytes], None]
+"""What takes channel and message."""
+
+
+class RedisConnection:
+    """
+    A connection that is up, and on which we are known; made by `connect`.
+
+    :ivar up: whether anything can be asked.
+    :ivar ended: fires when it is no longer up, for whatever reason; never fails.
+    """
+
+    def __init__(self, reactor: Any, place: RedisPlace, heard: Heard) -> None:
+        self._library = import_module("zmqrpc.matchmaker._redis_protocol")
+        self._place = place
+        self.ended: Deferred[None] = Deferred()
+        self.up = True
+        self.protocol = self._library.RedisProtocol(reactor, heard, self._lost)
+
+    def ask(self, *words: str | bytes | int) -> Deferred[Any]:
+        """
+        Send a command.
+
+        :return: fires with the answer; fails with `MatchmakerUnavailable` when it is an error, and with
+            `ConnectionLost` when the connection ends before.
+        """
+        answer: Deferred[Any] = maybeDeferred(self.protocol.execute_command, *words)
+        answer.addErrback(self._failed, words[0])
+        return answer
+
+    def abort(self) -> None:
+        """End it, whatever is under way."""
+        if self.protocol.transport is not None:
+            self.protocol.transport.abortConnection()
+
+    def _failed(self, failure: Failure, command: object) -> NoReturn:
+        if failure.check(self._library.ResponseError):
+            text = " ".join(str(failure.value).split())
+            raise MatchmakerUnavailable(refusal(self._place, command, text, FORMAT)) from None
+        raise ConnectionLost(str(failure.value)) from None
+
+    def _lost(self) -> None:
+        self.up = False
+        self.ended.callback(None)
+
+
+def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda *_: None) -> Deferred[RedisConnection]:
+    """
+    Connect, say the password, and choose the database.
+
+    :param limit: seconds that all of this may take.
+    :param heard: is called with what is told on channels.
+    :return: fails with `MatchmakerUnavailable`, whose text names the server and what to do.
+    """
+    connecting = Deferred.fromCoroutine(_connect(reactor, place, limit, heard))
+
+    def late(_: object, __: float) -> NoReturn:
+        raise MatchmakerUnavailable(f"the Redis server {place.name} did not answer within {limit:g} s")
+
+    return connecting.addTimeout(limit, reactor, late)
+
+
+async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
+    endpoint = HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
+    connection = RedisConnection(reactor, place, heard)
+    try:
+        await endpoint.connect(Factory.forProtocol(lambda: connection.protocol))
+        if place.password is not None:
+            await connection.ask("AUTH", *([place.user] if place.user else []), place.password)
+        if place.db:
+            await connection.ask("SELECT", place.db)
+    except BaseException as error:
+        connection.abort()
+        if isinstance(error, (OSError, ConnectError, ConnectionLost, ValueError)):
+            raise MatchmakerUnavailable(unreachable(place, error)) from None
+        raise
+    return connection

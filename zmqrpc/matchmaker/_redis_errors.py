@@ -1,0 +1,58 @@
+"""What the errors of Redis, and of the way to it, mean for who runs it."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
+
+from zmqrpc.matchmaker._redis_place import RedisPlace
+
+_REFUSALS = {
+    "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",
+    "BUSY": "is kept busy by a script of somebody else; see SCRIPT KILL",
+    "CROSSSLOT": "is a Redis Cluster, which is not supported; name a server of its own",
+    "DENIED": "is in protected mode; set a password there (requirepass) and in the transport URL",
+    "LOADING": "is reading its dump and does not answer yet",
+    "MISCONF": "takes no changes while it cannot write its dump; see its log, or configure it without (save '')",
+    "MOVED": "is a Redis Cluster, which is not supported; name a server of its own",
+    "NOAUTH": "asks for a password; write it into the transport URL, zmq+redis://:PASSWORD@HOST",
+    "NOPERM": "does not allow us what we need; give our user the rights that docs/howto/redis lists",
+    "OOM": "has no memory left (maxmemory)",
+    "READONLY": "is a replica and takes no changes; name the master",
+    "WRONGPASS": "refuses the user or the password of the transport URL; correct them, there or in the server",
+    "WRONGTYPE": "has something under our keys that is not ours; use another database, zmq+redis://HOST:PORT/1",
+}
+"""The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
+
+
+def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
+    """
+    Write a sentence about an error that the server has answered.
+
+    :param command: what was asked; of ``AUTH`` nothing is repeated, since some servers repeat the password.
+    :param version: the format that we write.
+    """
+    code, _, rest = text.removeprefix("ERR ").partition(" ")
+    server = f"the Redis server {place.name}"
+    if code == "FORMAT":
+        return (
+            f"{server} holds records of format {rest[:20]}, this zmqrpc reads format {version}; "
+            "run one release with it, or use another database, zmq+redis://HOST:PORT/1"
+        )
+    if command == "AUTH" and code not in _REFUSALS:
+        return f"{server} {_REFUSALS['AUTH']}"
+    shown = "" if command == "AUTH" else f" ({text[:200]})"
+    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')}{shown}"
+
+
+def unreachable(place: RedisPlace, error: BaseException) -> str:
+    """Write a sentence about a connection that could not be made."""
+    server = f"the Redis server {place.name}"
+    if isinstance(error, DNSLookupError):
+        return f"{server} is not known by that name; correct the transport URL or the name service"
+    if isinstance(error, ConnectionRefusedError):
+        return f"{server} refuses the connection; start it, or correct the transport URL"
+    if isinstance(error, TimeoutError):
+        return f"{server} cannot be reached in time; check the network and the firewall"
+    if isinstance(error, ConnectError):
+        return f"{server} cannot be reached ({error}); check the network and the transport URL"
+    return f"{server} closed the connection; see its log"

@@ -1,0 +1,221 @@
+"""Keeping up with the topics that are watched in one Redis database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis_answers import Look, read_change
+from zmqrpc.matchmaker._redis_copy import TopicCopy
+from zmqrpc.matchmaker._redis_names import new_channel, topic_channel
+from zmqrpc.matchmaker._watches import Topic
+from zmqrpc.record import Sighting
+
+FIRST_SECONDS = 0.2
+"""Seconds until a topic is looked at though its channel cannot be heard yet."""
+
+POLL_SECONDS = 60.0
+"""Seconds at most after which a topic is looked at though nothing was told: something told may be lost."""
+
+RETRY_SECONDS = 1.0
+"""Seconds at most until a look that failed is made again."""
+
+SPREAD_SECONDS = 0.3
+"""Seconds over which those who know the same are spread when they all want to look."""
+
+PACE_SECONDS = 0.02
+"""Seconds between two lists of one topic that are passed on: where many change at once, each is work for everybody."""
+
+MOST_LOOKS = 50
+"""How many looks may be under way."""
+
+
+@attrs.define(eq=False)
+class _Followed:
+    topic: Topic
+    look_at: float
+    copy: TopicCopy = attrs.field(factory=TopicCopy)
+    lag: float = 0.0  # how long after an expiry it is looked for
+    looking: bool = False
+    shown: float = -inf
+    showing: IDelayedCall | None = None
+
+    @property
+    def due(self) -> float:
+        return inf if self.looking else min(self.look_at, self.copy.expires + self.lag)
+
+
+class RedisFollower:
+    """
+    The copies of the watched topics.
+
+    A copy begins with a look, and follows what is told on the channel of its topic. It is looked at again when that
+    begins to be heard, when something told does not fit, when a record of it may have expired, and now and then.
+
+    :param db: the number of the database.
+    :param look: looks at a topic, given the version that is known of it and when the first record of it expires.
+    :param show: is called with a topic and its records, changed or not.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        db: int,
+        look: Callable[[Topic, int, int], Deferred[Look]],
+        show: Callable[[Topic, list[Sighting]], None],
+        chance: Random,
+    ) -> None:
+        self._clock = clock
+        self._db = db
+        self._look = look
+        self._show = show
+        self._chance = chance
+        self._followed: dict[str, _Followed] = {}
+        self._looking = 0
+        self._timer: IDelayedCall | None = None
+
+    def add(self, topic: Topic) -> str:
+        """Follow a topic; return the channel that is to be heard for it."""
+        channel = topic_channel(self._db, topic)
+        if channel not in self._followed:
+            self._followed[channel] = followed = _Followed(topic, inf)
+            self._look_in(followed, FIRST_SECONDS)
+        return channel
+
+    def remove(self, topic: Topic) -> str:
+        """Follow it no longer; return its channel."""
+        channel = topic_channel(self._db, topic)
+        followed = self._followed.pop(channel, None)
+        if followed is not None and followed.showing is not None:
+            followed.showing.cancel()
+        return channel
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for followed in list(self._followed.values()):
+            self.remove(followed.topic)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def again(self, topic: Topic) -> None:
+        """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
+        followed = self._followed.get(topic_channel(self._db, topic))
+        if followed is not None and followed.copy.version >= 0:
+            self._pass_on(followed)
+
+    # What comes from the server
+
+    def subscribed(self, channel: str) -> None:
+        """Take that everything told on a channel is heard from now on."""
+        if channel in self._followed:
+            self._look_in(self._followed[channel], 0)
+
+    def heard(self, channel: str, message: bytes) -> None:
+        """Take what was told on a channel."""
+        if channel == new_channel(self._db):
+            for followed in self._followed.values():
+                self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+            return
+        if channel not in self._followed:
+            return
+        followed = self._followed[channel]
+        change = read_change(followed.topic, message)
+        if change is None or not followed.copy.told(change, self._clock.seconds()):
+            self._look_in(followed, 0)
+        else:
+            self._pass_on(followed)
+            self._wake_by(followed.due)
+
+    def asked(self, topic: Topic) -> int:
+        """Return what `looked` wants to be told when the answer to a lookup is there."""
+        followed = self._followed.get(topic_channel(self._db, topic))
+        return followed.copy.heard if followed is not None else 0
+
+    def looked(self, topic: Topic, look: Look, heard: int) -> None:
+        """Take what somebody else's lookup has found."""
+        followed = self._followed.get(topic_channel(self._db, topic))
+        if followed is not None:
+            self._take(followed, look, heard)
+            # A look that is due already is for something that this lookup may not have seen.
+            if followed.look_at > self._clock.seconds():
+                followed.look_at = self._clock.seconds() + self._poll_seconds()
+            self._wake_by(followed.due)
+
+    def _look_in(self, followed: _Followed, seconds: float) -> None:
+        followed.look_at = min(followed.look_at, self._clock.seconds() + seconds)
+        self._wake_by(followed.due)
+
+    def _wake_by(self, at: float) -> None:
+        if at == inf or (self._timer is not None and self._timer.getTime() <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        for followed in list(self._followed.values()):
+            if followed.due <= now and self._looking < MOST_LOOKS:
+                self._begin(followed)
+        if self._looking < MOST_LOOKS:
+            self._wake_by(min((followed.due for followed in self._followed.values()), default=inf))
+
+    def _begin(self, followed: _Followed) -> None:
+        self._looking += 1
+        followed.looking = True
+        followed.look_at = inf
+        Deferred.fromCoroutine(self._look_once(followed)).addErrback(
+            lambda failure: self._log.failure("A look at {topic} raised", failure, topic=followed.topic[1])
+        )
+
+    async def _look_once(self, followed: _Followed) -> None:
+        again = RETRY_SECONDS * self._chance.uniform(0.5, 1)
+        heard = followed.copy.heard
+        try:
+            look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
+            if self._is_followed(followed):
+                again = self._poll_seconds() if self._take(followed, look, heard) else PACE_SECONDS
+        except MatchmakerUnavailable:
+            pass  # whose outage is logged where it is asked
+        finally:
+            followed.looking = False
+            self._looking -= 1
+            if self._is_followed(followed):
+                self._look_in(followed, again)
+            if self._looking == MOST_LOOKS - 1:
+                self._wake_by(self._clock.seconds())
+
+    def _is_followed(self, followed: _Followed) -> bool:
+        return self._followed.get(topic_channel(self._db, followed.topic)) is followed
+
+    def _take(self, followed: _Followed, look: Look, heard: int) -> bool:
+        if not followed.copy.looked(look, heard, self._clock.seconds()):
+            return False
+        followed.lag = self._chance.uniform(0.005, SPREAD_SECONDS)
+        if look.entries is not None:
+            self._pass_on(followed)
+        return True
+
+    def _poll_seconds(self) -> float:
+        return POLL_SECONDS * self._chance.uniform(0.75, 1)
+
+    def _pass_on(self, followed: _Followed) -> None:
+        if followed.showing is None:
+            wait = max(0.0, followed.shown + PACE_SECONDS - self._clock.seconds())
+            followed.showing = self._clock.callLater(wait, self._pass_on_now, followed)
+
+    def _pass_on_now(self, followed: _Followed) -> None:
+        followed.showing = None
+        followed.shown = now = self._clock.seconds()
+        self._show(followed.topic, followed.copy.sightings(now))

@@ -1,0 +1,58 @@
+"""
+The one module that knows txredisapi. It is imported by the first connection.
+
+Not before, since txredisapi imports the global reactor, and ``twistd --reactor`` would come too late. Of txredisapi
+only the protocol is used: its factories, its reconnecting and its time limits live on that global reactor, and a
+password that is refused would end them for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import txredisapi
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+LARGEST_ANSWER = 256 * 2**20
+"""Bytes after which an answer that does not end is given up; 250,000 records are 64 MiB."""
+
+ResponseError = txredisapi.ResponseError
+
+
+class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
+    """
+    One connection, for commands or for channels.
+
+    :param clock: what runs its calls.
+    :param heard: called with channel and message.
+    :param lost: called when the connection has ended.
+    """
+
+    def __init__(self, clock: IReactorTime, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> None:
+        # Without numbers made of what looks like one, and without text made of what may be none.
+        super().__init__(charset=None, convertNumbers=False)
+        self.callLater = clock.callLater
+        self._heard = heard
+        self._lost = lost
+        self._unanswered = 0
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        if not unpause:
+            self._unanswered += len(data)
+        if self._unanswered > LARGEST_ANSWER:
+            self.transport.abortConnection()
+            return
+        super().dataReceived(data, unpause)
+
+    def replyReceived(self, reply: Any) -> None:
+        self._unanswered = 0
+        super().replyReceived(reply)
+
+    def messageReceived(self, pattern: object, channel: bytes, message: bytes) -> None:
+        self._heard(channel, message)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._lost()
