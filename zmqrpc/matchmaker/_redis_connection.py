@@ -32,12 +32,12 @@ class RedisConnection:
     :ivar ended: fires when it is no longer up, for whatever reason; never fails.
     """
 
-    def __init__(self, reactor: Any, place: RedisPlace, heard: Heard) -> None:
+    def __init__(self, place: RedisPlace, heard: Heard) -> None:
         self._library = import_module("zmqrpc.matchmaker._redis_protocol")
         self._place = place
         self.ended: Deferred[None] = Deferred()
         self.up = True
-        self.protocol = self._library.RedisProtocol(reactor, heard, self._lost)
+        self.protocol = self._library.RedisProtocol(heard, self._lost)
 
     def ask(self, *words: str | bytes | int) -> Deferred[Any]:
         """
@@ -84,7 +84,7 @@ def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda
 
 async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
     endpoint = HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
-    connection = RedisConnection(reactor, place, heard)
+    connection = RedisConnection(place, heard)
     try:
         await endpoint.connect(Factory.forProtocol(lambda: connection.protocol))
         if place.password is not None:

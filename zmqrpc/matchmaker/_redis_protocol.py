@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import txredisapi
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 LARGEST_ANSWER = 256 * 2**20
@@ -25,26 +24,32 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     """
     One connection, for commands or for channels.
 
-    :param clock: what runs its calls.
     :param heard: called with channel and message.
     :param lost: called when the connection has ended.
     """
 
-    def __init__(self, clock: IReactorTime, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> None:
+    def __init__(self, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> None:
         # Without numbers made of what looks like one, and without text made of what may be none.
         super().__init__(charset=None, convertNumbers=False)
-        self.callLater = clock.callLater
         self._heard = heard
         self._lost = lost
         self._unanswered = 0
+        self._rest = b""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        if not unpause:
-            self._unanswered += len(data)
+        self._unanswered += len(data)
         if self._unanswered > LARGEST_ANSWER:
             self.transport.abortConnection()
             return
-        super().dataReceived(data, unpause)
+        super().dataReceived(data)
+        while self._rest:
+            rest, self._rest = self._rest, b""
+            super().dataReceived(rest)
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        # Called at the end of each string, where txredisapi would go on in another turn of the global reactor.
+        self.line_mode = 1
+        self._rest = extra
 
     def replyReceived(self, reply: Any) -> None:
         self._unanswered = 0
