@@ -17,17 +17,15 @@ from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record, Sighting
 
 _log = Logger()
-_Parts = list[msgspec.Raw]  # each is read by itself, since one that is malformed must not spoil the others
-_look = msgspec.msgpack.Decoder(tuple[int, int, int, bool | _Parts])
-_list = msgspec.msgpack.Decoder(tuple[int, _Parts])
-_parts = msgspec.msgpack.Decoder(_Parts)
+_REST = re.compile(r"(\d{1,16}) (.*)", re.DOTALL | re.ASCII)
+_look = msgspec.msgpack.Decoder(tuple[int, int, int, bool | list[str]])
+_raw_look = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
+_list = msgspec.msgpack.Decoder(tuple[int, list[tuple[msgspec.Raw, list[msgspec.Raw]]]])
 _change = msgspec.msgpack.Decoder(tuple[int, int, str, str, list[str], int])
-_VALUE = re.compile(r"(\d{1,16}) (\d{1,16}) (.*)", re.DOTALL | re.ASCII)
-_text = msgspec.msgpack.Decoder(str)
+_string = msgspec.msgpack.Decoder(str)
 
 
-@attrs.frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """
     A record as it is stored.
 
@@ -88,8 +86,13 @@ def read_look(topic: Topic, answer: Any) -> Look:
 
     :raises ValueError: it is malformed.
     """
-    now, version, soonest, parts = _look.decode(answer)
-    return Look(now, version, soonest, None if isinstance(parts, bool) else dict(_entries(topic, parts)))
+    strings: bool | list[str]
+    try:
+        now, version, soonest, strings = _look.decode(answer)
+    except ValueError:  # a string that is no text spoils only its own entry
+        now, version, soonest, raw = _raw_look.decode(answer)
+        strings = [_text(part) for part in raw]
+    return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)))
 
 
 def read_list(answer: Any) -> list[Sighting]:
@@ -98,15 +101,12 @@ def read_list(answer: Any) -> list[Sighting]:
 
     :raises ValueError: it is malformed.
     """
-    now, parts = _list.decode(answer)
+    now, topics = _list.decode(answer)
     found: list[Entry] = []
-    for name, entries in _pairs(parts):
-        try:
-            exchange, topic = split(_text.decode(name))
-        except ValueError:
-            _skip("", "", bytes(name))
-            continue
-        found.extend(entry for _, entry in _entries((exchange, topic), _parts.decode(entries)))
+    for name, raw in topics:
+        topic = split(_text(name))
+        if len(topic) == 2:
+            found.extend(entry for _, entry in _entries((topic[0], topic[1]), [_text(part) for part in raw]))
     return [entry.sighting(now) for entry in found if not 0 < entry.ends <= now]
 
 
@@ -119,40 +119,46 @@ def read_change(topic: Topic, message: bytes) -> Change | None:
     return Change(before, after, field, _entry(topic, field, value) if field else None, gone, soonest)
 
 
-def _entries(topic: Topic, parts: _Parts) -> Iterator[tuple[str, Entry]]:
-    for part, value in _pairs(parts):
-        try:
-            field = _text.decode(part)
-            entry = _entry(topic, field, _text.decode(value)) if field else None
-        except ValueError:
-            _skip(*topic, bytes(part))
-            continue
+def _text(raw: msgspec.Raw) -> str:
+    try:
+        return _string.decode(raw)
+    except ValueError:
+        return bytes(raw).decode(errors="replace")
+
+
+def _entries(topic: Topic, strings: list[str]) -> Iterator[tuple[str, Entry]]:
+    for field, value in zip(strings[::2], strings[1::2], strict=False):
+        entry = _entry(topic, field, value) if field else None
         if entry is not None:
             yield field, entry
 
 
 def _entry(topic: Topic, field: str, value: str) -> Entry | None:
-    names = split(field)
-    match = _VALUE.fullmatch(value)
-    if len(names) != 4 or match is None:
-        _skip(*topic, field)
+    stamp, _, rest = value.partition(" ")
+    stored = _stored(*topic, field, rest)
+    if stored is None or not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 16):
         return None
-    role, member, instance, pool = names
-    stamp, expire, body = int(match[1]), int(match[2]), match[3]
-    record = read_record(role, *topic, member, instance, pool, body)
-    return Entry(record, stamp, stamp + expire if expire else 0) if record is not None else None
-
-
-def _pairs(parts: _Parts) -> Iterator[tuple[msgspec.Raw, msgspec.Raw]]:
-    return zip(parts[::2], parts[1::2], strict=False)
+    record, lasts = stored
+    return Entry(record, int(stamp), int(stamp) + lasts if lasts else 0)
 
 
 @lru_cache(maxsize=8192)
-def _skip(exchange: str, topic: str, field: str | bytes) -> None:
-    """Log what cannot be a record of ours, once."""
-    _log.warn(
-        "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
-        topic=topic,
-        exchange=exchange,
-        field=field[:200],
-    )
+def _stored(exchange: str, topic: str, field: str, rest: str) -> tuple[Record, int] | None:
+    """
+    Read what a refresh does not change: the record, and for how many milliseconds it is stored.
+
+    :return: None for what has to be skipped; a malformed one is logged once.
+    """
+    names = split(field)
+    match = _REST.fullmatch(rest)
+    if len(names) != 4 or match is None:
+        _log.warn(
+            "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
+            topic=topic,
+            exchange=exchange,
+            field=field[:200],
+        )
+        return None
+    role, member, instance, pool = names
+    record = read_record(role, exchange, topic, member, instance, pool, match[2])
+    return (record, int(match[1])) if record is not None else None

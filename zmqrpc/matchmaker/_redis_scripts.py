@@ -152,8 +152,7 @@ _LIST = (
     + """
 local all = {}
 for _, name in ipairs(redis.call('ZRANGE', topics, 0, -1)) do
-  all[#all + 1] = name
-  all[#all + 1] = redis.call('HGETALL', ARGV[3] .. name)
+  all[#all + 1] = {name, redis.call('HGETALL', ARGV[3] .. name)}
 end
 return cmsgpack.pack({now, all})
 """
