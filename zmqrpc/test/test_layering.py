@@ -20,8 +20,8 @@ import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
     "words": {
-        *("_version", "address", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins", "record"),
-        *("settings", "target", "transport_url"),
+        *("_version", "address", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins"),
+        *("record", "settings", "target", "transport_url"),
     },
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
