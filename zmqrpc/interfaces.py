@@ -234,10 +234,11 @@ class ITransport(Interface):
     def connecting_router(receiver: ILinkReceiver) -> IConnectingRouter:
         """Make the socket for what goes out."""
 
-    def resolve(host: str) -> Deferred[str]:
+    def resolve(host: str, turn: int = 0) -> Deferred[str]:
         """
         Turn a host name into a numeric address; a numeric one is returned as it is.
 
+        :param turn: which one, where a name has several; those of IPv4 come first, and after the last the first again.
         :return: fires with the address, IPv6 in brackets; fails with `OSError` when there is none.
         """
 

@@ -200,7 +200,7 @@ class Links:
             self._connect_numeric(link, attempt, link.address)
             return
         host, _, port = rest.rpartition(":")
-        resolved: Deferred[str] = self._transport.resolve(host)
+        resolved: Deferred[str] = self._transport.resolve(host, link.state.fails)
         resolved.addCallbacks(
             lambda numeric: self._connect_numeric(link, attempt, f"tcp://{numeric}:{port}"),
             lambda failure: self._unresolved(link, attempt, host, failure),

@@ -322,13 +322,13 @@ class ZmqTransport:
             if router.wrote:
                 router.recheck()
 
-    def resolve(self, host: str) -> Deferred[str]:
+    def resolve(self, host: str, turn: int = 0) -> Deferred[str]:
         if isIPAddress(host):
             return succeed(host)
         if isIPv6Address(host.strip("[]")):
             return succeed(f"[{host.strip('[]')}]")
         # Never by libzmq: it resolves in its I/O thread and freezes every other connection meanwhile.
-        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), _resolve, host)
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), _resolve, host, turn)
 
     def close(self, linger: float) -> Deferred[None]:
         context, self._context = self._context, None
@@ -360,9 +360,12 @@ class ZmqTransport:
         return done
 
 
-def _resolve(host: str) -> str:
+def _resolve(host: str, turn: int) -> str:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{host!r} is no host name: {error}") from error
+    # A server that binds `*` listens on IPv4 alone, whatever this machine would prefer.
+    found.sort(key=lambda item: item[0] == socket.AF_INET6)
+    family, _, _, _, address = found[turn % len(found)]
     return f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])

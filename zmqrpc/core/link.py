@@ -147,6 +147,11 @@ class LinkState:
         self._going_away = False
 
     @property
+    def fails(self) -> int:
+        """How many connections in a row have come to nothing."""
+        return self._fails
+
+    @property
     def available(self) -> bool:
         """Whether calls may be given to this link: recorded, not backing off, stopping or mute."""
         return self._wanted and not self.mute and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)

@@ -888,6 +888,22 @@ class ResolveTests(TransportCase):
             with self.assertRaises(OSError, msg=name):
                 await transport.resolve(name)
 
+    async def test_several(self):
+        """A name may have several addresses: those of IPv4 come first, each has its turn."""
+        found = [
+            (family, socket.SOCK_STREAM, 6, "", (host, 0))
+            for family, host in (
+                (socket.AF_INET6, "::1"),
+                (socket.AF_INET, "127.0.0.1"),
+                (socket.AF_INET6, "::2"),
+                (socket.AF_INET, "127.0.0.2"),
+            )
+        ]
+        self.patch(socket, "getaddrinfo", lambda *arguments, **options: list(found))
+        transport = self.transport()
+        numeric = [await transport.resolve("two.example", turn) for turn in range(5)]
+        self.assertEqual(numeric, ["127.0.0.1", "127.0.0.2", "[::1]", "[::2]", "127.0.0.1"])
+
     async def test_slow_name_server(self):
         """While a name is looked up, everything else goes on."""
         looked_up = threading.Event()

@@ -255,7 +255,7 @@ class MemoryTransport:
         self._routers.append(router)
         return router
 
-    def resolve(self, host: str) -> Deferred[str]:
+    def resolve(self, host: str, turn: int = 0) -> Deferred[str]:
         if isIPAddress(host):
             return succeed(host)
         if isIPv6Address(host.strip("[]")):

@@ -269,8 +269,8 @@ class MortalTransport:
         self._connecting.append(self._transport.connecting_router(receiver))
         return self._connecting[-1]
 
-    def resolve(self, host):
-        return self._transport.resolve(host)
+    def resolve(self, host, turn=0):
+        return self._transport.resolve(host, turn)
 
     def kick(self):
         self._transport.kick()
