@@ -2,7 +2,7 @@
 Every part of zmqrpc that can be swapped, as zope interfaces.
 
 Each method says when its Deferred fires and every way it fails. The families with factories are plugins: an
-implementation is found by `twisted.plugin.getPlugins` in `twisted.plugins` and `zmqrpc.plugins`, and is chosen by name.
+implementation is found in `zmqrpc.plugins` or `twisted.plugins` (`zmqrpc.families`), and is chosen by name.
 """
 
 from __future__ import annotations

@@ -10,11 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, cast
 
-from twisted import plugins as twisted_plugins
-from twisted.plugin import getPlugins
-
-from zmqrpc import plugins as zmqrpc_plugins
 from zmqrpc.errors import ConfigError
+from zmqrpc.families import Family
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 
@@ -40,17 +37,17 @@ def find_factory(name: str) -> IMatchmakerFactory:
     Find the factory of a matchmaker, ours before a plugin's.
 
     :param name: the scheme, for example `Settings.matchmaker`.
-    :raises ConfigError: there is none; the text lists those there are.
+    :raises ConfigError: there is none, or two plugins have the name; the text lists those there are.
     """
     if name in _OURS:
         return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
-    theirs = _plugins()
-    if name not in theirs:
-        valid = f"valid are {', '.join(sorted(theirs.keys() | _OURS))}"
-        if name in _LATER:
-            raise ConfigError(f"the matchmaker {name} is not served by this version yet; {valid}", options=_OPTIONS)
-        raise ConfigError(f"there is no matchmaker {name!r}; {valid}", options=_OPTIONS)
-    return theirs[name]
+    theirs = _theirs()
+    factory = theirs.find(name)
+    if factory is None and name in _LATER:
+        raise ConfigError(f"the matchmaker {name} is not served by this version yet; {theirs.known}", options=_OPTIONS)
+    if factory is None:
+        raise ConfigError(f"there is no matchmaker {name!r}; {theirs.known}", options=_OPTIONS)
+    return cast(IMatchmakerFactory, factory)
 
 
 def make_matchmaker(reactor: Any, settings: Settings) -> IMatchmaker:
@@ -68,9 +65,5 @@ def make_matchmaker(reactor: Any, settings: Settings) -> IMatchmaker:
         raise
 
 
-def _plugins() -> dict[str, IMatchmakerFactory]:
-    return {
-        factory.scheme: factory
-        for package in (twisted_plugins, zmqrpc_plugins)
-        for factory in getPlugins(IMatchmakerFactory, package)
-    }
+def _theirs() -> Family:
+    return Family(IMatchmakerFactory, "scheme", r"[a-z][a-z0-9.-]*", frozenset(_OURS))

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from zmqrpc import matchmaker
+from zmqrpc import families, matchmaker
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
@@ -59,11 +59,11 @@ class ChoiceTests(SynchronousTestCase):
         self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
 
     def test_plugin(self):
-        """A third party's is found, in either package of plugins, and does not hide ours."""
+        """A third party's is found, and does not hide ours."""
         theirs = OracleFactory()
         hiding = OracleFactory()
         hiding.scheme = "dummy"
-        self.patch(matchmaker, "getPlugins", lambda interface, package: [theirs, hiding])
+        self.patch(families, "getPlugins", lambda interface, package: [theirs, hiding])
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
         self.assertRefused("valid are dummy, file, oracle, sqlite", "zmq+redos://h")

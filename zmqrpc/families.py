@@ -1,0 +1,116 @@
+"""
+Plugins of others, by family and name.
+
+They are looked for in `zmqrpc.plugins`, and in `twisted.plugins` as every program on Twisted does. What is wrong with
+one is logged once, and said to who asks for a name that nobody has; it disturbs no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+import attrs
+from twisted import plugins as twisted_plugins
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+from twisted.python.modules import getModule
+from zope.interface import Interface, Invalid
+from zope.interface.verify import verifyObject
+
+from zmqrpc import plugins as zmqrpc_plugins
+from zmqrpc.errors import ConfigError
+
+_log = Logger()
+_logged: set[str] = set()
+
+
+@attrs.define
+class Family:
+    """
+    The plugins of one interface, as they are found when it is made.
+
+    :param interface: what they provide.
+    :param attribute: which attribute of theirs is the name.
+    :param form: what a name looks like, a regular expression.
+    :param taken: the names that are ours.
+    :ivar by_name: each name, with what has it; more than one object is a conflict.
+    :ivar faults: what is wrong with those that were left out, one sentence each.
+    """
+
+    interface: type[Interface]
+    attribute: str
+    form: str = r"[^\s:]+"
+    taken: frozenset[str] = frozenset()
+    by_name: dict[str, list[Any]] = attrs.field(init=False, factory=dict)
+    faults: list[str] = attrs.field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        for plugin in self._found():
+            fault = self._fault(plugin)
+            if fault:
+                self._left_out(f"the plugin {_describe(plugin)} {fault}")
+                continue
+            same = self.by_name.setdefault(getattr(plugin, self.attribute), [])
+            if not any(other is plugin for other in same):
+                same.append(plugin)
+
+    def find(self, name: str) -> Any:
+        """
+        Return the plugin of that name, None when there is none.
+
+        :raises ConfigError: there are two.
+        """
+        same = self.by_name.get(name, [])
+        if len(same) > 1:
+            raise ConfigError(
+                f"several plugins have the {self.attribute} {name!r}, {' and '.join(map(_describe, same))}; remove all "
+                "but one"
+            )
+        return same[0] if same else None
+
+    @property
+    def known(self) -> str:
+        """Which names there are, and what was left out, for who asked for another."""
+        names = sorted(self.taken | self.by_name.keys())
+        known = f"valid are {', '.join(names)}" if names else "there are none"
+        return "; ".join([known, *self.faults])
+
+    def _found(self) -> Iterator[Any]:
+        for module in getModule(zmqrpc_plugins.__name__).iterModules():
+            try:
+                loaded: ModuleType = module.load()
+                yield from [value for value in vars(loaded).values() if self.interface.providedBy(value)]
+            except (Exception, SystemExit) as error:
+                last = extract_tb(error.__traceback__)[-1]
+                self._left_out(
+                    f"the plugin module {module.name} cannot be imported, {type(error).__name__}: "
+                    f"{' '.join(str(error).split())} ({last.filename} line {last.lineno})"
+                )
+        yield from getPlugins(self.interface, twisted_plugins)
+
+    def _fault(self, plugin: Any) -> str:
+        try:
+            verifyObject(self.interface, plugin)
+        except Invalid as error:
+            return f"is no {self.interface.__name__}: {' '.join(str(error).split())}"
+        name = getattr(plugin, self.attribute)
+        if not isinstance(name, str) or not re.fullmatch(self.form, name):
+            return f"has the {self.attribute} {name!r}; it must be text like {self.form}"
+        if name in self.taken:
+            return f"is never used, since the {self.attribute} {name!r} is one of zmqrpc's own"
+        return ""
+
+    def _left_out(self, sentence: str) -> None:
+        self.faults.append(sentence)
+        if sentence not in _logged:
+            _logged.add(sentence)
+            _log.warn("{sentence}", sentence=sentence)
+
+
+def _describe(plugin: Any) -> str:
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    return f"{kind.__module__}.{kind.__qualname__}"
