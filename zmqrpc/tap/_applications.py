@@ -87,8 +87,8 @@ def _find_plugin(name: str) -> IRPCApplication:
     application = theirs.find(name)
     if application is None:
         raise ConfigError(
-            f"there is no application plugin {name!r}; {theirs.known}. Set PYTHONPATH to . for one in the current directory, or "
-            "write --app package.module:object"
+            f"there is no application plugin {name!r}; {theirs.known}. Set PYTHONPATH to . for one in the current "
+            "directory, or write --app package.module:object"
         )
     return cast(IRPCApplication, application)
 

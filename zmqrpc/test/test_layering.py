@@ -19,14 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase
 import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
-<<<<<<< HEAD
     "words": {
-        *("_version", "address", "config_files", "configuration", "errors", "ini", "interfaces", "option", "plugins"),
-        *("record", "settings", "target", "transport_url"),
+        *("_version", "address", "config_files", "configuration", "errors", "families", "ini", "interfaces"),
+        *("option", "plugins", "record", "settings", "target", "transport_url"),
     },
-=======
-    "words": {"_version", "address", "errors", "families", "interfaces", "plugins", "record", "settings", "target"},
->>>>>>> c2b58d4 (Say what is wrong with a plugin, and let it disturb no other)
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {

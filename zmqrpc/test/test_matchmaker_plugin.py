@@ -37,7 +37,7 @@ class MatchmakerPluginTests(SynchronousTestCase):
         with self.assertRaises(AssertionError) as before:
             run(*call, cwd=home)
         self.assertIn("status 2", str(before.exception))
-        self.assertIn("no matchmaker 'directory'; valid are dummy, file, sqlite", str(before.exception))
+        self.assertIn("no matchmaker 'directory'; valid are dummy, file, redis, sqlite", str(before.exception))
 
         run(python, *PIP, "install", *options, plugin, cwd=home)
         tested = run(python, "-m", "twisted.trial", "zmqrpc_directory.test_contract", cwd=home)

@@ -55,7 +55,7 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""
-        self.assertRefused("no matchmaker 'redos'; valid are dummy, file, sqlite", "zmq+redos://h")
+        self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sqlite", "zmq+redos://h")
         self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
 
     def test_plugin(self):
@@ -66,7 +66,7 @@ class ChoiceTests(SynchronousTestCase):
         self.patch(families, "getPlugins", lambda interface, package: [theirs, hiding])
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
-        self.assertRefused("valid are dummy, file, oracle, sqlite", "zmq+redos://h")
+        self.assertRefused("valid are dummy, file, oracle, redis, sqlite", "zmq+redos://h")
 
     def test_refused(self):
         """A URL that is not as its matchmaker needs it is refused with one that is."""
