@@ -79,11 +79,13 @@ class Binding:
         try:
             bound = router.bind(host, self._ports())
         except PortRangeExhausted as error:
-            raise PortRangeExhausted(f"{error}; {self._advice()}") from error
+            where = ("url",) if self.fixed else ("rpc_zmq_min_port", "rpc_zmq_max_port")
+            raise PortRangeExhausted(f"{error}; {self._advice()}", options=where) from error
         except ConfigError as error:
             raise ConfigError(
                 f"{error}; set rpc_zmq_bind_address to *, or to an adapter or address of this machine: "
-                f"{adapters.describe()}"
+                f"{adapters.describe()}",
+                options=("rpc_zmq_bind_address",),
             ) from error
         self.address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
         if is_wildcard(host):
@@ -111,7 +113,8 @@ class Binding:
             what = "an adapter without an address" if name in adapters.names() else "no adapter or address here"
             raise ConfigError(
                 f"option rpc_zmq_bind_address is {name!r}, {what}; valid are *, an IP address, and the adapters of "
-                f"this machine: {adapters.describe()}"
+                f"this machine: {adapters.describe()}",
+                options=("rpc_zmq_bind_address",),
             )
         return address
 
@@ -161,7 +164,9 @@ def _advertised(text: str) -> tuple[str, int | None]:
     try:
         return split_address(text) if ":" in text and not numeric(text) else (check_host(text), None)
     except ValueError as error:
-        raise ConfigError(f"option rpc_zmq_advertised_address is {text!r}, which {error}") from None
+        raise ConfigError(
+            f"option rpc_zmq_advertised_address is {text!r}, which {error}", options=("rpc_zmq_advertised_address",)
+        ) from None
 
 
 def _name(settings: Settings) -> str:
@@ -173,12 +178,14 @@ def _name(settings: Settings) -> str:
     except ValueError as error:
         raise ConfigError(
             f"option rpc_zmq_host is {name!r}, which {error}; others reach this node by it, or by what "
-            "rpc_zmq_advertised_address says"
+            "rpc_zmq_advertised_address says",
+            options=("rpc_zmq_host",),
         ) from None
     if host in adapters.names() and name != socket.gethostname():
         raise ConfigError(
             f"option rpc_zmq_host is {name!r}, an adapter of this machine, by which nobody else can reach it; set "
-            "rpc_zmq_bind_address to it, and rpc_zmq_host to a name or address"
+            "rpc_zmq_bind_address to it, and rpc_zmq_host to a name or address",
+            options=("rpc_zmq_host",),
         )
     return host
 

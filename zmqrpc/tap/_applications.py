@@ -7,12 +7,14 @@ import sys
 from importlib import import_module
 from inspect import isclass
 from traceback import extract_tb
-from typing import Any, cast
+from typing import Any
 
+from twisted import plugins as twisted_plugins
+from twisted.plugin import getPlugins
 from zope.interface import implementer
 
+from zmqrpc import plugins as zmqrpc_plugins
 from zmqrpc.errors import ConfigError
-from zmqrpc.families import Family
 from zmqrpc.interfaces import IRPCApplication
 
 
@@ -83,14 +85,18 @@ def names_of(found: object) -> tuple[str | None, str | None]:
 
 
 def _find_plugin(name: str) -> IRPCApplication:
-    theirs = Family(IRPCApplication, "name")
-    application = theirs.find(name)
-    if application is None:
+    theirs = {
+        application.name: application
+        for package in (zmqrpc_plugins, twisted_plugins)
+        for application in getPlugins(IRPCApplication, package)
+    }
+    if name not in theirs:
+        known = f"there are {', '.join(sorted(theirs))}" if theirs else "there are none"
         raise ConfigError(
-            f"there is no application plugin {name!r}; {theirs.known}. Set PYTHONPATH to . for one in the current "
-            "directory, or write --app package.module:object"
+            f"there is no application plugin {name!r}; {known}. Set PYTHONPATH to . for one in the current directory, "
+            "or write --app package.module:object"
         )
-    return cast(IRPCApplication, application)
+    return theirs[name]
 
 
 def _import(name: str, module: str) -> Any:

@@ -131,7 +131,7 @@ class AdapterTests(NamespaceCase):
             ("fd00:77::2", "Cannot assign requested address; set rpc_zmq_bind_address"),
         ):
             ended = self.run_inside(self.name, *SERVER, "--url", f"{self.url}?rpc_zmq_bind_address={bind_address}")
-            self.assertEqual(ended.returncode, 1)
+            self.assertNotEqual(ended.returncode, 0)
             self.assert_one_sentence(text, ended.stderr)
             self.assert_one_sentence(there, ended.stderr)
 
