@@ -1,0 +1,58 @@
+"""What the pages about fixed tables and addresses show is typed, and what they say is printed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+
+from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.test_examples import DOCS, EXAMPLES, blocks, pattern, steps
+
+
+class PageTests(ProcessTestCase):
+    def setUp(self):
+        super().setUp()
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+
+    def follow(self, name, **changes):
+        """Type the commands of a page, with some words changed; return how many servers run in the end."""
+        changes["/tmp/"] = f"{self.directory}/"
+        servers = []
+        for step in steps(DOCS / "howto" / name):
+            typed, printed = (self.changed(text, changes) for text in step)
+            words = shlex.split(typed)
+            if words[0] == "export":
+                variable, _, value = words[1].partition("=")
+                self.environment[variable] = value
+            elif "serving topic" in printed:
+                servers.append(self.start(words[0], *words[1:]))
+                wanted = pattern(printed)
+                until(
+                    lambda server=servers[-1], wanted=wanted: wanted.search(server.out),
+                    lambda server=servers[-1], printed=printed: f"{printed!r} in {server.out}{server.err}",
+                )
+            else:
+                ended = self.run_to_end(words[0], *words[1:])
+                said = (ended.stdout + ended.stderr).strip()
+                self.assertTrue(pattern(printed).fullmatch(said), f"{typed}\n{printed}\n{said}")
+        return len(servers)
+
+    def changed(self, text, changes):
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        return text
+
+    def test_fixed_table(self):
+        table, short = blocks(DOCS / "howto" / "fixed-table.rst", "json")
+        json.loads(short)
+        ports = {"5001": str(free_port()), "5002": str(free_port())}
+        for old, new in ports.items():
+            table = table.replace(old, new)
+        (self.directory / "ring.json").write_text(table)
+        (self.directory / "wrong.json").write_text('{"greeter": {\n"node-1": "127.0.0.1:1",\n"node-1": "127.0.0.1:2"}}')
+        self.assertEqual(self.follow("fixed-table.rst", **ports), 2)
+
+    def test_addresses(self):
+        self.assertEqual(self.follow("addresses.rst"), 0)
