@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import cache
 from string import Template
 
 import attrs
@@ -48,18 +49,18 @@ class ConfigFiles:
         self.warnings: list[str] = []
         self._files = [read(path) for path in paths]
         self._is_of_older_seed = False
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
         for file in self._files:
             self._check_sections(file)
             self._check_names(file)
+            for each in file.entries:
+                self._entries.setdefault((each.section, each.name), []).append(each)
         self.said: dict[str, Said] = {}
         for option in OPTIONS:
             entry = self._find(option)
             if entry is not None:
                 self.said[option.name] = Said(_substituted(entry.value, entry.section, self._entries), entry.place)
         self._report_defaults()
-
-    def _entries(self, group: str, key: str) -> Iterator[Entry]:
-        return (entry for file in self._files for entry in file.entries if (entry.section, entry.name) == (group, key))
 
     def _check_sections(self, file: IniFile) -> None:
         for section, line in file.sections.items():
@@ -77,19 +78,19 @@ class ConfigFiles:
             valid = _names_of(entry.section)
             if not valid or entry.name in valid:
                 continue
-            groups = [option.group for option in OPTIONS if option.key == entry.name and option.effect is Effect.YES]
+            options = [option for option in OPTIONS if option.key == entry.name]
             if entry.section != DEFAULT:
-                hint = f"it belongs in [{groups[0]}]" if groups else nearest(entry.name, valid)
+                hint = f"it belongs in [{options[0].group}]" if options else nearest(entry.name, valid)
                 raise ConfigError(f"unknown option {entry.name} in [{entry.section}] ({entry.place}); {hint}")
             # Others have options there too; but whoever has one of ours wants it to be read.
-            if ZMQ in groups:
+            if any(option.group == ZMQ and option.effect is Effect.YES for option in options):
                 self.warnings.append(f"{_name_place(entry)} is not read; it belongs in [{ZMQ}]")
 
     def _find(self, option: Option) -> Entry | None:
         """Find what counts for an option, and report what does not, or stands in an older place."""
         found: Entry | None = None
         for number, (group, key) in enumerate(((option.group, option.key), *option.was)):
-            entries = list(self._entries(group, key))
+            entries = self._entries.get((group, key))
             if not entries:
                 continue
             *earlier, entry = entries
@@ -130,7 +131,7 @@ class ConfigFiles:
 class _Values:
     """The values that ``$name`` and ``${group.name}`` mean; what names none stays as it is."""
 
-    def __init__(self, section: str, entries: Callable[[str, str], Iterable[Entry]], depth: int) -> None:
+    def __init__(self, section: str, entries: Mapping[tuple[str, str], list[Entry]], depth: int) -> None:
         self._section = section
         self._entries = entries
         self._depth = depth
@@ -138,9 +139,9 @@ class _Values:
     def __getitem__(self, name: str) -> str:
         group, dot, key = name.rpartition(".")
         for section in (group,) if dot else (self._section, DEFAULT):
-            for entry in reversed(list(self._entries(section, key))):
-                if self._depth < 10:
-                    return _substituted(entry.value, section, self._entries, self._depth + 1)
+            entries = self._entries.get((section, key))
+            if entries and self._depth < 10:
+                return _substituted(entries[-1].value, section, self._entries, self._depth + 1)
         raise KeyError(name)
 
 
@@ -148,7 +149,7 @@ class _Text(Template):
     braceidpattern = r"(?a:[_a-z][_a-z0-9]*(?:\.[_a-z][_a-z0-9]*)?)"
 
 
-def _substituted(text: str, section: str, entries: Callable[[str, str], Iterable[Entry]], depth: int = 0) -> str:
+def _substituted(text: str, section: str, entries: Mapping[tuple[str, str], list[Entry]], depth: int = 0) -> str:
     """Write into a value what it refers to, as oslo.config does; ``$$`` is a ``$``."""
     return _Text(text).safe_substitute(_Values(section, entries, depth)) if "$" in text else text  # type: ignore[arg-type]
 
@@ -157,10 +158,11 @@ def _name_place(entry: Entry) -> str:
     return f"{entry.name} in [{entry.section}] ({entry.place})"
 
 
-def _names_of(section: str) -> set[str]:
+@cache
+def _names_of(section: str) -> frozenset[str]:
     """Return the names that a section of ours may have; none for the sections of others."""
-    places = ((place, option) for option in OPTIONS for place in ((option.group, option.key), *option.was))
-    return {key for (group, key), _ in places if group == section}
+    places = (place for option in OPTIONS for place in ((option.group, option.key), *option.was))
+    return frozenset(key for group, key in places if group == section)
 
 
 def _similar_group(section: str) -> str | None:

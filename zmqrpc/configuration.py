@@ -152,7 +152,7 @@ class _Loading:
         whole = url
         if name in ("redis", "sentinel") and not parts.netloc:
             whole = self._redis_url(name, path)
-        elif "+" not in parts.scheme and "rpc_zmq_matchmaker" in self._values:
+        elif "+" not in parts.scheme and name != _ROWS["rpc_zmq_matchmaker"].default:
             whole = f"zmq+{name}{url.removeprefix('zmq')}"
         elif name == "sentinel" and not path and "redis_sentinel_group_name" in self._values:
             whole = f"{url.rstrip('/')}/{self._value('redis_sentinel_group_name')}"

@@ -1,0 +1,449 @@
+"""What command line, URL and files amount to, and what is said about what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from textwrap import dedent
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.configuration import FOR_PROXIES, load
+from zmqrpc.errors import ConfigError
+from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect
+from zmqrpc.settings import OPTIONS, Settings
+
+URL = "zmq+sqlite:///run/matchmaker.db"
+NOVA = Path(__file__).with_name("nova.conf")
+
+OLDER = """\
+[DEFAULT]
+rpc_backend = zmq
+rpc_zmq_host = node-1
+rpc_zmq_matchmaker = redis
+rpc_zmq_contexts = 1
+zmq_target_expire = 60
+rpc_cast_timeout = 5
+[matchmaker_redis]
+host = 10.0.0.1
+port = 6380
+password = p%40@/:?#s
+"""
+
+
+class ConfigurationCase(SynchronousTestCase):
+    def setUp(self):
+        self.patch(os, "environ", {})
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+
+    def load(self, content="", **more):
+        """Load one file, named zeromq.conf; none for no content."""
+        if not content:
+            return load(**more)
+        Path("zeromq.conf").write_text(dedent(content))
+        return load(config_files=["zeromq.conf"], **more)
+
+    def zmq(self, lines, **more):
+        return self.load(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n", **more)
+
+    def refused(self, content="", **more):
+        error = str(self.assertRaises(ConfigError, self.load, content, **more))
+        self.assertEqual(len(error.splitlines()), 1, error)
+        self.assertNotIn("QQQ", error)
+        return error
+
+
+class PrecedenceTests(ConfigurationCase):
+    def test_nothing_but_a_url(self):
+        loaded = load(url=URL)
+        self.assertEqual(loaded.settings, Settings(URL))
+        self.assertEqual(set(loaded.origins.values()), {"--url", "default"})
+        self.assertEqual((loaded.origins["url"], loaded.warnings), ("--url", ()))
+
+    def test_command_line_query_file_default(self):
+        """Each beats those after it, and each value says where it is from."""
+        content = f"""\
+            [DEFAULT]
+            transport_url = {URL}?max_routes=3&max_clients=3
+            control_exchange = file
+            [oslo_messaging_zmq]
+            rpc_zmq_host = file
+            max_routes = 4
+            max_clients = 4
+            drain_timeout = 4
+            """
+        given = {"rpc_zmq_host": "given", "max_routes": 2, "drain_timeout": None}
+        loaded = self.load(content, given=given)
+        settings = loaded.settings
+        self.assertEqual((settings.url, settings.control_exchange), (URL, "file"))
+        self.assertEqual((settings.rpc_zmq_host, settings.max_routes), ("given", 2))
+        self.assertEqual((settings.max_clients, settings.drain_timeout, settings.max_running_calls), (3, 4.0, 10000))
+        self.assertEqual(
+            {name: origin for name, origin in loaded.origins.items() if origin != "default"},
+            {
+                "url": "zeromq.conf line 2",
+                "control_exchange": "zeromq.conf line 3",
+                "rpc_zmq_host": "--host",
+                "max_routes": "the command line",
+                "max_clients": "URL query, zeromq.conf line 2",
+                "drain_timeout": "zeromq.conf line 8",
+            },
+        )
+        other = self.load(content, url="zmq://?max_routes=9")
+        self.assertEqual((other.settings.url, other.settings.max_routes, other.settings.max_clients), ("zmq://", 9, 4))
+        self.assertEqual((other.origins["url"], other.origins["max_routes"]), ("--url", "URL query"))
+
+    def test_several_files(self):
+        """The last that names an option counts."""
+        Path("a.conf").write_text(
+            f"[DEFAULT]\ntransport_url={URL}\n[oslo_messaging_zmq]\nmax_routes=1\nmax_clients=1\n"
+        )
+        Path("b.conf").write_text("[oslo_messaging_zmq]\nmax_routes=2\n")
+        loaded = load(config_files=["a.conf", "b.conf"])
+        self.assertEqual((loaded.settings.max_routes, loaded.settings.max_clients), (2, 1))
+        self.assertEqual(loaded.origins["max_routes"], "b.conf line 2")
+        self.assertEqual(loaded.warnings, ())
+
+    def test_environment(self):
+        """It counts when neither the command line nor a file names a URL."""
+        os.environ["ZMQRPC_URL"] = "zmq://?max_routes=7"
+        loaded = self.load("[oslo_messaging_zmq]\nmax_clients = 5\n")
+        self.assertEqual((loaded.settings.url, loaded.settings.max_routes), ("zmq://", 7))
+        self.assertEqual(loaded.origins["url"], "ZMQRPC_URL")
+        self.assertEqual(loaded.origins["max_routes"], "URL query, ZMQRPC_URL")
+        self.assertEqual(self.zmq("").settings.url, URL)
+        self.assertEqual(load(url=URL).settings.url, URL)
+
+    def test_no_url(self):
+        self.assertIn("no transport URL; give --url, or set ZMQRPC_URL, for example", self.refused())
+        self.assertIn("no transport URL in zeromq.conf; give --url", self.refused("[DEFAULT]\ndebug = true\n"))
+
+    def test_given_is_checked(self):
+        self.assertEqual(
+            self.refused(url=URL, given={"rpc_zmq_host": "a b"}),
+            "option rpc_zmq_host is 'a b'; it must be a host name or an address, without a port (--host)",
+        )
+
+    def test_proxies(self):
+        """A proxy's own URL is before that of everybody, which counts for proxies too."""
+        content = f"[DEFAULT]\ntransport_url = {URL}\n[zmq_proxy_opts]\nhost = proxy-1\nfrontend_port = 5001\n"
+        loaded = self.load(content, service=FOR_PROXIES, given={"proxy_backend_port": 5002})
+        settings = loaded.settings
+        self.assertEqual((settings.url, settings.proxy_host, settings.rpc_zmq_host), (URL, "proxy-1", None))
+        self.assertEqual((settings.proxy_frontend_port, settings.proxy_backend_port), (5001, 5002))
+        self.assertEqual(loaded.origins["proxy_backend_port"], "--backend-port")
+        self.assertTrue(loaded.warnings)
+        content += "url = zmq+dummy://\n"
+        self.assertEqual(self.load(content, service=FOR_PROXIES).settings.url, "zmq+dummy://")
+        self.assertEqual(self.load(content, service=FOR_PROXIES, url="zmq://").settings.url, "zmq://")
+        services = self.load(content)
+        self.assertEqual((services.settings.url, services.warnings), (URL, ()))
+
+
+class ValueTests(ConfigurationCase):
+    def test_every_option(self):
+        """What the table says is its default can be written in a file, and means the default."""
+        for service in ("service", FOR_PROXIES):
+            lines = []
+            for group in (DEFAULT, ZMQ, PROXY, REDIS, RING):
+                lines.append(f"[{group}]")
+                lines += [
+                    f"{option.key} = {option.write(option.default)}" for option in OPTIONS if option.group == group
+                ]
+            loaded = self.load("\n".join(lines), service=service)
+            self.assertEqual(loaded.settings, Settings())
+
+    def test_kinds(self):
+        for text, name, value in (
+            ("use_pub_sub = True", "use_pub_sub", True),
+            ("use_pub_sub = on", "use_pub_sub", True),
+            ("use_pub_sub = 0", "use_pub_sub", False),
+            ('rpc_zmq_host = "node-1"', "rpc_zmq_host", "node-1"),
+            ("rpc_zmq_host = None", "rpc_zmq_host", None),
+            ("rpc_zmq_host =", "rpc_zmq_host", None),
+            ("rpc_zmq_host = {hostname}", "rpc_zmq_host", None),
+            ("rpc_zmq_host = fe80::1", "rpc_zmq_host", "fe80::1"),
+            ("zmq_target_expire = -1", "zmq_target_expire", -1),
+            ("zmq_target_update = 0.5", "zmq_target_update", 0.5),
+            ("rpc_retry_attempts = None", "rpc_retry_attempts", -1),
+            ("rpc_zmq_max_port = 65536", "rpc_zmq_max_port", 65536),
+            ("use_pub_sub = 1\nsubscribe_on = a:1, [::1]:2,\n  c-1:3", "subscribe_on", ("a:1", "[::1]:2", "c-1:3")),
+        ):
+            self.assertEqual(getattr(self.zmq(text).settings, name), value, text)
+
+    def test_intervals(self):
+        """The refresh is within the expiry, whatever is left unset."""
+        for lines, interval in (
+            ("", 150),
+            ("zmq_target_expire = 120", 60),
+            ("zmq_target_expire = 1000", 180),
+            ("zmq_target_expire = 0", 180),
+            ("zmq_target_expire = -1\nzmq_target_update = 1000", 1000),
+            ("zmq_target_expire = 60\nzmq_target_update = 30", 30),
+        ):
+            self.assertEqual(self.zmq(lines).settings.refresh_interval, interval)
+
+    def test_wrong(self):
+        """One sentence with option, value, file, line, and what is valid."""
+        for lines, text in (
+            ("zmq_target_expire = soon", "zmq_target_expire is 'soon' (zeromq.conf line 4); it must be a whole number"),
+            ("drain_timeout = x", "drain_timeout is 'x' (zeromq.conf line 4); it must be a number"),
+            ("drain_timeout = nan", "drain_timeout is nan; it must be a finite number (zeromq.conf line 4)"),
+            ("use_pub_sub = maybe", "use_pub_sub is 'maybe' (zeromq.conf line 4); it must be true or false"),
+            ("use_pub_sub =", "use_pub_sub is '' (zeromq.conf line 4); it must be true or false"),
+            ("\nrpc_zmq_min_port = 0", "is 0; it must be from 1 to 65535 (zeromq.conf line 5)"),
+            ("max_routes = 1 # few", "it must be a whole number; a comment stands on a line of its own"),
+            ("max_routes = 1\n  max_clients = 2", "begin it in the first column"),
+            ("rpc_zmq_host = $my_ip", "is '$my_ip'; it must be a host name or an address"),
+            ("rpc_zmq_host = tcp://x", "it must be a host name or an address, without a port (zeromq.conf line 4)"),
+            ("subscribe_on = a:1,b", "subscribe_on names 'b'; it must be a list of host:port, with commas between (z"),
+            ("subscribe_on = a:0", "names 'a:0'"),
+            ("subscribe_on = a:65536", "names 'a:65536'"),
+            ("subscribe_on = ::1:5", "names '::1:5'"),
+            (
+                "rpc_zmq_hots = x",
+                "unknown option rpc_zmq_hots in [oslo_messaging_zmq] (zeromq.conf line 4); did you mean",
+            ),
+            ("RPC_ZMQ_HOST = x", "did you mean rpc_zmq_host? valid are drain_timeout, max_clients, "),
+            ("transport_url = zmq://:QQQ@h", "(zeromq.conf line 4); it belongs in [DEFAULT]"),
+            ("frontend_port = 1", "(zeromq.conf line 4); it belongs in [zmq_proxy_opts]"),
+            (
+                "subscribe_on = a:1",
+                "set use_pub_sub to true, or take subscribe_on away (subscribe_on: zeromq.conf line 4)",
+            ),
+            (
+                "zmq_target_expire = 60\nzmq_target_update = 60",
+                "make it smaller (zmq_target_update: zeromq.conf line 5; zmq_target_expire: zeromq.conf line 4)",
+            ),
+            (
+                "rpc_zmq_min_port = 5\nrpc_zmq_max_port = 5",
+                "(rpc_zmq_min_port: zeromq.conf line 4; rpc_zmq_max_port: zeromq.conf line 5)",
+            ),
+        ):
+            self.assertIn(text, self.refused(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n"))
+
+    def test_wrong_elsewhere(self):
+        base = f"[DEFAULT]\ntransport_url = {URL}\n"
+        for content, text in (
+            ("[DEFAULT]\ntransport_url = rabbit://:QQQ@h\n", "'rabbit://:***@h' does not start with zmq:// or zmq+"),
+            ("[DEFAULT]\ntransport_url = rabbit://:QQQ@h\n", "(zeromq.conf line 2)"),
+            ("[DEFAULT]\ntransport_url = zmq://?colour=red\n", "unknown option 'colour'"),
+            (
+                "[DEFAULT]\ntransport_url = zmq://?max_route=1\n",
+                "did you mean max_routes? valid are control_exchange, ",
+            ),
+            ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
+            ("[DEFAULT]\nrpc_backend = rabbit\n", "rpc_backend is 'rabbit' (zeromq.conf line 2); write zmq, or a"),
+            ("[DEFAULT]\nrpc_response_timeout = 0\n" + base, "rpc_response_timeout is 0.0; it must be at least 0.001"),
+            (
+                base + "[matchmaker_redis]\nport = 0\n",
+                "redis_port is 0; it must be from 1 to 65535 (zeromq.conf line 4)",
+            ),
+            (base + "[matchmaker_redis]\npasswort = QQQ\n", "unknown option passwort in [matchmaker_redis]"),
+            (base + "[matchmaker_redis]\npasswort = QQQ\n", "did you mean password?"),
+            (base + "[zmq_proxy_opt]\nbackend = 1\n", "did you mean backend_port?"),
+            (base + "[zmq_proxy_opts]\nfrontend_port = 65536\n", "is 65536; it must be from 0 to 65535"),
+            ("[DEFAULT]\ntransport_url = zmq+sentinel://\n", "names no Sentinel; write zmq+sentinel://host1:26379"),
+        ):
+            self.assertIn(text, self.refused(content))
+
+    def test_misspelt_sections(self):
+        """One that is almost ours, and holds what is ours, is refused; what only looks so is said."""
+        base = f"[DEFAULT]\ntransport_url = {URL}\n"
+        for section, key, meant in (
+            ("oslo_messaging_zmqq", "rpc_zmq_host = x", ZMQ),
+            ("oslo-messaging-zmq", "max_routes = 5", ZMQ),
+            ("oslo_messaging_zeromq", "use_pub_sub = true", ZMQ),
+            ("OSLO_MESSAGING_ZMQ", "use_pub_sub = true", ZMQ),
+            ("zmq_proxy_options", "frontend_port = 5", PROXY),
+            ("matchmaker", "port = 5", REDIS),
+            ("default", "transport_url = zmq://", DEFAULT),
+        ):
+            text = f"section [{section}] in zeromq.conf line 3 is not read; did you mean [{meant}]?"
+            self.assertIn(text, self.refused(f"{base}[{section}]\n{key}\n"))
+            self.assertEqual(self.load(f"{base}[{section}]\nfoo = bar\n").warnings, (text,))
+        for section in ("oslo_messaging_rabbit", "oslo_messaging_notifications", "oslo_policy", "database", "zmq"):
+            self.assertEqual(self.load(f"{base}[{section}]\nrpc_zmq_host = x\n").warnings, ())
+
+    def test_unreadable(self):
+        """Every file has to be readable, also when a URL is given."""
+        self.assertIn("zeromq.conf line 1 stands before", self.refused("a = 1\n", url=URL))
+        for path in ("/no/such/file", "/"):
+            error = self.assertRaises(ConfigError, load, url=URL, config_files=[path])
+            self.assertIn(f"the configuration file {path} cannot be read", str(error))
+
+    def test_given_twice(self):
+        loaded = self.zmq("max_routes = 1\nmax_routes = 2")
+        self.assertEqual(loaded.settings.max_routes, 2)
+        self.assertEqual(
+            loaded.warnings,
+            ("max_routes in [oslo_messaging_zmq] (zeromq.conf line 4) is ignored, since line 5 gives it again",),
+        )
+
+    def test_located(self):
+        """Who builds parts of the settings can say where what it refuses was set."""
+        loaded = self.zmq("use_pub_sub = true\nmax_routes = 5")
+        for options, text in (
+            (("use_pub_sub",), "no (zeromq.conf line 4)"),
+            (("use_pub_sub", "use_router_proxy"), "no (use_pub_sub: zeromq.conf line 4)"),
+            (("use_pub_sub", "max_routes"), "no (use_pub_sub: zeromq.conf line 4; max_routes: zeromq.conf line 5)"),
+            (("use_router_proxy",), "no"),
+            ((), "no"),
+        ):
+            self.assertEqual(str(loaded.located(ConfigError("no", options=options))), text)
+
+
+class OlderTests(ConfigurationCase):
+    def test_older_layout(self):
+        """The older seed's names count, and each is reported once with the new one, as are defaults that changed."""
+        loaded = self.load(OLDER)
+        settings = loaded.settings
+        self.assertEqual(settings.url, "zmq+redis://:p%2540%40%2F%3A%3F%23s@10.0.0.1:6380")
+        self.assertEqual((settings.rpc_zmq_host, settings.zmq_target_expire, settings.linger), ("node-1", 60, 5))
+        self.assertEqual(loaded.origins["zmq_linger"], "zeromq.conf line 7")
+        self.assertEqual(
+            loaded.warnings,
+            (
+                "rpc_zmq_matchmaker in [DEFAULT] (zeromq.conf line 4) is deprecated; "
+                "write rpc_zmq_matchmaker in [oslo_messaging_zmq]",
+                "rpc_zmq_host in [DEFAULT] (zeromq.conf line 3) is deprecated; "
+                "write rpc_zmq_host in [oslo_messaging_zmq]",
+                "zmq_target_expire in [DEFAULT] (zeromq.conf line 6) is deprecated; "
+                "write zmq_target_expire in [oslo_messaging_zmq] (its default was 120, and is 300)",
+                "rpc_cast_timeout in [DEFAULT] (zeromq.conf line 7) is deprecated; "
+                "write zmq_linger in [oslo_messaging_zmq]",
+                "zeromq.conf: these defaults have changed since such files were written: "
+                "rpc_zmq_min_port was 49152 and is 49153, use_pub_sub was true and is false",
+                "option rpc_zmq_contexts (zeromq.conf line 5) has no effect. A node has one ZeroMQ context.",
+                "rpc_backend (zeromq.conf line 2) is deprecated; write transport_url = zmq+redis://:***@10.0.0.1:6380",
+            ),
+        )
+
+    def test_newer_name_wins(self):
+        """Also when the older one is in a later file."""
+        Path("new.conf").write_text(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\nzmq_linger = 1\n")
+        Path("old.conf").write_text("[DEFAULT]\nrpc_cast_timeout = 2\n[oslo_messaging_zmq]\nrpc_cast_timeout = 3\n")
+        loaded = load(config_files=["new.conf", "old.conf"])
+        self.assertEqual((loaded.settings.zmq_linger, loaded.origins["zmq_linger"]), (1, "new.conf line 4"))
+        self.assertEqual(
+            loaded.warnings,
+            (
+                "rpc_cast_timeout in [oslo_messaging_zmq] (old.conf line 4) is ignored, "
+                "since zmq_linger in [oslo_messaging_zmq] (new.conf line 4) is its newer name",
+                "rpc_cast_timeout in [DEFAULT] (old.conf line 2) is ignored, "
+                "since zmq_linger in [oslo_messaging_zmq] (new.conf line 4) is its newer name",
+            ),
+        )
+
+    def test_proxy_groups(self):
+        """Both spellings of the seed are read; the one of its prose wins."""
+        base = f"[DEFAULT]\ntransport_url = {URL}\n[zmq_proxy_opt]\nhost = a\nbackend_port = 1\n"
+        loaded = self.load(base, service=FOR_PROXIES)
+        self.assertEqual((loaded.settings.proxy_host, loaded.settings.proxy_backend_port), ("a", 1))
+        self.assertIn(
+            "host in [zmq_proxy_opt] (zeromq.conf line 4) is deprecated; write host in [zmq_proxy_opts]",
+            loaded.warnings,
+        )
+        both = self.load(f"{base}[zmq_proxy_opts]\nhost = b\n", service=FOR_PROXIES)
+        self.assertEqual((both.settings.proxy_host, both.settings.proxy_backend_port), ("b", 1))
+        self.assertTrue(any("[zmq_proxy_opt] (zeromq.conf line 4) is ignored" in said for said in both.warnings))
+
+    def test_url_from_the_parts(self):
+        """``[matchmaker_redis]`` and ``rpc_zmq_matchmaker`` complete a URL that leaves them open, and no other."""
+        redis = "[matchmaker_redis]\nhost = ::1\npassword = None\n"
+        sentinel = "[matchmaker_redis]\nsentinel_hosts = a:1,b:2\npassword = x\nsentinel_group_name = g\n"
+        for backend, more, url in (
+            ("rpc_backend = zmq", "", "zmq://"),
+            ("rpc_backend = zmq\nrpc_zmq_matchmaker = dummy", redis, "zmq://"),
+            ("rpc_backend = zmq\nrpc_zmq_matchmaker = redis", "", "zmq+redis://127.0.0.1:6379"),
+            ("rpc_backend = nova.rpc.impl_zmq\nrpc_zmq_matchmaker = redis", redis, "zmq+redis://[::1]:6379"),
+            ("rpc_backend = zmq\nrpc_zmq_matchmaker = sentinel", sentinel, "zmq+sentinel://:x@a:1,b:2/g"),
+            ("transport_url = zmq://\nrpc_zmq_matchmaker = redis", redis, "zmq+redis://[::1]:6379"),
+            ("transport_url = zmq://h:1/2\nrpc_zmq_matchmaker = redis", redis, "zmq+redis://h:1/2"),
+            ("transport_url = zmq:///run/x.db\nrpc_zmq_matchmaker = sqlite", "", "zmq+sqlite:///run/x.db"),
+            ("transport_url = zmq+redis://", redis, "zmq+redis://[::1]:6379"),
+            ("transport_url = zmq+redis:///3", redis, "zmq+redis://[::1]:6379/3"),
+            ("transport_url = zmq+redis://h", redis, "zmq+redis://h"),
+            ("transport_url = zmq+sentinel://h:5", sentinel, "zmq+sentinel://h:5/g"),
+            ("transport_url = zmq+sentinel://h:5/mine", sentinel, "zmq+sentinel://h:5/mine"),
+            ("transport_url = zmq+sentinel://h:5", "", "zmq+sentinel://h:5"),
+            ("rpc_backend = rabbit\ntransport_url = zmq://", "", "zmq://"),
+        ):
+            self.assertEqual(self.load(f"[DEFAULT]\n{backend}\n{more}").settings.url, url)
+
+    def test_options_in_default(self):
+        """Anything may stand there; but an option of ours that is not read there is reported."""
+        loaded = self.load(f"[DEFAULT]\ntransport_url = {URL}\nmax_routes = 5\nhost = x\nanything = $1%\n")
+        self.assertEqual(loaded.settings, Settings(URL))
+        self.assertEqual(
+            loaded.warnings,
+            ("max_routes in [DEFAULT] (zeromq.conf line 3) is not read; it belongs in [oslo_messaging_zmq]",),
+        )
+
+    def test_without_effect(self):
+        """What is dead is said once, with what to do; what is to come, only when it is not the default."""
+        dead = [option for option in OPTIONS if option.effect is Effect.NONE and option.group == ZMQ]
+        self.assertGreater(len(dead), 4)
+        loaded = self.zmq("\n".join(f"{option.key} = 1" for option in dead))
+        self.assertEqual(len(loaded.warnings), len(dead))
+        for option, warning in zip(dead, loaded.warnings, strict=True):
+            self.assertIn(f"option {option.name} (zeromq.conf line", warning)
+            self.assertIn(option.help, warning)
+        self.assertEqual(self.zmq("zmq_failover_connections = 2").warnings, ())
+        self.assertEqual(
+            self.zmq("zmq_failover_connections = 3").warnings,
+            ("option zmq_failover_connections (zeromq.conf line 4) has no effect yet",),
+        )
+        self.assertEqual(len(load(url=f"{URL}?rpc_poll_timeout=1").warnings), 1)
+        self.assertEqual(Settings.from_url(f"{URL}?rpc_poll_timeout=1"), Settings(URL))
+
+
+class SubstitutionTests(ConfigurationCase):
+    def test_references(self):
+        """As oslo.config writes them: the own section first, then [DEFAULT], or the one that is named."""
+        for value, host in (
+            ("$rpc_zmq_bind_address", "own"),
+            ("$here", "default"),
+            ("$there", "outer"),
+            ("${there}-1", "outer-1"),
+            ("${other.there}", "third"),
+            ("${DEFAULT.here}", "default"),
+            ("$deep", "own"),
+        ):
+            loaded = self.load(
+                f"[DEFAULT]\ntransport_url = {URL}\nhere = default\nthere = outer\n"
+                "deep = ${oslo_messaging_zmq.rpc_zmq_bind_address}\n[other]\nthere = third\n"
+                f"[oslo_messaging_zmq]\nrpc_zmq_host = {value}\nrpc_zmq_bind_address = own\n"
+                "[DEFAULT]\n"
+            )
+            self.assertEqual(loaded.settings.rpc_zmq_host, host, value)
+
+    def test_password(self):
+        """A ``$`` that names nothing stays; ``$$`` is one."""
+        for written, url in (
+            ("zmq+redis://:a$b%40@@h", "zmq+redis://:a$b%40@@h"),
+            ("zmq+redis://:a$$b@h", "zmq+redis://:a$b@h"),
+            ("zmq+redis://:$1%@h", "zmq+redis://:$1%@h"),
+        ):
+            self.assertEqual(self.load(f"[DEFAULT]\ntransport_url = {written}\n").settings.url, url)
+
+    def test_endless(self):
+        """What refers to itself ends, and is left as it is."""
+        loaded = self.load(f"[DEFAULT]\ntransport_url = {URL}\ncontrol_exchange = a$control_exchange\n")
+        self.assertEqual(loaded.settings.control_exchange, "a" * 11 + "$control_exchange")
+
+
+class NovaTests(ConfigurationCase):
+    def test_nova(self):
+        """The file of a large service loads, whatever else it holds, without a word."""
+        loaded = load(config_files=[str(NOVA)])
+        settings = loaded.settings
+        self.assertEqual(loaded.warnings, ())
+        self.assertEqual(settings.url, "zmq+redis://:p%40ss%25w0rd@10.0.0.11:6379/0")
+        self.assertEqual((settings.control_exchange, settings.rpc_response_timeout), ("nova", 120))
+        self.assertEqual((settings.rpc_zmq_host, settings.zmq_target_expire), ("10.0.0.11", 120))
+        self.assertTrue(re.fullmatch(r".*nova\.conf line \d+", loaded.origins["url"]))
