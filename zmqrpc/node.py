@@ -313,7 +313,7 @@ class Node(Service):
 
 def _check_served(plan: DeliveryPlan) -> None:
     if plan.warning:
-        _log.warn("{warning}", warning=plan.warning)
+        _log.warn("{text}", text=plan.warning)
     if (plan.calls, plan.fanouts) != (STATIC, STATIC):
         raise ConfigError(
             f"the topology {plan.name} is not served by this version yet; use static-direct",

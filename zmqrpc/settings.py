@@ -167,11 +167,7 @@ class Settings:
     send_tracebacks: bool = _option(False, "Whether a remote error carries the server's traceback.")
 
     redis_socket_timeout: int = _option(
-        2000,
-        "Milliseconds until a Redis that does not answer counts as away.",
-        1,
-        group=REDIS,
-        effect=Effect.LATER,
+        2000, "Milliseconds until a Redis server that does not answer counts as away.", 1, group=REDIS
     )
 
     proxy_host: str | None = _option(

@@ -150,7 +150,7 @@ def _command_parser(command: str) -> _Parser:
 
 def add_settings(parser: ArgumentParser) -> None:
     """Add the options that say what the settings are."""
-    parser.add_argument("--url", "-u", help=f"{KEPT['url'].help} Default: that of the files, else ${URL_VARIABLE}")
+    parser.add_argument("--url", help=f"{KEPT['url'].help} Default: that of the files, else ${URL_VARIABLE}")
     parser.add_argument(
         *("--config-file", "-c"),
         metavar="FILE",

@@ -183,7 +183,7 @@ class RedisFactory:
 
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        return RedisMatchmaker(reactor, RedisPlace.from_url(url))
+        return RedisMatchmaker(reactor, RedisPlace.from_url(url), limit=settings.redis_socket_timeout / 1000)
 
 
 factory = RedisFactory()

@@ -137,7 +137,7 @@ class Serving(Service):
     def _warn(self) -> None:
         warnings, self._warnings = self._warnings, ()
         for warning in warnings:
-            self.log.warn("{warning}", warning=warning)
+            self.log.warn("{text}", text=warning)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""

@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from textwrap import dedent
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.configuration import FOR_PROXIES, load
 from zmqrpc.errors import ConfigError
+from zmqrpc.node import Node
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect
 from zmqrpc.settings import OPTIONS, Settings
+from zmqrpc.test.logs import LogLines
 
 URL = "zmq+sqlite:///run/matchmaker.db"
 NOVA = Path(__file__).with_name("nova.conf")
@@ -295,6 +298,72 @@ class ValueTests(ConfigurationCase):
             ((), "no"),
         ):
             self.assertEqual(str(loaded.located(ConfigError("no", options=options))), text)
+
+
+class TopologyTests(ConfigurationCase):
+    """What is found when a node is made, and says where it was set."""
+
+    def assertRefused(self, content, text):
+        loaded = self.load(content)
+        error = self.assertRaises(ConfigError, Node, Clock(), loaded.settings)
+        self.assertIn(text, str(loaded.located(error)))
+        self.assertNotIn("QQQ", str(loaded.located(error)))
+
+    def test_topologies(self):
+        for lines, text in (
+            (
+                "use_pub_sub = 1",
+                "topology static-direct+pub-sub is not served by this version yet; use static-direct (use",
+            ),
+            ("use_pub_sub = 1", "(use_pub_sub: zeromq.conf line 4)"),
+            ("use_router_proxy = 1\nuse_dynamic_connections = 1", "the topology router-proxy is not served by this"),
+            ("use_dynamic_connections = 1", "the topology dynamic-direct is not served"),
+            ("zmq_topology = dynamic-direct", "(zmq_topology: zeromq.conf line 4)"),
+            (
+                "zmq_topology = star",
+                "no topology 'star'; valid are dynamic-direct, dynamic-direct+pub-sub, router-proxy,",
+            ),
+            ("zmq_topology = star", "static-direct+pub-sub (zeromq.conf line 4)"),
+            (
+                "zmq_topology = router-proxy\nuse_pub_sub = 1",
+                "option zmq_topology is router-proxy, but use_pub_sub means static-direct+pub-sub; give one of them "
+                "(zmq_topology: zeromq.conf line 4; use_pub_sub: zeromq.conf line 5)",
+            ),
+            ("zmq_topology = router-proxy\nuse_router_proxy = 1", "the topology router-proxy is not served"),
+            ("use_pub_sub = 1\nsubscribe_on = a:1", "the topology static-direct+pub-sub is not served"),
+        ):
+            self.assertRefused(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n", text)
+        Node(Clock(), self.zmq("zmq_topology = static-direct").settings)
+
+    def test_ignored(self):
+        """Dynamic connections beside router proxies are ignored, with a warning that names both."""
+        lines = LogLines(self)
+        self.zmq("use_router_proxy = 1\nuse_dynamic_connections = 1")
+        self.assertRefused(
+            f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1\n",
+            "the topology router-proxy",
+        )
+        self.assertEqual(len(lines.about("use_dynamic_connections is ignored because use_router_proxy is set")), 1)
+
+    def test_matchmakers(self):
+        """One that cannot serve the topology, that is still to come, that there is not, or whose URL it refuses."""
+        for lines, text in (
+            ("transport_url = zmq://\nuse_pub_sub = 1", "needs proxies, which the matchmaker dummy cannot find"),
+            (
+                "transport_url = zmq://\nuse_router_proxy = 1",
+                "use zmq+sqlite:///path, or static-direct (url: zeromq.conf l",
+            ),
+            (
+                "transport_url = zmq+sentinel://:QQQ@h:1",
+                "matchmaker sentinel is not served by this version yet; valid are",
+            ),
+            ("transport_url = zmq+etcd://h:1", "matchmaker etcd is not served by this version yet; valid are"),
+            ("transport_url = zmq+oracle://:QQQ@h", "there is no matchmaker 'oracle'; valid are dummy"),
+            ("transport_url = zmq+oracle://:QQQ@h", "(url: zeromq.conf line 2)"),
+            ("transport_url = zmq://\nrpc_zmq_matchmaker = oracle", "rpc_zmq_matchmaker: zeromq.conf line 3)"),
+            ("transport_url = zmq+sqlite://", "(zeromq.conf line 2)"),
+        ):
+            self.assertRefused(f"[DEFAULT]\n{lines}\n", text)
 
 
 class OlderTests(ConfigurationCase):

@@ -152,6 +152,31 @@ class ExampleTests(ProcessTestCase):
             ended = self.python(*{"python": [], "python3": []}[name], *arguments)
         return ended.stdout + ended.stderr
 
+    def test_configure(self):
+        """What docs/howto/configure shows is typed, with the file that it shows."""
+        page = DOCS / "howto" / "configure.rst"
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        (self.directory / "examples").mkdir()
+        file = (EXAMPLES / "zeromq.conf").read_text().replace("/tmp/", f"{self.directory}/")
+        (self.directory / "examples" / "zeromq.conf").write_text(file)
+        commands = [(shlex.split(typed), printed) for typed, printed in steps(page)]
+        for words, _ in commands:
+            if words[0] == "twistd":
+                self.start(words[0], "-n", "--pidfile=", *words[1:]).says("ready: registered")
+        for words, printed in commands:
+            if words[0] != "zmqrpc":
+                continue
+            typed = [word.replace("/tmp/", f"{self.directory}/") for word in words[1:] if word != ">"]
+            ended = self.zmqrpc(*(typed[:1] if ">" in words else typed))
+            shown = pattern(printed.replace("/tmp/", f"{self.directory}/"))
+            self.assertTrue(not printed.strip() or shown.search(ended.stdout + ended.stderr), (words, ended))
+            self.assertEqual(ended.returncode, 2 if "drain_timeuot" in typed[-1] else 0, ended)
+        for number, source in enumerate(blocks(page, "python")):
+            path = self.directory / f"block{number}.py"
+            path.write_text(f"from twisted.internet import reactor\nfrom zmqrpc import Node\n{source}")
+            ended = self.python(path.name)
+            self.assertEqual((ended.stderr, ended.returncode), ("", 0), source)
+
     def test_tac(self):
         self.environment["ZMQRPC_URL"] = self.url
         running = self.start("twistd", "-n", "--pidfile=", "-y", str(EXAMPLES / "two_members.tac"))

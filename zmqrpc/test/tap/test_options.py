@@ -131,6 +131,24 @@ class OptionsTests(SynchronousTestCase):
         ):
             self.assertRefused(text, *arguments)
 
+    def test_config_files(self):
+        """The last file, then the URL's query, then the command line count; the URL may be a file's."""
+        first, second = Path(self.mktemp()), Path(self.mktemp())
+        first.write_text(f"[DEFAULT]\ntransport_url = {URL}?max_clients=3\n[oslo_messaging_zmq]\nrpc_zmq_host = a\n")
+        second.write_text("[oslo_messaging_zmq]\nmax_routes = 2\nmax_clients = 2\nrpc_zmq_host = b\n")
+        for long, short in (("--config-file", "-c"), ("-c", "--config-file")):
+            options = Options()
+            options.parseOptions([long, str(first), short, str(second), "-a", f"{HERE}:Calc", "-H", "c"])
+            settings = options.settings
+            self.assertEqual((settings.url, settings.max_routes, settings.max_clients), (URL, 2, 3))
+            self.assertEqual(settings.rpc_zmq_host, "c")
+            self.assertEqual(options.configuration.origins["rpc_zmq_host"], "--host")
+            self.assertEqual(options.configuration.origins["max_routes"], f"{second} line 2")
+        self.assertEqual(self.parse("-c", str(second)).settings.rpc_zmq_host, "b")
+        self.assertRefused("--config-file requires argument", "--config-file")
+        self.assertRefused("no transport URL in", "-a", f"{HERE}:Calc", "-c", str(second))
+        self.assertRefused("cannot be read (No such file", "-a", f"{HERE}:Calc", "-c", "/no/such/file")
+
     def under_twistd(self, *arguments):
         twistd = ServerOptions()
         log = self.mktemp()

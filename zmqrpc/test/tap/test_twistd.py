@@ -183,6 +183,49 @@ class ServerProcessTests(ProcessTestCase):
             self.assertEqual(ended.returncode, 1, options)
             self.assert_one_sentence(text, ended.stderr)
 
+    def write(self, content):
+        (self.directory / "zeromq.conf").write_text(content)
+        return "--config-file", "zeromq.conf"
+
+    def test_config_file(self):
+        """A file says everything; what is out of date in it is logged once, in the log that --log-file names too."""
+        files = self.write(
+            f"[DEFAULT]\ntransport_url = {self.url}\nrpc_zmq_bind_address = 127.0.0.1\n"
+            "[oslo_messaging_zmq]\nrpc_zmq_host = localhost\nzmq_failover_connections = 3\n"
+            "[zmq_proxy_opt]\nhost = elsewhere\n[nova]\nanything = %(x)s\n"
+        )
+        for log in ((), ("--log-file", "server.log")):
+            running = self.start("twistd", *RPC_SERVER, *files, *self.calc, *log)
+            called = self.run_to_end("zmqrpc", "call", *files, "--wait", "calc", "add", "a=1", "b=2")
+            self.assertEqual((called.stdout, called.stderr), ("3\n", ""))
+            said = (self.directory / "server.log").read_text() if log else running.out
+            self.assertIn("as member localhost at tcp://127.0.0.1:", said)
+            for text in (
+                "rpc_zmq_bind_address in [DEFAULT] (zeromq.conf line 3) is deprecated; write rpc_zmq_bind_address in",
+                "host in [zmq_proxy_opt] (zeromq.conf line 8) is deprecated",
+                "option zmq_failover_connections (zeromq.conf line 6) has no effect yet",
+            ):
+                self.assertEqual(said.count(text), 1, text)
+            running.signal()
+            self.assertEqual(running.ends(), -signal.SIGTERM)
+
+    def test_config_file_refused(self):
+        """Also what is found when parts are made names the line, as a daemon too."""
+        base = f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\n"
+        for foreground, content, text in (
+            (
+                True,
+                base + "use_pub_sub = true\n",
+                "served by this version yet; use static-direct (use_pub_sub: zeromq.conf",
+            ),
+            (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:1\n", "(url: zeromq.conf line 2)"),
+            (True, base + "max_routes = many\n", "is 'many' (zeromq.conf line 4); it must be a whole number"),
+        ):
+            options = ("-n", "--pidfile=") if foreground else ()
+            ended = self.run_to_end("twistd", *options, "zmq-rpc-server", *self.write(content), *self.calc)
+            self.assertNotEqual(ended.returncode, 0)
+            self.assert_one_sentence(text, ended.stderr)
+
     def test_twist(self):
         running = self.start("twist", "zmq-rpc-server", "--url", self.url, *self.calc, "--server", "node-1")
         running.says("ready: registered")
