@@ -91,6 +91,11 @@ class Dispatcher:
                 raise ConfigError(f"{endpoint!r} exposes no method; mark them with @zmqrpc.expose")
             self._offers.append((target, methods))
 
+    @property
+    def offers(self) -> list[tuple[Target, frozenset[str]]]:
+        """The target of each endpoint, and the names of what it exposes."""
+        return [(target, frozenset(methods)) for target, methods in self._offers]
+
     def find(self, namespace: str | None, version: str | None, method: str) -> Exposed | Failure:
         """Return the method, or why there is none."""
         key = (namespace, version, method)

@@ -6,16 +6,23 @@ import os
 import sys
 from importlib import import_module
 from inspect import isclass
+from os.path import dirname
 from traceback import extract_tb
 from typing import Any
 
+from twisted import internet
 from twisted import plugins as twisted_plugins
 from twisted.plugin import getPlugins
-from zope.interface import implementer
+from zope.interface import Invalid, implementer
+from zope.interface.verify import verifyObject
 
 from zmqrpc import plugins as zmqrpc_plugins
+from zmqrpc import tap
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
+
+_NOT_THEIRS = (*(dirname(module.__file__ or "") for module in (internet, tap)), "<frozen")
+"""Where a line that raised says nothing to the author of an application."""
 
 
 @implementer(IRPCApplication)
@@ -66,12 +73,18 @@ def make(name: str, found: object) -> IRPCApplication:
             found = found()
         except Exception as error:
             raise ConfigError(
-                f"{name} cannot be made without arguments ({_describe(error)}); "
+                f"{name} cannot be made without arguments ({describe(error)}); "
                 "give a class that needs none, or an object"
             ) from error
-    if IRPCApplication.providedBy(found):
-        return found
-    return EndpointApplication(name, found)
+    if not IRPCApplication.providedBy(found):
+        return EndpointApplication(name, found)
+    try:
+        verifyObject(IRPCApplication, found)
+    except Invalid as error:
+        raise ConfigError(
+            f"the application {name} does not do what IRPCApplication asks for: {' '.join(str(error).split())}"
+        ) from error
+    return found
 
 
 def names_of(found: object) -> tuple[str | None, str | None]:
@@ -80,23 +93,29 @@ def names_of(found: object) -> tuple[str | None, str | None]:
     naming = found if is_application else getattr(found, "target", None)
     names = (getattr(naming, name, None) for name in ("topic", "exchange"))
     # A property of a class has no value before there is an object.
-    topic, exchange = (name if isinstance(name, str) else None for name in names)
+    topic, exchange = (None if isclass(found) and not isinstance(name, str) else name for name in names)
     return topic, exchange
 
 
-def _find_plugin(name: str) -> IRPCApplication:
-    theirs = {
-        application.name: application
-        for package in (zmqrpc_plugins, twisted_plugins)
-        for application in getPlugins(IRPCApplication, package)
-    }
-    if name not in theirs:
+def _find_plugin(name: str) -> object:
+    theirs: dict[str, list[object]] = {}
+    for package in (zmqrpc_plugins, twisted_plugins):
+        for application in getPlugins(IRPCApplication, package):
+            theirs.setdefault(str(getattr(application, "name", "")), []).append(application)
+    named = theirs.get(name, [])
+    if not named:
         known = f"there are {', '.join(sorted(theirs))}" if theirs else "there are none"
         raise ConfigError(
             f"there is no application plugin {name!r}; {known}. Set PYTHONPATH to . for one in the current directory, "
             "or write --app package.module:object"
         )
-    return theirs[name]
+    if len(named) > 1:
+        classes = " and ".join(f"{type(one).__module__}.{type(one).__qualname__}" for one in named)
+        raise ConfigError(
+            f"several application plugins have the name {name!r}: {classes}; remove one, "
+            "or write --app package.module:object"
+        )
+    return named[0]
 
 
 def _import(name: str, module: str) -> Any:
@@ -107,15 +126,12 @@ def _import(name: str, module: str) -> Any:
         return import_module(module)
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"the module {module!r} that --app {name} names cannot be imported: {_describe(error)}"
+            f"the module {module!r} that --app {name} names cannot be imported: {describe(error)}"
         ) from error
 
 
-def _describe(error: BaseException) -> str:
-    """Say in one line what was raised and where, since no traceback is shown."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    if last is None or last.filename in {__file__, "<frozen importlib._bootstrap>"}:
-        return text
-    return f"{text}, {last.filename} line {last.lineno}"
+def describe(error: BaseException) -> str:
+    """Say in one line what was raised and where, for where no traceback is shown."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)]
+    return f"{text}, {frames[-1].filename} line {frames[-1].lineno}" if frames else text

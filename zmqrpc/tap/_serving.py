@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 from collections.abc import Iterable
 from time import perf_counter
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -17,8 +15,10 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import Node
 from zmqrpc.settings import Settings
-from zmqrpc.tap._applications import make, names_of
+from zmqrpc.tap._applications import describe, make, names_of
 from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._offer import ApplicationRaised, ask, check_apart
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.target import Target
 
@@ -33,6 +33,7 @@ class Serving(Service):
     :param found: name and object of each application, as ``--app`` gave them.
     :param target: topic, exchange and member, for an application that names none.
     :param warnings: what is logged at the first start.
+    :param supervisor: who is told how it is; None for nobody.
     :raises ConfigError: a setting is not valid.
     """
 
@@ -48,6 +49,7 @@ class Serving(Service):
         log_file: LogFile | None = None,
         trace: bool = False,
         warnings: Iterable[str] = (),
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._reactor = reactor
         self._refusals = refusals
@@ -57,6 +59,7 @@ class Serving(Service):
         self._log_file = log_file
         self._trace = trace
         self._warnings = tuple(warnings)
+        self._supervisor = supervisor
         # Made here for what it refuses, and used at the first start; it opens nothing until then.
         self._node: Node | None = self._make_node()
         self._opened = False
@@ -66,16 +69,19 @@ class Serving(Service):
         self._giving_back: Deferred[None] | None = None
 
     def _make_node(self) -> Node:
-        serves = [self._named_target(found) for _, found in self._found]
+        serves = [self._named_target(name, found) for name, found in self._found]
         return Node(self._reactor, self._settings, serves=serves)
 
-    def _named_target(self, found: object) -> Target:
+    def _named_target(self, name: str, found: object) -> Target:
         topic, exchange = names_of(found)
-        return Target(
-            topic=topic or self._target.topic,
-            server=self._target.server,
-            exchange=exchange or self._target.exchange or self._settings.control_exchange,
-        )
+        try:
+            return Target(
+                topic=topic if topic is not None else self._target.topic,
+                server=self._target.server,
+                exchange=exchange or self._target.exchange or self._settings.control_exchange,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"the application {name} cannot be served: {error}") from error
 
     # IService
 
@@ -96,6 +102,8 @@ class Serving(Service):
         """
         node = self._open()
         super().startService()  # type: ignore[no-untyped-call]
+        if self._supervisor is not None:
+            self._supervisor.expects(self)
         try:
             node.startService()
             groups = self._by_target()
@@ -113,8 +121,8 @@ class Serving(Service):
         :return: fires when that is done; never fails.
         """
         if self.running:
-            time = self._settings.drain_timeout
-            self.log.info("stopping: nothing new is taken, what runs has {time:g} s to end", time=time)
+            seconds = self._settings.drain_timeout
+            self.log.info("stopping: nothing new is taken, what runs has {seconds:g} s to end", seconds=seconds)
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
@@ -127,7 +135,7 @@ class Serving(Service):
             self._opened = True
             try:
                 if self._log_file is not None:
-                    self._log_file.open()
+                    self._log_file.open(self._reactor)
                 self._warn()
                 self._node.privilegedStartService()
             except ConfigError as error:
@@ -142,51 +150,53 @@ class Serving(Service):
     def _refuse(self, error: Exception) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""
         # Not as critical: where nobody has begun to log, that alone appears on standard error.
-        if isinstance(error, ConfigError):
-            text = str(error)
-            self.log.error("{error}", error=error)
-        else:
-            text = f"an application raised {type(error).__name__} when it was started: {error}"
-            self.log.failure("an application raised when it was started", level=LogLevel.error)
+        text = str(error) if isinstance(error, ConfigError) else f"it cannot be started: {describe(error)}"
+        self.log.error("{error}", error=text)
+        raised = error if not isinstance(error, ConfigError) else _raised(error)
+        if raised is not None:
+            self.log.failure("this was raised", Failure(raised), level=LogLevel.error)
         self.running = False
         self._giving_back = Deferred.fromCoroutine(self._stop())
         self._refusals.refuse(text)
 
-    def _by_target(self) -> dict[Target, list[IRPCApplication]]:
+    def _by_target(self) -> dict[Target, dict[str, IRPCApplication]]:
         """Group the applications by what they serve: several may share one server."""
-        groups: dict[Target, list[IRPCApplication]] = {}
+        groups: dict[Target, dict[str, IRPCApplication]] = {}
         for name, found in self._found:
             application = make(name, found)
-            target = self._named_target(application)
+            target = self._named_target(name, application)
             if target.topic is None:
                 raise ConfigError(f"the application {name} names no topic; give one with --topic")
-            groups.setdefault(target, []).append(application)
+            group = groups.setdefault(target, {})
+            if name in group:
+                raise ConfigError(f"--app {name} is given twice; give it once")
+            group[name] = application
         return groups
 
-    def _make_server(self, node: Node, target: Target, applications: list[IRPCApplication]) -> None:
+    def _make_server(self, node: Node, target: Target, applications: dict[str, IRPCApplication]) -> None:
         making = Deferred.fromCoroutine(self._serve(node, target, applications))
         if not making.called:
-            names = ", ".join(str(application.name) for application in applications)
+            names = ", ".join(applications)
             self.log.info("waiting for the endpoints of {names}", names=names)
             self._making.append(making)
-            making.addErrback(self._failed_late, names)
+            making.addErrback(self._failed_late)
             return
         failures: list[Failure] = []
         making.addErrback(failures.append)
         if failures:
             failures[0].raiseException()
 
-    async def _serve(self, node: Node, target: Target, applications: list[IRPCApplication]) -> None:
+    async def _serve(self, node: Node, target: Target, applications: dict[str, IRPCApplication]) -> None:
         client = node.client()
-        endpoints: list[object] = []
-        for application in applications:
-            endpoints += await maybeDeferred(application.endpoints, self._reactor, client, self._settings)
-        for endpoint in endpoints:
-            if IService.providedBy(endpoint):
-                service = IService(endpoint)
-                self._services.append(service)
-                service.privilegedStartService()
-                service.startService()
+        offers = [
+            await ask(name, application, self._reactor, client, self._settings)
+            for name, application in applications.items()
+        ]
+        check_apart(target, offers)
+        for offer in offers:
+            self._services += map(IService, filter(IService.providedBy, offer.endpoints))
+            await offer.start()
+        endpoints = [endpoint for offer in offers for endpoint in offer.endpoints]
         server = node.server(target, endpoints)
         if self._trace:
             # Only this server's, and only when asked for: the hot path pays nothing for it.
@@ -200,17 +210,26 @@ class Serving(Service):
             instance=node.instance.hex(),
         )
         self._missing -= 1
-        if not self._missing:
-            ready = node.when_ready()
-            ready.addCallbacks(lambda _: self.log.info("ready: registered with the matchmaker"), lambda _: None)
-
-    def _failed_late(self, failure: Failure, names: str) -> None:
-        if not self.running:
+        if self._missing:
             return
+        if self._supervisor is not None:
+            self._supervisor.serves(self)
+            self._supervisor.says("serving, and not registered with the matchmaker yet")
+        node.when_ready().addCallbacks(self._is_ready, lambda _: None)
+
+    def _is_ready(self, _: None) -> None:
+        self.log.info("ready: registered with the matchmaker")
+        if self._supervisor is not None:
+            self._supervisor.says("ready: registered with the matchmaker")
+
+    def _failed_late(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        raised = _raised(error)
+        self.log.failure("{error}; stopping", Failure(raised) if raised is not None else failure, error=error)
         # A daemon that serves nothing helps nobody; whoever supervises it shall see that it has failed.
-        self.log.failure("the endpoints of {names} could not be made; stopping", failure, names=names)
-        atexit.register(os._exit, 1)
-        self._reactor.stop()
+        self._refusals.fail(str(error), self._reactor)
 
     # Stopping
 
@@ -235,6 +254,11 @@ class Serving(Service):
             self.log.info("stopped")
         if self._log_file is not None:
             self._log_file.close()
+
+
+def _raised(error: BaseException | None) -> BaseException | None:
+    """Return what an application raised, None when it did nothing of the kind."""
+    return error.__cause__ if isinstance(error, ApplicationRaised) else None
 
 
 def _traced(run: Any, log: Logger) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pwd import getpwuid
 from typing import Any
 
 from twisted.application.service import IService
@@ -17,7 +18,9 @@ from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import KEPT, URL_VARIABLE
 from zmqrpc.signals import StopSignals
 from zmqrpc.tap._applications import find
-from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._hangup import HangUp, nothing_to_open
+from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
+from zmqrpc.tap._notify import supervisor_of
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._serving import Serving
 from zmqrpc.target import Target
@@ -45,7 +48,8 @@ class Options(TwistedOptions):
         ["server", None, None, "The name of this member under its topics; default: the host"],
         ["topic", None, None, "The topic of an APP that names none"],
         ["exchange", None, None, "The exchange of an APP that names none; default: control_exchange"],
-        ["log-file", "l", None, "Append the log to this file"],
+        ["log-file", "l", None, "Append the log to this file, opened again at SIGHUP; - for standard output"],
+        ["log-format", None, "text", "How the log file is written: text, or json for one object a line"],
     ]
     optFlags = [["debug", "d", "Log every call, and what else helps to find a fault"]]
 
@@ -95,18 +99,36 @@ class Options(TwistedOptions):
         self.target = Target(topic=self["topic"], server=self["server"], exchange=self["exchange"])
         self.applications = [(name, find(name)) for name in self["app"]]
         self.log_file: LogFile | None = None
+        if self["log-format"] not in FORMATS:
+            raise UsageError(f"--log-format {self['log-format']} is not known; there are {' and '.join(FORMATS)}")
         if self["log-file"]:
-            # Made absolute and tried now: twistd changes directory, and forks, before the service starts.
-            level = LogLevel.debug if self["debug"] else LogLevel.info
-            self.log_file = LogFile(os.path.abspath(self["log-file"]), level)
+            self.log_file = self._make_log_file(self["log-file"])
             self.log_file.check()
             self._be_the_only_log()
+        elif self["log-format"] != "text":
+            raise UsageError("--log-format is about --log-file; give that too, - for standard output")
 
     @property
     def becomes_daemon(self) -> bool:
         """Whether `twistd` runs us, and will fork before the service starts."""
         twistd = self.parent
         return twistd is not None and not (twistd.get("nodaemon", True) or twistd.get("debug", False))
+
+    def _make_log_file(self, path: str) -> LogFile:
+        if path != STANDARD_OUTPUT:
+            # Made absolute and tried now: twistd changes directory, and forks, before the service starts.
+            path = os.path.abspath(path)
+        elif self.becomes_daemon:
+            raise UsageError("a daemon has no standard output; give --log-file a file, or twistd --nodaemon")
+        level = LogLevel.debug if self["debug"] else LogLevel.info
+        return LogFile(path, level, self["log-format"], self._later_owner())
+
+    def _later_owner(self) -> tuple[int, int] | None:
+        """Return the user and group that twistd goes on as, None when it stays as it is."""
+        uid, gid = (self.parent.get(name) if self.parent is not None else None for name in ("uid", "gid"))
+        if gid is None and uid is not None:
+            gid = getpwuid(uid).pw_gid
+        return None if gid is None else (-1 if uid is None else uid, gid)
 
     def _be_the_only_log(self) -> None:
         """Keep twistd from writing a log of its own, unless it was told where."""
@@ -131,6 +153,8 @@ def makeService(options: Options) -> IService:
     StopSignals(reactor).watch()
     if options.becomes_daemon:
         options.refusals.outlive_fork()
+        if options.log_file is None:
+            HangUp(reactor, nothing_to_open).begin()
     try:
         return Serving(
             reactor,
@@ -141,6 +165,7 @@ def makeService(options: Options) -> IService:
             options.log_file,
             trace=bool(options["debug"]),
             warnings=options.configuration.warnings,
+            supervisor=supervisor_of(reactor),
         )
     except ConfigError as error:
         options.refusals.refuse(str(options.configuration.located(error)))

@@ -74,7 +74,7 @@ class OptionsTests(SynchronousTestCase):
         self.said.truncate(0)
         refused = self.assertRaises(StartRefused, Options().parseOptions, arguments)
         self.assertIsInstance(refused, ConfigError)
-        self.assertEqual(refused.code, 1)
+        self.assertEqual(refused.code, 2)
         self.assertIn(text, self.said.getvalue())
         self.assertEqual(self.said.getvalue().count("\n"), 1)
 

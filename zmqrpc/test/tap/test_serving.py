@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from io import StringIO
 
 from twisted.application.service import IService, Service
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from zmqrpc import Settings, Target, connect, expose
 from zmqrpc.interfaces import IRPCApplication
+from zmqrpc.tap import _refusal
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals, StartRefused
 from zmqrpc.tap._serving import Serving
@@ -82,6 +82,42 @@ class Given:
         if isinstance(self.given, Exception):
             raise self.given
         return self.given
+
+
+async def _later_or_never():
+    raise ZeroDivisionError
+
+
+def versioned(version):
+    class Versioned:
+        target = Target(namespace="v", version=version)
+
+        @expose
+        def get(self, context):
+            return version
+
+    return Versioned()
+
+
+class Raises:
+    @property
+    def target(self):
+        return 1 / 0
+
+
+@implementer(IService)
+class FailsToStart(Calc, Service):
+    def startService(self):
+        return _later_or_never()
+
+
+@implementer(IService)
+class StartsLater(Calc, Service):
+    def __init__(self, started):
+        self.started = started
+
+    def startService(self):
+        return self.started
 
 
 class ServingTests(TestCase):
@@ -177,8 +213,13 @@ class ServingTests(TestCase):
         serving = self.make(Given(later))
         serving.startService()
         later.errback(ZeroDivisionError())
+        await _turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual((stopped, at_exit), ([True], [(os._exit, 1)]))
+        self.assertEqual((stopped, at_exit), ([True], [(_refusal._end,)]))
+        self.assertEqual(
+            self.said.getvalue(),
+            "test: the application app0 raised when it was asked for endpoints: ZeroDivisionError\n",
+        )
 
     async def test_service_endpoint(self):
         """It runs before its server is found, and until the last call has ended."""
@@ -211,15 +252,62 @@ class ServingTests(TestCase):
         for found, text in (
             (Calc, "names no topic; give one with --topic"),
             (Given([Plain()]), "exposes no method"),
-            (Given(ZeroDivisionError("oh")), "an application raised ZeroDivisionError when it was started: oh"),
-            (Given(None), "an application raised TypeError"),
+            (
+                Given(ZeroDivisionError("oh")),
+                "application app0 raised when it was asked for endpoints: ZeroDivisionError: oh",
+            ),
+            (Given(fail(ZeroDivisionError("oh"))), "application app0 raised when it was asked"),
+            (Given(_later_or_never()), "application app0 raised when it was asked for endpoints: ZeroDivisionError"),
+            (Given(None), "application app0 gave a NoneType as its endpoints; give a list of objects"),
+            (Given("calc"), "application app0 gave a str as its endpoints"),
+            (Given([]), "application app0 offers nothing"),
+            (Given([Calc()], "a\nb"), "application app0 cannot be served: the topic 'a\\nb'"),
+            (Given([Calc()], 5), "application app0 cannot be served: the topic 5 is not text"),
+            (Given([Raises()]), "endpoints of the application app0 raised: ZeroDivisionError"),
+            (Given([FailsToStart()]), "endpoint FailsToStart of the application app0 raised when it was started"),
         ):
             self.assertRefused(self.make(found), text)
-        self.flushLoggedErrors(ZeroDivisionError, TypeError)
+            self.assertEqual(self.said.getvalue().count("\n"), 1, self.said.getvalue())
+            self.said.truncate(0)
+            self.said.seek(0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
+    def test_refused_together(self):
+        """Of two applications neither may hide a method of the other."""
+        for first, second, text in (
+            (Given([Calc()]), Given([Calc()]), "app0 and app1 both serve add in version 1.0 of openstack/calc.node-1"),
+            (Given([Words()]), Given([Words()]), "app0 and app1 both serve words.join in version 1.0"),
+            (Given([versioned("2.1")]), Given([versioned("2.0")]), "both serve v.get in version 2.0"),
+            (Calc, Given(ZeroDivisionError(), "other"), "application app1 raised"),
+        ):
+            self.assertRefused(self.make(first, second, target=Target("calc", server="node-1")), text)
+        self.flushLoggedErrors(ZeroDivisionError)
+        serving = self.make(Given([versioned("2.1"), Words()]), Given([versioned("1.0"), Calc()]))
+        serving.startService()
+
+    def test_twice(self):
+        settings = Settings.from_url(self.url)
+        found = [("calc:Calc", Calc), ("calc:Calc", Calc)]
+        serving = Serving(reactor, Refusals("test"), settings, found, Target("calc"))
+        self.addCleanup(serving.stopService)
+        self.assertRefused(serving, "--app calc:Calc is given twice")
+
+    async def test_service_that_takes_its_time(self):
+        """What a service of the application waits for is waited for, before others find its server."""
+        started: Deferred[None] = Deferred()
+        serving = self.make(Given([StartsLater(started)]))
+        serving.startService()
+        self.assertEqual(await (await self.client()).members(Target("calc")), [])
+        answer = Deferred.fromCoroutine(self.ask(Target("calc"), "add", a=1, b=2))
+        started.callback(None)
+        self.assertEqual(await answer, 3)
 
     def test_service_of_refused(self):
         events: list[str] = []
-        self.assertRefused(self.make(Given([Counting(events), Plain()])), "exposes no method")
+        self.assertRefused(self.make(Given([Counting(events), Plain()])), "app0 cannot be served: <zmqrpc.test.tap")
+        self.assertEqual(events, [])
+        self.assertRefused(self.make(Given([Counting(events), FailsToStart()])), "raised when it was started")
+        self.flushLoggedErrors(ZeroDivisionError)
         return _turn().addCallback(lambda _: self.assertEqual(events, ["start", "stop"]))
 
     async def test_log_file(self):

@@ -138,7 +138,7 @@ class ServerProcessTests(ProcessTestCase):
     def test_port_taken(self):
         for name, *options in (("twistd", *RPC_SERVER), ("twist", "zmq-rpc-server")):
             ended = self.run_to_end(name, *options, "--url", self.taken(), *self.calc)
-            self.assertEqual(ended.returncode, 1)
+            self.assertEqual(ended.returncode, 2)
             self.assert_one_sentence("could bind 127.0.0.1", ended.stderr)
             self.assertNotIn("Traceback", ended.stdout)
 
@@ -161,16 +161,15 @@ class ServerProcessTests(ProcessTestCase):
     def test_daemon_port_taken(self):
         """What keeps a daemon from starting is said on the terminal and in its log, and its status says it too."""
         ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.taken(), "-l", "server.log", *self.calc)
-        self.assertEqual(ended.returncode, 1)
-        self.assertIn("could bind 127.0.0.1", ended.stderr.splitlines()[0])
-        self.assertNotIn("Traceback", ended.stderr)
+        self.assertEqual(ended.returncode, 2)
+        self.assert_one_sentence("could bind 127.0.0.1", ended.stderr)
         log = (self.directory / "server.log").read_text()
         self.assertIn("could bind 127.0.0.1", log)
         self.assertNotIn("Traceback", log)
         self.assertFalse((self.directory / "twistd.pid").exists())
 
     def test_refused(self):
-        """Whatever is wrong: one sentence on standard error, status 1, no traceback."""
+        """Whatever is wrong: one sentence on standard error, status 2, no traceback."""
         self.module("broken", "raise ZeroDivisionError('oh\\nno')")
         self.module("plain", "class Plain: pass\nplain = Plain()\n")
         for options, text in (
@@ -180,7 +179,7 @@ class ServerProcessTests(ProcessTestCase):
             (("--app", "calc:Calc"), "names no topic"),
         ):
             ended = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, *options)
-            self.assertEqual(ended.returncode, 1, options)
+            self.assertEqual(ended.returncode, 2, options)
             self.assert_one_sentence(text, ended.stderr)
 
     def write(self, content):
@@ -278,9 +277,11 @@ for member in ("node-1", "node-2"):
             """,
         )
         ended = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "late:Late")
-        self.assertEqual(ended.returncode, 1)
-        self.assertIn("could not be made; stopping", ended.stdout)
-        self.assertIn("ZeroDivisionError", ended.stdout)
+        self.assertEqual(ended.returncode, 2)
+        self.assert_one_sentence("the application late:Late raised when it was asked", ended.stderr)
+        self.assertRegex(ended.stderr, r"ZeroDivisionError: division by zero, .*/late.py line \d+$")
+        self.assertRegex(ended.stdout, r"ZeroDivisionError: division by zero, .* line \d+; stopping\n")
+        self.assertIn("Traceback", ended.stdout)
 
     def test_log_and_debug(self):
         for options, traced in (((), False), (("--debug",), True)):
