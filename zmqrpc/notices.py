@@ -52,7 +52,8 @@ class Notices:
 
         :param text: a sentence for the log, with the names of facts in braces; None when the count says enough.
         :param peer: who brought it about: a line about one keeps back no line about another. It is a fact, too.
-        :param facts: what the sentence names. They are formatted only when it is logged; bytes are written in hex.
+        :param facts: what the sentence names, and the event in the log has as fields; none is called ``name``, ``text``
+            or ``more``. They are formatted only when it is logged; bytes are written in hex.
         """
         self.counts[name] += 1
         if text is None:
@@ -67,8 +68,14 @@ class Notices:
             more = f" ({line.unsaid} more{', of others too' if line is self._shared.get(name) else ''})"
         line.quiet_until, line.unsaid = now + 1, 0
         facts["peer"] = peer
-        text = text.format(**{key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()})
-        self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=more)
+        facts = {key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()}
+        text = text.format(**facts)
+        fields = {
+            key: fact if isinstance(fact, (int, float)) else _printable(str(fact))
+            for key, fact in facts.items()
+            if fact is not None
+        }
+        self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=more, **fields)
 
     def _new_line(self, name: str, peer: Hashable, now: float) -> _Line:
         """Return a line for a kind and peer: the one that all further peers share, when there are too many."""

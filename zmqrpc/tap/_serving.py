@@ -270,11 +270,11 @@ def _traced(run: Any, log: Logger) -> Any:
 
         def ended(outcome: Any) -> Any:
             log.debug(
-                "{kind} {method} of {topic} took {time:.1f} ms: {outcome}",
+                "{kind} {method} of {topic} took {milliseconds:.1f} ms: {outcome}",
                 kind=type(request).__name__,
                 method=request.method,
                 topic=request.topic,
-                time=(perf_counter() - started) * 1000,
+                milliseconds=(perf_counter() - started) * 1000,
                 outcome=type(outcome).__name__,
             )
             return outcome

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import notices as module
@@ -43,6 +46,18 @@ class NoticesTests(SynchronousTestCase):
         self.clock.advance(1)
         self.notices.count("malformed", "connection {peer}", peer=b"\x01\xab")
         self.assertEqual(self.lines[2:], ["malformed: connection 01ab (4 more)"])
+
+    def test_facts_are_fields(self):
+        """Of the event in the log, cut and escaped as the text is."""
+        events: list[Any] = []
+        observer: Any = events.append
+        self.patch(self.notices, "log", Logger(observer=observer))
+        self.notices.count("malformed", "{peer}: {reason}", peer=b"\x01", reason="x\n" * 1000, known=3)
+        (event,) = events
+        self.assertEqual((event["name"], event["peer"], event["known"]), ("malformed", "01", 3))
+        self.assertEqual(event["reason"], "x\\n" * 150)
+        self.notices.count("unexpected", "a message was odd")
+        self.assertNotIn("peer", events[1])
 
     def test_without_text(self):
         """What has no text is only counted."""

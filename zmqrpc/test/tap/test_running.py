@@ -1,0 +1,301 @@
+"""Servers as operators run them: logs, rights, reactors, and how a start is refused. Real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+from zmqrpc.test.processes import ProcessTestCase, until
+
+CALC = """
+    import os
+    from zmqrpc import expose
+
+    class Calc:
+        @expose
+        def add(self, context, a, b):
+            return a + b
+
+        @expose
+        def who(self, context):
+            return [os.getuid(), os.getgid(), os.getpid()]
+
+        @expose
+        def fail(self, context):
+            raise ZeroDivisionError("oh")
+"""
+
+
+def is_gone(pid):
+    """Tell whether a process has ended; where nobody waits for orphans it stays as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class RunningTestCase(ProcessTestCase):
+    def setUp(self):
+        super().setUp()
+        self.module("calc", CALC)
+        self.calc = ("--app", "calc:Calc", "--topic", "calc")
+        self.log = self.directory / "server.log"
+
+    def call(self, *arguments):
+        ended = self.run_to_end("zmqrpc", "call", "--url", self.url, "--timeout", "10", *arguments)
+        return ended.stdout.strip() or ended.stderr.strip()
+
+    def logged(self, text, path=None):
+        path = path or self.log
+        until(lambda: path.exists() and text in path.read_text(), lambda: f"{text!r} in {path}")
+        return path.read_text()
+
+    def daemon(self, *options, twistd=()):
+        """Run a daemon, which is ended with the test; return its pid."""
+        ended = self.run_to_end("twistd", *twistd, "zmq-rpc-server", "--url", self.url, *self.calc, *options)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        pid_file = self.directory / "twistd.pid"
+        pid = int(pid_file.read_text())
+
+        def end():
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: is_gone(pid), "the daemon has ended")
+
+        self.addCleanup(end)
+        return pid
+
+
+class LogTests(RunningTestCase):
+    def hang_up(self, pid):
+        """Move the log, send SIGHUP, and check what is in both files."""
+        self.logged("ready: registered")
+        moved = self.log.with_suffix(".1")
+        self.log.rename(moved)
+        os.kill(pid, signal.SIGHUP)
+        self.logged("opened")
+        self.assertEqual(json.loads(self.call("calc", "who"))[2], pid)
+        self.call("calc", "fail")
+        self.logged("raised ZeroDivisionError")
+        self.assertNotIn("ZeroDivisionError", moved.read_text())
+
+    def test_hang_up_in_the_foreground(self):
+        running = self.serve_with_log()
+        self.hang_up(running.process.pid)
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertIn("stopped", self.log.read_text())
+
+    def serve_with_log(self, *options):
+        running = self.start(
+            *(
+                "twistd",
+                "-n",
+                "--pidfile=",
+                "zmq-rpc-server",
+                "--url",
+                self.url,
+                *self.calc,
+                "-l",
+                "server.log",
+                *options,
+            )
+        )
+        self.logged("ready: registered")
+        return running
+
+    def test_hang_up_as_a_daemon(self):
+        self.hang_up(self.daemon("-l", "server.log"))
+
+    def test_hang_up_of_a_daemon_without_a_log_file(self):
+        """It goes on, and says what it would take; by default the signal would end it."""
+        pid = self.daemon()
+        log = self.directory / "twistd.log"
+        self.logged("ready: registered", log)
+        os.kill(pid, signal.SIGHUP)
+        self.logged("SIGHUP: there is no log to open again; give --log-file", log)
+        self.assertEqual(self.call("calc", "add", "a=1", "b=2"), "3")
+
+    def test_json_file(self):
+        running = self.serve_with_log("--log-format", "json", "--server", "node-1")
+        self.call("calc", "fail")
+        self.logged("ZeroDivisionError")
+        running.signal()
+        running.ends()
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        (serving,) = (line for line in lines if line["message"].startswith("serving topic"))
+        self.assertEqual((serving["topic"], serving["member"], serving["level"]), ("calc", "node-1", "info"))
+        self.assertRegex(serving["address"], r"^tcp://127\.0\.0\.1:\d+$")
+        (raised,) = (line for line in lines if "failure" in line)
+        self.assertEqual((raised["method"], raised["failure"]["text"], raised["level"]), ("fail", "oh", "error"))
+        for line in lines:
+            self.assertLessEqual({"time", "level", "namespace", "message"}, line.keys())
+
+    def test_standard_output(self):
+        """As JSON or text, once, with nothing of twistd's own between."""
+        for options, read in ((("--log-format", "json"), json.loads), ((), str)):
+            running = self.start(
+                *("twistd", "-n", "--pidfile=", "zmq-rpc-server", "-u", self.url, *self.calc, "-l", "-", *options)
+            )
+            running.says("ready: registered")
+            running.signal()
+            running.ends()
+            self.assertEqual(running.out.count("serving topic"), 1)
+            for line in running.out.splitlines():
+                read(line)
+
+    def test_json_of_twist_and_tac(self):
+        """twist has its own; for application files there is an observer that twistd can be told."""
+        running = self.start("twist", "--log-format=json", "zmq-rpc-server", "-u", self.url, *self.calc)
+        running.says("ready: registered")
+        running.signal()
+        running.ends()
+        lines = [json.loads(line.lstrip("\x1e")) for line in running.out.split("\n")[:-1]]
+        # What is logged before twist begins to is written when it does.
+        self.assertTrue([line for line in lines if line.get("topic") == "calc"], running.out)
+        (self.directory / "one.tac").write_text(
+            f"""
+from twisted.application.service import Application
+from zmqrpc.tap.server import Options, makeService
+
+application = Application("one")
+options = Options()
+options.parseOptions(["--url", {self.url!r}, "--app", "calc:Calc", "--topic", "calc"])
+makeService(options).setServiceParent(application)
+"""
+        )
+        running = self.start("twistd", "-n", "--pidfile=", "--logger", "zmqrpc.tap.log.json_observer", "-y", "one.tac")
+        running.says("ready: registered")
+        running.signal()
+        running.ends()
+        messages = [json.loads(line)["message"] for line in running.out.splitlines()]
+        self.assertIn("ready: registered with the matchmaker", messages)
+
+    def test_refused(self):
+        for options, twistd, text in (
+            (("--log-format", "xml", "-l", "x"), ("-n",), "--log-format xml is not known; there are text and json"),
+            (("--log-format", "json"), ("-n",), "--log-format is about --log-file; give that too"),
+            (("-l", "-"), (), "a daemon has no standard output"),
+        ):
+            ended = self.run_to_end("twistd", *twistd, "zmq-rpc-server", "-u", self.url, *self.calc, *options)
+            self.assertEqual(ended.returncode, 2)
+            self.assert_one_sentence(text, ended.stderr)
+
+
+class RightsTests(RunningTestCase):
+    """`twistd --uid`: what is opened before the rights of root are given up, and what afterwards."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give up the rights of root")
+        self.nobody = pwd.getpwnam("nobody")
+        # Nobody has to get at what the test has written; the directories above it are somebody else's.
+        self.directory = Path(self.enterContext(_Directory()))
+        self.directory.chmod(0o755)
+        self.module("calc", CALC)
+        self.log = self.directory / "server.log"
+        self.store = self.directory / "store"
+        self.store.mkdir()
+        os.chown(self.store, self.nobody.pw_uid, self.nobody.pw_gid)
+        self.url = f"zmq+sqlite://{self.store}/matchmaker.db"
+
+    def low_port(self):
+        for port in range(80, 1024):
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+        raise AssertionError("no low port is free")
+
+    def test_low_port(self):
+        """Bound as root, serving as nobody; so is the log, which SIGHUP opens again as nobody."""
+        port = self.low_port()
+        self.url += f"?rpc_zmq_min_port={port}&rpc_zmq_max_port={port + 1}"
+        running = self.start(
+            *("twistd", "-n", "--uid", "nobody", "zmq-rpc-server", "-u", self.url, *self.calc, "-l", "server.log")
+        )
+        self.assertIn(f"tcp://127.0.0.1:{port},", self.logged("ready: registered"))
+        pid = running.process.pid
+        self.assertEqual(json.loads(self.call("calc", "who")), [self.nobody.pw_uid, self.nobody.pw_gid, pid])
+        for path in (self.log, self.store / "matchmaker.db"):
+            self.assertEqual(path.stat().st_uid, self.nobody.pw_uid, path)
+        self.assertEqual((self.directory / "twistd.pid").read_text(), str(pid))
+        # The directory is root's: the file that is there can be opened again, and a new one cannot be made.
+        running.signal(signal.SIGHUP)
+        self.logged("opened")
+        moved = self.log.with_suffix(".1")
+        self.log.rename(moved)
+        running.signal(signal.SIGHUP)
+        self.logged("cannot be written (Permission denied)", moved)
+        self.assertEqual(self.call("calc", "add", "a=1", "b=2"), "3")
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertIn("stopped", moved.read_text())
+        # It could not be removed, and does not keep the next one from starting.
+        self.assertTrue((self.directory / "twistd.pid").exists())
+        self.daemon("-l", "server.log", twistd=("--uid", "nobody"))
+
+    def test_daemon(self):
+        """A daemon's files are private, and are nobody's."""
+        pid = self.daemon("-l", "server.log", twistd=("--uid", "nobody"))
+        self.logged("ready: registered")
+        self.assertEqual(json.loads(self.call("calc", "who"))[2], pid)
+        status = self.log.stat()
+        self.assertEqual((status.st_uid, status.st_gid), (self.nobody.pw_uid, self.nobody.pw_gid))
+        self.assertEqual(stat.S_IMODE((self.store / "matchmaker.db").stat().st_mode) & 0o077, 0)
+
+    def test_group(self):
+        running = self.start(
+            *("twistd", "-n", "--gid", str(self.nobody.pw_gid), "zmq-rpc-server", "-u", self.url, *self.calc),
+            *("-l", "server.log"),
+        )
+        self.logged("ready: registered")
+        status = self.log.stat()
+        self.assertEqual((status.st_uid, status.st_gid), (0, self.nobody.pw_gid))
+        self.assertIsNone(running.process.poll())
+
+    def test_store_that_nobody_may_write(self):
+        """The matchmaker's file is opened afterwards: a directory of root's keeps no process from starting."""
+        self.url = f"zmq+sqlite://{self.directory}/matchmaker.db"
+        self.start("twistd", "-n", "--uid", "nobody", "zmq-rpc-server", "-u", self.url, *self.calc, "-l", "server.log")
+        text = self.logged("matchmaker.db")
+        self.assertIn("serving topic calc", text)
+        self.assertNotIn("Traceback", text)
+
+
+class _Directory:
+    """A directory that others than root may look into."""
+
+    def __enter__(self):
+        done = subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True)
+        self.path = done.stdout.strip()
+        return self.path
+
+    def __exit__(self, *_):
+        subprocess.run(["rm", "-r", self.path], check=True)
+
+
+class ReactorTests(RunningTestCase):
+    def test_each(self):
+        """`twistd --reactor` with each reactor of this system."""
+        for name in ("select", "poll", "epoll", "asyncio"):
+            running = self.start(
+                *("twistd", "-n", "--pidfile=", "--reactor", name, "zmq-rpc-server", "-u", self.url),
+                *(*self.calc, "--server", name),
+            )
+            said = running.says("ready: registered")
+            self.assertRegex(said.lower(), f"reactor class: twisted.internet.{name}")
+            self.assertEqual(self.call(f"calc.{name}", "add", "a=1", "b=2"), "3")
+            running.signal()
+            self.assertEqual(running.ends(), -signal.SIGTERM)
+            self.assertNotIn("Traceback", running.out)
