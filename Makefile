@@ -40,7 +40,8 @@ demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they an
 	@$(BIN)/python -m examples.demo.run
 
 test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
-	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server ip=iproute2
+	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
+		ip=iproute2 systemd-analyze=systemd logrotate=logrotate
 	$(BIN)/python -m twisted.trial $(TESTS)
 
 check: format-check lint types docs package news  ## check format, lint, types, documentation, packaging and news
