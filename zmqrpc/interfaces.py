@@ -279,16 +279,33 @@ class IConnectionStrategy(Interface):
 
 
 class IRPCApplication(IPlugin):
-    """An application that `twistd zmq-rpc-server --app NAME` runs."""
+    """
+    An application that `twistd zmq-rpc-server --app NAME` runs.
 
-    name = Attribute("The name that ``--app`` takes; a str.")
+    It may also have an attribute `exchange`, a str: the exchange of its topic, in place of ``--exchange`` and of
+    ``control_exchange``. Applications with one topic share a server; two of them that serve a method of the same name,
+    namespace and major version are refused.
+
+    `zmqrpc.testing.application.ApplicationContract` tests what is said here.
+    """
+
+    name = Attribute("The name that ``--app`` takes; a str without a colon, of which there is one.")
     topic = Attribute("The topic it serves; a str, or None to be told by ``--topic``.")
 
     def endpoints(reactor: Any, client: Any, settings: Settings) -> Any:
         """
-        Make the endpoints.
+        Make the endpoints; called at each start, when the port is bound and the process has given up its rights.
 
+        What it raises keeps the process from starting: one sentence with its text and line on standard error, its
+        traceback in the log, exit status 2. What a Deferred or coroutine fails with later stops the process, in the
+        same way. Meanwhile the process calls others and its topic is not served. When it is stopped before that, the
+        Deferred is cancelled.
+
+        :param reactor: the reactor of the process.
         :param client: an `RPCClient` of the same node.
-        :return: an iterable of endpoints, or a Deferred of one; an endpoint that provides `IService` is started and
-            stopped with its server.
+        :param settings: what the process was started with.
+        :return: an iterable of at least one endpoint, or a Deferred or coroutine of one; new ones each time. An
+            endpoint that provides `IService` is started before its server can be found (a Deferred that its
+            `startService` returns is waited for, and its failure is one of the start), and stopped when the last call
+            has ended (a failure is logged).
         """

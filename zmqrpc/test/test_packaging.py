@@ -1,12 +1,13 @@
 """
-`twistd` lists our commands after an ordinary and after an editable installation.
+What an installation gives, and leaves behind when it is removed: from a wheel, an sdist, a directory; and editable.
 
-Both are made for real, from a copy of the checkout, into virtual environments of their own. Nothing is downloaded: what
+All are made for real, from a copy of the checkout, into virtual environments of their own. Nothing is downloaded: what
 zmqrpc needs is lent by the environment that runs the tests.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import zmqrpc
 CHECKOUT = Path(zmqrpc.__file__).parents[1]
 PACKAGED = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "zmqrpc", "twisted"]
 TWISTD = "from twisted.scripts.twistd import run; run()"
+IGNORED = shutil.ignore_patterns("__pycache__", "dropin.cache")
 PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
@@ -50,7 +52,7 @@ def copy_checkout(to: Path, *more: str) -> Path:
     for name in (*PACKAGED, *more):
         source = CHECKOUT / name
         if source.is_dir():
-            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
+            shutil.copytree(source, to / name, ignore=IGNORED)
         else:
             shutil.copy(source, to / name)
     return to
@@ -82,25 +84,32 @@ def make_environment(at: Path, *commands: str) -> Path:
 
 
 @cache
-def build() -> tuple[Path, Path]:
-    """Build once for all tests: return the copied checkout and the wheel made from it."""
+def build() -> tuple[Path, Path, Path]:
+    """Build once for all tests: return the copied checkout, and the wheel and the sdist made from it."""
     if not (CHECKOUT / "setup.py").exists():
         raise SkipTest("zmqrpc runs from an installation, where there is nothing to build it from")
     home = Path("packaging").absolute()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     source = copy_checkout(home / "source")
-    options: list[str | Path] = ["--no-deps", "--no-build-isolation", "--wheel-dir", home / "wheels"]
-    run(sys.executable, *PIP, "wheel", *options, source, cwd=home)
-    [wheel] = (home / "wheels").iterdir()
-    return source, wheel
+    built = home / "built"
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, source, cwd=home)
+    [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
+    return source, wheel, sdist
+
+
+def files_of(python: Path, package: str) -> set[str]:
+    """List what is installed of a package, without what Python and Twisted write beside it."""
+    [packages] = python.parents[1].glob("lib/python*/site-packages")
+    files = {str(path.relative_to(packages)) for path in (packages / package).rglob("*") if path.is_file()}
+    return {name for name in files if "__pycache__" not in name and not name.endswith("dropin.cache")}
 
 
 class InstallationTests(SynchronousTestCase):
     """What a user has after `pip install`."""
 
     def setUp(self) -> None:
-        self.source, self.wheel = build()
+        self.source, self.wheel, self.sdist = build()
         self.home = Path(self.mktemp()).absolute()
         self.home.mkdir(parents=True)
 
@@ -108,8 +117,11 @@ class InstallationTests(SynchronousTestCase):
         """Install into a new environment in which `twistd` did not list our commands, and return its interpreter."""
         python = make_environment(self.home / "venv")
         self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
-        run(python, *PIP, "install", "--no-deps", "--no-build-isolation", *what, cwd=self.home)
+        self.pip(python, "install", "--no-deps", "--no-build-isolation", *what)
         return python
+
+    def pip(self, python: Path, *arguments: str | Path) -> None:
+        run(python, *PIP, *arguments, cwd=self.home)
 
     def twistd_help(self, python: Path) -> str:
         text = run(python, "-c", TWISTD, "--help", cwd=self.home)
@@ -122,14 +134,93 @@ class InstallationTests(SynchronousTestCase):
         where = "import zmqrpc, twisted.plugins.zmqrpc_plugins as p; print(zmqrpc.__file__, p.__file__, sep='\\n')"
         for name in run(python, "-c", where, cwd=self.home).splitlines():
             self.assertTrue(Path(name).is_relative_to(root), f"{name} is not below {root}")
-        self.assertTrue((python.parent / "zmqrpc").exists(), "the command zmqrpc was not installed")
+        version = f"zmqrpc {zmqrpc.__version__}\n"
+        self.assertEqual(run(python.parent / "zmqrpc", "--version", cwd=self.home), version)
+        self.assertEqual(run(python, "-m", "zmqrpc.cli", "--version", cwd=self.home), version)
 
-    def test_ordinary(self) -> None:
+    def test_wheel(self) -> None:
         python = self.install(self.wheel)
+        self.assert_commands(python, python.parents[1])
+
+    def test_directory(self) -> None:
+        python = self.install(self.source)
+        self.assert_commands(python, python.parents[1])
+
+    def test_sdist(self) -> None:
+        python = self.install(self.sdist)
         self.assert_commands(python, python.parents[1])
 
     def test_editable(self) -> None:
         self.assert_commands(self.install("--editable", self.source), self.source)
+
+    def test_uninstall(self) -> None:
+        """Everything of ours goes, and Twisted stays as it was."""
+        python = make_environment(self.home / "venv")
+        before = files_of(python, "twisted")
+        for what in ([self.wheel], ["--editable", self.source]):
+            self.pip(python, "install", "--no-deps", "--no-build-isolation", *what)
+            self.assertIn("zmq-rpc-server", self.twistd_help(python))
+            self.pip(python, "uninstall", "--yes", "zmqrpc")
+            self.assertEqual(files_of(python, "twisted"), before)
+            self.assertEqual(files_of(python, "zmqrpc"), set())
+            self.assertFalse((python.parent / "zmqrpc").exists())
+            self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
+
+    def test_unwritable(self) -> None:
+        """
+        An installation that its user may not write to: nothing is said of it at a start.
+
+        Twisted wants to keep a list of plugins beside them.
+        """
+        python = self.install(self.wheel)
+        for written in self.home.rglob("dropin.cache"):
+            written.unlink()
+        for directory in self.home.rglob("plugins"):
+            directory.chmod(0o555)
+            self.addCleanup(directory.chmod, 0o755)
+        # Root may write everywhere, unless that right is taken from it.
+        humbly = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+        done = subprocess.run(
+            [*humbly, python, "-c", TWISTD, "zmq-rpc-server", "--app", "nothing"],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "ZMQRPC_URL": "zmq://"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(list(self.home.rglob("dropin.cache")), [])
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertIn("there is no application plugin 'nothing'; there are none", done.stderr)
+
+    def test_application_plugin(self) -> None:
+        """The example of an application that is a distribution of its own: its tests pass, and it is called."""
+        source = self.home / "application-plugin"
+        shutil.copytree(CHECKOUT / "examples" / "application-plugin", source, ignore=IGNORED)
+        python = self.install(self.wheel)
+        for options in ([], ["--editable"]):
+            self.pip(python, "install", "--no-deps", "--no-build-isolation", *options, source)
+            tested = run(python, "-m", "twisted.trial", "wordcount", cwd=self.home)
+            self.assertRegex(tested, r"Ran \d+ tests .*\n\nPASSED \(successes=8\)")
+            self.assertEqual(self.call_wordcount(python), "3\n")
+            self.pip(python, "uninstall", "--yes", "zmqrpc-wordcount")
+            self.assertIn("zmq-rpc-server", self.twistd_help(python))
+
+    def call_wordcount(self, python: Path) -> str:
+        """Run the application by its name, and call it."""
+        url = f"zmq+sqlite://{self.home}/matchmaker.db"
+        server = subprocess.Popen(
+            [python, "-c", TWISTD, "-n", "--pidfile=", "zmq-rpc-server", "--app", "wordcount", "--url", url],
+            cwd=self.home,
+            env={"PATH": "/usr/bin:/bin"},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            words = ["call", "--url", url, "--wait", "--timeout", "30", "words", "count", "text=one two three"]
+            return run(python.parent / "zmqrpc", *words, cwd=self.home)
+        finally:
+            server.terminate()
+            server.wait(30)
 
     def test_wheel_holds_what_it_should(self) -> None:
         """

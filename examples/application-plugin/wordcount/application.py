@@ -1,4 +1,4 @@
-"""An application as a plugin: `twistd zmq-rpc-server --app wordcount`."""
+"""The endpoint, and the application that makes it."""
 
 from twisted.application.service import Service
 from twisted.internet.task import deferLater
@@ -10,10 +10,11 @@ from zmqrpc.interfaces import IRPCApplication
 
 
 class WordCount(Service):
-    """An endpoint that is a service: started before its server is found, stopped after the last call has ended."""
+    """
+    Counts words.
 
-    def __init__(self, client):
-        self.client = client  # for calling others
+    It is a service too: started before its server can be found, stopped when the last call has ended.
+    """
 
     def startService(self):
         super().startService()
@@ -21,9 +22,15 @@ class WordCount(Service):
 
     @expose
     def count(self, context, text):
+        """Return how many words a text has."""
         words = len(text.split())
         self.counted += words
         return words
+
+    @expose
+    def total(self, context):
+        """Return how many words were counted since the start."""
+        return self.counted
 
 
 @implementer(IPlugin, IRPCApplication)
@@ -31,9 +38,7 @@ class WordCountApplication:
     name = "wordcount"
     topic = "words"
 
-    def endpoints(self, reactor, client, settings):
+    async def endpoints(self, reactor, client, settings):
         # What takes time may be waited for: a database, say. The server is found when the endpoints are there.
-        return deferLater(reactor, 0.01, lambda: [WordCount(client)])
-
-
-wordcount = WordCountApplication()
+        await deferLater(reactor, 0.01)
+        return [WordCount()]
