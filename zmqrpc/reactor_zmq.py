@@ -11,6 +11,7 @@ that wrote, or wake-ups are missed (6 of 48 bursts without).
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable
 from errno import EACCES
@@ -22,6 +23,7 @@ from typing import Any
 import zmq
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zmq.backend import Socket as CSocket
@@ -52,6 +54,10 @@ _SNDMORE = int(zmq.SNDMORE)
 _NEVER = 2**31 - 1
 _PADDINGS = 8
 _KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
+_MOST_SELECTED = 1024
+"""FD_SETSIZE."""
+_SPARE = 64
+"""What a context and its sockets may take."""
 
 
 def _set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple[int, int, int, int]) -> None:
@@ -285,6 +291,8 @@ class ZmqTransport:
         return self._context
 
     def open(self, pass_ended: Callable[[], None]) -> None:
+        if isinstance(self.reactor, SelectReactor):
+            _check_select()
         # Not sooner: twistd forks between making a service and starting it, and a context does not survive a fork.
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
@@ -358,6 +366,21 @@ class ZmqTransport:
         # A daemon thread of its own: the reactor's pool is joined at exit and would hang with it.
         Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
         return done
+
+
+def _check_select() -> None:
+    """
+    Refuse the select reactor where descriptors are used up to about what it takes: it would drop ours, and be deaf.
+
+    :raises ConfigError: so it is.
+    """
+    lowest = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(lowest)
+    if lowest > _MOST_SELECTED - _SPARE:
+        raise ConfigError(
+            f"the select reactor takes no descriptor above {_MOST_SELECTED - 1}, and this process has about {lowest} "
+            "open; choose another (twistd --reactor=epoll)"
+        )
 
 
 def _resolve(host: str, turn: int) -> str:

@@ -299,3 +299,23 @@ class ReactorTests(RunningTestCase):
             running.signal()
             self.assertEqual(running.ends(), -signal.SIGTERM)
             self.assertNotIn("Traceback", running.out)
+
+    def test_select_with_many_descriptors(self):
+        """Above 1023 the select reactor drops descriptors, and a server would be deaf: it is refused."""
+        many = """
+            import os, resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1000)]
+            from calc import Calc
+        """
+        self.module("many", many)
+        for reactor, status in (("select", 2), ("poll", None)):
+            running = self.start(
+                *("twistd", "-n", "--pidfile=", "--reactor", reactor, "zmq-rpc-server", "-u", self.url),
+                *("--app", "many:Calc", "--topic", "calc"),
+            )
+            if status is not None:
+                self.assertEqual(running.ends(), status)
+                self.assert_one_sentence("the select reactor takes no descriptor above 1023", running.err)
+            else:
+                running.says("ready: registered")
