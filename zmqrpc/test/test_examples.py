@@ -192,7 +192,7 @@ class ExampleTests(ProcessTestCase):
         self.assertEqual(asked.stdout, '"node-2 says 5"\n', asked.stderr)
 
     def test_plugin(self):
-        self.environment["PYTHONPATH"] += f":{EXAMPLES / 'plugin'}"
+        self.environment["PYTHONPATH"] += f":{EXAMPLES / 'application-plugin'}"
         self.environment["ZMQRPC_URL"] = self.url
         running = self.serve("--app", "wordcount")
         running.says("serving topic words")

@@ -35,7 +35,7 @@ class FixedTableProcessTests(ProcessTestCase):
 
     def assert_server_refused(self, text, *options, url=None):
         ended = self.run_to_end("twistd", *RPC_SERVER, "--url", url or self.url, *CALC_APP, *options)
-        self.assertNotEqual(ended.returncode, 0)
+        self.assertEqual(ended.returncode, 2)
         self.assert_one_sentence(text, ended.stderr)
 
     def test_two_members(self):
@@ -93,7 +93,7 @@ class FixedTableProcessTests(ProcessTestCase):
         )
         self.assert_server_refused(text, "--server", "three")
         ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.url, *CALC_APP, "--server", "three")
-        self.assertNotEqual(ended.returncode, 0)
+        self.assertEqual(ended.returncode, 2)
         self.assertIn(text, ended.stderr.splitlines()[0])
 
     def test_port_taken(self):

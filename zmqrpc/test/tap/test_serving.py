@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from zmqrpc import Settings, Target, connect, expose
+from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.tap import _refusal
 from zmqrpc.tap._log import LogFile
@@ -261,8 +262,6 @@ class ServingTests(TestCase):
             (Given(None), "application app0 gave a NoneType as its endpoints; give a list of objects"),
             (Given("calc"), "application app0 gave a str as its endpoints"),
             (Given([]), "application app0 offers nothing"),
-            (Given([Calc()], "a\nb"), "application app0 cannot be served: the topic 'a\\nb'"),
-            (Given([Calc()], 5), "application app0 cannot be served: the topic 5 is not text"),
             (Given([Raises()]), "endpoints of the application app0 raised: ZeroDivisionError"),
             (Given([FailsToStart()]), "endpoint FailsToStart of the application app0 raised when it was started"),
         ):
@@ -271,6 +270,13 @@ class ServingTests(TestCase):
             self.said.truncate(0)
             self.said.seek(0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
+    def test_bad_names(self):
+        for given, text in (
+            (Given([Calc()], "a\nb"), "application app0 cannot be served: the topic 'a\\nb'"),
+            (Given([Calc()], 5), "application app0 cannot be served: the topic 5 is not text"),
+        ):
+            self.assertIn(text, str(self.assertRaises(ConfigError, self.make, given)))
 
     def test_refused_together(self):
         """Of two applications neither may hide a method of the other."""
