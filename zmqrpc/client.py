@@ -16,10 +16,11 @@ from zmqrpc.core.envelope import BATCH_OVERHEAD, Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import DeadlineExceeded, MessageTooLarge
+from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge
 from zmqrpc.members import Answer, Members, Reached
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
+from zmqrpc.watches import Changed
 
 __all__ = ["Answer", "RPCClient", "Reached", "Stub"]
 
@@ -27,6 +28,7 @@ _FLAGS = (int(Flag.ACK_WANTED), int(Flag.ACK_WANTED | Flag.IDEMPOTENT))
 """The flags of a request that is not idempotent, and of one that is."""
 
 _CALL, _CAST = int(Kind.CALL), int(Kind.CAST)
+_MOST_REASON = 300
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
@@ -234,6 +236,52 @@ class RPCClient:
             when nothing is known.
         """
         return self._members.listed(target, timeout)
+
+    def watch(self, target: Target, callback: Changed) -> Callable[[], None]:
+        """
+        Hear who listens on a target: at once when that is known, and after each change.
+
+        As long as it is watched, the target is looked up and connected to as for calls, used or not. Changes may be
+        merged; the last call has the newest list. A callback that raises is logged, and called again at the next
+        change. When the client is stopped it is called no more.
+
+        :param callback: called with the list of (member, instance) that `members` would bring; may be asynchronous.
+        :return: a callable that ends the watch; calling it again does nothing.
+        :raises ConfigError: the target has no topic, or the callback cannot be called.
+        :raises Overloaded: too many targets are in use (``max_routes``).
+        """
+        return self._members.watch(target, callback)
+
+    # What consuming applications know better
+
+    def neg_acknowledge(self, target: Target, reason: str) -> list[tuple[str, str]]:
+        """
+        Say that the instances of a target do not do what they should, though they can be reached.
+
+        They are in quarantine then, for the clients of this node: calls and casts to a target go to others as long as
+        there are others, and only then to them. After ``quarantine_time`` they come back by themselves. The
+        matchmaker is told, as a hint; `members`, fan-outs and `call_each` are as before.
+
+        :param target: with a member, all instances of it; else every instance that is known to listen on the topic.
+        :param reason: what is wrong, for the log.
+        :return: (member, instance) of those it concerns; empty when none is known.
+        :raises ConfigError: the target has no topic, or the reason is no text.
+        """
+        if not isinstance(reason, str):
+            raise ConfigError(f"the reason {reason!r} is no str; say what is wrong")
+        records = self._members.known(target)
+        self._delivery.discovery.hints.neg_acknowledge(records, reason[:_MOST_REASON])
+        return [(record.member, record.instance) for record in records]
+
+    def acknowledge(self, target: Target) -> list[tuple[str, str]]:
+        """
+        Take back what `neg_acknowledge` said of the instances of a target; parameters and result as there.
+
+        Calls go to them again at once, and their next quarantine is as short as the first.
+        """
+        records = self._members.known(target)
+        self._delivery.discovery.hints.acknowledge(records)
+        return [(record.member, record.instance) for record in records]
 
     def stub(self, target: Target, **options: Any) -> Stub:
         """

@@ -29,6 +29,7 @@ from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
+from zmqrpc.watches import Watches
 
 
 class Delivery:
@@ -49,11 +50,13 @@ class Delivery:
         instance: bytes,
         settings: Settings,
         table: RoutingTable,
+        watches: Watches,
         seconds: Callable[[], float],
         wake_by: Callable[[float], None],
     ) -> None:
         self.settings = settings
         self.table = table
+        self.watches = watches
         self.seconds = seconds
         self.closed = True
         self.casts_fire_early = not settings.rpc_use_acks
@@ -117,6 +120,9 @@ class Delivery:
         for _ in range(len(route.choices)):
             key = route.choose()
             if key is not None and key not in tried:
+                return self.links.get(key)
+        for key in route.avoided:
+            if key not in tried:
                 return self.links.get(key)
         # Better a member that is connected and silent than none: it may only be busy, and the deadline holds.
         silent = [link for link in self._recorded(route) if link.state.mute and link.key not in tried]
@@ -203,6 +209,7 @@ class Delivery:
 
     def answered(self, topic: Topic, error: MatchmakerUnavailable | None) -> None:
         """Go on with the calls that waited for a topic."""
+        self.watches.changed(topic)
         now = self.seconds()
         for call in self._parked.on(topic):
             if not self._parked.holds(call):
@@ -237,6 +244,7 @@ class Delivery:
     def close(self) -> None:
         """End every call; none can be made any more."""
         self.closed = True
+        self.watches.close()
         for call in self._parked.take_all() + self.links.close():
             self.outcomes.stopped(call)
 
@@ -283,6 +291,7 @@ class Delivery:
 
     def evidence_changed(self, link: Link) -> None:
         self.discovery.witnessed(link.key, link.state.evidence, link.serves)
+        self.watches.changed()
         if link.state.phase is Phase.UP:
             self._look_again()
 

@@ -1,8 +1,7 @@
 """
-Keeps the routing table fed, and the matchmaker told.
+Keeps the routing table fed.
 
-Lookups on use, watches for changes, what the links show, and what follows from all of it for the links; what the links
-find out about records goes to the matchmaker.
+Lookups on use, watches for changes, what the links show, and what follows from all of it for the links.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,8 +19,9 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
+from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Sighting
 from zmqrpc.target import Target
 
 POLL_SECONDS = 60.0
@@ -40,6 +40,7 @@ class Discovery:
     """
     The shell of the routing table.
 
+    :ivar hints: what is held against instances.
     :param strategy: is told which records appear and go.
     :param answered: is told of every topic whose knowledge was renewed: with None, or with why it could not be.
     :param in_use: tells whether calls wait for a topic, or are on a link that only it leads to.
@@ -53,6 +54,7 @@ class Discovery:
     def __init__(
         self,
         matchmaker: IMatchmaker,
+        hints: Hints,
         table: RoutingTable,
         strategy: IConnectionStrategy,
         answered: Callable[[Topic, MatchmakerUnavailable | None], None],
@@ -62,6 +64,7 @@ class Discovery:
         wake_by: Callable[[float], None],
     ) -> None:
         self._matchmaker = matchmaker
+        self.hints = hints
         self._table = table
         self._strategy = strategy
         self._answered = answered
@@ -72,7 +75,6 @@ class Discovery:
         self._due: dict[Topic, float] = {}
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = _NEVER
-        self._doubted: dict[str, dict[tuple[str, ...], Record]] = {}
         self._closed = False
 
     def resolve(self, topic: Topic) -> None:
@@ -114,6 +116,7 @@ class Discovery:
     def close(self) -> None:
         """End every watch."""
         self._closed = True
+        self.hints.close()
         self._look_at = _NEVER
         self._due.clear()
         for stop in self._watches.values():
@@ -136,7 +139,7 @@ class Discovery:
 
     def _gone(self, keys: list[str]) -> None:
         for key in keys:
-            self._doubted.pop(key, None)
+            self.hints.gone(key)
             self._strategy.gone(key)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
@@ -163,20 +166,12 @@ class Discovery:
             return
         self._gone(self._table.witnessed(key, evidence, serves))
         if evidence is Evidence.ALIVE:
-            for record in self._doubted.pop(key, {}).values():
-                self._tell(self._matchmaker.acknowledge, record)
+            self.hints.answers(key)
 
     def doubted(self, key: str, reason: str) -> None:
-        """Take that the records behind a link do not lead to their instance, and tell the matchmaker."""
-        if self._closed:
-            return
-        for record in self._table.leading_to(key):
-            self._doubted.setdefault(key, {})[record.key] = record
-            self._tell(self._matchmaker.neg_acknowledge, record, reason)
-
-    def _tell(self, hint: Callable[..., None], *arguments: Record | str) -> None:
-        told = maybeDeferred(hint, *arguments)
-        told.addErrback(lambda failure: self.log.failure("the matchmaker raised at a hint", failure=failure))
+        """Take that the records behind a link do not lead to their instance; the matchmaker hears it."""
+        if not self._closed:
+            self.hints.doubted(key, reason)
 
     # What is not used
 
@@ -194,7 +189,7 @@ class Discovery:
     def prepare(self, target: Target, exchange: str) -> None:
         """Look a target up now, and keep the route to it, used or not."""
         route = self._table.route(target, exchange)
-        route.static = True
+        route.holders += 1
         self.resolve(route.topic)
 
     def _make_room(self, target: Target) -> None:

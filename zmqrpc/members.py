@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
@@ -18,6 +19,7 @@ from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute
 from zmqrpc.record import Record
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
+from zmqrpc.watches import Changed
 
 _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fanout}
 _KINDS = {request: kind for kind, request in _REQUESTS.items()}
@@ -82,6 +84,21 @@ class Members:
 
         known = delivery.when_known(route, target, deadline)
         return known.addCallbacks(list_them, nobody)
+
+    def watch(self, target: Target, changed: Changed) -> Callable[[], None]:
+        """See `RPCClient.watch`."""
+        route = self._route(plain_target(target))
+        end = self._delivery.watches.add(route, changed)
+        if not self._delivery.closed:
+            self._delivery.discovery.resolve(route.topic)
+        return end
+
+    def known(self, target: Target) -> list[Record]:
+        """List the records of a target that are known, without asking anybody."""
+        target = plain_target(target)
+        exchange = target.exchange or self._settings.control_exchange
+        topic = self._delivery.table.known_topic(exchange, target.topic or "")
+        return topic.servers(target.server) if topic is not None else []
 
     def fan_out(
         self,

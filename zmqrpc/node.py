@@ -19,11 +19,13 @@ from zmqrpc.callers import Callers
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.static_direct import StaticDirect
 from zmqrpc.core.plan import STATIC, DeliveryPlan, plan_of
+from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.delivery import Delivery
 from zmqrpc.discovery import Discovery
 from zmqrpc.errors import ConfigError
+from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
 from zmqrpc.matchmaker import find_factory, make_matchmaker
@@ -36,6 +38,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
 from zmqrpc.sweep import Sweep
 from zmqrpc.target import Target
+from zmqrpc.watches import Watches
 
 _DRAIN_POLL = 0.01
 _log = Logger()
@@ -94,13 +97,17 @@ class Node(Service):
         wake_by = self._sweep.wake_by
         table = RoutingTable(lambda: self._chance.randrange(2**16), settings.max_routes, settings.route_ttl)
         self._stalls = StallWatch()
-        self._delivery = Delivery(self.instance, settings, table, seconds, wake_by)
+        quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, self._jitter)
+        self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
+        self._watches = Watches(seconds, wake_by)
+        self._delivery = Delivery(self.instance, settings, table, self._watches, seconds, wake_by)
         self._links = Links(
             self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
         )
         strategy = StaticDirect(self._links)
         self._discovery = Discovery(
             matchmaker,
+            self._hints,
             table,
             strategy,
             self._delivery.answered,
@@ -113,7 +120,10 @@ class Node(Service):
         self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
-        self._sweep.parts = (self._links, self._delivery, self._callers, self._registrar, self._discovery)
+        self._sweep.parts = (
+            *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
+            *(self._hints, self._watches),
+        )
 
         self._binding = Binding(settings, matchmaker.bind_address, local, self._chance)
         self._serves = [self._named(target) for target in serves]
@@ -199,6 +209,8 @@ class Node(Service):
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
         self._delivery.closed = False
+        for topic in self._watches.topics():
+            self._discovery.resolve(topic)
         if self._servers:
             self._registrar.publish(self._records())
         for client, target in self._static:

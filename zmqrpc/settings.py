@@ -123,7 +123,14 @@ class Settings:
     route_ttl: float = _option(
         600.0, "Seconds until a route that is not used is given up, and its topic with the last one.", 0.1
     )
-    rpc_thread_pool_size: int = _option(100, "Threads for methods that block.", 1, 10000, effect=Effect.LATER)
+    rpc_thread_pool_size: int = _option(100, "Most threads in which methods run that block.", 1, 10000)
+
+    quarantine_time: float = _option(
+        1.0,
+        "Seconds an instance is avoided that the application complains about; doubled each time it does so again.",
+        0,
+    )
+    quarantine_time_max: float = _option(60.0, "Most seconds that grows to.", 0)
 
     zmq_linger: float = _seed(
         -1.0,

@@ -15,23 +15,26 @@ class Route:
     """
     The way to one target: a topic, or one member of it.
 
-    Strictly round robin over the instances that are available: recorded, not backing off, mute or in quarantine.
+    Strictly round robin over the instances that are available: recorded, not backing off or mute. Those of them in
+    quarantine have no turn as long as there are others.
 
     :ivar target: what its callers wrote.
     :ivar choices: the links to take in turn.
+    :ivar avoided: the available links in quarantine: better than none.
     :ivar recorded: every record of the target, available or not, by its link.
     :ivar used: whether it was used since the last look; a flag, because noting the time would cost each call more.
     :ivar unused: how many looks in a row found it unused.
-    :ivar static: whether it is kept, used or not.
+    :ivar holders: how many want it kept, used or not.
     """
 
     __slots__ = (
         "_first_turn",
         "_turn",
+        "avoided",
         "choices",
+        "holders",
         "member",
         "recorded",
-        "static",
         "target",
         "topic",
         "unused",
@@ -43,10 +46,11 @@ class Route:
         self.topic = topic
         self.member = target.server
         self.choices: list[str] = []
+        self.avoided: list[str] = []
         self.recorded: dict[str, Record] = {}
         self.used = True
         self.unused = 0
-        self.static = False
+        self.holders = 0
         self._turn = 0
         self._first_turn = first_turn
 
@@ -66,8 +70,8 @@ class Route:
         """List (member, instance) of everybody who listens on the target, available or not."""
         return [(record.member, record.instance) for record in self.topic.servers(self.member)]
 
-    def update(self, recorded: dict[str, Record], unavailable: set[str]) -> None:
-        """Take the records of the target by their links, and the links that are not available."""
+    def update(self, recorded: dict[str, Record], unavailable: set[str], quarantined: set[str]) -> None:
+        """Take the records of the target by their links, and which links are not available or in quarantine."""
         self.recorded = recorded
         # Whoever is left keeps the order of turns, and who is new comes before the one that had the last: so no change
         # gives anybody two turns in a row.
@@ -75,5 +79,7 @@ class Route:
         known = set(upcoming)
         new = [key for key in self.recorded if key not in known]
         order = (*upcoming[:-1], *new, *upcoming[-1:])
-        self.choices = [key for key in order if key in self.recorded and key not in unavailable]
+        available = [key for key in order if key in self.recorded and key not in unavailable]
+        self.avoided = [key for key in available if key in quarantined] if quarantined else []
+        self.choices = [key for key in available if key not in quarantined] or available
         self._turn = self._first_turn % len(self.choices) if self.choices and not upcoming else 0

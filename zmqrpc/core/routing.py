@@ -41,7 +41,7 @@ class RoutingTable:
 
     :param first_turn: gives whose turn it is first on a new route: at random, so that many clients that make one call
         each do not all make it to the same member.
-    :param most_routes: how many routes there may be; static ones, and those that calls in flight come back to, may be
+    :param most_routes: how many routes there may be; those that are held, or that calls in flight come back to, may be
         more.
     :param unused_seconds: after which a route is given up, and a quarter more at most.
     :ivar routes: the one route to each target.
@@ -57,6 +57,7 @@ class RoutingTable:
         self.look_seconds = unused_seconds / _LOOKS
         self._topics: dict[tuple[str, str], Topic] = {}
         self._unavailable: set[str] = set()
+        self._quarantined: set[str] = set()
         self._evidence: dict[str, tuple[Evidence, frozenset[Served]]] = {}
         self._counts: dict[str, int] = {}
         self._leading: dict[str, list[Record]] | None = None
@@ -67,6 +68,10 @@ class RoutingTable:
         if topic is None:
             topic = self._topics[exchange, name] = Topic(exchange, name)
         return topic
+
+    def known_topic(self, exchange: str, name: str) -> Topic | None:
+        """Return the topic; None when it was not used, or not for long."""
+        return self._topics.get((exchange, name))
 
     def topics(self) -> list[Topic]:
         """List every topic that was used."""
@@ -83,7 +88,7 @@ class RoutingTable:
         if route is None:
             topic = self.topic(target.exchange or exchange, target.topic or "")
             route = self.routes[target] = Route(target, topic, self._first_turn())
-            route.update(topic.by_member().get(route.member, {}), self._unavailable)
+            route.update(topic.by_member().get(route.member, {}), self._unavailable, self._quarantined)
             topic.routes.append(route)
         return route
 
@@ -152,10 +157,11 @@ class RoutingTable:
             if not self._counts[key]:
                 del self._counts[key]
                 self._unavailable.discard(key)
+                self._quarantined.discard(key)
                 gone.append(key)
         by_member = topic.by_member()
         for route in topic.routes:
-            route.update(by_member.get(route.member, {}), self._unavailable)
+            route.update(by_member.get(route.member, {}), self._unavailable, self._quarantined)
         return appeared, gone
 
     def leading_to(self, key: str) -> list[Record]:
@@ -186,7 +192,7 @@ class RoutingTable:
         :return: the topics that may be given up, unless calls wait for them.
         """
         for route in list(self.routes.values()):
-            if route.used or route.static:
+            if route.used or route.holders:
                 route.used = False
                 route.unused = 0
                 continue
@@ -205,7 +211,7 @@ class RoutingTable:
             if route.used or not route.unused:
                 route.used = False
                 route.unused = 1
-            elif not route.static and target not in passed:
+            elif not route.holders and target not in passed:
                 passed.add(target)
                 yield route
 
@@ -235,6 +241,7 @@ class RoutingTable:
         for key in gone:
             del self._counts[key]
             self._unavailable.discard(key)
+            self._quarantined.discard(key)
         del self._topics[topic.exchange, topic.name]
         self._leading = None
         return gone
@@ -247,13 +254,20 @@ class RoutingTable:
 
     def set_available(self, key: str, available: bool) -> None:
         """Note whether calls may be given to a link; of one that no record leads to nothing is kept."""
-        if key not in self._counts or available == (key not in self._unavailable):
+        self._note(key, self._unavailable, not available)
+
+    def set_quarantined(self, key: str, quarantined: bool) -> None:
+        """Note whether a link is avoided as long as there are others; as `set_available`."""
+        self._note(key, self._quarantined, quarantined)
+
+    def _note(self, key: str, noted: set[str], note: bool) -> None:
+        if key not in self._counts or note == (key in noted):
             return
-        if available:
-            self._unavailable.discard(key)
+        if note:
+            noted.add(key)
         else:
-            self._unavailable.add(key)
+            noted.discard(key)
         for topic in self._topics.values():
             for route in topic.routes:
                 if key in route.recorded:
-                    route.update(route.recorded, self._unavailable)
+                    route.update(route.recorded, self._unavailable, self._quarantined)

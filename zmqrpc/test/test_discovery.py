@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
+from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.discovery import Discovery
+from zmqrpc.hints import Hints
 from zmqrpc.record import Record, Role
 from zmqrpc.testing import Store
 
@@ -43,8 +45,12 @@ class DiscoveryTests(SynchronousTestCase):
         self.matchmaker: Any = self.store.matchmaker()
         self.links = Links()
         self.table = RoutingTable()
+        hints = Hints(
+            self.matchmaker, self.table, Quarantine(1, 60, lambda: 1.0), self.clock.seconds, lambda when: None
+        )
         self.discovery = Discovery(
             self.matchmaker,
+            hints,
             self.table,
             self.links,  # type: ignore[arg-type]
             lambda topic, error: None,

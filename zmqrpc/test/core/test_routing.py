@@ -416,3 +416,49 @@ class FairnessTests(SynchronousTestCase):
                     self.assertLessEqual(max(counts.values()) - min(counts[name] for name in available), 1)
             available = set(recorded) - down
             last = last if last in available else None
+
+
+class QuarantineTests(SynchronousTestCase):
+    """Who is avoided as long as there are others."""
+
+    # who is recorded, who is not available, who is in quarantine; whose turns follow, who is better than none
+    ROWS: list[tuple[str, str, str, str, str]] = [
+        ("abc", "", "", "abcabc", ""),
+        ("abc", "", "b", "acacac", "b"),
+        ("abc", "a", "b", "cccccc", "b"),
+        ("abc", "ac", "b", "bbbbbb", "b"),
+        ("abc", "b", "b", "acacac", ""),
+        ("abc", "", "abc", "abcabc", "abc"),
+        ("ab", "ab", "ab", "------", ""),
+        ("ab", "", "z", "ababab", ""),
+    ]
+
+    def test_rows(self):
+        for recorded, unavailable, quarantined, follow, avoided in self.ROWS:
+            table, topic, route = make_route(recorded)
+            member = table.route(Target("compute", server="b"), "x")
+            for name in unavailable:
+                table.set_available(name, False)
+            for name in quarantined:
+                table.set_quarantined(name, True)
+            self.assertEqual((turns(route, 6), "".join(route.avoided)), (follow, avoided), (unavailable, quarantined))
+            self.assertEqual(turns(member, 1), "-" if "b" in unavailable or "b" not in recorded else "b")
+            self.assertEqual("".join(instance for _, instance in route.listed()), recorded)
+
+    def test_back(self):
+        table, topic, route = make_route("abc")
+        table.set_quarantined("b", True)
+        self.assertEqual(turns(route, 3), "aca")
+        table.set_quarantined("b", False)
+        self.assertEqual(Counter(turns(route, 6)), {"a": 2, "b": 2, "c": 2})
+
+    def test_gone(self):
+        table, topic, route = make_route("ab")
+        table.set_quarantined("a", True)
+        table.learned(topic, sight_all("b"), NOW)
+        table.learned(topic, sight_all("ab"), NOW)
+        self.assertEqual((sorted(route.choices), route.avoided), (["a", "b"], []))
+        table.set_quarantined("a", True)
+        table.discard(route)
+        table.give_up(topic)
+        self.assertEqual(table._quarantined, set())

@@ -39,7 +39,7 @@ class UnusedTests(SynchronousTestCase):
             self.assertIsNone(route.choose())
 
         def static(table: RoutingTable, topic: Topic, route: Route) -> None:
-            route.static = True
+            route.holders = 1
 
         def stale(table: RoutingTable, topic: Topic, route: Route) -> None:
             table.failed(topic)
@@ -163,9 +163,9 @@ class UnusedTests(SynchronousTestCase):
     def test_static_routes_make_no_room(self):
         table, _, first = self.make(most=2)
         other = self.route(table, "m")
-        first.static = other.static = True
+        first.holders = other.holders = 1
         self.assertEqual(self.oldest(table, 1), "")
-        other.static = False
+        other.holders = 0
         self.assertEqual(self.oldest(table, 1), "m")
         self.assertEqual(list(RoutingTable().longest_unused()), [])
 
