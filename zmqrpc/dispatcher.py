@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast, overload
 
 import attrs
 
 from zmqrpc.core.envelope import Failure, FailureCode
 from zmqrpc.errors import ConfigError
 from zmqrpc.target import Target
+from zmqrpc.threads import Threads
+
+OWN_NAMESPACE = "zmqrpc"
+"""The namespace of the methods that every server has (`zmqrpc.introspection`)."""
 
 _MARK = "__zmqrpc_exposed__"
 _MOST_FOUND = 10_000
@@ -18,9 +22,38 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_PO
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def expose(method: _Method) -> _Method:
-    """Mark a method of an endpoint as callable by clients; nothing else is."""
-    setattr(method, _MARK, True)
+@attrs.frozen
+class _Mark:
+    """How a method is exposed."""
+
+    thread: bool = False
+
+
+@overload
+def expose(method: _Method) -> _Method: ...
+
+
+@overload
+def expose(*, thread: bool = False) -> Callable[[_Method], _Method]: ...
+
+
+def expose(method: Any = None, *, thread: bool = False) -> Any:
+    """
+    Mark a method of an endpoint as callable by clients; nothing else is.
+
+    :param thread: whether the method blocks: it is run in a thread then, while the reactor goes on. There are
+        ``rpc_thread_pool_size`` threads at most. A call that is cancelled does not begin, or runs to its end unheard.
+    :raises ConfigError: it is given something that is no method.
+    """
+    if method is None:
+        return lambda marked: _marked(marked, _Mark(bool(thread)))
+    return _marked(method, _Mark(bool(thread)))
+
+
+def _marked(method: Any, mark: _Mark) -> Any:
+    if not callable(method) and not isinstance(method, (staticmethod, classmethod)):
+        raise ConfigError(f"expose marks a method, not {method!r}; write @expose or @expose(thread=True) above its def")
+    setattr(method, _MARK, mark)
     return method
 
 
@@ -29,11 +62,14 @@ class Exposed:
     """
     A method that clients may call.
 
-    :ivar call: the bound method; it takes the context, then the arguments by name.
+    :ivar call: it takes the context, then the arguments by name.
+    :ivar signature: of the method, its context included.
+    :ivar doc: its docstring, without indentation.
     """
 
     call: Callable[..., Any]
     signature: inspect.Signature
+    doc: str = ""
 
     def misfit(self, arguments: dict[str, Any]) -> str | None:
         """Return what is wrong with the arguments, naming the parameter; None when they fit."""
@@ -76,20 +112,47 @@ class Dispatcher:
     one that has the method is called.
 
     :param endpoints: objects with `expose`d methods.
-    :raises ConfigError: an endpoint exposes nothing, or its target is not a `Target`.
+    :param threads: where the methods run that block.
+    :raises ConfigError: an endpoint exposes nothing, its target is not a `Target`, or it claims `OWN_NAMESPACE`.
     """
 
-    def __init__(self, endpoints: Iterable[object]) -> None:
+    def __init__(self, endpoints: Iterable[object], threads: Threads) -> None:
+        self._threads = threads
         self._offers: list[tuple[Target, dict[str, Exposed]]] = []
         self._found: dict[tuple[str | None, str | None, str], Exposed | Failure] = {}
         for endpoint in endpoints:
-            target = getattr(endpoint, "target", None) or Target()
-            if not isinstance(target, Target):
-                raise ConfigError(f"the target of {endpoint!r} is a {type(target).__name__}; give a zmqrpc.Target")
-            methods = _exposed_methods(endpoint)
-            if not methods:
-                raise ConfigError(f"{endpoint!r} exposes no method; mark them with @zmqrpc.expose")
-            self._offers.append((target, methods))
+            target = self.add(endpoint)
+            if target.namespace == OWN_NAMESPACE:
+                raise ConfigError(
+                    f"the namespace {OWN_NAMESPACE!r} of {endpoint!r} is kept for the methods that every server has; "
+                    "give the endpoint another"
+                )
+
+    def add(self, endpoint: object) -> Target:
+        """
+        Serve one more endpoint.
+
+        :return: its target, which has the namespace and version.
+        :raises ConfigError: as the class says.
+        """
+        target = getattr(endpoint, "target", None) or Target()
+        if not isinstance(target, Target):
+            raise ConfigError(f"the target of {endpoint!r} is a {type(target).__name__}; give a zmqrpc.Target")
+        methods = self._exposed_methods(endpoint)
+        if not methods:
+            raise ConfigError(f"{endpoint!r} exposes no method; mark them with @zmqrpc.expose")
+        self._offers.append((target, methods))
+        return target
+
+    def offers(self) -> Iterator[tuple[Target, str, Exposed]]:
+        """Go through every method that can be called: the target of its endpoint, its name, and itself."""
+        seen = set()
+        for target, methods in self._offers:
+            for name, exposed in methods.items():
+                key = (target.namespace, _numbers(target.version), name)
+                if key not in seen:
+                    seen.add(key)
+                    yield target, name, exposed
 
     @property
     def offers(self) -> list[tuple[Target, frozenset[str]]]:
@@ -125,20 +188,37 @@ class Dispatcher:
         text = f"version {version or '1.0'} is wanted, the endpoints of {namespace or 'no namespace'} serve {versions}"
         return Failure(FailureCode.BAD_INTERFACE, "UnsupportedVersion", text)
 
-
-def _exposed_methods(endpoint: object) -> dict[str, Exposed]:
-    methods = {}
-    for name in dir(type(endpoint)):
-        # Looked up on the class first, so that no property of the endpoint is run.
-        if getattr(getattr(type(endpoint), name, None), _MARK, False):
+    def _exposed_methods(self, endpoint: object) -> dict[str, Exposed]:
+        methods = {}
+        for name in dir(type(endpoint)):
+            # Looked up on the class first, so that no property of the endpoint is run.
+            mark = getattr(getattr(type(endpoint), name, None), _MARK, None)
+            if not isinstance(mark, _Mark):
+                continue
             call = cast(Callable[..., Any], getattr(endpoint, name))
             signature = inspect.signature(call, follow_wrapped=False)
-            _check_callable(f"{type(endpoint).__name__}.{name}", call, signature)
-            methods[name] = Exposed(call, signature)
-    return methods
+            full_name = f"{type(endpoint).__name__}.{name}"
+            _check_callable(full_name, call, signature, mark.thread)
+            exposed = Exposed(call, signature, inspect.getdoc(call) or "")
+            if mark.thread:
+                exposed = attrs.evolve(exposed, call=_in_thread(full_name, exposed, self._threads))
+            methods[name] = exposed
+        return methods
 
 
-def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Signature) -> None:
+def _in_thread(name: str, exposed: Exposed, threads: Threads) -> Callable[..., Any]:
+    """Return what runs a method in a thread; like the method itself it raises TypeError for what does not fit it."""
+
+    def call(context: Any, /, **arguments: Any) -> Any:
+        misfit = exposed.misfit(arguments)
+        if misfit is not None:
+            raise TypeError(misfit)
+        return threads.run(name, exposed.call, context, arguments)
+
+    return call
+
+
+def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Signature, thread: bool) -> None:
     """Refuse at the start what no caller could call."""
     parameters = list(signature.parameters.values())
     first = parameters[0].kind if parameters else None
@@ -150,5 +230,9 @@ def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Sign
                 f"the parameter {parameter.name!r} of the exposed method {name} is positional only; "
                 "arguments come by name"
             )
+    if thread and inspect.iscoroutinefunction(call):
+        raise ConfigError(
+            f"the exposed method {name} is asynchronous and cannot run in a thread; leave out thread=True"
+        )
     if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
         raise ConfigError(f"the exposed method {name} is a generator; return a list, or answer with one value")

@@ -38,6 +38,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
 from zmqrpc.sweep import Sweep
 from zmqrpc.target import Target
+from zmqrpc.threads import Threads
 from zmqrpc.watches import Watches
 
 _DRAIN_POLL = 0.01
@@ -97,6 +98,9 @@ class Node(Service):
         wake_by = self._sweep.wake_by
         table = RoutingTable(lambda: self._chance.randrange(2**16), settings.max_routes, settings.route_ttl)
         self._stalls = StallWatch()
+        # Simulated time cannot be blocked: methods run in place there.
+        call_from_thread = reactor.callFromThread if isinstance(reactor, ReactorBase) else None
+        self._threads = Threads(call_from_thread, settings.rpc_thread_pool_size)
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, self._jitter)
         self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
         self._watches = Watches(seconds, wake_by)
@@ -168,7 +172,7 @@ class Node(Service):
         target = self._named(target)
         if any(server.target == target for server in self._servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
-        server = RPCServer(target, endpoints, self.settings.send_tracebacks)
+        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks)
         if self._open:
             self._binding.serve(target)
             self._bind()
@@ -240,6 +244,7 @@ class Node(Service):
         give_up = self._seconds() + self.settings.drain_timeout
         while not self._callers.drained and self._seconds() < give_up:
             await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
+        self._threads.abandon()
         self._callers.cancel_running()
         self._callers.end_pass()
         # First, so that nothing that errbacks of the second do opens a link.

@@ -14,7 +14,9 @@ from zmqrpc.core.envelope import Failure, FailureCode, Request
 from zmqrpc.core.values import PLAIN
 from zmqrpc.dispatcher import Dispatcher, Exposed
 from zmqrpc.errors import AccessDenied, InvalidArguments, RemoteError
+from zmqrpc.introspection import Introspection
 from zmqrpc.target import Target
+from zmqrpc.threads import Threads
 
 _MOST_TEXT = 4096
 _OWN_ERRORS: dict[type[BaseException], FailureCode] = {
@@ -27,14 +29,18 @@ class RPCServer:
     """
     One member of one topic; made by `Node.server`.
 
+    :param threads: where the methods run that block.
     :ivar target: exchange, topic and member, all set.
     """
 
     log = Logger()
 
-    def __init__(self, target: Target, endpoints: Iterable[object], send_tracebacks: bool = False) -> None:
+    def __init__(
+        self, target: Target, endpoints: Iterable[object], threads: Threads, send_tracebacks: bool = False
+    ) -> None:
         self.target = target
-        self._dispatcher = Dispatcher(endpoints)
+        self._dispatcher = Dispatcher(endpoints, threads)
+        self._dispatcher.add(Introspection(self._dispatcher))
         self._send_tracebacks = send_tracebacks
 
     def run(self, request: Request) -> Any:

@@ -25,6 +25,7 @@ from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
+from zmqrpc.threads import Threads
 
 OURS = bytes(16)
 HELLO = encode_message(Hello(1, 1, "client", [], {}, []))
@@ -117,7 +118,7 @@ class RememberedClientsTests(SynchronousTestCase):
             def sleep(_, context):
                 self.now += 5
 
-        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()]))
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
         self.say_hello(b"\xc1", bytes([1]) * 16)
         casts = [Cast(n, 1, 1, 1000, "x", "work", None, None, None, "sleep", {}) for n in (1, 2)]
         self.send(b"\xc1", bytes([1]) * 16, *casts)

@@ -25,6 +25,7 @@ from zmqrpc.interfaces import SENT
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
+from zmqrpc.threads import Threads
 
 OURS, CLIENT = bytes(16), b"c" * 16
 SIZE = 20_000
@@ -56,7 +57,7 @@ class WaitingBytesTests(SynchronousTestCase):
         self.callers = Callers(OURS, settings, notices, lambda: 1.0, lambda: None, lambda when: None)
         self.callers.opened(cast(Any, self))
         self.endpoint = Endpoint()
-        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [self.endpoint]))
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [self.endpoint], Threads(None, 1)))
         self.say(Hello(1, 1, "client", [], {}, []))
         self.callers.end_pass()
 

@@ -435,7 +435,7 @@ class QuarantineTests(SynchronousTestCase):
 
     def test_rows(self):
         for recorded, unavailable, quarantined, follow, avoided in self.ROWS:
-            table, topic, route = make_route(recorded)
+            table, _topic, route = make_route(recorded)
             member = table.route(Target("compute", server="b"), "x")
             for name in unavailable:
                 table.set_available(name, False)
@@ -446,7 +446,7 @@ class QuarantineTests(SynchronousTestCase):
             self.assertEqual("".join(instance for _, instance in route.listed()), recorded)
 
     def test_back(self):
-        table, topic, route = make_route("abc")
+        table, _topic, route = make_route("abc")
         table.set_quarantined("b", True)
         self.assertEqual(turns(route, 3), "aca")
         table.set_quarantined("b", False)

@@ -345,9 +345,9 @@ class StrangerScenarios(Scenario):
         client = self.world.client()
         await self.fails(client.call(WORK, "mark", timeout=5), NoRoute)
         worker = Worker("a")
-        node._callers.add(RPCServer(Target("work", server="a", exchange="openstack"), [worker]))
+        node._callers.add(RPCServer(Target("work", server="a", exchange="openstack"), [worker], node._threads))
         self.assertEqual(await client.call(WORK, "mark", timeout=8, wait_for_ready=True), "a")
-        node._callers.add(RPCServer(Target("more", server="a", exchange="openstack"), [worker]))
+        node._callers.add(RPCServer(Target("more", server="a", exchange="openstack"), [worker], node._threads))
         await self.world.sleep(0.05)
         self.assertEqual(await client.call(WORK, "mark", timeout=5), "a")
 
@@ -366,7 +366,7 @@ class StrangerScenarios(Scenario):
         worker = Worker("m")
         node = await self.world.serve("other.a", worker)
         for topic in ("one", "two"):
-            node._callers.add(RPCServer(Target(topic, server="m", exchange="openstack"), [worker]))
+            node._callers.add(RPCServer(Target(topic, server="m", exchange="openstack"), [worker], node._threads))
         first = await self.world.record("one.m", node.address)
         numeric = await self.world.numeric(node.address)
         spelling = numeric if numeric != node.address else numeric.replace("127.0.0.1", "localhost")

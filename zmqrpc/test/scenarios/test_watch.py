@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
@@ -155,7 +157,7 @@ class WatchScenarios(Scenario):
         """A callback may end watches, begin others, and call."""
         await self.member("a")
         client, heard, other, never = self.world.client(), Heard(), Heard(), Heard()
-        calls = []
+        calls: list[Any] = []
 
         def callback(listed):
             heard(listed)

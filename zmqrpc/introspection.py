@@ -1,0 +1,109 @@
+"""The methods that every server has by itself: whether it lives, and what it can do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import attrs
+
+from zmqrpc.dispatcher import OWN_NAMESPACE, Dispatcher, expose
+from zmqrpc.target import Target
+
+_MOST_TEXT = 4_000
+"""Characters of one signature or docstring that are told."""
+
+_MOST_DEFAULT = 100
+"""Characters of the default of a parameter; what is longer is shown as three dots."""
+
+_MOST_IN_ALL = 250_000
+"""Characters of one description; what is over it is left out: docstrings first, the last ones, then methods."""
+
+
+class Introspection:
+    """
+    The endpoint in the namespace ``zmqrpc`` of every server (docs/spec/wire).
+
+    :param described: finds the methods that are described.
+    """
+
+    target = Target(namespace=OWN_NAMESPACE)
+
+    def __init__(self, described: Dispatcher) -> None:
+        self._described = described
+        self._methods: list[dict[str, Any]] | None = None
+
+    @expose
+    def ping(self, context: Any) -> None:
+        """Answer, which tells that this server takes calls and runs them."""
+
+    @expose
+    def describe(self, context: Any) -> list[dict[str, Any]]:
+        """List every method that the endpoints expose: namespace, version, method, signature, doc."""
+        if self._methods is None:
+            self._methods = self._describe()
+        return self._methods
+
+    def _describe(self) -> list[dict[str, Any]]:
+        methods: list[dict[str, Any]] = []
+        docs = []
+        room = _MOST_IN_ALL
+        for target, name, exposed in self._described.offers():
+            signature = _short(signature_text(exposed.signature))
+            room -= len(name) + len(signature) + len(target.namespace or "")
+            if target.namespace == OWN_NAMESPACE or room < 0:
+                break
+            version = target.version or "1.0"
+            methods.append(
+                {"namespace": target.namespace, "version": version, "method": name, "signature": signature, "doc": ""}
+            )
+            docs.append(_short(exposed.doc))
+        for method, doc in zip(methods, docs, strict=True):
+            room -= len(doc)
+            if room < 0:
+                break
+            method["doc"] = doc
+        return methods
+
+
+def signature_text(signature: inspect.Signature) -> str:
+    """Write a method's signature as its callers see it: without the context, annotations as they are in its source."""
+    parameters = list(signature.parameters.values())[1:]
+    returned = _annotation(signature.return_annotation)
+    shown = [p.replace(annotation=_annotation(p.annotation), default=_default(p.default)) for p in parameters]
+    try:
+        return str(inspect.Signature(shown, return_annotation=returned))
+    except Exception:
+        # Annotations may be anything, also what cannot be written.
+        return f"({', '.join(parameter.name for parameter in parameters)})"
+
+
+@attrs.frozen(repr=False)
+class _Bare:
+    """A text that is shown without quotation marks."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _annotation(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
+
+
+def _default(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return default
+    try:
+        text = repr(default)
+    except Exception:
+        text = "..."
+    # Where an object stands in memory tells nobody anything.
+    return _Bare("..." if " at 0x" in text or len(text) > _MOST_DEFAULT else text)
+
+
+def _short(text: str) -> str:
+    """Cut a text that is too long, and escape lone surrogates, which the wire does not carry."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 3] + "..."
