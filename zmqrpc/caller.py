@@ -110,6 +110,11 @@ class Caller:
             callers.blocked(self)
 
     @property
+    def limited_by(self) -> str:
+        """Who it is that accepts no larger payload, for an error's text."""
+        return "the client" if self.largest < self._callers.settings.max_message_size else "the server"
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs for it and nothing waits for it."""
         return not (self.running or self._outbox.messages or self._outbox.batches or self.acks)

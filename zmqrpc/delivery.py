@@ -62,7 +62,7 @@ class Delivery:
         self.casts_fire_early = not settings.rpc_use_acks
         self._wake_by = wake_by
         self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
-        self.outcomes = Outcomes(instance, seconds)
+        self.outcomes = Outcomes(instance, settings, table, seconds)
         # What links tell of these only ends the calls.
         self.replied = self.outcomes.replied
         self.overdue = self.outcomes.overdue
@@ -98,8 +98,7 @@ class Delivery:
             link.hand_over(call, None, now)
             self.handed_over(call)
         elif not link.enqueue(call, now):
-            call.link = link
-            self.outcomes.crowded(call)
+            self.outcomes.crowded(call, link)
 
     def give_pinned(self, call: Waiter, key: str) -> None:
         """Give the call to the link with this key and to no other."""
@@ -150,7 +149,7 @@ class Delivery:
     def _park(self, call: Waiter) -> None:
         topic = call.route.topic
         if not self._parked.add(call):
-            self.outcomes.crowded(call, len(self._parked.on(topic)))
+            self.outcomes.crowded_out(call, len(self._parked.on(topic)))
             return
         call.stage = Stage.RESOLVING
         self._wake_by(self._parked.wake_at)
@@ -262,7 +261,7 @@ class Delivery:
         call.tried = (*call.tried, link.key)
         call.trouble = f"{reason.words}: {text}"
         if reason is Refusal.DRAINING:
-            call.stopping = f"{link.member} at {link.address}: {text}"
+            call.stopping = self.outcomes.tell(call, link, text)
         self._again(call)
 
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
@@ -272,7 +271,7 @@ class Delivery:
                 self.outcomes.unreached(call, link, reason)
                 continue
             if link.state.stopping:
-                call.stopping = f"{link.member} at {link.address}: {reason}"
+                call.stopping = self.outcomes.tell(call, link, reason)
             self._again(call)
 
     def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:

@@ -71,7 +71,7 @@ class Journey:
     :ivar address: that member's address, None before one was chosen.
     :ivar message_id: client instance, server instance and sequence, or empty before they are known.
     :ivar stage: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
-    :ivar record_age: age in seconds of the record it was routed by, None when it has none.
+    :ivar record_age: age in seconds of the record it was routed by, None when none is left.
     """
 
     target: str
@@ -93,6 +93,8 @@ class Journey:
         facts.append(f"stage {self.stage}")
         if self.record_age is not None:
             facts.append(f"record {self.record_age:.1f} s old")
+        elif self.address is not None:
+            facts.append("its record is gone")
         return ", ".join(facts)
 
 
@@ -201,9 +203,12 @@ class RemoteError(ZmqRpcError):
         self.maybe_executed = self.did_run
 
     def __str__(self) -> str:
-        """Return the remote type and text, and the facts of the call."""
+        """Return the remote type and text, the facts of the call, and whether the method ran."""
         text = f"{self.type_name}: {self.message}" if self.message else self.type_name
-        return f"{text} ({self.journey})" if self.journey is not None else text
+        if self.journey is None:
+            return text
+        executed = "it ran" if self.did_run else "it may have run" if self.maybe_executed else "it did not run"
+        return f"{text} ({self.journey}; {executed})"
 
 
 class NoSuchMethod(RemoteError):

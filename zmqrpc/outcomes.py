@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import Stage
+from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import (
     AccessDenied,
     Cancelled,
@@ -33,6 +34,7 @@ from zmqrpc.errors import (
     ZmqRpcError,
 )
 from zmqrpc.link import Link
+from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
 _REMOTE: dict[FailureCode, type[RemoteError]] = {
@@ -51,10 +53,12 @@ _AFTER_IT_RAN: dict[FailureCode, type[DeliveryError]] = {
 _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
     Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
-    Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member"),
+    Refusal.TOO_LARGE: (MessageTooLarge, "it is too large for the member (max_message_size there)"),
     Refusal.DRAINING: (Draining, "the member is stopping, send it again when it is back"),
 }
+_CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
+_MOST_LISTED = 5
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
 """What one instance refuses, another may take."""
 
@@ -64,11 +68,14 @@ class Outcomes:
     The errors of one node's calls.
 
     :param instance: our own instance.
+    :param table: knows how old records are.
     :param seconds: the monotonic clock.
     """
 
-    def __init__(self, instance: bytes, seconds: Callable[[], float]) -> None:
+    def __init__(self, instance: bytes, settings: Settings, table: RoutingTable, seconds: Callable[[], float]) -> None:
         self._instance = instance
+        self._settings = settings
+        self._table = table
         self._seconds = seconds
 
     def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
@@ -86,9 +93,6 @@ class Outcomes:
     def journey(self, call: Waiter) -> Journey:
         """Tell how far a call got."""
         link: Link | None = call.link
-        age = None
-        if link is not None and call.route is not None:
-            age = call.route.topic.age(link.key, self._seconds())
         message_id = ""
         if link is not None and link.instance is not None and call.sequence:
             message_id = f"{self._instance.hex()[:12]}/{link.instance.hex()[:12]}/{call.sequence}"
@@ -98,21 +102,43 @@ class Outcomes:
             address=link.address if link is not None else None,
             message_id=message_id,
             stage=call.stage.name.lower(),
-            record_age=age,
+            record_age=self._age(call, link) if link is not None else None,
         )
+
+    def _age(self, call: Waiter, link: Link) -> float | None:
+        """Return how old the record is that led a call to a link, None when it is gone."""
+        target = call.target
+        topic = self._table.known_topic(target.exchange or self._settings.control_exchange, target.topic or "")
+        return topic.age(link.key, self._seconds()) if topic is not None else None
+
+    def tell(self, call: Waiter, link: Link, trouble: str = "") -> str:
+        """
+        Say in what state a link is that does not take a call.
+
+        :param trouble: why, where the link itself does not know.
+        """
+        state = link.state
+        how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
+        age = self._age(call, link)
+        record = f"record {age:.1f} s old" if age is not None else "its record is gone"
+        return f"{link.member} at {link.address}, {how}, {record}: {trouble or state.trouble or call.trouble}"
 
     # Before it was handed over
 
     def closed(self, call: Waiter) -> None:
         """End a call of a node that does not run."""
-        self.fail(call, ClientClosed, "the node does not run")
+        self.fail(call, ClientClosed, "the node does not run, start it first")
 
-    def crowded(self, call: Waiter, waiting: int | None = None) -> None:
-        """End a call that there is no room for: at its link, or among those that wait for an answer about its topic."""
-        if waiting is None:
-            self.fail(call, Overloaded, "too much waits for this member already, try later or add members")
-        else:
-            self.fail(call, Overloaded, f"{waiting} calls wait for the matchmaker's answer about this topic")
+    def crowded(self, call: Waiter, link: Link) -> None:
+        """End a call that there is no room for at the link whose turn it is."""
+        call.link = link
+        call.stage = Stage.QUEUED
+        self.fail(call, Overloaded, _CROWDED)
+
+    def crowded_out(self, call: Waiter, waiting: int) -> None:
+        """End a call that there is no room for among those that wait for discovery."""
+        text = f"{waiting} calls wait for the matchmaker's answer about this topic (max_queued_calls)"
+        self.fail(call, Overloaded, text)
 
     def unroutable(
         self, call: Waiter, error: MatchmakerUnavailable | None, recorded: Sequence[Link], stopping: Sequence[Link]
@@ -135,17 +161,18 @@ class Outcomes:
         """Say why nobody can take a call, and with which error it ends unless it waits; see `unroutable`."""
         if stopping or call.stopping:
             others = [link for link in recorded if link not in stopping and link.key not in call.tried]
-            troubles = [_trouble(link, call) for link in stopping] or [call.stopping]
-            troubles += [f"not reached: {_trouble(link, call)}" for link in others]
-            return Draining, f"{_ALL_STOPPING}: {'; '.join(troubles[:5])}"
+            troubles = [self.tell(call, link) for link in stopping] or [call.stopping]
+            troubles += [self.tell(call, link) for link in others]
+            return Draining, f"{_ALL_STOPPING}: {_listed(troubles)}"
         if not recorded:
             return NoRoute, "nobody listens there, start a server or check the name"
-        troubles = [_trouble(link, call) for link in recorded]
-        return NoRoute, f"nobody who is recorded can be reached: {'; '.join(troubles[:5])}"
+        troubles = [self.tell(call, link) for link in recorded]
+        return NoRoute, f"nobody who is recorded can be reached: {_listed(troubles)}"
 
     def unreached(self, call: Waiter, link: Link, reason: str) -> None:
         """End a call that only this link could take, which cannot."""
         call.link = link
+        call.stage = Stage.QUEUED
         if link.state.stopping:
             error, says = _REFUSED[Refusal.DRAINING]
             self.fail(call, error, f"{says}: {reason}")
@@ -158,6 +185,8 @@ class Outcomes:
         """End a call that its member does not take."""
         if reason in _REFUSED:
             error, says = _REFUSED[reason]
+            if reason is Refusal.TOO_LARGE and len(call.encoded) > self._settings.max_message_size - BATCH_OVERHEAD:
+                says = "it is too large for this client (max_message_size)"
             self.fail(call, error, f"{says}: {text}")
         elif reason in ELSEWHERE:
             self.fail(call, NoRoute, f"the member refused it: {reason.words} {text}")
@@ -167,6 +196,8 @@ class Outcomes:
     def replied(self, call: Waiter, reply: Reply) -> None:
         """End a call whose method failed."""
         failure = reply.failure
+        # It has come to its end there, whatever was heard of it before.
+        call.stage = Stage.RUNNING
         if failure is None:
             text = f"the reply has the content type {reply.content_type!r}, which is not known here"
             self.fail(call, EncodingError, text, maybe_executed=True)
@@ -178,7 +209,8 @@ class Outcomes:
             self._end(call, self._remote(call, code, failure))
 
     def _remote(self, call: Waiter, code: FailureCode, failure: Failure) -> RemoteError:
-        call.stage = Stage.RUNNING if code is FailureCode.RAISED else Stage.ACKNOWLEDGED
+        if code is not FailureCode.RAISED:
+            call.stage = Stage.ACKNOWLEDGED
         return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
     def lost(self, call: Waiter, reason: str) -> None:
@@ -215,6 +247,7 @@ class Outcomes:
         self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
 
 
-def _trouble(link: Link, call: Waiter) -> str:
-    """Say why a link does not take a call."""
-    return f"{link.member} at {link.address}: {link.state.trouble or call.trouble}"
+def _listed(troubles: Sequence[str]) -> str:
+    """Join the first of many reasons."""
+    more = len(troubles) - _MOST_LISTED
+    return "; ".join(troubles[:_MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")

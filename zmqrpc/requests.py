@@ -224,7 +224,8 @@ class Requests:
         except Exception as error:
             encoded = self._failed(sequence, result, error)
         if len(encoded) + BATCH_OVERHEAD > caller.largest:
-            text = f"the reply of {len(encoded)} bytes is over the limit of {caller.largest} of its caller"
+            limit = f"max_message_size of {caller.limited_by} ({caller.largest})"
+            text = f"the result of {len(encoded) + BATCH_OVERHEAD} bytes is over {limit}"
             encoded = encode_message(Reply(sequence, None, Failure(FailureCode.TOO_LARGE, "MessageTooLarge", text)))
         caller.filter.answered(sequence, encoded)
         caller.write(encoded)
@@ -296,7 +297,7 @@ class Requests:
             member = f".{request.member}" if request.member else ""
             reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
         elif len(self.waiting) >= self._most_running - self._running:
-            reason, text = Refusal.OVERLOADED, f"{self._running} calls running"
+            reason, text = Refusal.OVERLOADED, f"{self._running} calls running (max_running_calls)"
         else:
             text = f"{self._load.bytes} bytes of requests wait or run (max_running_bytes)"
             reason = Refusal.OVERLOADED
@@ -328,6 +329,6 @@ class Requests:
             caller.write(encode_message(Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", text))))
         elif seen is Seen.FULL:
             self._notices.count("overloaded")
-            text = f"{len(caller.filter)} messages of this client are unsettled"
+            text = f"{len(caller.filter)} messages of this client are unsettled (max_unsettled_calls)"
             caller.write(encode_message(Nack(Refusal.OVERLOADED, [sequence, sequence], text)))
         self._notices.count("repeated")

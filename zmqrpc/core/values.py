@@ -13,6 +13,8 @@ PLAIN = SCALARS | {float, dict, list, tuple}
 """Types that may cross, given what they hold may."""
 
 MAX_DEPTH = 100
+_MOST_KEY = 60
+_HALF_PATH = 60
 _LOW, _HIGH = -(2**63), 2**64 - 1
 
 
@@ -26,7 +28,7 @@ def check_value(value: Any, where: str) -> None:
     found = _fault(value, 0)
     if found is not None:
         path, fault = found
-        raise EncodingError(f"{where}{path} {fault}")
+        raise EncodingError(f"{where}{_shortened(path)} {fault}")
 
 
 def _fault(value: Any, depth: int) -> tuple[str, str] | None:
@@ -47,11 +49,27 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
         return "", f"is nested deeper than {MAX_DEPTH}; flatten it"
     for step, item in value.items() if kind is dict else enumerate(value):
         if kind is dict and (type(step) is not str or not _encodes(step)):
-            return "", f"has the key {step!r} of type {type(step).__name__}; keys are str of valid Unicode"
+            return "", f"has the key {_shown(step)} of type {type(step).__name__}; keys are str of valid Unicode"
         found = _fault(item, depth + 1)
         if found is not None:
-            return f"[{step!r}]{found[0]}", found[1]
+            return f"[{_shown(step)}]{found[0]}", found[1]
     return None
+
+
+def _shown(step: Any) -> str:
+    """Write a key or an index; a long key in part."""
+    try:
+        text = repr(step)
+    except Exception:
+        text = "(one that cannot be shown)"
+    return text if len(text) <= _MOST_KEY else f"{text[:_MOST_KEY]}..."
+
+
+def _shortened(path: str) -> str:
+    """Leave out the middle of a path through what is nested deep."""
+    if len(path) <= 2 * _HALF_PATH:
+        return path
+    return f"{path[:_HALF_PATH]} ... {path[-_HALF_PATH:]}"
 
 
 def _encodes(text: str) -> bool:

@@ -227,7 +227,7 @@ class BadMethodTests(NodeCase):
         _, client = self.calling(max_message_size=100_000)
         beside = [client.call(self.target, "echo", {"value": number}) for number in range(50)]
         large = client.call(self.target, "large", {"size": 100_000})
-        error = await self.assertEnds(MessageTooLarge, large, "over the limit of 100000")
+        error = await self.assertEnds(MessageTooLarge, large, "is over max_message_size of the client (100000)")
         self.assertTrue(error.maybe_executed)
         self.assertEqual(await gatherResults(beside), list(range(50)))
         self.assertEqual(len(await client.call(self.target, "large", {"size": 98_000})), 98_000)

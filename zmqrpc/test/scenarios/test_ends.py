@@ -67,7 +67,7 @@ class EndScenarios(Scenario):
             for target in (WORK, Target("work", server="a")):
                 error = await self.fails(send(target, "mark", timeout=5), Draining)
                 self.assertFalse(error.maybe_executed)
-                self.assertIn(f"a at {worker.node.address}: ", str(error))
+                self.assertIn(f"a at {worker.node.address}, stopping, ", str(error))
                 self.assertIn("wait_for_ready", str(error))
         for target in (Target("work", server="b"), Target("other"), Target("work", exchange="other")):
             await self.fails(client.call(target, "mark", timeout=5), NoRoute)
