@@ -82,16 +82,18 @@ class IMatchmaker(Interface):
         """
         Hear that the instance answers: withdraws what `neg_acknowledge` said about it.
 
-        A node says so when the link to an instance comes up that it had doubted. Both are hints: nobody waits for what
-        becomes of them, and what they raise is logged by the node.
+        A node says so when the link to an instance comes up that it had doubted, and when a complaint of its
+        application is over (`RPCClient.neg_acknowledge`). Both are hints: nobody waits for what becomes of them, and
+        what they raise is logged by the node.
         """
 
     def neg_acknowledge(record: Record, reason: str) -> None:
         """
-        Hear that the instance was not reachable; a hint to others, which never removes a record.
+        Hear that the instance was not reachable, or does not do what it should; a hint to others, which never removes
+        a record.
 
-        A node says so of every record behind a link after two tries in a row that came to nothing, and each time that
-        another instance answers there. What is said again of the same entry replaces what was said before. The
+        A node says so of every record behind a link after two tries in a row that came to nothing, each time that
+        another instance answers there, and when its application complains. What is said again of the same entry replaces what was said before. The
         matchmaker logs when a doubt begins and when it ends.
         """
 

@@ -127,7 +127,7 @@ class Outcomes:
 
     def closed(self, call: Waiter) -> None:
         """End a call of a node that does not run."""
-        self.fail(call, ClientClosed, "the node does not run, start it first")
+        self.fail(call, ClientClosed, "the node was not started yet, or is stopped")
 
     def crowded(self, call: Waiter, link: Link) -> None:
         """End a call that there is no room for at the link whose turn it is."""

@@ -239,7 +239,7 @@ class TextScenarios(Scenario):
         await self.world.stop(self.client.node)
         await self.ends(call, ClientClosed, "acknowledged", "the client was stopped", ran="it may have run")
         call = self.client.call(Target("work"), "mark")
-        await self.ends(call, ClientClosed, "resolving", "the node does not run", handed=False)
+        await self.ends(call, ClientClosed, "resolving", "the node was not started yet, or is stopped", handed=False)
         self.worker.let_go()
 
     async def test_remote_errors(self):
