@@ -154,11 +154,6 @@ class Dispatcher:
                     seen.add(key)
                     yield target, name, exposed
 
-    @property
-    def offers(self) -> list[tuple[Target, frozenset[str]]]:
-        """The target of each endpoint, and the names of what it exposes."""
-        return [(target, frozenset(methods)) for target, methods in self._offers]
-
     def find(self, namespace: str | None, version: str | None, method: str) -> Exposed | Failure:
         """Return the method, or why there is none."""
         key = (namespace, version, method)

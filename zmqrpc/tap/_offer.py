@@ -15,6 +15,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.tap._applications import describe
 from zmqrpc.target import Target
+from zmqrpc.threads import Threads
 
 
 class ApplicationRaised(ConfigError):
@@ -76,7 +77,8 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         )
     try:
         endpoints = list(given)
-        dispatcher = Dispatcher(endpoints)
+        # Only asked what it has; the server that runs it has threads of its own.
+        dispatcher = Dispatcher(endpoints, Threads(reactor.callFromThread, 1))
     except ConfigError as error:
         raise ConfigError(f"the application {name} cannot be served: {error}") from error
     except Exception as error:
@@ -98,13 +100,12 @@ def check_apart(target: Target, offers: Sequence[Offer]) -> None:
     """
     for number, second in enumerate(offers):
         for first in offers[:number]:
-            for interface, methods in second.dispatcher.offers:
-                for method in methods:
-                    found = first.dispatcher.find(interface.namespace, interface.version, method)
-                    if not isinstance(found, Failure):
-                        name = f"{interface.namespace}.{method}" if interface.namespace else method
-                        raise ConfigError(
-                            f"the applications {first.name} and {second.name} both serve {name} "
-                            f"in version {interface.version or '1.0'} of {target}; give one of them another topic, "
-                            "namespace or major version"
-                        )
+            for interface, method, _ in second.dispatcher.offers():
+                found = first.dispatcher.find(interface.namespace, interface.version, method)
+                if not isinstance(found, Failure):
+                    name = f"{interface.namespace}.{method}" if interface.namespace else method
+                    raise ConfigError(
+                        f"the applications {first.name} and {second.name} both serve {name} "
+                        f"in version {interface.version or '1.0'} of {target}; give one of them another topic, "
+                        "namespace or major version"
+                    )
