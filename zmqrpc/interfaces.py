@@ -89,12 +89,11 @@ class IMatchmaker(Interface):
 
     def neg_acknowledge(record: Record, reason: str) -> None:
         """
-        Hear that the instance was not reachable, or does not do what it should; a hint to others, which never removes
-        a record.
+        Hear that the instance was not reachable, or fails its callers; a hint to others, which never removes a record.
 
         A node says so of every record behind a link after two tries in a row that came to nothing, each time that
-        another instance answers there, and when its application complains. What is said again of the same entry replaces what was said before. The
-        matchmaker logs when a doubt begins and when it ends.
+        another instance answers there, and when its application complains. What is said again of the same entry
+        replaces what was said before. The matchmaker logs when a doubt begins and when it ends.
         """
 
     def bind_address(target: Target) -> str | None:
