@@ -136,7 +136,10 @@ def _entries(topic: Topic, strings: list[str]) -> Iterator[tuple[str, Entry]]:
 def _entry(topic: Topic, field: str, value: str) -> Entry | None:
     stamp, _, rest = value.partition(" ")
     stored = _stored(*topic, field, rest)
-    if stored is None or not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 16):
+    if stored is None:
+        return None
+    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 16):
+        _skip(*topic, field)
         return None
     record, lasts = stored
     return Entry(record, int(stamp), int(stamp) + lasts if lasts else 0)
@@ -147,18 +150,24 @@ def _stored(exchange: str, topic: str, field: str, rest: str) -> tuple[Record, i
     """
     Read what a refresh does not change: the record, and for how many milliseconds it is stored.
 
-    :return: None for what has to be skipped; a malformed one is logged once.
+    :return: None for what has to be skipped.
     """
     names = split(field)
     match = _REST.fullmatch(rest)
     if len(names) != 4 or match is None:
-        _log.warn(
-            "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
-            topic=topic,
-            exchange=exchange,
-            field=field[:200],
-        )
+        _skip(exchange, topic, field)
         return None
     role, member, instance, pool = names
     record = read_record(role, exchange, topic, member, instance, pool, match[2])
     return (record, int(match[1])) if record is not None else None
+
+
+@lru_cache(maxsize=8192)
+def _skip(exchange: str, topic: str, field: str) -> None:
+    """Log an entry that is malformed, once."""
+    _log.warn(
+        "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
+        topic=topic,
+        exchange=exchange,
+        field=field[:200],
+    )

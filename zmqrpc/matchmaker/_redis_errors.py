@@ -33,15 +33,17 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
     """
     code, _, rest = text.removeprefix("ERR ").partition(" ")
     server = f"the Redis server {place.name}"
+    if "unauthenticated" in text:  # it does not even read that many words of somebody unknown
+        code = "NOAUTH"
     if code == "FORMAT":
         return (
             f"{server} holds records of format {rest[:20]}, this zmqrpc reads format {version}; "
             "run one release with it, or use another database, zmq+redis://HOST:PORT/1"
         )
-    if command == "AUTH" and code not in _REFUSALS:
-        return f"{server} {_REFUSALS['AUTH']}"
-    shown = "" if command == "AUTH" else f" ({text[:200]})"
-    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')}{shown}"
+    shown = text[:200]
+    if command == "AUTH":
+        shown = code = code if code in _REFUSALS else "AUTH"
+    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')} ({shown})"
 
 
 def unreachable(place: RedisPlace, error: BaseException) -> str:
@@ -53,6 +55,6 @@ def unreachable(place: RedisPlace, error: BaseException) -> str:
         return f"{server} refuses the connection; start it, or correct the transport URL"
     if isinstance(error, TimeoutError):
         return f"{server} cannot be reached in time; check the network and the firewall"
-    if isinstance(error, ConnectError):
+    if isinstance(error, (ConnectError, OSError)):
         return f"{server} cannot be reached ({error}); check the network and the transport URL"
     return f"{server} closed the connection; see its log"

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Role, Sighting
 
@@ -297,6 +298,18 @@ class MatchmakerContract(LookupContract):
     Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
     """
 
+    def make_unreachable(self) -> IMatchmaker | None:
+        """Make a matchmaker of a store that is not there; None when this cannot be."""
+        return None
+
+    async def lose_everything(self) -> bool:
+        """
+        Have the store lose what it holds, as it does in a crash, and be there again.
+
+        :return: False when this cannot be.
+        """
+        return False
+
     async def given(self, *records: Record) -> None:
         """Register these with a matchmaker of their own, and withdraw what is there beside them."""
         matchmaker = self.make_matchmaker()
@@ -365,6 +378,17 @@ class MatchmakerContract(LookupContract):
         await self.pass_time(1.2)
         self.assertEqual(await self.found(matchmaker), [refreshed, never, negative])
         self.assertEqual(len(await matchmaker.records()), 3)
+        self.assertEqual(await self.found(self.matchmaker()), [refreshed, never, negative])
+
+    async def test_expire_changed(self) -> None:
+        """A refresh says anew after how long the record is forgotten: sooner, later or never."""
+        matchmaker = self.matchmaker()
+        sooner, later, never = (make_record(number=number) for number in (1, 2, 3))
+        for record, first, second in ((sooner, 300, 1), (later, 1, 300), (never, 1, 0)):
+            await matchmaker.register(record, first)
+            await matchmaker.register(record, second)
+        await self.pass_time(1.2)
+        self.assertEqual(await self.found(matchmaker), [later, never])
 
     async def test_withdrawn(self) -> None:
         """A withdrawn record is not found by anybody, and the records of others are not touched."""
@@ -393,6 +417,28 @@ class MatchmakerContract(LookupContract):
             await matchmaker.withdraw(record)
             self.assertEqual(await self.found(matchmaker, record.topic), [])
         self.assertEqual(await matchmaker.records(), [])
+
+    async def test_separators_in_names(self) -> None:
+        """However a store joins names: no two of them become one, and each comes back as it was."""
+        matchmaker, heard = self.matchmaker(), Heard()
+        words = ["a", "a.b", "a:b", "a/b", "a b", "a%3Ab", "a%", "a%25", "a|b", "a,b", "a\\b", 'a"b', "a*", "{a}"]
+        pairs = [(one, other) for one in words for other in ("b", "b.c", "b:c", "a:b")]
+        pairs += [("a:b", "c"), ("a", "b:c"), ("a.b", "c"), ("a", "b.c"), ("a%3Ab", "c"), ("a", "b%3Ac")]
+        watched = make_record("b:c", exchange="a")
+        matchmaker.watch("a", "b:c", heard)
+        await self.eventually("the first call", heard.last)
+        records = {pair: make_record(pair[1], exchange=pair[0]) for pair in dict.fromkeys(pairs)}
+        await gatherResults([matchmaker.register(record, 300) for record in records.values()])
+        for (exchange, topic), record in records.items():
+            self.assertEqual(await self.found(matchmaker, topic, exchange), [record])
+        await self.eventually("the watched one", lambda: heard.last(watched))
+        self.assertEqual(len(await matchmaker.records()), len(records))
+        entries = [make_record("t", member=one, pool=other, number=1) for one, other in records]
+        await gatherResults([matchmaker.register(record, 300) for record in entries])
+        self.assertCountEqual(await self.found(matchmaker, "t"), entries)
+        for record in entries:
+            await matchmaker.withdraw(record)
+        self.assertEqual(await self.found(matchmaker, "t"), [])
 
     async def test_unicode_pool(self) -> None:
         """A pool may be any text, as names may."""
@@ -482,6 +528,37 @@ class MatchmakerContract(LookupContract):
         await self.pass_time(1.1)
         await self.eventually("the expiry", lambda: heard.last(make_record(number=2)))
 
+    async def test_watch_expiry_changed(self) -> None:
+        """A watch hears of an expiry that a refresh has put off, or brought forward, when it comes."""
+        matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
+        first, second = make_record(), make_record(number=2)
+        await other.register(first, 1.5)
+        await other.register(second, 300)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", lambda: heard.last(first, second))
+        await self.pass_time(1)
+        await other.register(first, 1.5)
+        await other.register(second, 1)
+        await self.pass_time(1.1)
+        await self.eventually("the expiry that was brought forward", lambda: heard.last(first))
+        await self.pass_time(0.5)
+        await self.eventually("the expiry that was put off", heard.last)
+        self.assertEqual(len(heard.calls), 3)
+
+    async def test_watch_refresh(self) -> None:
+        """A refresh that changes nothing is not told."""
+        matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
+        await other.register(make_record(), 300)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", lambda: heard.last(make_record()))
+        for _ in range(3):
+            await other.register(make_record(), 300)
+            await matchmaker.lookup("openstack", "compute")
+        second = make_record(number=2)
+        await other.register(second, 300)
+        await self.eventually("what has changed", lambda: heard.last(make_record(), second))
+        self.assertEqual(len(heard.calls), 2)
+
     async def test_watch_merges(self) -> None:
         """Changes may become one call; the last call has the newest content, and no call is for nothing."""
         matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
@@ -507,6 +584,59 @@ class MatchmakerContract(LookupContract):
         stop = matchmaker.watch("openstack", "compute", changed)
         await self.eventually("the change made in a watch", lambda: heard.last(make_record()))
         self.assertEqual(calls, [0])
+
+    # Loss, and a store that is not there.
+
+    async def test_lost(self) -> None:
+        """A watch hears that the store has lost everything, which then works as before."""
+        matchmaker, heard = self.matchmaker(), Heard()
+        await matchmaker.register(make_record(), 300)
+        matchmaker.watch("openstack", "compute", heard)
+        await self.eventually("the first call", lambda: heard.last(make_record()))
+        if not await self.lose_everything():
+            return
+        await self.eventually("the loss", heard.last)
+        await self.registered(matchmaker, make_record())
+        await self.eventually("what was registered again", lambda: heard.last(make_record()))
+        second, other = make_record(number=2), self.matchmaker()
+        await self.registered(other, second)
+        await self.eventually("what another registered", lambda: heard.last(make_record(), second))
+        self.assertEqual(await self.found(other), [make_record(), second])
+
+    async def registered(self, matchmaker: IMatchmaker, record: Record) -> None:
+        """Register as a node does: until it has worked."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await matchmaker.register(record, 300)
+            except MatchmakerUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await self.pass_time(0.1)
+
+    async def test_unreachable(self) -> None:
+        """Without its store everything that is asked fails in time, with a reason; a watch waits; it can be closed."""
+        matchmaker, heard = self.make_unreachable(), Heard()
+        if matchmaker is None:
+            return
+        matchmaker.watch("openstack", "compute", heard)
+        begin = time.monotonic()
+        asked: list[Callable[[], Deferred[Any]]] = [
+            lambda: matchmaker.register(make_record(), 300),
+            lambda: matchmaker.withdraw(make_record()),
+            lambda: matchmaker.lookup("openstack", "compute"),
+            matchmaker.records,
+        ]
+        for ask in asked:
+            try:
+                await ask()
+            except MatchmakerUnavailable as error:
+                self.assertGreater(len(str(error)), 20, "it names what is the matter")
+            else:
+                self.fail("it answered")
+        self.assertLess(time.monotonic() - begin, PATIENCE)
+        await matchmaker.close()
+        self.assertEqual(heard.calls, [])
 
     # The end.
 

@@ -12,6 +12,7 @@ from zmqrpc import families, matchmaker
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.matchmaker.support import ENVIRONMENT
@@ -38,6 +39,7 @@ class ChoiceTests(SynchronousTestCase):
         for url in ("zmq://", "zmq:///", "zmq+dummy://", "zmq+dummy:///?rpc_response_timeout=5"):
             self.assertIsInstance(self.make(url), DummyMatchmaker)
         self.assertIsInstance(self.make("zmq+sqlite:///run/zmqrpc/matchmaker.db"), SqliteMatchmaker)
+        self.assertIsInstance(self.make("zmq+redis://127.0.0.1?rpc_response_timeout=5"), RedisMatchmaker)
         self.assertRefused("does not name a file", "zmq://", rpc_zmq_matchmaker="sqlite")
 
     def test_four_slashes(self):
@@ -47,7 +49,7 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_factories(self):
         """Every factory of ours is one, and is found by its own scheme."""
-        for name, local in (("dummy", True), ("file", False), ("sqlite", True)):
+        for name, local in (("dummy", True), ("file", False), ("redis", False), ("sqlite", True)):
             factory = matchmaker.find_factory(name)
             self.assertTrue(verifyObject(IMatchmakerFactory, factory))
             self.assertEqual(factory.scheme, name)
@@ -85,11 +87,13 @@ class ChoiceTests(SynchronousTestCase):
             self.assertRefused("for this process alone write zmq://", url)
 
     def test_nothing_imported(self):
-        """Importing the package imports no store, and neither does making another matchmaker."""
+        """Importing the package imports no store; making a matchmaker imports no foreign library and no reactor."""
         program = (
             "import sys, zmqrpc.matchmaker as m; from zmqrpc.settings import Settings; from twisted.internet.task "
-            "import Clock; m.make_matchmaker(Clock(), Settings()); print('sqlite3' in sys.modules)"
+            "import Clock; m.make_matchmaker(Clock(), Settings()); "
+            "m.make_matchmaker(Clock(), Settings('zmq+redis://127.0.0.1')); "
+            "print([name for name in ('sqlite3', 'txredisapi', 'twisted.internet.reactor') if name in sys.modules])"
         )
         command = [sys.executable, "-c", program]
         answer = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-        self.assertEqual((answer.stdout, answer.stderr), ("False\n", ""))
+        self.assertEqual((answer.stdout, answer.stderr), ("[]\n", ""))

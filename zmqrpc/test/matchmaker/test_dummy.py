@@ -22,6 +22,11 @@ class DummyContract(MatchmakerContract, TestCase):
     def make_matchmaker(self):
         return DummyMatchmaker(self.table)
 
+    async def lose_everything(self):
+        for sighting in self.table.all():
+            self.table.remove(sighting.record)
+        return True
+
     def pass_time(self, seconds):
         self.reactor.advance(seconds)
         return succeed(None)

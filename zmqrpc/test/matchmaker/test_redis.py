@@ -1,17 +1,30 @@
 """The matchmaker in a Redis server, with a real one."""
 
+import re
 from random import Random
 from typing import Any
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis_names import record_field
 from zmqrpc.matchmaker._redis_place import RedisPlace
 from zmqrpc.matchmaker.redis import RedisMatchmaker
-from zmqrpc.test.servers import RedisServer
-from zmqrpc.testing.matchmaker import MatchmakerContract
+from zmqrpc.record import Role
+from zmqrpc.test.integration.support import eventually, free_port, pause
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.servers import RedisPeer, RedisServer
+from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
 reactor: Any = _reactor
+
+ALLOWED = (
+    "+eval +ping +select +subscribe +unsubscribe +publish +time "
+    "+get +set +del +hget +hset +hdel +hlen +hgetall +zadd +zrem +zscore +zrange +zrangebyscore"
+)
+"""What docs/howto/redis says a user needs."""
 
 
 class RedisContract(MatchmakerContract, TestCase):
@@ -24,3 +37,484 @@ class RedisContract(MatchmakerContract, TestCase):
 
     def make_matchmaker(self):
         return RedisMatchmaker(reactor, RedisPlace.from_url(self.server.url), Random(1))
+
+    def make_unreachable(self):
+        return RedisMatchmaker(reactor, RedisPlace("127.0.0.1", free_port()), Random(1))
+
+    async def lose_everything(self):
+        self.server.restart()
+        return True
+
+
+class RedisCase(TestCase):
+    """A server, and matchmakers of it that are closed after the test."""
+
+    timeout = 60
+    options: tuple[str, ...] = ()
+
+    def setUp(self):
+        self.server = RedisServer(self, *self.options)
+        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
+
+    def matchmaker(self, url=None, **options):
+        made = RedisMatchmaker(reactor, RedisPlace.from_url(url or self.server.url), Random(1), **options)
+        self.addCleanup(made.close)
+        return made
+
+    async def watching(self, matchmaker, *records):
+        """Watch, and wait until everything is heard."""
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await eventually("the first call", lambda: heard.last(*records))
+        await eventually("it hears", lambda: len(self.server.ask("PUBSUB", "CHANNELS")) == 2)
+        return heard
+
+    async def refused(self, asked, *texts):
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await asked
+        for text in texts:
+            self.assertIn(text, str(caught.exception))
+
+    def topic(self, name="openstack:compute"):
+        """Return the hash of a topic as Redis has it."""
+        words = [word.decode() for word in self.server.ask("HGETALL", f"zmqrpc:topic:{name}")]
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+
+class RoundTripTests(RedisCase):
+    """What is asked is one command, whatever it does."""
+
+    def setUp(self):
+        super().setUp()
+        watcher = RedisPeer(self.server)
+        self.addCleanup(watcher.__exit__)
+        watcher.ask("MONITOR")
+        self.watcher = watcher
+
+    def sent(self):
+        """Return the commands that clients have sent since the last time, those of the test left out."""
+        self.server.ask("ECHO", "until here")
+        names: list[str] = []
+        while True:
+            line = self.watcher.read().decode()
+            name = re.findall(r'^[^"]*"(\w+)"', line)[0].upper()
+            if name == "ECHO":
+                return names
+            if " lua] " not in line:
+                names.append(name)
+
+    async def test_one_each(self):
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        self.assertEqual(self.sent(), ["EVAL"], "a registration")
+        await matchmaker.register(make_record(), 300)
+        self.assertEqual(self.sent(), ["EVAL"], "a refresh")
+        await gatherResults([matchmaker.register(make_record(number=number), 300) for number in range(500)])
+        self.assertEqual(self.sent(), ["EVAL"] * 500, "five hundred registrations")
+        self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 500)
+        self.assertEqual(self.sent(), ["EVAL"], "a lookup of five hundred records")
+        await matchmaker.lookup("openstack", "nobody")
+        self.assertEqual(self.sent(), ["EVAL"], "a lookup of none")
+        await matchmaker.records()
+        self.assertEqual(self.sent(), ["EVAL"], "all records")
+        await matchmaker.withdraw(make_record())
+        self.assertEqual(self.sent(), ["EVAL"], "a withdrawal")
+
+    async def test_after_a_restart(self):
+        """Also when the server has forgotten every script."""
+        matchmaker = self.matchmaker()
+        await matchmaker.lookup("openstack", "compute")
+        self.server.ask("SCRIPT", "FLUSH")
+        self.sent()
+        await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(self.sent(), ["EVAL"])
+
+    async def test_pushed(self):
+        """A change costs who watches nothing, and the server one message."""
+        matchmaker, other = self.matchmaker(), self.matchmaker()
+        await other.records()  # in a new database it would be told that this is one
+        heard = await self.watching(matchmaker)
+        self.sent()
+        for number in range(10):
+            await other.register(make_record(number=number), 300)
+            await eventually("it is heard", lambda count=number + 1: heard.calls and len(heard.calls[-1]) == count)
+        self.assertEqual(self.sent(), ["EVAL"] * 10)
+        for _ in range(10):
+            await other.register(make_record(number=3), 300)
+        await pause(0.1)
+        self.assertEqual((self.sent(), len(heard.calls)), (["EVAL"] * 10, 11), "a refresh is not told")
+
+    async def test_watch(self):
+        """A watch of a topic that is looked up as well: two channels, the lookup, and a look that finds nothing new."""
+        matchmaker = self.matchmaker()
+        await self.matchmaker().register(make_record(), 300)
+        self.sent()
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await matchmaker.lookup("openstack", "compute")
+        await eventually("the first call", lambda: heard.last(make_record()))
+        await pause(0.5)
+        self.assertCountEqual(self.sent(), ["EVAL", "EVAL", "SUBSCRIBE", "SUBSCRIBE"])
+        self.assertEqual(len(heard.calls), 1)
+
+
+class StoredTests(RedisCase):
+    """What is in the database, as docs/spec/records says."""
+
+    async def test_form(self):
+        matchmaker = self.matchmaker()
+        record = make_record("a:b", exchange="100%", pool="audit")
+        await matchmaker.register(record, 300)
+        await matchmaker.register(make_record("c", exchange="x"), 0)
+        self.assertCountEqual(
+            self.server.ask("KEYS", "*"),
+            [b"zmqrpc:format", b"zmqrpc:topics", b"zmqrpc:topic:100%25:a%3Ab", b"zmqrpc:topic:x:c"],
+        )
+        self.assertEqual(self.server.ask("GET", "zmqrpc:format"), b"1")
+        fields = self.topic("100%25:a%3Ab")
+        self.assertCountEqual(fields, ["", f"server:node-1:{1:032x}:audit"])
+        stamp, expire, body = fields[record_field(record)].split(" ")
+        seconds, micros = map(int, self.server.ask("TIME"))
+        self.assertLess(seconds * 1000 + micros / 1000 - int(stamp), 10_000)
+        self.assertEqual(expire, "300000")
+        self.assertEqual(body, '{"addresses":["tcp://127.0.0.1:49153"],"versions":[1,1],"subscribes":false}')
+        self.assertEqual(fields[""], stamp)
+        ends = dict(zip(*[iter(self.server.ask("ZRANGE", "zmqrpc:topics", 0, -1, "WITHSCORES"))] * 2, strict=True))
+        self.assertEqual(ends, {b"100%25:a%3Ab": str(int(stamp) + 300_000).encode(), b"x:c": b"inf"})
+
+    async def test_empty_topics_leave_nothing(self):
+        """What was withdrawn or has expired leaves nothing behind, also in a topic that nobody looks at again."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        await matchmaker.withdraw(make_record())
+        self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
+        await matchmaker.register(make_record(), 0.05)
+        await pause(0.1)
+        self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
+        self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
+        for number in range(25):
+            await matchmaker.register(make_record(f"topic-{number}"), 0.05)
+        await pause(0.1)
+        self.assertEqual(await matchmaker.records(), [])
+        for _ in range(3):
+            await matchmaker.register(make_record(), 300)
+        self.assertEqual(self.server.ask("ZRANGE", "zmqrpc:topics", 0, -1), [b"openstack:compute"])
+        self.assertEqual(len(self.server.ask("KEYS", "*")), 3)
+
+    async def test_expired_is_removed(self):
+        """A look removes what has expired, and nothing else."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 0.05)
+        await matchmaker.register(make_record(number=2), 300)
+        await pause(0.1)
+        self.assertEqual(len(self.topic()), 3)
+        await matchmaker.lookup("openstack", "compute")
+        self.assertCountEqual(self.topic(), ["", record_field(make_record(number=2))])
+
+    async def test_thousands_expire_at_once(self):
+        """More than Lua can unpack at a time."""
+        matchmaker = self.matchmaker()
+        await matchmaker.lookup("openstack", "compute")
+        rest = 'x 1 {"addresses":["tcp://h:1"]}'.replace("x", "1000")
+        with RedisPeer(self.server) as peer:
+            for start in range(0, 20_000, 1000):
+                words = [w for n in range(start, start + 1000) for w in (f"server:m:{n}:", rest)]
+                peer.ask("HSET", "zmqrpc:topic:openstack:compute", *words)
+        self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
+        self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
+
+    async def test_malformed(self):
+        """What somebody else has written there is skipped, and never in the way."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        key = "zmqrpc:topic:openstack:compute"
+        for field, value in ((b"\xff", b"\xfe"), ("x", "y"), ("server:a:b:", "1 1"), ("server:c:d:", "9 0 {}")):
+            self.server.ask("HSET", key, field, value)
+        self.server.ask("ZADD", "zmqrpc:topics", "inf", b"\xff\xfe")
+        heard = await self.watching(matchmaker, make_record())
+        for answer in (await matchmaker.lookup("openstack", "compute"), await matchmaker.records()):
+            self.assertEqual([sighting.record for sighting in answer], [make_record()])
+        self.server.ask("HSET", key, "", "no version")
+        second = make_record(number=2)
+        await self.matchmaker().register(second, 300)
+        await eventually("the change", lambda: heard.last(make_record(), second))
+        self.server.ask("PUBLISH", "zmqrpc:0:topic:openstack:compute", b"\xc1 no message")
+        third = make_record(number=3)
+        await self.matchmaker().register(third, 300)
+        await eventually("the change", lambda: heard.last(make_record(), second, third))
+
+    async def test_another_type(self):
+        self.server.ask("SET", "zmqrpc:topic:openstack:compute", "a string")
+        await self.refused(self.matchmaker().register(make_record(), 300), "something under our keys", "WRONGTYPE")
+        self.assertEqual(self.server.ask("GET", "zmqrpc:topic:openstack:compute"), b"a string")
+
+    async def test_another_format(self):
+        """A database of another format is refused with both numbers, and not changed; another database is not."""
+        self.server.ask("SET", "zmqrpc:format", "2")
+        matchmaker, heard = self.matchmaker(), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        for ask in (
+            lambda: matchmaker.register(make_record(), 300),
+            lambda: matchmaker.withdraw(make_record()),
+            lambda: matchmaker.lookup("openstack", "compute"),
+            matchmaker.records,
+        ):
+            await self.refused(ask(), "format 2", "reads format 1", f"127.0.0.1:{self.server.port}")
+        self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
+        self.assertEqual((len(self.lines), heard.calls), (1, []), self.lines)
+        await self.matchmaker(f"{self.server.url}/1").register(make_record(), 300)
+        self.server.ask("DEL", "zmqrpc:format")
+        await eventually("the watch goes on", heard.last)
+        await eventually("the end of the outage", lambda: len(self.lines) == 2)
+
+    async def test_databases(self):
+        """Those of one server do not see each other, though channels are common to all."""
+        zero, one = self.matchmaker(), self.matchmaker(f"{self.server.url}/1")
+        in_zero, in_one = Heard(), Heard()
+        zero.watch("openstack", "compute", in_zero)
+        one.watch("openstack", "compute", in_one)
+        await eventually("the first calls", lambda: in_zero.last() and in_one.last())
+        await zero.register(make_record(), 300)
+        await eventually("the change", lambda: in_zero.last(make_record()))
+        await one.register(make_record(number=2), 300)
+        await eventually("the change", lambda: in_one.last(make_record(number=2)))
+        self.assertEqual([len(heard.calls) for heard in (in_zero, in_one)], [2, 2])
+        self.assertEqual(len(await zero.records()), 1)
+
+    async def test_clock_set_back(self):
+        """A record from the future lives as long as one of now, from when it is seen on."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 1)
+        key, field = "zmqrpc:topic:openstack:compute", record_field(make_record())
+        stamp, rest = self.topic()[field].split(" ", 1)
+        self.server.ask("HSET", key, field, f"{int(stamp) + 3_600_000} {rest}")
+        (sighting,) = await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(sighting.age, 0)
+        self.assertLess(int(self.topic()[field].split(" ")[0]) - int(stamp), 10_000)
+        await pause(1.1)
+        self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
+
+    async def test_clock_set_forward(self):
+        """Everything expires; a watch hears of it with the next change, and registering again works."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        field = record_field(make_record())
+        stamp, rest = self.topic()[field].split(" ", 1)
+        self.server.ask("HSET", "zmqrpc:topic:openstack:compute", field, f"{int(stamp) - 3_600_000} {rest}")
+        await self.matchmaker().lookup("openstack", "compute")
+        await eventually("the expiry", heard.last)
+        await matchmaker.register(make_record(), 300)
+        await eventually("the record again", lambda: heard.last(make_record()))
+
+    async def test_emptied(self):
+        """FLUSHALL ends no connection; whoever comes first tells everybody."""
+        matchmaker, other = self.matchmaker(), self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        self.server.ask("FLUSHALL")
+        await other.lookup("openstack", "something else")
+        await eventually("the loss", heard.last)
+
+    async def test_huge_expire(self):
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 1e30)
+        await matchmaker.register(make_record(number=2), 1e-9)
+        await pause(0.01)
+        self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+
+    async def test_later_release(self):
+        """What a later release has added to a body, or roles that it has, are no trouble."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(role=Role.SERVER), 300)
+        key, field = "zmqrpc:topic:openstack:compute", record_field(make_record())
+        self.server.ask("HSET", key, field, self.topic()[field].replace("{", '{"weight":3,'))
+        self.server.ask("HSET", key, "oracle:m:i:", self.topic()[field])
+        self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+
+
+class SecuredTests(RedisCase):
+    """A server that asks who we are."""
+
+    options = ("--requirepass", "s@/cret")
+
+    def url(self, userinfo):
+        return self.server.url.replace("//", f"//{userinfo}@") if userinfo else self.server.url
+
+    async def test_password(self):
+        matchmaker = self.matchmaker(self.url(":s%40%2Fcret") + "/2")
+        await matchmaker.register(make_record(), 300)
+        await self.watching(matchmaker, make_record())
+        self.assertEqual(self.server.ask("DBSIZE", db=2), 3)
+
+    async def test_wrong_password(self):
+        """It is said so, once in the log and never with the password; when it is put right everything works."""
+        matchmaker, heard = self.matchmaker(self.url(":wr0ng")), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        for _ in range(3):
+            await self.refused(matchmaker.register(make_record(), 300), "refuses the user or the password", "WRONGPASS")
+        self.assertEqual(len(self.lines), 1)
+        self.assertNotIn("wr0ng", self.lines[0])
+        self.server.ask("CONFIG", "SET", "requirepass", "wr0ng")
+        await eventually("the watch hears", heard.last)
+        await matchmaker.register(make_record(), 300)
+        await eventually("the change", lambda: heard.last(make_record()))
+        self.assertEqual(len(self.lines), 2)
+        self.assertIn("works again", self.lines[1])
+
+    async def test_no_password(self):
+        await self.refused(self.matchmaker().register(make_record(), 300), "asks for a password")
+
+    async def test_unknown_user(self):
+        matchmaker = self.matchmaker(self.url("ada:secret"))
+        await self.refused(matchmaker.register(make_record(), 300), "refuses the user or the password")
+
+    async def test_least_rights(self):
+        """A user with the rights that the documentation lists can do everything, and reach nothing else."""
+        self.server.ask(
+            "ACL", "SETUSER", "zmqrpc", "on", ">secret", "~zmqrpc:*", "&zmqrpc:*", "-@all", *ALLOWED.split()
+        )
+        matchmaker = self.matchmaker(self.url("zmqrpc:secret") + "/1")
+        heard = await self.watching(matchmaker)
+        await matchmaker.register(make_record(), 300)
+        await matchmaker.register(make_record(number=2), 0.2)
+        await matchmaker.register(make_record("other"), 0.05)
+        await eventually("both", lambda: heard.last(make_record(), make_record(number=2)))
+        await eventually("the expiry", lambda: heard.last(make_record()))
+        await matchmaker.records()
+        await matchmaker.register(make_record(), 0)
+        await matchmaker.withdraw(make_record())
+        await eventually("the withdrawal", heard.last)
+        self.assertEqual(self.lines, [])
+        self.assertEqual(self.server.ask("ACL", "LOG"), [])
+
+    async def test_channels_forbidden(self):
+        """Who may not subscribe is told so once, and finds changes by looking."""
+        self.server.ask("ACL", "SETUSER", "ada", "on", ">secret", "~zmqrpc:*", "resetchannels", "+@all")
+        matchmaker, heard = self.matchmaker(self.url("ada:secret")), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await eventually("the first call", heard.last)
+        await pause(1)
+        (line,) = self.lines
+        self.assertIn("NOPERM", line)
+        self.assertIn("docs/howto/redis", line)
+
+
+class WithoutPasswordTests(RedisCase):
+    async def test_one_too_many(self):
+        """A password where none is asked for is refused, rather than ignored."""
+        matchmaker = self.matchmaker(self.server.url.replace("//", "//:secret@"))
+        await self.refused(matchmaker.register(make_record(), 300), "takes no password, or not this one")
+        self.assertEqual(self.server.ask("KEYS", "*"), [])
+
+    async def test_no_such_database(self):
+        matchmaker = self.matchmaker(f"{self.server.url}/99")
+        await self.refused(matchmaker.register(make_record(), 300), "database 99", "DB index is out of range")
+        self.assertEqual(self.server.ask("KEYS", "*"), [])
+
+
+class OutageTests(RedisCase):
+    """The server is away, hangs, or is no Redis."""
+
+    async def test_killed(self):
+        """What is asked fails at once; the log has one line, and one when it is back; a watch goes on."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        self.server.kill()
+        for _ in range(5):
+            begin = reactor.seconds()
+            await self.refused(matchmaker.lookup("openstack", "compute"), "refuses the connection; start it")
+            self.assertLess(reactor.seconds() - begin, 1)
+            await pause(0.1)
+        self.assertTrue(heard.last(make_record()), "nothing is known to be gone")
+        self.server.start()
+        await eventually("the loss", heard.last)
+        await eventually("both lines", lambda: len(self.lines) == 2)
+        self.assertIn("fails", self.lines[0])
+        self.assertIn("works again", self.lines[1])
+        await pause(0.3)
+        self.assertEqual(len(self.lines), 2)
+
+    async def test_hangs(self):
+        """Everything that is asked fails in time, however much it is; when it goes on, so do we."""
+        matchmaker = self.matchmaker(limit=0.3)
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        self.server.stop_answering()
+        for _ in range(2):
+            begin, asked = reactor.seconds(), [matchmaker.lookup("openstack", "compute") for _ in range(1500)]
+            for asking in asked[:1000]:
+                await self.refused(asking, "did not answer within 0.3 s")
+            for asking in asked[1000:]:
+                await self.refused(asking, "1000 questions wait")
+            self.assertLess(reactor.seconds() - begin, 5)
+        self.server.answer_again()
+        await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(len(self.lines), 2, self.lines)
+        await self.matchmaker().register(make_record(number=2), 300)
+        await eventually("the change", lambda: heard.last(make_record(), make_record(number=2)))
+
+    async def test_hears_nothing(self):
+        """A connection for channels that is dead without an end is noticed, and made anew."""
+        from zmqrpc.matchmaker import _redis_channels
+
+        self.patch(_redis_channels, "PING_SECONDS", 0.2)
+        matchmaker = self.matchmaker(limit=0.2)
+        heard = await self.watching(matchmaker)
+        self.server.stop_answering()
+        await eventually("the line about the outage", lambda: self.lines)
+        self.assertIn("no answer to PING", self.lines[0])
+        self.server.answer_again()
+        await self.matchmaker().register(make_record(), 300)
+        await eventually("the change", lambda: heard.last(make_record()))
+
+    async def test_idle_connections_closed(self):
+        """What the server closes while nothing is asked is made anew, and nobody notices."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        for _ in range(3):
+            self.server.ask("CLIENT", "KILL", "TYPE", "normal")
+            self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+        self.assertEqual(self.lines, [])
+
+    async def test_channels_closed(self):
+        """A change while nothing was heard is found when it is heard again."""
+        matchmaker = self.matchmaker()
+        heard = await self.watching(matchmaker)
+        self.server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        await self.matchmaker().register(make_record(), 300)
+        await eventually("the change", lambda: heard.last(make_record()))
+
+    async def test_closed_while_it_hangs(self):
+        matchmaker = self.matchmaker()
+        await self.watching(matchmaker)
+        self.server.stop_answering()
+        asking = [matchmaker.register(make_record(), 300), matchmaker.lookup("openstack", "compute")]
+        await matchmaker.close()
+        for asked in asking:
+            await self.refused(asked, "closed")
+        await self.refused(matchmaker.lookup("openstack", "compute"), "is closed; make a new Node")
+        self.assertEqual(self.lines, [])
+
+    async def test_unknown_host(self):
+        matchmaker = self.matchmaker("zmq+redis://no.such.host.invalid")
+        await self.refused(matchmaker.lookup("openstack", "compute"), "no.such.host.invalid:6379")
+
+    async def test_by_name(self):
+        matchmaker = self.matchmaker(self.server.url.replace("127.0.0.1", "localhost"))
+        await matchmaker.register(make_record(), 300)
+        await self.watching(matchmaker, make_record())
+
+    async def test_full(self):
+        """A server without memory takes nothing, and goes on to answer."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        self.server.ask("CONFIG", "SET", "maxmemory", 1)
+        await self.refused(matchmaker.register(make_record(number=2), 300), "no memory left", "OOM")
+        self.server.ask("CONFIG", "SET", "maxmemory", 0)
+        await matchmaker.register(make_record(number=2), 300)
+
+    async def test_replica(self):
+        self.server.ask("REPLICAOF", "127.0.0.1", 1)
+        await self.refused(self.matchmaker().register(make_record(), 300), "is a replica", "READONLY")

@@ -33,6 +33,14 @@ class SqliteTests(MatchmakerContract, TestCase):
     def make_matchmaker(self):
         return SqliteMatchmaker(reactor, self.path, Machine(now=self.clock.seconds))
 
+    def make_unreachable(self):
+        return SqliteMatchmaker(reactor, os.path.join(os.path.dirname(self.path), "no", "such", "file"))
+
+    async def lose_everything(self):
+        for suffix in ("", "-wal", "-shm"):
+            os.unlink(self.path + suffix)
+        return True
+
     def pass_time(self, seconds):
         self.clock.advance(seconds)
         return self.turn()

@@ -1,0 +1,318 @@
+"""What the matchmaker in Redis makes of URLs, names, answers and changes: plain calls."""
+
+import contextlib
+from itertools import count
+from math import inf
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._entry import write_body
+from zmqrpc.matchmaker._redis_answers import Change, Entry, Look, read_change, read_list, read_look
+from zmqrpc.matchmaker._redis_copy import TopicCopy
+from zmqrpc.matchmaker._redis_errors import refusal, unreachable
+from zmqrpc.matchmaker._redis_names import join, record_field, split, topic_channel
+from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.test.logs import LogLines
+from zmqrpc.testing.matchmaker import make_record
+
+TOPIC = ("openstack", "compute")
+NOW = 1_795_633_258_000
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_urls(self):
+        for url, place in (
+            ("zmq+redis://h", RedisPlace("h")),
+            ("zmq+redis://h/", RedisPlace("h")),
+            ("zmq+redis://h:7/3", RedisPlace("h", 7, 3)),
+            ("zmq+redis://127.0.0.1:6379/0?zmq_target_expire=5", RedisPlace("127.0.0.1")),
+            ("zmq+redis://[::1]:7", RedisPlace("::1", 7)),
+            ("zmq+redis://:secret@h", RedisPlace("h", password=b"secret")),
+            ("zmq+redis://ada:s%40%2F%25@h:7/1", RedisPlace("h", 7, 1, b"ada", b"s@/%")),
+            ("zmq+redis://ada:a@b@h", RedisPlace("h", user=b"ada", password=b"a@b")),
+            ("zmq+redis://:%FF%00%C3%A9@h", RedisPlace("h", password=b"\xff\0\xc3\xa9")),
+        ):
+            self.assertEqual(RedisPlace.from_url(url), place, url)
+
+    def test_refused(self):
+        for url, text in (
+            ("zmq+redis://", "names no host"),
+            ("zmq://", "names no host"),
+            ("zmq+redis:///1", "names no host"),
+            ("zmq+redis://:6379", "names no host"),
+            ("zmq+redis://h:x", "no valid port"),
+            ("zmq+redis://h:0", "no valid port"),
+            ("zmq+redis://h:65536", "no valid port"),
+            ("zmq+redis://h/x", "a database that is no number"),
+            ("zmq+redis://h/-1", "a database that is no number"),
+            ("zmq+redis://h/1/2", "a database that is no number"),
+            ("zmq+redis://h/\u0661", "a database that is no number"),
+            ("zmq+redis://h/1#2", "a database that is no number"),
+            ("zmq+redis://ada@h", "a user without a password"),
+            ("zmq+redis://ada:@h", "a user without a password"),
+            ("zmq+redis://h1:6379,h2:6379", "several hosts, which this version does not serve yet"),
+            ("zmq+redis://:secret@h1,h2/1", "several hosts, which this version does not serve yet"),
+        ):
+            error = self.assertRaises(ConfigError, RedisPlace.from_url, url)
+            self.assertIn(text, str(error), url)
+            self.assertIn("for example zmq+redis://127.0.0.1:6379", str(error))
+            self.assertNotIn("secret@h1", str(error))
+
+    def test_name(self):
+        """The name for people has neither user nor password, and neither has the place itself."""
+        for url, name in (
+            ("zmq+redis://ada:secret@h", "h:6379"),
+            ("zmq+redis://:secret@[::1]:7/2", "[::1]:7, database 2"),
+        ):
+            place = RedisPlace.from_url(url)
+            self.assertEqual(place.name, name)
+            self.assertNotIn("secret", repr(place))
+
+
+class NamesTests(SynchronousTestCase):
+    @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
+    def test_joined(self, one, other):
+        """What was joined can be split, so that no two lists have one name."""
+        self.assertEqual(split(join(one)), one)
+        self.assertEqual(join(one) == join(other), one == other)
+
+    def test_readable(self):
+        self.assertEqual(join(("a.b", "compute")), "a.b:compute")
+        self.assertEqual(topic_channel(3, ("a:b", "100%")), "zmqrpc:3:topic:a%3Ab:100%25")
+        self.assertEqual(record_field(make_record(pool="audit")), f"server:node-1:{1:032x}:audit")
+
+
+class ErrorTests(SynchronousTestCase):
+    place = RedisPlace("h", 7, 1, b"ada", b"secret")
+
+    def test_refusals(self):
+        for command, text, part in (
+            ("AUTH", "WRONGPASS invalid username-password pair", "refuses the user or the password"),
+            ("AUTH", "ERR AUTH <password> called without any password configured", "takes no password, or not this"),
+            ("AUTH", "ERR unknown command 'AUTH', with args beginning with: 'secret'", "takes no password, or not"),
+            ("EVAL", "NOAUTH Authentication required.", "zmq+redis://:PASSWORD@HOST (NOAUTH Authentication required.)"),
+            ("EVAL", "FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
+            ("EVAL", "ERR FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
+            ("EVAL", "READONLY You can't write against a read only replica.", "is a replica"),
+            ("SELECT", "ERR DB index is out of range", "refuses what it was asked (ERR DB index is out of range)"),
+            ("EVAL", "x" * 1000, "x" * 200),
+        ):
+            said = refusal(self.place, command, text, "1")
+            self.assertTrue(said.startswith("the Redis server h:7, database 1 "), said)
+            self.assertIn(part, said)
+            self.assertNotIn("secret", said)
+            self.assertLess(len(said), 400)
+
+    def test_unreachable(self):
+        for error, part in (
+            (DNSLookupError(), "is not known by that name"),
+            (ConnectionRefusedError(), "refuses the connection; start it"),
+            (TimeoutError(), "in time"),
+            (OSError("no buffers"), "no buffers"),
+            (ConnectionDone(), "closed the connection"),
+        ):
+            self.assertIn(part, unreachable(self.place, error))
+
+
+def value(record, stamp=NOW, expire=300_000):
+    return f"{stamp} {expire} {write_body(record)}"
+
+
+class AnswerTests(SynchronousTestCase):
+    def setUp(self):
+        self.lines = LogLines(self, "zmqrpc.matchmaker")
+
+    def read(self, *strings, now=NOW, version=5, soonest=7):
+        look: Any = read_look(TOPIC, msgspec.msgpack.encode([now, version, soonest, list(strings)]))
+        return look
+
+    def test_look(self):
+        record = make_record(pool="audit")
+        look = self.read("", "5", record_field(record), value(record, NOW - 1500, 2000))
+        entry = Entry(record, NOW - 1500, NOW + 500)
+        self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}))
+        self.assertEqual(entry.sighting(NOW).age, 1.5)
+        self.assertEqual(entry.sighting(NOW - 9000).age, 0)
+
+    def test_never(self):
+        record = make_record()
+        (entry,) = self.read(record_field(record), value(record, expire=0)).entries.values()
+        self.assertEqual(entry.ends, 0)
+
+    def test_unchanged(self):
+        self.assertIsNone(read_look(TOPIC, msgspec.msgpack.encode([NOW, 5, 7, False])).entries)
+
+    def test_skipped(self):
+        """What is malformed is skipped and logged once, a role of later releases silently; the rest is read."""
+        good = make_record()
+        later = join(("oracle", "m", "i", ""))
+        tag = next(_tags)
+        bad = [f"{tag}", f"server:{tag}", f"server:{tag}:i::x", f"server:{tag}:i:", f"server:{tag}-2:i:"]
+        values = [value(good)] * 3 + [f"{NOW} 300000 no json", "x"]
+        strings = [word for pair in zip(bad, values, strict=True) for word in pair]
+        for _ in range(3):
+            look = self.read(later, value(good), *strings, record_field(good), value(good))
+            self.assertEqual(list(look.entries), [record_field(good)])
+        self.assertEqual(len(self.lines), 5, self.lines)
+
+    def test_stamps(self):
+        """A time that is none makes its entry unreadable, and nothing worse."""
+        good = make_record()
+        for stamp in ("", "-1", "x", "1" * 400, "\u0661", "1.5"):
+            entries = self.read("server:m:i:", f"{stamp} 1 {write_body(good)}", record_field(good), value(good)).entries
+            self.assertEqual(list(entries), [record_field(good)])
+
+    def test_no_text(self):
+        """Bytes that are no text spoil their entry only."""
+        good = make_record()
+        strings = [b"\xff\xfe", value(good).encode(), record_field(good).encode(), value(good).encode()]
+        packed = b"".join(bytes([0xD9, len(string)]) + string for string in strings)
+        numbers = b"".join(msgspec.msgpack.encode(number) for number in (NOW, 5, 7))
+        look: Any = read_look(TOPIC, b"\x94" + numbers + bytes([0x90 + len(strings)]) + packed)
+        self.assertEqual(list(look.entries), [record_field(good)])
+
+    def test_no_answer(self):
+        answers: list[Any] = [b"", b"\xc1", b"OK", 1, None, [], msgspec.msgpack.encode([1, 2, 3])]
+        for answer in answers:
+            self.assertRaises((ValueError, TypeError), read_look, TOPIC, answer)
+            self.assertRaises((ValueError, TypeError), read_list, answer)
+            if isinstance(answer, bytes):
+                self.assertIsNone(read_change(TOPIC, answer))
+
+    @given(st.binary(max_size=60))
+    def test_any_answer(self, answer):
+        """Whatever comes is read or refused."""
+        for read in (lambda: read_look(TOPIC, answer), lambda: read_list(answer)):
+            with contextlib.suppress(ValueError):
+                read()
+        read_change(TOPIC, answer)
+
+    def test_list(self):
+        record, expired, other = make_record(), make_record(number=2), make_record("a:b", exchange="c")
+        packed = [
+            NOW,
+            [
+                [join(TOPIC), ["", "5", record_field(record), value(record, NOW - 2000)]],
+                [join(("c", "a:b")), [record_field(other), value(other)]],
+                [join(TOPIC), [record_field(expired), value(expired, NOW - 2000, 2000)]],
+                ["no topic", [record_field(record), value(record)]],
+            ],
+        ]
+        found = [(sighting.record, sighting.age) for sighting in read_list(msgspec.msgpack.encode(packed))]
+        self.assertEqual(found, [(record, 2.0), (other, 0.0)])
+
+    def test_change(self):
+        record = make_record()
+        message = msgspec.msgpack.encode([4, 5, record_field(record), value(record), ["gone"], -1])
+        entry = Entry(record, NOW, NOW + 300_000)
+        self.assertEqual(read_change(TOPIC, message), Change(4, 5, record_field(record), entry, ["gone"], -1))
+        message = msgspec.msgpack.encode([4, 5, "", "", [], 0])
+        self.assertEqual(read_change(TOPIC, message), Change(4, 5, "", None, [], 0))
+
+
+_tags = (f"tag-{number}" for number in count())
+
+
+class CopyTests(SynchronousTestCase):
+    def setUp(self):
+        self.copy = TopicCopy()
+        self.records = [make_record(number=number) for number in range(4)]
+
+    def look(self, version, *numbers, now=NOW, soonest=0):
+        fields = {record_field(self.records[n]): Entry(self.records[n], now, now + 1000) for n in numbers}
+        return Look(now, version, soonest, fields)
+
+    def change(self, before, after, number=None, gone=(), soonest=-1, ends=0):
+        record = None if number is None else self.records[number]
+        return Change(
+            before,
+            after,
+            record_field(record) if record else "",
+            Entry(record, NOW, ends) if record else None,
+            [record_field(self.records[n]) for n in gone],
+            soonest,
+        )
+
+    def holds(self, version, *numbers):
+        self.assertEqual(self.copy.version, version)
+        self.assertEqual([sighting.record for sighting in self.copy.sightings(0)], [self.records[n] for n in numbers])
+
+    def test_changes(self):
+        self.assertTrue(self.copy.looked(self.look(5, 1), 0, 0))
+        self.assertTrue(self.copy.told(self.change(5, 6, 2), 0))
+        self.holds(6, 1, 2)
+        self.assertTrue(self.copy.told(self.change(6, 7, gone=[1]), 0))
+        self.holds(7, 2)
+        self.assertTrue(self.copy.told(self.change(7, 0, gone=[2]), 0))
+        self.holds(0)
+        self.assertTrue(self.copy.told(self.change(0, 8, 3), 0))
+        self.holds(8, 3)
+
+    def test_before_anything_is_known(self):
+        self.assertFalse(self.copy.told(self.change(5, 6, 2), 0))
+        self.holds(-1)
+
+    def test_missed(self):
+        self.copy.looked(self.look(5, 1), 0, 0)
+        self.assertFalse(self.copy.told(self.change(6, 7, 2), 0))
+        self.assertFalse(self.copy.told(self.change(6, 0, gone=[1]), 0))
+        self.assertFalse(self.copy.told(self.change(0, 3, 2), 0), "the server began anew")
+        self.holds(5, 1)
+
+    def test_older(self):
+        """What a look has seen already is ignored."""
+        self.copy.looked(self.look(5, 1), 0, 0)
+        self.assertTrue(self.copy.told(self.change(3, 4, 2), 0))
+        self.assertTrue(self.copy.told(self.change(4, 5, gone=[2]), 0))
+        self.holds(5, 1)
+
+    def test_overtaken(self):
+        """A look that a change has overtaken is not taken."""
+        self.copy.looked(self.look(5, 1), 0, 0)
+        heard = self.copy.heard
+        self.copy.told(self.change(5, 6, 2), 0)
+        self.assertFalse(self.copy.looked(self.look(5, 1), heard, 0))
+        self.holds(6, 1, 2)
+        self.assertTrue(self.copy.looked(self.look(7, 3), heard, 0))
+        self.holds(7, 3)
+
+    def test_began_anew(self):
+        """A server that lost everything and has another clock is believed when nothing was told meanwhile."""
+        self.copy.looked(self.look(5, 1), 0, 0)
+        self.assertTrue(self.copy.looked(self.look(2, 3), self.copy.heard, 0))
+        self.holds(2, 3)
+        self.assertTrue(self.copy.looked(self.look(0), self.copy.heard, 0))
+        self.holds(0)
+
+    def test_skipped_record(self):
+        """A record that became one which has to be skipped is gone."""
+        self.copy.looked(self.look(5, 1, 2), 0, 0)
+        change = self.change(5, 6, 1)
+        self.copy.told(Change(5, 6, change.field, None, [], -1), 0)
+        self.holds(6, 2)
+
+    def test_ages(self):
+        entry = Entry(self.records[1], NOW - 3000, 0)
+        self.copy.looked(Look(NOW, 5, 0, {"f": entry, "future": Entry(self.records[2], NOW + 9000, 0)}), 0, 100.0)
+        self.assertEqual([sighting.age for sighting in self.copy.sightings(102.0)], [5.0, 2.0])
+        self.copy.told(self.change(5, 6, 3), 103.0)
+        self.assertEqual([sighting.age for sighting in self.copy.sightings(104.0)], [7.0, 4.0, 1.0])
+
+    def test_expires(self):
+        self.assertEqual(self.copy.expires, inf)
+        self.copy.looked(self.look(5, 1, soonest=NOW + 2000), 0, 100.0)
+        self.assertAlmostEqual(self.copy.expires, 102.0, 3)
+        self.copy.told(self.change(5, 6, 2, ends=NOW + 1000), 100.0)
+        self.assertAlmostEqual(self.copy.expires, 101.0, 3)
+        self.copy.told(self.change(6, 7, 2, ends=0), 100.0)
+        self.assertAlmostEqual(self.copy.expires, 101.0, 3)
+        self.copy.told(self.change(7, 8, gone=[2], soonest=NOW + 3000), 100.0)
+        self.assertAlmostEqual(self.copy.expires, 103.0, 3)
+        self.copy.looked(Look(NOW + 500, 8, 0, None), self.copy.heard, 101.0)
+        self.assertAlmostEqual(self.copy.expires, 103.5, 3)
