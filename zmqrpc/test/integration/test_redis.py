@@ -1,0 +1,260 @@
+"""Nodes, servers and the command line with a real Redis server, which is killed, hangs, is emptied or not there."""
+
+import signal
+import time
+
+from zmqrpc import Target
+from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.settings import Settings
+from zmqrpc.test.integration.nodes import Echo, NodeCase
+from zmqrpc.test.integration.support import eventually, pause, reactor
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.servers import RedisServer
+
+LOOPBACK = "127.0.0.1"
+
+
+class RedisNodeTests(NodeCase):
+    """In this process."""
+
+    started = True
+
+    def setUp(self):
+        super().setUp()
+        self.server = RedisServer(self)
+        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
+        self.bare = Target(self.topic)
+
+    def node(self, **options):
+        return super().node(**{"url": self.server.url, "rpc_zmq_bind_address": LOOPBACK, **options})
+
+    def stored(self):
+        """Return how many records are in the topic of the test."""
+        length = self.server.ask("HLEN", f"zmqrpc:topic:openstack:{self.topic}")
+        return max(0, length - 1)
+
+    async def calls(self, client, count=20):
+        for number in range(count):
+            self.assertEqual(await client.call(self.bare, "echo", {"value": number}, timeout=5), number)
+            await pause(0.002)
+
+    async def test_new_server(self):
+        """A client that runs calls a new server soon after it is registered."""
+        await self.serve(member="one")
+        _, client = self.calling()
+        await client.call(self.bare, "echo", {"value": 1}, timeout=5)
+        two = Echo()
+        await self.serve(two, member="two")
+        begin = time.monotonic()
+        while not two.ran:
+            await client.call(self.bare, "echo", {"value": 1}, timeout=5)
+        self.assertLess(time.monotonic() - begin, 5)  # some milliseconds on an idle machine
+
+    async def test_withdrawn(self):
+        """Who stops is gone from the store, and others are not touched."""
+        node = await self.serve(member="one")
+        await self.serve(member="two")
+        self.assertEqual(self.stored(), 2)
+        await node.stopService()
+        self.assertEqual(self.stored(), 1)
+        _, client = self.calling()
+        self.assertEqual([member for member, _ in await client.members(self.bare)], ["two"])
+
+    async def test_killed_and_empty(self):
+        """Calls go on while the store is away; everything is registered again when it is back, empty."""
+        for member in ("one", "two", "three"):
+            await self.serve(member=member)
+        _, client = self.calling()
+        await self.calls(client)
+        known = await client.members(self.bare)
+        self.server.kill()
+        await self.calls(client)
+        fresh = self.calling()[1]
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await fresh.call(self.bare, "echo", {"value": 1}, timeout=5)
+        self.assertIn("refuses the connection", str(caught.exception))
+        await pause(1)
+        self.server.start()
+        begin = time.monotonic()
+        await eventually("all are registered", lambda: self.stored() == 3)
+        self.assertLess(time.monotonic() - begin, 5)
+        await self.calls(client)
+        self.assertEqual(await client.members(self.bare), known)
+        await self.calls(fresh)
+
+    async def test_emptied(self):
+        """A store that loses everything while it is up has everything again as soon as anybody looks."""
+        await self.serve(member="one")
+        await self.serve(member="two")
+        _, client = self.calling()
+        await self.calls(client)
+        self.server.ask("FLUSHALL")
+        await self.assertEnds(NoRoute, client.call(Target("somebody else"), "echo", timeout=5))
+        await eventually("both are registered", lambda: self.stored() == 2)
+        await self.calls(client)
+
+    async def test_absent_at_the_start(self):
+        """The start returns; the node is not ready, and gets ready by itself. Meanwhile it serves who knows it."""
+        self.server.kill()
+        node = self.node()
+        node.server(self.target, [self.echo])
+        node.startService()
+        ready = node.when_ready()
+        await pause(1.5)
+        self.assertFalse(ready.called)
+        self.assertEqual(len(self.lines), 1, self.lines)
+        self.server.start()
+        begin = time.monotonic()
+        await ready
+        self.assertLess(time.monotonic() - begin, 5)  # 1.3 s at most on an idle machine
+        await self.calls(self.calling()[1])
+        await eventually("the end of the outage", lambda: len(self.lines) == 2)
+
+    async def test_hangs(self):
+        """Calls go on while the store hangs; who knows nobody yet hears so in time; a stop does not hang with it."""
+        node = await self.serve(member="one")
+        _, client = self.calling()
+        await self.calls(client)
+        self.server.stop_answering()
+        await self.calls(client)
+        begin = time.monotonic()
+        await self.assertEnds(
+            MatchmakerUnavailable, client.call(Target("new"), "echo", timeout=30), "did not answer within 2 s"
+        )
+        await node.stopService()
+        self.assertLess(time.monotonic() - begin, 10)
+        self.server.answer_again()
+
+    async def test_never_expires(self):
+        for number, expire in enumerate((0, -1)):
+            await self.serve(member=f"member-{number}", zmq_target_expire=expire)
+        fields = self.server.ask("HGETALL", f"zmqrpc:topic:openstack:{self.topic}")
+        self.assertEqual([value.split()[1] for value in fields[1::2] if b" " in value], [b"0", b"0"])
+
+    async def test_refreshes(self):
+        """Records are refreshed before they expire, not in step, and no watch hears of it."""
+        matchmaker = make_matchmaker(reactor, Settings(self.server.url))
+        self.addCleanup(matchmaker.close)
+        heard: list[int] = []
+        for member in ("one", "two", "three"):
+            await self.serve(member=member, zmq_target_expire=1, zmq_target_update=0.4)
+        matchmaker.watch("openstack", self.topic, lambda sightings: heard.append(len(sightings)))
+        stamps = set()
+        until_then = time.monotonic() + 2.5
+        while time.monotonic() < until_then:
+            for value in self.server.ask("HVALS", f"zmqrpc:topic:openstack:{self.topic}"):
+                if b" " in value:
+                    stamps.add(value.partition(b" ")[0])
+            await pause(0.02)
+        self.assertEqual((self.stored(), heard), (3, [3]))
+        self.assertGreater(len(stamps), 12)
+
+
+class RedisProcessTests(ProcessTestCase):
+    """`twistd` and `zmqrpc` as users run them."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = RedisServer(self)
+        self.url = f"{self.server.url}?rpc_zmq_bind_address={LOOPBACK}"
+        self.options = ("--app", "examples.demo.calc:Calc", "--topic", "calc", "--server")
+
+    def zmqrpc(self, *arguments, url=None):
+        """Run it; return status, standard output and standard error."""
+        command, *rest = arguments
+        ended = self.run_to_end("zmqrpc", command, "--url", url or self.url, *rest)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    def stored(self):
+        return [field for field in self.server.ask("HKEYS", "zmqrpc:topic:openstack:calc") if field]
+
+    def test_served_and_withdrawn(self):
+        running = self.serve(*self.options, "node-1")
+        status, out, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn('"sum": 3', out)
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertEqual(self.stored(), [])
+        self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 3)
+
+    def test_killed_server_expires(self):
+        """Whoever is killed is in the store until the record expires; meanwhile others answer."""
+        url = f"{self.url}&zmq_target_expire=3"
+        killed = self.serve(*self.options, "node-1", url=url)
+        self.serve(*self.options, "node-2", url=url)
+        killed.kill()
+        self.assertEqual(len(self.stored()), 2)
+        for _ in range(2):
+            self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)
+        until(lambda: len(self.stored()) == 1, "the record of the killed one is removed")
+        self.assertTrue(self.stored()[0].startswith(b"server:node-2:"))
+
+    def test_starts_without_redis(self):
+        """The server runs, says what it waits for, and is ready when Redis is there."""
+        self.server.kill()
+        running = self.start("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", self.url, *self.options, "node-1")
+        running.says("refuses the connection; start it")
+        self.assertNotIn("ready", running.out)
+        self.server.start()
+        running.says("ready: registered")
+        self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)
+        self.assertEqual(running.out.count("fails:"), 1, running.out)
+        running.says("works again")
+        self.assertNotIn("Traceback", running.out)
+
+    def test_command_without_redis(self):
+        """One line that names the server, status 6, at once."""
+        self.server.kill()
+        for command in ("call", "cast", "fanout"):
+            begin = time.monotonic()
+            status, out, err = self.zmqrpc(command, "calc", "add", "a=1", "b=2")
+            self.assertEqual((status, out), (6, ""), err)
+            self.assert_one_sentence(f"the Redis server 127.0.0.1:{self.server.port} refuses the connection", err)
+            self.assertLess(time.monotonic() - begin, 8)
+
+    def test_command_with_a_hanging_redis(self):
+        self.server.stop_answering()
+        begin = time.monotonic()
+        status, _, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2")
+        self.assertEqual(status, 6, err)
+        self.assert_one_sentence("did not answer within 2 s", err)
+        self.assertLess(time.monotonic() - begin, 12)
+
+    def test_command_with_a_wrong_password(self):
+        self.server.ask("CONFIG", "SET", "requirepass", "right")
+        url = self.server.url.replace("//", "//:wr0ng@")
+        status, _, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2", url=url)
+        self.assertEqual(status, 6)
+        self.assert_one_sentence("refuses the user or the password of the transport URL", err)
+        self.assertNotIn("wr0ng", err)
+
+    def test_refused_urls(self):
+        for url, text in (
+            ("zmq+redis://", "names no host"),
+            ("zmq+redis://:secret@a,b", "several hosts"),
+            ("zmq+redis://a/x", "a database that is no number"),
+        ):
+            status, _, err = self.zmqrpc("call", "calc", "add", url=url)
+            self.assertEqual(status, 2)
+            self.assert_one_sentence(text, err)
+            self.assertNotIn("secret", err)
+            ended = self.run_to_end("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", url, *self.options, "n")
+            self.assertEqual(ended.returncode, 1)
+            self.assert_one_sentence(text, ended.stderr)
+
+    def test_another_reactor(self):
+        """Which reactor runs is not fixed by what we import."""
+        self.options = (*self.options, "node-1")
+        for reactor_name in ("poll", "asyncio"):
+            running = self.start(
+                *("twistd", "--reactor", reactor_name, "-n", "--pidfile=", "zmq-rpc-server", "--url", self.url),
+                *self.options,
+            )
+            running.says("ready: registered")
+            self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)
+            running.signal()
+            running.ends()
+            self.assertNotIn("Traceback", running.out)

@@ -1,0 +1,516 @@
+"""Asking, hearing and following, on a clock and with connections that do as the test says."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis_answers import Look
+from zmqrpc.matchmaker._redis_asker import RedisAsker
+from zmqrpc.matchmaker._redis_channels import LONGEST_WAIT, PING_SECONDS, RedisChannels
+from zmqrpc.matchmaker._redis_follower import FIRST_SECONDS, MOST_LOOKS, POLL_SECONDS, RETRY_SECONDS, RedisFollower
+from zmqrpc.matchmaker._redis_names import new_channel, topic_channel
+
+TOPIC = ("openstack", "compute")
+CHANNEL = topic_channel(0, TOPIC)
+
+
+class Connection:
+    """A connection that keeps what is asked until the test answers."""
+
+    def __init__(self):
+        self.ended: Deferred[None] = Deferred()
+        self.up = True
+        self.asked: list[tuple[tuple[object, ...], Deferred[Any]]] = []
+
+    def ask(self, *words):
+        if not self.up:
+            return fail(ConnectionLost())
+        answer: Deferred[Any] = Deferred()
+        self.asked.append((words, answer))
+        return answer
+
+    def answer(self, value):
+        """Answer the first question that is left; return it."""
+        words, answer = self.asked.pop(0)
+        answer.callback(value)
+        return words
+
+    def abort(self):
+        if self.up:
+            self.up = False
+            asked, self.asked = self.asked, []
+            for _, answer in asked:
+                answer.errback(ConnectionLost())
+            self.ended.callback(None)
+
+
+class Server:
+    """Makes connections when the test lets it: `connecting` has those that are under way."""
+
+    def __init__(self):
+        self.connecting: list[Deferred[Any]] = []
+        self.connections: list[Connection] = []
+
+    def __call__(self, *_):
+        self.connecting.append(Deferred())
+        return self.connecting[-1]
+
+    def accept(self):
+        self.connections.append(Connection())
+        self.connecting.pop(0).callback(self.connections[-1])
+        return self.connections[-1]
+
+    def refuse(self, text="refused"):
+        self.connecting.pop(0).errback(MatchmakerUnavailable(text))
+
+
+class AskerTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock, self.server = Clock(), Server()
+        self.asker: Any = RedisAsker(self.clock, self.server, "the server", Random(1), 2.0, bound=10)
+
+    def assertFails(self, asked, text):
+        self.assertIn(text, str(self.failureResultOf(asked, MatchmakerUnavailable).value))
+
+    def assertIdle(self):
+        self.assertEqual((self.clock.getDelayedCalls(), self.asker._count), ([], 0))
+
+    def test_in_order(self):
+        """Questions wait for the one connection and go over it in order, without waiting for each other's answers."""
+        asked = [self.asker.ask(("GET", number)) for number in range(3)]
+        self.assertEqual(len(self.server.connecting), 1)
+        connection = self.server.accept()
+        self.assertEqual([words for words, _ in connection.asked], [("GET", number) for number in range(3)])
+        asked.append(self.asker.ask(("GET", 3)))
+        for number in range(4):
+            connection.answer(number)
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [0, 1, 2, 3])
+        self.assertIdle()
+
+    def test_refused(self):
+        """Everything that waits fails with the reason, and so does what comes at once after it; then it is tried anew."""
+        asked = [self.asker.ask(("GET", number)) for number in range(3)]
+        self.server.refuse("no way")
+        for answer in [*asked, self.asker.ask(("GET", 4))]:
+            self.assertFails(answer, "no way")
+        self.assertEqual(self.server.connecting, [])
+        self.clock.advance(0.11)
+        answer = self.asker.ask(("GET", 5))
+        self.server.accept().answer("yes")
+        self.assertEqual(self.successResultOf(answer), "yes")
+        self.assertIdle()
+
+    def test_no_connection_in_time(self):
+        answer = self.asker.ask(("GET", 1))
+        self.clock.advance(2)
+        self.assertFails(answer, "did not answer within 2 s")
+        connection = self.server.accept()
+        self.assertEqual(connection.asked, [], "nobody waits for it any more")
+        self.assertIdle()
+
+    def test_no_answer_in_time(self):
+        """The connection is given up; what else was asked on it is asked on a new one, for as long as it may wait."""
+        first = self.asker.ask(("GET", 1))
+        connection = self.server.accept()
+        self.clock.advance(1)
+        second = self.asker.ask(("GET", 2))
+        self.clock.advance(1)
+        self.assertFails(first, "did not answer within 2 s")
+        self.assertFalse(connection.up)
+        self.assertEqual(self.server.accept().answer("late but there"), ("GET", 2))
+        self.assertEqual(self.successResultOf(second), "late but there")
+        self.assertIdle()
+
+    def test_asked_again_and_no_answer(self):
+        """A question that had little time on a new connection does not end that."""
+        self.asker.ask(("GET", 1)).addErrback(lambda _: None)
+        self.server.accept()
+        self.clock.advance(1.9)
+        second = self.asker.ask(("GET", 2))
+        self.clock.advance(0.1)
+        connection = self.server.accept()
+        third = self.asker.ask(("GET", 3))
+        self.clock.advance(1.9)
+        self.assertFails(second, "did not answer")
+        self.assertTrue(connection.up)
+        connection.answer("for nobody")
+        connection.answer("for the third")
+        self.assertEqual(self.successResultOf(third), "for the third")
+
+    def test_lost_twice(self):
+        """What was asked on two connections that were lost fails."""
+        answer = self.asker.ask(("GET", 1))
+        for _ in range(2):
+            self.assertNoResult(answer)
+            self.server.accept().abort()
+        self.assertFails(answer, "closed the connection")
+        self.assertIdle()
+
+    def test_lost_while_idle(self):
+        """A connection is made only when something is asked."""
+        self.asker.ask(("GET", 1))
+        connection = self.server.accept()
+        connection.answer(1)
+        connection.abort()
+        self.assertEqual(self.server.connecting, [])
+        self.asker.ask(("GET", 2))
+        self.assertEqual(len(self.server.connecting), 1)
+
+    def test_error(self):
+        """An error that the server answers is that of the question, and the connection stays."""
+        answer = self.asker.ask(("GET", 1))
+        connection = self.server.accept()
+        connection.answer(MatchmakerUnavailable("no memory"))
+        self.assertEqual(str(self.successResultOf(answer)), "no memory")
+        answer = self.asker.ask(("GET", 1))
+        connection.asked.pop()[1].errback(MatchmakerUnavailable("no memory"))
+        self.assertFails(answer, "no memory")
+        self.assertTrue(connection.up)
+
+    def test_bound(self):
+        """No more than that many wait; those that were cancelled or have failed do not count."""
+        asked = [self.asker.ask(("GET", number)) for number in range(10)]
+        self.assertFails(self.asker.ask(("GET", 10)), "10 questions wait for the server already")
+        for answer in asked[:5]:
+            answer.cancel()
+            self.failureResultOf(answer, CancelledError)
+        asked += [self.asker.ask(("GET", number)) for number in range(11, 16)]
+        self.assertFails(self.asker.ask(("GET", 16)), "10 questions wait")
+        connection = self.server.accept()
+        self.assertEqual([words[1] for words, _ in connection.asked], [5, 6, 7, 8, 9, 11, 12, 13, 14, 15])
+        asked[5].cancel()
+        self.failureResultOf(asked[5], CancelledError)
+        connection.answer("for nobody")
+        self.assertEqual([connection.answer(number)[1] for number in range(9)], [6, 7, 8, 9, 11, 12, 13, 14, 15])
+        self.assertEqual([self.successResultOf(answer) for answer in asked[6:]], list(range(9)))
+        self.assertIdle()
+
+    def test_close(self):
+        waiting = self.asker.ask(("GET", 1))
+        self.successResultOf(self.asker.close())
+        self.assertFails(waiting, "is closed; make a new Node")
+        self.assertFails(self.asker.ask(("GET", 1)), "is closed; make a new Node")
+        self.assertTrue(self.server.connecting[0].called, "it was cancelled")
+        self.assertIdle()
+
+    def test_close_connected(self):
+        answer = self.asker.ask(("GET", 1))
+        connection = self.server.accept()
+        self.successResultOf(self.asker.close())
+        self.assertFalse(connection.up)
+        self.assertFails(answer, "closed")
+        self.assertIdle()
+
+
+class ChannelsTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock, self.server = Clock(), Server()
+        self.subscribed: list[str] = []
+        self.states: list[str | None] = []
+        self.channels: Any = RedisChannels(
+            self.clock, self.server, lambda *_: None, self.subscribed.append, self.states.append, Random(1), 2.0
+        )
+
+    def test_subscribes(self):
+        """All that is wanted, each by itself; what is answered is heard."""
+        self.channels.add("a")
+        self.channels.add("b")
+        connection = self.server.accept()
+        self.channels.add("c")
+        self.assertEqual([words for words, _ in connection.asked], [("SUBSCRIBE", name) for name in "abc"])
+        connection.answer("yes")
+        connection.answer("yes")
+        self.assertEqual((self.subscribed, self.states), (["a", "b"], []))
+        connection.answer("yes")
+        self.assertEqual((self.subscribed, self.states), (["a", "b", "c"], [None]))
+
+    def test_again(self):
+        """A connection that is lost is made again, and again, with longer waits; everything is subscribed anew."""
+        self.channels.add("a")
+        self.server.accept().answer("yes")
+        self.server.connections[-1].abort()
+        waits = []
+        for _ in range(12):
+            begin = self.clock.seconds()
+            while not self.server.connecting:
+                self.clock.advance(0.01)
+            waits.append(self.clock.seconds() - begin)
+            self.server.refuse()
+        self.assertLess(waits[0], 0.12)
+        self.assertLess(max(waits), LONGEST_WAIT + 0.02)
+        self.assertGreater(waits[-1], LONGEST_WAIT / 2 - 0.02)
+        self.clock.advance(LONGEST_WAIT)
+        self.server.accept().answer("yes")
+        self.assertEqual(self.subscribed, ["a", "a"])
+        self.assertEqual(self.states[-2:], ["refused", None])
+        self.server.connections[-1].abort()
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.server.connecting), 1, "the waits are short again")
+
+    def test_refused_channel(self):
+        """A channel that is refused is the reason of the outage, and tried again."""
+        self.channels.add("a")
+        self.channels.add("b")
+        connection = self.server.accept()
+        connection.answer("yes")
+        connection.asked.pop(0)[1].errback(MatchmakerUnavailable("not allowed"))
+        self.assertFalse(connection.up)
+        self.assertEqual(self.states, ["not allowed"])
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.server.connecting), 1)
+
+    def test_silence(self):
+        """The other side has to say now and then that it is there."""
+        self.channels.add("a")
+        connection = self.server.accept()
+        connection.answer("yes")
+        for _ in range(3):
+            self.clock.advance(PING_SECONDS)
+            self.assertEqual(connection.answer("PONG"), ("PING",))
+        self.clock.advance(PING_SECONDS)
+        self.clock.advance(2)
+        self.assertFalse(connection.up)
+        self.assertEqual(self.states, [None, "no answer to PING within 2 s"])
+
+    def test_removed(self):
+        """What is not wanted any more is given up; what is wanted again is subscribed again."""
+        self.channels.add("a")
+        self.channels.remove("b")
+        connection = self.server.accept()
+        self.channels.remove("a")
+        self.assertEqual([words for words, _ in connection.asked], [("SUBSCRIBE", "a"), ("UNSUBSCRIBE", "a")])
+        connection.answer("yes")
+        self.assertEqual(self.subscribed, [])
+        self.channels.add("a")
+        connection.answer("yes")
+        connection.answer("yes")
+        self.assertEqual(self.subscribed, ["a"])
+
+    def test_close(self):
+        for begin in (lambda: None, lambda: self.channels.add("a"), self.server.accept, lambda: None):
+            begin()
+        connection = self.server.connections[-1]
+        self.successResultOf(self.channels.close())
+        self.assertFalse(connection.up)
+        self.assertEqual((self.clock.getDelayedCalls(), self.states), ([], []))
+        self.channels.add("a")
+        self.assertEqual(self.server.connecting, [])
+
+    def test_close_while_connecting(self):
+        self.channels.add("a")
+        self.successResultOf(self.channels.close())
+        self.assertTrue(self.server.connecting[0].called, "it was cancelled")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close_while_waiting(self):
+        self.channels.add("a")
+        self.server.refuse()
+        self.successResultOf(self.channels.close())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FollowerTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.looks: list[tuple[tuple[str, str], int, int]] = []
+        self.answers: list[Deferred[Look]] = []
+        self.shown: list[tuple[str, str]] = []
+        self.follower = RedisFollower(
+            self.clock, 0, self.look, lambda topic, sightings: self.shown.append(topic), Random(1)
+        )
+        self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
+        self.addCleanup(self.follower.close)
+
+    def look(self, topic, version, soonest):
+        self.looks.append((topic, version, soonest))
+        self.answers.append(Deferred())
+        return self.answers[-1]
+
+    def answer(self, version=5, soonest=0, now=1000):
+        self.answers.pop(0).callback(Look(now, version, soonest, {}))
+
+    def follow(self):
+        """Follow a topic, subscribed and looked at."""
+        self.follower.add(TOPIC)
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(0)
+        self.answer()
+        self.clock.advance(0)
+        self.looks.clear()
+        self.shown.clear()
+
+    def change(self, before, after):
+        self.follower.heard(CHANNEL, msgspec.msgpack.encode([before, after, "", "", [], -1]))
+
+    def test_subscribed(self):
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS / 2)
+        self.assertEqual(self.looks, [])
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(0)
+        self.assertEqual(self.looks, [(TOPIC, -1, 0)])
+        self.answer()
+        self.clock.advance(0)
+        self.assertEqual(self.shown, [TOPIC])
+
+    def test_deaf(self):
+        """A topic whose channel cannot be heard is looked at all the same, and then now and then."""
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.answer()
+        for _ in range(3):
+            self.looks.clear()
+            self.clock.advance(POLL_SECONDS / 2)
+            self.assertEqual(self.looks, [])
+            self.clock.advance(POLL_SECONDS / 2)
+            self.assertEqual(self.looks, [(TOPIC, 5, 0)])
+            self.answer()
+
+    def test_change(self):
+        self.follow()
+        self.change(5, 6)
+        self.clock.advance(0.1)
+        self.assertEqual((self.looks, self.shown), ([], [TOPIC]))
+
+    def test_missed(self):
+        self.follow()
+        self.change(6, 7)
+        self.clock.advance(0)
+        self.assertEqual((self.looks, self.shown), ([(TOPIC, 5, 0)], []))
+
+    def test_malformed(self):
+        self.follow()
+        self.follower.heard(CHANNEL, b"\xc1")
+        self.clock.advance(0)
+        self.assertEqual(self.looks, [(TOPIC, 5, 0)])
+
+    def test_pace(self):
+        """Many changes at once are passed on together."""
+        self.follow()
+        for number in range(5, 105):
+            self.change(number, number + 1)
+            self.clock.advance(0.001)
+        self.clock.advance(1)
+        self.assertLess(len(self.shown), 10)
+
+    def test_failed(self):
+        self.follow()
+        self.change(6, 7)
+        for _ in range(3):
+            self.clock.advance(0)
+            self.answers.pop(0).errback(MatchmakerUnavailable("down"))
+            self.assertEqual(len(self.looks), 1)
+            self.clock.advance(RETRY_SECONDS)
+            self.assertEqual(len(self.looks), 2)
+            self.looks.pop()
+
+    def test_defect(self):
+        """What a look raises otherwise is logged, and the topic is looked at again."""
+        self.follow()
+        self.change(6, 7)
+        self.clock.advance(0)
+        self.answers.pop(0).errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(RETRY_SECONDS)
+        self.assertEqual(len(self.looks), 2)
+
+    def test_lookup(self):
+        """A lookup of somebody else serves as a look, unless one is due for what it may not have seen."""
+        self.follow()
+        self.clock.advance(POLL_SECONDS / 2)
+        self.follower.looked(TOPIC, Look(1000, 6, 0, {}), self.follower.asked(TOPIC))
+        self.clock.advance(POLL_SECONDS / 2)
+        self.assertEqual(self.looks, [])
+        self.follower.subscribed(CHANNEL)
+        self.follower.looked(TOPIC, Look(1000, 6, 0, {}), self.follower.asked(TOPIC))
+        self.clock.advance(0)
+        self.assertEqual(self.looks, [(TOPIC, 6, 0)])
+
+    def test_subscribed_while_looking(self):
+        """A look that may have been made before is made again."""
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(0)
+        self.assertEqual(len(self.looks), 1)
+        self.answer()
+        self.clock.advance(0)
+        self.assertEqual(len(self.looks), 2)
+
+    def test_expiry(self):
+        """A topic is looked at soon after a record of it may have expired."""
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.answer(soonest=4000, now=1000)
+        self.clock.advance(3.0)
+        self.assertEqual(len(self.looks), 1)
+        self.clock.advance(0.3)
+        self.assertEqual(self.looks[1:], [(TOPIC, 5, 4000)])
+        self.answer(soonest=9000, now=4100)
+        self.clock.advance(4.5)
+        self.assertEqual(len(self.looks), 2)
+
+    def test_new_database(self):
+        """Everybody looks, one after the other."""
+        self.follow()
+        self.follower.heard(new_channel(0), b"")
+        self.clock.advance(0.3)
+        self.assertEqual(len(self.looks), 1)
+
+    def test_many(self):
+        """Not all topics are looked at at once."""
+        topics = [("openstack", f"topic-{number}") for number in range(3 * MOST_LOOKS)]
+        for topic in topics:
+            self.follower.add(topic)
+        self.clock.advance(FIRST_SECONDS)
+        self.assertEqual(len(self.answers), MOST_LOOKS)
+        while self.answers:
+            self.answer()
+            self.clock.advance(0)
+            self.assertLessEqual(len(self.answers), MOST_LOOKS)
+        self.assertCountEqual([topic for topic, _, _ in self.looks], topics)
+
+    def test_removed(self):
+        """What is no longer followed is neither looked at nor shown, also when that was under way."""
+        self.follow()
+        self.change(5, 6)
+        self.change(9, 10)
+        self.clock.advance(0)
+        self.shown.clear()
+        self.change(6, 7)
+        self.assertEqual(self.follower.remove(TOPIC), CHANNEL)
+        self.follower.remove(TOPIC)
+        self.answer()
+        self.change(7, 8)
+        self.follower.again(TOPIC)
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(POLL_SECONDS)
+        self.assertEqual((self.shown, len(self.looks)), ([], 1))
+
+    def test_followed_anew_while_looking(self):
+        """An answer for the one before is not taken."""
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.follower.remove(TOPIC)
+        self.follower.add(TOPIC)
+        self.answer()
+        self.clock.advance(0)
+        self.assertEqual(self.shown, [])
+        self.clock.advance(FIRST_SECONDS)
+        self.answer()
+        self.clock.advance(0.1)
+        self.assertEqual((self.shown, len(self.looks)), ([TOPIC], 2))
+
+    def test_again(self):
+        """A further watch is shown what is known."""
+        self.follower.again(TOPIC)
+        self.follow()
+        self.follower.again(TOPIC)
+        self.clock.advance(0.1)
+        self.assertEqual((self.shown, self.looks), ([TOPIC], []))
