@@ -72,5 +72,5 @@ class RedisPlace:
 def _refusal(url: str, what: str) -> ConfigError:
     return ConfigError(
         f"the transport URL {masked_url(url)!r} {what}; "
-        "for example zmq+redis://127.0.0.1:6379 or zmq+redis://:secret@redis.example.org:6379/1"
+        "for example zmq+redis://127.0.0.1:6379 or zmq+redis://:PASSWORD@redis.example.org:6379/1"
     )

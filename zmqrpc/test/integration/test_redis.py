@@ -247,11 +247,10 @@ class RedisProcessTests(ProcessTestCase):
 
     def test_another_reactor(self):
         """Which reactor runs is not fixed by what we import."""
-        self.options = (*self.options, "node-1")
         for reactor_name in ("poll", "asyncio"):
             running = self.start(
                 *("twistd", "--reactor", reactor_name, "-n", "--pidfile=", "zmq-rpc-server", "--url", self.url),
-                *self.options,
+                *(*self.options, "node-1"),
             )
             running.says("ready: registered")
             self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)

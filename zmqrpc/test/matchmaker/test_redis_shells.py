@@ -94,7 +94,7 @@ class AskerTests(SynchronousTestCase):
         self.assertIdle()
 
     def test_refused(self):
-        """Everything that waits fails with the reason, and so does what comes at once after it; then it is tried anew."""
+        """Everything that waits fails with the reason, and so does what comes just after; then it is tried anew."""
         asked = [self.asker.ask(("GET", number)) for number in range(3)]
         self.server.refuse("no way")
         for answer in [*asked, self.asker.ask(("GET", 4))]:
