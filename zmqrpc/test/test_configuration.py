@@ -7,15 +7,19 @@ import re
 from pathlib import Path
 from textwrap import dedent
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.configuration import FOR_PROXIES, load
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._redis_place import RedisPlace
 from zmqrpc.node import Node
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect
 from zmqrpc.settings import OPTIONS, Settings
 from zmqrpc.test.logs import LogLines
+from zmqrpc.transport_url import store_url
 
 URL = "zmq+sqlite:///run/matchmaker.db"
 NOVA = Path(__file__).with_name("nova.conf")
@@ -443,6 +447,13 @@ class OlderTests(ConfigurationCase):
             ("rpc_backend = rabbit\ntransport_url = zmq://", "", "zmq://"),
         ):
             self.assertEqual(self.load(f"[DEFAULT]\n{backend}\n{more}").settings.url, url)
+
+    @settings(max_examples=60, derandomize=True, database=None, deadline=None)
+    @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+    def test_passwords(self, password):
+        """Whatever a password holds, a Redis server is told exactly that."""
+        place = RedisPlace.from_url(store_url("redis", ["host:1"], password))
+        self.assertEqual((place.host, place.port, place.password), ("host", 1, password.encode()))
 
     def test_options_in_default(self):
         """Anything may stand there; but an option of ours that is not read there is reported."""

@@ -30,6 +30,7 @@ from zmqrpc.interfaces import (
     ITransport,
 )
 from zmqrpc.reactor_zmq import PASS_ENVELOPES, ZmqTransport
+from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import (
     RawPeers,
     TcpServer,
@@ -179,6 +180,23 @@ class BindTests(TransportCase):
             echoing(ear, router)
             heard, connecting = self.connecting()
             await self.echo(connecting, heard, connecting.connect(address))
+
+
+class KeepaliveTests(TransportCase):
+    OPTIONS = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
+
+    def test_set(self):
+        """Both sockets have what the options say; 0 seconds or probes are what the system does, as -1 is."""
+        for options, values in (
+            ({}, [1, 60, 15, 4]),
+            ({"zmq_tcp_keepalive_idle": 7, "zmq_tcp_keepalive_cnt": 9, "zmq_tcp_keepalive_intvl": 8}, [1, 7, 8, 9]),
+            ({"zmq_tcp_keepalive": -1, "zmq_tcp_keepalive_idle": 0, "zmq_tcp_keepalive_cnt": -1}, [-1, -1, 15, -1]),
+        ):
+            transport = ZmqTransport(reactor, 2**20, Settings.from_url("zmq://", **options).keepalive)
+            transport.open(lambda: None)
+            self.addCleanup(transport.close, 0)
+            for router in (self.bound(transport)[1], self.connecting(transport)[1]):
+                self.assertEqual([router._socket.get(option) for option in self.OPTIONS], values)
 
 
 class ConnectTests(TransportCase):

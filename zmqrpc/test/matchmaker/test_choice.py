@@ -55,6 +55,11 @@ class ChoiceTests(SynchronousTestCase):
             self.assertEqual(factory.scheme, name)
             self.assertEqual(factory.local, local)
 
+    def test_timeout_of_redis(self):
+        """It is an option, in milliseconds; the predecessor's name for it."""
+        self.assertEqual(self.make("zmq+redis://h")._asker._limit, 2)
+        self.assertEqual(self.make("zmq+redis://h?redis_socket_timeout=500")._asker._limit, 0.5)
+
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""
         self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sqlite", "zmq+redos://h")
