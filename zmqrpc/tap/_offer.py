@@ -72,7 +72,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         raise ApplicationRaised(text) from error
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
         raise ConfigError(
-            f"the application {name} gave a {type(given).__name__} as its endpoints; "
+            f"the application {name} gave an object of type {type(given).__name__} as its endpoints; "
             "give a list of objects whose methods are marked with @zmqrpc.expose"
         )
     try:

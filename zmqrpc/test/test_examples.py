@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -190,6 +191,31 @@ class ExampleTests(ProcessTestCase):
         self.start("twistd", "-n", "--pidfile=", "-y", str(EXAMPLES / "two_members.tac")).says("node-1 says 3")
         asked = self.zmqrpc("call", "calc.node-2", "add", "a=2", "b=3", "--wait", "--timeout", "10")
         self.assertEqual(asked.stdout, '"node-2 says 5"\n', asked.stderr)
+
+    def test_tac_of_the_command(self):
+        """The application file that docs/howto/run-servers shows runs two members of the tutorial's topic."""
+        (source,) = blocks(DOCS / "howto" / "run-servers.rst", "python")
+        (self.directory / "greeters.tac").write_text(source)
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        self.environment["ZMQRPC_URL"] = self.url
+        running = self.start("twistd", "-n", "--pidfile=", "-y", "greeters.tac")
+        running.says("ready: registered", 2)
+        for member in ("node-1", "node-2"):
+            self.assertIn(f"serving topic greeter as member {member}", running.out)
+
+    def test_json_log(self):
+        """docs/howto/logs shows the command, and what its log has of a server."""
+        page = DOCS / "howto" / "logs.rst"
+        (shown,) = (json.loads(block) for block in blocks(page, "json"))
+        (typed,) = (typed for typed, _ in steps(page) if "json" in typed)
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        self.environment["ZMQRPC_URL"] = self.url
+        running = self.start("twistd", *shlex.split(typed)[1:])
+        running.says("ready: registered")
+        lines = [json.loads(line) for line in running.out.splitlines()]
+        (serving,) = (line for line in lines if line["message"].startswith("serving topic"))
+        self.assertEqual(list(serving), list(shown))
+        self.assertEqual((serving["topic"], serving["namespace"]), (shown["topic"], shown["namespace"]))
 
     def test_plugin(self):
         self.environment["PYTHONPATH"] += f":{EXAMPLES / 'application-plugin'}"

@@ -319,3 +319,93 @@ class ReactorTests(RunningTestCase):
                 self.assert_one_sentence("the select reactor takes no descriptor above 1023", running.err)
             else:
                 running.says("ready: registered")
+
+
+class RefusedTests(RunningTestCase):
+    """What keeps a server from starting: one sentence, status 2, in the foreground and as a daemon."""
+
+    APPLICATIONS = """
+        from twisted.internet.defer import fail, succeed
+        from twisted.plugin import IPlugin
+        from zope.interface import implementer
+        from zmqrpc.interfaces import IRPCApplication
+        from calc import Calc
+
+        def application(make):
+            @implementer(IPlugin, IRPCApplication)
+            class Application:
+                name, topic = "made", "calc"
+
+                def endpoints(self, reactor, client, settings):
+                    return make()
+
+            return Application()
+
+        async def coroutine():
+            raise ZeroDivisionError("oh\\nno")
+
+        raises = application(lambda: 1 / 0)
+        fails = application(lambda: fail(ZeroDivisionError("oh\\nno")))
+        awaits = application(coroutine)
+        nothing = application(list)
+        nonsense = application(lambda: 7)
+        exposes_nothing = application(lambda: [object()])
+        first = application(lambda: [Calc()])
+        second = application(lambda: succeed([Calc()]))
+        half = application(list)
+        del type(half).topic
+        nameless = application(list)
+        nameless.topic = ""
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.module("apps", self.APPLICATIONS)
+        self.module("broken", "1 / 0")
+
+    def assert_refused(self, text, *options, url=None):
+        for twistd in (("-n",), ()):
+            started = ("twistd", *twistd, "zmq-rpc-server", "--url", url or self.url, *options, "-l", "server.log")
+            ended = self.run_to_end(*started)
+            self.assertEqual(ended.returncode, 2, (twistd, options, ended.stderr))
+            self.assert_one_sentence(text, ended.stderr)
+            self.assertEqual(ended.stdout, "")
+            self.assertFalse((self.directory / "twistd.pid").exists())
+
+    def test_no_application(self):
+        self.assert_refused("no application plugin 'bogus'; there are", "--app", "bogus")
+        self.assert_refused("--app broken:x names cannot be imported: ZeroDivisionError", "--app", "broken:x")
+        self.assert_refused("there is no 'Nope' in the module 'calc'", "--app", "calc:Nope")
+
+    def test_raises(self):
+        for name in ("raises", "fails", "awaits"):
+            text = f"the application apps:{name} raised when it was asked for endpoints: ZeroDivisionError"
+            self.assert_refused(text, "--app", f"apps:{name}")
+            # Who has to mend it finds where.
+            self.assertIn("Traceback", self.log.read_text())
+
+    def test_offers_nothing(self):
+        self.assert_refused("the application apps:nothing offers nothing", "--app", "apps:nothing")
+        self.assert_refused(
+            "the application apps:nonsense gave an object of type int as its endpoints", "--app", "apps:nonsense"
+        )
+        self.assert_refused("the application apps:exposes_nothing cannot be served", "--app", "apps:exposes_nothing")
+        self.assert_refused("apps:half does not do what IRPCApplication asks for", "--app", "apps:half")
+        self.assert_refused("apps:nameless cannot be served: the topic ''", "--app", "apps:nameless")
+        self.assertNotIn("Traceback", self.log.read_text())
+
+    def test_two_that_do_not_go_together(self):
+        text = "apps:first and apps:second both serve add in version 1.0 of openstack/calc"
+        self.assert_refused(text, "--app", "apps:first", "--app", "apps:second")
+        self.assert_refused("--app apps:first is given twice", "--app", "apps:first", "--app", "apps:first")
+
+    def test_where_nothing_can_be_bound(self):
+        port = self.taken_port()
+        taken = f"{self.url}?rpc_zmq_min_port={port}&rpc_zmq_max_port={port + 1}"
+        self.assert_refused(f"could bind 127.0.0.1 on port {port}", *self.calc, url=taken)
+        self.assert_refused("eth99", *self.calc, url=f"{self.url}?rpc_zmq_bind_address=eth99")
+
+    def test_one_of_several(self):
+        """Nothing is served when one of them cannot be."""
+        self.assert_refused("apps:raises raised", *self.calc, "--app", "apps:raises")
+        self.assertIn("nobody", self.call("calc", "add", "a=1", "b=2").lower())
