@@ -19,6 +19,7 @@ class Contender:
 
 CONTENDERS = {
     "zmqrpc": Contender("bench.zmqrpc_server", "bench.zmqrpc_client"),
+    "zmqrpc-deployed": Contender("bench.deployed", "bench.deployed"),
     "zmqrpc-crowd": Contender("bench.crowd", "bench.crowd"),
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
     "pyzmq-blocking": Contender("bench.yardsticks.pyzmq_blocking", "bench.yardsticks.pyzmq_blocking"),
