@@ -54,13 +54,17 @@ class RedisPlace:
         if at and not password:
             raise _refusal(url, "names a user without a password; write user:password@, or :password@ without a user")
         return cls(
-            # From the netloc, since urlsplit has it in lower case, and so has an address with a zone.
             host=host,
             port=port or PORT,
             db=int(database or 0),
             user=unquote_to_bytes(user),
             password=unquote_to_bytes(password) if colon else None,
         )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it can only be a server of this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -31,9 +32,6 @@ from zmqrpc.target import Target
 
 T = TypeVar("T")
 
-LIMIT = 2.0
-"""Seconds after which a server that does not answer is given up."""
-
 
 @implementer(IMatchmaker)
 class RedisMatchmaker:
@@ -42,11 +40,11 @@ class RedisMatchmaker:
 
     :param reactor: the reactor.
     :param place: the server and its database.
-    :param chance: the source of jitter.
     :param limit: seconds after which a server that does not answer is given up.
+    :param chance: the source of jitter.
     """
 
-    def __init__(self, reactor: Any, place: RedisPlace, chance: Random | None = None, limit: float = LIMIT) -> None:
+    def __init__(self, reactor: Any, place: RedisPlace, limit: float, chance: Random | None = None) -> None:
         chance = chance or Random()
         name = f"the Redis server {place.name}"
         self._name = name
@@ -181,9 +179,18 @@ class RedisFactory:
     scheme = "redis"
     local = False
 
+    _log = Logger()
+
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        return RedisMatchmaker(reactor, RedisPlace.from_url(url), limit=settings.redis_socket_timeout / 1000)
+        place = RedisPlace.from_url(url)
+        if place.password is None and not place.is_loopback:
+            self._log.warn(
+                "the Redis server {place} is used without a password: whoever reaches it decides where calls go; "
+                "set one there (requirepass) and in the transport URL",
+                place=place.name,
+            )
+        return RedisMatchmaker(reactor, place, settings.redis_socket_timeout / 1000)
 
 
 factory = RedisFactory()

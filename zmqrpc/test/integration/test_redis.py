@@ -233,7 +233,7 @@ class RedisProcessTests(ProcessTestCase):
 
     def test_refused_urls(self):
         for url, text in (
-            ("zmq+redis://", "names no host"),
+            ("zmq+redis://:6379", "names no host"),
             ("zmq+redis://:secret@a,b", "several hosts"),
             ("zmq+redis://a/x", "a database that is no number"),
         ):

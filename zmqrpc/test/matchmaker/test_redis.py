@@ -36,10 +36,10 @@ class RedisContract(MatchmakerContract, TestCase):
         self.server = RedisServer(self)
 
     def make_matchmaker(self):
-        return RedisMatchmaker(reactor, RedisPlace.from_url(self.server.url), Random(1))
+        return RedisMatchmaker(reactor, RedisPlace.from_url(self.server.url), 2.0, Random(1))
 
     def make_unreachable(self):
-        return RedisMatchmaker(reactor, RedisPlace("127.0.0.1", free_port()), Random(1))
+        return RedisMatchmaker(reactor, RedisPlace("127.0.0.1", free_port()), 2.0, Random(1))
 
     async def lose_everything(self):
         self.server.restart()
@@ -56,8 +56,8 @@ class RedisCase(TestCase):
         self.server = RedisServer(self, *self.options)
         self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
-    def matchmaker(self, url=None, **options):
-        made = RedisMatchmaker(reactor, RedisPlace.from_url(url or self.server.url), Random(1), **options)
+    def matchmaker(self, url=None, limit=2.0):
+        made = RedisMatchmaker(reactor, RedisPlace.from_url(url or self.server.url), limit, Random(1))
         self.addCleanup(made.close)
         return made
 

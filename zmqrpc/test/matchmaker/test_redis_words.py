@@ -9,15 +9,18 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._entry import write_body
 from zmqrpc.matchmaker._redis_answers import Change, Entry, Look, read_change, read_list, read_look
 from zmqrpc.matchmaker._redis_copy import TopicCopy
 from zmqrpc.matchmaker._redis_errors import refusal, unreachable
 from zmqrpc.matchmaker._redis_names import join, record_field, split, topic_channel
 from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
 
@@ -63,6 +66,23 @@ class PlaceTests(SynchronousTestCase):
             self.assertIn(text, str(error), url)
             self.assertIn("for example zmq+redis://127.0.0.1:6379", str(error))
             self.assertNotIn("secret@h1", str(error))
+
+    def test_loopback(self):
+        """A server without a password that others can reach is warned of."""
+        lines = LogLines(self, "zmqrpc.matchmaker.redis")
+        for host in ("127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "[::1]", ":secret@redis.example.org"):
+            make_matchmaker(Clock(), Settings(f"zmq+redis://{host}"))
+        self.assertEqual(lines, [])
+        for host in ("redis.example.org", "10.0.0.1:7/1", "[2001:db8::1]"):
+            make_matchmaker(Clock(), Settings(f"zmq+redis://{host}"))
+        self.assertEqual(len(lines), 3)
+        self.assertIn("10.0.0.1:7, database 1 is used without a password", lines[1])
+
+    def test_limit(self):
+        """Of the options of the section, the one for the time is in the URL as well."""
+        settings = Settings.from_url("zmq+redis://h?redis_socket_timeout=300")
+        made: Any = make_matchmaker(Clock(), settings)
+        self.assertEqual(made._asker._limit, 0.3)
 
     def test_name(self):
         """The name for people has neither user nor password, and neither has the place itself."""
