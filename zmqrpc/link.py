@@ -190,6 +190,9 @@ class Link:
         """Do what the state machine asks for."""
         # First, so that what is sent elsewhere below does not come back here.
         self._refresh()
+        if len(effects) > 1 and type(effects[-1]) is Flush:
+            # What the errbacks of the lost send here waits for the Flush, which would else send it once more.
+            self.ready = False
         for effect in effects:
             match effect:
                 case Connect(attempt=attempt):
@@ -231,7 +234,9 @@ class Link:
     def _say_hello(self, now: float) -> None:
         links = self._links
         hello = Hello(WIRE_VERSION, WIRE_VERSION, "client", [], {"message": links.settings.max_message_size}, [])
-        payload = encode_batch(links.instance, self.instance, int(now * 1000), (), [encode_message(hello)])
+        # Where the record names no instance, whoever comes next at the address is meant as well.
+        meant = None if self.state.learns else self.instance
+        payload = encode_batch(links.instance, meant, int(now * 1000), (), [encode_message(hello)])
         if self.state.identity is not None and links.router.send(self.state.identity, payload) != SENT:
             links.connection_lost(self.state.identity, "HELLO could not be written")
 

@@ -20,6 +20,7 @@ from zmqrpc.tap import _refusal
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._refusal import Refusals, StartRefused
 from zmqrpc.tap._serving import Serving
+from zmqrpc.test.integration.support import free_port
 
 
 class Calc:
@@ -121,6 +122,19 @@ class StartsLater(Calc, Service):
         return self.started
 
 
+class Listed(Calc):
+    target = Target("calc")
+
+
+@implementer(IPlugin, IRPCApplication)
+class ListedApplication:
+    name = "listed"
+    topic = "calc"
+
+    def endpoints(self, reactor, client, settings):
+        return [Calc()]
+
+
 class ServingTests(TestCase):
     url = "zmq+dummy://"
 
@@ -160,6 +174,22 @@ class ServingTests(TestCase):
         self.assertEqual(await self.ask(Target("calc", namespace="words"), "join", a=1, b=2), "1 2")
         self.assertEqual(await self.ask(Target("other"), "add", a=1, b=2), 3)
         self.assertEqual(application.settings.drain_timeout, 5)
+
+    async def test_fixed_table(self):
+        """The line is bound while the process may still have the rights to, whoever names the topic."""
+        path = os.path.abspath(self.mktemp())
+        self.url = f"zmq+file://{path}"
+        for made in (Given([Calc()]), Calc, Listed, ListedApplication):
+            address = f"127.0.0.1:{free_port()}"
+            with open(path, "w") as table:
+                table.write(f'{{"calc": {{"node-1": "{address}"}}}}')
+            topic = "calc" if made is Calc else None
+            serving = self.make(made, target=Target(topic, server="node-1"))
+            serving.privilegedStartService()
+            self.assertEqual(serving._node.address, f"tcp://{address}")
+            serving.startService()
+            self.assertEqual(await self.ask(Target("calc"), "add", a=1, b=2), 3)
+            await serving.stopService()
 
     async def test_started_again(self):
         serving = self.make(Calc, target=Target("calc"))
