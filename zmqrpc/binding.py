@@ -173,14 +173,7 @@ def _name(settings: Settings) -> str:
     name = settings.rpc_zmq_host
     if name is None:
         return settings.host
-    try:
-        host = check_host(name)
-    except ValueError as error:
-        raise ConfigError(
-            f"option rpc_zmq_host is {name!r}, which {error}; others reach this node by it, or by what "
-            "rpc_zmq_advertised_address says",
-            options=("rpc_zmq_host",),
-        ) from None
+    host = check_host(name)
     if host in adapters.names() and name != socket.gethostname():
         raise ConfigError(
             f"option rpc_zmq_host is {name!r}, an adapter of this machine, by which nobody else can reach it; set "

@@ -20,6 +20,9 @@ _GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
 _OTHERS_OF_OSLO = {f"oslo_messaging_{name}" for name in ("amqp", "kafka", "metrics", "notifications", "rabbit")}
 """Sections whose names are like ours and are not misspelt."""
 
+_OTHERS_IN_DEFAULT = {"rpc_thread_pool_size"}
+"""Names of ours that mean something else there."""
+
 
 @attrs.frozen
 class Said:
@@ -83,7 +86,8 @@ class ConfigFiles:
                 hint = f"it belongs in [{options[0].group}]" if options else nearest(entry.name, valid)
                 raise ConfigError(f"unknown option {entry.name} in [{entry.section}] ({entry.place}); {hint}")
             # Others have options there too; but whoever has one of ours wants it to be read.
-            if any(option.group == ZMQ and option.effect is Effect.YES for option in options):
+            ours = any(option.group == ZMQ and option.effect is Effect.YES for option in options)
+            if ours and entry.name not in _OTHERS_IN_DEFAULT:
                 self.warnings.append(f"{_name_place(entry)} is not read; it belongs in [{ZMQ}]")
 
     def _find(self, option: Option) -> Entry | None:

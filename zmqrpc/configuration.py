@@ -38,12 +38,12 @@ class Configuration(Struct, frozen=True):
     """
 
     settings: Settings
-    origins: Mapping[str, str]
-    warnings: tuple[str, ...]
+    origins: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def located(self, error: ConfigError) -> ConfigError:
-        """Return the error with where the options that it names were set; as it is where it names none."""
-        return _located(error, self.origins)
+        """Return an error that was found later with where the options that it names were set."""
+        return error.located(self.origins)
 
 
 def load(
@@ -104,7 +104,7 @@ class _Loading:
             self._values["url"] = self._complete(url)
             settings = Settings(**{name: value for name, value in self._values.items() if name in KEPT})
         except ConfigError as error:
-            raise _located(error, self._origins) from None
+            raise error.located(self._origins) from None
         return Configuration(settings, {name: self._origins[name] for name in KEPT}, tuple(self._warnings))
 
     def _set(self, option: Option, text: str, origin: str) -> None:
@@ -150,7 +150,7 @@ class _Loading:
         try:
             bare, texts = split_url(url, OF_URLS)
         except ConfigError as error:
-            raise _located(error, self._origins) from None
+            raise error.located(self._origins) from None
         for name, text in texts.items():
             self._set(OF_URLS[name], text, "URL query" if origin == "--url" else f"URL query, {origin}")
         return bare
@@ -197,9 +197,3 @@ class _Loading:
                 self._warnings.append(f"option {name} ({origin}) has no effect. {option.help}")
             elif option.effect is Effect.LATER and value != option.default and not theirs:
                 self._warnings.append(f"option {name} ({origin}) has no effect yet")
-
-
-def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
-    places = [(name, origins.get(name, "default")) for name in error.options]
-    shown = [f"{name}: {place}" if len(places) > 1 else place for name, place in places if place != "default"]
-    return ConfigError(f"{error} ({'; '.join(shown)})", options=error.options) if shown else error

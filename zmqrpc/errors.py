@@ -33,6 +33,7 @@ Every error a call can end with has `maybe_executed`: False says that the method
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -55,6 +56,17 @@ class ConfigError(ZmqRpcError):
     def __init__(self, *args: object, options: tuple[str, ...] = ()) -> None:
         super().__init__(*args)
         self.options = options
+
+    def located(self, origins: Mapping[str, str]) -> ConfigError:
+        """
+        Return the error with where its options were set.
+
+        :param origins: where each option was set, by name; what is missing, or ``default``, was not.
+        """
+        places = [(name, origins.get(name, "default")) for name in self.options]
+        shown = [f"{name}: {place}" if len(places) > 1 else place for name, place in places if place != "default"]
+        # The new one names no options, so that this is said once.
+        return type(self)(f"{self} ({'; '.join(shown)})") if shown else self
 
 
 class PortRangeExhausted(ConfigError):

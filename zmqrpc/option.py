@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from zmqrpc.address import check_host, split_address
 from zmqrpc.errors import ConfigError
 
 DEFAULT = "DEFAULT"
@@ -24,9 +25,6 @@ _FALSE = {"false", "no", "off", "0"}
 
 _UNSET = {"", "none", "{hostname}"}
 """Texts that leave an option unset where it may be; the last is how both seeds print ``rpc_zmq_host``."""
-
-_HOST = re.compile(r"[^\s/@,$*{}#?\\\"']+")
-_ADDRESS = re.compile(r"([^\s/@,$*{}#?:\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(\d{1,5})")
 
 
 class Effect(Enum):
@@ -129,14 +127,16 @@ class Option(Struct, frozen=True, kw_only=True):
             raise self.refusal(f"is {value}; it must be {self.range}")
 
     def _check_form(self, value: str | tuple[Any, ...]) -> None:
-        if isinstance(value, str):
-            if self.form == "host" and not _HOST.fullmatch(value):
-                raise self.refusal(f"is {value!r}; it must be a host name or an address, without a port")
-            return
-        for item in value:
-            match = isinstance(item, str) and _ADDRESS.fullmatch(item)
-            if not match or not 0 < int(match[2]) < 65536:
-                raise self.refusal(f"names {item!r}; it must be a list of host:port, with commas between")
+        try:
+            if self.form == "host":
+                check_host(str(value))
+        except ValueError as error:
+            raise self.refusal(f"is {value!r}, which {error}") from None
+        for item in value if isinstance(value, tuple) else ():
+            try:
+                split_address(str(item))
+            except ValueError as error:
+                raise self.refusal(f"names {item!r}, which {error}") from None
 
     def refusal(self, text: str) -> ConfigError:
         """Return an error about this option."""
@@ -173,5 +173,5 @@ _KINDS = {
     "int": _Kind((int,), "a whole number", int, str),
     "float": _Kind((float, int), "a number", float, lambda value: f"{value:.10g}"),
     "bool": _Kind((bool,), "True or False", _to_bool, lambda value: str(value).lower()),
-    "tuple[str, ...]": _Kind((tuple,), "a list", _to_list, ",".join),
+    "tuple[str, ...]": _Kind((tuple,), "a tuple", _to_list, ",".join),
 }

@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from zmqrpc.configuration import Configuration
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import Node
-from zmqrpc.settings import Settings
 from zmqrpc.tap._applications import describe, make, names_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
@@ -32,7 +32,6 @@ class Serving(Service):
 
     :param found: name and object of each application, as ``--app`` gave them.
     :param target: topic, exchange and member, for an application that names none.
-    :param warnings: what is logged at the first start.
     :param supervisor: who is told how it is; None for nobody.
     :raises ConfigError: a setting is not valid.
     """
@@ -43,22 +42,22 @@ class Serving(Service):
         self,
         reactor: Any,
         refusals: Refusals,
-        settings: Settings,
+        configuration: Configuration,
         found: Iterable[tuple[str, object]],
         target: Target,
         log_file: LogFile | None = None,
         trace: bool = False,
-        warnings: Iterable[str] = (),
         supervisor: Supervisor | None = None,
     ) -> None:
         self._reactor = reactor
         self._refusals = refusals
-        self._settings = settings
+        self._configuration = configuration
+        self._settings = configuration.settings
         self._found = tuple(found)
         self._target = target
         self._log_file = log_file
         self._trace = trace
-        self._warnings = tuple(warnings)
+        self._warnings = configuration.warnings
         self._supervisor = supervisor
         # Made here for what it refuses, and used at the first start; it opens nothing until then.
         self._node: Node | None = self._make_node()
@@ -150,7 +149,10 @@ class Serving(Service):
     def _refuse(self, error: Exception) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""
         # Not as critical: where nobody has begun to log, that alone appears on standard error.
-        text = str(error) if isinstance(error, ConfigError) else f"it cannot be started: {describe(error)}"
+        if isinstance(error, ConfigError):
+            text = str(self._configuration.located(error))
+        else:
+            text = f"it cannot be started: {describe(error)}"
         self.log.error("{error}", error=text)
         raised = error if not isinstance(error, ConfigError) else _raised(error)
         if raised is not None:

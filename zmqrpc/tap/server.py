@@ -159,12 +159,11 @@ def makeService(options: Options) -> IService:
         return Serving(
             reactor,
             options.refusals,
-            options.settings,
+            options.configuration,
             options.applications,
             options.target,
             options.log_file,
             trace=bool(options["debug"]),
-            warnings=options.configuration.warnings,
             supervisor=supervisor_of(reactor),
         )
     except ConfigError as error:

@@ -132,7 +132,7 @@ class PrecedenceTests(ConfigurationCase):
     def test_given_is_checked(self):
         self.assertEqual(
             self.refused(url=URL, given={"rpc_zmq_host": "a b"}),
-            "option rpc_zmq_host is 'a b'; it must be a host name or an address, without a port (--host)",
+            "option rpc_zmq_host is 'a b', which is neither a host name nor an IP address (--host)",
         )
 
     def test_proxies(self):
@@ -205,10 +205,16 @@ class ValueTests(ConfigurationCase):
             ("\nrpc_zmq_min_port = 0", "is 0; it must be from 1 to 65535 (zeromq.conf line 5)"),
             ("max_routes = 1 # few", "it must be a whole number; a comment stands on a line of its own"),
             ("max_routes = 1\n  max_clients = 2", "begin it in the first column"),
-            ("rpc_zmq_host = $my_ip", "is '$my_ip'; it must be a host name or an address"),
-            ("rpc_zmq_host = tcp://x", "it must be a host name or an address, without a port (zeromq.conf line 4)"),
-            ("subscribe_on = a:1,b", "subscribe_on names 'b'; it must be a list of host:port, with commas between (z"),
-            ("subscribe_on = a:0", "names 'a:0'"),
+            ("rpc_zmq_host = $my_ip", "is '$my_ip', which is neither a host name nor an IP address"),
+            (
+                "rpc_zmq_host = tcp://x",
+                "is 'tcp://x', which is neither a host name nor an IP address (zeromq.conf line 4)",
+            ),
+            (
+                "subscribe_on = a:1,b",
+                "subscribe_on names 'b', which has no port; write host:port, for example 10.0.0.1",
+            ),
+            ("subscribe_on = a:0", "names 'a:0', which has the port '0'"),
             ("subscribe_on = a:65536", "names 'a:65536'"),
             ("subscribe_on = ::1:5", "names '::1:5'"),
             (

@@ -64,6 +64,15 @@ NOT_VALID = {
     ("rpc_use_acks", "no"): "option rpc_use_acks is 'no'; it must be True or False",
     ("rpc_use_acks", 0): "option rpc_use_acks is 0; it must be True or False",
     ("rpc_zmq_matchmaker", None): "option rpc_zmq_matchmaker is None; it must be a string",
+    ("rpc_zmq_host", "h:5000"): "option rpc_zmq_host is 'h:5000', which is neither a host name nor an IP address",
+    ("rpc_zmq_host", "-"): "option rpc_zmq_host is '-', which is neither a host name nor an IP address",
+    ("rpc_zmq_host", "::"): "option rpc_zmq_host is '::', which is every address of a machine, and none that one can "
+    "connect to",
+    ("subscribe_on", "h:1"): "option subscribe_on is 'h:1'; it must be a tuple",
+    (
+        "subscribe_on",
+        (5,),
+    ): "option subscribe_on names 5, which has no port; write host:port, for example 10.0.0.1:5001",
     ("rpc_zmq_host", b"host"): "option rpc_zmq_host is b'host'; it must be a string or None",
     ("zmq_target_update", "60"): "option zmq_target_update is '60'; it must be a number or None",
     ("zmq_target_update", float("nan")): "option zmq_target_update is nan; it must be a finite number",

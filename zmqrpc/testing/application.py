@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
+from zmqrpc.configuration import Configuration
 from zmqrpc.errors import NoSuchMethod
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import connect
@@ -54,7 +55,7 @@ class ApplicationContract(_Case):
         application = self.make_application()
         target = Target(topic=application.topic or "contract", server="contract")
         found = [(str(application.name), application)]
-        serving = Serving(self.reactor, Refusals("contract"), self.make_settings(), found, target)
+        serving = Serving(self.reactor, Refusals("contract"), Configuration(self.make_settings()), found, target)
         self.addCleanup(serving.stopService)
         return serving
 

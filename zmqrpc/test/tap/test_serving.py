@@ -13,7 +13,8 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from zmqrpc import Settings, Target, connect, expose
+from zmqrpc import Target, connect, expose
+from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.tap import _refusal
@@ -143,10 +144,10 @@ class ServingTests(TestCase):
         self.patch(sys, "__stderr__", self.said)
 
     def make(self, *found, target=None, **options):
-        settings = Settings.from_url(self.url, drain_timeout=5.0)
+        configuration = load(url=self.url, given={"drain_timeout": 5.0})
         named = [(f"app{number}", thing) for number, thing in enumerate(found)]
         target = target or Target(server="node-1")
-        serving = Serving(reactor, Refusals("test"), settings, named, target, **options)
+        serving = Serving(reactor, Refusals("test"), configuration, named, target, **options)
         self.addCleanup(serving.stopService)
         return serving
 
@@ -322,9 +323,9 @@ class ServingTests(TestCase):
         serving.startService()
 
     def test_twice(self):
-        settings = Settings.from_url(self.url)
+        configuration = load(url=self.url)
         found = [("calc:Calc", Calc), ("calc:Calc", Calc)]
-        serving = Serving(reactor, Refusals("test"), settings, found, Target("calc"))
+        serving = Serving(reactor, Refusals("test"), configuration, found, Target("calc"))
         self.addCleanup(serving.stopService)
         self.assertRefused(serving, "--app calc:Calc is given twice")
 
