@@ -52,6 +52,7 @@ def load(
     config_files: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
     service: str = FOR_SERVICES,
+    without_url: bool = False,
 ) -> Configuration:
     """
     Put everything together.
@@ -61,6 +62,7 @@ def load(
     :param config_files: paths; a later file overrides an earlier one.
     :param given: what else the command line sets: values by the name of the option, None for what it does not set.
     :param service: `FOR_SERVICES` or `FOR_PROXIES`.
+    :param without_url: whether a missing URL is a warning, for who only looks.
     :raises ConfigError: there is no URL, a file cannot be read, or an option, section or value is not valid; the text
         names it, with file and line.
     """
@@ -70,7 +72,7 @@ def load(
         from zmqrpc.config_files import ConfigFiles
 
         loading.read(ConfigFiles(config_files))
-    return loading.load(url, given or {})
+    return loading.load(url, given or {}, without_url)
 
 
 class _Loading:
@@ -89,9 +91,9 @@ class _Loading:
         for name, said in files.said.items():
             self._set(_ROWS[name], said.text, said.place)
 
-    def load(self, url: str | None, given: Mapping[str, Any]) -> Configuration:
-        url, self._origins["url"] = self._choose_url(url)
-        url = self._read_query(url)
+    def load(self, url: str | None, given: Mapping[str, Any], without_url: bool) -> Configuration:
+        chosen, self._origins["url"] = self._choose_url(url, without_url)
+        url = self._read_query(chosen)
         for name, value in given.items():
             if value is not None:
                 self._values[name] = value
@@ -121,7 +123,7 @@ class _Loading:
 
     # The transport URL
 
-    def _choose_url(self, url: str | None) -> tuple[str, str]:
+    def _choose_url(self, url: str | None, without: bool) -> tuple[str, str]:
         if url:
             return url, "--url"
         for name in ("proxy_url", "url") if self._service == FOR_PROXIES else ("url",):
@@ -139,10 +141,14 @@ class _Loading:
         if url:
             return url, URL_VARIABLE
         files = ", ".join(self._paths)
-        raise ConfigError(
+        missing = (
             f"no transport URL{f' in {files}' if files else ''}; give --url, or set {URL_VARIABLE}, for example to "
             "zmq+sqlite:///var/lib/zmqrpc/matchmaker.db, or name a --config-file with transport_url in [DEFAULT]"
         )
+        if not without:
+            raise ConfigError(missing)
+        self._warnings.append(missing)
+        return KEPT["url"].default, "default"
 
     def _read_query(self, url: str) -> str:
         """Take the options from a URL, and return it without them."""
@@ -168,7 +174,7 @@ class _Loading:
         elif name == "sentinel" and not path and "redis_sentinel_group_name" in self._values:
             whole = f"{url.rstrip('/')}/{self._value('redis_sentinel_group_name')}"
         origin = self._origins["url"]
-        if origin == self._origins["rpc_backend"]:
+        if "rpc_backend" in self._values and origin == self._origins["rpc_backend"]:
             self._warnings.append(f"rpc_backend ({origin}) is deprecated; write transport_url = {masked_url(whole)}")
         return whole
 

@@ -18,7 +18,7 @@ from zmqrpc.binding import Binding
 from zmqrpc.callers import Callers
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.static_direct import StaticDirect
-from zmqrpc.core.plan import STATIC, DeliveryPlan, plan_of
+from zmqrpc.core.plan import DeliveryPlan, plan_of
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
@@ -331,7 +331,7 @@ class Node(Service):
 def _check_served(plan: DeliveryPlan) -> None:
     if plan.warning:
         _log.warn("{text}", text=plan.warning)
-    if (plan.calls, plan.fanouts) != (STATIC, STATIC):
+    if not plan.is_served:
         raise ConfigError(
             f"the topology {plan.name} is not served by this version yet; use static-direct",
             options=("zmq_topology", "use_pub_sub", "use_router_proxy", "use_dynamic_connections"),

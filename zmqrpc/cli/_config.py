@@ -8,7 +8,12 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any
 
+from twisted.internet.task import Clock
+
 from zmqrpc.configuration import Configuration, load
+from zmqrpc.core.plan import plan_of
+from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker import LATER, make_matchmaker
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
 from zmqrpc.settings import KEPT, OPTIONS, Settings, masked_url
 
@@ -19,22 +24,44 @@ def config(url: str | None, config_files: Sequence[str], as_json: bool) -> int:
     """
     Print a sample when neither a URL nor a file is given, else every option with its value and where it comes from.
 
-    Warnings go to standard error.
+    Warnings go to standard error. What is still to come is one of them, so that its configuration can be looked at.
 
     :return: the exit status.
-    :raises ConfigError: as `zmqrpc.configuration.load`.
+    :raises ConfigError: nothing could be started with this configuration.
     """
     if not url and not config_files:
         print(json.dumps(described(), indent=2) if as_json else "\n".join(sample()), flush=True)
         return 0
-    configuration = load(url=url, config_files=config_files)
+    configuration = load(url=url, config_files=config_files, without_url=True)
+    warnings = [*configuration.warnings, *still_to_come(configuration)]
     if as_json:
-        print(json.dumps(valued(configuration), indent=2), flush=True)
+        print(json.dumps(valued(configuration, warnings), indent=2), flush=True)
         return 0
-    for warning in configuration.warnings:
+    for warning in warnings:
         print(f"zmqrpc config: {warning}", file=sys.stderr)
     print("\n".join(effective(configuration)), flush=True)
     return 0
+
+
+def still_to_come(configuration: Configuration) -> list[str]:
+    """
+    Return what this version does not serve yet, or ignores: one sentence each.
+
+    :raises ConfigError: topology and matchmaker do not exist, or do not fit together.
+    """
+    settings, sentences = configuration.settings, []
+    try:
+        plan = plan_of(settings)
+        if settings.matchmaker in LATER:
+            sentences.append(f"the matchmaker {settings.matchmaker} is not served by this version yet")
+        else:
+            # It opens nothing.
+            make_matchmaker(Clock(), settings)
+    except ConfigError as error:
+        raise configuration.located(error) from None
+    if not plan.is_served:
+        sentences.append(f"the topology {plan.name} is not served by this version yet")
+    return [*sentences, plan.warning] if plan.warning else sentences
 
 
 def sample() -> Iterator[str]:
@@ -82,7 +109,7 @@ def effective(configuration: Configuration) -> Iterator[str]:
             yield f"{'#' if value is None else ''}{option.key} = {option.write(value)}".rstrip()
 
 
-def valued(configuration: Configuration) -> dict[str, Any]:
+def valued(configuration: Configuration, warnings: Sequence[str]) -> dict[str, Any]:
     """Write values and origins for programs: by group and name."""
     groups: dict[str, Any] = {}
     for option in KEPT.values():
@@ -90,7 +117,7 @@ def valued(configuration: Configuration) -> dict[str, Any]:
             "value": _value(configuration.settings, option),
             "origin": configuration.origins[option.name],
         }
-    return {"options": groups, "warnings": list(configuration.warnings)}
+    return {"options": groups, "warnings": list(warnings)}
 
 
 def _kind(option: Option) -> str:

@@ -29,6 +29,11 @@ class DeliveryPlan(Struct, frozen=True):
     warning: str = ""
 
     @property
+    def is_served(self) -> bool:
+        """Whether this version serves it; the others are still to come."""
+        return (self.calls, self.fanouts) == (STATIC, STATIC)
+
+    @property
     def needs_proxies(self) -> bool:
         """Whether something goes through a proxy, which is a process of its own."""
         return ROUTED in (self.calls, self.fanouts) or PUBLISHED in (self.calls, self.fanouts)

@@ -15,7 +15,7 @@ from zmqrpc.families import Family
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 
-__all__ = ["find_factory", "make_matchmaker"]
+__all__ = ["LATER", "find_factory", "make_matchmaker"]
 
 _OURS = {
     "dummy": "zmqrpc.matchmaker.dummy",
@@ -25,7 +25,7 @@ _OURS = {
 }
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
 
-_LATER = {"etcd", "sentinel"}
+LATER = {"etcd", "sentinel"}
 """Those that people may expect, and that are still to be made."""
 
 _OPTIONS = ("url", "rpc_zmq_matchmaker")
@@ -43,7 +43,7 @@ def find_factory(name: str) -> IMatchmakerFactory:
         return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
     theirs = _theirs()
     factory = theirs.find(name)
-    if factory is None and name in _LATER:
+    if factory is None and name in LATER:
         raise ConfigError(f"the matchmaker {name} is not served by this version yet; {theirs.known}", options=_OPTIONS)
     if factory is None:
         raise ConfigError(f"there is no matchmaker {name!r}; {theirs.known}", options=_OPTIONS)

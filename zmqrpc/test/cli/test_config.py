@@ -97,13 +97,49 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(again.settings, expected)
 
     def test_values_for_programs(self):
-        config("zmq://?max_routes=6", [self.file(FILE)], True)
+        config("zmq+redis://h?max_routes=6", [self.file(FILE)], True)
         shown = json.loads(self.out.getvalue())
         self.assertEqual(sum(map(len, shown["options"].values())), len(KEPT))
-        self.assertEqual(shown["options"]["DEFAULT"]["transport_url"], {"value": "zmq://", "origin": "--url"})
+        self.assertEqual(shown["options"]["DEFAULT"]["transport_url"], {"value": "zmq+redis://h", "origin": "--url"})
         self.assertEqual(shown["options"]["oslo_messaging_zmq"]["max_routes"], {"value": 6, "origin": "URL query"})
-        self.assertEqual(len(shown["warnings"]), 2)
+        self.assertEqual(len(shown["warnings"]), 3)
         self.assertEqual(self.err.getvalue(), "")
+
+    def test_no_url(self):
+        """A file that leaves the URL to another can be looked at."""
+        self.assertEqual(config(None, [self.file("[oslo_messaging_zmq]\nmax_routes = 5\n")], False), 0)
+        self.assertIn("# default\ntransport_url = zmq://\n", self.out.getvalue())
+        said = self.err.getvalue()
+        self.assertTrue(said.startswith(f"zmqrpc config: no transport URL in {self.path}; give --url"))
+        self.assertEqual(said.count("\n"), 1)
+
+    def test_still_to_come(self):
+        """What this version does not serve can be looked at all the same."""
+        for lines, *texts in (
+            ("transport_url = zmq+sentinel://h:1", "the matchmaker sentinel is not served by this version yet"),
+            (
+                "transport_url = zmq+redis://h\n[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1",
+                "the topology router-proxy is not served by this version yet",
+                "use_dynamic_connections is ignored because use_router_proxy is set; unset one of them",
+            ),
+        ):
+            self.err.truncate(0)
+            self.assertEqual(config(None, [self.file(f"[DEFAULT]\n{lines}\n")], False), 0)
+            for text in texts:
+                self.assertIn(f"zmqrpc config: {text}\n", self.err.getvalue())
+
+    def test_not_possible(self):
+        """What no process can start with is refused, with its line."""
+        for lines, text in (
+            ("transport_url = zmq+bogus://h", "no matchmaker 'bogus'"),
+            ("transport_url = zmq+sqlite://", "the transport URL"),
+            ("transport_url = zmq://\n[oslo_messaging_zmq]\nuse_pub_sub = 1", "which the matchmaker dummy cannot find"),
+            ("transport_url = zmq://\n[oslo_messaging_zmq]\nzmq_topology = star", "there is no topology 'star'"),
+        ):
+            path = self.file(f"[DEFAULT]\n{lines}\n")
+            error = str(self.assertRaises(ConfigError, config, None, [path], False))
+            self.assertIn(text, error)
+            self.assertIn(f"{path} line ", error)
 
     def test_refused(self):
         self.assertRaises(ConfigError, config, None, ["/no/such/file"], False)
