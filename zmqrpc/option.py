@@ -32,7 +32,7 @@ class Effect(Enum):
 
     YES = "it counts"
     LATER = "no effect yet"
-    REFUSED = "a value other than the default is refused, until its topology is there"
+    REFUSED = "topologies other than static-direct are still refused"
     NONE = "no effect"
 
 

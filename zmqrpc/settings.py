@@ -110,7 +110,7 @@ class Settings:
         2, "Members connected to beside the first, with dynamic connections.", 0, effect=Effect.LATER
     )
     rpc_zmq_ipc_dir: str = _seed(
-        "/var/run/openstack", "Directory of the IPC socket of zmq-proxy --ipc.", effect=Effect.LATER
+        "/var/run/openstack", "Directory of the IPC socket of a proxy on each host.", effect=Effect.LATER
     )
 
     rpc_use_acks: bool = _option(True, "Whether a message is acknowledged; false: a cast fires when handed over.")

@@ -11,7 +11,7 @@ from zmqrpc.settings import OPTIONS
 
 EFFECTS = {
     Effect.LATER: "No effect yet.",
-    Effect.REFUSED: "Refused yet: a process does not start with another value than the default.",
+    Effect.REFUSED: "Topologies other than static-direct are still refused.",
     Effect.NONE: "No effect.",
 }
 
