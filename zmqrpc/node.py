@@ -30,7 +30,6 @@ from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
-from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.record import Record, Role
 from zmqrpc.registrar import Registrar
 from zmqrpc.server import RPCServer
@@ -90,7 +89,7 @@ class Node(Service):
             matchmaker = make_matchmaker(reactor, settings)
         self._matchmaker = matchmaker
         _check_served(self.plan)
-        self._transport = transport or ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
+        self._transport = transport or _sockets(reactor, settings)
         self._seconds = seconds = monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
 
         self.notices = Notices(seconds)
@@ -326,6 +325,13 @@ class Node(Service):
 
     def _jitter(self) -> float:
         return self._chance.uniform(0.5, 1)
+
+
+def _sockets(reactor: Any, settings: Settings) -> ITransport:
+    """Make ZeroMQ's sockets; it is loaded only now, since a test in memory does without."""
+    from zmqrpc.reactor_zmq import ZmqTransport
+
+    return ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
 
 
 def _check_served(plan: DeliveryPlan) -> None:

@@ -1,8 +1,26 @@
-"""Doubles for the tests of users: nodes, a store and a network without sockets or real time, and contract suites."""
+"""
+Doubles for the tests of users, without a socket and without real time.
 
-from zmqrpc.testing.network import Network, Stuck
+A `Network` runs nodes, a store and doubles of servers in memory, on one clock and one seed. The contract suites of
+matchmakers and transports are in modules of their own.
+"""
+
+from zmqrpc.testing.expectation import Expectation, FakeCall
+from zmqrpc.testing.fake import Fake, UnexpectedCall
+from zmqrpc.testing.network import Network, Stuck, Unfinished
 from zmqrpc.testing.node import MemoryNode
 from zmqrpc.testing.store import Store
 from zmqrpc.testing.weather import Weather
 
-__all__ = ["MemoryNode", "Network", "Store", "Stuck", "Weather"]
+__all__ = [
+    "Expectation",
+    "Fake",
+    "FakeCall",
+    "MemoryNode",
+    "Network",
+    "Store",
+    "Stuck",
+    "UnexpectedCall",
+    "Unfinished",
+    "Weather",
+]

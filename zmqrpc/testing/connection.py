@@ -10,8 +10,8 @@ from zmqrpc.interfaces import FULL, SENT
 from zmqrpc.testing.pipe import Item, Mark, Pipe
 
 if TYPE_CHECKING:
-    from zmqrpc.testing.network import Network, Path
     from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter
+    from zmqrpc.testing.wiring import Path, Wiring
 
 ROOM = 1000
 """Messages that fit into one direction of a connection until its reader has read some: ZeroMQ's high-water mark."""
@@ -39,7 +39,7 @@ class Connection:
 
     def __init__(
         self,
-        network: Network,
+        network: Wiring,
         client: MemoryConnectingRouter,
         path: Path,
         address: tuple[str, int],

@@ -7,99 +7,113 @@ seed. Time passes only when a test lets it, from event to event: a simulated min
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from random import Random
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import ConfigError, PortRangeExhausted
-from zmqrpc.testing.clock import ProcessClock
-from zmqrpc.testing.connection import Connection
-from zmqrpc.testing.pipe import Mark
-from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter, MemoryTransport
+from zmqrpc.client import RPCClient
+from zmqrpc.errors import DeliveryError
+from zmqrpc.server import RPCServer
+from zmqrpc.target import Target
+from zmqrpc.testing.fake import Fake
+from zmqrpc.testing.node import MemoryNode
+from zmqrpc.testing.report import report, where_it_waits
+from zmqrpc.testing.store import Store
 from zmqrpc.testing.weather import Weather
+from zmqrpc.testing.wiring import LOOPBACK, Wiring
 
 T = TypeVar("T")
 
-_LOOPBACK = "127.0.0.1"
-
-
-class Path:
-    """
-    One direction between two hosts.
-
-    :ivar back: the other direction.
-    :ivar cut: whether nothing gets through.
-    """
-
-    back: Path
-
-    def __init__(self, network: Network, source: str, target: str) -> None:
-        self.source = source
-        self.target = target
-        self.cut = False
-        self.own_weather: Weather | None = None
-        self._network = network
-
-    @property
-    def weather(self) -> Weather:
-        """The weather here: its own, or that of the network."""
-        return self.own_weather or self._network.weather
+_SETTLE_SECONDS = 5.0
+"""How long what nodes leave behind when they stop is on its way: connections that end, timers that find nothing."""
 
 
 class Stuck(AssertionError):
     """What a test waits for does not happen: nothing is scheduled any more, or the time it was given is over."""
 
 
-class Network:
+class Unfinished(AssertionError):
+    """A test has ended and left something: calls that nobody waited for, timers, or calls that were expected."""
+
+
+class Network(Wiring):
     """
     Any number of hosts, and the way between each two.
 
     Hosts are named by who uses them first, and have a numeric address each. A host stays when a process on it ends.
+    As a context manager it closes itself.
 
     :param seed: what every chance is drawn from.
     :param weather: what happens to messages where `set_weather` says nothing else.
     :param clock: the clock that everything runs on; None for a new one.
+    :ivar clock: the same.
+    :ivar store: where the nodes register that are given no other store.
+    :ivar nodes: every node that was made here, dead or alive.
     """
 
     def __init__(self, seed: int = 0, weather: Weather | None = None, clock: Clock | None = None) -> None:
-        self.seed = seed
-        self.clock = clock or Clock()
-        self.chance = Random(seed)
-        self.weather = weather or Weather()
-        self._addresses: dict[str, str] = {}
-        self._paths: dict[tuple[str, str], Path] = {}
-        self._bound: dict[tuple[str, int], MemoryBoundRouter] = {}
-        self._refusing: set[str] = set()
-        self._connections: dict[Connection, None] = {}
-        self._history = hashlib.sha256()
+        super().__init__(seed, weather, clock)
+        self.store = Store(self.clock)
+        self.nodes: list[MemoryNode] = []
+        self._fakes: list[Fake] = []
+        self._failed = False
 
-    # Hosts
+    # Who takes part
 
-    def transport(
-        self, host: str, clock: ProcessClock | None = None, max_message_size: int = 64 * 2**20
-    ) -> MemoryTransport:
+    def serve(self, target: Target | str, *endpoints: object, host: str | None = None, **options: Any) -> MemoryNode:
         """
-        Make the sockets of a process.
+        Start a node that serves endpoints under a target, and let time pass until it is registered.
 
-        :param host: the host it runs on.
-        :param clock: the clock of the process; None for one that nothing stops.
+        :param target: a `Target`, or its spelling: ``calc``, or ``calc.one`` for the member ``one``.
+        :param host: where it runs; None for a host called like the member, or like the topic when none is named.
+        :param options: options of `Settings` that differ.
+        :raises ConfigError: as `Node.server`.
         """
-        self.add_host(host)
-        return MemoryTransport(self, host, clock or ProcessClock(self.clock), max_message_size)
+        node, _ = self._serve(target, endpoints, host, options)
+        return node
 
-    def add_host(self, host: str) -> str:
-        """Add a host, unless it is there; return its numeric address."""
-        number = len(self._addresses) + 1
-        return self._addresses.setdefault(host, f"10.0.{number // 250}.{number % 250 + 1}")
+    def client(self, targets: Iterable[Target] = (), host: str = "client", **options: Any) -> RPCClient:
+        """
+        Start a node that only calls, and return its client, whose `close` stops it.
 
-    def address_of(self, host: str) -> str | None:
-        """Return the numeric address of a host, None when there is none of that name."""
-        return self._addresses.get(host)
+        :param targets: as for `Node.client`.
+        :param options: options of `Settings` that differ.
+        """
+        node = MemoryNode(self, host=host, **options)
+        client = node.client(targets)
+        node.startService()
+        client.closes_with(node.stopService)
+        return client
+
+    def fake(self, target: Target | str, *methods: type | str, host: str | None = None, **options: Any) -> Fake:
+        """
+        Serve a double under a target: it answers as it is told, for the test of a client.
+
+        :param methods: an endpoint's class, whose methods, parameters and `target` it takes over; or names of methods.
+        :param host: as for `serve`.
+        """
+        fake = Fake(*methods, name=str(target), clock=self.clock)
+        _, server = self._serve(target, [fake.endpoint], host, options)
+        # What a double raises was asked for; trial would take the line in the log for a fault of the test.
+        server.log = Logger(observer=LogPublisher())
+        self._fakes.append(fake)
+        return fake
+
+    def _serve(
+        self, target: Target | str, endpoints: Iterable[object], host: str | None, options: dict[str, Any]
+    ) -> tuple[MemoryNode, RPCServer]:
+        target = Target.parse(target) if isinstance(target, str) else target
+        node = MemoryNode(self, host=host or target.server or target.topic, **options)
+        server = node.server(target, endpoints)
+        node.startService()
+        if self.store.available and self.store.writable:
+            self.result_of(node.when_ready())
+        return node, server
 
     # Faults
 
@@ -169,7 +183,7 @@ class Network:
         def arrive() -> None:
             server = None if path.cut else self.listener((target, int(port)), path)
             if server is not None:
-                server.knocked(_LOOPBACK if target == _LOOPBACK else own)
+                server.knocked(LOOPBACK if target == LOOPBACK else own)
 
         self.clock.callLater(self.chance.uniform(*path.weather.delay), arrive)
 
@@ -190,106 +204,94 @@ class Network:
             self.step()
         self.clock.advance(max(0.0, until - self.clock.seconds()))
 
-    def run_until(self, condition: Callable[[], Any], most: float = 600.0) -> None:
+    def run_until(self, condition: Callable[[], Any], most: float = 600.0, what: str = "") -> None:
         """
         Let time pass until something holds.
 
         :param most: seconds, by the clock of the network.
-        :raises Stuck: it does not hold by then, or nothing happens any more.
+        :param what: what is waited for, for the text of the error; None for the line that has the condition.
+        :raises Stuck: it does not hold by then, or nothing happens any more. The text says what was waited for, which
+            calls are in flight, who serves, and what the network did last.
         """
-        until = self.clock.seconds() + most
-        while not condition():
-            if self.clock.seconds() > until:
-                raise Stuck(f"it does not hold after {most:g} s (seed {self.seed})")
-            if not self.step():
-                raise Stuck(f"it does not hold and nothing is scheduled (seed {self.seed})")
+        self._run_until(condition, most, lambda: what or where_it_waits(condition))
 
-    def result_of(self, deferred: Deferred[T], most: float = 600.0) -> T:
+    def result_of(self, waited_for: Deferred[T] | Coroutine[Any, Any, T], most: float = 600.0) -> T:
         """
-        Let time pass until a Deferred fires, and return its result.
+        Let time pass until a Deferred fires or a coroutine returns, and return its result.
 
-        :raises Exception: what it failed with.
-        :raises Stuck: it does not fire by then.
+        :raises Exception: what it failed with; a note on a `DeliveryError` says when, who served, and what was broken.
+        :raises Stuck: as `run_until`.
         """
+        deferred = waited_for if isinstance(waited_for, Deferred) else Deferred.fromCoroutine(waited_for)
         results: list[Any] = []
         deferred.addBoth(results.append)
-        self.run_until(lambda: results, most)
+        self._run_until(lambda: results, most, lambda: self._name(waited_for))
         if isinstance(results[0], Failure):
+            if isinstance(results[0].value, DeliveryError):
+                facts = report(self, "serving", "broken")
+                results[0].value.add_note(f"in memory, seed {self.seed}, at {self.clock.seconds():.4f} s\n{facts}")
             results[0].raiseException()
         result: T = results[0]
         return result
 
-    @property
-    def history(self) -> str:
-        """A digest of everything that has arrived or was lost so far: equal for equal runs."""
-        return self._history.hexdigest()
+    def _name(self, waited_for: object) -> str:
+        asked = (node.asked.find(waited_for) for node in self.nodes if isinstance(waited_for, Deferred))
+        found = next(filter(None, asked), None)
+        return where_it_waits(waited_for) if found is None else str(found)
 
-    # For transports and connections
+    def _run_until(self, condition: Callable[[], Any], most: float, name: Callable[[], str]) -> None:
+        until = self.clock.seconds() + most
+        while not condition():
+            late = self.clock.seconds() > until
+            if late or not self.step():
+                self._failed = True
+                why = f"this has not happened after {most:g} s" if late else "this cannot happen: nothing is scheduled"
+                raise Stuck(f"{why} (seed {self.seed}, at {self.clock.seconds():.4f} s): {name()}\n{report(self)}")
 
-    def connect(self, router: MemoryConnectingRouter, host: str, address: str, identity: bytes) -> Connection:
-        """Begin a connection from a host to an address with a numeric host."""
-        target, separator, port = address.removeprefix("tcp://").rpartition(":")
-        if not (address.startswith("tcp://") and separator and port.isdigit() and 0 < int(port) < 65536):
-            raise ConfigError(f"cannot connect to {address}: Invalid argument")
-        path = self._path(host, self._name_of(target, host))
-        connection = Connection(self, router, path, (target, int(port)), identity)
-        self._connections[connection] = None
-        return connection
+    # The end
 
-    def listener(self, address: tuple[str, int], path: Path) -> MemoryBoundRouter | None:
-        """Return who takes a connection that comes by a path, None when it is refused."""
-        if path.target in self._refusing:
-            return None
-        host = self._addresses.get(path.target)
-        wanted = [(address[0], address[1]), ("0.0.0.0", address[1])]
-        for numeric, port in wanted:
-            router = self._bound.get((f"{host} {numeric}", port))
-            if router is not None:
-                return router
-        return None
+    def close(self) -> None:
+        """
+        End the test: stop every node that runs, and say what was left.
 
-    def bind(self, router: MemoryBoundRouter, host: str, interface: str, ports: Iterable[int]) -> str:
-        """Bind a router to the first free port of a host's interface."""
-        own = self.add_host(host)
-        if interface not in ("*", "0.0.0.0", _LOOPBACK, own):
-            raise ConfigError(f"cannot bind {interface}: No such device")
-        numeric = "0.0.0.0" if interface == "*" else interface
-        tries = 0
-        for wanted in ports:
-            tries += 1
-            port = wanted or self.chance.randint(49152, 65535)
-            if not any(self._bound.get((f"{own} {other}", port)) for other in ("0.0.0.0", _LOOPBACK, own)):
-                self._bound[f"{own} {numeric}", port] = router
-                return f"tcp://{numeric}:{port}"
-        raise PortRangeExhausted(f"none of {tries} tries could bind {interface}: Address already in use")
+        :raises Unfinished: a call has not ended, a timer is still to come when all nodes have stopped, or a double
+            was called in another way than it was told. Not when a wait has failed before: that is the error to see.
+        """
+        now = self.clock.seconds()
+        left = [asked for node in self.nodes if node.state != "killed" for asked in node.asked.open()]
+        faults = [f"  this has not ended, wait for it or cancel it: {asked.describe(now)}" for asked in left]
+        for asked in left:
+            asked.deferred.addErrback(lambda failure: None)
+        self._calm()
+        for node in reversed(self.nodes):
+            if node.state == "running":
+                node.stopService()
+        self.run_until(lambda: all(node.state != "stopping" for node in self.nodes), what="every node stops")
+        self.run(_SETTLE_SECONDS)
+        for call in self.clock.getDelayedCalls():
+            faults.append(f"  this is still to come, cancel it before the end: {call}")
+            call.cancel()
+        faults += [f"  {fault}" for fake in self._fakes for fault in fake.faults()]
+        if faults and not self._failed:
+            self._failed = True
+            raise Unfinished(f"the test has ended (seed {self.seed}, at {now:.4f} s), and:\n" + "\n".join(faults))
 
-    def unbind(self, router: MemoryBoundRouter) -> None:
-        """Free what a router has bound."""
-        for key in [key for key, bound in self._bound.items() if bound is router]:
-            del self._bound[key]
+    def _calm(self) -> None:
+        """Take back every fault, so that nodes stop as they do on a good day."""
+        for store in {id(node.store): node.store for node in self.nodes}.values():
+            store.come_back()
+        self.heal()
+        self.weather = Weather()
+        for path in self.paths():
+            path.own_weather = None
 
-    def forget(self, connection: Connection) -> None:
-        """Take that a connection has ended at both ends."""
-        self._connections.pop(connection, None)
+    def __enter__(self) -> Self:
+        """Return the network."""
+        return self
 
-    def note(self, what: str, path: Path, item: bytes | Mark = b"") -> None:
-        """Add an event to the history."""
-        self._history.update(f"{self.clock.seconds():.9f} {what} {path.source} {path.target} ".encode())
-        self._history.update(item if type(item) is bytes else str(item).encode())
-
-    def _name_of(self, numeric: str, seen_from: str) -> str:
-        """Return the host that has a numeric address, the address itself when none has."""
-        if numeric == _LOOPBACK:
-            return seen_from
-        return next((name for name, address in self._addresses.items() if address == numeric), numeric)
-
-    def _path(self, source: str, target: str) -> Path:
-        path = self._paths.get((source, target))
-        if path is None:
-            path = self._paths[source, target] = Path(self, source, target)
-            if source == target:
-                path.back = path
-            else:
-                path.back = back = self._paths[target, source] = Path(self, target, source)
-                back.back = path
-        return path
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it; what failed inside is not hidden by what it left."""
+        self._failed = self._failed or error is not None
+        self.close()

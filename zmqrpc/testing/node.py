@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from zmqrpc.client import RPCClient
 from zmqrpc.node import Node
 from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+from zmqrpc.testing.asked import AskedLog
 from zmqrpc.testing.clock import ProcessClock
-from zmqrpc.testing.network import Network
 from zmqrpc.testing.store import Store
+
+if TYPE_CHECKING:
+    from zmqrpc.testing.network import Network
 
 
 class MemoryNode(Node):
@@ -20,19 +26,33 @@ class MemoryNode(Node):
 
     Several may live on one host; each is a process of its own.
 
-    :param store: where it registers and looks up.
-    :param host: the name of its host, and of its servers where their targets name no member.
+    :param network: None for a network of its own, which others may join.
+    :param store: where it registers and looks up; None for the one of the network.
+    :param host: the name of its host, and of its servers where their targets name no member; None for a new one.
     :param settings: None for the defaults; name and address of the host replace what they say.
     :param options: options of `Settings` that differ.
+    :ivar network: the network.
+    :ivar store: the store.
+    :ivar host: the name of the host.
     :ivar clock: the clock of this process; methods that wait should wait by it.
+    :ivar asked: what its clients were asked.
     """
 
     def __init__(
-        self, network: Network, store: Store, host: str, settings: Settings | None = None, **options: Any
+        self,
+        network: Network | None = None,
+        store: Store | None = None,
+        host: str | None = None,
+        settings: Settings | None = None,
+        **options: Any,
     ) -> None:
+        self.network = network = network or _new_network()
+        self.store = store = store or network.store
+        self.host = host = host or f"host-{len(network.nodes) + 1}"
         options = {"rpc_zmq_host": host, "rpc_zmq_bind_address": network.add_host(host), **options}
         settings = attrs.evolve(settings or Settings(), **options)
         self.clock = ProcessClock(network.clock)
+        self.asked = AskedLog(self.clock.seconds)
         self._mortal = (
             network.transport(host, self.clock, settings.max_message_size),
             store.matchmaker(self.clock),
@@ -40,6 +60,13 @@ class MemoryNode(Node):
         transport, matchmaker = self._mortal
         chance = Random(network.chance.getrandbits(64))
         super().__init__(self.clock, settings, transport=transport, matchmaker=matchmaker, chance=chance)
+        network.nodes.append(self)
+
+    def client(self, targets: Iterable[Target] = ()) -> RPCClient:
+        """Make a client, as `Node.client`."""
+        client = super().client(targets)
+        self.asked.follow(client)
+        return client
 
     def kill(self) -> None:
         """
@@ -51,3 +78,21 @@ class MemoryNode(Node):
         self.clock.stop()
         for part in self._mortal:
             part.kill()
+
+    @property
+    def state(self) -> str:
+        """What has become of it: ``not started``, ``running``, ``stopping``, ``stopped`` or ``killed``."""
+        if self.clock.stopped:
+            return "killed"
+        if self.running:
+            return "running"
+        if self._open:
+            return "stopping"
+        return "stopped" if self._stopped else "not started"
+
+
+def _new_network() -> Network:
+    # Networks make nodes: only this rare way round needs the import, which would be a circle above.
+    from zmqrpc.testing.network import Network
+
+    return Network()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from twisted.internet.interfaces import IDelayedCall
 
 if TYPE_CHECKING:
-    from zmqrpc.testing.network import Network, Path
+    from zmqrpc.testing.wiring import Path, Wiring
 
 
 class Mark(Enum):
@@ -33,7 +33,7 @@ class Pipe:
     :ivar unread: how many messages were written and not read.
     """
 
-    def __init__(self, network: Network, path: Path, arrived: Callable[[Item], None], held: Callable[[], None]) -> None:
+    def __init__(self, network: Wiring, path: Path, arrived: Callable[[Item], None], held: Callable[[], None]) -> None:
         self.path = path
         self.unread = 0
         self._network = network

@@ -25,7 +25,7 @@ from zmqrpc.testing.clock import ProcessClock
 from zmqrpc.testing.connection import Connection
 
 if TYPE_CHECKING:
-    from zmqrpc.testing.network import Network
+    from zmqrpc.testing.wiring import Wiring
 
 NOT_ZMTP = "it does not speak ZMTP 3 as a client does"
 """What a bound ROUTER says of one that `Network.knock` brings."""
@@ -232,7 +232,7 @@ class MemoryTransport:
 
     log = Logger()
 
-    def __init__(self, network: Network, host: str, clock: ProcessClock, max_message_size: int) -> None:
+    def __init__(self, network: Wiring, host: str, clock: ProcessClock, max_message_size: int) -> None:
         self.network = network
         self.host = host
         self.clock = clock
