@@ -242,11 +242,17 @@ class Network(Wiring):
     def _run_until(self, condition: Callable[[], Any], most: float, name: Callable[[], str]) -> None:
         until = self.clock.seconds() + most
         while not condition():
-            late = self.clock.seconds() > until
-            if late or not self.step():
+            why = ""
+            if not self.clock.calls:
+                why = "this cannot happen: nothing is scheduled"
+            elif self.clock.calls[0].getTime() > until:
+                self.run(until - self.clock.seconds())
+                why = f"this has not happened after {most:g} s"
+            if why:
                 self._failed = True
-                why = f"this has not happened after {most:g} s" if late else "this cannot happen: nothing is scheduled"
-                raise Stuck(f"{why} (seed {self.seed}, at {self.clock.seconds():.4f} s): {name()}\n{report(self)}")
+                when = f"(seed {self.seed}, at {self.clock.seconds():.4f} s)"
+                raise Stuck(f"{why} {when}: {name()}\n{report(self)}")
+            self.step()
 
     # The end
 
@@ -268,7 +274,7 @@ class Network(Wiring):
                 node.stopService()
         self.run_until(lambda: all(node.state != "stopping" for node in self.nodes), what="every node stops")
         self.run(_SETTLE_SECONDS)
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             faults.append(f"  this is still to come, cancel it before the end: {call}")
             call.cancel()
         faults += [f"  {fault}" for fake in self._fakes for fault in fake.faults()]

@@ -247,7 +247,7 @@ class NetworkTests(SynchronousTestCase):
         with self.assertRaisesRegex(Stuck, "nothing is scheduled .seed 17"):
             network.result_of(Deferred())
         network.clock.callLater(100, lambda: None)
-        with self.assertRaisesRegex(Stuck, "after 5 s .seed 17"):
+        with self.assertRaisesRegex(Stuck, "after 5 s .seed 17, at 5.0000 s"):
             network.run_until(lambda: False, 5)
 
     def test_weather_is_checked(self):

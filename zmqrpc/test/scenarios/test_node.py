@@ -1,0 +1,165 @@
+"""The life of a node, from making it to its stop, as its user sees it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import TestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import ClientClosed, ConfigError, NoRoute
+from zmqrpc.test.scenarios.endpoints import Versioned, Worker
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
+
+WORK = Target("work")
+
+
+class NodeScenarios(Scenario):
+    async def test_privileged_start(self):
+        """It binds while it may, and is found only when it has started."""
+        node = self.world.node()
+        node.server(Target("work", server="one"), [Worker("one")])
+        self.assertIsNone(node.address)
+        node.privilegedStartService()
+        address = node.address
+        self.assertTrue(address.startswith("tcp://"))
+        client = self.world.client()
+        await self.fails(client.call(WORK, "mark"), NoRoute)
+        node.startService()
+        await node.when_ready()
+        self.assertEqual(node.address, address)
+        self.assertEqual(await client.call(WORK, "mark", wait_for_ready=True), "one")
+
+    async def test_started_once(self):
+        """A node that has served does not start again."""
+        node = await self.world.serve("work.one", Worker("one"))
+        for _ in range(2):
+            self.assertEqual(await node.client().call(WORK, "mark"), "one")
+        await node.stopService()
+        self.assertRaises(ConfigError, node.startService)
+        await node.stopService()
+
+    async def test_ready(self):
+        """Who waits before the start is told with those who wait after it."""
+        node = self.world.node()
+        node.server(Target("work", server="one"), [Worker("one")])
+        early = node.when_ready()
+        await self.world.sleep(0.05)
+        self.assertFalse(early.called)
+        node.startService()
+        await early
+        await node.when_ready()
+        members = [member for member, _ in await node.client().members(WORK)]
+        self.assertEqual(members, ["one"])
+
+    async def test_never_ready(self):
+        """Who waits for a node that stops, or has stopped, waits no longer."""
+        node = self.world.node()
+        waiting = node.when_ready()
+        await node.stopService()
+        await self.fails(waiting, CancelledError)
+        await self.fails(node.when_ready(), CancelledError)
+        self.world.store.go_down()
+        server = self.world.node()
+        server.server(Target("work", server="one"), [Worker("one")])
+        server.startService()
+        waiting = server.when_ready()
+        await self.world.sleep(0.05)
+        self.assertFalse(waiting.called)
+        self.world.store.come_back()
+        await waiting
+
+    async def test_server_later(self):
+        """A server that is made while the node runs is bound at once, and found as soon as it is registered."""
+        node = self.world.node()
+        node.startService()
+        self.assertIsNone(node.address)
+        client = self.world.client()
+        await self.fails(client.call(WORK, "mark"), NoRoute)
+        node.server(Target("work", server="one"), [Worker("one")])
+        self.assertIsNotNone(node.address)
+        await node.when_ready()
+        self.assertEqual(await client.call(WORK, "mark", wait_for_ready=True), "one")
+        node.server(Target("more", server="one"), [Worker("more")])
+        await node.when_ready()
+        self.assertEqual(await client.call(Target("more"), "mark", wait_for_ready=True), "more")
+
+    async def test_refused_servers(self):
+        """What cannot be served is refused where it is said, and the node goes on."""
+        node = await self.world.serve("work.one", Worker("one"))
+        for target, endpoints in (
+            (Target("work", server="one"), [Worker()]),
+            (Target(server="two"), [Worker()]),
+            (Target("work", server="two"), [object()]),
+        ):
+            self.assertRaises(ConfigError, node.server, target, endpoints)
+        self.assertEqual(await node.client().call(WORK, "mark"), "one")
+
+    async def test_default_member(self):
+        """A server without a member is called like the host."""
+        node = self.world.node()
+        server = node.server(WORK, [Worker("one")])
+        node.startService()
+        await node.when_ready()
+        self.assertEqual(server.target.server, node.settings.host)
+        directed = Target("work", server=node.settings.host)
+        self.assertEqual(await node.client().call(directed, "mark"), "one")
+
+    async def test_several_endpoints(self):
+        """One server has several endpoints, and one node several servers; each method is found in its own."""
+        node = await self.world.serve("work.one", Worker("one"), Versioned())
+        node.server(Target("other", server="one"), [Versioned()])
+        await node.when_ready()
+        client = self.world.client()
+        math = Target("other", namespace="math", version="2.0")
+        self.assertEqual(await client.stub(math, timeout=5.0, wait_for_ready=True).double(a=4), 8)
+        self.assertEqual(await client.call(WORK, "mark"), "one")
+
+    async def test_static_targets(self):
+        """A client's targets are connected to at the start, and those of a client that is made later as well."""
+        node = await self.world.serve("work.one", Worker("one"))
+        first, second = self.world.node(), self.world.node()
+        first.client([WORK])
+        first.startService()
+        second.startService()
+        second.client([WORK])
+        await self.world.eventually("both are connected", lambda: len(node._callers._by_identity) == 2)
+
+    async def test_close(self):
+        """Closing a client leaves a node that it does not own alone."""
+        await self.world.serve("work.one", Worker("one"))
+        client = self.world.client()
+        await client.close()
+        self.assertEqual(await client.call(WORK, "mark"), "one")
+        await self.world.stop(client.node)
+        await self.fails(client.call(WORK, "mark"), ClientClosed)
+
+    async def test_options(self):
+        """Each kind of message has the same options."""
+        worker = Worker("one")
+        client = self.world.client()
+        sent: list[Deferred[object]] = [
+            send(
+                WORK,
+                "add",
+                {"a": 1},
+                timeout=5.0,
+                context={"user": "ada"},
+                idempotent=True,
+                wait_for_ready=True,
+            )
+            for send in (client.call, client.cast, client.fanout)
+        ]
+        await self.world.sleep(0.05)
+        self.assertEqual([one.called for one in sent], [False] * 3)
+        await self.world.serve("work.one", worker)
+        called, cast, reached = [await one for one in sent]
+        self.assertEqual((called, cast, [member for member, _ in reached.members]), (11, None, ["one"]))
+        self.assertEqual(len(await client.members(WORK, timeout=5.0)), 1)
+
+
+class NodeInMemory(InMemory, NodeScenarios, TestCase):
+    pass
+
+
+class NodeOverSockets(OverSockets, NodeScenarios, TestCase):
+    pass
