@@ -127,13 +127,17 @@ def _endpoint_like(like: tuple[type | str, ...], take: _Take) -> object:
         if isinstance(each, str):
             members[each] = _scripted(each, None, take)
             continue
-        # Only asked what it has: none of it is run, in a thread or otherwise.
-        for target, name, exposed in Dispatcher([object.__new__(each)], Threads(None, 1)).offers():
+        for target, name, exposed in Dispatcher([_never_begun(each)], Threads(None, 1)).offers():
             members["target"] = target
             members[name] = _scripted(name, exposed.signature, take)
     if not members:
         raise ConfigError("a double needs an endpoint's class with exposed methods, or names of methods")
     return type("FakeEndpoint", (), members)()
+
+
+def _never_begun(kind: type) -> object:
+    """Make an instance that is only asked what methods it has: it need not be made as those that are used are."""
+    return object.__new__(type(kind.__name__, (kind,), {"__repr__": lambda self: kind.__qualname__}))
 
 
 def _scripted(name: str, signature: Signature | None, take: _Take) -> Callable[..., Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
@@ -137,7 +139,7 @@ class NodeScenarios(Scenario):
         """Each kind of message has the same options."""
         worker = Worker("one")
         client = self.world.client()
-        sent: list[Deferred[object]] = [
+        sent: list[Deferred[Any]] = [
             send(
                 WORK,
                 "add",

@@ -78,7 +78,8 @@ class StuckTests(FailureTestCase):
         client.fanout(WORK, "add", wait_for_ready=True)
         client.members(Target("nobody"))
         client.stub(WORK).hold(number=1)
-        client.call(WORK, "add", [1]).addErrback(lambda failure: None)
+        wrong: Any = [1]
+        client.call(WORK, "add", wrong).addErrback(lambda failure: None)
         flying = self.section(self.stuck(Deferred(), 1), "in flight")
         for line, pattern in zip(
             flying,
@@ -165,7 +166,8 @@ class StuckTests(FailureTestCase):
         transport.open(lambda: None)
         received: Any = Worker()
         router = transport.connecting_router(received)
-        identity = router.connect(f"tcp://{self.network.address_of('one')}:{self.server.address.rpartition(':')[2]}")
+        port = str(self.server.address).rpartition(":")[2]
+        identity = router.connect(f"tcp://{self.network.address_of('one')}:{port}")
         router.send(identity, b"what is this")
         text = self.stuck(Deferred(), 1)
         self.assertIn("from stranger to one: 12 bytes that cannot be read arrived", text)

@@ -250,6 +250,28 @@ class FakeTests(SynchronousTestCase):
             with self.assertRaises(ConfigError):
                 Fake(*like, name="nothing", clock=self.network.clock)
 
+    def test_any_class(self):
+        """The class is not made an instance of: it may need whatever it needs."""
+
+        class Needy:
+            def __init__(self, database):
+                self.database = database
+
+            def __repr__(self):
+                return f"with {self.database}"
+
+            @expose(thread=True)
+            def load(self, context, key):
+                return self.database[key]
+
+            @property
+            def trap(self):
+                return self.database.trap
+
+        store = self.network.fake("store", Needy)
+        store.expect("load", key=1).returns("one")
+        self.assertEqual(self.call("load", Target("store"), key=1), "one")
+
     def test_many(self):
         """Answers find their calls."""
         self.calc.allow("add", ...).does(lambda a: a)
