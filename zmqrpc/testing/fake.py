@@ -30,11 +30,13 @@ class Fake:
     :param name: what the texts of failures call it.
     :param clock: what `Expectation.after` waits by, a clock or a reactor.
     :ivar endpoint: the object to serve.
+    :ivar node: the `MemoryNode` that serves it, when `Network.fake` made it.
     :ivar calls: everything that came, in order.
     :raises ConfigError: there is nothing to be like.
     """
 
     def __init__(self, *like: type | str, name: str, clock: Any) -> None:
+        self.node: Any = None
         self.calls: list[FakeCall] = []
         self.endpoint = _endpoint_like(like, self._take)
         self._name = name

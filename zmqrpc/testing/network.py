@@ -96,9 +96,10 @@ class Network(Wiring):
 
         :param methods: an endpoint's class, whose methods, parameters and `target` it takes over; or names of methods.
         :param host: as for `serve`.
+        :return: the double; `close` verifies it.
         """
         fake = Fake(*methods, name=str(target), clock=self.clock)
-        _, server = self._serve(target, [fake.endpoint], host, options)
+        fake.node, server = self._serve(target, [fake.endpoint], host, options)
         # What a double raises was asked for; trial would take the line in the log for a fault of the test.
         server.log = Logger(observer=LogPublisher())
         self._fakes.append(fake)

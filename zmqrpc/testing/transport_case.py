@@ -1,4 +1,4 @@
-"""What the tests of the contract of `ITransport` share: sockets that are closed after the test, and what they receive."""
+"""What the tests of the contract of `ITransport` share: sockets that are closed after the test, and what they got."""
 
 # The assertions of trial have no types.
 # mypy: disable-error-code="no-untyped-call"
