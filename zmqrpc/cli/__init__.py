@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 __all__ = ["main"]
 
@@ -18,14 +19,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: without the name of the program; None is what the process was given.
     """
-    from zmqrpc.cli._parser import parse, parse_config
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:1] == ["config"]:
-        from zmqrpc.cli._config import config
 
-        sys.exit(parse_config(words[1:], config))
-    request = parse(words)
-    from zmqrpc.cli._send import send
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit status; help ends with `SystemExit`."""
+    from zmqrpc.cli._parser import choose, parse
+    from zmqrpc.cli._report import Report
+    from zmqrpc.errors import ConfigError
 
-    sys.exit(send(request))
+    report = Report("zmqrpc", "--json" in arguments)
+    try:
+        command = choose(arguments)
+        report = Report(f"zmqrpc {command.name}", "--json" in arguments)
+        options = parse(command, arguments[1:])
+        status: int = import_module(f"zmqrpc.cli.{command.module}").run(command.name, options, report)
+    except ConfigError as error:
+        status = report.refuse(error)
+    return status

@@ -23,6 +23,20 @@ class Exit(IntEnum):
     """What shells report for a command that Ctrl-C has ended."""
 
 
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.UNEXPECTED: "something unexpected",
+    Exit.USAGE: "the command line or a setting is not valid, or the arguments cannot be sent",
+    Exit.NOBODY_LISTENS: "nobody listens (NoRoute)",
+    Exit.DEADLINE: "the time was up (DeadlineExceeded)",
+    Exit.METHOD_FAILED: "the method raised, or refused its arguments",
+    Exit.NO_MATCHMAKER: "the matchmaker does not answer (MatchmakerUnavailable)",
+    Exit.REFUSED: "refused: overloaded, stopping, authentication, access",
+    Exit.OUTCOME_UNKNOWN: "outcome unknown (ServerLost, NotAcknowledged)",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C; the call was cancelled",
+}
+"""For the help, the manual page and the reference."""
+
 _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.ConfigError, Exit.USAGE),
     (errors.NoRoute, Exit.NOBODY_LISTENS),

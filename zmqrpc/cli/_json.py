@@ -19,31 +19,35 @@ def to_json(value: Any, ascii_only: bool = False) -> str:
     return json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False)
 
 
+class NotSendable(ValueError):
+    """A text is JSON, and no value that could be sent; the text says why."""
+
+
 def from_json(text: str) -> Any:
     """
     Read a value.
 
-    :raises ValueError: the text is not JSON, or holds a ``$bytes`` or ``$float`` that is none.
+    :raises NotSendable: the text is JSON, and stands for no value that could be sent.
+    :raises ValueError: the text is not JSON.
     """
-    return json.loads(text, object_hook=_special, parse_constant=_refuse)
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse, parse_int=_int, parse_float=_float)
+    except RecursionError as error:
+        raise NotSendable("it is nested too deeply; 100 levels are the most") from error
 
 
 def read_argument(text: str) -> Any:
     """
     Read the value of an argument: JSON, or a string when it is not JSON.
 
-    :raises ValueError: it is JSON with a ``$bytes`` or ``$float`` that is none.
+    :raises NotSendable: it is JSON, and stands for no value that could be sent.
     """
     try:
         return from_json(text)
-    except _NotSpecial:
+    except NotSendable:
         raise
-    except (ValueError, RecursionError):
+    except ValueError:
         return text
-
-
-class _NotSpecial(ValueError):
-    pass
 
 
 def _plain(value: Any) -> Any:
@@ -58,17 +62,37 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _special(value: dict[str, Any]) -> Any:
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotSendable(f"{twice!r} is in one object twice")
     match value:
         case {"$bytes": str(text), **rest} if not rest:
             try:
                 return b64decode(text, validate=True)
             except ValueError as error:
-                raise _NotSpecial(f"{text!r} of $bytes is not base64: {error}") from error
+                raise NotSendable(f"{text!r} of $bytes is not base64: {error}") from error
         case {"$float": str(text), **rest} if not rest:
             if text not in _INFINITE:
-                raise _NotSpecial(f"{text!r} of $float is neither Infinity nor -Infinity")
+                raise NotSendable(f"{text!r} of $float is neither Infinity nor -Infinity")
             return _INFINITE[text]
+    return value
+
+
+def _int(text: str) -> int:
+    # Python reads at most 4300 digits, and 64 bits are the most that can be sent.
+    digits = len(text.removeprefix("-"))
+    if digits > 100:
+        raise NotSendable(f"{text[:10]}... has {digits} digits; 64 bits are the most")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in _INFINITE.values():
+        raise NotSendable(f"{text[:40]} is larger than a float can be")
     return value
 
 

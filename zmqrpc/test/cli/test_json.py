@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.cli._json import from_json, read_argument, to_json
+from zmqrpc.cli._json import NotSendable, from_json, read_argument, to_json
 
 INFINITY = float("inf")
 
@@ -42,13 +42,28 @@ class JSONTests(SynchronousTestCase):
             ("NaN", "NaN"),
             ("Infinity", "Infinity"),
             ("1 2", "1 2"),
-            ("[" * 100000, "[" * 100000),
             ('{"$bytes": "aGk=", "b": 1}', {"$bytes": "aGk=", "b": 1}),
             ('{"$bytes": 5}', {"$bytes": 5}),
         ):
             self.assertEqual(read_argument(text), value)
 
-    def test_no_bytes(self):
-        self.assertIn("not base64", str(self.assertRaises(ValueError, read_argument, '{"$bytes": "*"}')))
-        self.assertIn("neither", str(self.assertRaises(ValueError, read_argument, '{"$float": "NaN"}')))
+    def test_not_sendable(self):
+        """What is JSON and cannot be sent is an error, and no string."""
+        for text, why in (
+            ('{"$bytes": "*"}', "not base64"),
+            ('[{"$float": "NaN"}]', "neither"),
+            ("[" * 100000, "nested too deeply"),
+            ("[" * 100000 + "]" * 100000, "nested too deeply"),
+            ("9" * 5000, "has 5000 digits"),
+            ("-" + "9" * 200, "has 200 digits"),
+            ("1e999", "larger than a float"),
+            ('[{"a": 1, "b": 2, "a": 3}]', "'a' is in one object twice"),
+        ):
+            self.assertIn(why, str(self.assertRaises(NotSendable, read_argument, text)))
+            self.assertIn(why, str(self.assertRaises(NotSendable, from_json, text)))
         self.assertEqual(read_argument('{"$float": []}'), {"$float": []})
+
+    def test_not_json(self):
+        for text in ("ada", "NaN", "[NaN]", "", "[1,"):
+            error = self.assertRaises(ValueError, from_json, text)
+            self.assertNotIsInstance(error, NotSendable)

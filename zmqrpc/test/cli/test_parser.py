@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from io import StringIO
@@ -9,8 +10,12 @@ from io import StringIO
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import errors
-from zmqrpc.cli._exit import Exit, exit_for
-from zmqrpc.cli._parser import parse
+from zmqrpc.cli import run
+from zmqrpc.cli._commands import COMMANDS
+from zmqrpc.cli._exit import MEANINGS, Exit, exit_for
+from zmqrpc.cli._parser import choose, parse
+from zmqrpc.cli._request import arguments_of, context_of, target_of
+from zmqrpc.cli._settings import settings_of
 from zmqrpc.target import Target
 
 URL = "zmq+sqlite:///run/matchmaker.db"
@@ -19,85 +24,148 @@ URL = "zmq+sqlite:///run/matchmaker.db"
 class ParserTests(SynchronousTestCase):
     def setUp(self):
         self.patch(os, "environ", {})
+
+    def parse(self, *arguments):
+        return parse(choose(["call"]), ["--url", URL, *arguments])
+
+    def test_least(self):
+        options = self.parse("calc", "reset")
+        self.assertEqual(settings_of(options).url, URL)
+        self.assertEqual(target_of(options), Target("calc"))
+        self.assertEqual((options.method, options.arguments), ("reset", []))
+        self.assertEqual((options.context, options.timeout, options.wait, options.json), (None, None, False, False))
+
+    def test_most(self):
+        options = self.parse(
+            *("--server", "node.1", "--namespace", "math", "--version", "1.2", "--context", '{"user": "ada"}'),
+            *("--timeout", "2.5", "--wait", "--json", "--exchange", "other", "calc.x", "add", "a=1", "b=two"),
+        )
+        self.assertEqual((options.namespace, options.version), ("math", "1.2"))
+        self.assertEqual(target_of(options), Target("calc.x", server="node.1", exchange="other"))
+        self.assertEqual(arguments_of(options.arguments), {"a": 1, "b": "two"})
+        self.assertEqual(context_of(options.context), {"user": "ada"})
+        self.assertEqual((options.timeout, options.wait, options.json), (2.5, True, True))
+
+    def test_options_anywhere(self):
+        options = self.parse("calc", "--timeout", "3", "add", "a=1", "--wait", "b=2")
+        self.assertEqual((options.arguments, options.timeout, options.wait), (["a=1", "b=2"], 3, True))
+
+    def test_topic(self):
+        """The first dot splits; with --server nothing does, and an empty one is any member."""
+        self.assertEqual(target_of(self.parse("a.b.c", "m")), Target("a", server="b.c"))
+        self.assertEqual(target_of(self.parse("a.b.c", "m", "--server", "")), Target("a.b.c"))
+        self.assertEqual(target_of(self.parse("a.b.c", "m", "--server", "s")), Target("a.b.c", server="s"))
+
+    def test_url_from_environment(self):
+        os.environ["ZMQRPC_URL"] = "zmq+sqlite:///other"
+        self.assertEqual(settings_of(parse(choose(["ls"]), [])).url, "zmq+sqlite:///other")
+        self.assertEqual(settings_of(self.parse("calc", "reset")).url, URL)
+
+    def test_every_command(self):
+        """Each has a module that runs it, and names of its own for what it takes."""
+        for command in COMMANDS:
+            module = __import__(f"zmqrpc.cli.{command.module}", fromlist=["run"])
+            self.assertTrue(callable(module.run))
+            flags = [option.flag for option in command.options]
+            self.assertEqual(len(set(flags)), len(flags))
+            self.assertIn("--json", flags)
+
+
+class CommandLineTests(SynchronousTestCase):
+    """What is said, where nothing is sent."""
+
+    def setUp(self):
+        self.patch(os, "environ", {})
         self.out, self.err = StringIO(), StringIO()
         self.patch(sys, "stdout", self.out)
         self.patch(sys, "stderr", self.err)
 
-    def parse(self, *arguments):
-        return parse(["call", "--url", URL, *arguments])
-
-    def test_least(self):
-        request = self.parse("calc", "reset")
-        self.assertEqual((request.command, request.settings.url), ("call", URL))
-        self.assertEqual((request.target, request.method, request.arguments), (Target("calc"), "reset", {}))
-        self.assertEqual(
-            (request.context, request.timeout, request.wait, request.json_errors), (None, None, False, False)
-        )
-
-    def test_most(self):
-        request = self.parse(
-            *("--server", "node.1", "--namespace", "math", "--version", "1.2", "--context", '{"user": "ada"}'),
-            *("--timeout", "2.5", "--wait", "--json", "calc.x", "add", "a=1", "b=two"),
-        )
-        self.assertEqual(request.target, Target("calc.x", server="node.1", namespace="math", version="1.2"))
-        self.assertEqual(request.arguments, {"a": 1, "b": "two"})
-        self.assertEqual(request.context, {"user": "ada"})
-        self.assertEqual((request.timeout, request.wait, request.json_errors), (2.5, True, True))
-
-    def test_options_anywhere(self):
-        request = self.parse("calc", "--timeout", "3", "add", "a=1", "--wait", "b=2")
-        self.assertEqual((request.arguments, request.timeout, request.wait), ({"a": 1, "b": 2}, 3, True))
-
-    def test_topic(self):
-        """The first dot splits; with --server nothing does, and an empty one is any member."""
-        self.assertEqual(self.parse("a.b.c", "m").target, Target("a", server="b.c"))
-        self.assertEqual(self.parse("a.b.c", "m", "--server", "").target, Target("a.b.c"))
-        self.assertEqual(self.parse("a.b.c", "m", "--server", "s").target, Target("a.b.c", server="s"))
-
-    def test_url_from_environment(self):
-        os.environ["ZMQRPC_URL"] = "zmq+sqlite:///other"
-        self.assertEqual(parse(["cast", "calc", "reset"]).settings.url, "zmq+sqlite:///other")
-        self.assertEqual(self.parse("calc", "reset").settings.url, URL)
+    def refusal(self, *arguments):
+        """Run what is refused, and return what is said about it."""
+        self.err.truncate(0)
+        self.err.seek(0)
+        self.assertEqual(run(arguments), 2, arguments)
+        said = self.err.getvalue()
+        self.assertEqual(len(said.splitlines()), 1, said)
+        self.assertEqual(self.out.getvalue(), "")
+        return said
 
     def test_wrong(self):
+        deep = "[" * 100000
         for arguments, text in (
-            ([], "give a command: call, cast, fanout"),
-            (["bogus"], "invalid choice: 'bogus'"),
-            (["--bogus"], "--bogus"),
+            ([], "give a command: call, cast, fanout, ls"),
+            (["--bogus"], "give a command"),
+            (["bogus"], "no command 'bogus'; valid are call, cast"),
+            (["cal"], "zmqrpc: there is no command 'cal'; did you mean call?; see zmqrpc --help"),
+            (["notify"], "notify cannot be used yet: notifications come with a later version"),
+            (["listen", "calc"], "listen cannot be used yet"),
             (["call"], "TOPIC, METHOD"),
             (["call", "calc"], "required: METHOD;"),
-            (["call", "calc", "add"], "no transport URL; give --url, or set ZMQRPC_URL"),
+            (["call", "calc", "add"], "no transport URL; give --url or --config-file, or set ZMQRPC_URL"),
             (["call", "--url", "http://x", "calc", "add"], "does not start with zmq://"),
             (["call", "--url", URL, "calc", "add", "1"], "'1' has no name"),
             (["call", "--url", URL, "calc", "add", "=1"], "'=1' has no name"),
             (["call", "--url", URL, "calc", "add", "a=1", "a=2"], "'a' is given twice"),
             (["call", "--url", URL, "calc", "add", 'a={"$bytes": "*"}'], "not base64"),
-            (["call", "--url", URL, "calc", "add", "--context", "ada"], "--context is not JSON"),
+            (["call", "--url", URL, "calc", "add", f"a={deep}"], "'a' is not valid: it is nested too deeply"),
+            (["call", "--url", URL, "calc", "add", f"a={'9' * 5000}"], "has 5000 digits; 64 bits are the most"),
+            (["call", "--url", URL, "calc", "add", "--context", "ada"], "--context is not valid JSON"),
             (["call", "--url", URL, "calc", "add", "--context", "[]"], "--context is no JSON object"),
-            (["call", "--url", URL, "calc", "add", "--timeout", "soon"], "'soon'"),
-            (["call", "--url", URL, "calc", "add", "--timeout", "0"], "more than 0"),
-            (["call", "--url", URL, "calc", "add", "--timeout", "nan"], "more than 0"),
+            (["call", "--url", URL, "calc", "add", "--context", deep], "nested too deeply"),
+            (["call", "--url", URL, "calc", "add", "--timeout", "soon"], "'soon' is not a number of seconds above 0"),
+            (["call", "--url", URL, "calc", "add", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+            (["call", "--url", URL, "calc", "add", "--timeout", "nan"], "above 0"),
+            (["call", "--url", URL, "calc", "add", "--timeout", "1e300"], "above 0"),
             (["call", "--url", URL, "calc", "add", "--version", "new"], "the version 'new'"),
             (["call", "--url", URL, "calc.", "add"], "the server ''"),
-            (["call", "--url", URL, "calc", "add", "--bogus"], "--bogus"),
+            (["call", "--url", URL, "calc", "add", "--bogus"], "zmqrpc call: there is no argument --bogus"),
+            (["call", "--url", URL, "calc", "add", "--tiemout", "1"], "did you mean --timeout?"),
             (["call", "--url", URL, "calc", "add", "--time", "1"], "--time"),
+            (["ls", "--url", URL, "calc", "more"], "there is no argument more"),
+            (["ping", "--url", URL, "calc", "--count", "-1"], "'-1' is not a whole number, 0 or more"),
+            (["ping", "--url", URL, "calc", "--interval", "-1"], "'-1' is not a number of seconds, 0 or more"),
+            (["bench", "--url", URL, "calc", "--rate", "0"], "'0' is not a number above 0"),
+            (["bench", "--url", URL, "calc", "--outstanding", "0"], "'0' is not a whole number, 1 or more"),
+            (["bench", "--url", URL, "calc", "--rate", "1", "--outstanding", "1"], "give one of them"),
+            (["bench", "--url", URL, "calc", "a=1"], "there is no METHOD before 'a=1'"),
+            (["bench", "--url", URL, "calc", "--namespace", "math"], "need a METHOD"),
+            (["completion", "fish"], "invalid choice: 'fish'"),
         ):
-            self.err.truncate(0)
-            self.err.seek(0)
-            ended = self.assertRaises(SystemExit, parse, arguments)
-            said = self.err.getvalue()
-            self.assertEqual(ended.code, 2, arguments)
-            self.assertIn(text, said)
-            self.assertEqual(len(said.splitlines()), 1, said)
-        self.assertEqual(self.out.getvalue(), "")
+            self.assertIn(text, self.refusal(*arguments))
+
+    def test_json(self):
+        """With --json what is wrong with the command line is JSON too."""
+        for arguments in (["bogus", "--json"], ["call", "--json", "calc"], ["call", "--json", "calc", "add"]):
+            told = json.loads(self.refusal(*arguments))
+            self.assertEqual((told["error"], told["exit_status"], told["maybe_executed"]), ("ConfigError", 2, False))
+
+    def test_passwords(self):
+        """A URL that stands where none belongs keeps its password to itself."""
+        url = "zmq+redis://ada:sesame@127.0.0.1/0"
+        for arguments in (
+            ["call", "calc", "add", url],
+            ["call", url, "add", "--bogus"],
+            [url],
+            ["call", "--timeout", url, "calc", "add"],
+            ["call", "--url", url.replace("redis", "rredis"), "calc", "add"],
+            ["call", "--url", url.replace("zmq+", ""), "calc", "add"],
+            ["call", "--url", f"{url}?bogus=1", "calc", "add", "--json"],
+        ):
+            self.assertNotIn("sesame", self.refusal(*arguments))
 
     def test_help(self):
-        for arguments in (["--help"], ["call", "--help"], ["cast", "--help"], ["fanout", "--help"]):
-            self.assertEqual(self.assertRaises(SystemExit, parse, arguments).code, 0)
-        said = self.out.getvalue()
-        for option in ("--url", "--server", "--namespace", "--version", "--context", "--timeout", "--wait", "--json"):
-            self.assertIn(option, said)
-        self.assertIn("8  outcome unknown", said)
+        for command in COMMANDS:
+            self.assertEqual(self.assertRaises(SystemExit, run, [command.name, "--help"]).code, 0)
+            said = self.out.getvalue()
+            for option in command.options:
+                self.assertIn(option.flag, said)
+            for word in command.words:
+                self.assertIn(word.name, said)
+            self.assertIn("8    outcome unknown", said)
+            self.out.truncate(0)
+        self.assertEqual(self.assertRaises(SystemExit, run, ["--help"]).code, 0)
+        for command in COMMANDS:
+            self.assertIn(f"{command.name:11} {command.summary}", self.out.getvalue())
 
 
 class ExitTests(SynchronousTestCase):
@@ -130,3 +198,4 @@ class ExitTests(SynchronousTestCase):
         ):
             self.assertEqual(exit_for(error), status, error)
         self.assertEqual(Exit.DONE, 0)
+        self.assertEqual(set(MEANINGS), set(Exit))

@@ -1,0 +1,235 @@
+"""
+The table of commands: the parser, the help, the completions and the manual page are made from it.
+
+It imports nothing that costs time, since every command line reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+
+class Kind(Enum):
+    """How a word of the command line is read, and completed."""
+
+    TEXT = "any text"
+    FLAG = "nothing"
+    FILE = "a file"
+    TOPIC = "a topic that somebody listens on"
+    METHOD = "a method of that topic"
+    SHELL = "a shell"
+    JSON = "a JSON object"
+    SECONDS = "a number of seconds above 0"
+    PAUSE = "a number of seconds, 0 or more"
+    RATE = "a number above 0"
+    COUNT = "a whole number, 1 or more"
+    ROUNDS = "a whole number, 0 or more"
+
+
+SHELLS = ("bash", "zsh")
+"""What `Kind.SHELL` may be."""
+
+
+class Word(NamedTuple):
+    """
+    One argument of a command.
+
+    :ivar name: as usage lines show it.
+    :ivar many: ``""`` for exactly one, ``?`` for none or one, ``*`` for any number.
+    """
+
+    name: str
+    help: str
+    kind: Kind = Kind.TEXT
+    many: str = ""
+
+
+class Option(NamedTuple):
+    """
+    One option of a command.
+
+    :ivar flag: with its dashes.
+    :ivar value: what usage lines call its value; empty for a flag.
+    :ivar repeat: whether it may be given more than once.
+    """
+
+    flag: str
+    help: str
+    kind: Kind = Kind.FLAG
+    value: str = ""
+    repeat: bool = False
+
+
+class Command(NamedTuple):
+    """
+    One command.
+
+    :ivar summary: what it does, in one clause.
+    :ivar details: more sentences, for its help and the manual page; a back-quoted word is to be typed.
+    :ivar module: the module below `zmqrpc.cli` whose `run` does it, imported only then.
+    """
+
+    name: str
+    summary: str
+    details: str
+    module: str
+    words: tuple[Word, ...]
+    options: tuple[Option, ...]
+
+    @property
+    def about(self) -> str:
+        """The summary as a sentence, and the details."""
+        return f"{self.summary[0].upper()}{self.summary[1:]}. {self.details}"
+
+    @property
+    def synopsis(self) -> str:
+        """Its usage, on one line."""
+        words = [f"{word.name} ..." if word.many == "*" else word.name for word in self.words]
+        words = [f"[{shown}]" if word.many else shown for shown, word in zip(words, self.words, strict=True)]
+        return " ".join(["zmqrpc", self.name, "[OPTION ...]", *words])
+
+
+_TOPIC = Word("TOPIC", "compute, or compute.machine1 for one member (first dot splits)", Kind.TOPIC)
+_METHOD = Word("METHOD", "the method's name", Kind.METHOD)
+_ARGUMENTS = Word("NAME=JSON", "an argument; a value that is not JSON is a string", many="*")
+
+_JSON = Option("--json", "write for programs: results and errors as JSON")
+_STORE = (
+    Option("--url", "the transport URL; default: $ZMQRPC_URL", Kind.TEXT, "URL"),
+    Option("--config-file", "a configuration file; may be repeated, the last one counts", Kind.FILE, "F", repeat=True),
+)
+_MEMBER = (
+    Option("--server", "the member; TOPIC is then taken literally, and '' is any member", Kind.TEXT, "S"),
+    Option("--exchange", "the exchange of TOPIC; default: control_exchange", Kind.TEXT, "E"),
+)
+_INTERFACE = (
+    Option("--namespace", "the namespace of the endpoint", Kind.TEXT, "NS"),
+    Option("--version", "the version of the interface, MAJOR.MINOR", Kind.TEXT, "V"),
+    Option("--context", "an object that the method gets as its context", Kind.JSON, "JSON"),
+)
+_WAIT = Option("--wait", "wait for somebody to listen, up to the timeout")
+
+
+def _timeout(default: str) -> Option:
+    return Option("--timeout", f"seconds that an answer may take; default: {default}", Kind.SECONDS, "S")
+
+
+_SENDING = (*_STORE, *_MEMBER, *_INTERFACE, _timeout("rpc_response_timeout, 60"), _WAIT, _JSON)
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "call",
+        "call a method of one member and print its result",
+        "The result is printed as JSON on one line.",
+        "_send",
+        (_TOPIC, _METHOD, _ARGUMENTS),
+        _SENDING,
+    ),
+    Command(
+        "cast",
+        "have one member run a method, without waiting for its result",
+        "`null` is printed when the member has acknowledged it.",
+        "_send",
+        (_TOPIC, _METHOD, _ARGUMENTS),
+        _SENDING,
+    ),
+    Command(
+        "fanout",
+        "have every member of a topic run a method, and print whom it reached",
+        "For each member that it did not reach there is a line on standard error, and the highest status counts.",
+        "_send",
+        (_TOPIC, _METHOD, _ARGUMENTS),
+        _SENDING,
+    ),
+    Command(
+        "ls",
+        "list who is registered with the matchmaker",
+        "With a TOPIC that nobody listens on the status is 3.",
+        "_ls",
+        (Word("TOPIC", "only this topic, or this member of it", Kind.TOPIC, "?"),),
+        (*_STORE, Option("--topics", "print the names of the topics only, one on a line"), _JSON),
+    ),
+    Command(
+        "describe",
+        "show the methods of a topic, with signatures and docstrings",
+        "Every member is asked; those that offer the same are described together. "
+        "What cannot be asked has a line on standard error, and the highest status counts.",
+        "_describe",
+        (_TOPIC,),
+        (
+            *_STORE,
+            *_MEMBER,
+            _timeout("5"),
+            Option("--methods", "print the names of the methods only, one on a line"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "ping",
+        "call every member of a topic, and print its round trip",
+        "The status is 0 when each member has answered at least once; else that of what kept the others, the highest. "
+        "Ctrl-C ends it like the last round.",
+        "_ping",
+        (_TOPIC,),
+        (
+            *_STORE,
+            *_MEMBER,
+            Option("--count", "rounds; 0: until Ctrl-C; default: 1", Kind.ROUNDS, "N"),
+            Option("--interval", "seconds from one round to the next; default: 1", Kind.PAUSE, "S"),
+            _timeout("5"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "bench",
+        "call a method over and over, and print rates and latencies",
+        "With `--rate` calls are due at random times (exponential intervals), whether or not others were answered, "
+        "and each latency counts from the time its call was due, so that no wait is left out. "
+        "With `--outstanding` each answer makes the next call. "
+        "Without METHOD it calls `ping` in the namespace `zmqrpc`, which every server answers. "
+        "A call that fails before the load begins ends it. "
+        "The status is 0 when every call was answered, else the highest of what the others ended with. "
+        "Ctrl-C ends the load and prints what was measured.",
+        "_bench",
+        (
+            _TOPIC,
+            Word("METHOD", "the method's name; default: ping of the namespace zmqrpc", Kind.METHOD, "?"),
+            _ARGUMENTS,
+        ),
+        (
+            *_STORE,
+            *_MEMBER,
+            *_INTERFACE,
+            Option("--rate", "open loop: calls a second", Kind.RATE, "R"),
+            Option("--outstanding", "closed loop: calls in flight; default: 1", Kind.COUNT, "N"),
+            Option("--duration", "seconds that are measured; default: 10", Kind.SECONDS, "S"),
+            Option("--warmup", "seconds of load before that; default: 1", Kind.PAUSE, "S"),
+            _timeout("rpc_response_timeout, 60"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "completion",
+        "print the completions for a shell",
+        "For bash: `source <(zmqrpc completion bash)`. For zsh: `source <(zmqrpc completion zsh)` after `compinit`.",
+        "_completion",
+        (Word("SHELL", "bash or zsh", Kind.SHELL),),
+        (_JSON,),
+    ),
+)
+
+LATER = {
+    "notify": "notifications come with a later version",
+    "listen": "notifications come with a later version",
+}
+"""Commands that are named in the documentation of others, and what is said to who types them."""
+
+
+def nearest(typed: str, valid: Sequence[str]) -> str:
+    """Return a half-sentence that suggests what may have been meant; empty when nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(typed, valid, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

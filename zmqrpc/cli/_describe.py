@@ -1,0 +1,110 @@
+"""`zmqrpc describe`: shows the methods of a topic."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from zmqrpc.cli._exit import Exit
+from zmqrpc.cli._members import ask_each
+from zmqrpc.cli._on_reactor import on_reactor
+from zmqrpc.cli._report import Report, described
+from zmqrpc.cli._request import target_of
+from zmqrpc.cli._settings import settings_of
+from zmqrpc.node import connect
+
+if TYPE_CHECKING:
+    from zmqrpc.client import Answer
+
+Methods = list[dict[str, Any]]
+
+
+def run(command: str, options: Namespace, report: Report) -> int:
+    """
+    Show them, and return the exit status.
+
+    :raises ConfigError: an option is not valid.
+    """
+    settings = settings_of(options)
+    target = target_of(options)
+
+    async def main(reactor: Any) -> int:
+        client = await connect(reactor, settings)
+        try:
+            answers = await ask_each(client, target, "describe", options)
+        finally:
+            await client.close()
+        groups = _grouped(answers)
+        if options.methods:
+            names = sorted({method["method"] for _, methods in groups for method in methods})
+            report.result(names) if options.json else report.lines(names)
+        elif options.json:
+            report.result(_document(groups, answers))
+        elif groups:
+            report.lines(_lines(groups))
+        failed = [answer for answer in answers if answer.error is not None]
+        return max((report.error(answer.error, answer.member) for answer in failed), default=Exit.DONE)
+
+    return on_reactor(settings, report, main)
+
+
+def _grouped(answers: list[Answer]) -> list[tuple[list[Answer], Methods]]:
+    """Put members together that offer the same."""
+    groups: list[tuple[list[Answer], Methods]] = []
+    for answer in answers:
+        if answer.error is not None:
+            continue
+        methods = sorted(answer.result, key=_place)
+        for members, same in groups:
+            if same == methods:
+                members.append(answer)
+                break
+        else:
+            groups.append(([answer], methods))
+    return groups
+
+
+def _place(method: dict[str, Any]) -> tuple[str, str, str]:
+    return (method["namespace"] or "", method["version"] or "", method["method"])
+
+
+def _document(groups: list[tuple[list[Answer], Methods]], answers: list[Answer]) -> dict[str, Any]:
+    return {
+        "groups": [
+            {
+                "members": [{"member": answer.member, "instance": answer.instance} for answer in members],
+                "methods": methods,
+            }
+            for members, methods in groups
+        ],
+        "missing": [
+            {"member": answer.member, "instance": answer.instance, **described(answer.error)}
+            for answer in answers
+            if answer.error is not None
+        ],
+    }
+
+
+def _lines(groups: list[tuple[list[Answer], Methods]]) -> Iterator[str]:
+    for number, (members, methods) in enumerate(groups):
+        if number:
+            yield ""
+        yield f"{', '.join(answer.member for answer in members)}:"
+        if not methods:
+            yield "  no methods"
+        for (namespace, version), same in groupby(methods, lambda method: (method["namespace"], method["version"])):
+            if namespace or version not in (None, "1.0"):
+                yield ""
+                yield f"  {_interface(namespace, version)}"
+            for method in same:
+                yield ""
+                yield f"  {method['method']}{method['signature']}"
+                for line in (method["doc"] or "").splitlines():
+                    yield f"      {line}".rstrip()
+
+
+def _interface(namespace: str | None, version: str | None) -> str:
+    named = f"namespace {namespace}" if namespace else "no namespace"
+    return f"{named}, version {version or '1.0'}:"

@@ -1,0 +1,226 @@
+"""Load: calls that are made over and over, and what became of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from random import Random
+from types import FrameType
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from zmqrpc.cli._histogram import Histogram
+
+LATE_SECONDS = 0.001
+"""A call that is sent so long after it was due counts as late."""
+
+_MOST_AT_ONCE = 64
+"""Calls that are sent before answers are read again."""
+
+_SHORTEST = 50e-6
+"""Seconds; for less no timer is set."""
+
+
+@attrs.define
+class Failed:
+    """Calls that ended with one class of error: how many, and the first of these errors."""
+
+    count: int
+    first: Exception
+
+
+class Measurement:
+    """
+    The calls that were due within a time, and what became of them.
+
+    :param call: makes one call.
+    :param seconds: the clock that all times are by.
+    :param begins: when it begins; what was due before warms up.
+    :param ends: when it ends; `stop` brings that forward.
+    :ivar due: how many calls were due within it, of which `unsent` were not sent, because the sender could not keep up.
+    :ivar answers: how many answers came within it, whenever their call was due.
+    :ivar in_flight: how many calls have not ended, and `unfinished` those of them that count.
+    :ivar latencies: of the calls that were answered, from when they were due.
+    :ivar lateness: from when a call was due until it was sent.
+    :ivar late: how many were sent later than `LATE_SECONDS`.
+    :ivar failed: those that were not answered, by the name of their error.
+    """
+
+    def __init__(
+        self, call: Callable[[], Deferred[Any]], seconds: Callable[[], float], begins: float, ends: float
+    ) -> None:
+        self._call = call
+        self.seconds = seconds
+        self.begins = begins
+        self.ends = ends
+        self.due = 0
+        self.unsent = 0
+        self.answers = 0
+        self.in_flight = 0
+        self.unfinished = 0
+        self.latencies = Histogram()
+        self.lateness = Histogram()
+        self.late = 0
+        self.failed: dict[str, Failed] = {}
+        self.ended: Callable[[bool], None] = lambda answered: None
+        self._stopped = False
+
+    @property
+    def elapsed(self) -> float:
+        """How long it lasted, in seconds."""
+        return max(0.0, self.ends - self.begins)
+
+    def send(self, due: float) -> None:
+        """Make a call that is due at that time, now or before; `ended` is called when it has ended."""
+        counts = self.begins <= due < self.ends
+        self.in_flight += 1
+        if counts:
+            self.due += 1
+            self.unfinished += 1
+            late = self.seconds() - due
+            self.lateness.record(late)
+            if late > LATE_SECONDS:
+                self.late += 1
+        self._call().addCallbacks(self._answered, self._failed, callbackArgs=(due, counts), errbackArgs=(counts,))
+
+    def stop(self) -> None:
+        """End it now; what ends later does not count any more."""
+        self.ends = min(self.ends, self.seconds())
+        self._stopped = True
+
+    def _answered(self, _: Any, due: float, counts: bool) -> None:
+        if self._stopped:
+            return
+        now = self.seconds()
+        self.in_flight -= 1
+        if counts:
+            self.unfinished -= 1
+            self.latencies.record(now - due)
+        if self.begins <= now < self.ends:
+            self.answers += 1
+        self.ended(True)
+
+    def _failed(self, failure: Failure, counts: bool) -> None:
+        if self._stopped:
+            return
+        self.in_flight -= 1
+        if counts:
+            self.unfinished -= 1
+            self._note(failure.value)
+        self.ended(False)
+
+    def _note(self, error: Any) -> None:
+        kind = type(error).__name__
+        if kind in self.failed:
+            self.failed[kind].count += 1
+        else:
+            self.failed[kind] = Failed(1, error)
+
+
+class ClosedLoop:
+    """
+    So many calls in flight: each one that ends makes the next.
+
+    :ivar finished: fires when the last one has ended.
+    """
+
+    def __init__(self, reactor: Any, measurement: Measurement, outstanding: int) -> None:
+        self._reactor = reactor
+        self._measurement = measurement
+        self._outstanding = outstanding
+        self.finished: Deferred[None] = Deferred()
+
+    def start(self) -> None:
+        """Make the first calls."""
+        self._measurement.ended = self._next
+        for _ in range(self._outstanding):
+            self._send()
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+    def _send(self) -> None:
+        self._measurement.send(self._measurement.seconds())
+
+    def _next(self, answered: bool) -> None:
+        measurement = self._measurement
+        if measurement.seconds() >= measurement.ends:
+            if not measurement.in_flight and not self.finished.called:
+                self.finished.callback(None)
+        elif answered:
+            self._send()
+        else:
+            # What fails at once would otherwise never let anything be read again.
+            self._reactor.callLater(0, self._send)
+
+
+class OpenLoop:
+    """
+    Calls that are due at random times, as those of many callers are who do not know of each other.
+
+    The intervals are exponential. A call does not wait for others to be answered, and sent late it still counts from then.
+    Timers of the reactor are exact to 1 ms; those of the kernel, which are used here, to 0.1.
+
+    :param rate: calls a second.
+    :ivar finished: fires when the last one has ended.
+    """
+
+    def __init__(self, reactor: Any, measurement: Measurement, rate: float, chance: Random) -> None:
+        self._reactor = reactor
+        self._measurement = measurement
+        self._rate = rate
+        self._chance = chance
+        self._due = 0.0
+        self._sending = True
+        self._before: Any = None
+        self.finished: Deferred[None] = Deferred()
+
+    def start(self) -> None:
+        """Make the first call when it is due."""
+        self._measurement.ended = self._ended
+        self._before = signal.signal(signal.SIGALRM, self._alarm)
+        self._due = self._measurement.seconds() + self._chance.expovariate(self._rate)
+        self._tick()
+
+    def close(self) -> None:
+        """Give the timer back."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        self._sending = False
+
+    def _alarm(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._tick)
+
+    def _tick(self) -> None:
+        if not self._sending:
+            return
+        measurement = self._measurement
+        for _ in range(_MOST_AT_ONCE):
+            now = measurement.seconds()
+            if now >= measurement.ends or self._due >= measurement.ends:
+                self._end(now)
+                return
+            if self._due > now:
+                break
+            measurement.send(self._due)
+            self._due += self._chance.expovariate(self._rate)
+        wait = self._due - measurement.seconds()
+        if wait < _SHORTEST:
+            self._reactor.callLater(0, self._tick)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, wait)
+
+    def _end(self, now: float) -> None:
+        """Send no more; those that were due by now were not sent, as far as can be told without drawing each."""
+        measurement = self._measurement
+        self._sending = False
+        measurement.unsent = round(max(0.0, measurement.ends - max(self._due, measurement.begins)) * self._rate)
+        measurement.due += measurement.unsent
+        self._ended(True)
+
+    def _ended(self, answered: bool) -> None:
+        if not self._sending and not self._measurement.in_flight and not self.finished.called:
+            self.finished.callback(None)

@@ -1,0 +1,32 @@
+"""Asks every member of a topic, for the commands that do."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from zmqrpc.client import RPCClient
+from zmqrpc.target import Target
+
+if TYPE_CHECKING:
+    from zmqrpc.client import Answer
+
+NAMESPACE = "zmqrpc"
+"""The namespace of what every server answers."""
+
+TIMEOUT = 5.0
+"""Seconds that an answer may take unless the command line says otherwise: somebody sits there and waits."""
+
+
+async def ask_each(client: RPCClient, target: Target, method: str, options: Namespace) -> list[Answer]:
+    """
+    Call a method that every server has at every member.
+
+    :raises NoRoute: nobody listens.
+    :raises MatchmakerUnavailable: nobody knows who listens.
+    """
+    target = attrs.evolve(target, namespace=NAMESPACE)
+    answers: list[Any] = await client.call_each(target, method, timeout=options.timeout or TIMEOUT)
+    return answers

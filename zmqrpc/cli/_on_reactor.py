@@ -1,0 +1,70 @@
+"""Runs a command on the reactor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+
+from zmqrpc.cli._exit import Exit
+from zmqrpc.cli._report import Report
+from zmqrpc.matchmaker import find_factory
+from zmqrpc.node import use_monotonic_clock
+from zmqrpc.settings import Settings
+from zmqrpc.signals import StopSignals
+
+
+def on_reactor(settings: Settings, report: Report, main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
+    """
+    Run `main` with the reactor, and return the exit status.
+
+    Ctrl-C and SIGTERM cancel what it waits for. What it raises is reported.
+    """
+    reactor = _reactor(settings)
+    use_monotonic_clock(reactor)
+    statuses: list[int] = []
+
+    async def run() -> None:
+        try:
+            statuses.append(await main(reactor))
+        except Exception as error:
+            statuses.append(report.error(error))
+        finally:
+            with suppress(ReactorNotRunning):  # it is stopping already after Ctrl-C
+                reactor.stop()
+
+    def start() -> None:
+        running = Deferred.fromCoroutine(run())
+
+        def interrupt() -> Deferred[None]:
+            running.cancel()
+            return running
+
+        reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+
+    StopSignals(reactor).watch()
+    reactor.callWhenRunning(start)
+    reactor.run()
+    return statuses[0] if statuses else Exit.UNEXPECTED
+
+
+def _reactor(settings: Settings) -> Any:
+    """
+    Install the reactor.
+
+    With its TCP connections Twisted loads OpenSSL where it can, which takes a fifth of the time that a command needs to
+    start. A matchmaker of this machine has no use for it.
+    """
+    spared = "OpenSSL" not in sys.modules and find_factory(settings.matchmaker).local
+    if spared:
+        sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+    try:
+        from twisted.internet import reactor
+    finally:
+        if spared:
+            del sys.modules["OpenSSL"]
+    return reactor

@@ -1,0 +1,128 @@
+"""What a command prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from zmqrpc.cli._exit import Exit, exit_for
+from zmqrpc.cli._json import to_json
+from zmqrpc.errors import ConfigError
+from zmqrpc.settings import masked_url
+
+
+class Report:
+    """
+    The two streams of one run.
+
+    :param program: what each error begins with, for example ``zmqrpc call``.
+    :ivar json: whether errors are written as JSON too.
+    """
+
+    def __init__(self, program: str, as_json: bool) -> None:
+        self._program = program
+        self.json = as_json
+
+    def result(self, value: Any) -> None:
+        """
+        Print a value as JSON on one line.
+
+        :raises OSError: standard output does not take it.
+        """
+        self._print(to_json(value), to_json(value, ascii_only=True))
+
+    def text(self, text: str) -> None:
+        """
+        Print a text of our own as it is.
+
+        :raises OSError: standard output does not take it.
+        """
+        self._print(text.removesuffix("\n"), text)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """
+        Print lines for people; none at all for no lines.
+
+        :raises OSError: standard output does not take them.
+        """
+        text = "\n".join(printable(line) for line in lines)
+        if text:
+            self._print(text, text.encode("ascii", "backslashreplace").decode())
+
+    def _print(self, text: str, in_ascii: str) -> None:
+        try:
+            try:
+                print(text, flush=True)
+            except UnicodeEncodeError:
+                print(in_ascii, flush=True)
+        except OSError:
+            # A full disk, or a reader that has left. What is buffered would raise once more at the end.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            raise
+
+    def error(self, error: Exception, who: str | None = None) -> Exit:
+        """
+        Print an error in one line on standard error.
+
+        :param who: the member it is about.
+        :return: the exit status for it.
+        """
+        status = exit_for(error)
+        self._say({**described(error), "exit_status": int(status)}, f"{who}: {named(error)}" if who else named(error))
+        return status
+
+    def refuse(self, error: ConfigError) -> Exit:
+        """Print what is wrong with the command line or the configuration; return the exit status for it."""
+        # Whatever was typed may be in it, such as a URL where none belongs.
+        text = " ".join(masked_url(word) for word in str(error).split())
+        self._say({**described(error), "message": text, "exit_status": int(Exit.USAGE)}, printable(text))
+        return Exit.USAGE
+
+    def note(self, text: str) -> None:
+        """Tell people something on standard error; programs do not need it."""
+        if not self.json:
+            print(f"{self._program}: {printable(text)}", file=sys.stderr, flush=True)
+
+    def _say(self, value: dict[str, Any], text: str) -> None:
+        line = json.dumps(value, ensure_ascii=False) if self.json else f"{self._program}: {text}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Write a text for a terminal: what others say may be made for terminals to obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def named(error: Exception) -> str:
+    """Write class and text on one line; the text of most remote errors begins with the class already."""
+    name, text = type(error).__name__, printable(" ".join(str(error).split()))
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
+
+
+def described(error: Exception) -> dict[str, Any]:
+    """Write an error for programs."""
+    return {
+        "error": type(error).__name__,
+        "message": str(error),
+        "maybe_executed": getattr(error, "maybe_executed", None),
+    }
+
+
+def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
+    """
+    Write a table, each column as wide as its widest cell.
+
+    :param right: the columns, from 0, that are aligned to the right.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
