@@ -201,7 +201,8 @@ def _zsh_specs(command: Command) -> Iterator[str]:
     yield _quoted("(- *)--help[show the help and exit]")
     for number, word in enumerate(command.words, 1):
         place = "*" if word.many == "*" else f"{number}" if not word.many else f"{number}:"
-        yield _quoted(f"{place}:{word.name}:{_zsh_action(word.kind)}")
+        # With no action at all zsh would list the options here, and complete none.
+        yield _quoted(f"{place}:{word.name}:{_zsh_action(word.kind) or '( )'}")
 
 
 def _zsh_option(option: Option) -> str:

@@ -161,8 +161,8 @@ class OpenLoop:
     """
     Calls that are due at random times, as those of many callers are who do not know of each other.
 
-    The intervals are exponential. A call does not wait for others to be answered, and sent late it still counts from then.
-    Timers of the reactor are exact to 1 ms; those of the kernel, which are used here, to 0.1.
+    The intervals are exponential. No call waits for others to be answered, and one that is sent late still counts from
+    when it was due. Timers of the reactor are exact to 1 ms; those of the kernel, which are used here, to 0.1.
 
     :param rate: calls a second.
     :ivar finished: fires when the last one has ended.
