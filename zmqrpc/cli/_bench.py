@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._histogram import Histogram
 from zmqrpc.cli._load import LATE_SECONDS, ClosedLoop, Measurement, OpenLoop
@@ -18,7 +19,6 @@ from zmqrpc.cli._members import NAMESPACE
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned, described, named
 from zmqrpc.cli._request import arguments_of, context_of, target_of
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import connect
 
@@ -34,7 +34,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    settings = settings_of(options)
+    configuration = configured(options, report)
     target, method = _method(options)
     arguments = arguments_of(options.arguments)
     context = context_of(options.context)
@@ -42,7 +42,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
         raise ConfigError("--rate and --outstanding contradict each other; give one of them")
 
     async def main(reactor: Any) -> int:
-        client = await connect(reactor, settings)
+        client = await connect(reactor, configuration.settings)
 
         def call() -> Deferred[Any]:
             return client.call(target, method, arguments, timeout=options.timeout, context=context)
@@ -77,7 +77,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
             report.lines([title, *_lines(measurement, options, busy)])
         return max((exit_for(failed.first) for failed in measurement.failed.values()), default=Exit.DONE)
 
-    return on_reactor(settings, report, main)
+    return on_reactor(configuration, report, main)
 
 
 def _method(options: Namespace) -> tuple[Any, str]:

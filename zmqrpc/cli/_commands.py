@@ -52,6 +52,7 @@ class Option(NamedTuple):
 
     :ivar flag: with its dashes.
     :ivar value: what usage lines call its value; empty for a flag.
+    :ivar short: its short form, with a dash; empty for none.
     :ivar repeat: whether it may be given more than once.
     """
 
@@ -59,7 +60,13 @@ class Option(NamedTuple):
     help: str
     kind: Kind = Kind.FLAG
     value: str = ""
+    short: str = ""
     repeat: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All that it may be typed as."""
+        return (self.short, self.flag) if self.short else (self.flag,)
 
 
 class Command(NamedTuple):
@@ -97,8 +104,17 @@ _ARGUMENTS = Word("NAME=JSON", "an argument; a value that is not JSON is a strin
 
 _JSON = Option("--json", "write for programs: results and errors as JSON")
 _STORE = (
-    Option("--url", "the transport URL; default: $ZMQRPC_URL", Kind.TEXT, "URL"),
-    Option("--config-file", "a configuration file; may be repeated, the last one counts", Kind.FILE, "F", repeat=True),
+    Option(
+        "--url", "the transport URL; default: that of the configuration files, else $ZMQRPC_URL", Kind.TEXT, "URL", "-u"
+    ),
+    Option(
+        "--config-file",
+        "an INI file with options; may be repeated, and a later one overrides an earlier one",
+        Kind.FILE,
+        "F",
+        "-c",
+        repeat=True,
+    ),
 )
 _MEMBER = (
     Option("--server", "the member; TOPIC is then taken literally, and '' is any member", Kind.TEXT, "S"),
@@ -209,6 +225,14 @@ COMMANDS: tuple[Command, ...] = (
             _timeout("rpc_response_timeout, 60"),
             _JSON,
         ),
+    ),
+    Command(
+        "config",
+        "print a sample configuration file, or what a configuration amounts to",
+        "With `--url` or `--config-file` every option is printed with its value and where that comes from.",
+        "_config",
+        (),
+        (*_STORE, _JSON),
     ),
     Command(
         "completion",

@@ -56,6 +56,8 @@ _BASH_END = r"""    esac
         word=${word//[\'\"]/}
         if [[ -n $option ]]; then
             word=$option=$word
+            word=${word/#-u=/--url=}
+            word=${word/#-c=/--config-file=}
             option=""
         fi
         if [[ $word == --@(url|config-file)=* ]]; then
@@ -78,7 +80,7 @@ _BASH_END = r"""    esac
         kind=commands
     elif [[ -n $option ]]; then
         kind=value
-        [[ $option == --config-file ]] && kind=file
+        [[ $option == --config-file || $option == -c ]] && kind=file
     elif [[ $current == -* ]]; then
         kind=flags
     else
@@ -114,7 +116,7 @@ def _bash() -> Iterator[str]:
     yield f"    case{case}"
     for command in COMMANDS:
         flags = " ".join(option.flag for option in command.options)
-        valued = " ".join(option.flag for option in command.options if option.kind is not Kind.FLAG)
+        valued = " ".join(flag for option in command.options if option.value for flag in option.flags)
         kinds = " ".join(_bash_kind(word) for word in command.words)
         yield f"        {command.name})"
         yield f'            flags="{flags}"'
@@ -145,14 +147,14 @@ _zmqrpc_asked() {
 
 _zmqrpc_topics() {
     local -a asked topics
-    _zmqrpc_asked --url --config-file
+    _zmqrpc_asked --url -u --config-file -c
     topics=(${(f)"$(_call_program topics $program ls --topics ${(q)asked} 2>/dev/null)"})
     compadd -a topics
 }
 
 _zmqrpc_methods() {
     local -a asked methods
-    _zmqrpc_asked --url --config-file --server --exchange
+    _zmqrpc_asked --url -u --config-file -c --server --exchange
     methods=(${(f)"$(_call_program methods $program describe --methods ${(q)asked} ${(q)line[1]} 2>/dev/null)"})
     compadd -a methods
 }
@@ -197,7 +199,7 @@ def _zsh() -> Iterator[str]:
 
 def _zsh_specs(command: Command) -> Iterator[str]:
     for option in command.options:
-        yield _quoted(_zsh_option(option))
+        yield _zsh_option(option)
     yield _quoted("(- *)--help[show the help and exit]")
     for number, word in enumerate(command.words, 1):
         place = "*" if word.many == "*" else f"{number}" if not word.many else f"{number}:"
@@ -208,7 +210,10 @@ def _zsh_specs(command: Command) -> Iterator[str]:
 def _zsh_option(option: Option) -> str:
     text = option.help.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
     value = f":{option.value}:{_zsh_action(option.kind)}" if option.value else ""
-    return f"{'*' if option.repeat else ''}{option.flag}[{text}]{value}"
+    flags = f"{{{','.join(option.flags)}}}" if option.short else option.flag
+    # The braces are for the shell, so the quotes end before them; and an option with another form excludes that.
+    begin = "'*'" if option.repeat else f"'({' '.join(option.flags)})'" if option.short else ""
+    return f"{begin}{flags}{_quoted(f'[{text}]{value}')}"
 
 
 def _zsh_action(kind: Kind) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
 from twisted.internet.task import Clock
 
+from zmqrpc.cli._exit import Exit
+from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration, load
 from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError
@@ -20,27 +21,29 @@ from zmqrpc.settings import KEPT, OPTIONS, Settings, masked_url
 _GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
 
 
-def config(url: str | None, config_files: Sequence[str], as_json: bool) -> int:
+def run(command: str, options: Namespace, report: Report) -> int:
     """
     Print a sample when neither a URL nor a file is given, else every option with its value and where it comes from.
 
     Warnings go to standard error. What is still to come is one of them, so that its configuration can be looked at.
 
-    :return: the exit status.
     :raises ConfigError: nothing could be started with this configuration.
     """
-    if not url and not config_files:
-        print(json.dumps(described(), indent=2) if as_json else "\n".join(sample()), flush=True)
-        return 0
-    configuration = load(url=url, config_files=config_files, without_url=True)
+    if not options.url and not options.config_file:
+        if options.json:
+            report.result(described())
+        else:
+            report.lines(sample())
+        return Exit.DONE
+    configuration = load(url=options.url, config_files=options.config_file, without_url=True)
     warnings = [*configuration.warnings, *still_to_come(configuration)]
-    if as_json:
-        print(json.dumps(valued(configuration, warnings), indent=2), flush=True)
-        return 0
+    if options.json:
+        report.result(valued(configuration, warnings))
+        return Exit.DONE
     for warning in warnings:
-        print(f"zmqrpc config: {warning}", file=sys.stderr)
-    print("\n".join(effective(configuration)), flush=True)
-    return 0
+        report.note(warning)
+    report.lines(effective(configuration))
+    return Exit.DONE
 
 
 def still_to_come(configuration: Configuration) -> list[str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._members import ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, described
 from zmqrpc.cli._request import target_of
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.node import connect
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    settings = settings_of(options)
+    configuration = configured(options, report)
     target = target_of(options)
 
     async def main(reactor: Any) -> int:
-        client = await connect(reactor, settings)
+        client = await connect(reactor, configuration.settings)
         try:
             answers = await ask_each(client, target, "describe", options)
         finally:
@@ -47,7 +47,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
         failed = [answer for answer in answers if answer.error is not None]
         return max((report.error(answer.error, answer.member) for answer in failed), default=Exit.DONE)
 
-    return on_reactor(settings, report, main)
+    return on_reactor(configuration, report, main)
 
 
 def _grouped(answers: list[Answer]) -> list[tuple[list[Answer], Methods]]:

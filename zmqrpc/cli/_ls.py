@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.errors import NoRoute
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record, Sighting
@@ -24,10 +24,10 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    settings = settings_of(options)
+    configuration = configured(options, report)
 
     async def main(reactor: Any) -> int:
-        matchmaker = make_matchmaker(reactor, settings)
+        matchmaker = make_matchmaker(reactor, configuration.settings)
         try:
             sightings = await matchmaker.records()
         finally:
@@ -36,10 +36,10 @@ def run(command: str, options: Namespace, report: Report) -> int:
             sightings = [sighting for sighting in sightings if _is_of(sighting.record, options.topic)]
             if not sightings:
                 return report.error(NoRoute(f"nobody listens on {options.topic}; start a server or check the name"))
-        _tell(report, options, settings, sightings)
+        _tell(report, options, configuration.settings, sightings)
         return Exit.DONE
 
-    return on_reactor(settings, report, main)
+    return on_reactor(configuration, report, main)
 
 
 def _is_of(record: Record, topic: str) -> bool:

@@ -84,8 +84,8 @@ def _command(command: Command) -> Iterator[str]:
 
 
 def _flag(option: Option) -> str:
-    flag = f"\\fB{_escaped(option.flag)}\\fR"
-    return flag if option.kind is Kind.FLAG else f"{flag} \\fI{option.value}\\fR"
+    value = "" if option.kind is Kind.FLAG else f" \\fI{option.value}\\fR"
+    return ", ".join(f"\\fB{_escaped(flag)}\\fR{value}" for flag in option.flags)
 
 
 def _words(text: str) -> str:

@@ -12,25 +12,28 @@ from twisted.internet.error import ReactorNotRunning
 
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
+from zmqrpc.configuration import Configuration
+from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import find_factory
 from zmqrpc.node import use_monotonic_clock
-from zmqrpc.settings import Settings
 from zmqrpc.signals import StopSignals
 
 
-def on_reactor(settings: Settings, report: Report, main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
+def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
     """
     Run `main` with the reactor, and return the exit status.
 
     Ctrl-C and SIGTERM cancel what it waits for. What it raises is reported.
     """
-    reactor = _reactor(settings)
+    reactor = _reactor(local=find_factory(configuration.settings.matchmaker).local)
     use_monotonic_clock(reactor)
     statuses: list[int] = []
 
     async def run() -> None:
         try:
             statuses.append(await main(reactor))
+        except ConfigError as error:
+            statuses.append(report.refuse(configuration.located(error)))
         except Exception as error:
             statuses.append(report.error(error))
         finally:
@@ -52,14 +55,14 @@ def on_reactor(settings: Settings, report: Report, main: Callable[[Any], Corouti
     return statuses[0] if statuses else Exit.UNEXPECTED
 
 
-def _reactor(settings: Settings) -> Any:
+def _reactor(local: bool) -> Any:
     """
     Install the reactor.
 
     With its TCP connections Twisted loads OpenSSL where it can, which takes a fifth of the time that a command needs to
     start. A matchmaker of this machine has no use for it.
     """
-    spared = "OpenSSL" not in sys.modules and find_factory(settings.matchmaker).local
+    spared = local and "OpenSSL" not in sys.modules
     if spared:
         sys.modules["OpenSSL"] = None  # type: ignore[assignment]
     try:

@@ -41,7 +41,11 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
     # So that options may stand anywhere among the rest; argparse cannot do that for commands of its own.
     options, rest = parser.parse_known_intermixed_args(arguments)
     if rest:
-        near = nearest(rest[0], [option.flag for option in command.options]) if rest[0].startswith("-") else ""
+        near = (
+            nearest(rest[0], [flag for option in command.options for flag in option.flags])
+            if rest[0].startswith("-")
+            else ""
+        )
         parser.error(f"there is no argument {rest[0]}{near}")
     return options
 
@@ -116,12 +120,12 @@ def _add_word(parser: ArgumentParser, word: Word) -> None:
 
 def _add_option(parser: ArgumentParser, option: Option) -> None:
     if option.kind is Kind.FLAG:
-        parser.add_argument(option.flag, action="store_true", help=option.help)
+        parser.add_argument(*option.flags, action="store_true", help=option.help)
         return
     more: dict[str, Any] = {"action": "append", "default": []} if option.repeat else {}
     if option.kind in _READERS:
         more["type"] = _READERS[option.kind]
-    parser.add_argument(option.flag, metavar=option.value, help=option.help.replace("%", "%%"), **more)
+    parser.add_argument(*option.flags, metavar=option.value, help=option.help.replace("%", "%%"), **more)
 
 
 def _statuses() -> list[str]:

@@ -10,12 +10,12 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._members import ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned, described
 from zmqrpc.cli._request import target_of
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.errors import NoRoute
 from zmqrpc.node import connect
 
@@ -95,14 +95,14 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    settings = settings_of(options)
+    configuration = configured(options, report)
     target = target_of(options)
     count = 1 if options.count is None else options.count
     interval = 1.0 if options.interval is None else options.interval
     rounds = Rounds()
 
     async def main(reactor: Any) -> int:
-        client = await connect(reactor, settings)
+        client = await connect(reactor, configuration.settings)
         try:
             number = 0
             while True:
@@ -127,7 +127,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
             await client.close()
         return _tell(report, rounds, summary=count != 1)
 
-    return on_reactor(settings, report, main)
+    return on_reactor(configuration, report, main)
 
 
 def _tell_round(report: Report, rounds: Rounds, answers: list[Answer], begin: str) -> None:

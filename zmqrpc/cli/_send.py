@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, described
 from zmqrpc.cli._request import arguments_of, context_of, target_of
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.client import Reached
 from zmqrpc.node import connect
 
@@ -20,13 +20,13 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    settings = settings_of(options)
+    configuration = configured(options, report)
     target = target_of(options, options.namespace, options.version)
     arguments = arguments_of(options.arguments)
     context = context_of(options.context)
 
     async def main(reactor: Any) -> int:
-        client = await connect(reactor, settings)
+        client = await connect(reactor, configuration.settings)
         send = {"call": client.call, "cast": client.cast, "fanout": client.fanout}[command]
         try:
             result: Any = await send(
@@ -41,7 +41,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
             await client.close()
         return _tell(report, result)
 
-    return on_reactor(settings, report, main)
+    return on_reactor(configuration, report, main)
 
 
 def _tell(report: Report, result: Any) -> int:

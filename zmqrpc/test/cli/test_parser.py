@@ -15,7 +15,6 @@ from zmqrpc.cli._commands import COMMANDS
 from zmqrpc.cli._exit import MEANINGS, Exit, exit_for
 from zmqrpc.cli._parser import choose, parse
 from zmqrpc.cli._request import arguments_of, context_of, target_of
-from zmqrpc.cli._settings import settings_of
 from zmqrpc.target import Target
 
 URL = "zmq+sqlite:///run/matchmaker.db"
@@ -30,7 +29,7 @@ class ParserTests(SynchronousTestCase):
 
     def test_least(self):
         options = self.parse("calc", "reset")
-        self.assertEqual(settings_of(options).url, URL)
+        self.assertEqual((options.url, options.config_file), (URL, []))
         self.assertEqual(target_of(options), Target("calc"))
         self.assertEqual((options.method, options.arguments), ("reset", []))
         self.assertEqual((options.context, options.timeout, options.wait, options.json), (None, None, False, False))
@@ -56,10 +55,9 @@ class ParserTests(SynchronousTestCase):
         self.assertEqual(target_of(self.parse("a.b.c", "m", "--server", "")), Target("a.b.c"))
         self.assertEqual(target_of(self.parse("a.b.c", "m", "--server", "s")), Target("a.b.c", server="s"))
 
-    def test_url_from_environment(self):
-        os.environ["ZMQRPC_URL"] = "zmq+sqlite:///other"
-        self.assertEqual(settings_of(parse(choose(["ls"]), [])).url, "zmq+sqlite:///other")
-        self.assertEqual(settings_of(self.parse("calc", "reset")).url, URL)
+    def test_short(self):
+        options = parse(choose(["ls"]), ["-u", URL, "-c", "one.conf", "--config-file", "two.conf"])
+        self.assertEqual((options.url, options.config_file), (URL, ["one.conf", "two.conf"]))
 
     def test_every_command(self):
         """Each has a module that runs it, and names of its own for what it takes."""
@@ -101,7 +99,7 @@ class CommandLineTests(SynchronousTestCase):
             (["listen", "calc"], "listen cannot be used yet"),
             (["call"], "TOPIC, METHOD"),
             (["call", "calc"], "required: METHOD;"),
-            (["call", "calc", "add"], "no transport URL; give --url or --config-file, or set ZMQRPC_URL"),
+            (["call", "calc", "add"], "no transport URL; give --url, or set ZMQRPC_URL"),
             (["call", "--url", "http://x", "calc", "add"], "does not start with zmq://"),
             (["call", "--url", URL, "calc", "add", "1"], "'1' has no name"),
             (["call", "--url", URL, "calc", "add", "=1"], "'=1' has no name"),
