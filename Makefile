@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format-check lint types docs package news bench clean
+.PHONY: help demo test check format-check lint types docs share share-check package news bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,10 +41,10 @@ demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they an
 
 test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
-		ip=iproute2 systemd-analyze=systemd logrotate=logrotate
+		ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
 	$(BIN)/python -m twisted.trial $(TESTS)
 
-check: format-check lint types docs package news  ## check format, lint, types, documentation, packaging and news
+check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 
 format-check: $(VENV)/.stamp-dev
 	$(BIN)/ruff format --check --quiet --diff .
@@ -57,6 +57,12 @@ types: $(VENV)/.stamp-dev
 
 docs: $(VENV)/.stamp-dev  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
+
+share: $(VENV)/.stamp-dev  ## write the manual page and the completions of zmqrpc into share/
+	$(BIN)/python tools/write-share
+
+share-check: $(VENV)/.stamp-dev
+	$(BIN)/python tools/write-share --check
 
 # Without isolation nothing is downloaded; the wheel is built from the unpacked sdist, so that also this is known to work.
 package: $(VENV)/.stamp-dev

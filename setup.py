@@ -65,6 +65,12 @@ setup(
     # replaced; find_packages does not see them for the same reason.
     packages=[*find_packages(include=["zmqrpc", "zmqrpc.*"]), "twisted.plugins"],
     package_data={"zmqrpc": ["py.typed"]},
+    # The manual page and the completions, where shells and man(1) look for them; tools/write-share has written them.
+    data_files=[
+        (str(path.parent.relative_to(HERE)), [str(path.relative_to(HERE))])
+        for path in sorted((HERE / "share").rglob("*"))
+        if path.is_file()
+    ],
     entry_points={"console_scripts": ["zmqrpc = zmqrpc.cli:main"]},
     zip_safe=False,
 )

@@ -44,8 +44,8 @@ def run(command: str, options: Namespace, report: Report) -> int:
             report.result(_document(groups, answers))
         elif groups:
             report.lines(_lines(groups))
-        failed = [answer for answer in answers if answer.error is not None]
-        return max((report.error(answer.error, answer.member) for answer in failed), default=Exit.DONE)
+        failed = [(answer.error, answer.member) for answer in answers if answer.error is not None]
+        return max((report.error(error, member) for error, member in failed), default=Exit.DONE)
 
     return on_reactor(configuration, report, main)
 

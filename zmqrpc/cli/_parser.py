@@ -41,11 +41,8 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
     # So that options may stand anywhere among the rest; argparse cannot do that for commands of its own.
     options, rest = parser.parse_known_intermixed_args(arguments)
     if rest:
-        near = (
-            nearest(rest[0], [flag for option in command.options for flag in option.flags])
-            if rest[0].startswith("-")
-            else ""
-        )
+        flags = [option.flag for option in command.options]
+        near = nearest(rest[0], flags) if rest[0].startswith("-") else ""
         parser.error(f"there is no argument {rest[0]}{near}")
     return options
 

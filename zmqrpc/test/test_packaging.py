@@ -21,9 +21,16 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 import zmqrpc
 
 CHECKOUT = Path(zmqrpc.__file__).parents[1]
-PACKAGED = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "zmqrpc", "twisted"]
+PACKAGED = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "share", "zmqrpc", "twisted"]
 TWISTD = "from twisted.scripts.twistd import run; run()"
 IGNORED = shutil.ignore_patterns("__pycache__", "dropin.cache")
+SHARED = [
+    "share/man/man1/zmqrpc.1",
+    "share/bash-completion/completions/zmqrpc",
+    "share/zsh/site-functions/_zmqrpc",
+]
+"""What man(1) and shells look for there."""
+
 PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
@@ -140,7 +147,10 @@ class InstallationTests(SynchronousTestCase):
 
     def test_wheel(self) -> None:
         python = self.install(self.wheel)
-        self.assert_commands(python, python.parents[1])
+        root = python.parents[1]
+        self.assert_commands(python, root)
+        for path in SHARED:
+            self.assertEqual((root / path).read_bytes(), (CHECKOUT / path).read_bytes())
 
     def test_directory(self) -> None:
         python = self.install(self.source)
@@ -234,4 +244,6 @@ class InstallationTests(SynchronousTestCase):
         self.assertLessEqual({"zmqrpc/py.typed", "zmqrpc/plugins/__init__.py"}, names)
         self.assertTrue([n for n in names if n.endswith("/LICENSE")], names)
         tops = {name.partition("/")[0] for name in names}
-        self.assertEqual(tops, {"twisted", "zmqrpc", f"zmqrpc-{zmqrpc.__version__}.dist-info"})
+        data = f"zmqrpc-{zmqrpc.__version__}.data"
+        self.assertEqual(tops, {"twisted", "zmqrpc", f"zmqrpc-{zmqrpc.__version__}.dist-info", data})
+        self.assertEqual({n for n in names if n.startswith(data)}, {f"{data}/data/{path}" for path in SHARED})
