@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -49,6 +50,9 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
 
         reactor.addSystemEventTrigger("before", "shutdown", interrupt)
 
+    # What was imported is no garbage; what a long run makes may be.
+    gc.freeze()
+    gc.enable()
     StopSignals(reactor).watch()
     reactor.callWhenRunning(start)
     reactor.run()
