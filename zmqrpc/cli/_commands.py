@@ -104,9 +104,7 @@ _ARGUMENTS = Word("NAME=JSON", "an argument; a value that is not JSON is a strin
 
 _JSON = Option("--json", "write for programs: results and errors as JSON")
 _STORE = (
-    Option(
-        "--url", "the transport URL; default: that of the configuration files, else $ZMQRPC_URL", Kind.TEXT, "URL", "-u"
-    ),
+    Option("--url", "the transport URL; default: that of the configuration files, else $ZMQRPC_URL", Kind.TEXT, "URL"),
     Option(
         "--config-file",
         "an INI file with options; may be repeated, and a later one overrides an earlier one",

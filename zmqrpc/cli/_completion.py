@@ -56,7 +56,6 @@ _BASH_END = r"""    esac
         word=${word//[\'\"]/}
         if [[ -n $option ]]; then
             word=$option=$word
-            word=${word/#-u=/--url=}
             word=${word/#-c=/--config-file=}
             option=""
         fi
@@ -147,14 +146,14 @@ _zmqrpc_asked() {
 
 _zmqrpc_topics() {
     local -a asked topics
-    _zmqrpc_asked --url -u --config-file -c
+    _zmqrpc_asked --url --config-file -c
     topics=(${(f)"$(_call_program topics $program ls --topics ${(q)asked} 2>/dev/null)"})
     compadd -a topics
 }
 
 _zmqrpc_methods() {
     local -a asked methods
-    _zmqrpc_asked --url -u --config-file -c --server --exchange
+    _zmqrpc_asked --url --config-file -c --server --exchange
     methods=(${(f)"$(_call_program methods $program describe --methods ${(q)asked} ${(q)line[1]} 2>/dev/null)"})
     compadd -a methods
 }

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import sys
+from argparse import Namespace
 from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.cli._config import config, sample
+from zmqrpc.cli._config import run, sample
+from zmqrpc.cli._report import Report
 from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import Effect
@@ -25,6 +27,11 @@ rpc_zmq_host = node-1
 [oslo_messaging_zmq]
 use_pub_sub = true
 """
+
+
+def config(url, files, as_json):
+    """Run it as the command line does."""
+    return run("config", Namespace(url=url, config_file=files, json=as_json), Report("zmqrpc config", as_json))
 
 
 class ConfigTests(SynchronousTestCase):

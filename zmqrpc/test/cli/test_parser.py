@@ -56,7 +56,7 @@ class ParserTests(SynchronousTestCase):
         self.assertEqual(target_of(self.parse("a.b.c", "m", "--server", "s")), Target("a.b.c", server="s"))
 
     def test_short(self):
-        options = parse(choose(["ls"]), ["-u", URL, "-c", "one.conf", "--config-file", "two.conf"])
+        options = parse(choose(["ls"]), ["--url", URL, "-c", "one.conf", "--config-file", "two.conf"])
         self.assertEqual((options.url, options.config_file), (URL, ["one.conf", "two.conf"]))
 
     def test_every_command(self):

@@ -138,7 +138,9 @@ class CommandTests(ProcessTestCase):
 
     def test_nested_context(self):
         nested = '{"a": ' + "[" * 20000 + "]" * 20000 + "}"
-        self.assertFails(2, "--context is not valid JSON: it is nested too deeply", "call", "calc", "add", "--context", nested)
+        self.assertFails(
+            2, "--context is not valid JSON: it is nested too deeply", "call", "calc", "add", "--context", nested
+        )
 
     def test_no_matchmaker(self):
         self.assertFails(
