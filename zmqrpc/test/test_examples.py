@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
-from zmqrpc.cli._parser import _command_parser
+from zmqrpc.cli._commands import COMMANDS
+from zmqrpc.cli._parser import command_parser
 from zmqrpc.tap.server import Options
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, Running, until
 from zmqrpc.test.test_packaging import PIP, copy_checkout, make_environment, run
@@ -272,7 +273,9 @@ class ExampleTests(ProcessTestCase):
             if option not in ("help", "version"):
                 self.assertIn(f"``--{option.rstrip('=')}", page)
         page = (DOCS / "commands" / "zmqrpc.rst").read_text()
-        for action in _command_parser("call")._actions:
-            for option in action.option_strings:
-                if option not in ("-h", "--help"):
-                    self.assertIn(f"``{option}", page)
+        for command in COMMANDS:
+            self.assertIn(f"zmqrpc {command.name}", page)
+            for action in command_parser(command)._actions:
+                for option in action.option_strings:
+                    if option not in ("-h", "--help"):
+                        self.assertIn(f"``{option}", page, command.name)
