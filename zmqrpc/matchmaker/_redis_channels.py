@@ -133,7 +133,11 @@ class RedisChannels:
             self._reason = f"no answer to {words[0]} within {self._limit:g} s"
             connection.abort()
 
-        timer = self._clock.callLater(self._limit, late)
+        def read_first() -> None:  # what has arrived while the process could not run
+            nonlocal timer
+            timer = self._clock.callLater(0, late)
+
+        timer = self._clock.callLater(self._limit, read_first)
 
         def over(answer: bool) -> bool:
             if timer.active():

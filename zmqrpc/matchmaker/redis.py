@@ -32,6 +32,9 @@ from zmqrpc.target import Target
 
 T = TypeVar("T")
 
+CONNECT = 3
+"""How many times as long as an answer a connection may take: whoever asks does not wait for it that long."""
+
 
 @implementer(IMatchmaker)
 class RedisMatchmaker:
@@ -50,11 +53,11 @@ class RedisMatchmaker:
         self._name = name
         self._place = place
         self._scripts = RedisScripts(place.db)
-        self._asker = RedisAsker(reactor, lambda: connect(reactor, place, limit), name, chance, limit)
+        self._asker = RedisAsker(reactor, lambda: connect(reactor, place, CONNECT * limit), name, chance, limit)
         self._follower = RedisFollower(reactor, place.db, self._look, self._show, chance)
         self._channels = RedisChannels(
             reactor,
-            lambda heard: connect(reactor, place, limit, heard),
+            lambda heard: connect(reactor, place, CONNECT * limit, heard),
             self._follower.heard,
             self._follower.subscribed,
             self._hears,

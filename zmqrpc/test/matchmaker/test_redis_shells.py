@@ -127,6 +127,21 @@ class AskerTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), "late but there")
         self.assertIdle()
 
+    def test_kept_from_running(self):
+        """An answer that is there counts, though the time is up."""
+        answer = self.asker.ask(("GET", 1))
+        connection = self.server.accept()
+        # As a reactor does it: the timers, then what has arrived, then the timers that were set meanwhile.
+        self.clock.rightNow += 5
+        (call,) = self.clock.calls
+        self.clock.calls.remove(call)
+        call.called = 1
+        call.func(*call.args)
+        connection.answer("here")
+        self.assertEqual(self.successResultOf(answer), "here")
+        self.assertTrue(connection.up)
+        self.assertIdle()
+
     def test_asked_again_and_no_answer(self):
         """A question that had little time on a new connection does not end that."""
         self.asker.ask(("GET", 1)).addErrback(lambda _: None)

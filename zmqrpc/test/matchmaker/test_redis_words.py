@@ -78,12 +78,6 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(len(lines), 3)
         self.assertIn("10.0.0.1:7, database 1 is used without a password", lines[1])
 
-    def test_limit(self):
-        """Of the options of the section, the one for the time is in the URL as well."""
-        settings = Settings.from_url("zmq+redis://h?redis_socket_timeout=300")
-        made: Any = make_matchmaker(Clock(), settings)
-        self.assertEqual(made._asker._limit, 0.3)
-
     def test_name(self):
         """The name for people has neither user nor password, and neither has the place itself."""
         for url, name in (
