@@ -133,15 +133,13 @@ class RedisChannels:
             self._reason = f"no answer to {words[0]} within {self._limit:g} s"
             connection.abort()
 
-        def read_first() -> None:  # what has arrived while the process could not run
-            nonlocal timer
-            timer = self._clock.callLater(0, late)
-
-        timer = self._clock.callLater(self._limit, read_first)
+        # What has arrived while the process could not run is read before the second of these.
+        timers = [self._clock.callLater(self._limit, lambda: timers.append(self._clock.callLater(0, late)))]
 
         def over(answer: bool) -> bool:
-            if timer.active():
-                timer.cancel()
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
             return answer
 
         return connection.ask(*words).addCallbacks(lambda _: True, failed).addCallback(over)

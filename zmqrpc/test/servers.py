@@ -31,18 +31,19 @@ class RedisServer:
     A real ``redis-server`` on loopback, empty at each start; it ends with the test at the latest.
 
     :param options: for its command line, for example ``("--requirepass", "secret")``.
+    :param configuration: the path of a configuration file.
     :ivar port: stays the same when it is started again.
     """
 
-    def __init__(self, case, *options: str, started: bool = True) -> None:
+    def __init__(self, case, *options: str, configuration: Path | None = None) -> None:
         self.port = free_port()
         self.options = list(options)
+        self.configuration = configuration
         self._directory = Path(case.mktemp()).absolute()
         self._directory.mkdir(parents=True)
         self._process: subprocess.Popen[bytes] | None = None
         case.addCleanup(self.kill)
-        if started:
-            self.start()
+        self.start()
 
     @property
     def url(self) -> str:
@@ -54,6 +55,8 @@ class RedisServer:
         log = self._directory / "redis.log"
         settings = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": "", "logfile": log}
         words = [program("redis-server", "redis-server")]
+        if self.configuration is not None:
+            words.append(str(self.configuration))
         for name, value in settings.items():
             words += [f"--{name}", str(value)]
         self._process = subprocess.Popen([*words, *self.options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -18,6 +18,7 @@ from zmqrpc.cli._commands import COMMANDS
 from zmqrpc.cli._parser import command_parser
 from zmqrpc.tap.server import Options
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, Running, until
+from zmqrpc.test.servers import RedisServer, program
 from zmqrpc.test.test_packaging import PIP, copy_checkout, make_environment, run
 
 EXAMPLES = CHECKOUT / "examples"
@@ -225,6 +226,30 @@ class ExampleTests(ProcessTestCase):
         running.says("serving topic words")
         counted = self.zmqrpc("call", "words", "count", "text=one two three", "--wait", "--timeout", "10")
         self.assertEqual((counted.stdout, counted.stderr), ("3\n", ""))
+
+    def test_redis(self):
+        """What docs/howto/redis shows is typed, with the configuration that it shows, and prints what it says."""
+        server = RedisServer(self, configuration=EXAMPLES / "redis" / "redis.conf")
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        for typed, printed in steps(DOCS / "howto" / "redis.rst"):
+            words = shlex.split(typed.replace("127.0.0.1:6379", f"127.0.0.1:{server.port}"))
+            name, *arguments = words
+            if name == "export":
+                variable, _, value = arguments[0].partition("=")
+                # The name of the machine that runs the tests need not lead to it.
+                extra = "?rpc_zmq_bind_address=127.0.0.1" if variable == "ZMQRPC_URL" else ""
+                self.environment[variable] = value + extra
+            elif name == "twistd":
+                self.assert_prints(self.start(name, *arguments), printed)
+            elif name == "redis-cli":
+                command = [program(name, "redis-tools"), "-p", str(server.port), *arguments]
+                ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+                # A hash has no order: what stands between dots may come first or last.
+                wanted = pattern(printed.strip().removeprefix("...\n").removesuffix("\n..."))
+                self.assertTrue(wanted.search(ended.stdout), (typed, ended))
+            else:
+                ended = self.run_to_end(name, *arguments)
+                self.assertEqual((ended.stdout.strip(), ended.stderr), (printed.strip(), ""), typed)
 
     def test_rolling_restart(self):
         """What docs/howto/rolling-restart promises: with two members, no call fails while each is restarted."""
