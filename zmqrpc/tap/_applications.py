@@ -11,14 +11,12 @@ from traceback import extract_tb
 from typing import Any
 
 from twisted import internet
-from twisted import plugins as twisted_plugins
-from twisted.plugin import getPlugins
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
-from zmqrpc import plugins as zmqrpc_plugins
 from zmqrpc import tap
 from zmqrpc.errors import ConfigError
+from zmqrpc.families import Family
 from zmqrpc.interfaces import IRPCApplication
 
 _NOT_THEIRS = (*(dirname(module.__file__ or "") for module in (internet, tap)), "<frozen")
@@ -98,24 +96,14 @@ def names_of(found: object) -> tuple[str | None, str | None]:
 
 
 def _find_plugin(name: str) -> object:
-    theirs: dict[str, list[object]] = {}
-    for package in (zmqrpc_plugins, twisted_plugins):
-        for application in getPlugins(IRPCApplication, package):
-            theirs.setdefault(str(getattr(application, "name", "")), []).append(application)
-    named = theirs.get(name, [])
-    if not named:
-        known = f"there are {', '.join(sorted(theirs))}" if theirs else "there are none"
+    theirs = Family(IRPCApplication, "name")
+    application: object = theirs.find(name)
+    if application is None:
         raise ConfigError(
-            f"there is no application plugin {name!r}; {known}. Set PYTHONPATH to . for one in the current directory, "
-            "or write --app package.module:object"
+            f"there is no application plugin {name!r}; {theirs.known}. Set PYTHONPATH to . for one in the current "
+            "directory, or write --app package.module:object"
         )
-    if len(named) > 1:
-        classes = " and ".join(f"{type(one).__module__}.{type(one).__qualname__}" for one in named)
-        raise ConfigError(
-            f"several application plugins have the name {name!r}: {classes}; remove one, "
-            "or write --app package.module:object"
-        )
-    return named[0]
+    return application
 
 
 def _import(name: str, module: str) -> Any:

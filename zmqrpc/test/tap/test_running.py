@@ -373,9 +373,13 @@ class RefusedTests(RunningTestCase):
             self.assertFalse((self.directory / "twistd.pid").exists())
 
     def test_no_application(self):
-        self.assert_refused("no application plugin 'bogus'; there are", "--app", "bogus")
+        self.assert_refused("no application plugin 'bogus'; ", "--app", "bogus")
         self.assert_refused("--app broken:x names cannot be imported: ZeroDivisionError", "--app", "broken:x")
         self.assert_refused("there is no 'Nope' in the module 'calc'", "--app", "calc:Nope")
+        self.module("zmqrpc/plugins/raising", "1 / 0")
+        self.environment["PYTHONPATH"] += f":{self.directory}"
+        why = "; the plugin module zmqrpc.plugins.raising cannot be imported, ZeroDivisionError: division by zero ("
+        self.assert_refused(why, "--app", "bogus")
 
     def test_raises(self):
         for name in ("raises", "fails", "awaits"):
@@ -398,6 +402,13 @@ class RefusedTests(RunningTestCase):
         text = "apps:first and apps:second both serve add in version 1.0 of openstack/calc"
         self.assert_refused(text, "--app", "apps:first", "--app", "apps:second")
         self.assert_refused("--app apps:first is given twice", "--app", "apps:first", "--app", "apps:first")
+
+    def test_where_the_option_stands(self):
+        """What shows at the bind only is said with the line of the file as well."""
+        (self.directory / "zeromq.conf").write_text("[oslo_messaging_zmq]\nrpc_zmq_bind_address = eth77\n")
+        options = ("--config-file", "zeromq.conf", "--app", "calc:Calc", "--topic", "calc")
+        self.assert_refused("is 'eth77', no adapter or address here; valid are *, an IP address, and the", *options)
+        self.assert_refused("(zeromq.conf line 2)", *options)
 
     def test_where_nothing_can_be_bound(self):
         port = self.taken_port()

@@ -304,7 +304,7 @@ for member in ("node-1", "node-2"):
         self.assertEqual(self.call("clock", "read").stdout, "12\n")
         self.assertEqual(self.call("calc", "add", "a=1", "b=2").stdout, "3\n")
         unknown = self.run_to_end("twistd", *RPC_SERVER, "--url", self.url, "--app", "watch")
-        self.assert_one_sentence("no application plugin 'watch'; there are clock", unknown.stderr)
+        self.assert_one_sentence("no application plugin 'watch'; valid are clock", unknown.stderr)
 
     def test_plugin_in_the_current_directory(self):
         """It is found with PYTHONPATH only, whereas a module is found without; so says docs/howto/run-servers."""
