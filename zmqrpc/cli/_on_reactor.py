@@ -26,7 +26,11 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
 
     Ctrl-C and SIGTERM cancel what it waits for. What it raises is reported.
     """
-    reactor = _reactor(local=find_factory(configuration.settings.matchmaker).local)
+    try:
+        local = find_factory(configuration.settings.matchmaker).local
+    except ConfigError as error:
+        return report.refuse(configuration.located(error))
+    reactor = _reactor(local)
     use_monotonic_clock(reactor)
     statuses: list[int] = []
 

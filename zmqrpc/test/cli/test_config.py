@@ -167,6 +167,10 @@ class ConfigProcessTests(ProcessTestCase):
             ("[DEFAULT]\ntransport_url = zmq+redis://:QQQ@h?max_routes=x\n", "(URL query, zeromq.conf line 2)"),
             ("password QQQ\n", "zeromq.conf line 1 stands before any section"),
             ("", "zeromq.conf is empty"),
+            (
+                "[DEFAULT]\ntransport_url = zmq+bogus://:QQQ@h\n",
+                "valid are dummy, file, redis, sqlite (url: zeromq.conf line 2)",
+            ),
         ):
             (self.directory / "zeromq.conf").write_text(content)
             for command in (("config",), ("call", "topic", "method"), ("cast", "topic", "method")):
