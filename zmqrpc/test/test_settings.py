@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.cli._parser import parse
+from zmqrpc.cli import run
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.node import Node
@@ -134,13 +134,17 @@ class MaskTests(SynchronousTestCase):
 
     def test_commands(self):
         """A URL that is typed where none belongs is not shown either."""
+
+        def refuse(words):
+            raise SystemExit(run(words))
+
         for words in (
             ["call", "--url", "redis://:QQQ@host", "calc", "add"],
             ["call", "--ulr=zmq+redis://:QQQ@host", "--url", "zmq://", "calc", "add"],
             ["call", "--url", "zmq://", "calc", "add", "zmq+redis://:QQQ@host"],
             ["call", "--timeout", "zmq+redis://:QQQ@host", "calc", "add"],
         ):
-            self.assertMasked(self.said_by(sys, "stderr", parse, words))
+            self.assertMasked(self.said_by(sys, "stderr", refuse, words))
         for words in (
             ["--app", "os:path", "--url", "redis://:QQQ@host"],
             ["--app", "os:path", "zmq+redis://:QQQ@host"],
