@@ -51,9 +51,10 @@ def free_port():
     """
     Return a port that nobody has.
 
-    It is below those that the kernel gives to outgoing connections, so that none connects to itself.
+    It is below those that the kernel gives to outgoing connections, so that none connects to itself, and far from those
+    that another process of the tests, with a pid beside ours, begins to try at the same time.
     """
-    for port in range(20000 + os.getpid() % 5000, 32768):
+    for port in range(20000 + os.getpid() * 701 % 10000, 32768):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
