@@ -55,7 +55,8 @@ class BrokenTests(TestCase):
         case = KeptTests(test)
         case.is_plugin = True
         self.patch(case, "make_application", lambda: application)
-        self.addCleanup(case.doCleanups)
+        # So that what it cleans up is waited for.
+        self.patch(case, "addCleanup", self.addCleanup)
         return getattr(case, test)()
 
     async def assert_fails(self, test, error=None, **attributes):
