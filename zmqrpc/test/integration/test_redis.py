@@ -242,7 +242,7 @@ class RedisProcessTests(ProcessTestCase):
             self.assert_one_sentence(text, err)
             self.assertNotIn("secret", err)
             ended = self.run_to_end("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", url, *self.options, "n")
-            self.assertEqual(ended.returncode, 1)
+            self.assertEqual(ended.returncode, 2)
             self.assert_one_sentence(text, ended.stderr)
 
     def test_another_reactor(self):

@@ -311,6 +311,22 @@ class StoredTests(RedisCase):
         await other.lookup("openstack", "something else")
         await eventually("the loss", heard.last)
 
+    async def test_removed_by_hand(self):
+        """Who removes a record and the version with it, as docs/howto/redis says, is noticed at the next look."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 0)
+        await matchmaker.register(make_record(number=2), 0)
+        heard = await self.watching(matchmaker, make_record(), make_record(number=2))
+        self.server.ask("HDEL", "zmqrpc:topic:openstack:compute", record_field(make_record()), "")
+        self.server.ask("PUBLISH", "zmqrpc:0:new", "")
+        await eventually("the removal", lambda: heard.last(make_record(number=2)))
+        await self.matchmaker().register(make_record(number=3), 0)
+        await eventually("the next change", lambda: heard.last(make_record(number=2), make_record(number=3)))
+        for number in (2, 3):
+            await matchmaker.withdraw(make_record(number=number))
+        await eventually("the end", heard.last)
+        self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
+
     async def test_huge_expire(self):
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 1e30)
