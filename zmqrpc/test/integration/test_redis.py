@@ -180,6 +180,17 @@ class RedisProcessTests(ProcessTestCase):
         self.assertEqual(self.stored(), [])
         self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 3)
 
+    def test_pushed_to_another_process(self):
+        """Who waits for somebody to listen hears of a server in another process."""
+        caller = self.start(
+            "zmqrpc", "call", "--url", self.url, "calc", "add", "a=1", "b=2", "--wait", "--timeout", "30"
+        )
+        channel = "zmqrpc:0:topic:openstack:calc"
+        until(lambda: self.server.ask("PUBSUB", "NUMSUB", channel)[1] == 1, "the caller watches")
+        self.serve(*self.options, "node-1")
+        self.assertEqual(caller.ends(), 0, caller.err)
+        self.assertIn('"sum": 3', caller.out)
+
     def test_killed_server_expires(self):
         """Whoever is killed is in the store until the record expires; meanwhile others answer."""
         url = f"{self.url}&zmq_target_expire=3"
