@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -22,6 +24,10 @@ class Calc:
     def add(self, context, a, b):
         return a + b
 
+    @expose
+    def note(self, context, text):
+        """Remember a text."""
+
 
 class HowtoTests(SynchronousTestCase):
     def setUp(self):
@@ -30,11 +36,16 @@ class HowtoTests(SynchronousTestCase):
         self.network = Network(seed=1)
         self.store = Store(self.network.clock)
 
+    def blocks(self, page):
+        """Read the Python of a page, block by block."""
+        for text in (HOWTO / page).read_text(encoding="utf-8").split(".. code-block:: python\n")[1:]:
+            lines = text.splitlines()
+            ends = (number for number, line in enumerate(lines) if line and not line.startswith(" "))
+            yield dedent("\n".join(lines[: next(ends, len(lines))]))
+
     def block(self, page):
         """Read the first block of Python of a page."""
-        lines = (HOWTO / page).read_text(encoding="utf-8").partition(".. code-block:: python\n")[2].splitlines()
-        end = next(number for number, line in enumerate(lines) if line and not line.startswith(" "))
-        return dedent("\n".join(lines[:end]))
+        return next(self.blocks(page))
 
     def node(self, host):
         return MemoryNode(self.network, self.store, host)
@@ -63,6 +74,31 @@ class HowtoTests(SynchronousTestCase):
             self.network.result_of(Deferred.fromCoroutine(names["call"]()))
         self.serve()
         self.assertEqual(self.network.result_of(Deferred.fromCoroutine(names["call"]())), 3)
+
+    def test_call_servers(self):
+        """All that a client can do is done, in the order of the page."""
+        self.serve()
+        node = self.node("client")
+        node.startService()
+        printed: list[str] = []
+        names: dict[str, Any] = {
+            "Target": Target,
+            "expose": expose,
+            "hashlib": hashlib,
+            "client": node.client(),
+            "print": lambda *words: printed.append(" ".join(words)),
+        }
+        for block in self.blocks("call-servers.rst"):
+            source = f"async def run():\n{indent(block, '    ')}\n    return locals()\n"
+            exec(source, names)  # noqa: S102
+            names |= self.network.result_of(Deferred.fromCoroutine(names["run"]()))
+            self.network.run(0.1)
+        member = node._delivery.table.topics()[0].servers()[0]
+        self.assertEqual(names["total"], 3)
+        self.assertRegex(printed[0], r"^server says 3 after \d+\.\d ms$")
+        self.assertEqual(printed[1:], [f"server {member.instance}", "add(a, b) ", "note(text) Remember a text."])
+        with tempfile.NamedTemporaryFile() as file:
+            self.assertEqual(names["Files"]().checksum({}, file.name), hashlib.sha256().hexdigest())
 
     def test_static_direct(self):
         """The servers of targets that are named at the start are connected to before the first call."""
