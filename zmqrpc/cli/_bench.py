@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 from time import process_time
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from zmqrpc.cli._alarm import Alarm
 from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._histogram import Histogram
@@ -54,7 +56,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
             begins = reactor.seconds() + (1.0 if options.warmup is None else options.warmup)
             measurement = Measurement(call, reactor.seconds, begins, begins + (options.duration or 10.0))
             if options.rate is not None:
-                load: OpenLoop | ClosedLoop = OpenLoop(reactor, measurement, options.rate, Random())
+                load: OpenLoop | ClosedLoop = OpenLoop(measurement, options.rate, Random(), partial(Alarm, reactor))
             else:
                 load = ClosedLoop(reactor, measurement, options.outstanding or 1)
             used, began = process_time(), reactor.seconds()

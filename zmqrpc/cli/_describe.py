@@ -13,6 +13,7 @@ from zmqrpc.cli._members import ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, described
 from zmqrpc.cli._request import target_of
+from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.node import connect
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
     async def main(reactor: Any) -> int:
         client = await connect(reactor, configuration.settings)
         try:
-            answers = await ask_each(client, target, "describe", options)
+            answers = [_checked(answer) for answer in await ask_each(client, target, "describe", options)]
         finally:
             await client.close()
         groups = _grouped(answers)
@@ -48,6 +49,21 @@ def run(command: str, options: Namespace, report: Report) -> int:
         return max((report.error(error, member) for error, member in failed), default=Exit.DONE)
 
     return on_reactor(configuration, report, main)
+
+
+def _checked(answer: Answer) -> Answer:
+    """Return the answer, with an error where it is no description: it need not be a server of ours that gave it."""
+    if answer.error is not None or (type(answer.result) is list and all(map(_is_method, answer.result))):
+        return answer
+    return answer._replace(result=None, error=RemoteProtocolError("what it answers is no description of methods"))
+
+
+def _is_method(row: Any) -> bool:
+    return (
+        type(row) is dict
+        and all(type(row.get(name)) is str for name in ("method", "signature", "doc"))
+        and all(type(row.get(name)) in (str, type(None)) for name in ("namespace", "version"))
+    )
 
 
 def _grouped(answers: list[Answer]) -> list[tuple[list[Answer], Methods]]:
@@ -67,7 +83,7 @@ def _grouped(answers: list[Answer]) -> list[tuple[list[Answer], Methods]]:
 
 
 def _place(method: dict[str, Any]) -> tuple[str, str, str]:
-    return (method["namespace"] or "", method["version"] or "", method["method"])
+    return (method.get("namespace") or "", method.get("version") or "", method["method"])
 
 
 def _document(groups: list[tuple[list[Answer], Methods]], answers: list[Answer]) -> dict[str, Any]:
@@ -94,17 +110,19 @@ def _lines(groups: list[tuple[list[Answer], Methods]]) -> Iterator[str]:
         yield f"{', '.join(answer.member for answer in members)}:"
         if not methods:
             yield "  no methods"
-        for (namespace, version), same in groupby(methods, lambda method: (method["namespace"], method["version"])):
-            if namespace or version not in (None, "1.0"):
+        for (namespace, version), same in groupby(
+            methods, lambda method: (method.get("namespace"), method.get("version"))
+        ):
+            if namespace or version not in ("", "1.0"):
                 yield ""
                 yield f"  {_interface(namespace, version)}"
             for method in same:
                 yield ""
                 yield f"  {method['method']}{method['signature']}"
-                for line in (method["doc"] or "").splitlines():
+                for line in method["doc"].splitlines():
                     yield f"      {line}".rstrip()
 
 
-def _interface(namespace: str | None, version: str | None) -> str:
+def _interface(namespace: str, version: str) -> str:
     named = f"namespace {namespace}" if namespace else "no namespace"
     return f"{named}, version {version or '1.0'}:"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from random import Random
-from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,9 +17,6 @@ LATE_SECONDS = 0.001
 
 _MOST_AT_ONCE = 64
 """Calls that are sent before answers are read again."""
-
-_SHORTEST = 50e-6
-"""Seconds; for less no timer is set."""
 
 
 @attrs.define
@@ -157,42 +152,53 @@ class ClosedLoop:
             self._reactor.callLater(0, self._send)
 
 
+class IAlarm(Protocol):
+    """What `OpenLoop` needs of a timer; see `zmqrpc.cli._alarm.Alarm`."""
+
+    def set(self, wait: float) -> None:
+        """Ring once after so many seconds."""
+
+    def close(self) -> None:
+        """Ring no more."""
+
+
 class OpenLoop:
     """
     Calls that are due at random times, as those of many callers are who do not know of each other.
 
     The intervals are exponential. No call waits for others to be answered, and one that is sent late still counts from
-    when it was due. Timers of the reactor are exact to 1 ms; those of the kernel, which are used here, to 0.1.
+    when it was due.
 
     :param rate: calls a second.
+    :param alarm: makes the timer, which calls what it is given.
     :ivar finished: fires when the last one has ended.
     """
 
-    def __init__(self, reactor: Any, measurement: Measurement, rate: float, chance: Random) -> None:
-        self._reactor = reactor
+    def __init__(
+        self,
+        measurement: Measurement,
+        rate: float,
+        chance: Random,
+        alarm: Callable[[Callable[[], None]], IAlarm],
+    ) -> None:
         self._measurement = measurement
         self._rate = rate
         self._chance = chance
+        self._alarm = alarm(self._tick)
         self._due = 0.0
         self._sending = True
-        self._before: Any = None
         self.finished: Deferred[None] = Deferred()
 
     def start(self) -> None:
         """Make the first call when it is due."""
         self._measurement.ended = self._ended
-        self._before = signal.signal(signal.SIGALRM, self._alarm)
         self._due = self._measurement.seconds() + self._chance.expovariate(self._rate)
         self._tick()
 
     def close(self) -> None:
         """Give the timer back."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
+        self._alarm.close()
         self._sending = False
-
-    def _alarm(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._tick)
 
     def _tick(self) -> None:
         if not self._sending:
@@ -200,21 +206,17 @@ class OpenLoop:
         measurement = self._measurement
         for _ in range(_MOST_AT_ONCE):
             now = measurement.seconds()
-            if now >= measurement.ends or self._due >= measurement.ends:
-                self._end(now)
+            if now >= measurement.ends:
+                self._end()
                 return
             if self._due > now:
                 break
             measurement.send(self._due)
             self._due += self._chance.expovariate(self._rate)
-        wait = self._due - measurement.seconds()
-        if wait < _SHORTEST:
-            self._reactor.callLater(0, self._tick)
-        else:
-            signal.setitimer(signal.ITIMER_REAL, wait)
+        self._alarm.set(min(self._due, measurement.ends) - measurement.seconds())
 
-    def _end(self, now: float) -> None:
-        """Send no more; those that were due by now were not sent, as far as can be told without drawing each."""
+    def _end(self) -> None:
+        """Send no more. How many were due by now and were not sent is told without drawing each."""
         measurement = self._measurement
         self._sending = False
         measurement.unsent = round(max(0.0, measurement.ends - max(self._due, measurement.begins)) * self._rate)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration
-from zmqrpc.errors import ConfigError
+from zmqrpc.errors import Cancelled, ConfigError
 from zmqrpc.matchmaker import find_factory
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.signals import StopSignals
@@ -40,6 +40,8 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
         except ConfigError as error:
             statuses.append(report.refuse(configuration.located(error)))
         except Exception as error:
+            if isinstance(error, CancelledError) and not isinstance(error, Cancelled):
+                error = Cancelled("interrupted before there was an answer")
             statuses.append(report.error(error))
         finally:
             with suppress(ReactorNotRunning):  # it is stopping already after Ctrl-C

@@ -121,7 +121,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
                     break
                 await deferLater(reactor, max(0.0, begun + interval - reactor.seconds()))
         except CancelledError:
-            if not rounds:
+            if not rounds and rounds.nobody is None:
                 raise
         finally:
             await client.close()
