@@ -29,10 +29,8 @@ class Link:
         self.socket.connect(address)
         self.socket.poll(1000 * timeout, zmq.POLLOUT)
         self.send("HELLO", 1, 1, "client", [], {"message": LIMIT}, [])
-        for source, kind, *fields in self.messages(timeout):
-            if kind == "WELCOME":
-                self.server, self.limit = source, fields[4].get("message", LIMIT)
-                break
+        source, fields = next((who, fields) for who, kind, *fields in self.messages(timeout) if kind == "WELCOME")
+        self.server, self.limit = source, fields[4].get("message", LIMIT)
 
     def close(self):
         self.sequence += 1  # so that all that there were are settled
@@ -67,13 +65,11 @@ class Link:
                 raise ConnectionError(f"{self.address} is silent: the method may have run")
             elif self.server:
                 self.send("PING", 1)
-        awaited = "REPLY (the method may have run)" if self.server else "WELCOME"
-        raise TimeoutError(f"{self.address} sent no {awaited} within {timeout} s")
+        raise TimeoutError(f"{self.address} did not answer in time: {'it may have run' if self.server else 'no link'}")
 
     def call(self, topic, method, arguments, timeout=60.0):
         self.sequence += 1
-        target = "openstack", topic, None, None, None
-        self.send("CALL", self.sequence, 1, 0, int(timeout * 1000), *target, method, arguments)
+        self.send("CALL", self.sequence, 1, 0, int(timeout * 1000), "openstack", topic, *[None] * 3, method, arguments)
         for _, kind, *fields in self.messages(timeout):
             if kind == "REPLY" and fields[0] == self.sequence:
                 if fields[2]:

@@ -51,19 +51,23 @@ def read(kind, value):
 def read_message(array):
     number, sequence = [*array, None, None][:2] if type(array) is list else (None, None)
     try:
-        msgpack.packb(array)  # a ValueError when text in it is not UTF-8
+        msgpack.packb(array)  # which refuses text that is not UTF-8, and what read_map has refused
         return [kind := KINDS[read("number", number) - 1], *read(kind, array[1:])]
     except (LookupError, TypeError, ValueError):
-        refusable = fits("uint", number) and not 5 <= number <= 14 and fits("number", sequence)
+        refusable = type(number) is int and not 5 <= number <= 14 and fits("number", sequence)
         return ["unreadable", sequence if refusable else None]
 
 
-def decode(payload):
+def read_map(pairs):
+    return dict(pairs) if all(type(name) is str for name, _ in pairs) else NotImplemented
+
+
+def decode(frame):
     """Read a batch: of an unknown version only its head, and of what is to be dropped whole nothing."""
     try:
-        array = msgpack.unpackb(payload, unicode_errors="surrogateescape", strict_map_key=False)
-        batch = read("head", array)
-        return batch if batch[0] != 1 else [*read("batch", array)[:-1], [read_message(each) for each in array[6]]]
+        raw = msgpack.unpackb(frame, unicode_errors="surrogateescape", strict_map_key=False, object_pairs_hook=read_map)
+        batch = read("head", raw)
+        return batch if batch[0] != 1 else [*read("batch", raw)[:-1], [read_message(each) for each in raw[6]]]
     except (TypeError, ValueError):
         return []
 
