@@ -251,6 +251,8 @@ class Callers:
                 self._requests.refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
         elif kind is Goaway:
             caller.leaving = True
+            if (message.extensions or {}).get("only") is True and caller.idle and not len(caller.filter):
+                self._forget(caller)
         else:
             text = "client {client} sent a {kind}"
             self.notices.count("unexpected", text, caller.identity, client=caller.instance, kind=kind.__name__)
@@ -275,6 +277,10 @@ class Callers:
         """Take that the connection a caller had is not its any more; it may be another's by now."""
         if self._by_identity.get(caller.identity) is caller:
             del self._by_identity[caller.identity]
+
+    def _forget(self, caller: Caller) -> None:
+        self._detach(caller)
+        del self._callers[caller.instance]
 
     def _flush(self) -> None:
         dirty = list(self.dirty.values())
@@ -318,8 +324,7 @@ class Callers:
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):
-                self._detach(caller)
-                del self._callers[caller.instance]
+                self._forget(caller)
         if self.dirty:
             self._wake()
 

@@ -307,6 +307,12 @@ class Link:
         elif fate == GONE:
             links.connection_lost(state.identity, "the connection is gone")
 
+    def say_goodbye(self, now: float) -> None:
+        """Tell a peer that nothing follows, and that it may forget us when no copy of a request can be under way."""
+        if self.state.phase is Phase.UP:
+            only = self.attempt == 1 and self._links.unused_sequence == 1 and not self.pending.outstanding()
+            self._write(encode_message(Goaway("", {"only": True} if only else None)), now)
+
     # What comes in
 
     def take(self, message: Any, identity: bytes, now: float) -> None:

@@ -158,7 +158,9 @@ class Links:
         :return: the calls that had not ended, handed over or not.
         """
         left: list[Waiter] = []
+        now = self.seconds()
         for link in self._links.values():
+            link.say_goodbye(now)
             link.flush()
             # Whoever stops the node may do so from within a pass, which then goes on with this link.
             link.state.identity = None

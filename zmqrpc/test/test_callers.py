@@ -9,7 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc import Target, expose
 from zmqrpc.callers import Callers
 from zmqrpc.core.envelope import (
+    Call,
     Cast,
+    Goaway,
     Hello,
     Nack,
     Ping,
@@ -77,6 +79,49 @@ class RememberedClientsTests(SynchronousTestCase):
     def send(self, identity, instance, *messages, version=1):
         encoded = encode_batch(instance, OURS, 5, (), [encode_message(message) for message in messages])
         self.callers.payload_received(identity, encoded[:1] + bytes([version]) + encoded[2:])
+
+    def assert_remembered(self, number):
+        """Check how many are, by how many more are let in; they are remembered from then on."""
+        for new in range(3 - number):
+            self.assertIsInstance(self.say_hello(b"n%d" % new, bytes([100 + new]) * 16), Welcome)
+        self.assertIsInstance(self.say_hello(b"nn", bytes([200]) * 16), Nack)
+
+    def test_who_has_left_is_forgotten(self):
+        """A client that stops in good order makes room at once."""
+        for number in range(3):
+            self.say_hello(b"c%d" % number, bytes([number]) * 16)
+        self.send(b"c0", bytes([0]) * 16, Goaway("", {"only": True}))
+        self.send(b"c1", bytes([1]) * 16, Goaway("", {"only": True, "later": 1}))
+        self.assert_remembered(1)
+        self.assertEqual(self.notices.counts.get("unexpected", 0), 0)
+
+    def test_who_may_have_more_under_way_is_remembered(self):
+        """It used another connection, or does not say; or says it wrongly."""
+        for number, extensions in enumerate((None, {"only": False}, {"only": 1})):
+            self.say_hello(b"c%d" % number, bytes([number]) * 16)
+            self.send(b"c%d" % number, bytes([number]) * 16, Goaway("", extensions))
+        self.assert_remembered(3)
+
+    def test_who_has_left_unsettled_is_remembered(self):
+        """What it may ask for once more is kept, whatever it says; once that is settled it is forgotten."""
+
+        class Quick:
+            @expose
+            def do(_, context):
+                pass
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Quick()], Threads(None, 1)))
+        source = bytes([1]) * 16
+        self.say_hello(b"c1", source)
+        for number in (2, 3):
+            self.say_hello(b"c%d" % number, bytes([number]) * 16)
+        self.send(b"c1", source, Call(1, 1, 1, 1000, "x", "work", None, None, None, "do", {}))
+        self.callers.end_pass()
+        goodbye = [encode_message(Goaway("", {"only": True}))]
+        self.callers.payload_received(b"c1", encode_batch(source, OURS, 6, (), goodbye))
+        self.assertIsInstance(self.say_hello(b"c4", bytes([4]) * 16), Nack)
+        self.callers.payload_received(b"c1", encode_batch(source, OURS, 7, (1,), goodbye))
+        self.assertIsInstance(self.say_hello(b"c4", bytes([4]) * 16), Welcome)
 
     def test_what_is_logged(self):
         """Each peer is named in what is logged about it, and none hides another."""

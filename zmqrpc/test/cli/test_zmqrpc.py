@@ -157,6 +157,13 @@ class CommandTests(ProcessTestCase):
         until((self.directory / "hangs").exists, "the call runs")
         self.assertFails(7, "Overloaded", "call", "calc", "add", "a=1", "b=2")
 
+    def test_one_after_the_other(self):
+        """A server that remembers one client at a time serves many that come and go."""
+        self.serve_calc(url=f"{self.url}?max_clients=1")
+        for word, arguments in (("call", ["add", "a=1", "b=2"]), ("cast", ["note", "text=x"]), ("fanout", ["read"])):
+            self.assertEqual(self.zmqrpc(word, "calc", *arguments)[0], 0)
+        self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2"), (0, "3\n", ""))
+
     def test_draining(self):
         """A member that stops and cannot withdraw its record, since another process keeps the file locked."""
         running = self.serve_calc()
