@@ -85,8 +85,10 @@ def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda
 async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
     endpoint = HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
     connection = RedisConnection(place, heard)
+    factory = Factory.forProtocol(lambda: connection.protocol)
+    factory.noisy = False  # outages are logged, and not each connection
     try:
-        await endpoint.connect(Factory.forProtocol(lambda: connection.protocol))
+        await endpoint.connect(factory)
         if place.password is not None:
             await connection.ask("AUTH", *([place.user] if place.user else []), place.password)
         if place.db:
