@@ -80,7 +80,7 @@ class Hints:
         for record in records:
             key = link_key(record)
             seconds = self._quarantine.complain(key, now)
-            if seconds:
+            if seconds is not None:
                 self._table.set_quarantined(key, True)
                 self._complained[key] = {}
                 self.log.warn(
@@ -92,7 +92,8 @@ class Hints:
                     instance=record.instance,
                     reason=reason,
                 )
-            self._complained[key][record.key] = record
+            if key in self._quarantine:
+                self._complained[key][record.key] = record
             self._tell(self._matchmaker.neg_acknowledge, record, reason)
         self._wake_by(self.wake_at)
 

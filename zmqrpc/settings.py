@@ -127,7 +127,8 @@ class Settings:
 
     quarantine_time: float = _option(
         1.0,
-        "Seconds an instance is avoided that the application complains about; doubled each time it does so again.",
+        "Seconds an instance is avoided that the application complains about, doubled each time it does so again; 0: it is "
+        "not avoided.",
         0,
     )
     quarantine_time_max: float = _option(60.0, "Most seconds that grows to.", 0)
@@ -248,6 +249,12 @@ class Settings:
                 f"option zmq_target_update is {self.zmq_target_update:g}, not below zmq_target_expire "
                 f"({self.zmq_target_expire}); records would expire before they are refreshed, make it smaller",
                 options=("zmq_target_update", "zmq_target_expire"),
+            )
+        if self.quarantine_time > self.quarantine_time_max:
+            raise ConfigError(
+                f"option quarantine_time is {self.quarantine_time:g}, above quarantine_time_max "
+                f"({self.quarantine_time_max:g}); make it smaller, or quarantine_time_max larger",
+                options=("quarantine_time", "quarantine_time_max"),
             )
         if self.subscribe_on and self.zmq_topology is None and not self.use_pub_sub:
             raise ConfigError(

@@ -43,14 +43,14 @@ class Quarantine:
     """
     The links to instances in quarantine.
 
-    :param first: how many seconds the first term takes.
+    :param first: how many seconds the first term takes; 0 for no terms at all.
     :param longest: how many the longest takes.
     :param jitter: gives a number from 0.5 to 1 by which a term is multiplied, so that clients do not come back in step.
     """
 
     def __init__(self, first: float, longest: float, jitter: Callable[[], float]) -> None:
         self._first = first
-        self._longest = max(first, longest)
+        self._longest = longest
         self._jitter = jitter
         self._terms: dict[str, _Term] = {}
 
@@ -63,12 +63,15 @@ class Quarantine:
         """When `tick` next has something; infinity for never."""
         return min((term.until for term in self._terms.values()), default=_NEVER)
 
-    def complain(self, key: str, now: float) -> float:
+    def complain(self, key: str, now: float) -> float | None:
         """
         Take a complaint about the instance behind a link.
 
-        :return: the seconds of the term that begins; 0 when there is one already, which begins anew.
+        :return: the seconds of the term that begins; None when none does, since there is one already, which begins
+            anew, or since terms take no time.
         """
+        if not self._first:
+            return None
         term = self._terms.get(key)
         begins = term is None or term.over
         if term is None:
@@ -78,7 +81,7 @@ class Quarantine:
             term.over = False
         seconds = term.seconds * self._jitter()
         term.until = now + seconds if begins else max(term.until, now + seconds)
-        return seconds if begins else 0.0
+        return seconds if begins else None
 
     def forget(self, key: str) -> bool:
         """End the term of a link and know nothing of it any more; return whether it was in one."""

@@ -92,6 +92,17 @@ class ValueTests(SynchronousTestCase):
                 error = self.assertRaises(ConfigError, Settings.from_url, "zmq://", **values)
                 self.assertEqual(str(error), text)
 
+    def test_quarantine(self):
+        """The first time is not above the most that it grows to."""
+        error = self.assertRaises(ConfigError, Settings, quarantine_time=90.0)
+        self.assertEqual(
+            str(error),
+            "option quarantine_time is 90, above quarantine_time_max (60); make it smaller, or quarantine_time_max larger",
+        )
+        self.assertEqual(error.options, ("quarantine_time", "quarantine_time_max"))
+        for equal in (0.0, 5.0):
+            Settings(quarantine_time=equal, quarantine_time_max=equal)
+
     def test_valid(self):
         """A whole number is a number, and None is what says that an option is unset."""
         settings = Settings(rpc_response_timeout=5, zmq_target_update=None, rpc_zmq_host="host", rpc_use_acks=False)

@@ -17,7 +17,7 @@ class QuarantineTests(SynchronousTestCase):
     # what happens, when, what it brings: a complaint the seconds of its term, time the links whose terms end
     ROWS: list[tuple[str, float, object, bool]] = [
         ("complain", 0, 1, True),
-        ("complain", 0.5, 0, True),  # begins anew: it would have ended at 1
+        ("complain", 0.5, None, True),  # begins anew: it would have ended at 1
         ("tick", 1.4, [], True),
         ("tick", 1.5, ["a"], False),
         ("complain", 30, 2, True),
@@ -49,11 +49,13 @@ class QuarantineTests(SynchronousTestCase):
             self.assertEqual(quarantine.tick(now), ["a"])
         self.assertEqual(terms, [1, 2, 4, 8, 16, 32, 60, 60, 60])
 
-    def test_a_first_term_over_the_longest_is_the_longest(self):
-        quarantine = make_quarantine(first=100)
-        self.assertEqual(quarantine.complain("a", 0), 100)
-        quarantine.tick(100)
-        self.assertEqual(quarantine.complain("a", 100), 100)
+    def test_terms_of_no_time(self):
+        """None begins, and nothing is remembered."""
+        quarantine = make_quarantine(first=0, longest=0)
+        for now in (0, 0, 5):
+            self.assertIsNone(quarantine.complain("a", now))
+        self.assertEqual(("a" in quarantine, quarantine.forget("a"), quarantine.tick(9)), (False, False, []))
+        self.assertEqual(quarantine.wake_at, float("inf"))
 
     def test_jitter(self):
         quarantine = make_quarantine(jitter=0.5)

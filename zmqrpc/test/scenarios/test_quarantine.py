@@ -135,6 +135,18 @@ class QuarantineScenarios(Scenario):
             [(record.member, reason) for record, reason in hints[2:]], [("a", None), ("b", "slow"), ("b", None)]
         )
 
+    async def test_without(self):
+        """With a time of 0 nobody is avoided; the matchmaker is told all the same."""
+        lines = LogLines(self, "zmqrpc.hints.Hints")
+        await self.begin(quarantine_time=0.0)
+        instance = self.workers["a"].node.instance.hex()
+        for reason in ("slow", "very slow"):
+            self.assertEqual(self.client.neg_acknowledge(A, reason), [("a", instance)])
+        self.assertEqual(await self.called(), {"a", "b"})
+        self.assertEqual(self.client.acknowledge(A), [("a", instance)])
+        self.assertEqual([reason for _, reason in self.world.store.hints], ["slow", "very slow", None])
+        self.assertEqual(lines, [])
+
     async def test_log(self):
         """It is logged when it begins and when it ends, once."""
         lines = LogLines(self, "zmqrpc.hints.Hints")
