@@ -129,10 +129,14 @@ def _text(path: str) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"the configuration file {path} is no text: line {line} is not UTF-8") from None
+        raise ConfigError(
+            f"the configuration file {path} is no text: line {line} is not UTF-8; give an INI file in UTF-8"
+        ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise ConfigError(f"the configuration file {path} is no text: line {line} holds a byte of value 0")
+        raise ConfigError(
+            f"the configuration file {path} is no text: line {line} holds a byte of value 0; give an INI file in UTF-8"
+        )
     return text
 
 

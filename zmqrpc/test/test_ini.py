@@ -122,8 +122,8 @@ class IniTests(SynchronousTestCase):
         for content, text in (
             ("", "is empty; write [DEFAULT]"),
             ("\n \n# only\n; comments\n", "is empty; write [DEFAULT]"),
-            (b"\x7fELF\x02\x01\x01\0", "is no text: line 1 holds a byte of value 0"),
-            (b"[s]\na = \xff\n", "is no text: line 2 is not UTF-8"),
+            (b"\x7fELF\x02\x01\x01\0", "is no text: line 1 holds a byte of value 0; give an INI file in UTF-8"),
+            (b"[s]\na = \xff\n", "is no text: line 2 is not UTF-8; give an INI file in UTF-8"),
             ("password = QQQ\n[s]\n", "line 1 stands before any section; write [DEFAULT] above it"),
             ("# c\n\n[s]\npassword QQQ\n", "line 4 is neither a [section] nor NAME = VALUE nor a # comment"),
             ("[s]\n= QQQ\n", "line 2 is neither"),
