@@ -57,6 +57,16 @@ def split_address(text: str) -> tuple[str, int]:
         raise ValueError(f"has the host {host!r}, which {error}; write for example 10.0.0.1:5001") from None
 
 
+def split_host(text: str) -> tuple[str, int | None]:
+    """
+    Read ``host`` or ``host:port``, where the host of IPv6 needs brackets only beside a port.
+
+    :return: the host as `check_host` has it, and the port, None without one.
+    :raises ValueError: it is neither; the text goes on after the name of what was given.
+    """
+    return split_address(text) if ":" in text and not numeric(text) else (check_host(text), None)
+
+
 def tcp_address(host: str, port: int | str) -> str:
     """Write the address that is bound, or that others are told."""
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"

@@ -9,7 +9,7 @@ from random import Random
 from twisted.logger import Logger
 
 from zmqrpc import adapters
-from zmqrpc.address import check_host, is_wildcard, numeric, split_address, tcp_address
+from zmqrpc.address import check_host, is_wildcard, numeric, split_address, split_host, tcp_address
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IBoundRouter
 from zmqrpc.settings import Settings
@@ -154,19 +154,10 @@ class Binding:
         if self._line is not None:
             return split_address(self._line)
         if settings.rpc_zmq_advertised_address is not None:
-            return _advertised(settings.rpc_zmq_advertised_address)
+            return split_host(settings.rpc_zmq_advertised_address)
         if is_wildcard(host) or (settings.rpc_zmq_host is not None and not _is_loopback(host)):
             return _name(settings), None
         return None
-
-
-def _advertised(text: str) -> tuple[str, int | None]:
-    try:
-        return split_address(text) if ":" in text and not numeric(text) else (check_host(text), None)
-    except ValueError as error:
-        raise ConfigError(
-            f"option rpc_zmq_advertised_address is {text!r}, which {error}", options=("rpc_zmq_advertised_address",)
-        ) from None
 
 
 def _name(settings: Settings) -> str:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from zmqrpc.address import check_host, split_address
+from zmqrpc.address import check_host, split_address, split_host
 from zmqrpc.errors import ConfigError
+from zmqrpc.target import fault_of_name
 
 DEFAULT = "DEFAULT"
 ZMQ = "oslo_messaging_zmq"
@@ -46,7 +47,8 @@ class Option(Struct, frozen=True, kw_only=True):
     :ivar type: ``str``, ``int``, ``float``, ``bool`` or ``tuple[str, ...]``, perhaps with `` | None``.
     :ivar low: the least a number may be; None for no limit.
     :ivar high: the most a number may be.
-    :ivar form: what a string has to be: ``host``, ``address`` (each of a list), or empty for anything.
+    :ivar form: what a string has to be, or each of a list: ``name``, ``host``, ``host or address``, ``address``, or
+        empty for anything.
     :ivar was: older places: group and key.
     :ivar older_default: its default in the older seed, as text, where that has changed.
     :ivar none: the value that the text ``None`` stands for, where it cannot be unset.
@@ -127,16 +129,14 @@ class Option(Struct, frozen=True, kw_only=True):
             raise self.refusal(f"is {value}; it must be {self.range}")
 
     def _check_form(self, value: str | tuple[Any, ...]) -> None:
-        try:
-            if self.form == "host":
-                check_host(str(value))
-        except ValueError as error:
-            raise self.refusal(f"is {value!r}, which {error}") from None
-        for item in value if isinstance(value, tuple) else ():
+        if not self.form:
+            return
+        verb, items = ("names", value) if isinstance(value, tuple) else ("is", (value,))
+        for item in items:
             try:
-                split_address(str(item))
+                _FORMS[self.form](str(item))
             except ValueError as error:
-                raise self.refusal(f"names {item!r}, which {error}") from None
+                raise self.refusal(f"{verb} {item!r}, which {error}") from None
 
     def refusal(self, text: str) -> ConfigError:
         """Return an error about this option."""
@@ -157,6 +157,20 @@ def _to_bool(text: str) -> bool:
 
 def _to_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in re.split("[,\n]", text) if item.strip())
+
+
+def _check_name(text: str) -> None:
+    if fault := fault_of_name(text):
+        raise ValueError(fault)
+
+
+_FORMS: dict[str, Callable[[str], object]] = {
+    "name": _check_name,
+    "host": check_host,
+    "host or address": split_host,
+    "address": split_address,
+}
+"""What checks a string; a ValueError goes on after its value."""
 
 
 class _Kind(NamedTuple):

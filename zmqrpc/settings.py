@@ -62,7 +62,9 @@ class Settings:
     rpc_response_timeout: float = _option(
         60.0, "Seconds a call may take when its caller names none.", 0.001, group=DEFAULT
     )
-    control_exchange: str = _option("openstack", "The exchange of a target that names none.", group=DEFAULT)
+    control_exchange: str = _option(
+        "openstack", "The exchange of a target that names none.", group=DEFAULT, form="name"
+    )
 
     rpc_zmq_matchmaker: str = _seed("dummy", "Which matchmaker the URL zmq:// means.")
     rpc_zmq_host: str | None = _seed(
@@ -77,7 +79,9 @@ class Settings:
         "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback.",
     )
     rpc_zmq_advertised_address: str | None = _option(
-        None, "Host or host:port that peers are told, where it is not what is bound (NAT); unset: as rpc_zmq_host says."
+        None,
+        "Host or host:port that peers are told, where it is not what is bound (NAT); unset: as rpc_zmq_host says.",
+        form="host or address",
     )
     rpc_zmq_min_port: int = _seed(49153, "Lowest port to bind.", 1, 65535, older_default="49152")
     rpc_zmq_max_port: int = _seed(65536, "Highest port to bind, exclusive.", 2, 65536)

@@ -21,15 +21,22 @@ def check_name(what: str, name: str) -> str:
     """
     if not isinstance(name, str):
         raise ConfigError(f"the {what} {name!r} is not text; give a str")
+    fault = fault_of_name(name)
+    if fault:
+        shown = repr(name) if len(name) < 256 else f"{name[:40]!r}..."
+        raise ConfigError(f"the {what} {shown} {fault}")
+    return name
+
+
+def fault_of_name(name: str) -> str:
+    """Tell what is wrong with a name, in words that go on after it; empty when nothing is."""
     if not name or any(ord(character) < 32 or ord(character) == 127 for character in name):
-        raise ConfigError(f"the {what} {name!r} is empty or holds a control character; give a printable name")
+        return "is empty or holds a control character; give a printable name"
     try:
         size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"the {what} {name!r} is not valid Unicode text; give a printable name") from error
-    if size > 255:
-        raise ConfigError(f"the {what} {name[:40]!r}... is longer than 255 bytes; give a shorter one")
-    return name
+    except UnicodeEncodeError:
+        return "is not valid Unicode text; give a printable name"
+    return "is longer than 255 bytes; give a shorter one" if size > 255 else ""
 
 
 def _optional_name(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:

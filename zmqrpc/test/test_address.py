@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.address import check_host, is_wildcard, numeric, split_address, tcp_address
+from zmqrpc.address import check_host, is_wildcard, numeric, split_address, split_host, tcp_address
 
 GOOD = {
     "10.0.0.1:5001": ("10.0.0.1", 5001),
@@ -55,6 +55,13 @@ class AddressTests(SynchronousTestCase):
         for text, read in GOOD.items():
             self.assertEqual(split_address(text), read, text)
             self.assertEqual(split_address(tcp_address(*read).removeprefix("tcp://")), read)
+
+    def test_without_port(self):
+        """The port may be left out, and IPv6 needs no brackets then."""
+        for text, read in (GOOD | {"a": ("a", None), "::1": ("::1", None), "[::1]": ("::1", None)}).items():
+            self.assertEqual(split_host(text), read, text)
+        for text in BAD.keys() - {"node-1", "::1:5001"}:
+            self.assertRaises(ValueError, split_host, text)
 
     def test_bad(self):
         for text, reason in BAD.items():

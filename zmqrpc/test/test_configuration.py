@@ -203,6 +203,11 @@ class ValueTests(ConfigurationCase):
             ("use_pub_sub = maybe", "use_pub_sub is 'maybe' (zeromq.conf line 4); it must be true or false"),
             ("use_pub_sub =", "use_pub_sub is '' (zeromq.conf line 4); it must be true or false"),
             ("\nrpc_zmq_min_port = 0", "is 0; it must be from 1 to 65535 (zeromq.conf line 5)"),
+            (
+                "rpc_zmq_advertised_address = node-1:",
+                "rpc_zmq_advertised_address is 'node-1:', which has the port ''; it must be a number from 1 to 65535 "
+                "(zeromq.conf line 4)",
+            ),
             ("max_routes = 1 # few", "it must be a whole number; a comment stands on a line of its own"),
             ("max_routes = 1\n  max_clients = 2", "begin it in the first column"),
             ("rpc_zmq_host = $my_ip", "is '$my_ip', which is neither a host name nor an IP address"),
@@ -250,6 +255,7 @@ class ValueTests(ConfigurationCase):
                 "did you mean max_routes? valid are control_exchange, ",
             ),
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
+            (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
             ("[DEFAULT]\nrpc_backend = rabbit\n", "rpc_backend is 'rabbit' (zeromq.conf line 2); write zmq, or a"),
             ("[DEFAULT]\nrpc_response_timeout = 0\n" + base, "rpc_response_timeout is 0.0; it must be at least 0.001"),
             (

@@ -64,6 +64,36 @@ NOT_VALID = {
     ("rpc_use_acks", "no"): "option rpc_use_acks is 'no'; it must be True or False",
     ("rpc_use_acks", 0): "option rpc_use_acks is 0; it must be True or False",
     ("rpc_zmq_matchmaker", None): "option rpc_zmq_matchmaker is None; it must be a string",
+    ("control_exchange", ""): "option control_exchange is '', which is empty or holds a control character; give a "
+    "printable name",
+    (
+        "control_exchange",
+        "a\n",
+    ): "option control_exchange is 'a\\n', which is empty or holds a control character; give a printable name",
+    (
+        "control_exchange",
+        "a" * 256,
+    ): f"option control_exchange is '{'a' * 256}', which is longer than 255 bytes; give a shorter one",
+    ("control_exchange", "\ud800"): "option control_exchange is '\\ud800', which is not valid Unicode text; give a "
+    "printable name",
+    (
+        "rpc_zmq_advertised_address",
+        "node-1:",
+    ): "option rpc_zmq_advertised_address is 'node-1:', which has the port ''; it must be a number from 1 to 65535",
+    (
+        "rpc_zmq_advertised_address",
+        "node-1:https",
+    ): "option rpc_zmq_advertised_address is 'node-1:https', which has the "
+    "port 'https'; it must be a number from 1 to 65535",
+    (
+        "rpc_zmq_advertised_address",
+        "a b",
+    ): "option rpc_zmq_advertised_address is 'a b', which is neither a host name nor an IP address",
+    (
+        "rpc_zmq_advertised_address",
+        "::",
+    ): "option rpc_zmq_advertised_address is '::', which is every address of a machine, "
+    "and none that one can connect to",
     ("rpc_zmq_host", "h:5000"): "option rpc_zmq_host is 'h:5000', which is neither a host name nor an IP address",
     ("rpc_zmq_host", "-"): "option rpc_zmq_host is '-', which is neither a host name nor an IP address",
     ("rpc_zmq_host", "::"): "option rpc_zmq_host is '::', which is every address of a machine, and none that one can "
