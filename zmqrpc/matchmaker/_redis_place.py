@@ -7,10 +7,14 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import attrs
 
+from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import ConfigError
 from zmqrpc.settings import masked_url
 
 PORT = 6379
+
+_MOST_DB = 2**31 - 1
+"""What ``databases`` of Redis allows."""
 
 
 @attrs.frozen
@@ -41,22 +45,28 @@ class RedisPlace:
         userinfo, at, location = parts.netloc.rpartition("@")
         if "," in location:
             raise _refusal(url, "names several hosts, which this version does not serve yet; name one")
+        if not parts.hostname and location.count(":") < 2:
+            raise _refusal(url, "names no host")
         try:
-            host, port = parts.hostname, parts.port
+            host, port = split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{PORT}")
         except ValueError:
-            raise _refusal(url, "has no valid port; give one from 1 to 65535") from None
-        if not host or port == 0:
-            raise _refusal(url, "names no host" if not host else "has no valid port; give one from 1 to 65535")
-        database = parts.path.removeprefix("/")
-        if parts.fragment or (database and not (database.isascii() and database.isdigit())):
-            raise _refusal(url, "names a database that is no number (# and / in a password are %23 and %2F)")
+            # Its text repeats what may be a piece of a password.
+            raise _refusal(
+                url, "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
+            ) from None
+        database = parts.path.removeprefix("/") or "0"
+        if parts.fragment or not _is_database(database):
+            raise _refusal(
+                url,
+                f"names a database that is no number from 0 to {_MOST_DB} (# and / in a password are %23 and %2F)",
+            )
         user, colon, password = userinfo.partition(":")
         if at and not password:
             raise _refusal(url, "names a user without a password; write user:password@, or :password@ without a user")
         return cls(
             host=host,
-            port=port or PORT,
-            db=int(database or 0),
+            port=port,
+            db=int(database),
             user=unquote_to_bytes(user),
             password=unquote_to_bytes(password) if colon else None,
         )
@@ -64,13 +74,18 @@ class RedisPlace:
     @property
     def is_loopback(self) -> bool:
         """Whether it can only be a server of this machine."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        address = numeric(self.host)
+        return self.host == "localhost" or (address is not None and address.is_loopback)
 
     @property
     def name(self) -> str:
         """The server and database for people, without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}" + (f", database {self.db}" if self.db else "")
+
+
+def _is_database(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _MOST_DB
 
 
 def _refusal(url: str, what: str) -> ConfigError:

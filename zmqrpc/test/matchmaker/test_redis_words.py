@@ -36,6 +36,8 @@ class PlaceTests(SynchronousTestCase):
             ("zmq+redis://h:7/3", RedisPlace("h", 7, 3)),
             ("zmq+redis://127.0.0.1:6379/0?zmq_target_expire=5", RedisPlace("127.0.0.1")),
             ("zmq+redis://[::1]:7", RedisPlace("::1", 7)),
+            ("zmq+redis://[2001:DB8:0::1]", RedisPlace("2001:db8::1")),
+            ("zmq+redis://Redis.Example.org:65535/2147483647", RedisPlace("redis.example.org", 65535, 2**31 - 1)),
             ("zmq+redis://:secret@h", RedisPlace("h", password=b"secret")),
             ("zmq+redis://ada:s%40%2F%25@h:7/1", RedisPlace("h", 7, 1, b"ada", b"s@/%")),
             ("zmq+redis://ada:a@b@h", RedisPlace("h", user=b"ada", password=b"a@b")),
@@ -57,6 +59,14 @@ class PlaceTests(SynchronousTestCase):
             ("zmq+redis://h/1/2", "a database that is no number"),
             ("zmq+redis://h/\u0661", "a database that is no number"),
             ("zmq+redis://h/1#2", "a database that is no number"),
+            ("zmq+redis://h/99999999999", "a database that is no number from 0 to 2147483647"),
+            ("zmq+redis://h/2147483648", "a database that is no number from 0 to 2147483647"),
+            ("zmq+redis://ab..c:1", "no valid host"),
+            ("zmq+redis://foo bar:1", "no valid host"),
+            ("zmq+redis://*:6379", "no valid host"),
+            ("zmq+redis://0.0.0.0", "no valid host"),
+            ("zmq+redis://::1:6379", "no valid host"),
+            ("zmq+redis://h:", "no valid port"),
             ("zmq+redis://ada@h", "a user without a password"),
             ("zmq+redis://ada:@h", "a user without a password"),
             ("zmq+redis://h1:6379,h2:6379", "several hosts, which this version does not serve yet"),
@@ -73,9 +83,9 @@ class PlaceTests(SynchronousTestCase):
         for host in ("127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "[::1]", ":secret@redis.example.org"):
             make_matchmaker(Clock(), Settings(f"zmq+redis://{host}"))
         self.assertEqual(lines, [])
-        for host in ("redis.example.org", "10.0.0.1:7/1", "[2001:db8::1]"):
+        for host in ("redis.example.org", "10.0.0.1:7/1", "[2001:db8::1]", "127.example.org"):
             make_matchmaker(Clock(), Settings(f"zmq+redis://{host}"))
-        self.assertEqual(len(lines), 3)
+        self.assertEqual(len(lines), 4)
         self.assertIn("10.0.0.1:7, database 1 is used without a password", lines[1])
 
     def test_name(self):
