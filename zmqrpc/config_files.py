@@ -13,7 +13,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.ini import Entry, IniFile, read
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
 from zmqrpc.settings import OPTIONS
-from zmqrpc.transport_url import nearest
+from zmqrpc.spelling import nearest
 
 _GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
 

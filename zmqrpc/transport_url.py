@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.spelling import nearest
 
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
@@ -66,17 +67,6 @@ def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path:
     """Write the URL of a store; the password may hold every character."""
     userinfo = f":{quote(password, safe='')}@" if password else ""
     return f"zmq+{matchmaker}://{userinfo}{','.join(hosts)}{path}"
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Write a clause with the valid name that is most like a wrong one, if one is, and all that are valid."""
-    # Here, since whoever makes no mistake need not wait for it.
-    from difflib import get_close_matches
-
-    names = sorted(valid)
-    similar = get_close_matches(name.lower().replace("-", "_"), names, 1)
-    did_you_mean = f"did you mean {similar[0]}? " if similar else ""
-    return f"{did_you_mean}valid are {', '.join(names)}"
 
 
 def _refusal(text: str) -> ConfigError:

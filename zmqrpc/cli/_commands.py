@@ -6,9 +6,10 @@ It imports nothing that costs time, since every command line reads it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
+
+from zmqrpc.settings import KEPT
 
 
 class Kind(Enum):
@@ -130,7 +131,8 @@ def _timeout(default: str) -> Option:
     return Option("--timeout", f"seconds that an answer may take; default: {default}", Kind.SECONDS, "S")
 
 
-_SENDING = (*_STORE, *_MEMBER, *_INTERFACE, _timeout("rpc_response_timeout, 60"), _WAIT, _JSON)
+_TIMEOUT = _timeout(f"rpc_response_timeout, {KEPT['rpc_response_timeout'].default:g}")
+_SENDING = (*_STORE, *_MEMBER, *_INTERFACE, _TIMEOUT, _WAIT, _JSON)
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -220,7 +222,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--outstanding", "closed loop: calls in flight; default: 1", Kind.COUNT, "N"),
             Option("--duration", "seconds that are measured; default: 10", Kind.SECONDS, "S"),
             Option("--warmup", "seconds of load before that; default: 1", Kind.PAUSE, "S"),
-            _timeout("rpc_response_timeout, 60"),
+            _TIMEOUT,
             _JSON,
         ),
     ),
@@ -247,11 +249,3 @@ LATER = {
     "listen": "notifications come with a later version",
 }
 """Commands that are named in the documentation of others, and what is said to who types them."""
-
-
-def nearest(typed: str, valid: Sequence[str]) -> str:
-    """Return a half-sentence that suggests what may have been meant; empty when nothing is near."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(typed, valid, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -28,6 +28,10 @@ from zmqrpc.target import Target
 __all__ = ["Options", "makeService"]
 
 
+_URL = KEPT["url"]
+_HOST = KEPT["rpc_zmq_host"]
+
+
 class Options(TwistedOptions):
     """
     The options of `twistd zmq-rpc-server`.
@@ -43,8 +47,8 @@ class Options(TwistedOptions):
     synopsis = "[options] --app APP [--app APP ...]"
     longdesc = "Run RPC servers. SIGTERM stops them when the calls that run have ended."
     optParameters = [
-        ["url", "u", None, f"{KEPT['url'].help} Default: that of the files, else ${URL_VARIABLE}"],
-        ["host", "H", None, KEPT["rpc_zmq_host"].help],
+        [_URL.flag, _URL.letter, None, f"{_URL.help} Default: that of the files, else ${URL_VARIABLE}"],
+        [_HOST.flag, _HOST.letter, None, _HOST.help],
         ["server", None, None, "The name of this member under its topics; default: the host"],
         ["topic", None, None, "The topic of an APP that names none"],
         ["exchange", None, None, "The exchange of an APP that names none; default: control_exchange"],
@@ -93,8 +97,8 @@ class Options(TwistedOptions):
         """Turn the options into what `makeService` needs."""
         if not self["app"]:
             raise UsageError("nothing to serve; give an application with --app NAME or --app package.module:object")
-        given = {"rpc_zmq_host": self["host"] or None}
-        self.configuration = load(url=self["url"], config_files=self["config-file"], given=given)
+        given = {_HOST.name: self[_HOST.flag] or None}
+        self.configuration = load(url=self[_URL.flag], config_files=self["config-file"], given=given)
         self.settings = self.configuration.settings
         self.target = Target(topic=self["topic"], server=self["server"], exchange=self["exchange"])
         self.applications = [(name, find(name)) for name in self["app"]]

@@ -21,7 +21,7 @@ import zmqrpc
 LAYERS: dict[str, set[str]] = {
     "words": {
         *("_version", "address", "config_files", "configuration", "errors", "families", "ini", "interfaces"),
-        *("option", "plugins", "record", "settings", "target", "transport_url"),
+        *("option", "plugins", "record", "settings", "spelling", "target", "transport_url"),
     },
     "core": {"core"},
     "shells": {"matchmaker", "reactor_zmq"},

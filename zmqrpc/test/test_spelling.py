@@ -1,0 +1,22 @@
+"""What is suggested for a name that does not exist."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.spelling import did_you_mean, nearest
+
+NAMES = ("max_routes", "max_clients", "--config-file")
+
+
+class SpellingTests(SynchronousTestCase):
+    def test_suggested(self):
+        for name, meant in (("max_route", "max_routes"), ("Max-Clients", "max_clients"), ("--config_file", NAMES[2])):
+            self.assertEqual(did_you_mean(name, NAMES), f"did you mean {meant}?")
+
+    def test_nothing_like_it(self):
+        self.assertEqual(did_you_mean("colour", NAMES), "")
+
+    def test_all_are_named(self):
+        self.assertEqual(nearest("max_route", NAMES[:2]), "did you mean max_routes? valid are max_clients, max_routes")
+        self.assertEqual(nearest("colour", NAMES[:2]), "valid are max_clients, max_routes")
