@@ -9,18 +9,20 @@ once, frozen, and read where parts are made; nothing else passes configuration a
 from __future__ import annotations
 
 import socket
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+from twisted.logger import Logger
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect, Option
 from zmqrpc.transport_url import masked_url as masked_url
-from zmqrpc.transport_url import split_url
 
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when nothing else names one."""
+
+_log = Logger()
 
 _PREFIXES = {PROXY: "proxy_", REDIS: "redis_"}
 """What is put before the names of groups whose options have names such as ``host``."""
@@ -267,22 +269,22 @@ class Settings:
                 options=("subscribe_on", "use_pub_sub"),
             )
 
-    @classmethod
-    def from_url(cls, url: str, **options: Any) -> Self:
+    @staticmethod
+    def from_url(url: str, **options: Any) -> Settings:
         """
         Read a transport URL; its query overrides defaults, and `options` override its query.
 
+        What has no effect in it is logged.
+
         :raises ConfigError: the URL is not ``zmq:`` or ``zmq+NAME:``, or an option or value is not valid.
         """
-        bare, texts = split_url(url, OF_URLS)
-        values: dict[str, Any] = {}
-        for name, text in texts.items():
-            option = OF_URLS[name]
-            try:
-                values[option.name] = option.parse(text)
-            except ValueError as error:
-                raise ConfigError(f"option {option.name} of the transport URL is {text!r}; {error}") from error
-        return cls(url=bare, **{name: value for name, value in values.items() if OF_URLS[name].kept} | options)
+        # It is made of the table below.
+        from zmqrpc.reading import read_url
+
+        configuration = read_url(url, options)
+        for text in configuration.warnings:
+            _log.warn("{text}", text=text)
+        return configuration.settings
 
     @property
     def matchmaker(self) -> str:

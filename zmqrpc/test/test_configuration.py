@@ -494,6 +494,84 @@ class OlderTests(ConfigurationCase):
         self.assertEqual(Settings.from_url(f"{URL}?rpc_poll_timeout=1"), Settings(URL))
 
 
+class CompletedTests(ConfigurationCase):
+    """What completes a URL, and what is said when it has nothing to complete."""
+
+    def test_lost(self):
+        """What the URL overrules is reported with file and line, all at once."""
+        redis = "[matchmaker_redis]\nhost = 10.0.0.9\npassword = QQQ\n"
+        host, password = (f"{name} in [matchmaker_redis] (zeromq.conf line" for name in ("host", "password"))
+        for url, more, lost in (
+            ("zmq+redis://127.0.0.1:6379", redis, f"{host} 4), {password} 5) are"),
+            ("zmq+redis://10.0.0.9:6379", redis, f"{password} 5) is"),
+            ("zmq+redis://:QQQ@10.0.0.9:6379", redis, ""),
+            ("zmq+redis://:QQQ@h", redis, f"{host} 4) is"),
+            ("zmq+redis://", redis, ""),
+            ("zmq+sqlite:///x", redis, f"{host} 4), {password} 5) are"),
+            ("zmq+redis://h", "[matchmaker_redis]\nhost = 127.0.0.1\nport = 6379\n", ""),
+            (
+                "zmq+sqlite:///x",
+                "[oslo_messaging_zmq]\nrpc_zmq_matchmaker = redis\n",
+                "rpc_zmq_matchmaker (zeromq.conf line 4) is",
+            ),
+            ("zmq+redis://h", "[oslo_messaging_zmq]\nrpc_zmq_matchmaker = redis\n", ""),
+            (
+                "zmq+sentinel://h:5/g",
+                "[matchmaker_redis]\nsentinel_group_name = other\n",
+                "sentinel_group_name in [matchmaker_redis] (zeromq.conf line 4) is",
+            ),
+            ("zmq+sentinel://h:5", "[matchmaker_redis]\nsentinel_group_name = other\n", ""),
+        ):
+            said = self.load(f"[DEFAULT]\ntransport_url = {url}\n{more}").warnings
+            shown = url.replace(":QQQ@", ":***@")
+            text = (
+                f"{lost} ignored, since the transport URL {shown} (zeromq.conf line 2) says otherwise; write into it "
+                "what should count"
+            )
+            self.assertEqual(said, (text,) if lost else (), url)
+
+    def test_two_passwords(self):
+        self.assertEqual(
+            self.refused("[DEFAULT]\ntransport_url = zmq+redis://:QQQ@h\n[matchmaker_redis]\npassword = QQQQ\n"),
+            "the transport URL zmq+redis://:***@h and option redis_password name different passwords; take one of them "
+            "away (url: zeromq.conf line 2; redis_password: zeromq.conf line 4)",
+        )
+
+    def test_from_python(self):
+        """A URL alone is completed in the same way; neither files nor the environment are asked."""
+        os.environ["ZMQRPC_URL"] = "zmq+sqlite:///environment"
+        for url in ("zmq://?rpc_zmq_matchmaker=redis", "zmq+redis://"):
+            for made in (Settings.from_url(url), Node(Clock(), url).settings):
+                self.assertEqual(made.url, "zmq+redis://127.0.0.1:6379")
+        self.assertEqual(Settings.from_url("zmq://", rpc_zmq_matchmaker="redis").url, "zmq+redis://127.0.0.1:6379")
+        self.assertIn("does not start with zmq://", str(self.assertRaises(ConfigError, Settings.from_url, "")))
+
+    def test_from_python_wrong(self):
+        for url, options, text in (
+            ("zmq://?max_routes=x", {}, "option max_routes is 'x' (URL query); it must be a whole number"),
+            ("zmq://?max_routes=0", {}, "option max_routes is 0; it must be at least 1 (URL query)"),
+            ("zmq://?max_routes=5", {"max_routes": 0}, "option max_routes is 0; it must be at least 1"),
+            ("zmq://", {"max_route": 1}, "there is no option 'max_route'; did you mean max_routes? valid are "),
+            ("zmq+sentinel://", {}, "the transport URL names no Sentinel; write zmq+sentinel://host1:26379"),
+        ):
+            error = str(self.assertRaises(ConfigError, Settings.from_url, url, **options))
+            self.assertTrue(error.startswith(text), error)
+
+    def test_from_python_without_effect(self):
+        """What has no effect is logged, once."""
+        lines = LogLines(self, "zmqrpc.settings")
+        Node(Clock(), "zmq+dummy://?rpc_zmq_contexts=3&zmq_failover_connections=3&rpc_zmq_matchmaker=redis")
+        self.assertEqual(
+            lines,
+            [
+                "option rpc_zmq_contexts (URL query) has no effect. A node has one ZeroMQ context.",
+                "option zmq_failover_connections (URL query) has no effect yet",
+                "rpc_zmq_matchmaker (URL query) is ignored, since the transport URL zmq+dummy:// says otherwise; write "
+                "into it what should count",
+            ],
+        )
+
+
 class SubstitutionTests(ConfigurationCase):
     def test_references(self):
         """As oslo.config writes them: the own section first, then [DEFAULT], or the one that is named."""

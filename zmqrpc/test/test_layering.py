@@ -20,10 +20,11 @@ import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
     "words": {
-        *("_version", "address", "config_files", "configuration", "errors", "families", "ini", "interfaces"),
-        *("option", "plugins", "record", "settings", "spelling", "target", "transport_url"),
+        *("_version", "address", "errors", "interfaces", "option", "plugins", "reading", "record"),
+        *("settings", "spelling", "target", "transport_url"),
     },
     "core": {"core"},
+    "configuration": {"config_files", "configuration", "families", "ini"},  # reads files, the environment and plugins
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
         *("adapters", "binding", "caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
@@ -212,6 +213,16 @@ class CheckerTests(SynchronousTestCase):
         self.assert_fault("zmqrpc.client", "from zmqrpc.node import Node", "downwards", "zmqrpc.node")
         self.assert_fault("zmqrpc.node", "from zmqrpc import Target", "downwards")
         self.assert_fault("zmqrpc.node", "from zmqrpc import tap", "downwards", "zmqrpc.tap")
+
+    def test_what_reads_files(self) -> None:
+        """Words and core are told what files and plugins hold; all above may look for themselves."""
+        for other in sorted(LAYERS["configuration"]):
+            name = f"zmqrpc.{other}"
+            for module in ("zmqrpc.settings", "zmqrpc.reading", "zmqrpc.core.plan"):
+                self.assert_fault(module, f"def f():\n    import {name}", "may not import configuration", name)
+            for module in ("zmqrpc.matchmaker", "zmqrpc.node", "zmqrpc.tap.server"):
+                self.assert_clean(module, f"import {name}", name)
+            self.assert_fault(name, "import zmqrpc.matchmaker", "downwards", "zmqrpc.matchmaker")
 
     def test_downwards(self) -> None:
         self.assert_clean("zmqrpc.core.plan", "from zmqrpc.errors import ConfigError", "zmqrpc.errors")

@@ -127,7 +127,8 @@ class ValueTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, Settings, quarantine_time=90.0)
         self.assertEqual(
             str(error),
-            "option quarantine_time is 90, above quarantine_time_max (60); make it smaller, or quarantine_time_max larger",
+            "option quarantine_time is 90, above quarantine_time_max (60); make it smaller, or quarantine_time_max "
+            "larger",
         )
         self.assertEqual(error.options, ("quarantine_time", "quarantine_time_max"))
         for equal in (0.0, 5.0):

@@ -1,0 +1,206 @@
+"""
+What is found for each option, in a transport URL and elsewhere, and what that amounts to.
+
+It reads nothing but what it is told: `Settings.from_url` goes through it, and `zmqrpc.configuration.load`, which finds
+files and the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from msgspec import Struct
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.option import PROXY, REDIS, Effect, Option
+from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, Settings
+from zmqrpc.spelling import nearest
+from zmqrpc.transport_url import masked_url, split_url, store_url
+
+ROWS = {option.name: option for option in OPTIONS}
+"""Every row of the table, by name."""
+
+
+class Configuration(Struct, frozen=True):
+    """
+    The settings, and where they come from.
+
+    :ivar origins: for each name of `Settings`: ``default``, ``zeromq.conf line 12``, ``URL query``, ``--host``...
+    :ivar warnings: what the operator should be told once: sentences without passwords.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """Return an error that was found later with where the options that it names were set."""
+        return error.located(self.origins)
+
+
+class Reading:
+    """
+    What is found; what is found later replaces what was found before.
+
+    :ivar values: parsed values, by name.
+    :ivar origins: where each option is set; ``default`` when that is nowhere, or goes without saying.
+    :ivar warnings: as `Configuration` has them.
+    """
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.values: dict[str, Any] = {}
+        self.origins = dict.fromkeys(ROWS, "default")
+
+    def set(self, option: Option, text: str, origin: str) -> None:
+        """
+        Take an option as text.
+
+        :raises ConfigError: it is none of its values.
+        """
+        try:
+            self.values[option.name] = option.parse(text)
+        except ValueError as error:
+            hint = ""
+            if "\n" in text:
+                hint = "; a line that is indented continues the one above it, so begin it in the first column"
+            elif " #" in text or " ;" in text:
+                hint = "; a comment stands on a line of its own"
+            raise ConfigError(f"option {option.name} is {text!r} ({origin}); {error}{hint}") from None
+        self.origins[option.name] = origin
+
+    def read_query(self, url: str, origin: str = "URL query") -> str:
+        """
+        Take the options from the query of a transport URL, and return it without them.
+
+        :raises ConfigError: it is no such URL, or an option is not valid.
+        """
+        try:
+            bare, texts = split_url(url, OF_URLS)
+        except ConfigError as error:
+            raise error.located(self.origins) from None
+        for name, text in texts.items():
+            self.set(OF_URLS[name], text, origin)
+        return bare
+
+    def finish(self, url: str, for_proxies: bool = False) -> Configuration:
+        """
+        Put everything together.
+
+        :param url: the transport URL without its query.
+        :raises ConfigError: a value is not valid, or two contradict.
+        """
+        self._report_effects(for_proxies)
+        try:
+            for option in OPTIONS:
+                if not option.kept and option.name in self.values:
+                    option.check(self.values[option.name])
+            whole = self._complete(url)
+            settings = Settings(**{name: value for name, value in self.values.items() if name in KEPT} | {"url": whole})
+        except ConfigError as error:
+            raise error.located(self.origins) from None
+        return Configuration(settings, {name: self.origins[name] for name in KEPT}, tuple(self.warnings))
+
+    # The transport URL
+
+    def _complete(self, url: str) -> str:
+        """Put into a URL what it leaves to ``rpc_zmq_matchmaker`` and ``[matchmaker_redis]``."""
+        parts = urlsplit(url)
+        named = parts.scheme.partition("+")[2]
+        name = named or self._value("rpc_zmq_matchmaker")
+        path = parts.path.strip("/")
+        whole, used = url, set() if named else {"rpc_zmq_matchmaker"}
+        if name in ("redis", "sentinel") and not parts.netloc:
+            whole = self._redis_url(name, path)
+            used |= {"redis_host", "redis_port"} if name == "redis" else {"redis_sentinel_hosts"}
+            used.add("redis_password")
+        elif not named and name != ROWS["rpc_zmq_matchmaker"].default:
+            whole = f"zmq+{name}{url.removeprefix('zmq')}"
+        elif name == "sentinel" and not path and "redis_sentinel_group_name" in self.values:
+            whole = f"{url.rstrip('/')}/{self._value('redis_sentinel_group_name')}"
+        if name == "sentinel" and not path:
+            used.add("redis_sentinel_group_name")
+        self._report_unused(url, name, used)
+        return whole
+
+    def _redis_url(self, name: str, path: str) -> str:
+        password = self._value("redis_password")
+        if name == "redis":
+            host = self._value("redis_host")
+            host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+            return store_url(name, [f"{host}:{self._value('redis_port')}"], password, f"/{path}" if path else "")
+        hosts = self._value("redis_sentinel_hosts")
+        if not hosts:
+            raise ConfigError(
+                "the transport URL names no Sentinel; write zmq+sentinel://host1:26379,host2:26379,host3:26379",
+                options=("url",),
+            )
+        return store_url(name, hosts, password, f"/{path or self._value('redis_sentinel_group_name')}")
+
+    def _value(self, name: str) -> Any:
+        return self.values.get(name, ROWS[name].default)
+
+    def _report_unused(self, url: str, name: str, used: set[str]) -> None:
+        """
+        Say which of the options that complete a URL are set in vain.
+
+        :param used: those that did complete it.
+        :raises ConfigError: one is a password, and the URL has another.
+        """
+        userinfo, _, location = urlsplit(url).netloc.rpartition("@")
+        password = unquote_to_bytes(userinfo.partition(":")[2])
+        said = {"rpc_zmq_matchmaker": name}
+        if location == f"{self._value('redis_host')}:{self._value('redis_port')}":
+            said |= {"redis_host": self._value("redis_host"), "redis_port": self._value("redis_port")}
+        theirs = self._value("redis_password")
+        if name in ("redis", "sentinel") and password and theirs and "redis_password" not in used:
+            if password != theirs.encode():
+                raise ConfigError(
+                    f"the transport URL {masked_url(url)} and option redis_password name different passwords; "
+                    "take one of them away",
+                    options=("url", "redis_password"),
+                )
+            used = used | {"redis_password"}
+        lost = [
+            f"{option.key}{f' in [{REDIS}]' if option.group == REDIS else ''} ({self.origins[option.name]})"
+            for option in OPTIONS
+            if option.name == "rpc_zmq_matchmaker" or (option.group == REDIS and not option.kept)
+            if option.effect is not Effect.NONE and option.name not in used
+            if self._value(option.name) not in (option.default, said.get(option.name))
+        ]
+        if lost:
+            origin = self.origins["url"]
+            self.warnings.append(
+                f"{', '.join(lost)} {'is' if len(lost) == 1 else 'are'} ignored, since the transport URL "
+                f"{masked_url(url)}{f' ({origin})' if origin != 'default' else ''} says otherwise; write into it what "
+                "should count"
+            )
+
+    def _report_effects(self, for_proxies: bool) -> None:
+        for name, value in self.values.items():
+            option, origin = ROWS[name], self.origins[name]
+            place = f" ({origin})" if origin != "default" else ""
+            theirs = option.group == PROXY and not for_proxies
+            if option.effect is Effect.NONE:
+                self.warnings.append(f"option {name}{place} has no effect. {option.help}")
+            elif option.effect is Effect.LATER and value != option.default and not theirs:
+                self.warnings.append(f"option {name}{place} has no effect yet")
+
+
+def read_url(url: str, given: Mapping[str, Any]) -> Configuration:
+    """
+    Read a transport URL, and nothing besides.
+
+    :param given: values by name, which override its query.
+    :raises ConfigError: the URL, or an option or value is not valid.
+    """
+    for name in given:
+        if name not in KEPT:
+            raise ConfigError(f"there is no option {name!r}; {nearest(name, KEPT)}")
+    reading = Reading()
+    bare = reading.read_query(url)
+    reading.values |= given
+    reading.origins |= dict.fromkeys(given, "default")
+    return reading.finish(bare)
