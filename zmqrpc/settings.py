@@ -133,8 +133,8 @@ class Settings:
 
     quarantine_time: float = _option(
         1.0,
-        "Seconds an instance is avoided that the application complains about, doubled each time it does so again; 0: it "
-        "is not avoided.",
+        "Seconds an instance is avoided that the application complains about, doubled each time it does so again; 0: "
+        "it is not avoided.",
         0,
     )
     quarantine_time_max: float = _option(60.0, "Most seconds that grows to.", 0)
