@@ -54,7 +54,7 @@ def load(
         paths = files.paths
         reading.warnings += files.warnings
         for name, said in files.said.items():
-            reading.set(ROWS[name], said.text, said.place)
+            reading.take(ROWS[name], said.text, said.place)
     chosen, origin = _choose_url(reading, url, service, paths, without_url)
     reading.origins["url"] = origin
     bare = reading.read_query(chosen, "URL query" if origin == "--url" else f"URL query, {origin}")

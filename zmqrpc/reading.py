@@ -54,7 +54,7 @@ class Reading:
         self.values: dict[str, Any] = {}
         self.origins = dict.fromkeys(ROWS, "default")
 
-    def set(self, option: Option, text: str, origin: str) -> None:
+    def take(self, option: Option, text: str, origin: str) -> None:
         """
         Take an option as text.
 
@@ -82,7 +82,7 @@ class Reading:
         except ConfigError as error:
             raise error.located(self.origins) from None
         for name, text in texts.items():
-            self.set(OF_URLS[name], text, origin)
+            self.take(OF_URLS[name], text, origin)
         return bare
 
     def finish(self, url: str, for_proxies: bool = False) -> Configuration:
