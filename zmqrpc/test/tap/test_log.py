@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from string import Formatter
 
@@ -189,6 +190,7 @@ class LogFileTests(TestCase):
 
     async def test_several(self):
         """Two services of a process have a file each; SIGHUP is for both, in whatever order they end."""
+        handler = signal.getsignal(signal.SIGHUP)
         first = self.open()
         self.path = self.path.with_suffix(".second")
         second = self.open()
@@ -202,7 +204,7 @@ class LogFileTests(TestCase):
             first.close()
         os.unlink(before[0])
         second.close()
-        self.assertIn(signal.getsignal(signal.SIGHUP), (signal.SIG_DFL, signal.SIG_IGN, first._hang_up._received))
+        self.assertEqual(signal.getsignal(signal.SIGHUP), handler)
 
     async def test_owner(self):
         """A file that is made is given to who goes on with it; one that was there is left alone."""
@@ -244,19 +246,60 @@ class Immediately:
 
 
 class HangUpTests(SynchronousTestCase):
+    def setUp(self):
+        self.heard: list[str] = []
+        before = signal.signal(signal.SIGHUP, self.says("before"))
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        self.theirs = signal.getsignal(signal.SIGHUP)
+
+    def says(self, word):
+        return lambda *_: self.heard.append(word)
+
+    def hears(self):
+        self.heard.clear()
+        signal.raise_signal(signal.SIGHUP)
+        return self.heard
+
+    def make(self, word):
+        hang_up = HangUp(Immediately(), self.says(word))
+        hang_up.begin()
+        self.addCleanup(hang_up.end)
+        return hang_up
+
     def test_chain(self):
         """Who was there before is called too, and is there again afterwards."""
-        heard: list[str] = []
-        before = signal.signal(signal.SIGHUP, lambda number, frame: heard.append("before"))
-        self.addCleanup(signal.signal, signal.SIGHUP, before)
-        theirs = signal.getsignal(signal.SIGHUP)
-        hang_up = HangUp(Immediately(), lambda: heard.append("ours"))
-        hang_up.begin()
-        signal.raise_signal(signal.SIGHUP)
-        self.assertEqual(heard, ["ours", "before"])
+        hang_up = self.make("ours")
+        self.assertEqual(self.hears(), ["ours", "before"])
         hang_up.end()
         hang_up.end()
-        self.assertIs(signal.getsignal(signal.SIGHUP), theirs)
+        self.assertIs(signal.getsignal(signal.SIGHUP), self.theirs)
+
+    def test_any_order(self):
+        """Whichever of several ends first: the others hear, and after the last it is as it was."""
+        for order in permutations(range(3)):
+            hang_ups = [self.make(str(number)) for number in range(3)]
+            remaining = ["0", "1", "2"]
+            for number in order:
+                self.assertEqual(self.hears(), [*remaining, "before"])
+                hang_ups[number].end()
+                remaining.remove(str(number))
+            self.assertIs(signal.getsignal(signal.SIGHUP), self.theirs)
+
+    def test_somebody_above(self):
+        """A handler that somebody sets after ours, and that calls ours, goes on to whom ours called."""
+        hang_up = self.make("ours")
+        ours = signal.getsignal(signal.SIGHUP)
+
+        def above(number, frame):
+            self.heard.append("above")
+            ours(number, frame)
+
+        signal.signal(signal.SIGHUP, above)
+        hang_up.end()
+        self.assertEqual(self.hears(), ["above", "before"])
+        self.make("again").end()
+        self.make("again")
+        self.assertEqual(self.hears(), ["again", "above", "before"])
 
 
 def _is_open(descriptor):
