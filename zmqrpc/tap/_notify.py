@@ -30,6 +30,7 @@ class Supervisor:
         self._path = environment.get("NOTIFY_SOCKET", "")
         self._interval = _interval(environment)
         self._waited_for: set[object] = set()
+        self._serving: set[object] = set()
         self._heard = False
         self._failed = False
 
@@ -40,7 +41,23 @@ class Supervisor:
     def serves(self, service: object) -> None:
         """Take that a service can be called."""
         self._waited_for.discard(service)
-        if self._waited_for or self._heard:
+        self._serving.add(service)
+        self._check()
+
+    def forgets(self, service: object) -> None:
+        """Take that a service stops; if it did not serve yet, nobody waits for it any more."""
+        self._serving.discard(service)
+        if service in self._waited_for:
+            self._waited_for.remove(service)
+            self._check()
+
+    def says(self, status: str) -> None:
+        """Have this shown as the status of the process."""
+        self._tell(f"STATUS={status}")
+
+    def _check(self) -> None:
+        """Say that the process is ready when it has become so."""
+        if self._waited_for or not self._serving or self._heard:
             return
         self._heard = True
         self._tell("READY=1")
@@ -51,10 +68,6 @@ class Supervisor:
             watchdog.clock = self._reactor
             watchdog.start(self._interval / 2)
             self._reactor.addSystemEventTrigger("after", "shutdown", watchdog.stop)
-
-    def says(self, status: str) -> None:
-        """Have this shown as the status of the process."""
-        self._tell(f"STATUS={status}")
 
     def _tell(self, text: str) -> None:
         if not self._path:

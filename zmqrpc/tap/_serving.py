@@ -236,6 +236,8 @@ class Serving(Service):
     # Stopping
 
     async def _stop(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.forgets(self)
         giving_back, self._giving_back = self._giving_back, None
         if giving_back is not None:
             await giving_back

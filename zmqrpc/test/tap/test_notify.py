@@ -62,6 +62,38 @@ class SupervisorTests(SynchronousTestCase):
         supervisor.serves("one")
         self.assertEqual(self.told(), ["READY=1"])
 
+    def test_one_stops_first(self):
+        """One that stops before it serves is not waited for; when none is left that serves, there is nothing to say."""
+        supervisor = self.make()
+        for service in ("one", "two", "three"):
+            supervisor.expects(service)
+        supervisor.serves("one")
+        supervisor.forgets("two")
+        self.assertEqual(self.told(), [])
+        supervisor.forgets("three")
+        supervisor.forgets("three")
+        self.assertEqual(self.told(), ["READY=1"])
+
+    def test_all_stop_first(self):
+        """A process of which nothing serves is not ready; one that serves later is."""
+        supervisor = self.make()
+        supervisor.expects("one")
+        supervisor.forgets("one")
+        self.assertEqual(self.told(), [])
+        supervisor.expects("two")
+        supervisor.serves("two")
+        self.assertEqual(self.told(), ["READY=1"])
+
+    def test_served_and_stopped(self):
+        """One that served and stopped does not make the process ready."""
+        supervisor = self.make()
+        supervisor.expects("one")
+        supervisor.expects("two")
+        supervisor.serves("one")
+        supervisor.forgets("one")
+        supervisor.forgets("two")
+        self.assertEqual(self.told(), [])
+
     def test_watchdog(self):
         """From when it is ready until the reactor has stopped, twice in each interval."""
         supervisor = self.make(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(os.getpid()))

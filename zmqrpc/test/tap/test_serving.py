@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
 from io import StringIO
 
 from twisted.application.service import IService, Service
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -20,6 +22,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.tap import _refusal
 from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._notify import Supervisor
 from zmqrpc.tap._refusal import Refusals, StartRefused
 from zmqrpc.tap._serving import Serving
 from zmqrpc.test.integration.support import free_port
@@ -235,6 +238,29 @@ class ServingTests(TestCase):
         await serving.stopService()
         self.assertEqual(len(cancelled), 1)
         self.assertEqual(self.flushLoggedErrors(CancelledError), [])
+
+    async def test_stopped_beside_another(self):
+        """One of several services that stops, or is refused, before it serves keeps nobody from being ready."""
+        path = f"/tmp/zmqrpc-test-{os.getpid()}.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(path)
+            self.addCleanup(os.unlink, path)
+            told.setblocking(False)
+            supervisor = Supervisor(MemoryReactorClock(), {"NOTIFY_SOCKET": path})
+            stopped = self.make(Given(Deferred()), supervisor=supervisor)
+            refused = self.make(Given(ZeroDivisionError()), supervisor=supervisor)
+            served = self.make(Calc(), target=Target("calc", server="node-2"), supervisor=supervisor)
+            stopped.startService()
+            self.assertRefused(refused, "ZeroDivisionError")
+            self.flushLoggedErrors(ZeroDivisionError)
+            served.startService()
+            self.assertRaises(BlockingIOError, self.until_ready, told)
+            await stopped.stopService()
+            self.until_ready(told)
+
+    def until_ready(self, told):
+        while told.recv(1000) != b"READY=1":
+            pass
 
     async def test_failed_later(self):
         """It stops the process, whose status is then not 0."""
