@@ -49,7 +49,12 @@ class MemoryNode(Node):
         self.network = network = network or _new_network()
         self.store = store = store or network.store
         self.host = host = host or f"host-{len(network.nodes) + 1}"
-        options = {"rpc_zmq_host": host, "rpc_zmq_bind_address": network.add_host(host), **options}
+        options = {
+            "rpc_zmq_host": host,
+            "rpc_zmq_bind_address": network.add_host(host),
+            "rpc_zmq_advertised_address": None,
+            **options,
+        }
         settings = attrs.evolve(settings or Settings(), **options)
         self.clock = ProcessClock(network.clock)
         self.asked = AskedLog(self.clock.seconds)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import zmqrpc
 from zmqrpc import Node, Target
 from zmqrpc.errors import ClientClosed, ConfigError
+from zmqrpc.settings import Settings
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network, Store
 
@@ -82,6 +83,29 @@ class BeginningTests(SynchronousTestCase):
         self.assertEqual(MemoryNode(drain_timeout=5.0).settings.drain_timeout, 5.0)
         self.assertRaises(ConfigError, MemoryNode, drain_timeout=-5.0)
         self.assertRaises(TypeError, MemoryNode, drain_time=5.0)
+
+    def test_production_settings(self):
+        """Settings as they are in production do: what they say about the network is replaced."""
+        settings = Settings.from_url(
+            "zmq+redis://redis.example?redis_socket_timeout=5",
+            rpc_zmq_host="server.example",
+            rpc_zmq_bind_address="eth7",
+            rpc_zmq_advertised_address="gateway.example:6000",
+            rpc_zmq_min_port=6000,
+            rpc_zmq_max_port=6001,
+            zmq_tcp_keepalive=0,
+        )
+        network = Network()
+        for host in ("one", "two"):
+            node = MemoryNode(network, host=host, settings=settings)
+            node.server(Target("work", server=host), [Worker(host)])
+            node.startService()
+        client = MemoryNode(network, settings=settings)
+        client.startService()
+        for host in ("one", "two"):
+            call = client.client().call(Target("work", server=host), "mark")
+            self.assertEqual(network.result_of(call), host)
+        network.close()
 
     def test_serve(self):
         """A target may be spelled, and the host is called like the member unless it is told."""
