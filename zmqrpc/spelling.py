@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
@@ -13,6 +13,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     by_form = {_form(known): known for known in sorted(valid)}
     similar = get_close_matches(_form(name), by_form, 1)
     return f"did you mean {by_form[similar[0]]}?" if similar else ""
+
+
+def meant_or_all(name: str, valid: Sequence[str]) -> str:
+    """Ask for the valid name that is most like a wrong one, or write a clause with all that are valid."""
+    return did_you_mean(name, valid) or f"valid are {', '.join(valid)}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from zmqrpc.cli._commands import COMMANDS, LATER, SHELLS, Command, Kind, Option, Word
 from zmqrpc.cli._exit import MEANINGS
 from zmqrpc.errors import ConfigError
-from zmqrpc.spelling import did_you_mean
+from zmqrpc.spelling import meant_or_all
 
 
 def choose(arguments: Sequence[str]) -> Command:
@@ -43,8 +43,8 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
     options, rest = parser.parse_known_intermixed_args(arguments)
     if rest:
         flags = [option.flag for option in command.options]
-        near = did_you_mean(rest[0], flags) if rest[0].startswith("-") else ""
-        parser.error(f"there is no argument {rest[0]}{f'; {near}' if near else ''}")
+        near = f"; {meant_or_all(rest[0], flags)}" if rest[0].startswith("-") else ""
+        parser.error(f"there is no argument {rest[0]}{near}")
     return options
 
 
@@ -136,7 +136,7 @@ def _unknown(name: str) -> str:
     names = [command.name for command in COMMANDS]
     if name.startswith("-"):
         return "give a command: " + ", ".join(names)
-    return f"there is no command {name!r}; {did_you_mean(name, names) or 'valid are ' + ', '.join(names)}"
+    return f"there is no command {name!r}; {meant_or_all(name, names)}"
 
 
 def _number(kind: Kind, read: Callable[[str], float], low: float, above: bool) -> Callable[[str], float]:

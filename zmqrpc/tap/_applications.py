@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from importlib import import_module
 from inspect import isclass
 from os.path import dirname
 from traceback import extract_tb
@@ -19,7 +19,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.families import Family
 from zmqrpc.interfaces import IRPCApplication
 
-_NOT_THEIRS = (*(dirname(module.__file__ or "") for module in (internet, tap)), "<frozen")
+_NOT_THEIRS = (*(dirname(module.__file__ or "") for module in (internet, tap, importlib)), "<frozen")
 """Where a line that raised says nothing to the author of an application."""
 
 
@@ -111,7 +111,7 @@ def _import(name: str, module: str) -> Any:
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     try:
-        return import_module(module)
+        return importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"the module {module!r} that --app {name} names cannot be imported: {describe(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pwd import getpwuid
 from typing import Any
@@ -17,6 +18,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import KEPT, URL_VARIABLE
 from zmqrpc.signals import StopSignals
+from zmqrpc.spelling import meant_or_all
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._hangup import HangUp, nothing_to_open
 from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
@@ -86,7 +88,13 @@ class Options(TwistedOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (UsageError, ConfigError) as error:
-            self.refusals.refuse(str(error))
+            self.refusals.refuse(f"{error}{self._near(error)}")
+
+    def _near(self, error: Exception) -> str:
+        """Say which options there are, where one was typed that is none."""
+        unknown = re.fullmatch(r"option (-.*) not recognized", str(error))
+        valid = sorted(f"--{name.rstrip('=')}" for name in self.longOpt)
+        return f"; {meant_or_all(unknown[1], valid)}" if unknown else ""
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is no option."""

@@ -114,7 +114,13 @@ class OptionsTests(SynchronousTestCase):
         for text, *arguments in (
             ("nothing to serve",),
             ("no transport URL", *app),
-            ("option --bogus not recognized", "--bogus"),
+            ("option --tpoic not recognized; did you mean --topic?", "--tpoic", "x"),
+            (
+                "option --frob not recognized; valid are --app, --config-file, --debug, --exchange, --help, --host, "
+                "--log-file, --log-format, --server, --topic, --url, --version",
+                "--frob",
+            ),
+            ("option -z not recognized; valid are --app,", "-z"),
             ("option --url requires argument", "--url"),
             ("'extra' is not an option", *app, "extra"),
             ("does not start with zmq://", *app, "--url", "redis://x"),
@@ -190,6 +196,12 @@ class ApplicationTests(SynchronousTestCase):
     def test_needs_arguments(self):
         refused = self.assertRaises(ConfigError, self.make, f"{HERE}:NeedsMore")
         self.assertIn("cannot be made without arguments (TypeError:", str(refused))
+
+    def test_missing_module(self):
+        """A line of Python's own, which says nothing to the author, is not named."""
+        for name in ("nothing.at:all", "nothing:all", "zmqrpc.nothing:all"):
+            refused = self.assertRaises(ConfigError, _applications.find, name)
+            self.assertRegex(str(refused), r"cannot be imported: ModuleNotFoundError: No module named '[a-z.]+'$")
 
     def test_broken_module(self):
         """The sentence says what was raised, and where, since no traceback is shown."""
