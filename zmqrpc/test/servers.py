@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 
 LIMIT = 20
 """Seconds within which a server must have started or ended."""

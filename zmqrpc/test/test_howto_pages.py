@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.test_examples import DOCS, EXAMPLES, blocks, pattern, steps
 

@@ -36,12 +36,12 @@ from zmqrpc.test.integration.support import (
     TcpServer,
     arrived,
     eventually,
-    free_port,
     pause,
     reactor,
     run_child,
 )
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
 
 LOOPBACK = "127.0.0.1"
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)

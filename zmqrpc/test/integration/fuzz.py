@@ -26,7 +26,7 @@ import zmqrpc
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, ILinkReceiver
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.test.integration.nursery import Nursery
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 
 reactor: Any = _reactor
 

@@ -33,7 +33,7 @@ from zmqrpc.record import Record, Role
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.outcomes import Run, Sent, judge, summary
 from zmqrpc.test.integration.soak_server import LINE, TOPIC
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 
 reactor: Any = _reactor
 

@@ -16,6 +16,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 import zmqrpc
 from zmqrpc.core.envelope import Hello, decode_batch, encode_batch, encode_message
+from zmqrpc.test.ports import free_port
 
 reactor: Any = _reactor
 
@@ -45,28 +46,6 @@ async def run_child(python, module, *arguments):
         python, ["-m", module, *map(str, arguments)], env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
     )
     return out.decode(), err.decode(), code
-
-
-def free_port():
-    """
-    Return a port that nobody has.
-
-    It is below those that the kernel gives to outgoing connections, so that none connects to itself, and far from those
-    that another process of the tests, with a pid beside ours, begins to try at the same time.
-    """
-    for port in range(20000 + os.getpid() * 701 % 10000, 32768):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
-    raise AssertionError("no port is free")
-
-
-_given: set[int] = set()
 
 
 class TcpServer:

@@ -8,7 +8,8 @@ from twisted.protocols.portforward import ProxyFactory
 
 from zmqrpc.errors import NoRoute
 from zmqrpc.test.integration.nodes import NodeCase
-from zmqrpc.test.integration.support import free_port, reactor
+from zmqrpc.test.integration.support import reactor
+from zmqrpc.test.ports import free_port
 
 
 class AddressTests(NodeCase):

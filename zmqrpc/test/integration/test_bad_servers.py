@@ -23,8 +23,9 @@ from zmqrpc.core.envelope import (
 from zmqrpc.core.envelope import Failure as RemoteFailure
 from zmqrpc.errors import DeadlineExceeded, DeliveryError, Draining, MessageTooLarge, NoRoute, RemoteError, ServerLost
 from zmqrpc.test.integration.nodes import LIMITS, NodeCase, PretendedServer
-from zmqrpc.test.integration.support import TcpServer, eventually, free_port, pause
+from zmqrpc.test.integration.support import TcpServer, eventually, pause
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
 
 
 class BadServerTests(NodeCase):

@@ -13,8 +13,9 @@ from zmqrpc.matchmaker._redis_names import record_field
 from zmqrpc.matchmaker._redis_place import RedisPlace
 from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.record import Role
-from zmqrpc.test.integration.support import eventually, free_port, pause
+from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.test.servers import RedisPeer, RedisServer
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record

@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import ConfigError, NoRoute, ServerLost
 from zmqrpc.record import Record, Role
-from zmqrpc.test.integration.support import free_port
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, MemoryWorld, OverSockets, Scenario
 from zmqrpc.testing.store import Store, StoreMatchmaker

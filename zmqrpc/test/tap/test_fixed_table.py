@@ -6,7 +6,7 @@ import json
 import os
 import signal
 
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.tap.test_twistd import CALC, RPC_SERVER
 

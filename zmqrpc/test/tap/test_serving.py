@@ -25,7 +25,7 @@ from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
 from zmqrpc.tap._refusal import Refusals, StartRefused
 from zmqrpc.tap._serving import Serving
-from zmqrpc.test.integration.support import free_port
+from zmqrpc.test.ports import free_port
 
 
 class Calc:
