@@ -12,10 +12,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zope.interface import implementer
+
+from zmqrpc import families
 from zmqrpc.cli._config import run, sample
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.option import Effect
 from zmqrpc.settings import KEPT, OPTIONS, Settings
 from zmqrpc.test.processes import ProcessTestCase
@@ -27,6 +31,21 @@ rpc_zmq_host = node-1
 [oslo_messaging_zmq]
 use_pub_sub = true
 """
+
+
+@implementer(IMatchmakerFactory)
+class EtcdFactory:
+    """A third party's, with a scheme that we name as one to come."""
+
+    scheme = "etcd"
+    local = False
+
+    def __init__(self, making=lambda reactor: None):
+        self.making = making
+
+    def make(self, reactor, url, settings):
+        self.making(reactor)
+        return self
 
 
 def config(url, files, as_json):
@@ -134,6 +153,27 @@ class ConfigTests(SynchronousTestCase):
             self.assertEqual(config(None, [self.file(f"[DEFAULT]\n{lines}\n")], False), 0)
             for text in texts:
                 self.assertIn(f"zmqrpc config: {text}\n", self.err.getvalue())
+
+    def theirs(self, factory):
+        self.patch(families, "getPlugins", lambda interface, package=None: iter([factory]))
+        return config(None, [self.file("[DEFAULT]\ntransport_url = zmq+etcd://h:1\n")], False)
+
+    def test_theirs(self):
+        """A plugin is taken for what it is, also where its scheme is one that we may serve later."""
+        self.assertEqual(self.theirs(EtcdFactory()), 0)
+        self.assertEqual(self.err.getvalue(), "")
+
+    def test_theirs_uses_the_reactor(self):
+        """A plugin gets a reactor, and may ask it for all that reactors have."""
+        used: list[object] = []
+        self.assertEqual(self.theirs(EtcdFactory(lambda reactor: used.append(reactor.getThreadPool))), 0)
+        self.assertEqual(len(used), 1)
+
+    def test_theirs_raises(self):
+        """What a plugin raises is a refusal that names it."""
+        refused = self.assertRaises(ConfigError, self.theirs, EtcdFactory(lambda reactor: 1 / 0))
+        self.assertIn("the plugin zmqrpc.test.cli.test_config.EtcdFactory raised ZeroDivisionError", str(refused))
+        self.assertIn("line 2", str(refused))
 
     def test_not_possible(self):
         """What no process can start with is refused, with its line."""

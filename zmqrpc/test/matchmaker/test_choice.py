@@ -65,6 +65,18 @@ class ChoiceTests(SynchronousTestCase):
         self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sqlite", "zmq+redos://h")
         self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
 
+    def test_plugin_raises(self):
+        """What a plugin raises that it should not is a refusal that names it, and says what was raised."""
+        theirs = OracleFactory()
+        self.patch(families, "getPlugins", lambda interface, package=None: iter([theirs]))
+        for error in (ZeroDivisionError("of theirs"), AttributeError("it has no callFromThread")):
+            self.patch(OracleFactory, "make", lambda self, *_, error=error: self.fail(error))
+            self.patch(OracleFactory, "fail", _raise, )
+            refused = self.assertRaises(ConfigError, self.make, "zmq+oracle://h")
+            self.assertIn(f"OracleFactory raised {type(error).__name__}: {error}", str(refused))
+            self.assertEqual(refused.options, ("url",))
+            self.assertIs(refused.__cause__, error)
+
     def test_plugin(self):
         """A third party's is found, and does not hide ours."""
         theirs = OracleFactory()
