@@ -52,7 +52,7 @@ class Family:
         for plugin in self._found():
             fault = self._fault(plugin)
             if fault:
-                self._left_out(f"the plugin {_describe(plugin)} {fault}")
+                self._left_out(f"the plugin {describe(plugin)} {fault}")
                 continue
             same = self.by_name.setdefault(getattr(plugin, self.attribute), [])
             if not any(other is plugin for other in same):
@@ -67,7 +67,7 @@ class Family:
         same = self.by_name.get(name, [])
         if len(same) > 1:
             raise ConfigError(
-                f"several plugins have the {self.attribute} {name!r}, {' and '.join(map(_describe, same))}; remove all "
+                f"several plugins have the {self.attribute} {name!r}, {' and '.join(map(describe, same))}; remove all "
                 "but one"
             )
         return same[0] if same else None
@@ -85,11 +85,7 @@ class Family:
                 loaded: ModuleType = module.load()
                 yield from [value for value in vars(loaded).values() if self.interface.providedBy(value)]
             except (Exception, SystemExit) as error:
-                last = extract_tb(error.__traceback__)[-1]
-                self._left_out(
-                    f"the plugin module {module.name} cannot be imported, {type(error).__name__}: "
-                    f"{' '.join(str(error).split())} ({last.filename} line {last.lineno})"
-                )
+                self._left_out(f"the plugin module {module.name} cannot be imported, {raised(error)}")
         yield from getPlugins(self.interface, twisted_plugins)
 
     def _fault(self, plugin: Any) -> str:
@@ -111,6 +107,13 @@ class Family:
             _log.warn("{sentence}", sentence=sentence)
 
 
-def _describe(plugin: Any) -> str:
+def raised(error: BaseException) -> str:
+    """Say in one line what was raised and where, for where no traceback is shown."""
+    last = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename} line {last.lineno})"
+
+
+def describe(plugin: Any) -> str:
+    """Name a plugin: where it was made."""
     kind = plugin if isinstance(plugin, type) else type(plugin)
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -84,9 +84,10 @@ class Node(Service):
         self._reactor = reactor
         self._chance = chance or random.Random(os.urandom(16))
         self.instance = self._chance.randbytes(16)
-        local = matchmaker is None and find_factory(settings.matchmaker).local
+        local = False
         if matchmaker is None:
-            matchmaker = make_matchmaker(reactor, settings)
+            factory = find_factory(settings.matchmaker)
+            matchmaker, local = make_matchmaker(reactor, settings, factory), factory.local
         self._matchmaker = matchmaker
         _check_served(self.plan)
         self._transport = transport or _sockets(reactor, settings)

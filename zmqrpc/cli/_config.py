@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any
 
-from twisted.internet.task import Clock
-
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration, load
 from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError
-from zmqrpc.matchmaker import LATER, make_matchmaker
+from zmqrpc.matchmaker import is_later, make_matchmaker
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
 from zmqrpc.settings import KEPT, OPTIONS, Settings, masked_url
 
@@ -55,11 +53,13 @@ def still_to_come(configuration: Configuration) -> list[str]:
     settings, sentences = configuration.settings, []
     try:
         plan = plan_of(settings)
-        if settings.matchmaker in LATER:
+        if is_later(settings.matchmaker):
             sentences.append(f"the matchmaker {settings.matchmaker} is not served by this version yet")
         else:
-            # It opens nothing.
-            make_matchmaker(Clock(), settings)
+            # It opens nothing. That of a third party may ask the reactor for anything.
+            from twisted.internet import reactor
+
+            make_matchmaker(reactor, settings)
     except ConfigError as error:
         raise configuration.located(error) from None
     if not plan.is_served:

@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import Any, cast
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.families import Family
+from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 
-__all__ = ["LATER", "find_factory", "make_matchmaker"]
+__all__ = ["find_factory", "is_later", "make_matchmaker"]
 
 _OURS = {
     "dummy": "zmqrpc.matchmaker.dummy",
@@ -25,7 +25,7 @@ _OURS = {
 }
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
 
-LATER = {"etcd", "sentinel"}
+_LATER = {"etcd", "sentinel"}
 """Those that people may expect, and that are still to be made."""
 
 _OPTIONS = ("url", "rpc_zmq_matchmaker")
@@ -43,26 +43,42 @@ def find_factory(name: str) -> IMatchmakerFactory:
         return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
     theirs = _theirs()
     factory = theirs.find(name)
-    if factory is None and name in LATER:
+    if factory is None and name in _LATER:
         raise ConfigError(f"the matchmaker {name} is not served by this version yet; {theirs.known}", options=_OPTIONS)
     if factory is None:
         raise ConfigError(f"there is no matchmaker {name!r}; {theirs.known}", options=_OPTIONS)
     return cast(IMatchmakerFactory, factory)
 
 
-def make_matchmaker(reactor: Any, settings: Settings) -> IMatchmaker:
+def is_later(name: str) -> bool:
+    """
+    Tell whether a matchmaker is still to be made, and no plugin has it either.
+
+    :raises ConfigError: two plugins have it.
+    """
+    return name in _LATER and _theirs().find(name) is None
+
+
+def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactory | None = None) -> IMatchmaker:
     """
     Make the matchmaker of a transport URL; nothing is contacted or opened before it is used.
 
-    :raises ConfigError: the URL names a matchmaker that does not exist, or is not as that matchmaker needs it.
+    :param factory: what `find_factory` has found; None to find it now.
+    :raises ConfigError: the URL names a matchmaker that does not exist, or is not as that matchmaker needs it, or a
+        plugin raised.
     """
-    factory = find_factory(settings.matchmaker)
+    if factory is None:
+        factory = find_factory(settings.matchmaker)
     try:
         return factory.make(reactor, settings.url, settings)
     except ConfigError as error:
         # What they refuse is the URL, unless they say otherwise.
         error.options = error.options or ("url",)
         raise
+    except Exception as error:
+        if settings.matchmaker in _OURS:
+            raise
+        raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=("url",)) from error
 
 
 def _theirs() -> Family:

@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
-
 from zope.interface import implementer
 
 from zmqrpc import families

@@ -67,15 +67,26 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_plugin_raises(self):
         """What a plugin raises that it should not is a refusal that names it, and says what was raised."""
+        self.patch(families, "getPlugins", lambda interface, package: iter([OracleFactory()]))
+        self.patch(OracleFactory, "make", lambda self, reactor, url, settings: reactor.callFromThread)
+        refused = self.assertRaises(ConfigError, self.make, "zmq+oracle://:secret@h")
+        self.assertIn(
+            "the plugin zmqrpc.test.matchmaker.test_choice.OracleFactory raised AttributeError:", str(refused)
+        )
+        self.assertIn("test_choice.py line ", str(refused))
+        self.assertEqual(refused.options, ("url",))
+        self.assertIsInstance(refused.__cause__, AttributeError)
+
+    def test_later(self):
+        """What is still to come is so as long as no plugin has it."""
+        self.assertTrue(matchmaker.is_later("sentinel"))
+        self.assertFalse(matchmaker.is_later("redis"))
+        self.assertFalse(matchmaker.is_later("redos"))
         theirs = OracleFactory()
-        self.patch(families, "getPlugins", lambda interface, package=None: iter([theirs]))
-        for error in (ZeroDivisionError("of theirs"), AttributeError("it has no callFromThread")):
-            self.patch(OracleFactory, "make", lambda self, *_, error=error: self.fail(error))
-            self.patch(OracleFactory, "fail", _raise, )
-            refused = self.assertRaises(ConfigError, self.make, "zmq+oracle://h")
-            self.assertIn(f"OracleFactory raised {type(error).__name__}: {error}", str(refused))
-            self.assertEqual(refused.options, ("url",))
-            self.assertIs(refused.__cause__, error)
+        theirs.scheme = "sentinel"
+        self.patch(families, "getPlugins", lambda interface, package: iter([theirs]))
+        self.assertFalse(matchmaker.is_later("sentinel"))
+        self.assertEqual(self.make("zmq+sentinel://h"), ("oracle", "zmq+sentinel://h"))
 
     def test_plugin(self):
         """A third party's is found, and does not hide ours."""
