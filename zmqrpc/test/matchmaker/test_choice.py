@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from zmqrpc import families, matchmaker
+from zmqrpc import Node, families, matchmaker
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
@@ -16,6 +16,7 @@ from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.matchmaker.support import ENVIRONMENT
+from zmqrpc.testing import Network
 
 
 @implementer(IMatchmakerFactory)
@@ -97,6 +98,16 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
         self.assertRefused("valid are dummy, file, oracle, redis, sqlite", "zmq+redos://h")
+
+    def test_node(self):
+        """A node finds its matchmaker once: looking for plugins reads directories."""
+        looked: list[object] = []
+        self.patch(families, "getPlugins", lambda *what: looked.append(what) or iter([OracleFactory()]))
+        dummy = self.make("zmq://")
+        self.patch(OracleFactory, "make", lambda self, reactor, url, settings: dummy)
+        network = Network()
+        Node(network.clock, "zmq+oracle://h", transport=network.transport("h", network.clock, 1))
+        self.assertEqual(len(looked), 1)
 
     def test_refused(self):
         """A URL that is not as its matchmaker needs it is refused with one that is."""
