@@ -41,7 +41,8 @@ class IMatchmaker(Interface):
         Store the record, or refresh it where it is already there (same `Record.key`).
 
         A fixed table stores nothing. It fails with `ConfigError`, and logs once, when it has no such line; the record
-        then has no instance.
+        then has no instance. Another store that refuses a record for good, for example for want of a right, fails with
+        `ConfigError` too; the node logs that once, and tries again.
 
         :param expire: seconds after which the store forgets it unless it is refreshed; 0 or less: never.
         :return: fires when a `lookup` by anybody would find it.

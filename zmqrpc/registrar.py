@@ -43,6 +43,7 @@ class Registrar:
         self._withdrawals: list[Deferred[object]] = []
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._storing: Deferred[Any] = succeed(None)
+        self._refusal: str | None = None
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
@@ -91,7 +92,9 @@ class Registrar:
                 stored = [self._matchmaker.register(record, effect.expire) for record in effect.records]
                 every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
                 self._storing = every.addCallbacks(
-                    lambda _: self._succeeded(), lambda failure: self._failed(failure.value.subFailure)
+                    lambda _: self._succeeded(),
+                    lambda failure, records: self._failed(failure.value.subFailure, records),
+                    errbackArgs=(effect.records,),
                 )
             else:
                 for record in effect.records:
@@ -116,15 +119,23 @@ class Registrar:
         self._wake_by(self._registration.wake_at)
 
     def _succeeded(self) -> None:
+        if self._refusal is not None:
+            self._refusal = None
+            self.log.info("the matchmaker takes what it refused before")
         self._perform(self._registration.succeeded(self._seconds()))
         if self._registration.current:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
                 waiter.callback(None)
 
-    def _failed(self, failure: Failure) -> None:
-        # The matchmaker itself logs these; anything else is a fault of ours or of a plugin.
-        if not failure.check(MatchmakerUnavailable, ConfigError):
+    def _failed(self, failure: Failure, records: tuple[Record, ...]) -> None:
+        if failure.check(ConfigError):
+            # A fixed table, whose records name no instance, logs itself which line it lacks.
+            if str(failure.value) != self._refusal and any(record.instance for record in records):
+                self._refusal = str(failure.value)
+                self.log.warn("the matchmaker refuses our records, it is tried again: {error}", error=self._refusal)
+        elif not failure.check(MatchmakerUnavailable):
+            # A fault of ours or of a plugin. Outages are logged by the matchmaker.
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._perform(self._registration.failed(self._seconds()))
 
