@@ -16,9 +16,9 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 import zmqrpc
-from bench.alarm import Alarm
 from bench.work import DATA, Figures, Lap, Order, answer, latencies, order_of, percentile
 from zmqrpc import Node, Target, errors
+from zmqrpc.cli._alarm import Alarm
 
 TARGET = Target("bench", server="bench-1")
 TIMEOUT = 30.0
@@ -92,11 +92,12 @@ async def open_loop(client: Any, order: Order) -> Figures:
             waiting.addCallbacks(answered, finished.errback, callbackArgs=(due,))
             due += chance.expovariate(rate)
         if due < end:
-            alarm.set(due)
+            alarm.set(due - time.monotonic())
 
     alarm = Alarm(reactor, turn)
     turn()
     await finished
+    alarm.close()
     measured = seconds[len(seconds) // 10 :]
     p99 = percentile(measured, 99) * 1e6
     return {
