@@ -127,6 +127,30 @@ class RedisNodeTests(NodeCase):
         self.assertLess(time.monotonic() - begin, 10)
         self.server.answer_again()
 
+    async def test_stop_while_it_hangs(self):
+        """A stop waits for the store no longer than a question may take; the record goes when the store goes on."""
+        node = await self.serve(member="one", redis_socket_timeout=300)
+        self.server.stop_answering()
+        begin = time.monotonic()
+        await node.stopService()
+        self.assertLess(time.monotonic() - begin, 5)  # 0.3 s on an idle machine
+        self.server.answer_again()
+        await eventually("the withdrawal", lambda: self.stored() == 0)
+
+    async def test_stop_while_it_hangs_for_long(self):
+        """What needs a new connection, and a password for it, cannot be withdrawn: the record stays until it expires."""
+        self.server = RedisServer(self, "--requirepass", "secret")
+        url = self.server.url.replace("//", "//:secret@")
+        node = await self.serve(member="one", url=url, redis_socket_timeout=300, zmq_target_update=0.2)
+        lines = len(self.lines)
+        self.server.stop_answering()
+        await eventually("a refresh that was not answered", lambda: len(self.lines) > lines)
+        begin = time.monotonic()
+        await node.stopService()
+        self.assertLess(time.monotonic() - begin, 5)
+        self.server.answer_again()
+        self.assertEqual(self.stored(), 1)
+
     async def test_never_expires(self):
         for number, expire in enumerate((0, -1)):
             await self.serve(member=f"member-{number}", zmq_target_expire=expire)
