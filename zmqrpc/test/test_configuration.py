@@ -460,7 +460,7 @@ class OlderTests(ConfigurationCase):
         ):
             self.assertEqual(self.load(f"[DEFAULT]\n{backend}\n{more}").settings.url, url)
 
-    @settings(max_examples=60, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=60, derandomize=True, database=None)
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
     def test_passwords(self, password):
         """Whatever a password holds, a Redis server is told exactly that."""

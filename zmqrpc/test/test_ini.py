@@ -136,7 +136,7 @@ class IniTests(SynchronousTestCase):
 _WORDS = st.text(
     st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cc", "Zl", "Zp"]), max_size=20
 )
-_MANY = settings(max_examples=60, derandomize=True, database=None, deadline=None)
+_MANY = settings(max_examples=60, derandomize=True, database=None)
 _NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 
 

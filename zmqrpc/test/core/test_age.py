@@ -24,7 +24,7 @@ class Age(SynchronousTestCase):
             self.assertEqual(base.age(arrival, sent), age, (arrival, sent))
 
     @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=20))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_is_what_exceeds_the_smallest_so_far(self, batches):
         base = ClockOffset(*batches[0])
         for index, (arrival, sent) in enumerate(batches):
@@ -32,7 +32,7 @@ class Age(SynchronousTestCase):
             self.assertEqual(base.age(arrival, sent), arrival - sent - smallest)
 
     @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 50)), min_size=1, max_size=20), TIMES, TIMES)
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_offset_of_the_clocks_does_not_matter(self, journeys, ours, theirs):
         def ages(offset):
             base = ClockOffset(ours + 7, offset)

@@ -132,7 +132,7 @@ class AgendaTests(SynchronousTestCase):
         max_size=60,
     )
 
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(steps)
     def test_finds_what_a_look_at_all_finds(self, steps):
         table = Table()

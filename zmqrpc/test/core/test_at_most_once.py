@@ -499,7 +499,6 @@ def check(world: type[World], examples: int, phases: tuple[Phase, ...] = tuple(P
         world,
         settings=settings(
             derandomize=True,
-            deadline=None,
             database=None,
             max_examples=examples,
             stateful_step_count=50,

@@ -39,8 +39,8 @@ FIELDS = [WIRE_VERSION, SOURCE, DESTINATION, 5, [0], None]
 GOOD = encode_message(Ping(7))
 REQUEST = [1, 3, 1, 0, 1000, "openstack", "compute", None, None, None, "ping", {}]
 
-fast = settings(derandomize=True, deadline=None)
-thorough = settings(derandomize=True, deadline=None, max_examples=400)
+fast = settings(derandomize=True)
+thorough = settings(derandomize=True, max_examples=400)
 
 
 def batch_of(*messages, fields=FIELDS):

@@ -102,7 +102,7 @@ class HandshakesTests(SynchronousTestCase):
         st.floats(0, 10),
     )
 
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(st.lists(fates, max_size=25), st.integers(1, 5))
     def test_counts_what_has_failed(self, fates, every):
         """At no time more than have failed, in the end exactly those; and no name of one that has opened."""

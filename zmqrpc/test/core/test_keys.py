@@ -59,7 +59,7 @@ NO_COUNTERS = (
 
 class Keys(SynchronousTestCase):
     @given(INSTANCES)
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_instance_and_token(self, sixteen):
         self.assertEqual(read_instance(instance_key(sixteen)), sixteen)
         self.assertTrue(is_token(token_key(sixteen)))
@@ -78,7 +78,7 @@ class Keys(SynchronousTestCase):
         self.assertIsNone(read_topic(SELF_KEY))
 
     @given(NAMES, NAMES)
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_topic(self, exchange, topic):
         self.assertEqual(read_topic(topic_key(exchange, topic)), (exchange, topic))
 
@@ -86,7 +86,7 @@ class Keys(SynchronousTestCase):
         self.assertEqual(read_topic(topic_key("e" * 255, "t" * 255)), ("e" * 255, "t" * 255))
 
     @given(st.lists(st.tuples(NAMES, NAMES), min_size=2, max_size=2, unique=True))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_no_filter_is_a_prefix_of_another(self, targets):
         first, second = (topic_key(*target) for target in targets)
         self.assertFalse(first.startswith(second) or second.startswith(first))
@@ -101,7 +101,7 @@ class Keys(SynchronousTestCase):
             self.assertIsNone(read_topic(key), key)
 
     @given(st.binary(max_size=8).map(lambda more: b"T" + more) | st.text("a\0\n\x7fé", max_size=6).map(str.encode))
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_what_is_read_is_a_name(self, key):
         """A key is read exactly when its names are those a Target may have."""
         names = read_topic(key)
@@ -109,7 +109,7 @@ class Keys(SynchronousTestCase):
             self.assertEqual(topic_key(*(check_name("name", name) for name in names)), key)
 
     @given(st.text("a\0\n\x7fé", max_size=3), st.text("a\0\n\x7fé", max_size=3))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_what_is_a_name_is_read(self, exchange, topic):
         try:
             names = check_name("exchange", exchange), check_name("topic", topic)
@@ -120,7 +120,7 @@ class Keys(SynchronousTestCase):
 
 class Counters(SynchronousTestCase):
     @given(INSTANCES, NATURALS)
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_round_trip(self, publisher, count):
         counter = Counter(publisher, count)
         self.assertEqual(decode_counter(encode_counter(counter)), counter)
@@ -133,7 +133,7 @@ class Counters(SynchronousTestCase):
             self.assertRaises(RemoteProtocolError, decode_counter, frame)
 
     @given(st.binary(max_size=40))
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_random_bytes(self, frame):
         try:
             decode_counter(frame)

@@ -735,7 +735,7 @@ EVENTS = st.one_of(
 class AnyOrderTests(SynchronousTestCase):
     """Whatever happens in whatever order: `Shell` asserts what must hold after each event."""
 
-    @settings(derandomize=True, deadline=None, max_examples=400)
+    @settings(derandomize=True, max_examples=400)
     @given(st.floats(0.5, 1), st.lists(EVENTS, max_size=60))
     def test_no_order_of_events_breaks_it(self, jitter, events):
         shell = Shell(jitter)

@@ -116,7 +116,7 @@ EVENTS = st.one_of(
 
 
 class AnyOrderTests(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(st.lists(EVENTS, max_size=60))
     def test_the_bytes_are_those_of_the_batches_that_wait_and_the_shares_that_run(self, events):
         load = Load(1000)

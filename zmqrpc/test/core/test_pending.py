@@ -204,7 +204,7 @@ class RangeTests(SynchronousTestCase):
         ranges = list(itertools.chain.from_iterable((n * 2**32, (n + 1) * 2**32 - 1) for n in range(100_000)))
         self.assertEqual(len(pending.within(ranges)), 1000)
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, max_examples=200)
     @given(st.lists(st.integers(0, 40) | st.integers(0, 2**64 - 1), max_size=12), st.sets(st.integers(1, 30)))
     def test_each_call_at_most_once_and_only_what_is_named(self, ranges, ended):
         pending = make_pending(30)
@@ -215,7 +215,7 @@ class RangeTests(SynchronousTestCase):
         self.assertEqual(len(found), len(set(found)))
         self.assertLessEqual(set(found), named - ended)
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, max_examples=200)
     @given(st.lists(st.integers(1, 30), unique=True).map(sorted), st.sets(st.integers(1, 30)))
     def test_ranges_as_the_wire_has_them_are_found_whole(self, bounds, ended):
         ranges = bounds[: len(bounds) // 2 * 2]
@@ -356,7 +356,7 @@ class DeadlineTests(SynchronousTestCase):
             pending.hand_over(make_call(deadline), NOW)
             self.assertEqual(pending.wake_at, wake)
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, max_examples=200)
     @given(
         st.lists(st.tuples(st.floats(0.001, 100), st.floats(0, 30)), min_size=1, max_size=20),
         st.integers(-1, 3),

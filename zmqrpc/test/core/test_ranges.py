@@ -39,7 +39,7 @@ class Model(SynchronousTestCase):
         self.assertEqual(ranges.highest, max(expected, default=0))
 
     @given(st.lists(SEQUENCES, max_size=TOP))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_add(self, sequences):
         ranges = Ranges()
         expected: set[int] = set()
@@ -49,7 +49,7 @@ class Model(SynchronousTestCase):
             self.assert_same(ranges, expected)
 
     @given(st.lists(BOUNDS, max_size=12))
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_add_range_returns_what_is_fresh(self, bounds):
         ranges = Ranges()
         expected: set[int] = set()
@@ -60,7 +60,7 @@ class Model(SynchronousTestCase):
             self.assert_same(ranges, expected)
 
     @given(st.lists(st.lists(st.integers(0, TOP), max_size=9), max_size=5))
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_merge(self, told):
         """Numbers in any order, as a hostile peer writes them."""
         ranges = Ranges()
@@ -74,14 +74,14 @@ class Model(SynchronousTestCase):
             self.assert_same(ranges, expected)
 
     @given(st.sets(SEQUENCES))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_flat_and_merge_are_inverse(self, sequences):
         ranges, copy = filled(*sequences), Ranges()
         copy.merge(ranges.flat())
         self.assertEqual(copy.flat(), ranges.flat())
 
     @given(st.sets(SEQUENCES), st.integers(1, 5))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_narrow(self, sequences, most):
         ranges = filled(*sequences)
         flat = ranges.flat()

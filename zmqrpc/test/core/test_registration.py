@@ -294,7 +294,7 @@ STEPS = st.one_of(
 
 
 class StoreTests(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(st.lists(STEPS, max_size=30), st.floats(0.5, 1))
     def test_in_the_end_the_store_has_what_it_should(self, steps, jitter):
         """

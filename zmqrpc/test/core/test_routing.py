@@ -374,7 +374,7 @@ CHANGES = st.one_of(
 
 
 class FairnessTests(SynchronousTestCase):
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(st.lists(CHANGES, max_size=30))
     def test_strict_round_robin_between_changes(self, changes):
         """

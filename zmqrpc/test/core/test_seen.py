@@ -91,7 +91,7 @@ STEPS = st.one_of(
 
 class Model(SynchronousTestCase):
     @given(st.integers(1, 6), st.integers(1, 60), st.lists(STEPS, max_size=40))
-    @settings(derandomize=True, deadline=None, max_examples=600)
+    @settings(derandomize=True, max_examples=600)
     def test_same_as_the_naive_one(self, most_unsettled, most_bytes, steps):
         real, naive = DuplicateFilter(most_unsettled, most_bytes), NaiveFilter(most_unsettled, most_bytes)
         ran: set[int] = set()

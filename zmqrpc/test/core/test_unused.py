@@ -169,7 +169,7 @@ class UnusedTests(SynchronousTestCase):
         self.assertEqual(self.oldest(table, 1), "m")
         self.assertEqual(list(RoutingTable().longest_unused()), [])
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, max_examples=200)
     @given(
         st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(("use", "learn", "look", "drop"))), max_size=60)
     )

@@ -137,7 +137,7 @@ def late_fault(value):
 
 class Crossing(SynchronousTestCase):
     @given(VALUES)
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_arrives_as_it_was_sent(self, value):
         check_value(value, "argument")
         ensure(value, "argument")
@@ -224,6 +224,6 @@ class Ensure(SynchronousTestCase):
     )
 
     @given(anything)
-    @settings(derandomize=True, deadline=None, max_examples=500)
+    @settings(derandomize=True, max_examples=500)
     def test_agrees(self, value):
         self.assertEqual(late_fault(value), fault(value))

@@ -193,13 +193,13 @@ class SecondWitness(SynchronousTestCase):
     """Values that no vector holds, encoded by the codec and by an encoder that shares nothing with it."""
 
     @given(VALUES)
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     def test_any_value(self, value):
         written = envelope.encode_message(envelope.Reply(1, value))
         self.assertEqual(written, witness.pack(witness.lay_out(witness.message("REPLY", sequence=1, result=value))))
 
     @given(st.integers(-(2**63), 2**64 - 1))
-    @settings(derandomize=True, deadline=None)
+    @settings(derandomize=True)
     def test_any_integer(self, number):
         self.assertEqual(envelope.encode_message(envelope.Reply(1, number))[3:-3], witness.pack(number))
 

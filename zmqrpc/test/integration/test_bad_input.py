@@ -496,7 +496,6 @@ class GeneratedTests(Hostile):
             max_examples=count,
             derandomize=True,
             database=None,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
