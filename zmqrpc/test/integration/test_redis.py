@@ -138,7 +138,7 @@ class RedisNodeTests(NodeCase):
         await eventually("the withdrawal", lambda: self.stored() == 0)
 
     async def test_stop_while_it_hangs_for_long(self):
-        """What needs a new connection, and a password for it, cannot be withdrawn: the record stays until it expires."""
+        """What needs a new connection, and a password for it, is not withdrawn: the record stays."""
         self.server = RedisServer(self, "--requirepass", "secret")
         url = self.server.url.replace("//", "//:secret@")
         node = await self.serve(member="one", url=url, redis_socket_timeout=300, zmq_target_update=0.2)

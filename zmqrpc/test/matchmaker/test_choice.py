@@ -106,7 +106,7 @@ class ChoiceTests(SynchronousTestCase):
         dummy = self.make("zmq://")
         self.patch(OracleFactory, "make", lambda self, reactor, url, settings: dummy)
         network = Network()
-        Node(network.clock, "zmq+oracle://h", transport=network.transport("h", network.clock, 1))
+        Node(network.clock, "zmq+oracle://h", transport=network.transport("h"))
         self.assertEqual(len(looked), 1)
 
     def test_refused(self):

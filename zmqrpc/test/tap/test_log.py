@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -288,7 +289,7 @@ class HangUpTests(SynchronousTestCase):
     def test_somebody_above(self):
         """A handler that somebody sets after ours, and that calls ours, goes on to whom ours called."""
         hang_up = self.make("ours")
-        ours = signal.getsignal(signal.SIGHUP)
+        ours: Any = signal.getsignal(signal.SIGHUP)
 
         def above(number, frame):
             self.heard.append("above")
