@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import count
 
 import attrs
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
@@ -515,8 +515,18 @@ class AtMostOnceTests(SynchronousTestCase):
     def test_a_filter_that_forgets_is_found(self):
         for make_filter in FORGETFUL:
             broken = type("Broken", (World,), {"make_filter": make_filter})
-            error = self.assertRaises(AssertionError, check, broken, 2000, (Phase.generate,))
-            self.assertRegex(str(error), "ran (twice|at two|after)|ran, and its caller was told", make_filter.__name__)
+            self.assertRegex(
+                self.found(broken), "ran (twice|at two|after)|ran, and its caller was told", make_filter.__name__
+            )
+
+    def found(self, broken):
+        """Look from several beginnings: where Hypothesis looks first depends on what else is imported."""
+        for number in range(10):
+            try:
+                check(seed(number)(broken), 1000, (Phase.generate,))
+            except AssertionError as error:
+                return str(error)
+        return "no fault was found"
 
     def test_every_rule_of_the_client_is_needed(self):
         for name, steps, promise in RULES:
