@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit status; help ends with `SystemExit`."""
+    from zmqrpc.cli._exit import Exit
     from zmqrpc.cli._parser import choose, parse
     from zmqrpc.cli._report import Report
     from zmqrpc.errors import ConfigError
@@ -48,4 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         status: int = import_module(f"zmqrpc.cli.{command.module}").run(command.name, options, report)
     except ConfigError as error:
         status = report.refuse(error)
+    except BrokenPipeError:
+        # Whoever read it, such as `head`, has seen enough.
+        status = Exit.UNEXPECTED
+    except OSError as error:
+        status = report.error(error)
     return status

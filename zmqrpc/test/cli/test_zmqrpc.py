@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -121,20 +122,35 @@ class CommandTests(ProcessTestCase):
 
     def test_output_that_cannot_be_written(self):
         self.serve_calc()
-        words = [*command("zmqrpc"), "call", "calc", "add", "a=1", "b=2"]
         with open("/dev/full", "w") as full:
-            ended = subprocess.run(
-                words,
-                check=False,
-                env=self.environment,
-                cwd=self.directory,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=30,
-            )
+            ended = self.run_words(["call", "calc", "add", "a=1", "b=2"], full)
         self.assertEqual((ended.returncode, len(ended.stderr.splitlines())), (1, 1), ended.stderr)
         self.assertIn("No space left", ended.stderr)
+
+    def test_output_that_nobody_reads(self):
+        """Also of the commands that start no reactor."""
+        for words in (["config"], ["config", "--json"], ["completion", "zsh"]):
+            with open("/dev/full", "w") as full:
+                ended = self.run_words(words, full)
+            self.assertEqual((ended.returncode, len(ended.stderr.splitlines())), (1, 1), ended.stderr)
+            self.assertIn("No space left", ended.stderr)
+            reading, writing = os.pipe()
+            os.close(reading)
+            ended = self.run_words(words, writing)
+            os.close(writing)
+            self.assertEqual((ended.returncode, ended.stderr), (1, ""), words)
+
+    def run_words(self, words, stdout):
+        return subprocess.run(
+            [*command("zmqrpc"), *words],
+            check=False,
+            env=self.environment,
+            cwd=self.directory,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
 
     def test_nested_context(self):
         nested = '{"a": ' + "[" * 20000 + "]" * 20000 + "}"
