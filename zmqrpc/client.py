@@ -304,4 +304,10 @@ class Stub:
         """Return what calls the method of that name; names that begin with an underscore are never remote."""
         if method.startswith("_"):
             raise AttributeError(method)
-        return lambda **arguments: self._client.call(self._target, method, arguments, **self._options)
+
+        def call(*unnamed: Any, **arguments: Any) -> Deferred[Any]:
+            if unnamed:
+                raise TypeError(f"{method}() takes its arguments by name; write {method}(NAME=VALUE, ...)")
+            return self._client.call(self._target, method, arguments, **self._options)
+
+        return call

@@ -40,6 +40,11 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``, or names an option that does not exist.
     """
     valid = set(valid)
+    if not url.isprintable():
+        # urlsplit would leave some of them out, and what is opened would be another file than the one that was named.
+        raise _refusal(
+            f"the transport URL {masked_url(url)!r} holds a control character; write it with % if it belongs there"
+        )
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -545,6 +545,8 @@ class CompletedTests(ConfigurationCase):
                 self.assertEqual(made.url, "zmq+redis://127.0.0.1:6379")
         self.assertEqual(Settings.from_url("zmq://", rpc_zmq_matchmaker="redis").url, "zmq+redis://127.0.0.1:6379")
         self.assertIn("does not start with zmq://", str(self.assertRaises(ConfigError, Settings.from_url, "")))
+        error = self.assertRaises(ConfigError, Settings.from_url, "zmq+sqlite:///a\nb")
+        self.assertIn("'zmq+sqlite:///a\\nb' holds a control character", str(error))
 
     def test_from_python_wrong(self):
         for url, options, text in (

@@ -54,6 +54,8 @@ class CallScenarios(Scenario):
         """A stub's methods are the server's."""
         await self.begin()
         self.assertEqual(await self.client.stub(WORK).add(a=1, b=2), 3)
+        error = self.assertRaises(TypeError, self.client.stub(WORK).add, 1, 2)
+        self.assertIn("add() takes its arguments by name", str(error))
         self.assertEqual(await self.client.stub(Target("work", namespace="math", version="2.1")).double(a=4), 8)
 
     async def test_cast(self):
