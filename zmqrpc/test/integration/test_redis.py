@@ -138,7 +138,7 @@ class RedisNodeTests(NodeCase):
         await eventually("the withdrawal", lambda: self.stored() == 0)
 
     async def test_stop_while_it_hangs_for_long(self):
-        """So it does where a new connection would be needed, and a password for it. What becomes of the record is open."""
+        """So it does where a new connection and a password would be needed. What becomes of the record is open."""
         self.server = RedisServer(self, "--requirepass", "secret")
         url = self.server.url.replace("//", "//:secret@")
         node = await self.serve(member="one", url=url, redis_socket_timeout=300, zmq_target_update=0.2)
