@@ -1,8 +1,8 @@
 """
 One client of many servers: what each costs it, and how fast it calls them all in turn.
 
-The servers are Nodes of one process. What is measured is the client, and the machine has no more than one core to give
-to all of them anyway.
+The servers are Nodes of one process, and share a ZeroMQ context. What is measured is the client, and the machine has no
+more than one core to give to all of them anyway; 500 threads of ZeroMQ on it would measure its scheduler.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import gc
 import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import zmq
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 
@@ -23,17 +25,31 @@ from bench.zmqrpc_client import TIMEOUT, end, window
 from bench.zmqrpc_server import Bench
 from zmqrpc import Node, Settings, Target
 from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.reactor_zmq import ZmqTransport
 
 TOPIC = "crowd"
 ALONE = "alone"
 """What the first server alone serves as well."""
 
 
+class _Shared(ZmqTransport):
+    """One of the transports that share a context."""
+
+    common = zmq.Context()
+
+    def open(self, pass_ended: Callable[[], None]) -> None:
+        self._context, self._pass_ended = self.common, pass_ended
+
+
 async def serve(order: Order) -> None:
     settings = Settings.from_url(f"zmq+sqlite://{order.address}/matchmaker.db")
     # One for all: so many that each look at the file would be work of no interest here.
     shared = make_matchmaker(reactor, settings)
-    nodes = [Node(reactor, settings, matchmaker=shared) for _ in range(order.count)]
+    _Shared.common.set(zmq.MAX_SOCKETS, 65535)
+    nodes = [
+        Node(reactor, settings, matchmaker=shared, transport=_Shared(reactor, settings.max_message_size))
+        for _ in range(order.count)
+    ]
     for number, node in enumerate(nodes):
         node.server(Target(TOPIC, server=f"n-{number}"), [Bench()])
         if number == 0:

@@ -57,6 +57,7 @@ class Link:
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
     :ivar queue: calls that were not handed over yet.
     :ivar serves: what its instance said last that it serves.
+    :ivar sweep_at: when `Links` will call `sweep` next.
     """
 
     __slots__ = (
@@ -76,6 +77,7 @@ class Link:
         "ready",
         "serves",
         "state",
+        "sweep_at",
     )
 
     def __init__(self, links: Links, key: str, address: str, member: str, state: LinkState) -> None:
@@ -84,6 +86,7 @@ class Link:
         self.member = member
         self.state = state
         self.ready = False
+        self.sweep_at = NEVER
         settings = links.settings
         self.queue: CallQueue[Waiter] = CallQueue(settings.max_queued_calls, settings.max_queued_bytes)
         self._outbox = Outbox(settings.max_message_size)
@@ -148,8 +151,8 @@ class Link:
             size = len(encoded)
         if pending.hand_over(call, now):
             self.ready = False
-        if pending.wake_at < links.wake_at:
-            links.wake_by(pending.wake_at)
+        if pending.wake_at < self.sweep_at:
+            links.wake_by(self, pending.wake_at)
         outbox.size = size
         messages.append(encoded)
         if len(messages) > 1:
@@ -158,7 +161,7 @@ class Link:
         if now - self._used_at > _USED_SECONDS:
             self._used_at = now
             self.state.used(now)
-            links.wake_by(self.state.wake_at)
+            links.wake_by(self, self.state.wake_at)
         if not links.gathering:
             links.write_first(self)
 
@@ -168,7 +171,7 @@ class Link:
             return False
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.ready = False
-        self._links.wake_by(call.deadline)
+        self._links.wake_by(self, call.deadline)
         if self.state.phase is Phase.IDLE:
             self.perform(self.state.wanted(now), now)
         elif self.state.phase is Phase.UP:
@@ -217,7 +220,8 @@ class Link:
                 case Doubt(reason=reason):
                     self._links.user.doubted(self, reason)
         self._refresh()
-        self._links.wake_by(self.state.wake_at)
+        # Whoever is spent goes with the next sweep.
+        self._links.wake_by(self, now if self.spent else self.state.wake_at)
         evidence = (self.state.evidence, self.serves)
         if evidence != self._evidence:
             # Last, since the record may go with it and this be performed once more.
@@ -303,7 +307,7 @@ class Link:
         fate = outbox.write(state.identity, links.router.send)
         if fate == FULL:
             self.ready = False
-            links.wake_by(links.seconds() + RETRY_FULL)
+            links.wake_by(self, links.seconds() + RETRY_FULL)
         elif fate == GONE:
             links.connection_lost(state.identity, "the connection is gone")
 

@@ -7,6 +7,8 @@ Hot path: the loop over replies in `Links.payload_received`, flat because it is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +30,8 @@ from zmqrpc.waiter import Waiter
 LINGER_SECONDS = 1.0
 """Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
 
+_SOON = 0.001
+
 
 @implementer(ILinkReceiver, ILinks)
 class Links:
@@ -41,7 +45,6 @@ class Links:
     :ivar get: returns the link with a key, or None.
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar dirty: links that have gathered something.
-    :ivar wake_at: when `sweep` will be called next.
     :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
         vanished for a while), and would answer a number that is used again with the answer of its first use.
     """
@@ -67,7 +70,6 @@ class Links:
         self.seconds = seconds
         self.gathering = False
         self.dirty: list[Link] = []
-        self.wake_at = NEVER
         self.unused_sequence = 1
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
@@ -85,6 +87,8 @@ class Links:
         self._learned: dict[bytes, Link] = {}
         self._losses: list[tuple[bytes, str]] = []
         self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
+        self._due: list[tuple[float, int, Link]] = []
+        self._entries = count()
 
     @property
     def router(self) -> IConnectingRouter:
@@ -170,6 +174,7 @@ class Links:
         self._by_identity.clear()
         self._learned.clear()
         self.dirty.clear()
+        self._due.clear()
         if self._router is not None:
             # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
             self._router.close(min(self.settings.linger, LINGER_SECONDS))
@@ -178,10 +183,12 @@ class Links:
 
     # What links ask for
 
-    def wake_by(self, when: float) -> None:
-        """Have `sweep` called at `when` or sooner."""
-        if when < self.wake_at:
-            self.wake_at = when
+    def wake_by(self, link: Link, when: float) -> None:
+        """Have a link swept at `when` or sooner."""
+        if when < link.sweep_at:
+            link.sweep_at = when
+            # The entry that this one precedes stays, and is passed over when its time comes.
+            heappush(self._due, (when, next(self._entries), link))
             self._wake_by(when)
 
     def kick(self) -> None:
@@ -343,21 +350,30 @@ class Links:
         except Exception:
             self.log.failure("the link to {address} failed", address=link.address)
 
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return self._due[0][0] if self._due else NEVER
+
     def sweep(self, now: float) -> None:
-        """Do what time asks for on every link."""
+        """Do what time asks for on the links whose time has come: of many links few have, and it does so often."""
         self.gathering = True
-        for key, link in list(self._links.items()):
+        due = self._due
+        while due and due[0][0] <= now:
+            when, _, link = heappop(due)
+            if when != link.sweep_at or self._links.get(link.key) is not link:
+                continue
             self._guarded(link, link.sweep, now)
+            # Only now: what it asked for meanwhile is asked of it below, and not for this very moment.
+            link.sweep_at = NEVER
+            if link.spent:
+                self._links.pop(link.key, None)
+                self._unlearn(link)
+                continue
+            self.wake_by(link, max(link.wake_at, now + _SOON))
             if link.blocked:
                 self.dirty.append(link)
-            elif link.spent:
-                self._links.pop(key, None)
-                self._unlearn(link)
-        self.wake_at = NEVER
-        for link in self._links.values():
-            self.wake_by(max(link.wake_at, now + 0.001))
-            if link.blocked:
-                self.wake_by(now + RETRY_FULL)
+                self.wake_by(link, now + RETRY_FULL)
         self._transport.kick()
 
 

@@ -57,7 +57,8 @@ class LinkTimers(Struct, frozen=True):
 
     :ivar hello: from HELLO to WELCOME.
     :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
-    :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use.
+    :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use; counted anew
+        from what the peer says meanwhile, up to `idle_ping`.
     :ivar idle_ping: between PINGs after that.
     :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
     :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
@@ -100,6 +101,7 @@ class LinkState:
     """
 
     __slots__ = (
+        "_asked_at",
         "_attempt",
         "_drain_until",
         "_due",
@@ -133,7 +135,7 @@ class LinkState:
         self.identity: bytes | None = None
         self.mute = False
         self.trouble = ""
-        self.heard_at = self.used_at = float("-inf")
+        self.heard_at = self.used_at = self._asked_at = float("-inf")
         self.learns = instance is None
         self._jitter = jitter
         self._timers = timers
@@ -403,9 +405,13 @@ class LinkState:
             self._due = now + timers.ping
             return [SayPing(None)]
         elif now >= self._next_ping:
+            if now - self.heard_at < timers.ping / 2 and now - self._asked_at < timers.idle_ping:
+                # Who speaks need not be asked whether it is there, only now and then, for how long the answer takes.
+                self._due = self._next_ping = min(self.heard_at + timers.ping, self._asked_at + timers.idle_ping)
+                return []
             active = outstanding or now - self.used_at < timers.active
             self._next_ping = now + (timers.ping if active else timers.idle_ping)
-            self._pinged_at = now
+            self._pinged_at = self._asked_at = now
             self._due = now + timers.ping
             last, self._round_trip = self._round_trip, None
             return [SayPing(last)]

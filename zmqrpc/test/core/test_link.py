@@ -440,6 +440,27 @@ class LivenessTests(SynchronousTestCase):
         idle_ones = [round(after, 3) for after in sent if after >= TIMERS.active]
         self.assertEqual(idle_ones, [10.0, 15.0, 20.0, 25.0, 30.0, 35.0])
 
+    def speaking(self, link: LinkState, begin: float, end: float) -> list[float]:
+        """Hear something every 100 ms and answer each PING; list when they were sent."""
+        sent: list[float] = []
+        for turn in range(int(begin * 10), int(end * 10) + 1):
+            now = link.heard_at = NOW + turn / 10
+            if now >= link.wake_at and link.tick(now, True):
+                sent.append(turn / 10)
+                link.ponged(now)
+        return sent
+
+    def test_who_speaks_is_asked_every_five_seconds(self):
+        link = self.fresh()
+        self.assertEqual(self.speaking(link, 0.1, 12), [0.5, 5.5, 10.5])
+        self.assertEqual(link.evidence, Evidence.ALIVE)
+
+    def test_who_falls_silent_is_asked_half_a_second_later(self):
+        link = self.fresh()
+        self.speaking(link, 0.1, 3.3)
+        sent = self.pings(link, 5, outstanding=True)
+        self.assertEqual([round(after, 1) for after in sent], [3.8, 4.3, 4.8])
+
     def test_something_outstanding_keeps_it_active(self):
         self.assertEqual(len(self.pings(self.fresh(), 40, outstanding=True)), 79)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
 from zmqrpc.errors import DeadlineExceeded, Overloaded
+from zmqrpc.link import Link
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.test_strangers import Peer
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
+
+
+CROWD = 30
 
 
 class BoundScenarios(Scenario):
@@ -117,6 +123,29 @@ class BoundScenarios(Scenario):
         client = self.world.client()
         calls = [client.call(WORK, "give_bytes", {"size": 70_000}, timeout=20) for _ in range(300)]
         self.assertEqual({len(result) for result in await gatherResults(calls)}, {70_000})
+
+    async def test_time_spent_on_links(self):
+        """A link is looked at when its own time comes: a look at each of 500 would be most of a client's work."""
+        members = [f"m{number}" for number in range(CROWD)]
+        for name in members:
+            await self.member(name)
+        client = self.world.client()
+        for name in members:
+            # One after the other, so that no two have their times together.
+            await client.call(Target("work", server=name), "mark")
+            await self.world.sleep(0.015)
+        looks: Counter[Link] = Counter()
+        sweep = Link.sweep
+
+        def looked(link, now):
+            if link in client.node._links.all():
+                looks[link] += 1
+            sweep(link, now)
+
+        self.patch(Link, "sweep", looked)
+        await self.world.sleep(2)
+        self.assertEqual(len(looks), CROWD)
+        self.assertLessEqual(max(looks.values()), 15)
 
 
 class BoundsInMemory(InMemory, BoundScenarios, TestCase):
