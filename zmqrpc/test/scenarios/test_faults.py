@@ -82,7 +82,7 @@ class FaultScenarios(Scenario):
 
         state, faulty.state = faulty.state, Faulty()
         try:
-            client.node._links.wake_by(self.world.clock.seconds())
+            client.node._links.wake_by(faulty, self.world.clock.seconds())
             began = self.world.clock.seconds()
             error = await self.fails(client.call(Target("other"), "hold", timeout=0.5), DeadlineExceeded)
             self.assertTrue(error.maybe_executed)
