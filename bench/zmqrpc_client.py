@@ -43,10 +43,12 @@ async def window(client: Any, order: Order, target: Target = TARGET) -> Figures:
             if result["id"] != number:
                 raise AssertionError("somebody else's reply")
             done += 1
-            if not done & 63 and lap.running and not lap.more(done):
-                finished.callback(None)
+            if not done & 63:
+                lap.more(done)
             if lap.running:
                 call()
+            elif done == made:
+                finished.callback(None)
         except Exception:
             failed(Failure())
 

@@ -449,6 +449,11 @@ class Link:
         return self.state.phase is Phase.IDLE and not self.state.recorded and not self.pending and not self.queue
 
     @property
+    def gathered(self) -> int:
+        """How many messages will be written at the end of the pass."""
+        return len(self._outbox.messages)
+
+    @property
     def blocked(self) -> bool:
         """Whether something was refused by a full connection."""
         return bool(self._outbox.batches)

@@ -87,6 +87,8 @@ class Links:
         self._learned: dict[bytes, Link] = {}
         self._losses: list[tuple[bytes, str]] = []
         self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
+        self._first: Link | None = None
+        self._in_bursts = False
         self._due: list[tuple[float, int, Link]] = []
         self._entries = count()
 
@@ -196,8 +198,15 @@ class Links:
         self._transport.kick()
 
     def write_first(self, link: Link) -> None:
-        """Write now: the first message of an idle moment leaves at once, those that follow it are gathered."""
-        link.flush()
+        """
+        Write now: the first message of an idle moment leaves at once, those that follow it are gathered.
+
+        But where others followed the last one, the first waits for them: whoever calls in bursts would write, and have
+        its servers read, two batches for each.
+        """
+        self._first = link
+        if not self._in_bursts:
+            link.flush()
         self.gathering = True
         self._transport.kick()
 
@@ -323,6 +332,9 @@ class Links:
     def end_pass(self) -> None:
         """Settle who was welcomed or lost, then write what was gathered."""
         self.gathering = True
+        if self._first is not None:
+            self._in_bursts = self._first.gathered > self._in_bursts
+            self._first = None
         while self.dirty or self._welcomes or self._losses:
             if self._welcomes or self._losses:
                 self._settle_links()

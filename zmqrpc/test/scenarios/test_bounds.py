@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from zmqrpc import Target
 from zmqrpc.errors import DeadlineExceeded, Overloaded
 from zmqrpc.link import Link
+from zmqrpc.outbox import Outbox
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.test_strangers import Peer
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
@@ -144,6 +145,32 @@ class BoundScenarios(Scenario):
         await self.world.sleep(2)
         self.assertEqual(len(looks), CROWD)
         self.assertLessEqual(max(looks.values()), 15)
+
+    async def test_batches_of_bursts(self):
+        """A burst of calls is written as one batch, and a single call at once, as soon as it shows which it will be."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.call(WORK, "mark")
+        written: list[int] = []
+        seal = Outbox.seal
+
+        def sealed(outbox, source, *arguments):
+            if source == client.node.instance:
+                written.append(len(outbox.messages))
+            seal(outbox, source, *arguments)
+
+        self.patch(Outbox, "seal", sealed)
+        sizes = []
+        for burst in (1, 1, 20, 20, 20, 1, 1):
+            # Long enough for the other's messages, too short for a PING.
+            await self.world.sleep(0.02)
+            written.clear()
+            calls = [client.call(WORK, "mark") for _ in range(burst)]
+            at_once = len(written)
+            await gatherResults(calls)
+            sizes.append((at_once, written.copy()))
+        self.assertEqual(sizes, [(1, [1]), (1, [1]), (1, [1, 19]), (0, [20]), (0, [20]), (0, [1]), (1, [1])])
+        self.assertEqual(len(worker.ran), 65)
 
 
 class BoundsInMemory(InMemory, BoundScenarios, TestCase):
