@@ -20,6 +20,7 @@ class Contender:
 CONTENDERS = {
     "zmqrpc": Contender("bench.zmqrpc_server", "bench.zmqrpc_client"),
     "zmqrpc-deployed": Contender("bench.deployed", "bench.deployed"),
+    "zmqrpc-command": Contender("bench.zmqrpc_server", "bench.command"),
     "zmqrpc-crowd": Contender("bench.crowd", "bench.crowd"),
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
     "pyzmq-blocking": Contender("bench.yardsticks.pyzmq_blocking", "bench.yardsticks.pyzmq_blocking"),
@@ -35,6 +36,7 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "silent": lambda quick: Order("silent", count=10 if quick else 50),
     "stopped": lambda quick: Order("stopped", count=10 if quick else 50),
     "open": lambda quick: Order("open", window=1000, count=1000 if quick else 10_000, seconds=0.5 if quick else 3.0),
+    "command": lambda quick: Order("command", count=2 if quick else 10),
     "crowd": lambda quick: Order("crowd", window=64, count=20 if quick else 500, seconds=0.5 if quick else 2.0),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
@@ -74,6 +76,11 @@ def _crowd(title: str, figure: str, unit: str, must: float, aim: float) -> Row:
     return Row(title, "crowd", figure, unit, None, must, aim, at_most=True, ours="zmqrpc-crowd")
 
 
+def _command(title: str, figure: str, must: float, aim: float, also: Mapping[str, str]) -> Row:
+    """Make a row for what a command takes, median of ten."""
+    return Row(title, "command", figure, "s", None, must, aim, at_most=True, also=also, ours="zmqrpc-command")
+
+
 ROWS = {
     "calls-pyzmq": Row("calls/s, 1000 outstanding", "window-1000", "rate", "/s", "pyzmq-bound", 0.45, 0.7),
     "calls-txzmq": Row("calls/s, 1000 outstanding", "window-1000", "rate", "/s", "txzmq", 7, 11),
@@ -94,6 +101,8 @@ ROWS = {
         at_most=True,
         also={"p99 us": "p99_us", "idle p50 us": "idle_p50_us", "calls/s": "rate", "late %": "late_percent"},
     ),
+    "command-call": _command("zmqrpc call, whole process, on SQLite", "wall_s", 0.6, 0.35, {"CPU": "cpu_s"}),
+    "command-start": _command("CPU of the start of zmqrpc", "start_cpu_s", 0.3, 0.3, {}),
     "crowd-memory": _crowd("memory for each of 500 servers", "kib_per_peer", "KiB", 64, 44),
     "crowd-descriptors": _crowd("descriptors for each of 500 servers", "fds_per_peer", "fds", 2, 1),
     "crowd-rate": Row(
