@@ -35,7 +35,7 @@ def read_lines(text: str) -> Any:
         value = json.loads(text, object_pairs_hook=Pairs, parse_int=float)
         return _placed(value, _lines_of_strings(text))
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg} (column {error.colno})") from None
+        raise ValueError(f"line {error.lineno}: this is no JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise ValueError("line 1: it is nested too deeply") from None
 

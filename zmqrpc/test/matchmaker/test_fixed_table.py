@@ -13,10 +13,10 @@ from zmqrpc.matchmaker._lines import Pairs, Text, read_lines
 from zmqrpc.record import Record, Role
 
 WRONG = {
-    "": "line 1: Expecting value",
-    "{": "line 1: Expecting property name",
+    "": "line 1: this is no JSON: Expecting value",
+    "{": "line 1: this is no JSON: Expecting property name",
     '{"compute": ["a:1"],\n\n "agent": ["b:1"],}': "line 3: ",
-    '{"compute"\n["a:1"]}': "line 2: Expecting ':' delimiter",
+    '{"compute"\n["a:1"]}': "line 2: this is no JSON: Expecting ':' delimiter",
     "[" * 100000: "nested too deeply",
     "null": 'this is no object; write {"topic": ["host:port", ...]} or',
     '["a:1"]': "line 1: this is no object",
