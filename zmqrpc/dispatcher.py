@@ -10,6 +10,7 @@ import attrs
 
 from zmqrpc.core.envelope import Failure, FailureCode
 from zmqrpc.errors import ConfigError
+from zmqrpc.spelling import meant_or_some, shortened
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 
@@ -177,11 +178,25 @@ class Dispatcher:
                 if method in methods:
                     return methods[method]
         if fitting or not versions:
-            name = f"{namespace}.{method}" if namespace else method
-            text = f"no endpoint exposes {name!r}" if fitting else f"no endpoint has the namespace {namespace!r}"
-            return Failure(FailureCode.NO_SUCH_METHOD, "NoSuchMethod", text)
+            return Failure(FailureCode.NO_SUCH_METHOD, "NoSuchMethod", self._missing(namespace, method, fitting))
         text = f"version {version or '1.0'} is wanted, the endpoints of {namespace or 'no namespace'} serve {versions}"
         return Failure(FailureCode.BAD_INTERFACE, "UnsupportedVersion", text)
+
+    def _missing(self, namespace: str | None, method: str, fitting: bool) -> str:
+        """Say that there is no such method, and which there are."""
+        offers = [(target.namespace, name) for target, name, _ in self.offers() if target.namespace != OWN_NAMESPACE]
+        elsewhere = [_spelled(*offer) for offer in offers if offer[1] == method and offer[0] != namespace]
+        if fitting:
+            text = f"no endpoint exposes {shortened(_spelled(namespace, method))!r}"
+        elif namespace is None:
+            text = "every endpoint has a namespace"
+        else:
+            text = f"no endpoint has the namespace {shortened(namespace)!r}"
+        if elsewhere:
+            return f"{text}; did you mean {shortened(elsewhere[0])} (namespace, dot, method)?"
+        # Once each: one method may be there in several versions.
+        names = dict.fromkeys(_spelled(*offer) for offer in offers)
+        return f"{text}; {meant_or_some(_spelled(namespace, method), names, 'exposed are')}"
 
     def _exposed_methods(self, endpoint: object) -> dict[str, Exposed]:
         methods = {}
@@ -199,6 +214,10 @@ class Dispatcher:
                 exposed = attrs.evolve(exposed, call=_in_thread(full_name, exposed, self._threads))
             methods[name] = exposed
         return methods
+
+
+def _spelled(namespace: str | None, method: str) -> str:
+    return f"{namespace}.{method}" if namespace else method
 
 
 def _in_thread(name: str, exposed: Exposed, threads: Threads) -> Callable[..., Any]:

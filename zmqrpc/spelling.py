@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+_MOST_LISTED = 8
+_MOST_COMPARED = 200
+"""Names that a wrong one is compared with; each takes some microseconds."""
+
+_MOST_TEXT = 100
+
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Ask for the valid name that is most like a wrong one; empty when none is like it."""
@@ -18,6 +24,26 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 def meant_or_all(name: str, valid: Sequence[str]) -> str:
     """Ask for the valid name that is most like a wrong one, or write a clause with all that are valid."""
     return did_you_mean(name, valid) or f"valid are {', '.join(valid)}"
+
+
+def meant_or_some(name: str, valid: Iterable[str], what: str) -> str:
+    """
+    Ask for the name of many that is most like a wrong one, or write a clause with the first of them.
+
+    :param what: what they are, for example ``exposed are``.
+    :return: bounded, whatever the names are; empty when there is none.
+    """
+    names = [shortened(known) for known in valid]
+    meant = did_you_mean(shortened(name), names[:_MOST_COMPARED])
+    if meant or not names:
+        return meant
+    more = len(names) - _MOST_LISTED
+    return f"{what} {', '.join(names[:_MOST_LISTED])}" + (f", and {more} more" if more > 0 else "")
+
+
+def shortened(name: str) -> str:
+    """Cut a name that is longer than anybody reads: others may have chosen it."""
+    return name if len(name) <= _MOST_TEXT else f"{name[: _MOST_TEXT - 3]}..."
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

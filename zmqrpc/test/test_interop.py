@@ -178,7 +178,8 @@ class CallTests(ProcessTestCase):
             self.call("echo", 'value={"x": [1, 2.5, null, true, "ü"]}'), '{"x": [1, 2.5, null, true, "\\u00fc"]}'
         )
         self.assertEqual(self.call("fail"), "RuntimeError: KeyError: 'no such article'")
-        self.assertEqual(self.call("steal"), "RuntimeError: NoSuchMethod: no endpoint exposes 'steal'")
+        missing = "RuntimeError: NoSuchMethod: no endpoint exposes 'steal'; "
+        self.assertEqual(self.call("steal")[: len(missing)], missing)
         self.assertEqual(self.call("add", "a=1"), "RuntimeError: InvalidArguments: add: the parameter 'b' is missing")
         refused = "RuntimeError: refused for reason 10: openstack/bank is not served here; nothing has run"
         self.assertEqual(self.call("add", topic="bank"), refused)

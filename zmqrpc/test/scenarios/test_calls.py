@@ -127,6 +127,26 @@ class CallScenarios(Scenario):
         await self.fails(self.client.call(Target("work", namespace="other"), "add"), NoSuchMethod)
         await self.fails(self.client.call(WORK, "double", {"a": 1}), NoSuchMethod)
 
+    async def test_no_such_method_tells_which_there_are(self):
+        """The text of it has the name that is most like it, or those that there are; it is short in any case."""
+        await self.begin()
+        exposed = "; exposed are add, add_async, add_later, echo, fail, fail_async, give_bytes, give_object, and "
+        rows = [
+            (WORK, "add_latr", "no endpoint exposes 'add_latr'; did you mean add_later?"),
+            (WORK, "zzz", f"no endpoint exposes 'zzz'{exposed}"),
+            (WORK, "double", "no endpoint exposes 'double'; did you mean math.double (namespace, dot, method)?"),
+            (Target("work", namespace="maths"), "dble", "has the namespace 'maths'; did you mean math.double?"),
+            (Target("work", namespace="qq"), "zzz", f"has the namespace 'qq'{exposed}"),
+            (Target("work", namespace="math", version="2.0"), "treble", "exposes 'math.treble'; did you mean math.d"),
+            (Target("work", namespace="zmqrpc"), "describe_", "exposes 'zmqrpc.describe_'"),
+            (WORK, "n" * 100_000, "no endpoint exposes 'nnn"),
+        ]
+        for target, method, says in rows:
+            error = await self.fails(self.client.call(target, method), NoSuchMethod)
+            self.assertIn(says, str(error))
+            self.assertNotRegex(str(error), r"[ ,]zmqrpc\.")
+            self.assertLess(len(str(error)), 600)
+
     async def test_versions(self):
         """The major version is equal and the minor one enough, or nothing runs."""
         await self.begin()
