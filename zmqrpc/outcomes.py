@@ -6,7 +6,8 @@ Each ends with exactly one, which tells how far it got and whether the method ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
@@ -35,6 +36,8 @@ from zmqrpc.errors import (
 )
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
+from zmqrpc.spelling import meant_or_some
+from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
 _REMOTE: dict[FailureCode, type[RemoteError]] = {
@@ -59,6 +62,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _MOST_LISTED = 5
+_MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
 """What one instance refuses, another may take."""
 
@@ -70,9 +74,11 @@ class Outcomes:
     :param instance: our own instance.
     :param table: knows how old records are.
     :param seconds: the monotonic clock.
+    :ivar served: goes through the exchange and name of topics that somebody listens on, for who asks for another.
     """
 
     def __init__(self, instance: bytes, settings: Settings, table: RoutingTable, seconds: Callable[[], float]) -> None:
+        self.served: Callable[[], Iterable[tuple[str, str]]] = table.served
         self._instance = instance
         self._settings = settings
         self._table = table
@@ -165,9 +171,24 @@ class Outcomes:
             troubles += [self.tell(call, link) for link in others]
             return Draining, f"{_ALL_STOPPING}: {_listed(troubles)}"
         if not recorded:
-            return NoRoute, "nobody listens there, start a server or check the name"
+            return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
         return NoRoute, f"nobody who is recorded can be reached: {_listed(troubles)}"
+
+    def _others(self, target: Target) -> str:
+        """Say who or what is known beside a target where nobody listens; what is known already, asked of nobody."""
+        exchange, name = target.exchange or self._settings.control_exchange, target.topic or ""
+        topic = self._table.known_topic(exchange, name)
+        members = dict.fromkeys(record.member for record in topic.servers()) if topic is not None else {}
+        if members:
+            return f"; {meant_or_some(target.server or '', members, f'members of {name} are')}"
+        others = [each for each in islice(self.served(), _MOST_COMPARED) if each != (exchange, name)]
+        elsewhere = [f"{where}/{other}" for where, other in others if other == name]
+        if elsewhere:
+            return f"; did you mean {elsewhere[0]} (exchange, slash, topic)?"
+        known = sorted(other if where == exchange else f"{where}/{other}" for where, other in others)
+        hint = meant_or_some(name, known, "topics with servers are")
+        return f"; {hint}" if hint else ""
 
     def unreached(self, call: Waiter, link: Link, reason: str) -> None:
         """End a call that only this link could take, which cannot."""

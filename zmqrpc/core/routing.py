@@ -77,6 +77,10 @@ class RoutingTable:
         """List every topic that was used."""
         return list(self._topics.values())
 
+    def served(self) -> Iterator[tuple[str, str]]:
+        """Go through the exchange and name of every topic where somebody listens."""
+        return ((topic.exchange, topic.name) for topic in self._topics.values() if topic.usable)
+
     def route(self, target: Target, exchange: str) -> Route:
         """
         Return the route to a target, with turns of its own; made when there is none.

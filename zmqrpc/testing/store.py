@@ -13,7 +13,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Target
 
 T = TypeVar("T")
@@ -50,6 +50,10 @@ class Store:
     def records(self) -> list[Record]:
         """List what is stored, available or not."""
         return [sighting.record for sighting in self._table.all()]
+
+    def served(self) -> list[tuple[str, str]]:
+        """List the exchange and name of every topic that has a server, available or not."""
+        return list(dict.fromkeys((r.exchange, r.topic) for r in self.records() if r.role is Role.SERVER))
 
     # Faults
 

@@ -39,7 +39,13 @@ STRANGER = bytes.fromhex("5" * 32)
 
 
 class TextScenarios(Scenario):
-    """Each test ends a call in one way, and looks for every fact that is known then."""
+    """
+    Each test ends a call in one way, and looks for every fact that is known then.
+
+    :ivar knows_the_store: whether a client that asks nobody is told what the store has.
+    """
+
+    knows_the_store = False
 
     async def ends(
         self, deferred, error, stage, *texts, ran="it did not run", handed=True, recorded=True, numbered=True
@@ -98,6 +104,26 @@ class TextScenarios(Scenario):
         client = self.world.client()
         call = client.call(WORK, "mark", timeout=5)
         await self.ends(call, NoRoute, "resolving", "nobody listens there", handed=False)
+
+    async def test_no_route_tells_what_is_known(self):
+        """Members of the topic that are known are named, and topics, in the text of it; it stays short."""
+        await self.begin()
+        for number in range(12):
+            await self.world.record(f"topic-{number:02}.b", "tcp://127.0.0.1:1")
+            await self.client.members(Target(f"topic-{number:02}"))
+        listed = "; topics with servers are topic-00, topic-01, topic-02, topic-03, topic-04, topic-05, topic-06, "
+        rows = [
+            (Target("work", server="aa"), "; did you mean a? "),
+            (Target("work", server="node-1"), "; members of work are a "),
+            (Target("wrok"), "; did you mean work? "),
+            (Target("zzzzz"), f"check the name{listed}topic-07, and 5 more "),
+            (Target("work", exchange="other"), "; did you mean openstack/work (exchange, slash, topic)? "),
+        ]
+        for target, says in rows:
+            self.assertIn(says, str(await self.fails(self.client.call(target, "mark", timeout=5), NoRoute)))
+        fresh = self.world.client()
+        text = str(await self.fails(fresh.call(Target("wrok"), "mark", timeout=5), NoRoute))
+        self.assertEqual("did you mean work?" in text, self.knows_the_store, text)
 
     async def test_no_route_to_the_recorded(self):
         """Each of those that are recorded is named, with its state, the age of its record and why."""
@@ -258,7 +284,7 @@ class TextScenarios(Scenario):
 
 
 class TextsInMemory(InMemory, TextScenarios, TestCase):
-    pass
+    knows_the_store = True
 
 
 class TextsOverSockets(OverSockets, TextScenarios, TestCase):
