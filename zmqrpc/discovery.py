@@ -17,7 +17,7 @@ from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.core.topic import Topic, link_key
+from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
@@ -29,6 +29,12 @@ POLL_SECONDS = 60.0
 
 RETRY_SECONDS = 1.0
 """Seconds after which a lookup that failed is made again."""
+
+DOUBT_SECONDS = 1.0
+"""Seconds after somebody listened in which one empty answer is not believed: a store that was emptied fills again."""
+
+ONCE_MORE_SECONDS = 0.6
+"""Seconds at most until the look after such an answer; a registration that was lost is made again by then."""
 
 _MOST_TRIED = 100
 """How many routes are looked at to find one that may be given up for a new one."""
@@ -73,6 +79,7 @@ class Discovery:
         self._jitter = jitter
         self._wake_by = wake_by
         self._due: dict[Topic, float] = {}
+        self._once_more: set[Topic] = set()
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = _NEVER
         self._closed = False
@@ -90,6 +97,9 @@ class Discovery:
             self._watches[key] = self._matchmaker.watch(
                 topic.exchange, topic.name, lambda sightings: self._learned(topic, sightings)
             )
+        self._ask(topic)
+
+    def _ask(self, topic: Topic) -> None:
         looked_up: Deferred[list[Sighting]] = self._matchmaker.lookup(topic.exchange, topic.name)
         looked_up.addCallbacks(
             lambda sightings: self._found(topic, sightings), lambda failure: self._failed(topic, failure)
@@ -105,7 +115,7 @@ class Discovery:
         for topic in [topic for topic, due in self._due.items() if due <= now]:
             # A lookup before it may have made room by giving this one up.
             if self._due.pop(topic, None) is not None:
-                self.resolve(topic)
+                (self._ask if topic in self._once_more else self.resolve)(topic)
         if self._look_at <= now:
             self._look(now)
 
@@ -119,23 +129,36 @@ class Discovery:
         self.hints.close()
         self._look_at = _NEVER
         self._due.clear()
+        self._once_more.clear()
         for stop in self._watches.values():
             stop()
         self._watches.clear()
 
     def _found(self, topic: Topic, sightings: list[Sighting]) -> None:
-        topic.resolving = False
-        self._again(topic, POLL_SECONDS)
-        self._learned(topic, sightings)
-
-    def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
         if self._closed:
             return
+        self._learn(topic, sightings)
+        doubtful = topic.knowledge is Knowledge.EMPTY and self._seconds() < topic.emptied_at + DOUBT_SECONDS
+        if doubtful and topic not in self._once_more:
+            self._once_more.add(topic)
+            self._again(topic, ONCE_MORE_SECONDS)
+        else:
+            self._once_more.discard(topic)
+            topic.resolving = False
+            self._again(topic, POLL_SECONDS)
+        self._answered(topic, None)
+
+    def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
+        """Take what a watch tells."""
+        if not self._closed:
+            self._learn(topic, sightings)
+            self._answered(topic, None)
+
+    def _learn(self, topic: Topic, sightings: list[Sighting]) -> None:
         appeared, gone = self._table.learned(topic, sightings, self._seconds())
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
         self._gone(gone)
-        self._answered(topic, None)
 
     def _gone(self, keys: list[str]) -> None:
         for key in keys:
@@ -144,6 +167,7 @@ class Discovery:
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
         topic.resolving = False
+        self._once_more.discard(topic)
         if self._closed:
             return
         error = failure.value

@@ -112,6 +112,8 @@ class RoutingTable:
         ]
         topic.learned_at = now
         changed = self._replace(topic, sightings, kept)
+        if topic.usable and not topic.servers():
+            topic.emptied_at = now
         topic.knowledge = Knowledge.KNOWN if topic.servers() else Knowledge.EMPTY
         return changed
 

@@ -12,8 +12,9 @@ STALE        somebody did when the store last answered           use it
 EMPTY        the store said that nobody listens                  look up, wait for it
 ===========  ==================================================  ====================
 
-A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state, `Topic.resolving` tells
-whether a lookup is under way.
+Where somebody listened a moment ago, one empty answer is not believed either: the store may have lost everything, and
+be told it again just now. A STALE topic is looked up again by the discovery's timer, not by its use. Beside the state,
+`Topic.resolving` tells whether a lookup is under way.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class Topic:
     :ivar resolving: whether a lookup is under way.
     :ivar answer: the newest answer of the store, perhaps stale.
     :ivar learned_at: when it came.
+    :ivar emptied_at: when an answer took everybody away of whom no link shows that he lives; -inf for never.
     :ivar kept: what vanished from it or from one before, and is kept.
     """
 
-    __slots__ = ("answer", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
+    __slots__ = ("answer", "emptied_at", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
 
     def __init__(self, exchange: str, name: str) -> None:
         self.exchange = exchange
@@ -61,6 +63,7 @@ class Topic:
         self.resolving = False
         self.answer: tuple[Sighting, ...] = ()
         self.learned_at = 0.0
+        self.emptied_at = float("-inf")
         self.kept: tuple[Sighting, ...] = ()
         self.routes: list[Route] = []
 

@@ -105,6 +105,49 @@ class DiscoveryScenarios(Scenario):
         self.assertEqual({record.member for record in self.world.store.records()}, {"a", "b"})
         self.assertEqual(sum(len(worker.ran) for worker in workers), len(names))
 
+    async def test_emptied_before_the_first_call(self):
+        """One empty answer is not believed by who knew somebody a moment ago, though no link leads there yet."""
+        await self.member("a")
+        client = self.world.client()
+        await client.members(WORK)
+        self.world.store.forget()
+        await self.world.eventually(
+            "the client hears of it", lambda: not client.node._discovery._table.topics()[0].usable
+        )
+        calls = [client.call(target, "mark", timeout=5) for target in (WORK, Target("work", server="a"))]
+        self.assertEqual(await gatherResults(calls), ["a", "a"])
+
+    async def test_emptied_for_good(self):
+        """Where nobody is registered again, that nobody listens is said after one more look."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.members(WORK)
+        began = self.world.clock.seconds()
+        await self.world.stop(worker.node)
+        error = await self.fails(client.call(WORK, "mark", timeout=30), NoRoute)
+        self.assertIn("nobody listens", str(error))
+        self.assertLess(self.world.clock.seconds() - began, 2)
+
+    async def test_down_after_it_was_emptied(self):
+        """A store that does not answer the second look is what the call fails with, and one that does ends the wait."""
+        for comes_back in (False, True):
+            worker = await self.member("a")
+            client = self.world.client()
+            await client.members(WORK)
+            self.world.kill(worker.node)
+            self.world.store.forget()
+            await self.world.sleep(0.01)
+            call = client.call(WORK, "mark", timeout=30)
+            await self.world.sleep(0.05)
+            self.assertFalse(call.called)
+            if comes_back:
+                await self.member("b")
+                self.assertEqual(await call, "b")
+            else:
+                self.world.store.go_down()
+                await self.fails(call, MatchmakerUnavailable)
+                self.world.store.come_back()
+
     async def test_stays_empty(self):
         """Who is connected is called, listed and reached by fan-outs for as long as the store stays empty."""
         for name in "ab":
