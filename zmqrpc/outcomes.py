@@ -61,6 +61,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
 }
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
+_NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _MOST_LISTED = 5
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
@@ -173,7 +174,7 @@ class Outcomes:
         if not recorded:
             return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
-        return NoRoute, f"nobody who is recorded can be reached: {_listed(troubles)}"
+        return NoRoute, f"{_NONE_REACHED}: {_listed(troubles)}"
 
     def _others(self, target: Target) -> str:
         """Say who or what is known beside a target where nobody listens; what is known already, asked of nobody."""

@@ -32,6 +32,8 @@ from msgspec import Struct
 
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 
+_UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
+
 
 class Phase(Enum):
     """Where a link stands; how far a call got is its `zmqrpc.core.pending.Stage`."""
@@ -319,7 +321,7 @@ class LinkState:
         if self._lost_at is not None and now >= self._lost_at + self._timers.lost:
             effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
-            effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s")
+            effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
             effects += self._connect(now)
         self._rearm()

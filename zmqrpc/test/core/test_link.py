@@ -146,7 +146,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (
         resolving,
         tick(TIMERS.hello, False),
-        [Drop(None), Reroute("no WELCOME within 2 s")],
+        [Drop(None), Reroute("no WELCOME within 2 s: stopped, blocked, cut off, or no zmqrpc")],
         BACKOFF,
     ),
     (connecting, wanted, [], CONNECTING),
@@ -163,7 +163,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (
         connecting,
         tick(TIMERS.hello, False),
-        [Drop(b"1"), Reroute("no WELCOME within 2 s")],
+        [Drop(b"1"), Reroute("no WELCOME within 2 s: stopped, blocked, cut off, or no zmqrpc")],
         BACKOFF,
     ),
     (up, wanted, [], UP),

@@ -131,7 +131,7 @@ class TextScenarios(Scenario):
         await self.world.record("work.b", "tcp://127.0.0.1:2", "b" * 32)
         client = self.world.client()
         call = client.call(WORK, "mark", timeout=5)
-        says = "nobody who is recorded can be reached: "
+        says = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready): "
         error = await self.fails(call, NoRoute)
         self.assertIn(says, str(error))
         told = r"{} at tcp://127\.0\.0\.1:{}, backing off, record \d+\.\d s old: [^;]+"
@@ -141,6 +141,21 @@ class TextScenarios(Scenario):
         failed: Deferred[None] = Deferred()
         failed.errback(missed)
         await self.ends(failed, NoRoute, "queued", "the member cannot be reached", numbered=False)
+
+    async def test_silent_member(self):
+        """Whose only member does not answer is told so when that is known; who waits, when the time is up."""
+        await self.world.stranger("work.a", Peer())
+        client = self.world.client()
+        began = self.world.clock.seconds()
+        error = await self.fails(client.call(WORK, "mark", timeout=30), NoRoute)
+        self.assertLess(self.world.clock.seconds() - began, 5)
+        silent = (
+            r"recorded can be reached.* \(wait_for_ready\): a at tcp://[\d.:]+, .*, record \d\.\d s old: no WELCOME "
+        )
+        self.assertRegex(str(error), f"{silent}within 2 s: stopped, blocked, cut off, or no zmqrpc")
+        error = await self.fails(client.call(WORK, "mark", timeout=3, wait_for_ready=True), DeadlineExceeded)
+        self.assertRegex(str(error), f"{silent}|the link is connecting: no WELCOME within 2 s: stopped")
+        self.assertGreater(self.world.clock.seconds() - began, 4.9)
 
     async def test_no_matchmaker(self):
         self.world.store.go_down()
