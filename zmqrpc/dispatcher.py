@@ -19,6 +19,7 @@ OWN_NAMESPACE = "zmqrpc"
 
 _MARK = "__zmqrpc_exposed__"
 _MOST_FOUND = 10_000
+_MOST_LISTED = 8
 _POSITIONAL = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -105,22 +106,30 @@ def _numbers(version: str | None) -> tuple[int, int]:
         return -1, 0
 
 
+def _place(target: Target) -> tuple[str | None, tuple[int, int]]:
+    return target.namespace, _numbers(target.version)
+
+
 class Dispatcher:
     """
     The endpoints of one server.
 
-    An endpoint may have a `target` (a `Target`) with namespace and version; of several endpoints that fit, the first
-    one that has the method is called.
+    An endpoint may have a `target` (a `Target`) with namespace and version; of several versions that fit, the first one
+    that has the method is called.
 
-    :param endpoints: objects with `expose`d methods.
+    :param endpoints: objects with `expose`d methods, at least one.
     :param threads: where the methods run that block.
-    :raises ConfigError: an endpoint exposes nothing, its target is not a `Target`, or it claims `OWN_NAMESPACE`.
+    :raises ConfigError: there is none; one exposes nothing, or what another exposes in the same namespace and version;
+        its target is not a `Target`, or it claims `OWN_NAMESPACE`.
     """
 
     def __init__(self, endpoints: Iterable[object], threads: Threads) -> None:
         self._threads = threads
         self._offers: list[tuple[Target, dict[str, Exposed]]] = []
+        self._classes: list[str] = []
         self._found: dict[tuple[str | None, str | None, str], Exposed | Failure] = {}
+        if not isinstance(endpoints, Iterable):
+            raise ConfigError(f"the endpoints are an object of type {type(endpoints).__name__}; give a list of objects")
         for endpoint in endpoints:
             target = self.add(endpoint)
             if target.namespace == OWN_NAMESPACE:
@@ -128,6 +137,8 @@ class Dispatcher:
                     f"the namespace {OWN_NAMESPACE!r} of {endpoint!r} is kept for the methods that every server has; "
                     "give the endpoint another"
                 )
+        if not self._offers:
+            raise ConfigError("there is no endpoint; give at least one object with methods marked with @zmqrpc.expose")
 
     def add(self, endpoint: object) -> Target:
         """
@@ -142,18 +153,26 @@ class Dispatcher:
         methods = self._exposed_methods(endpoint)
         if not methods:
             raise ConfigError(f"{endpoint!r} exposes no method; mark them with @zmqrpc.expose")
+        name = type(endpoint).__name__
+        for (other, others), other_name in zip(self._offers, self._classes, strict=True):
+            both = sorted(methods.keys() & others.keys())
+            if both and _place(other) == _place(target):
+                listed = ", ".join(both[:_MOST_LISTED]) + (", ..." if len(both) > _MOST_LISTED else "")
+                raise ConfigError(
+                    f"the endpoints {other_name} and {name} both expose {listed} in "
+                    f"{f'the namespace {target.namespace!r}' if target.namespace else 'no namespace'} and version "
+                    f"{target.version or '1.0'}, and one would hide the other; give one of them another namespace or "
+                    "version, or take a method away"
+                )
         self._offers.append((target, methods))
+        self._classes.append(name)
         return target
 
     def offers(self) -> Iterator[tuple[Target, str, Exposed]]:
         """Go through every method that can be called: the target of its endpoint, its name, and itself."""
-        seen = set()
         for target, methods in self._offers:
             for name, exposed in methods.items():
-                key = (target.namespace, _numbers(target.version), name)
-                if key not in seen:
-                    seen.add(key)
-                    yield target, name, exposed
+                yield target, name, exposed
 
     def find(self, namespace: str | None, version: str | None, method: str) -> Exposed | Failure:
         """Return the method, or why there is none."""

@@ -163,9 +163,12 @@ class Node(Service):
         """
         Serve endpoints under a target.
 
+        Two of them may expose a method of the same name in different namespaces or versions.
+
         :param target: topic and member; the member is this node's host name when it names none.
-        :raises ConfigError: the target has no topic or is served already, or an endpoint exposes nothing; or the node
-            runs, and cannot listen where it has to: `PortRangeExhausted` when no port is free.
+        :raises ConfigError: the target has no topic or is served already; there is no endpoint, or one exposes nothing
+            or hides a method of another; or the node runs, and cannot listen where it has to: `PortRangeExhausted` when
+            no port is free.
         """
         if target.topic is None:
             raise ConfigError(f"the target {target!r} has no topic; give one")

@@ -77,16 +77,14 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         )
     try:
         endpoints = list(given)
+        if not endpoints:
+            raise ConfigError("it offers nothing; give at least one object with methods marked with @zmqrpc.expose")
         # Only asked what it has; the server that runs it has threads of its own.
         dispatcher = Dispatcher(endpoints, Threads(reactor.callFromThread, 1))
     except ConfigError as error:
         raise ConfigError(f"the application {name} cannot be served: {error}") from error
     except Exception as error:
         raise ApplicationRaised(f"the endpoints of the application {name} raised: {describe(error)}") from error
-    if not endpoints:
-        raise ConfigError(
-            f"the application {name} offers nothing; give at least one object with methods marked with @zmqrpc.expose"
-        )
     return Offer(name, endpoints, dispatcher)
 
 
@@ -94,7 +92,8 @@ def check_apart(target: Target, offers: Sequence[Offer]) -> None:
     """
     Refuse applications of which one would hide a method of another.
 
-    Within one application that is how a method is overridden; the author of two does not know of the other.
+    Minor versions of one interface may stand beside each other in one application; the author of two does not know of
+    the other.
 
     :raises ConfigError: they have a method of the same name, namespace and version.
     """

@@ -110,7 +110,7 @@ class Bad:
         time.sleep(seconds)
 
     @expose
-    def never(self, context):
+    def endless(self, context):
         self.begun += 1
 
         def count(_):
@@ -275,7 +275,7 @@ class BadMethodTests(NodeCase):
         """A call without an answer ends at its deadline, and so does the method."""
         await self.start()
         begin = time.monotonic()
-        error = await self.assertEnds(DeadlineExceeded, self.call("never", timeout=0.3))
+        error = await self.assertEnds(DeadlineExceeded, self.call("endless", timeout=0.3))
         self.assertTrue(error.maybe_executed)
         self.assertLess(time.monotonic() - begin, 0.5)
         await eventually("that it is cancelled", lambda: self.bad.cancelled == 1)
@@ -284,7 +284,7 @@ class BadMethodTests(NodeCase):
     async def test_cancel(self):
         """A caller that gives up is told that the method may have run; it is cancelled."""
         await self.start()
-        calling = self.call("never")
+        calling = self.call("endless")
         await eventually("that it runs", lambda: self.bad.begun == 1)
         calling.cancel()
         error = await self.assertEnds(Cancelled, calling)
@@ -368,7 +368,7 @@ class BadMethodTests(NodeCase):
             self.caller.stopService()
             return result
 
-        calls = [self.call("never")] + [self.call("echo", value=number) for number in range(20)]
+        calls = [self.call("endless")] + [self.call("echo", value=number) for number in range(20)]
         calls[1].addCallback(close)
         for calling in calls:
             calling.addBoth(ended.append)

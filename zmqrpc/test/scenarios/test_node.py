@@ -7,12 +7,32 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
-from zmqrpc import Target
+from zmqrpc import Target, expose
 from zmqrpc.errors import ClientClosed, ConfigError, NoRoute
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
+
+
+class Again:
+    """Some methods of a `Worker`."""
+
+    target = Target(version="1.0")
+
+    @expose
+    def mark(self, context):
+        pass
+
+    @expose
+    def add(self, context):
+        pass
+
+
+class Newer(Versioned):
+    """The same in another version."""
+
+    target = Target(namespace="math", version="2.4")
 
 
 class NodeScenarios(Scenario):
@@ -88,12 +108,27 @@ class NodeScenarios(Scenario):
     async def test_refused_servers(self):
         """What cannot be served is refused where it is said, and the node goes on."""
         node = await self.world.serve("work.one", Worker("one"))
-        for target, endpoints in (
-            (Target("work", server="one"), [Worker()]),
-            (Target(server="two"), [Worker()]),
-            (Target("work", server="two"), [object()]),
-        ):
-            self.assertRaises(ConfigError, node.server, target, endpoints)
+        two = Target("work", server="two")
+        rows: list[tuple[Target, Any, str]] = [
+            (Target("work", server="one"), [Worker()], "served by this node already"),
+            (Target(server="two"), [Worker()], "has no topic"),
+            (two, [object()], "exposes no method"),
+            (two, [], "there is no endpoint"),
+            (two, Worker(), "an object of type Worker; give a list"),
+            (
+                two,
+                [Worker(), Versioned(), Again()],
+                "Worker and Again both expose add, mark in no namespace and version 1.0",
+            ),
+            (
+                two,
+                [Versioned(), Versioned()],
+                "Versioned and Versioned both expose double in the namespace 'math' and ",
+            ),
+        ]
+        for target, endpoints, says in rows:
+            self.assertIn(says, str(self.assertRaises(ConfigError, node.server, target, endpoints)))
+        node.server(two, [Worker(), Versioned(), Newer()])
         self.assertEqual(await node.client().call(WORK, "mark"), "one")
 
     async def test_default_member(self):

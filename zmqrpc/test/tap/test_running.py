@@ -389,7 +389,7 @@ class RefusedTests(RunningTestCase):
             self.assertIn("Traceback", self.log.read_text())
 
     def test_offers_nothing(self):
-        self.assert_refused("the application apps:nothing offers nothing", "--app", "apps:nothing")
+        self.assert_refused("the application apps:nothing cannot be served: it offers nothing", "--app", "apps:nothing")
         self.assert_refused(
             "the application apps:nonsense gave an object of type int as its endpoints", "--app", "apps:nonsense"
         )

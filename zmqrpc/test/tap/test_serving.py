@@ -319,7 +319,7 @@ class ServingTests(TestCase):
             (Given(_later_or_never()), "application app0 raised when it was asked for endpoints: ZeroDivisionError"),
             (Given(None), "application app0 gave an object of type NoneType as its endpoints; give a list of objects"),
             (Given("calc"), "application app0 gave an object of type str as its endpoints"),
-            (Given([]), "application app0 offers nothing"),
+            (Given([]), "application app0 cannot be served: it offers nothing"),
             (Given([Raises()]), "endpoints of the application app0 raised: ZeroDivisionError"),
             (Given([FailsToStart()]), "endpoint FailsToStart of the application app0 raised when it was started"),
         ):

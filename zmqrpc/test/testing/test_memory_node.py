@@ -14,7 +14,7 @@ import zmqrpc
 from zmqrpc import Node, Target
 from zmqrpc.errors import ClientClosed, ConfigError
 from zmqrpc.settings import Settings
-from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.endpoints import Versioned, Worker
 from zmqrpc.testing import MemoryNode, Network, Store
 
 WORK = Target("work")
@@ -113,7 +113,7 @@ class BeginningTests(SynchronousTestCase):
         nodes = [
             network.serve("work", Worker("a")),
             network.serve("work.one", Worker("b")),
-            network.serve(Target("work", server="two"), Worker("c"), Worker("d"), host="elsewhere"),
+            network.serve(Target("work", server="two"), Worker("c"), Versioned(), host="elsewhere"),
         ]
         self.assertEqual([node.host for node in nodes], ["work", "one", "elsewhere"])
         members = network.result_of(network.client().members(WORK))
