@@ -15,8 +15,7 @@ from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import PROXY, REDIS, Effect, Option
-from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, Settings
-from zmqrpc.spelling import nearest
+from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, Settings, check_names
 from zmqrpc.transport_url import masked_url, split_url, store_url
 
 ROWS = {option.name: option for option in OPTIONS}
@@ -196,9 +195,7 @@ def read_url(url: str, given: Mapping[str, Any]) -> Configuration:
     :param given: values by name, which override its query.
     :raises ConfigError: the URL, or an option or value is not valid.
     """
-    for name in given:
-        if name not in KEPT:
-            raise ConfigError(f"there is no option {name!r}; {nearest(name, KEPT)}")
+    check_names(given)
     reading = Reading()
     bare = reading.read_query(url)
     reading.values |= given

@@ -9,6 +9,7 @@ once, frozen, and read where parts are made; nothing else passes configuration a
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,9 @@ from twisted.logger import Logger
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect, Option
+from zmqrpc.spelling import nearest
 from zmqrpc.transport_url import masked_url as masked_url
+from zmqrpc.transport_url import parse_url
 
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when nothing else names one."""
@@ -241,9 +244,19 @@ class Settings:
         effect=Effect.LATER,
     )
 
+    def __new__(cls, *_: Any, **options: Any) -> Settings:
+        """
+        Check that there are such options at all.
+
+        :raises ConfigError: there is none of a name.
+        """
+        check_names(options)
+        return super().__new__(cls)
+
     def __attrs_post_init__(self) -> None:
         for option in KEPT.values():
             option.check(getattr(self, option.name))
+        parse_url(self.url)
         if self.rpc_zmq_min_port >= self.rpc_zmq_max_port:
             raise ConfigError(
                 f"option rpc_zmq_min_port is {self.rpc_zmq_min_port}, not below rpc_zmq_max_port "
@@ -317,6 +330,17 @@ class Settings:
             self.zmq_tcp_keepalive_intvl or -1,
             self.zmq_tcp_keepalive_cnt or -1,
         )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """
+    Check names of options that somebody wrote in Python.
+
+    :raises ConfigError: there is no such option; the text has those that are most like it.
+    """
+    for name in names:
+        if name not in KEPT:
+            raise ConfigError(f"there is no option {name!r}; {nearest(name, KEPT)}")
 
 
 def _row(field: attrs.Attribute[Any]) -> Option:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.spelling import nearest
@@ -40,6 +40,26 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``, or names an option that does not exist.
     """
     valid = set(valid)
+    parts = parse_url(url)
+    texts = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in texts:
+        if name not in valid and "@" in parts.query:
+            raise _refusal(
+                f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
+                f"is written %3F there; valid options are {', '.join(sorted(valid))}"
+            )
+        if name not in valid:
+            raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
+    # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
+    return (url.replace(f"?{parts.query}", "", 1) if parts.query else url), texts
+
+
+def parse_url(url: str) -> SplitResult:
+    """
+    Cut a transport URL into its parts.
+
+    :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``.
+    """
     if not url.isprintable():
         # urlsplit would leave some of them out, and what is opened would be another file than the one that was named.
         raise _refusal(
@@ -55,17 +75,7 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
         ) from None
     if parts.scheme.partition("+")[0] != "zmq":
         raise _refusal(f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://")
-    texts = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in texts:
-        if name not in valid and "@" in parts.query:
-            raise _refusal(
-                f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
-                f"is written %3F there; valid options are {', '.join(sorted(valid))}"
-            )
-        if name not in valid:
-            raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
-    # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
-    return (url.replace(f"?{parts.query}", "", 1) if parts.query else url), texts
+    return parts
 
 
 def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path: str = "") -> str:

@@ -8,6 +8,7 @@ from io import StringIO
 from traceback import format_exception
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -121,6 +122,26 @@ class ValueTests(SynchronousTestCase):
             if name != "url":
                 error = self.assertRaises(ConfigError, Settings.from_url, "zmq://", **values)
                 self.assertEqual(str(error), text)
+
+    def test_unknown(self):
+        """An option that does not exist is refused, with what may be meant, wherever it is written."""
+        for make in (
+            Settings,
+            lambda **options: Settings("zmq://", **options),
+            lambda **options: Settings.from_url("zmq://", **options),
+            lambda **options: attrs.evolve(Settings(), **options),
+        ):
+            error = self.assertRaises(ConfigError, make, max_route=5)
+            self.assertIn("there is no option 'max_route'; did you mean max_routes?", str(error))
+
+    def test_url(self):
+        """What is no transport URL is refused when it is given, and not when it is used; passwords are not shown."""
+        for url in ("zmq+redis://:QQQ@[::1]x", "zmq+redis://:QQQ@[::1", "redis://:QQQ@host", "zmq+redis://h\n:QQQ@h"):
+            for make in (Settings, Settings.from_url, lambda url: attrs.evolve(Settings(), url=url)):
+                error = self.assertRaises(ConfigError, make, url)
+                self.assertIn("the transport URL '", str(error))
+                self.assertEqual(error.options, ("url",))
+                self.assertNotIn("QQQ", str(error))
 
     def test_quarantine(self):
         """The first time is not above the most that it grows to."""

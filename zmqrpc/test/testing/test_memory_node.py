@@ -82,7 +82,7 @@ class BeginningTests(SynchronousTestCase):
         """Options are those of `Settings`, and are checked as there."""
         self.assertEqual(MemoryNode(drain_timeout=5.0).settings.drain_timeout, 5.0)
         self.assertRaises(ConfigError, MemoryNode, drain_timeout=-5.0)
-        self.assertRaises(TypeError, MemoryNode, drain_time=5.0)
+        self.assertRaises(ConfigError, MemoryNode, drain_time=5.0)
 
     def test_production_settings(self):
         """Settings as they are in production do: what they say about the network is replaced."""
