@@ -117,19 +117,23 @@ class DeliveryError(ZmqRpcError):
     :ivar reason: what happened and what to do, one sentence.
     :ivar journey: how far the message got; None where none was made.
     :ivar maybe_executed: whether the method may have run.
+    :ivar did_run: whether it is known that it ran to its end, and only its answer could not be had.
     """
 
-    def __init__(self, reason: str, journey: Journey | None = None, maybe_executed: bool = False) -> None:
+    def __init__(
+        self, reason: str, journey: Journey | None = None, maybe_executed: bool = False, did_run: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.journey = journey
-        self.maybe_executed = maybe_executed
+        self.maybe_executed = maybe_executed or did_run
+        self.did_run = did_run
 
     def __str__(self) -> str:
-        """Return the reason, the journey and whether the method may have run."""
+        """Return the reason, the journey and whether the method ran or may have run."""
         if self.journey is None:
             return self.reason
-        executed = "it may have run" if self.maybe_executed else "it did not run"
+        executed = "it ran" if self.did_run else "it may have run" if self.maybe_executed else "it did not run"
         return f"{self.reason} ({self.journey}; {executed})"
 
 

@@ -47,12 +47,13 @@ _REMOTE: dict[FailureCode, type[RemoteError]] = {
     FailureCode.BAD_INTERFACE: UnsupportedVersion,
     FailureCode.ACCESS_DENIED: AccessDenied,
 }
-_AFTER_IT_RAN: dict[FailureCode, type[DeliveryError]] = {
+_WITHOUT_RESULT: dict[FailureCode, type[DeliveryError]] = {
     FailureCode.UNENCODABLE: EncodingError,
     FailureCode.TOO_LARGE: MessageTooLarge,
     FailureCode.FORGOTTEN: ServerLost,
     FailureCode.CANCELLED: Cancelled,
 }
+_RAN = (FailureCode.UNENCODABLE, FailureCode.TOO_LARGE)
 _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
     Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
@@ -85,10 +86,17 @@ class Outcomes:
         self._table = table
         self._seconds = seconds
 
-    def fail(self, call: Waiter, error: type[DeliveryError], reason: str, maybe_executed: bool = False) -> None:
+    def fail(
+        self,
+        call: Waiter,
+        error: type[DeliveryError],
+        reason: str,
+        maybe_executed: bool = False,
+        did_run: bool = False,
+    ) -> None:
         """End the call with an error."""
         what = Kind(call.kind).name if call.kind else "the lookup"
-        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed))
+        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed, did_run))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True
@@ -222,11 +230,11 @@ class Outcomes:
         call.stage = Stage.RUNNING
         if failure is None:
             text = f"the reply has the content type {reply.content_type!r}, which is not known here"
-            self.fail(call, EncodingError, text, maybe_executed=True)
+            self.fail(call, EncodingError, text, did_run=True)
             return
         code = FailureCode(failure.code)
-        if code in _AFTER_IT_RAN:
-            self.fail(call, _AFTER_IT_RAN[code], failure.text, maybe_executed=True)
+        if code in _WITHOUT_RESULT:
+            self.fail(call, _WITHOUT_RESULT[code], failure.text, maybe_executed=True, did_run=code in _RAN)
         else:
             self._end(call, self._remote(call, code, failure))
 
