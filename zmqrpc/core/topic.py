@@ -42,6 +42,10 @@ def link_key(record: Record) -> str:
     return record.instance or record.addresses[0]
 
 
+def _by_member(sighting: Sighting) -> tuple[str, str]:
+    return sighting.record.member, sighting.record.instance
+
+
 class Topic:
     """
     One topic of one exchange.
@@ -69,8 +73,10 @@ class Topic:
 
     @property
     def sightings(self) -> tuple[Sighting, ...]:
-        """What is routed by: the answer as the store ordered it, then what is kept."""
-        return self.answer + self.kept
+        """What is routed by: the answer as the store ordered it, and in the same order what is kept."""
+        if not self.kept:
+            return self.answer
+        return tuple(sorted(self.answer + self.kept, key=_by_member))
 
     def servers(self, member: str | None = None) -> list[Record]:
         """List the records of servers, or only those of one member, in the order of `sightings`."""

@@ -214,11 +214,11 @@ class KeptTests(SynchronousTestCase):
         table.learned(topic, [], NOW)
         self.assertEqual(route.choices, ["a"])
 
-    def test_it_is_listed_after_what_the_store_has(self):
+    def test_it_is_listed_where_the_store_had_it(self):
         table, topic, _ = make_route("ab")
         table.witnessed("a", ALIVE, serving("a"))
         table.learned(topic, sight_all("bc"), NOW)
-        self.assertEqual([record.instance for record in topic.servers()], ["b", "c", "a"])
+        self.assertEqual([record.instance for record in topic.servers()], ["a", "b", "c"])
         self.assertEqual([record.instance for record in table.leading_to("a")], ["a"])
 
     def test_it_is_kept_no_more_when_it_is_back(self):

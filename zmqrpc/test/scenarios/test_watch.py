@@ -52,6 +52,25 @@ class WatchScenarios(Scenario):
         await client.call(WORK, "mark")
         self.assertEqual(len(heard.lists), 4)
 
+    async def test_emptied(self):
+        """Nothing is told when the store has lost everybody who is connected, nor when each is registered again."""
+        workers = [await self.member(name) for name in "abc"]
+        client, heard = self.world.client(), Heard()
+        await client.fanout(WORK, "mark")
+        client.watch(WORK, heard)
+        await self.hears(heard, "a", "b", "c")
+        self.world.store.go_read_only()
+        self.world.store.forget()
+        await self.world.sleep(0.05)
+        self.world.store.come_back()
+        store, order = self.world.store.matchmaker(), (2, 0, 1)
+        for number in order:
+            (record,) = workers[number].node._records()
+            await store.register(record, 300)
+            await self.world.sleep(0.05)
+            self.assertEqual(await client.members(WORK), heard.lists[0])
+        self.assertEqual(len(heard.lists), 1)
+
     async def test_one_member(self):
         """A directed target hears of its member only."""
         client, heard = self.world.client(), Heard()
