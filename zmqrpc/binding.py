@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from random import Random
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zmqrpc import adapters
@@ -30,6 +31,7 @@ class Binding:
 
     _log = Logger()
     _warned = False
+    _warned_of_loopback = False
 
     def __init__(
         self, settings: Settings, line_of: Callable[[Target], str | None], local: bool, chance: Random
@@ -41,6 +43,7 @@ class Binding:
         self._chance = chance
         self._line: str | None = None
         self._lined: Target | None = None
+        self._told_host = ""
 
     @property
     def fixed(self) -> bool:
@@ -90,8 +93,33 @@ class Binding:
         self.address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
         if is_wildcard(host):
             self._warn_of_wildcard()
+        if not self._local and not self.fixed and not _is_loopback(host):
+            self._told_host = told[0] if told else host
         if self.address != bound:
             self._log.info("bound to {bound}; others are told {address}", bound=bound, address=self.address)
+
+    def check_told(self, resolve: Callable[[str], Deferred[str]]) -> None:
+        """
+        Warn once when others are told a host that is loopback here, while more than this machine can learn of the node.
+
+        Whoever binds loopback on purpose is not warned, nor is whoever wrote the line of a fixed table.
+
+        :param resolve: `ITransport.resolve`. What cannot be resolved here may be known elsewhere, and is not warned of.
+        """
+        if self._told_host and not Binding._warned_of_loopback:
+            resolve(self._told_host).addCallbacks(self._resolved, lambda _: None)
+
+    def _resolved(self, address: str) -> None:
+        if _is_loopback(address) and not Binding._warned_of_loopback:
+            Binding._warned_of_loopback = True
+            self._log.warn(
+                "others are told {address}, and {host} is {found} here, which is loopback: other machines reach this "
+                "node only if that name means another address there; set rpc_zmq_host to a name or address that they "
+                "can reach, or rpc_zmq_bind_address to 127.0.0.1 if they should not",
+                address=self.address,
+                host=self._told_host,
+                found=address,
+            )
 
     # Where it listens
 

@@ -295,6 +295,8 @@ class Node(Service):
         if isinstance(self._reactor, ReactorBase):
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
             self._stalls.start(self._reactor.callFromThread)
+            # The names of simulated hosts are those of no machine.
+            self._binding.check_told(self._transport.resolve)
 
     def _named(self, target: Target) -> Target:
         """Write down what the target of a server leaves to the settings."""

@@ -6,6 +6,7 @@ import socket
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import adapters
@@ -165,6 +166,32 @@ class BindingTests(SynchronousTestCase):
         told = self.lines.about("others are told tcp://this-machine:5000")
         self.assertEqual(len(told), 3)
         self.assertIn("bound to tcp://0.0.0.0:5000", told[0])
+
+    def test_warning_of_loopback(self):
+        """Whose name is loopback here is warned of it, once; not whose matchmaker is local, or who asked for it."""
+        found = {"this-machine": "127.0.1.1", "node-1": "10.0.0.1", "::1": "[::1]", "127.0.0.1": "127.0.0.1"}
+
+        def resolve(host):
+            return succeed(found[host]) if host in found else fail(OSError("no such host"))
+
+        rows: list[tuple[dict[str, Any], Any, bool, str]] = [
+            ({}, None, False, "others are told tcp://this-machine:5000, and this-machine is 127.0.1.1 here"),
+            ({"rpc_zmq_host": "127.0.0.1"}, None, False, "others are told tcp://127.0.0.1:5000, and 127.0.0.1 is"),
+            ({"rpc_zmq_advertised_address": "::1"}, None, False, "others are told tcp://[::1]:5000, and ::1 is [::1]"),
+            ({"rpc_zmq_bind_address": "127.0.0.1"}, None, False, ""),
+            ({"rpc_zmq_host": "node-1"}, None, False, ""),
+            ({"rpc_zmq_host": "unknown"}, None, False, ""),
+            ({"rpc_zmq_bind_address": "127.0.0.1", "rpc_zmq_host": "this-machine"}, None, False, ""),
+            ({"rpc_zmq_bind_address": "*"}, None, True, ""),
+            ({}, "this-machine:7000", False, ""),
+        ]
+        for options, line, local, says in rows:
+            self.patch(Binding, "_warned_of_loopback", False)
+            self.lines.clear()
+            for _ in range(2):
+                self.bound(line, local, **options).check_told(resolve)
+            warned = self.lines.about("which is loopback")
+            self.assertEqual([text[: len(says)] for text in warned], [says] if says else [], options)
 
 
 class AdapterTests(SynchronousTestCase):
