@@ -15,6 +15,8 @@ from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Sighting
 
+_MOST_NAMED = 8
+
 
 class Registrar:
     """
@@ -44,6 +46,7 @@ class Registrar:
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._storing: Deferred[Any] = succeed(None)
         self._refusal: str | None = None
+        self._left: dict[str, BaseException | None] = {}
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
@@ -76,6 +79,14 @@ class Registrar:
         # A store that still takes our records is asked once more to remove them when it has answered.
         await self._storing
         await DeferredList(self._withdrawals, consumeErrors=True)
+        if self._left:
+            names = list(self._left)
+            self.log.warn(
+                "not withdrawn at the stop, so others may still find until it expires (zmq_target_expire): "
+                "{names}: {error}",
+                names=", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else ""),
+                error=self._left[names[-1]],
+            )
 
     @property
     def wake_at(self) -> float:
@@ -140,9 +151,4 @@ class Registrar:
         self._perform(self._registration.failed(self._seconds()))
 
     def _not_withdrawn(self, failure: Failure, record: Record) -> None:
-        self.log.debug(
-            "the record of {topic}.{member} was not withdrawn and will expire: {error}",
-            topic=record.topic,
-            member=record.member,
-            error=failure.value,
-        )
+        self._left[f"{record.topic}.{record.member}"] = failure.value

@@ -59,6 +59,23 @@ class RefusedRecordsTests(SynchronousTestCase):
         self.network.run(400)
         self.assertEqual(len(self.lines), 4)
 
+    def test_not_withdrawn(self):
+        """What stays in the store after a stop is one line, with names; and where nothing stays there is none."""
+        for down in (False, True):
+            node = MemoryNode(self.network, self.store)
+            for number in range(12):
+                node.server(Target(f"topic-{number}", server="a"), [Worker()])
+            node.startService()
+            self.network.run(1)
+            if down:
+                self.store.go_down(after=0.1)
+            self.network.result_of(node.stopService())
+            self.assertEqual(len(self.lines), down, self.lines)
+        (line,) = self.lines
+        self.assertIn("topic-0.a, topic-1.a, ", line)
+        self.assertIn("topic-7.a, ...: the store of this test is down", line)
+        self.assertIn("until it expires (zmq_target_expire)", line)
+
     def test_outage(self):
         """An outage is the matchmaker's to log, and one in between does not make a refusal new."""
         self.store.refusal = MatchmakerUnavailable("the store does not answer")
