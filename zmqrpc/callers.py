@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmqrpc.caller import Caller
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Batch,
@@ -43,7 +44,6 @@ LEAVE_SECONDS = 2.0
 _RETRY_FULL = 0.05
 _LATE_SECONDS = 1.0
 _REMIND_SECONDS = 0.1
-_NEVER = float("inf")
 
 
 @implementer(IBoundReceiver)
@@ -82,10 +82,10 @@ class Callers:
             settings.max_running_calls, settings.max_running_bytes, notices, seconds, wake, self._began_running
         )
         self.dirty: dict[bytes, Caller] = {}
-        self._drain_at = _NEVER
+        self._drain_at = NEVER
         self._goaway = b""
-        self._next_beat = _NEVER
-        self._next_sweep = _NEVER
+        self._next_beat = NEVER
+        self._next_sweep = NEVER
 
     # What the node does with it
 
@@ -313,14 +313,14 @@ class Callers:
     def sweep(self, now: float) -> None:
         """Beat for what runs, write what waited, forget who has been silent for longer than `rpc_message_ttl`."""
         if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS if self._requests.running else _NEVER
+            self._next_beat = now + BEAT_SECONDS if self._requests.running else NEVER
             for caller in list(self._callers.values()):
                 if caller.running:
                     self._give_up_late(caller, now)
                     caller.write(encode_message(Beat(flatten(caller.running))))
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
-            self._next_sweep = now + ttl / 2 if self._callers else _NEVER
+            self._next_sweep = now + ttl / 2 if self._callers else NEVER
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):
@@ -339,7 +339,7 @@ class Callers:
         self._sweep_by(now + _REMIND_SECONDS)
 
     def _began_running(self) -> None:
-        if self._next_beat == _NEVER:
+        if self._next_beat == NEVER:
             self._next_beat = self.seconds() + BEAT_SECONDS
             self._wake_by(self._next_beat)
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
@@ -38,8 +39,6 @@ ONCE_MORE_SECONDS = 0.6
 
 _MOST_TRIED = 100
 """How many routes are looked at to find one that may be given up for a new one."""
-
-_NEVER = float("inf")
 
 
 class Discovery:
@@ -81,7 +80,7 @@ class Discovery:
         self._due: dict[Topic, float] = {}
         self._once_more: set[Topic] = set()
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
-        self._look_at = _NEVER
+        self._look_at = NEVER
         self._closed = False
 
     def resolve(self, topic: Topic) -> None:
@@ -89,7 +88,7 @@ class Discovery:
         if self._closed or topic.resolving:
             return
         topic.resolving = True
-        if self._look_at == _NEVER:
+        if self._look_at == NEVER:
             self._look_by(self._seconds())
         key = (topic.exchange, topic.name)
         if key not in self._watches:
@@ -108,7 +107,7 @@ class Discovery:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._look_at, min(self._due.values(), default=_NEVER))
+        return min(self._look_at, min(self._due.values(), default=NEVER))
 
     def sweep(self, now: float) -> None:
         """Look the topics up again whose turn it is, in the background."""
@@ -127,7 +126,7 @@ class Discovery:
         """End every watch."""
         self._closed = True
         self.hints.close()
-        self._look_at = _NEVER
+        self._look_at = NEVER
         self._due.clear()
         self._once_more.clear()
         for stop in self._watches.values():
@@ -233,7 +232,7 @@ class Discovery:
         for topic in self._table.look():
             if not self._in_use(topic):
                 self._give_up(topic)
-        self._look_at = _NEVER
+        self._look_at = NEVER
         if self._table.topics():
             self._look_by(now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import (
     BATCH_OVERHEAD,
     WIRE_VERSION,
@@ -31,7 +32,7 @@ from zmqrpc.core.envelope import (
 )
 from zmqrpc.core.link import Evidence, LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
-from zmqrpc.core.pending import NEVER, PendingCalls, Stage
+from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT

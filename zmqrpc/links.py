@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome, decode_batch
 from zmqrpc.core.link import LinkState, LinkTimers, Phase
-from zmqrpc.core.pending import NEVER, RetryPolicy
+from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport
 from zmqrpc.link import RETRY_FULL, Link

@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
+from zmqrpc.core.agenda import NEVER
+
 _MOST_TEXT = 300
 _MOST_PEERS = 100
 """How many kinds and peers have a line of their own: peers can invent names, and must fill neither memory nor log."""
-
-_NEVER = float("-inf")
 
 
 @attrs.define
@@ -25,7 +25,7 @@ class _Line:
     :ivar unsaid: how often it was not.
     """
 
-    quiet_until: float = _NEVER
+    quiet_until: float = -NEVER
     unsaid: int = 0
 
 
@@ -44,7 +44,7 @@ class Notices:
         self._seconds = seconds
         self._lines: dict[tuple[str, Hashable], _Line] = {}
         self._shared: dict[str, _Line] = {}
-        self._forget_at = _NEVER
+        self._forget_at = -NEVER
 
     def count(self, name: str, text: str | None = None, /, peer: Hashable = None, **facts: Any) -> None:
         """

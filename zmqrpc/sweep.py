@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmqrpc.core.agenda import NEVER
+
 _SHORTEST = 0.001
 _REST = 2
 _LONGEST_REST = 0.01
-_NEVER = float("inf")
 
 
 class Swept(Protocol):
@@ -41,10 +42,10 @@ class Sweep:
 
     def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
         self.parts: Sequence[Swept] = ()
-        self.at = _NEVER
+        self.at = NEVER
         self._reactor = reactor
         self._seconds = seconds
-        self._rests_until = -_NEVER
+        self._rests_until = -NEVER
         self._call: IDelayedCall | None = None
 
     def wake_by(self, when: float) -> None:
@@ -56,14 +57,14 @@ class Sweep:
     def stop(self) -> None:
         """Sweep no more."""
         self.parts = ()
-        self._arm(_NEVER)
+        self._arm(NEVER)
 
     def _arm(self, when: float) -> None:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
         self.at = when
-        if when < _NEVER and self.parts:
+        if when < NEVER and self.parts:
             # Any: Twisted types callLater for callables without results only.
             reactor: Any = self._reactor
             self._call = reactor.callLater(max(_SHORTEST, when - self._seconds()), self.run)
@@ -71,7 +72,7 @@ class Sweep:
     def run(self) -> None:
         """Sweep now: the timer does, and whoever finds that `at` has passed, since a clock step may stop timers."""
         now = self._seconds()
-        self.at = _NEVER
+        self.at = NEVER
         for part in self.parts:
             if part.wake_at <= now:
                 try:
@@ -80,5 +81,5 @@ class Sweep:
                     self.log.failure("a sweep of {part} failed", part=part)
         ended = self._seconds()
         self._rests_until = ended + min(_REST * (ended - now), _LONGEST_REST)
-        wake_at = min((part.wake_at for part in self.parts), default=_NEVER)
+        wake_at = min((part.wake_at for part in self.parts), default=NEVER)
         self._arm(max(wake_at, self._rests_until))

@@ -8,14 +8,13 @@ from typing import Any, TypeAlias
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.errors import ConfigError
 
 Changed: TypeAlias = Callable[[list[tuple[str, str]]], Any]
 """What a watch calls: with (member, instance) of everybody who listens, as `RPCClient.members` lists them."""
-
-_NEVER = float("inf")
 
 
 class _Watch:
@@ -50,7 +49,7 @@ class Watches:
         self._seconds = seconds
         self._wake_by = wake_by
         self._watches: list[_Watch] = []
-        self.wake_at = _NEVER
+        self.wake_at = NEVER
 
     def add(self, route: Route, changed: Changed) -> Callable[[], None]:
         """
@@ -92,7 +91,7 @@ class Watches:
 
     def sweep(self, now: float) -> None:
         """Tell those for whom something has changed."""
-        self.wake_at = _NEVER
+        self.wake_at = NEVER
         for watch in list(self._watches):
             # One before it may have ended it, or closed all.
             if watch.ended or watch.route.topic.knowledge is Knowledge.UNKNOWN:

@@ -14,7 +14,9 @@ from typing import Any
 HORIZON = 1.0
 """Seconds for which a look at the whole table enters what is due; the next one is not before they have passed."""
 
-_NEVER = float("inf")
+NEVER = float("inf")
+"""The time at which nothing is due."""
+
 _SPARE = 1000
 
 
@@ -30,8 +32,8 @@ class Agenda:
     def __init__(self, calls: dict[int, Any]) -> None:
         self._calls = calls
         self._entries: list[tuple[float, int]] = []
-        self._horizon = -_NEVER
-        self._later = _NEVER
+        self._horizon = -NEVER
+        self._later = NEVER
         self._seen = 0
 
     def __len__(self) -> int:
@@ -72,7 +74,7 @@ class Agenda:
     def _look_at_all(self, now: float) -> None:
         self._horizon = horizon = now + HORIZON
         entries = []
-        later = _NEVER
+        later = NEVER
         for call in self._calls.values():
             due, retry_at = call.deadline, call.retry_at
             if retry_at < due:

@@ -30,6 +30,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
@@ -137,14 +138,14 @@ class LinkState:
         self.identity: bytes | None = None
         self.mute = False
         self.trouble = ""
-        self.heard_at = self.used_at = self._asked_at = float("-inf")
+        self.heard_at = self.used_at = self._asked_at = -NEVER
         self.learns = instance is None
         self._jitter = jitter
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
         self._hello_until = self._drain_until = self._resume_at = self._steady_at = self._silence = 0.0
-        self._due = self._next_ping = float("inf")
+        self._due = self._next_ping = NEVER
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
         self._lost_at: float | None = None
@@ -386,7 +387,7 @@ class LinkState:
         self.phase = Phase.IDLE
         self.identity = None
         self.mute = False
-        self._due = float("inf")
+        self._due = NEVER
         return drop
 
     def _lose(self, reason: str) -> Lose:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from zmqrpc.core.pending import NEVER, PendingCall
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.topic import Topic
 
 _Call = TypeVar("_Call", bound=PendingCall)

@@ -13,12 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from zmqrpc.core.agenda import Agenda
+from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.envelope import Flag, Kind, Reply
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.target import Target
-
-NEVER = float("inf")
 
 
 class Stage(IntEnum):

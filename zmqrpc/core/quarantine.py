@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-_NEVER = float("inf")
+from zmqrpc.core.agenda import NEVER
 
 
 class _Term(Struct):
@@ -61,7 +61,7 @@ class Quarantine:
     @property
     def wake_at(self) -> float:
         """When `tick` next has something; infinity for never."""
-        return min((term.until for term in self._terms.values()), default=_NEVER)
+        return min((term.until for term in self._terms.values()), default=NEVER)
 
     def complain(self, key: str, now: float) -> float | None:
         """

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from zmqrpc.core.pending import NEVER, PendingCall
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.pending import PendingCall
 
 _Call = TypeVar("_Call", bound=PendingCall)
 

@@ -14,12 +14,11 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
 """Seconds until a registration that failed is tried again, or one that was lost: doubled each time, up to the most."""
-
-_NEVER = float("inf")
 
 
 class Register(Struct, frozen=True):
@@ -56,7 +55,7 @@ class Registration:
         self._update = update
         self._jitter = jitter
         self._records: tuple[Record, ...] = ()
-        self._refresh_at = self._restore_at = _NEVER
+        self._refresh_at = self._restore_at = NEVER
         self._restored = 0
         self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
@@ -113,7 +112,7 @@ class Registration:
         if self._again:
             return effects + self._register()
         self.current = True
-        self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else _NEVER
+        self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else NEVER
         self._plan_restoration(now)
         return effects
 
@@ -124,7 +123,7 @@ class Registration:
         self.current = not self._records
         if self._again:
             return effects + self._register()
-        self._refresh_at = now + self._wait(self.failures - 1) if self._records else _NEVER
+        self._refresh_at = now + self._wait(self.failures - 1) if self._records else NEVER
         self._plan_restoration(now)
         return effects
 
@@ -140,8 +139,8 @@ class Registration:
 
     def _plan_restoration(self, now: float) -> None:
         if not self._lacking:
-            self._restore_at = _NEVER
-        elif self._restore_at == _NEVER and not self._under_way:
+            self._restore_at = NEVER
+        elif self._restore_at == NEVER and not self._under_way:
             self._restore_at = now + self._wait(self._restored)
 
     def _wait(self, times: int) -> float:
@@ -155,7 +154,7 @@ class Registration:
         return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
-        self._refresh_at = self._restore_at = _NEVER
+        self._refresh_at = self._restore_at = NEVER
         self._lacking.clear()
         self._again = self._under_way
         if self._under_way or not self._records:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.sweep import Sweep
-
-NEVER = float("inf")
 
 
 class Part:

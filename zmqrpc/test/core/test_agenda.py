@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.agenda import HORIZON, Agenda
-from zmqrpc.core.pending import NEVER
+from zmqrpc.core.agenda import HORIZON, NEVER, Agenda
 
 NOW = 1000.0
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link import Evidence, LinkState, LinkTimers, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 
 IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
 NOW = 1000.0
-NEVER = float("inf")
 SERVER, OTHER = b"s" * 16, b"o" * 16
 TIMERS = LinkTimers()
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"

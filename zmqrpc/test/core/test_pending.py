@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
-from zmqrpc.core.pending import NEVER, PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy, Stage
 from zmqrpc.core.ranges import MOST_RANGES
 from zmqrpc.core.seen import DuplicateFilter, Seen
 from zmqrpc.target import Target

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, Effect, Register, Registration, Withdraw
 from zmqrpc.record import Record, Role
 
 NOW = 1000.0
-NEVER = float("inf")
 EXPIRE, UPDATE = 300.0, 180.0
 
 
