@@ -17,6 +17,7 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge
+from zmqrpc.hints import Hints
 from zmqrpc.members import Answer, Members, Reached
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
@@ -35,8 +36,9 @@ _NO_ARGUMENTS: dict[str, Any] = {}
 class RPCClient:
     """Calls methods of servers; made by `Node.client`."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, hints: Hints) -> None:
         self._delivery = delivery
+        self._hints = hints
         self._seconds = delivery.seconds
         self._link = delivery.links.get
         self._exchange = delivery.settings.control_exchange
@@ -270,7 +272,7 @@ class RPCClient:
         if not isinstance(reason, str):
             raise ConfigError(f"the reason {reason!r} is no str; say what is wrong")
         records = self._members.known(target)
-        self._delivery.discovery.hints.neg_acknowledge(records, reason[:_MOST_REASON])
+        self._hints.neg_acknowledge(records, reason[:_MOST_REASON])
         return [(record.member, record.instance) for record in records]
 
     def acknowledge(self, target: Target) -> list[tuple[str, str]]:
@@ -280,7 +282,7 @@ class RPCClient:
         Calls go to them again at once, and their next quarantine is as short as the first.
         """
         records = self._members.known(target)
-        self._delivery.discovery.hints.acknowledge(records)
+        self._hints.acknowledge(records)
         return [(record.member, record.instance) for record in records]
 
     def stub(self, target: Target, **options: Any) -> Stub:

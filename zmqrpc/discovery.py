@@ -45,7 +45,6 @@ class Discovery:
     """
     The shell of the routing table.
 
-    :ivar hints: what is held against instances.
     :param strategy: is told which records appear and go.
     :param answered: is told of every topic whose knowledge was renewed: with None, or with why it could not be.
     :param in_use: tells whether calls wait for a topic, or are on a link that only it leads to.
@@ -69,7 +68,7 @@ class Discovery:
         wake_by: Callable[[float], None],
     ) -> None:
         self._matchmaker = matchmaker
-        self.hints = hints
+        self._hints = hints
         self._table = table
         self._strategy = strategy
         self._answered = answered
@@ -125,7 +124,7 @@ class Discovery:
     def close(self) -> None:
         """End every watch."""
         self._closed = True
-        self.hints.close()
+        self._hints.close()
         self._look_at = NEVER
         self._due.clear()
         self._once_more.clear()
@@ -161,7 +160,7 @@ class Discovery:
 
     def _gone(self, keys: list[str]) -> None:
         for key in keys:
-            self.hints.gone(key)
+            self._hints.gone(key)
             self._strategy.gone(key)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
@@ -189,12 +188,12 @@ class Discovery:
             return
         self._gone(self._table.witnessed(key, evidence, serves))
         if evidence is Evidence.ALIVE:
-            self.hints.answers(key)
+            self._hints.answers(key)
 
     def doubted(self, key: str, reason: str) -> None:
         """Take that the records behind a link do not lead to their instance; the matchmaker hears it."""
         if not self._closed:
-            self.hints.doubted(key, reason)
+            self._hints.doubted(key, reason)
 
     # What is not used
 

@@ -152,7 +152,7 @@ class Node(Service):
         :param targets: their servers are connected to at the start, and stay so. Those of others are connected to at
             the first call, until nobody has called for ``route_ttl``.
         """
-        client = RPCClient(self._delivery)
+        client = RPCClient(self._delivery, self._hints)
         for target in targets:
             self._static.append((client, target))
             if self.running:
