@@ -21,7 +21,7 @@ from zmqrpc.hints import Hints
 from zmqrpc.members import Answer, Members, Reached
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
-from zmqrpc.watches import Changed
+from zmqrpc.watches import MembersChanged
 
 __all__ = ["Answer", "RPCClient", "Reached", "Stub"]
 
@@ -239,7 +239,7 @@ class RPCClient:
         """
         return self._members.listed(target, timeout)
 
-    def watch(self, target: Target, callback: Changed) -> Callable[[], None]:
+    def watch(self, target: Target, callback: MembersChanged) -> Callable[[], None]:
         """
         Hear who listens on a target: at once when that is known, and after each change.
 

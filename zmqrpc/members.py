@@ -19,7 +19,7 @@ from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute
 from zmqrpc.record import Record
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
-from zmqrpc.watches import Changed
+from zmqrpc.watches import MembersChanged
 
 _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fanout}
 _KINDS = {request: kind for kind, request in _REQUESTS.items()}
@@ -85,7 +85,7 @@ class Members:
         known = delivery.when_known(route, target, deadline)
         return known.addCallbacks(list_them, nobody)
 
-    def watch(self, target: Target, changed: Changed) -> Callable[[], None]:
+    def watch(self, target: Target, changed: MembersChanged) -> Callable[[], None]:
         """See `RPCClient.watch`."""
         route = self._route(plain_target(target))
         end = self._delivery.watches.add(route, changed)

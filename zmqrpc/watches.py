@@ -13,7 +13,7 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.errors import ConfigError
 
-Changed: TypeAlias = Callable[[list[tuple[str, str]]], Any]
+MembersChanged: TypeAlias = Callable[[list[tuple[str, str]]], Any]
 """What a watch calls: with (member, instance) of everybody who listens, as `RPCClient.members` lists them."""
 
 
@@ -25,7 +25,7 @@ class _Watch:
     :ivar ended: whether it is called no more.
     """
 
-    def __init__(self, route: Route, changed: Changed) -> None:
+    def __init__(self, route: Route, changed: MembersChanged) -> None:
         self.route = route
         self.changed = changed
         self.told: list[tuple[str, str]] | None = None
@@ -51,7 +51,7 @@ class Watches:
         self._watches: list[_Watch] = []
         self.wake_at = NEVER
 
-    def add(self, route: Route, changed: Changed) -> Callable[[], None]:
+    def add(self, route: Route, changed: MembersChanged) -> Callable[[], None]:
         """
         Call `changed` once soon and after each change, and keep the route.
 

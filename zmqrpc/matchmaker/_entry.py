@@ -14,6 +14,9 @@ from zmqrpc.record import Record, Role, Sighting
 _log = Logger()
 _ROLES = frozenset(Role)
 
+TopicKey = tuple[str, str]
+"""Exchange and bare topic."""
+
 
 class _Body(msgspec.Struct):
     """What a record holds beside its key. Members that are not named here are ignored when read."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from zmqrpc.address import split_address, tcp_address
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._lines import Pairs, Text, read_lines
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record, Role
 from zmqrpc.target import check_name
 
@@ -40,7 +40,7 @@ class FixedTable:
     """
 
     def __init__(self, text: str, exchange: str) -> None:
-        self.topics: dict[Topic, dict[str, Line]] = {}
+        self.topics: dict[TopicKey, dict[str, Line]] = {}
         read = read_lines(text)
         if not isinstance(read, Pairs):
             raise ValueError(f"line 1: this is no object; write {FORM}")
@@ -63,7 +63,7 @@ class FixedTable:
         line = self.topics.get((record.exchange, record.topic), {}).get(record.member)
         return line is not None and line.record.addresses == record.addresses
 
-    def line(self, topic: Topic, member: str) -> Line:
+    def line(self, topic: TopicKey, member: str) -> Line:
         """
         Find the line of a member.
 
@@ -90,7 +90,7 @@ def _named(what: str, name: str, line: int) -> str:
         raise ValueError(f"line {line}: {error}") from None
 
 
-def _topic(key: Text, exchange: str) -> Topic:
+def _topic(key: Text, exchange: str) -> TopicKey:
     before, slash, after = key.partition("/")
     if not slash:
         return exchange, _named("topic", key, key.line)
@@ -105,7 +105,7 @@ def _check_once(pairs: Pairs) -> None:
         seen[name] = name
 
 
-def _lines(topic: Topic, key: Text, value: Any) -> dict[str, Line]:
+def _lines(topic: TopicKey, key: Text, value: Any) -> dict[str, Line]:
     if isinstance(value, Pairs):
         _check_once(value)
         pairs = value

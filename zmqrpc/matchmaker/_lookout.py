@@ -9,9 +9,9 @@ from itertools import islice
 from math import inf
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._machine import Machine, Owner
 from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record
 
 INTERVAL = 0.03
@@ -41,7 +41,7 @@ class Lookout:
         self,
         file: SqliteFile,
         machine: Machine,
-        found: Callable[[Topic, list[Row]], None],
+        found: Callable[[TopicKey, list[Row]], None],
         looked: Callable[[MatchmakerUnavailable | None], None],
     ) -> None:
         self._file = file
@@ -49,18 +49,18 @@ class Lookout:
         self._found = found
         self._looked = looked
         self._failing = False
-        self._shown: dict[Topic, list[Record] | None] = {}
+        self._shown: dict[TopicKey, list[Record] | None] = {}
         self._version: tuple[int, int, int] | None = None
         self._expires = inf
         self._owners: deque[Owner] = deque()
         self._next_roll_call = 0.0
 
-    def watch(self, topic: Topic) -> None:
+    def watch(self, topic: TopicKey) -> None:
         """Show a topic at the next look, changed or not, and after each change."""
         self._shown[topic] = None
         self._version = None
 
-    def unwatch(self, topic: Topic) -> None:
+    def unwatch(self, topic: TopicKey) -> None:
         """Show a topic no more."""
         self._shown.pop(topic, None)
 

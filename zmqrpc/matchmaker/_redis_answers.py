@@ -11,9 +11,8 @@ import attrs
 import msgspec
 from twisted.logger import Logger
 
-from zmqrpc.matchmaker._entry import read_record
+from zmqrpc.matchmaker._entry import TopicKey, read_record
 from zmqrpc.matchmaker._redis_names import split
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record, Sighting
 
 _log = Logger()
@@ -82,7 +81,7 @@ class Change:
     soonest: int
 
 
-def read_look(topic: Topic, answer: Any) -> Look:
+def read_look(topic: TopicKey, answer: Any) -> Look:
     """
     Read what the script `look` answered.
 
@@ -113,7 +112,7 @@ def read_list(answer: Any) -> list[Sighting]:
     return [entry.sighting(now) for entry in found if not 0 < entry.ends <= now]
 
 
-def read_change(topic: Topic, message: bytes) -> Change | None:
+def read_change(topic: TopicKey, message: bytes) -> Change | None:
     """Read what was told on the channel of a topic; None for what is malformed."""
     try:
         before, after, field, value, gone, soonest = _change.decode(message)
@@ -129,14 +128,14 @@ def _text(raw: msgspec.Raw) -> str:
         return bytes(raw).decode(errors="replace")
 
 
-def _entries(topic: Topic, strings: list[str]) -> Iterator[tuple[str, Entry]]:
+def _entries(topic: TopicKey, strings: list[str]) -> Iterator[tuple[str, Entry]]:
     for field, value in zip(strings[::2], strings[1::2], strict=False):
         entry = _entry(topic, field, value) if field else None
         if entry is not None:
             yield field, entry
 
 
-def _entry(topic: Topic, field: str, value: str) -> Entry | None:
+def _entry(topic: TopicKey, field: str, value: str) -> Entry | None:
     stamp, _, rest = value.partition(" ")
     stored = _stored(*topic, field, rest)
     if stored is None:

@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._redis_answers import Look, read_change
 from zmqrpc.matchmaker._redis_copy import TopicCopy
 from zmqrpc.matchmaker._redis_names import new_channel, topic_channel
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Sighting
 
 FIRST_SECONDS = 0.2
@@ -39,7 +39,7 @@ MOST_LOOKS = 50
 
 @attrs.define(eq=False)
 class _Followed:
-    topic: Topic
+    topic: TopicKey
     look_at: float
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     lag: float = 0.0  # how long after an expiry it is looked for
@@ -70,8 +70,8 @@ class RedisFollower:
         self,
         clock: IReactorTime,
         db: int,
-        look: Callable[[Topic, int, int], Deferred[Look]],
-        show: Callable[[Topic, list[Sighting]], None],
+        look: Callable[[TopicKey, int, int], Deferred[Look]],
+        show: Callable[[TopicKey, list[Sighting]], None],
         chance: Random,
     ) -> None:
         self._clock = clock
@@ -83,7 +83,7 @@ class RedisFollower:
         self._looking = 0
         self._timer: IDelayedCall | None = None
 
-    def add(self, topic: Topic) -> str:
+    def add(self, topic: TopicKey) -> str:
         """Follow a topic; return the channel that is to be heard for it."""
         channel = topic_channel(self._db, topic)
         if channel not in self._followed:
@@ -91,7 +91,7 @@ class RedisFollower:
             self._look_in(followed, FIRST_SECONDS)
         return channel
 
-    def remove(self, topic: Topic) -> str:
+    def remove(self, topic: TopicKey) -> str:
         """Follow it no longer; return its channel."""
         channel = topic_channel(self._db, topic)
         followed = self._followed.pop(channel, None)
@@ -107,7 +107,7 @@ class RedisFollower:
             self._timer.cancel()
             self._timer = None
 
-    def again(self, topic: Topic) -> None:
+    def again(self, topic: TopicKey) -> None:
         """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
         followed = self._followed.get(topic_channel(self._db, topic))
         if followed is not None and followed.copy.version >= 0:
@@ -136,12 +136,12 @@ class RedisFollower:
             self._pass_on(followed)
             self._wake_by(followed.due)
 
-    def asked(self, topic: Topic) -> int:
+    def asked(self, topic: TopicKey) -> int:
         """Return what `looked` wants to be told when the answer to a lookup is there."""
         followed = self._followed.get(topic_channel(self._db, topic))
         return followed.copy.heard if followed is not None else 0
 
-    def looked(self, topic: Topic, look: Look, heard: int) -> None:
+    def looked(self, topic: TopicKey, look: Look, heard: int) -> None:
         """Take what somebody else's lookup has found."""
         followed = self._followed.get(topic_channel(self._db, topic))
         if followed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmqrpc.matchmaker._watches import Topic
+from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.record import Record
 
 PREFIX = "zmqrpc:"
@@ -15,7 +15,7 @@ TOPIC_PREFIX = PREFIX + "topic:"
 """Followed by exchange and topic: the key of the hash that holds the records of a topic."""
 
 
-def topic_channel(db: int, topic: Topic) -> str:
+def topic_channel(db: int, topic: TopicKey) -> str:
     """Return the channel on which the changes of a topic are told; channels do not belong to a database as keys do."""
     return f"{PREFIX}{db}:topic:{join(topic)}"
 

@@ -7,7 +7,7 @@ network 1.5 kB for each, but costs a second round trip whenever the server has f
 
 from __future__ import annotations
 
-from zmqrpc.matchmaker._entry import write_body
+from zmqrpc.matchmaker._entry import TopicKey, write_body
 from zmqrpc.matchmaker._redis_names import (
     FORMAT_KEY,
     NEW_KEY,
@@ -18,7 +18,6 @@ from zmqrpc.matchmaker._redis_names import (
     record_field,
     topic_channel,
 )
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record
 
 FORMAT = "1"
@@ -182,7 +181,7 @@ class RedisScripts:
         """Remove the entry with the record's key, and tell."""
         return self._eval(_WITHDRAW, (record.exchange, record.topic), record_field(record))
 
-    def look(self, topic: Topic, version: int = -1, soonest: int = 0) -> Words:
+    def look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Words:
         """
         Read a topic; what has expired is removed, and told.
 
@@ -196,7 +195,7 @@ class RedisScripts:
         """Read everything."""
         return ("EVAL", _LIST, 3, FORMAT_KEY, NEW_KEY, TOPICS_KEY, FORMAT, new_channel(self._db), TOPIC_PREFIX)
 
-    def _eval(self, script: str, topic: Topic, *arguments: str | int) -> Words:
+    def _eval(self, script: str, topic: TopicKey, *arguments: str | int) -> Words:
         keys = (FORMAT_KEY, NEW_KEY, TOPICS_KEY, TOPIC_PREFIX + join(topic))
         told = (new_channel(self._db), topic_channel(self._db, topic))
         return ("EVAL", script, len(keys), *keys, FORMAT, *told, join(topic), *arguments)

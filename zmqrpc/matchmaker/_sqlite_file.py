@@ -13,12 +13,11 @@ from urllib.parse import quote
 import attrs
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import read_record, write_body
+from zmqrpc.matchmaker._entry import TopicKey, read_record, write_body
 from zmqrpc.matchmaker._machine import Machine, Owner
 from zmqrpc.matchmaker._roll import Roll
 from zmqrpc.matchmaker._sqlite_errors import is_busy, reason
 from zmqrpc.matchmaker._sqlite_format import prepare, transaction
-from zmqrpc.matchmaker._watches import Topic
 from zmqrpc.record import Record, Sighting
 
 _COLUMNS = "exchange, topic, member, instance, role, pool, body, stamp, expires, boot, namespace, pid, started"
@@ -86,7 +85,7 @@ class SqliteFile:
         with self._transaction() as (connection, _):
             connection.execute(_WITHDRAW, _key(record))
 
-    def read(self, topic: Topic | None = None) -> list[Row]:
+    def read(self, topic: TopicKey | None = None) -> list[Row]:
         """List the live records of a topic, or all; those of dead processes are removed from the file on the way."""
         with self._open() as (connection, here):
             query, values = _LIVE, [here.boot, self._machine.now()]

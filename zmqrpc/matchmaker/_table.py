@@ -9,8 +9,8 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from zmqrpc.interfaces import Changed
-from zmqrpc.matchmaker._entry import lookup_order, records_order
-from zmqrpc.matchmaker._watches import Topic, Watches
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 
 
@@ -35,8 +35,8 @@ class Table:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._topics: dict[Topic, dict[tuple[str, ...], _Entry]] = {}
-        self._watches = Watches(clock)
+        self._topics: dict[TopicKey, dict[tuple[str, ...], _Entry]] = {}
+        self._watches = TopicWatches(clock)
         self._timer: IDelayedCall | None = None
 
     def put(self, record: Record, expire: float) -> None:
@@ -53,7 +53,7 @@ class Table:
         if self._topics.get(topic, {}).pop(record.key, None) is not None:
             self._changed(topic)
 
-    def of_topic(self, topic: Topic) -> list[Sighting]:
+    def of_topic(self, topic: TopicKey) -> list[Sighting]:
         """List the live records of a topic, in the order of `IMatchmaker.lookup`."""
         now = self._clock.seconds()
         return sorted((entry.sighting(now) for entry in self._live(topic, now)), key=lookup_order)
@@ -64,7 +64,7 @@ class Table:
         found = (entry.sighting(now) for topic in list(self._topics) for entry in self._live(topic, now))
         return sorted(found, key=records_order)
 
-    def watch(self, topic: Topic, changed: Changed) -> Callable[[], None]:
+    def watch(self, topic: TopicKey, changed: Changed) -> Callable[[], None]:
         """Watch a topic as `IMatchmaker.watch` says."""
         stop_watch = self._watches.add(topic, changed)
         self._changed(topic)
@@ -75,7 +75,7 @@ class Table:
 
         return stop
 
-    def _live(self, topic: Topic, now: float) -> Iterator[_Entry]:
+    def _live(self, topic: TopicKey, now: float) -> Iterator[_Entry]:
         entries = self._topics.get(topic, {})
         for key in [key for key, entry in entries.items() if entry.expires <= now]:
             del entries[key]
@@ -83,7 +83,7 @@ class Table:
             self._topics.pop(topic, None)
         return iter(entries.values())
 
-    def _changed(self, topic: Topic) -> None:
+    def _changed(self, topic: TopicKey) -> None:
         if topic in self._watches:
             self._watches.publish(topic, self.of_topic(topic))
             self._arm()

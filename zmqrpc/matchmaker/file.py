@@ -14,13 +14,13 @@ from zope.interface import implementer
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
-from zmqrpc.matchmaker._entry import lookup_order, records_order
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._fixed_file import FixedFile
 from zmqrpc.matchmaker._fixed_table import FixedTable
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
-from zmqrpc.matchmaker._watches import Topic, Watches
+from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
@@ -52,10 +52,10 @@ class FileMatchmaker:
         self._file = FixedFile(path, exchange)
         self._table = self._file.table
         self._thread = WorkThread(reactor, f"the fixed table {path}", idle=self._look, last=lambda: None)
-        self._watches = Watches(reactor)
+        self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
         self._reading = Outage(reactor, "reading a fixed table")
-        self._watched: set[Topic] = set()
+        self._watched: set[TopicKey] = set()
         self._ours: dict[tuple[str, ...], Record] = {}
         self._missing: set[tuple[str, ...]] = set()
         self._failing = False
@@ -147,10 +147,10 @@ class FileMatchmaker:
         self._failing = True
         self._reading.failed(f"{failure.value}; what it said before counts")
 
-    def _of_topic(self, topic: Topic) -> list[Sighting]:
+    def _of_topic(self, topic: TopicKey) -> list[Sighting]:
         return self._sighted((line.record for line in self._table.topics.get(topic, {}).values()), lookup_order)
 
-    def _publish(self, topic: Topic) -> None:
+    def _publish(self, topic: TopicKey) -> None:
         self._watches.publish(topic, self._of_topic(topic))
 
     def _sighted(self, records: Iterable[Record], order: Callable[[Sighting], Any]) -> list[Sighting]:

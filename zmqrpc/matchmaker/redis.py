@@ -26,7 +26,7 @@ from zmqrpc.matchmaker._redis_follower import RedisFollower
 from zmqrpc.matchmaker._redis_names import new_channel
 from zmqrpc.matchmaker._redis_place import RedisPlace
 from zmqrpc.matchmaker._redis_scripts import RedisScripts, Words
-from zmqrpc.matchmaker._watches import Watches
+from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
@@ -70,7 +70,7 @@ class RedisMatchmaker:
             chance,
             limit,
         )
-        self._watches = Watches(reactor)
+        self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._failing: set[str] = set()

@@ -13,14 +13,14 @@ from zope.interface import implementer
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
-from zmqrpc.matchmaker._entry import lookup_order, records_order
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._lookout import Lookout
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
 from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
-from zmqrpc.matchmaker._watches import Topic, Watches
+from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
@@ -45,7 +45,7 @@ class SqliteMatchmaker:
         self._file = SqliteFile(path, self._machine)
         self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
         self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close)
-        self._watches = Watches(reactor)
+        self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
         # Apart from each other: while another process keeps the file locked, reading works and writing does not.
         self._reading = Outage(reactor, f"reading {name}")
@@ -115,7 +115,7 @@ class SqliteMatchmaker:
 
     # The lookout calls these two in the thread.
 
-    def _found(self, topic: Topic, rows: list[Row]) -> None:
+    def _found(self, topic: TopicKey, rows: list[Row]) -> None:
         self._reactor.callFromThread(self._show, topic, rows)
 
     def _looked(self, error: MatchmakerUnavailable | None) -> None:
@@ -124,7 +124,7 @@ class SqliteMatchmaker:
         else:
             self._reactor.callFromThread(self._reading.failed, str(error))
 
-    def _show(self, topic: Topic, rows: list[Row]) -> None:
+    def _show(self, topic: TopicKey, rows: list[Row]) -> None:
         self._watches.publish(topic, self._sighted(rows, lookup_order))
 
 

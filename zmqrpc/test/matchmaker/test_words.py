@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._outage import Outage
-from zmqrpc.matchmaker._watches import Watches
+from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Sighting
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import Heard, make_record
@@ -59,7 +59,7 @@ class OutageTests(SynchronousTestCase):
 class WatchesTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
-        self.watches = Watches(self.clock)
+        self.watches = TopicWatches(self.clock)
         self.heard = Heard()
 
     def publish(self, *numbers, age=0.0):

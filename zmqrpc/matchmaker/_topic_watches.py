@@ -9,10 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmqrpc.interfaces import Changed
+from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.record import Record, Sighting
-
-Topic = tuple[str, str]
-"""Exchange and bare topic."""
 
 
 @attrs.define(eq=False)
@@ -33,7 +31,7 @@ class _Watched:
     call: IDelayedCall | None = None
 
 
-class Watches:
+class TopicWatches:
     """
     Who wants to hear about which topic, and what each was last told.
 
@@ -47,12 +45,12 @@ class Watches:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._topics: dict[Topic, _Watched] = {}
+        self._topics: dict[TopicKey, _Watched] = {}
 
-    def __contains__(self, topic: Topic) -> bool:
+    def __contains__(self, topic: TopicKey) -> bool:
         return topic in self._topics
 
-    def add(self, topic: Topic, changed: Changed) -> Callable[[], None]:
+    def add(self, topic: TopicKey, changed: Changed) -> Callable[[], None]:
         """
         Add a watch; it hears what the next `publish` of the topic says.
 
@@ -72,7 +70,7 @@ class Watches:
 
         return stop
 
-    def publish(self, topic: Topic, sightings: list[Sighting]) -> None:
+    def publish(self, topic: TopicKey, sightings: list[Sighting]) -> None:
         """Take what the topic holds now; nothing happens when nobody watches it."""
         watched = self._topics.get(topic)
         if watched is None:
