@@ -94,12 +94,7 @@ class RedisAsker:
         self._fail_waiting(self._closed_text)
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._connection is None:
-            return succeed(None)
-        ended: Deferred[None] = Deferred()
-        self._connection.ended.addCallback(ended.callback)
-        self._connection.abort()
-        return ended
+        return succeed(None) if self._connection is None else self._connection.abort()
 
     def _put(self, question: _Question) -> None:
         if self._connection is not None:

@@ -79,12 +79,7 @@ class RedisChannels:
         self._stop_timers()
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._connection is None:
-            return succeed(None)
-        ended: Deferred[None] = Deferred()
-        self._connection.ended.addCallback(ended.callback)
-        self._connection.abort()
-        return ended
+        return succeed(None) if self._connection is None else self._connection.abort()
 
     def _begin(self) -> None:
         self._timer = None

@@ -50,10 +50,17 @@ class RedisConnection:
         answer.addErrback(self._failed, words[0])
         return answer
 
-    def abort(self) -> None:
-        """End it, whatever is under way."""
+    def abort(self) -> Deferred[None]:
+        """
+        End it, whatever is under way.
+
+        :return: fires when it has ended.
+        """
+        over: Deferred[None] = Deferred()
+        self.ended.addCallback(over.callback)
         if self.protocol.transport is not None:
             self.protocol.transport.abortConnection()
+        return over
 
     def _failed(self, failure: Failure, command: object) -> NoReturn:
         if failure.check(self._library.ResponseError):

@@ -42,12 +42,15 @@ class Connection:
         return words
 
     def abort(self):
+        over = Deferred()
+        self.ended.addCallback(over.callback)
         if self.up:
             self.up = False
             asked, self.asked = self.asked, []
             for _, answer in asked:
                 answer.errback(ConnectionLost())
             self.ended.callback(None)
+        return over
 
 
 class Server:
