@@ -33,6 +33,7 @@ from zmqrpc.core.seen import Seen
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.notices import Notices
+from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
@@ -41,7 +42,6 @@ BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 """How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
 
-_RETRY_FULL = 0.05
 _LATE_SECONDS = 1.0
 _REMIND_SECONDS = 0.1
 
@@ -266,7 +266,7 @@ class Callers:
     def blocked(self, caller: Caller) -> None:
         """Take that a caller's connection is full: it is tried again in each pass."""
         self.dirty[caller.instance] = caller
-        self._sweep_by(self.seconds() + _RETRY_FULL)
+        self._sweep_by(self.seconds() + RETRY_FULL)
 
     def gone(self, caller: Caller) -> None:
         """Take that a caller's connection does not exist any more."""

@@ -18,7 +18,7 @@ from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge
 from zmqrpc.hints import Hints
-from zmqrpc.members import Answer, Members, Reached
+from zmqrpc.members import Answer, Members, Reached, reached
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import MembersChanged
@@ -204,7 +204,8 @@ class RPCClient:
             with `NoRoute` when that is nobody, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
             has acknowledged yet.
         """
-        return self._members.fan_out(target, method, args, timeout, context, idempotent, wait_for_ready)
+        sent = self._members.send(Kind.FANOUT, target, method, args, timeout, context, idempotent, wait_for_ready)
+        return sent.addCallback(reached)
 
     def call_each(
         self,

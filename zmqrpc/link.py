@@ -36,13 +36,12 @@ from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
-from zmqrpc.outbox import Outbox
+from zmqrpc.outbox import RETRY_FULL, Outbox
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
     from zmqrpc.links import Links
 
-RETRY_FULL = 0.05
 _USED_SECONDS = 0.25
 _ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
 _NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))

@@ -22,9 +22,10 @@ from zmqrpc.core.link import LinkState, LinkTimers, Phase
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport
-from zmqrpc.link import RETRY_FULL, Link
+from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
+from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 

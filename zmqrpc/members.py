@@ -100,20 +100,6 @@ class Members:
         topic = self._delivery.table.known_topic(exchange, target.topic or "")
         return topic.servers(target.server) if topic is not None else []
 
-    def fan_out(
-        self,
-        target: Target,
-        method: str,
-        args: dict[str, Any] | None,
-        timeout: float | None,
-        context: dict[str, Any] | None,
-        idempotent: bool,
-        wait_for_ready: bool,
-    ) -> Deferred[Reached]:
-        """See `RPCClient.fanout`."""
-        sent = self.send(Kind.FANOUT, target, method, args, timeout, context, idempotent, wait_for_ready)
-        return sent.addCallback(_reached)
-
     def send(
         self,
         kind: Kind,
@@ -260,7 +246,7 @@ def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target
     )
 
 
-def _reached(answers: list[Answer]) -> Reached:
+def reached(answers: list[Answer]) -> Reached:
     """Sum up a fan-out."""
     return Reached(
         tuple((answer.member, answer.instance) for answer in answers if answer.error is None),

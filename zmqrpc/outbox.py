@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from zmqrpc.core.envelope import batch_room, encode_batch
 from zmqrpc.interfaces import SENT
 
+RETRY_FULL = 0.05
+"""Seconds until a connection that took no more is written to again."""
+
 
 class Outbox:
     """

@@ -11,7 +11,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from option_table import escape
 
-from zmqrpc.cli._commands import COMMANDS, Option
+from zmqrpc.cli._commands import COMMANDS, CommandOption
 from zmqrpc.cli._exit import MEANINGS
 
 
@@ -23,7 +23,7 @@ def table_lines(headings: tuple[str, str], rows: list[tuple[str, str]]) -> list[
     return lines
 
 
-def typed(option: Option) -> str:
+def typed(option: CommandOption) -> str:
     """Write an option as it is typed, in each of its forms."""
     value = f" {option.value}" if option.value else ""
     return ", ".join(f"``{flag}{value}``" for flag in reversed(option.flags))

@@ -47,7 +47,7 @@ class Word(NamedTuple):
     many: str = ""
 
 
-class Option(NamedTuple):
+class CommandOption(NamedTuple):
     """
     One option of a command.
 
@@ -84,7 +84,7 @@ class Command(NamedTuple):
     details: str
     module: str
     words: tuple[Word, ...]
-    options: tuple[Option, ...]
+    options: tuple[CommandOption, ...]
 
     @property
     def about(self) -> str:
@@ -103,10 +103,12 @@ _TOPIC = Word("TOPIC", "compute, or compute.machine1 for one member (first dot s
 _METHOD = Word("METHOD", "the method's name", Kind.METHOD)
 _ARGUMENTS = Word("NAME=JSON", "an argument; a value that is not JSON is a string", many="*")
 
-_JSON = Option("--json", "write for programs: results and errors as JSON")
+_JSON = CommandOption("--json", "write for programs: results and errors as JSON")
 _STORE = (
-    Option("--url", "the transport URL; default: that of the configuration files, else $ZMQRPC_URL", Kind.TEXT, "URL"),
-    Option(
+    CommandOption(
+        "--url", "the transport URL; default: that of the configuration files, else $ZMQRPC_URL", Kind.TEXT, "URL"
+    ),
+    CommandOption(
         "--config-file",
         "an INI file with options; may be repeated, and a later one overrides an earlier one",
         Kind.FILE,
@@ -116,19 +118,19 @@ _STORE = (
     ),
 )
 _MEMBER = (
-    Option("--server", "the member; TOPIC is then taken literally, and '' is any member", Kind.TEXT, "S"),
-    Option("--exchange", "the exchange of TOPIC; default: control_exchange", Kind.TEXT, "E"),
+    CommandOption("--server", "the member; TOPIC is then taken literally, and '' is any member", Kind.TEXT, "S"),
+    CommandOption("--exchange", "the exchange of TOPIC; default: control_exchange", Kind.TEXT, "E"),
 )
 _INTERFACE = (
-    Option("--namespace", "the namespace of the endpoint", Kind.TEXT, "NS"),
-    Option("--version", "the version of the interface, MAJOR.MINOR", Kind.TEXT, "V"),
-    Option("--context", "an object that the method gets as its context", Kind.JSON, "JSON"),
+    CommandOption("--namespace", "the namespace of the endpoint", Kind.TEXT, "NS"),
+    CommandOption("--version", "the version of the interface, MAJOR.MINOR", Kind.TEXT, "V"),
+    CommandOption("--context", "an object that the method gets as its context", Kind.JSON, "JSON"),
 )
-_WAIT = Option("--wait", "wait for somebody to listen, up to the timeout")
+_WAIT = CommandOption("--wait", "wait for somebody to listen, up to the timeout")
 
 
-def _timeout(default: str) -> Option:
-    return Option("--timeout", f"seconds that an answer may take; default: {default}", Kind.SECONDS, "S")
+def _timeout(default: str) -> CommandOption:
+    return CommandOption("--timeout", f"seconds that an answer may take; default: {default}", Kind.SECONDS, "S")
 
 
 _TIMEOUT = _timeout(f"rpc_response_timeout, {KEPT['rpc_response_timeout'].default:g}")
@@ -165,7 +167,7 @@ COMMANDS: tuple[Command, ...] = (
         "With a TOPIC that nobody listens on the status is 3.",
         "_ls",
         (Word("TOPIC", "only this topic, or this member of it", Kind.TOPIC, "?"),),
-        (*_STORE, Option("--topics", "print the names of the topics only, one on a line"), _JSON),
+        (*_STORE, CommandOption("--topics", "print the names of the topics only, one on a line"), _JSON),
     ),
     Command(
         "describe",
@@ -178,7 +180,7 @@ COMMANDS: tuple[Command, ...] = (
             *_STORE,
             *_MEMBER,
             _timeout("5"),
-            Option("--methods", "print the names of the methods only, one on a line"),
+            CommandOption("--methods", "print the names of the methods only, one on a line"),
             _JSON,
         ),
     ),
@@ -192,8 +194,8 @@ COMMANDS: tuple[Command, ...] = (
         (
             *_STORE,
             *_MEMBER,
-            Option("--count", "rounds; 0: until Ctrl-C; default: 1", Kind.ROUNDS, "N"),
-            Option("--interval", "seconds from one round to the next; default: 1", Kind.PAUSE, "S"),
+            CommandOption("--count", "rounds; 0: until Ctrl-C; default: 1", Kind.ROUNDS, "N"),
+            CommandOption("--interval", "seconds from one round to the next; default: 1", Kind.PAUSE, "S"),
             _timeout("5"),
             _JSON,
         ),
@@ -218,10 +220,10 @@ COMMANDS: tuple[Command, ...] = (
             *_STORE,
             *_MEMBER,
             *_INTERFACE,
-            Option("--rate", "open loop: calls a second", Kind.RATE, "R"),
-            Option("--outstanding", "closed loop: calls in flight; default: 1", Kind.COUNT, "N"),
-            Option("--duration", "seconds that are measured; default: 10", Kind.SECONDS, "S"),
-            Option("--warmup", "seconds of load before that; default: 1", Kind.PAUSE, "S"),
+            CommandOption("--rate", "open loop: calls a second", Kind.RATE, "R"),
+            CommandOption("--outstanding", "closed loop: calls in flight; default: 1", Kind.COUNT, "N"),
+            CommandOption("--duration", "seconds that are measured; default: 10", Kind.SECONDS, "S"),
+            CommandOption("--warmup", "seconds of load before that; default: 1", Kind.PAUSE, "S"),
             _TIMEOUT,
             _JSON,
         ),

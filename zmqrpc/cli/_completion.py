@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from zmqrpc.cli._commands import COMMANDS, SHELLS, Command, Kind, Option, Word
+from zmqrpc.cli._commands import COMMANDS, SHELLS, Command, CommandOption, Kind, Word
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 
@@ -206,7 +206,7 @@ def _zsh_specs(command: Command) -> Iterator[str]:
         yield _quoted(f"{place}:{word.name}:{_zsh_action(word.kind) or '( )'}")
 
 
-def _zsh_option(option: Option) -> str:
+def _zsh_option(option: CommandOption) -> str:
     text = option.help.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
     value = f":{option.value}:{_zsh_action(option.kind)}" if option.value else ""
     flags = f"{{{','.join(option.flags)}}}" if option.short else option.flag

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from textwrap import wrap
 
-from zmqrpc.cli._commands import COMMANDS, Command, Kind, Option
+from zmqrpc.cli._commands import COMMANDS, Command, CommandOption, Kind
 from zmqrpc.cli._exit import MEANINGS
 
 _DESCRIPTION = """\
@@ -83,7 +83,7 @@ def _command(command: Command) -> Iterator[str]:
         yield _words(option.help)
 
 
-def _flag(option: Option) -> str:
+def _flag(option: CommandOption) -> str:
     value = "" if option.kind is Kind.FLAG else f" \\fI{option.value}\\fR"
     return ", ".join(f"\\fB{_escaped(flag)}\\fR{value}" for flag in option.flags)
 

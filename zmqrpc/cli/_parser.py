@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, NoReturn
 
-from zmqrpc.cli._commands import COMMANDS, LATER, SHELLS, Command, Kind, Option, Word
+from zmqrpc.cli._commands import COMMANDS, LATER, SHELLS, Command, CommandOption, Kind, Word
 from zmqrpc.cli._exit import MEANINGS
 from zmqrpc.errors import ConfigError
 from zmqrpc.spelling import meant_or_all
@@ -116,7 +116,7 @@ def _add_word(parser: ArgumentParser, word: Word) -> None:
     parser.add_argument(name, metavar=word.name, help=word.help, **more)
 
 
-def _add_option(parser: ArgumentParser, option: Option) -> None:
+def _add_option(parser: ArgumentParser, option: CommandOption) -> None:
     if option.kind is Kind.FLAG:
         parser.add_argument(*option.flags, action="store_true", help=option.help)
         return

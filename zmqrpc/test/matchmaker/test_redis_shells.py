@@ -42,7 +42,7 @@ class Connection:
         return words
 
     def abort(self):
-        over = Deferred()
+        over: Deferred[None] = Deferred()
         self.ended.addCallback(over.callback)
         if self.up:
             self.up = False
