@@ -16,6 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 import zmqrpc
 
 CHECKOUT = Path(zmqrpc.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+"""For the children of tests: this zmqrpc need not be installed, and no transport URL is set."""
+ENVIRONMENT.pop("ZMQRPC_URL", None)
+
 LIMIT = 30
 """Seconds within which anything must have happened; reached only by a failure."""
 
@@ -98,8 +102,7 @@ class ProcessTestCase(SynchronousTestCase):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.url = f"zmq+sqlite://{self.directory}/matchmaker.db"
-        self.environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        self.environment.pop("ZMQRPC_URL", None)
+        self.environment = dict(ENVIRONMENT)
 
     def module(self, name: str, source: str) -> None:
         """Write a module."""
@@ -115,8 +118,15 @@ class ProcessTestCase(SynchronousTestCase):
 
     def run_to_end(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
+        return self._to_its_end([*command(name), *arguments])
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the Python that runs the tests to its end."""
+        return self._to_its_end([sys.executable, *arguments])
+
+    def _to_its_end(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command(name), *arguments],
+            words,
             cwd=self.directory,
             env=self.environment,
             capture_output=True,

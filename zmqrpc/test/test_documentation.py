@@ -23,8 +23,8 @@ import zmqrpc
 from zmqrpc import errors, interfaces, testing
 from zmqrpc.core.plan import plan_for
 from zmqrpc.settings import Settings
+from zmqrpc.test.processes import CHECKOUT
 
-CHECKOUT = Path(zmqrpc.__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 PLACES = [CHECKOUT, CHECKOUT / "zmqrpc", CHECKOUT / "zmqrpc" / "core", CHECKOUT / "zmqrpc" / "test"]
 """Where a file is that a page names; the first match counts."""

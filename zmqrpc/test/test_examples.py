@@ -16,7 +16,7 @@ from textwrap import dedent
 
 from zmqrpc.cli._commands import COMMANDS
 from zmqrpc.tap.server import Options
-from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, Running, until
+from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, Running, until
 from zmqrpc.test.servers import RedisServer, program
 from zmqrpc.test.test_packaging import PIP, copy_checkout, make_environment, run
 
@@ -46,17 +46,6 @@ def pattern(printed: str) -> re.Pattern[str]:
 
 
 class ExampleTests(ProcessTestCase):
-    def python(self, *arguments):
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-
     def zmqrpc(self, *arguments):
         return self.run_to_end("zmqrpc", *arguments)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.test.processes import Running
+from zmqrpc.test.processes import CHECKOUT, Running
 from zmqrpc.test.tap.test_twistd import CALC
-from zmqrpc.test.test_packaging import CHECKOUT, PIP, TWISTD, build, make_environment, run
+from zmqrpc.test.test_packaging import PIP, TWISTD, build, make_environment, run
 
 ZMQRPC = "from zmqrpc.cli import main; main()"
 

@@ -19,8 +19,8 @@ import twisted
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import zmqrpc
+from zmqrpc.test.processes import CHECKOUT
 
-CHECKOUT = Path(zmqrpc.__file__).parents[1]
 PACKAGED = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "share", "zmqrpc", "twisted"]
 TWISTD = "from twisted.scripts.twistd import run; run()"
 IGNORED = shutil.ignore_patterns("__pycache__", "dropin.cache")

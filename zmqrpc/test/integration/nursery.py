@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from zmqrpc.test.integration.support import ENVIRONMENT
+from zmqrpc.test.processes import ENVIRONMENT
 
 
 def tell(**facts):

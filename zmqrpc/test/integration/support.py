@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -14,14 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
-import zmqrpc
 from zmqrpc.core.envelope import Hello, decode_batch, encode_batch, encode_message
 from zmqrpc.test.ports import free_port
+from zmqrpc.test.processes import ENVIRONMENT
 
 reactor: Any = _reactor
-
-# Where this zmqrpc is, for the children of tests: it need not be installed.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(zmqrpc.__file__).parent.parent)}
 
 PATIENCE = 10.0
 

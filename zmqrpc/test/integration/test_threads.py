@@ -23,7 +23,8 @@ from zmqrpc.errors import (
     ServerLost,
 )
 from zmqrpc.test.integration.nodes import NodeCase
-from zmqrpc.test.integration.support import ENVIRONMENT, eventually, pause, reactor
+from zmqrpc.test.integration.support import eventually, pause, reactor
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing import MemoryNode, Network, Store
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE")

@@ -15,7 +15,7 @@ from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
-from zmqrpc.test.matchmaker.support import ENVIRONMENT
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing import Network
 
 

@@ -13,7 +13,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
-from zmqrpc.test.matchmaker.support import ENVIRONMENT, new_path
+from zmqrpc.test.matchmaker.support import new_path
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
 reactor: Any = _reactor

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-import zmqrpc
 from zmqrpc import Target
 from zmqrpc.errors import ConfigError, DeadlineExceeded, MatchmakerUnavailable, NoRoute, ServerLost
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.storm import Storm
 from zmqrpc.testing import MemoryNode, Network, Store, Stuck, Weather
@@ -277,11 +275,7 @@ class ReplayTests(SynchronousTestCase):
         )
         histories = set()
         for hash_seed in ("1", "2"):
-            environment = {
-                **os.environ,
-                "PYTHONHASHSEED": hash_seed,
-                "PYTHONPATH": str(Path(zmqrpc.__file__).parents[1]),
-            }
+            environment = {**ENVIRONMENT, "PYTHONHASHSEED": hash_seed}
             command = [sys.executable, "-c", program]
             done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 0, done.stderr)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +12,7 @@ import zmqrpc
 from zmqrpc import Node, Target
 from zmqrpc.errors import ClientClosed, ConfigError
 from zmqrpc.settings import Settings
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
 from zmqrpc.testing import MemoryNode, Network, Store
 
@@ -53,9 +52,8 @@ class SurfaceTests(SynchronousTestCase):
             "names = 'zmq', 'twisted.internet.reactor', 'sqlite3', 'treq', 'txredisapi'\n"
             "print([name for name in names if name in sys.modules])\n"
         )
-        environment = {**os.environ, "PYTHONPATH": str(Path(zmqrpc.__file__).parents[1])}
         command = [sys.executable, "-c", program]
-        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, check=False, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
         self.assertEqual((done.stdout, done.stderr), ("3\n1\n[]\n", ""))
 
 

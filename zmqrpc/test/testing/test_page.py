@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
-import subprocess
 import sys
 import types
 from typing import Any
@@ -15,7 +13,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase
+from zmqrpc.test.processes import CHECKOUT, ProcessTestCase
 from zmqrpc.test.test_examples import blocks, pattern
 from zmqrpc.testing import Network
 
@@ -77,11 +75,7 @@ class ExampleTests(ProcessTestCase):
 
     def run_by(self, *runner: str) -> str:
         """Run the tests of the example; return what is printed."""
-        command = [sys.executable, "-m", *runner]
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
-        )
+        done = self.python("-m", *runner)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
@@ -100,11 +94,7 @@ class ExampleTests(ProcessTestCase):
         """A test of a user that fails shows both what was called and what was expected."""
         source = (self.directory / "shop.py").read_text()
         (self.directory / "shop.py").write_text(source.replace('"article": article', '"article": article.upper()'))
-        command = [sys.executable, "-m", "twisted.trial", "test_shop.ShopTests.test_ordered"]
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
-        )
+        done = self.python("-m", "twisted.trial", "test_shop.ShopTests.test_ordered")
         self.assertEqual(done.returncode, 1)
         self.assertIn("take(article='tea'), which returns 7", done.stdout)
         self.assertIn("take(article='TEA'): article is 'TEA', expected 'tea'", done.stdout)
