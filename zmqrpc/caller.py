@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from zmqrpc.core.age import ClockOffset
-from zmqrpc.core.envelope import Ack, encode_message, flatten
+from zmqrpc.core.envelope import Ack, encode_message
+from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.outbox import Outbox

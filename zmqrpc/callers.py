@@ -10,9 +10,9 @@ from zope.interface import implementer
 
 from zmqrpc.caller import Caller
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
-    Batch,
     Beat,
     Cancel,
     Goaway,
@@ -24,11 +24,9 @@ from zmqrpc.core.envelope import (
     Request,
     Unreadable,
     Welcome,
-    decode_batch,
-    encode_batch,
     encode_message,
-    flatten,
 )
+from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import Seen
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter

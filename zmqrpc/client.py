@@ -12,7 +12,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from zmqrpc.checks import LONGEST, check_target, odd_mapping, odd_request, unsendable
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Flag, Kind, encode_message
+from zmqrpc.core.batch import BATCH_OVERHEAD
+from zmqrpc.core.envelope import Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.values import SCALARS, check_value, ensure
 from zmqrpc.delivery import Delivery

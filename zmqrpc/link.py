@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
 from zmqrpc.core.envelope import (
-    BATCH_OVERHEAD,
     WIRE_VERSION,
     Ack,
     Beat,
@@ -25,15 +25,14 @@ from zmqrpc.core.envelope import (
     Reply,
     Served,
     Welcome,
-    encode_batch,
     encode_message,
-    flatten,
     readdress,
 )
 from zmqrpc.core.link import Evidence, LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
+from zmqrpc.core.ranges import flatten
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox

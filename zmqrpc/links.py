@@ -17,8 +17,10 @@ from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome, decode_batch
-from zmqrpc.core.link import LinkState, LinkTimers, Phase
+from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome
+from zmqrpc.core.link import LinkState, Phase
+from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport

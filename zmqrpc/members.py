@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
 from zmqrpc.checks import check_request, odd_mapping, plain_target, unsendable
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Call, Fanout, Flag, Kind, encode_message
+from zmqrpc.core.batch import BATCH_OVERHEAD
+from zmqrpc.core.envelope import Call, Fanout, Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import ensure

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from zmqrpc.core.envelope import batch_room, encode_batch
+from zmqrpc.core.batch import batch_room, encode_batch
 from zmqrpc.interfaces import SENT
 
 RETRY_FULL = 0.05

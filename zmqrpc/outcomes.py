@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from zmqrpc.core.envelope import BATCH_OVERHEAD, Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.batch import BATCH_OVERHEAD
+from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import Stage
 from zmqrpc.core.routing import RoutingTable

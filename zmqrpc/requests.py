@@ -18,8 +18,8 @@ from twisted.logger import Logger
 
 from zmqrpc.caller import Caller
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import (
-    BATCH_OVERHEAD,
     Ack,
     Call,
     Cast,

@@ -1,30 +1,21 @@
 """
 The envelope: every message of the wire, and the only place that knows the order of its fields (docs/spec/wire).
 
-Hot path: messages are encoded one by one and joined, because each has to be kept for a repetition anyway and joining
-costs 10 ns where a second encoding costs 100; a batch is decoded in one go into typed structs (0.2 to 0.3 us a
-message, against 0.46 us one by one).
+Hot path: a message is encoded once, and by itself (0.1 us), since it has to be kept for a repetition anyway; what is
+written together is joined from that (`zmqrpc.core.batch`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, IntFlag
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from zmqrpc.errors import RemoteProtocolError
-
 WIRE_VERSION = 1
-BATCH_BYTES = 64 * 1024
-"""No batch of several messages is larger (docs/spec/wire)."""
 
-MOST_MESSAGES = BATCH_BYTES // 2
-"""How many messages a batch may hold: no message is smaller than two bytes."""
-
-Instance: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Natural: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 Extensions: TypeAlias = dict[str, Any] | None
@@ -263,44 +254,6 @@ class Unreadable(Struct, gc=False):
     reason: str
 
 
-class Batch(Struct, array_like=True, gc=False):
-    """
-    What one instance sends to one other in one go.
-
-    :ivar version: the wire version; when it is not `WIRE_VERSION`, `messages` is empty.
-    :ivar source: instance of the sender.
-    :ivar destination: instance it is for, None when not known or published.
-    :ivar sent: the sender's monotonic clock in ms.
-    :ivar settled: ``[watermark, low, high, ...]``, empty from the side that answers.
-    :ivar messages: the messages in the order they were written.
-    """
-
-    version: Natural
-    source: Instance
-    destination: Instance | None
-    sent: Natural
-    settled: list[Natural]
-    extensions: Extensions
-    messages: Annotated[list[Message], Meta(max_length=MOST_MESSAGES)]
-
-
-class _RawBatch(Struct, array_like=True):
-    version: Natural
-    source: Instance
-    destination: Instance | None
-    sent: Natural
-    settled: list[Natural]
-    extensions: Extensions
-    messages: Annotated[list[Raw], Meta(max_length=MOST_MESSAGES)]
-
-
-class _Head(Struct, array_like=True):
-    version: Natural
-    source: Instance
-    destination: Instance | None
-    sent: Natural
-
-
 class _Opening(Struct, array_like=True):
     kind: int
     sequence: Any = None
@@ -326,101 +279,39 @@ class _RawRequest(Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_batch = msgspec.msgpack.Decoder(Batch).decode
-_decode_raw_batch = msgspec.msgpack.Decoder(_RawBatch).decode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
-_decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_opening = msgspec.msgpack.Decoder(_Opening).decode
 _decode_raw_request = msgspec.msgpack.Decoder(_RawRequest).decode
 
 # Hostile bytes end in one of these, and in nothing else (property-tested): before msgspec 0.22 a map as the key of a
 # map was a TypeError.
-_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError)
+DECODE_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, ValueError)
 
 _UNNUMBERED = frozenset(Kind) - {Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY}
 
 encode_message: Callable[[Message | Sequence[Any]], bytes] = _encode
 """
-Encode one `Message`; whole batches are made of these with `encode_batch`.
+Encode one `Message`; batches are made of these (`zmqrpc.core.batch`).
 
 A tuple of its kind and all its fields is encoded to the same bytes in three quarters of the time. Values must have
 passed `zmqrpc.core.values.check_value`; for others it raises TypeError, OverflowError or RecursionError.
 """
 
 
-def encode_batch(
-    source: bytes, destination: bytes | None, sent: int, settled: Sequence[int], messages: Sequence[bytes]
-) -> bytes:
-    """
-    Join encoded messages to one payload.
-
-    :param messages: what `encode_message` returned, at least one.
-    """
-    head = _encode((WIRE_VERSION, source, destination, sent, settled, None, ()))
-    # The last byte is the empty array of messages; the real one follows as "array 32" (docs/spec/wire, Vectors).
-    return b"".join((head[:-1], b"\xdd", len(messages).to_bytes(4, "big"), *messages))
-
-
-BATCH_OVERHEAD = 1280
-"""At least what `encode_batch` adds to the messages: 129 sequences of at most 9 bytes, and 56 bytes for the rest."""
-
-
-def batch_room(largest: int) -> int:
-    """
-    Return how many bytes of messages go into one batch to a peer.
-
-    :param largest: the largest payload the peer accepts.
-    """
-    return min(BATCH_BYTES, largest) - BATCH_OVERHEAD
-
-
-def decode_batch(payload: Any) -> Batch:
-    """
-    Read one payload.
-
-    A message in it that cannot be read stands as `Unreadable` among its neighbours.
-
-    :param payload: bytes, or an object with the buffer interface.
-    :raises RemoteProtocolError: it cannot be read as far as its messages.
-    """
-    try:
-        batch = _decode_batch(payload)
-    except _UNREADABLE:
-        return _decode_slowly(payload)
-    if batch.version != WIRE_VERSION:
-        batch.messages = []
-    return batch
-
-
-def _decode_slowly(payload: Any) -> Batch:
-    try:
-        head = _decode_head(payload)
-        if head.version != WIRE_VERSION:
-            return Batch(head.version, head.source, head.destination, head.sent, [], None, [])
-        raw = _decode_raw_batch(payload)
-    except _UNREADABLE as error:
-        raise RemoteProtocolError(f"a payload of {_size(payload)} bytes is not a batch: {error}") from error
-    messages: list[Any] = [_read_message(bytes(message)) for message in raw.messages]
-    return Batch(raw.version, raw.source, raw.destination, raw.sent, raw.settled, raw.extensions, messages)
-
-
-def _read_message(encoded: bytes) -> Message | Unreadable:
+def read_message(encoded: bytes) -> Message | Unreadable:
+    """Read one message by itself; it never raises."""
     try:
         message: Message = _decode_message(encoded)
         return message
-    except _UNREADABLE as error:
+    except DECODE_ERRORS as error:
         reason = str(error)
     try:
         opening = _decode_opening(encoded)
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return Unreadable(None, reason)
     # What stands in that place of a PING or a NACK is no sequence: refusing it would end another message.
     numbered = opening.kind not in _UNNUMBERED and type(opening.sequence) is int and opening.sequence > 0
     return Unreadable(opening.sequence if numbered else None, reason)
-
-
-def _size(payload: Any) -> int:
-    return len(payload) if isinstance(payload, bytes) else memoryview(payload).nbytes
 
 
 def readdress(encoded: bytes, sequence: int, attempt: int, remaining: int) -> bytes:
@@ -432,14 +323,3 @@ def readdress(encoded: bytes, sequence: int, attempt: int, remaining: int) -> by
     request = _decode_raw_request(encoded)
     request.sequence, request.attempt, request.remaining = sequence, attempt, remaining
     return _encode(request)
-
-
-def flatten(sequences: Iterable[int]) -> list[int]:
-    """Make ranges ``[low, high, ...]`` of sequences in any order."""
-    ranges: list[int] = []
-    for sequence in sorted(set(sequences)):
-        if ranges and ranges[-1] == sequence - 1:
-            ranges[-1] = sequence
-        else:
-            ranges += (sequence, sequence)
-    return ranges

@@ -28,10 +28,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from msgspec import Struct
-
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
+from zmqrpc.core.link_timers import LinkTimers
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
@@ -52,39 +51,6 @@ class Evidence(Enum):
     NONE = "none"
     UNSURE = "unsure"
     ALIVE = "alive"
-
-
-class LinkTimers(Struct, frozen=True):
-    """
-    The times of a link in seconds; the defaults are those that were measured.
-
-    :ivar hello: from HELLO to WELCOME.
-    :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
-    :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use; counted anew
-        from what the peer says meanwhile, up to `idle_ping`.
-    :ivar idle_ping: between PINGs after that.
-    :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
-    :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
-    :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
-    :ivar lost: without a link until its instance counts as gone.
-    :ivar steady: that a link has to be up for a reconnect without a back-off.
-    :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
-    """
-
-    hello: float = 2.0
-    short_round_trip: float = 0.1
-    hellos: int = 3
-    ping: float = 0.5
-    idle_ping: float = 5.0
-    active: float = 10.0
-    mute: float = 1.5
-    late: float = 0.5
-    silent: float = 10.0
-    lost: float = 1.0
-    steady: float = 1.0
-    backoff: float = 0.1
-    longest_backoff: float = 10.0
-    drain: float = 35.0
 
 
 class LinkState:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 
-from zmqrpc.core.envelope import BATCH_BYTES
+from zmqrpc.core.batch import BATCH_BYTES
 
 
 class Load:

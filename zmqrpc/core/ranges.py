@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 MOST_RANGES = 64
 """How many ranges above the watermark go over the wire at once (docs/spec/wire, Settled)."""
@@ -110,3 +110,14 @@ class Ranges:
         for low, high in zip(self._lows[chosen], self._highs[chosen], strict=True):
             numbers += (low, high)
         return numbers
+
+
+def flatten(sequences: Iterable[int]) -> list[int]:
+    """Make ranges ``[low, high, ...]`` of sequences in any order."""
+    ranges: list[int] = []
+    for sequence in sorted(set(sequences)):
+        if ranges and ranges[-1] == sequence - 1:
+            ranges[-1] = sequence
+        else:
+            ranges += (sequence, sequence)
+    return ranges

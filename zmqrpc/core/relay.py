@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from zmqrpc.core.envelope import Batch, Hello, Refusal, decode_batch
+from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.envelope import Hello, Refusal
 from zmqrpc.core.keys import SELF_KEY, read_instance, read_topic
 from zmqrpc.errors import RemoteProtocolError
 

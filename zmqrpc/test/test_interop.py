@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import Unreadable, decode_batch, encode_batch, encode_message
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Unreadable, encode_message
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.test.core.strategies import INSTANCES, MESSAGES, NATURALS, RANGES
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, Running

@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import Ack, batch_room, decode_batch, encode_message
+from zmqrpc.core.batch import batch_room, decode_batch
+from zmqrpc.core.envelope import Ack, encode_message
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import Outbox
 

@@ -9,18 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
 from zmqrpc.callers import Callers
-from zmqrpc.core.envelope import (
-    Call,
-    Cancel,
-    Cast,
-    Hello,
-    Nack,
-    Refusal,
-    Reply,
-    decode_batch,
-    encode_batch,
-    encode_message,
-)
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Call, Cancel, Cast, Hello, Nack, Refusal, Reply, encode_message
 from zmqrpc.interfaces import SENT
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer

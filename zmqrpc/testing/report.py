@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from zmqrpc.core.envelope import Beat, Ping, Pong, Request, decode_batch
+from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.envelope import Beat, Ping, Pong, Request
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.record import Record
 from zmqrpc.testing.pipe import Mark

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     Ack,
     Call,
@@ -32,8 +33,6 @@ from zmqrpc.core.envelope import (
     Ping,
     Refusal,
     Reply,
-    decode_batch,
-    encode_batch,
     encode_message,
     readdress,
 )

@@ -11,11 +11,9 @@ from msgspec.structs import astuple
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core import envelope
+from zmqrpc.core.batch import BATCH_OVERHEAD, MOST_MESSAGES, Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
-    BATCH_OVERHEAD,
-    MOST_MESSAGES,
     WIRE_VERSION,
-    Batch,
     Call,
     FailureCode,
     Kind,
@@ -23,13 +21,10 @@ from zmqrpc.core.envelope import (
     Refusal,
     Reply,
     Unreadable,
-    decode_batch,
-    encode_batch,
     encode_message,
-    flatten,
     readdress,
 )
-from zmqrpc.core.ranges import MOST_RANGES, Ranges
+from zmqrpc.core.ranges import MOST_RANGES, Ranges, flatten
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.test.core.strategies import INSTANCES, MESSAGES, NATURALS, POSITIVES, RANGES, REQUESTS
 from zmqrpc.test.core.witness import array32, pack

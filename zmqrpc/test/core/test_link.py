@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.link import Evidence, LinkState, LinkTimers, Phase
+from zmqrpc.core.link import Evidence, LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
+from zmqrpc.core.link_timers import LinkTimers
 
 IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
 NOW = 1000.0

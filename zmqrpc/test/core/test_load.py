@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import BATCH_BYTES
+from zmqrpc.core.batch import BATCH_BYTES
 from zmqrpc.core.load import Load
 
 

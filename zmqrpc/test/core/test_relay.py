@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import (
-    Batch,
-    Hello,
-    Ping,
-    Refusal,
-    decode_batch,
-    encode_batch,
-    encode_message,
-)
+from zmqrpc.core.batch import Batch, decode_batch, encode_batch
+from zmqrpc.core.envelope import Hello, Ping, Refusal, encode_message
 from zmqrpc.core.keys import SELF_KEY, instance_key, token_key, topic_key
 from zmqrpc.core.relay import Answer, Discard, Effect, Forward, GiveBack, Publish, Relay, Side
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.envelope import Reply, decode_batch, encode_batch, encode_message
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Reply, encode_message
 from zmqrpc.core.values import MAX_DEPTH, check_value, ensure
 from zmqrpc.errors import EncodingError
 from zmqrpc.test.core.strategies import SCALARS, TEXT, VALUES

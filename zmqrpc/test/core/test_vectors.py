@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core import envelope, keys
+from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.test.core import witness
 from zmqrpc.test.core.strategies import VALUES
@@ -71,7 +72,7 @@ def write_message(described):
 def write_batch(described):
     source, destination, sent, settled = (meant(described[name]) for name in (*HEAD[1:], "settled"))
     messages = [write_message(message) for message in described["messages"]]
-    return envelope.encode_batch(source, destination, sent, settled, messages)
+    return encode_batch(source, destination, sent, settled, messages)
 
 
 def say_key(key):
@@ -109,7 +110,7 @@ LEGS = {
 
 def read_payload(frame):
     try:
-        return say_batch(envelope.decode_batch(frame))
+        return say_batch(decode_batch(frame))
     except RemoteProtocolError:
         return "malformed"
 

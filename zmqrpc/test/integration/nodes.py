@@ -8,7 +8,8 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Node, Settings, Target, expose
-from zmqrpc.core.envelope import Hello, Ping, Pong, Welcome, decode_batch, encode_batch, encode_message
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Hello, Ping, Pong, Welcome, encode_message
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record, Role

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
-from zmqrpc.core.envelope import Hello, decode_batch, encode_batch, encode_message
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Hello, encode_message
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ENVIRONMENT
 

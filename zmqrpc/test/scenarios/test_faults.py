@@ -8,7 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
-from zmqrpc.core.envelope import Call, Hello, Reply, Served, Welcome, encode_batch, encode_message
+from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.envelope import Call, Hello, Reply, Served, Welcome, encode_message
 from zmqrpc.errors import ClientClosed, ConfigError, DeadlineExceeded, MatchmakerUnavailable, Overloaded
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.test_strangers import STRANGER, Peer

@@ -9,6 +9,7 @@ from twisted.internet.defer import TimeoutError as TwistedTimeoutError
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
+from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     Call,
     Cancel,
@@ -22,8 +23,6 @@ from zmqrpc.core.envelope import (
     Reply,
     Served,
     Welcome,
-    decode_batch,
-    encode_batch,
     encode_message,
 )
 from zmqrpc.errors import Cancelled, DeadlineExceeded, Draining, NoRoute

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target, errors
-from zmqrpc.core.envelope import Hello, Nack, Refusal, Welcome, encode_batch, encode_message
+from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.envelope import Hello, Nack, Refusal, Welcome, encode_message
 from zmqrpc.errors import (
     Cancelled,
     ClientClosed,
