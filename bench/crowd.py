@@ -10,18 +10,16 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import zmq
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.defer import gatherResults
 
-import zmqrpc
-from bench.work import Figures, Order, answer, order_of, ready
-from bench.zmqrpc_client import TIMEOUT, end, window
+from bench.work import Figures, Order, answer, ready
+from bench.zmqrpc_client import TIMEOUT, play, window
 from bench.zmqrpc_server import Bench
 from zmqrpc import Node, Settings, Target
 from zmqrpc.matchmaker import make_matchmaker
@@ -96,10 +94,4 @@ async def call(order: Order) -> None:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    zmqrpc.use_monotonic_clock(reactor)
-    order = order_of(sys.argv)
-    if sys.argv[1] == "server":
-        reactor.callWhenRunning(lambda: ensureDeferred(serve(order)).addErrback(end))
-    else:
-        reactor.callWhenRunning(lambda: ensureDeferred(call(order)).addBoth(end))
-    reactor.run()
+    play(serve, call)

@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-import zmqrpc
-from bench.work import Order, answer, order_of, ready
-from bench.zmqrpc_client import MODES, TARGET, TIMEOUT, end
+from bench.work import Order, answer, ready
+from bench.zmqrpc_client import MODES, TARGET, TIMEOUT, play
 from bench.zmqrpc_server import Bench
 from zmqrpc import Node
 from zmqrpc.configuration import load
@@ -64,11 +61,5 @@ async def call(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    zmqrpc.use_monotonic_clock(reactor)
     os.environ["PATH"] += ":/usr/sbin"
-    order = order_of(sys.argv)
-    if sys.argv[1] == "server":
-        reactor.callWhenRunning(lambda: ensureDeferred(serve(order)).addErrback(end))
-    else:
-        reactor.callWhenRunning(lambda: ensureDeferred(call(order)).addBoth(end))
-    reactor.run()
+    play(serve, call)

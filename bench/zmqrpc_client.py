@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet import reactor
@@ -16,13 +17,15 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 import zmqrpc
-from bench.work import DATA, Figures, Lap, Order, answer, latencies, order_of, percentile
+from bench.work import DATA, Figures, Lap, Order, answer, latencies, order_of, percentile, run
 from zmqrpc import Node, Target, errors
 from zmqrpc.cli._alarm import Alarm
 
 TARGET = Target("bench", server="bench-1")
 TIMEOUT = 30.0
 DEADLINE = 0.050
+
+_Part = Callable[[Order], Coroutine[Any, Any, None]]
 
 
 async def window(client: Any, order: Order, target: Target = TARGET) -> Figures:
@@ -247,6 +250,16 @@ def end(outcome: Failure | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if outcome is None else 1)
+
+
+def play(serve: _Part, call: _Part) -> None:
+    """Be the server or the client of a contender that lives in one module, on the reactor."""
+    zmqrpc.use_monotonic_clock(reactor)
+    run(
+        lambda order: reactor.callWhenRunning(lambda: ensureDeferred(serve(order)).addErrback(end)),
+        lambda order: reactor.callWhenRunning(lambda: ensureDeferred(call(order)).addBoth(end)),
+    )
+    reactor.run()
 
 
 if __name__ == "__main__":

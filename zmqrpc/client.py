@@ -15,7 +15,7 @@ from zmqrpc.checks import LONGEST, check_target, odd_mapping, odd_request, unsen
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Flag, Kind, encode_message
 from zmqrpc.core.route import Route
-from zmqrpc.core.values import SCALARS, check_value, ensure
+from zmqrpc.core.values import SCALARS, check_quickly, check_value
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge
 from zmqrpc.hints import Hints
@@ -136,7 +136,7 @@ class RPCClient:
                     check_value(args, "argument")
                     break
             if context is not None:
-                ensure(context, "context")
+                check_quickly(context, "context")
             seconds = self._timeout if timeout is None else timeout
             if type(method) is not str or not seconds < LONGEST:
                 raise odd_request(method, seconds)
@@ -183,9 +183,7 @@ class RPCClient:
     def _route(self, target: Target) -> Route:
         """Return the one route to a target: its turns are kept between calls."""
         check_target(target)
-        route = self._delivery.discovery.route(target, self._exchange)
-        route.used = True
-        return route
+        return self._delivery.discovery.route(target, self._exchange)
 
     def fanout(
         self,

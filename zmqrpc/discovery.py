@@ -199,14 +199,16 @@ class Discovery:
 
     def route(self, target: Target, exchange: str) -> Route:
         """
-        Return the route to a target; when there are as many as may be, one that is not used is given up for a new one.
+        Return the route to a target, which counts as used; for a new one past ``max_routes`` an unused one is given up.
 
         :param exchange: that of a target which names none.
         :raises Overloaded: every route is the last one to a topic that has to stay.
         """
         if self._table.full and target not in self._table.routes:
             self._make_room(target)
-        return self._table.route(target, exchange)
+        route = self._table.route(target, exchange)
+        route.used = True
+        return route
 
     def prepare(self, target: Target, exchange: str) -> None:
         """Look a target up now, and keep the route to it, used or not."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from zmqrpc.core.values import encodable
 from zmqrpc.dispatcher import OWN_NAMESPACE, Dispatcher, expose
 from zmqrpc.target import Target
 
@@ -104,6 +105,6 @@ def _default(default: Any) -> Any:
 
 
 def _short(text: str) -> str:
-    """Cut a text that is too long, and escape lone surrogates, which the wire does not carry."""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    """Write a text as the wire carries it, and cut it when it is too long."""
+    text = encodable(text)
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 3] + "..."

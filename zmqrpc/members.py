@@ -14,7 +14,7 @@ from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Call, Fanout, Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import link_key
-from zmqrpc.core.values import ensure
+from zmqrpc.core.values import check_quickly
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute, ZmqRpcError
 from zmqrpc.record import Record
@@ -150,9 +150,7 @@ class Members:
         return known.addCallback(lambda _: self._send_each(kind, route, target, deadline, request)).addCallback(look)
 
     def _route(self, target: Target) -> Route:
-        route = self._delivery.discovery.route(target, self._settings.control_exchange)
-        route.used = True
-        return route
+        return self._delivery.discovery.route(target, self._settings.control_exchange)
 
     def _deadline(self, target: Target, method: str, timeout: float | None) -> float:
         seconds = self._settings.rpc_response_timeout if timeout is None else timeout
@@ -172,8 +170,8 @@ class Members:
         args = {} if args is None else args
         if type(args) is not dict or type(context) not in _CONTEXTS:
             raise odd_mapping(method, args, context)
-        ensure(args, "argument")
-        ensure(context, "context")
+        check_quickly(args, "argument")
+        check_quickly(context, "context")
         request = _REQUESTS[kind](
             sequence=0,
             attempt=1,

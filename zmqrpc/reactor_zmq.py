@@ -51,7 +51,7 @@ _BURST = 8
 _DRAIN_MESSAGES = 100_000
 _COPY_BELOW = 128 * 1024
 _SNDMORE = int(zmq.SNDMORE)
-_NEVER = 2**31 - 1
+_LONGEST_INTERVAL = 2**31 - 1
 _PADDINGS = 8
 _KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
 _MOST_SELECTED = 1024
@@ -72,7 +72,7 @@ def _set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tupl
     sock.set(zmq.TCP_MAXRT, 1500)
     sock.set(zmq.HANDSHAKE_IVL, 2000)
     sock.set(zmq.CONNECT_TIMEOUT, 2000)
-    sock.set(zmq.RECONNECT_IVL, _NEVER)
+    sock.set(zmq.RECONNECT_IVL, _LONGEST_INTERVAL)
     sock.set(zmq.SNDHWM, 1000)
     sock.set(zmq.RCVHWM, 1000)
     sock.set(zmq.MAXMSGSIZE, max_message_size)

@@ -39,7 +39,7 @@ from zmqrpc.core.envelope import (
 from zmqrpc.core.load import Load
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
-from zmqrpc.core.values import PLAIN, SCALARS, check_value, ensure
+from zmqrpc.core.values import PLAIN, SCALARS, check_quickly, check_value
 from zmqrpc.errors import EncodingError
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
@@ -219,7 +219,7 @@ class Requests:
                         check_value(result, "the result")
                         break
             else:
-                ensure(result, "the result")
+                check_quickly(result, "the result")
             encoded = encode_message((_REPLY, sequence, result, None, None, None))
         except Exception as error:
             encoded = self._failed(sequence, result, error)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from zmqrpc.core.envelope import Failure, FailureCode, Request
-from zmqrpc.core.values import PLAIN
+from zmqrpc.core.values import PLAIN, encodable
 from zmqrpc.dispatcher import Dispatcher, Exposed
 from zmqrpc.errors import AccessDenied, InvalidArguments, RemoteError
 from zmqrpc.introspection import Introspection
@@ -94,12 +94,7 @@ class RPCServer:
                 log_failure=failure,
             )
         text = error.message if isinstance(error, RemoteError) else _text(error)
-        return Failure(code, type(error).__name__, _printable(text[:_MOST_TEXT]), _printable(traceback))
-
-
-def _printable(text: str) -> str:
-    """Escape lone surrogates, which file names bring and the wire does not carry."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        return Failure(code, type(error).__name__, encodable(text[:_MOST_TEXT]), encodable(traceback))
 
 
 def _text(error: BaseException) -> str:

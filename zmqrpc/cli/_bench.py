@@ -17,10 +17,10 @@ from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._histogram import Histogram
 from zmqrpc.cli._load import LATE_SECONDS, ClosedLoop, Measurement, OpenLoop
-from zmqrpc.cli._members import NAMESPACE
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned, described, named
 from zmqrpc.cli._request import arguments_of, context_of, target_of
+from zmqrpc.dispatcher import OWN_NAMESPACE
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import connect
 
@@ -90,7 +90,7 @@ def _method(options: Namespace) -> tuple[Any, str]:
         return target_of(options, options.namespace, options.version), options.method
     if options.namespace or options.version:
         raise ConfigError("--namespace and --version need a METHOD; name one")
-    return target_of(options, NAMESPACE), "ping"
+    return target_of(options, OWN_NAMESPACE), "ping"
 
 
 def _loop(options: Namespace) -> str:

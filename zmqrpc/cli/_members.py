@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from zmqrpc.client import RPCClient
+from zmqrpc.dispatcher import OWN_NAMESPACE
 from zmqrpc.target import Target
 
 if TYPE_CHECKING:
     from zmqrpc.client import Answer
-
-NAMESPACE = "zmqrpc"
-"""The namespace of what every server answers."""
 
 TIMEOUT = 5.0
 """Seconds that an answer may take unless the command line says otherwise: somebody sits there and waits."""
@@ -27,6 +25,6 @@ async def ask_each(client: RPCClient, target: Target, method: str, options: Name
     :raises NoRoute: nobody listens.
     :raises MatchmakerUnavailable: nobody knows who listens.
     """
-    target = attrs.evolve(target, namespace=NAMESPACE)
+    target = attrs.evolve(target, namespace=OWN_NAMESPACE)
     answers: list[Any] = await client.call_each(target, method, timeout=options.timeout or TIMEOUT)
     return answers

@@ -1,4 +1,4 @@
-"""What clients were asked to send, kept for the text of a test that fails."""
+"""What the clients of a `MemoryNode` were asked and have not answered, for the text of a test that fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zmqrpc.client import RPCClient
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
-SENDING = ("call", "cast", "fanout", "call_each", "members")
+_ASKING = ("call", "cast", "fanout", "call_each", "members")
 """The methods of a client that ask something of others."""
 
 _PRUNE_ABOVE = 64
@@ -82,7 +82,7 @@ class AskedLog:
 
     def follow(self, client: RPCClient) -> None:
         """Hear of everything that a client is asked from now on."""
-        for name in SENDING:
+        for name in _ASKING:
             send = getattr(client, name, None)
             if send is not None:
                 setattr(client, name, self._noting(name, send))

@@ -35,7 +35,6 @@ class MemoryNode(Node):
     :ivar store: the store.
     :ivar host: the name of the host.
     :ivar clock: the clock of this process; methods that wait should wait by it.
-    :ivar asked: what its clients were asked.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class MemoryNode(Node):
         }
         settings = attrs.evolve(settings or Settings(), **options)
         self.clock = ProcessClock(network.clock)
+        # For the network, which tells a test that ends what has not ended.
         self.asked = AskedLog(self.clock.seconds)
         self._mortal = (
             network.transport(host, self.clock, settings.max_message_size),

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Reply, encode_message
-from zmqrpc.core.values import MAX_DEPTH, check_value, ensure
+from zmqrpc.core.values import MAX_DEPTH, check_quickly, check_value
 from zmqrpc.errors import EncodingError
 from zmqrpc.test.core.strategies import SCALARS, TEXT, VALUES
 
@@ -125,9 +125,9 @@ def fault(value):
 
 
 def late_fault(value):
-    """Return what is said about a value by those who send: `ensure`, then the encoder, then `check_value`."""
+    """Return what is said about a value by those who send: `check_quickly`, then the encoder, then `check_value`."""
     try:
-        ensure(value, "argument")
+        check_quickly(value, "argument")
         encode_message(Reply(1, value))
     except EncodingError as error:
         return str(error)
@@ -141,7 +141,7 @@ class Crossing(SynchronousTestCase):
     @settings(derandomize=True, max_examples=300)
     def test_arrives_as_it_was_sent(self, value):
         check_value(value, "argument")
-        ensure(value, "argument")
+        check_quickly(value, "argument")
         # Not only equal: repr tells 1 from 1.0 and True, and -0.0 from 0.0, and the order of keys.
         self.assertEqual(repr(travelled(value)), repr(value))
 
@@ -203,7 +203,7 @@ class Refused(SynchronousTestCase):
 
 
 class Ensure(SynchronousTestCase):
-    """`ensure` leaves some to the encoder; together they refuse what `check_value` does, in the same words."""
+    """`check_quickly` leaves some to the encoder; together they refuse what `check_value` does, in the same words."""
 
     def test_refused(self):
         for value, _, _ in REFUSED:

@@ -8,7 +8,6 @@ given up, an abort, growth. Figures and faults are printed as JSON.
 """
 
 import gc
-import json
 import os
 import random
 import signal
@@ -18,14 +17,13 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from zope.interface import implementer
 
-import zmqrpc
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, ILinkReceiver
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.test.integration.nursery import Nursery
+from zmqrpc.test.integration.support import print_outcome
 from zmqrpc.test.ports import free_port
 
 reactor: Any = _reactor
@@ -270,20 +268,7 @@ async def fuzz(seconds, seed):
 
 
 def main(seconds, seed):
-    zmqrpc.use_monotonic_clock(reactor)
-    outcome: list[Any] = []
-
-    def begin():
-        ended = Deferred.fromCoroutine(fuzz(seconds, seed))
-        ended.addBoth(outcome.append).addBoth(lambda _: reactor.stop())
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not isinstance(outcome[0], dict):
-        outcome[0].printTraceback(sys.stderr)
-        return 1
-    print(json.dumps(outcome[0]))  # noqa: T201
-    return 0
+    return print_outcome(lambda: fuzz(seconds, seed))
 
 
 if __name__ == "__main__":

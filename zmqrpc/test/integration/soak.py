@@ -8,7 +8,6 @@ are printed as JSON.
 """
 
 import glob
-import json
 import os
 import random
 import signal
@@ -22,10 +21,8 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
-import zmqrpc
 from zmqrpc import Node, Settings, Target
 from zmqrpc.errors import ZmqRpcError
 from zmqrpc.matchmaker import make_matchmaker
@@ -33,6 +30,7 @@ from zmqrpc.record import Record, Role
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.outcomes import Run, Sent, judge, summary
 from zmqrpc.test.integration.soak_server import LINE, TOPIC
+from zmqrpc.test.integration.support import print_outcome
 from zmqrpc.test.ports import free_port
 
 reactor: Any = _reactor
@@ -301,21 +299,8 @@ async def recovery(load, members):
 
 
 def main(seconds, seed):
-    zmqrpc.use_monotonic_clock(reactor)
-    outcome: list[Any] = []
-
-    def begin(directory):
-        ended = Deferred.fromCoroutine(soak(seconds, seed, directory))
-        ended.addBoth(outcome.append).addBoth(lambda _: reactor.stop())
-
     with tempfile.TemporaryDirectory() as directory:
-        reactor.callWhenRunning(begin, directory)
-        reactor.run()
-    if not isinstance(outcome[0], dict):
-        outcome[0].printTraceback(sys.stderr)
-        return 1
-    print(json.dumps(outcome[0]))  # noqa: T201
-    return 0
+        return print_outcome(lambda: soak(seconds, seed, directory))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What the integration tests share: raw peers, hand-made batches, and waiting for what is to happen."""
 
+import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -13,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
+import zmqrpc
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Hello, encode_message
 from zmqrpc.test.ports import free_port
@@ -43,6 +46,28 @@ async def run_child(python, module, *arguments):
         python, ["-m", module, *map(str, arguments)], env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
     )
     return out.decode(), err.decode(), code
+
+
+def print_outcome(scenario):
+    """
+    Be a process that runs one scenario on the reactor, and prints its outcome as JSON; return its exit status.
+
+    :param scenario: returns a coroutine of a dict.
+    """
+    zmqrpc.use_monotonic_clock(reactor)
+    outcome: list[Any] = []
+
+    def begin():
+        ended = Deferred.fromCoroutine(scenario())
+        ended.addBoth(outcome.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not isinstance(outcome[0], dict):
+        outcome[0].printTraceback(sys.stderr)
+        return 1
+    print(json.dumps(outcome[0]))  # noqa: T201
+    return 0
 
 
 class TcpServer:
