@@ -25,7 +25,18 @@ MOST_MESSAGES = BATCH_BYTES // 2
 Instance: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
-class Batch(Struct, array_like=True, gc=False):
+class _Cover(Struct, array_like=True, gc=False):
+    """What a batch says of all its messages, before them."""
+
+    version: Natural
+    source: Instance
+    destination: Instance | None
+    sent: Natural
+    settled: list[Natural]
+    extensions: Extensions
+
+
+class Batch(_Cover, array_like=True, gc=False):
     """
     What one instance sends to one other in one go.
 
@@ -37,22 +48,10 @@ class Batch(Struct, array_like=True, gc=False):
     :ivar messages: the messages in the order they were written.
     """
 
-    version: Natural
-    source: Instance
-    destination: Instance | None
-    sent: Natural
-    settled: list[Natural]
-    extensions: Extensions
     messages: Annotated[list[Message], Meta(max_length=MOST_MESSAGES)]
 
 
-class _RawBatch(Struct, array_like=True):
-    version: Natural
-    source: Instance
-    destination: Instance | None
-    sent: Natural
-    settled: list[Natural]
-    extensions: Extensions
+class _RawBatch(_Cover, array_like=True):
     messages: Annotated[list[Raw], Meta(max_length=MOST_MESSAGES)]
 
 
