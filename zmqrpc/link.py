@@ -346,7 +346,7 @@ class Link:
             self._write(encode_message(Goaway()), now)
             self.perform(state.going_away(now, message.text), now)
         elif kind is Hello:
-            # A connect within the ephemeral range of this machine can reach itself (link.md: trap 6).
+            # A connect within the ephemeral range of this machine can reach itself.
             self._links.connection_lost(state.identity, "connected to itself")
         else:
             self._links.notices.count("unexpected", "{peer} sent a {kind}", self.address, kind=kind.__name__)

@@ -1,4 +1,4 @@
-"""Which Python values cross the wire unchanged (surface: None, bool, int, float, str, bytes, list, dict)."""
+"""Which Python values cross the wire unchanged: None, bool, int, float, str, bytes, list, dict."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmqrpc.core.handshakes import NOT_ZMTP
 from zmqrpc.interfaces import (
     GONE,
     IBoundReceiver,
@@ -26,9 +27,6 @@ from zmqrpc.testing.connection import Connection
 
 if TYPE_CHECKING:
     from zmqrpc.testing.wiring import Wiring
-
-NOT_ZMTP = "it does not speak ZMTP 3 as a client does"
-"""What a bound ROUTER says of one that `Network.knock` brings."""
 
 PASS_ENVELOPES = 256
 """Envelopes after which a pass over a socket ends, as in `zmqrpc.reactor_zmq`."""
