@@ -51,7 +51,8 @@ def _tell(report: Report, options: Namespace, settings: Settings, sightings: lis
     if options.json:
         report.result(topics if options.topics else [_described(sighting) for sighting in sightings])
     elif not sightings:
-        report.note(f"nobody is registered with the matchmaker of {masked_url(settings.url)}")
+        nobody = f"nobody is registered with the matchmaker of {masked_url(settings.url)}"
+        report.note(report.absence() or nobody)
     elif options.topics:
         report.lines(topics)
     else:

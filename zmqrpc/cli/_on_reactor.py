@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,7 +16,7 @@ from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration
 from zmqrpc.errors import Cancelled, ConfigError
-from zmqrpc.matchmaker import find_factory
+from zmqrpc.matchmaker import absence, find_factory
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.signals import StopSignals
 
@@ -30,6 +31,7 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
         local = find_factory(configuration.settings.matchmaker).local
     except ConfigError as error:
         return report.refuse(configuration.located(error))
+    report.absence = partial(absence, configuration.settings)
     reactor = _reactor(local)
     use_monotonic_clock(reactor)
     statuses: list[int] = []

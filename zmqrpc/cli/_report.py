@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._json import to_json
-from zmqrpc.errors import ConfigError
+from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute
 from zmqrpc.settings import masked_url
 
 
@@ -20,11 +20,13 @@ class Report:
 
     :param program: what each error begins with, for example ``zmqrpc call``.
     :ivar json: whether errors are written as JSON too.
+    :ivar absence: says what is missing that lets nobody be found; empty for nothing.
     """
 
     def __init__(self, program: str, as_json: bool) -> None:
         self._program = program
         self.json = as_json
+        self.absence: Callable[[], str] = str
 
     def result(self, value: Any) -> None:
         """
@@ -71,6 +73,8 @@ class Report:
         :return: the exit status for it.
         """
         status = exit_for(error)
+        if isinstance(error, (NoRoute, DeadlineExceeded)) and (absence := self.absence()):
+            error.reason += f"; {absence}"
         self._say({**described(error), "exit_status": int(status)}, f"{who}: {named(error)}" if who else named(error))
         return status
 

@@ -15,7 +15,7 @@ from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 
-__all__ = ["find_factory", "is_later", "make_matchmaker"]
+__all__ = ["absence", "find_factory", "is_later", "make_matchmaker"]
 
 _OURS = {
     "dummy": "zmqrpc.matchmaker.dummy",
@@ -79,6 +79,15 @@ def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactor
         if settings.matchmaker in _OURS:
             raise
         raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=("url",)) from error
+
+
+def absence(settings: Settings) -> str:
+    """Say that the file which all share does not exist, and who makes it; empty when there is nothing to say."""
+    if settings.matchmaker != "sqlite":
+        return ""
+    from zmqrpc.matchmaker.sqlite import absence_of
+
+    return absence_of(settings.url)
 
 
 def _theirs() -> Family:

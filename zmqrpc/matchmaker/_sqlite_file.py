@@ -55,15 +55,18 @@ class SqliteFile:
 
     Every method raises `MatchmakerUnavailable` when the file could not be used; its text names path and reason.
 
-    :param path: the absolute path; a missing file is made, readable and writable for its user only.
+    :param path: the absolute path. A registration makes a missing file, readable and writable for its user only; for
+        everything else it is an empty one, unless its directory is missing too.
     :param machine: whose time and processes count.
     :param patience: seconds to wait for a lock of another process.
+    :ivar missing: whether there was no file when it was read last.
     """
 
     def __init__(self, path: str, machine: Machine, patience: float = 1.0) -> None:
         self._path = path
         self._machine = machine
         self._patience = patience
+        self.missing = False
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._here: Owner | None = None
@@ -73,7 +76,7 @@ class SqliteFile:
 
     def register(self, record: Record, expire: float) -> None:
         """Store a record for `expire` seconds, 0 or less for ever, and remove what has expired; one transaction."""
-        with self._transaction() as (connection, here):
+        with self._transaction(make=True) as (connection, here):
             now = self._machine.now()
             expires = now + expire if expire > 0 else None
             connection.execute(_PURGE, (here.boot, now))
@@ -82,11 +85,15 @@ class SqliteFile:
 
     def withdraw(self, record: Record) -> None:
         """Remove the entry with the record's key, if there is one."""
+        if self._is_missing():
+            return
         with self._transaction() as (connection, _):
             connection.execute(_WITHDRAW, _key(record))
 
     def read(self, topic: TopicKey | None = None) -> list[Row]:
         """List the live records of a topic, or all; those of dead processes are removed from the file on the way."""
+        if self._is_missing():
+            return []
         with self._open() as (connection, here):
             query, values = _LIVE, [here.boot, self._machine.now()]
             if topic is not None:
@@ -111,6 +118,8 @@ class SqliteFile:
 
     def version(self) -> tuple[int, int, int]:
         """Return what differs from before whenever the content of the file may differ."""
+        if self._is_missing():
+            return (self._opened, -1, self._written)
         with self._open() as (connection, _):
             (data_version,) = connection.execute("PRAGMA data_version").fetchone()
             # data_version tells of other connections only, and begins anew with each opening.
@@ -124,25 +133,28 @@ class SqliteFile:
                 connection.close()
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[sqlite3.Connection, Owner]]:
+    def _open(self, make: bool = False) -> Iterator[tuple[sqlite3.Connection, Owner]]:
         try:
             connection = self._connection
             if connection is not None and self._emptied():
                 self._replace()
                 connection = None
             if connection is None or self._here is None or self._identity != self._identify():
-                connection = self._connect()
+                connection = self._connect(make)
             assert self._here is not None
             yield connection, self._here
         except (sqlite3.Error, OSError) as error:
             # A lock passes by itself; after everything else only a new connection can be trusted.
             if not is_busy(error):
                 self.close()
-            raise MatchmakerUnavailable(f"the matchmaker file {self._path} {reason(error)} ({error})") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> MatchmakerUnavailable:
+        return MatchmakerUnavailable(f"the matchmaker file {self._path} {reason(error)} ({error})")
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Owner]]:
-        with self._open() as (connection, here), transaction(connection):
+    def _transaction(self, make: bool = False) -> Iterator[tuple[sqlite3.Connection, Owner]]:
+        with self._open(make) as (connection, here), transaction(connection):
             yield connection, here
         self._written += 1
 
@@ -157,6 +169,18 @@ class SqliteFile:
             connection.executemany(_BURY, owners)
             self._written += 1
         connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+
+    def _is_missing(self) -> bool:
+        """Whether there is no file, and a registration could make one."""
+        try:
+            self.missing = self._identify() is None
+            if self.missing:
+                self.close()
+                os.stat(os.path.dirname(self._path))
+        except OSError as error:
+            self.close()
+            raise self._unavailable(error) from error
+        return self.missing
 
     def _emptied(self) -> bool:
         """Whether somebody has cut the file that is open to no bytes, which a database never has."""
@@ -196,7 +220,7 @@ class SqliteFile:
             return None
         return (status.st_dev, status.st_ino)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, make: bool) -> sqlite3.Connection:
         self.close()
         try:
             self._here = self._machine.owner()
@@ -206,8 +230,9 @@ class SqliteFile:
             ) from error
         # SQLite would make the file for everybody whom the umask lets. An existing one is not touched: closing any
         # descriptor of it would drop the locks that other connections of this process hold.
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if make:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             f"file:{quote(self._path)}?mode=rw", uri=True, timeout=self._patience, isolation_level=None
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class SqliteMatchmaker:
 
     def __init__(self, reactor: IThreadedReactor, path: str, machine: Machine | None = None) -> None:
         name = f"the matchmaker file {path}"
+        self._path = path
         self._reactor = reactor
         self._machine = machine if machine is not None else Machine()
         self._file = SqliteFile(path, self._machine)
@@ -47,6 +49,7 @@ class SqliteMatchmaker:
         self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close)
         self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
+        self._told_missing = False
         # Apart from each other: while another process keeps the file locked, reading works and writing does not.
         self._reading = Outage(reactor, f"reading {name}")
         self._writing = Outage(reactor, f"writing {name}")
@@ -98,6 +101,9 @@ class SqliteMatchmaker:
         return self._thread.close()
 
     def _sighted(self, rows: list[Row], order: Callable[[Sighting], Any]) -> list[Sighting]:
+        if self._file.missing and not self._told_missing:
+            self._told_missing = True
+            self._log.info("{text}", text=_absence(self._path))
         now = self._machine.now()
         return sorted((row.sighting(now) for row in rows), key=order)
 
@@ -137,7 +143,21 @@ class SqliteFactory:
 
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        return SqliteMatchmaker(reactor, path_of(url, "zmq+sqlite:///var/lib/zmqrpc/matchmaker.db"))
+        return SqliteMatchmaker(reactor, _path_of(url))
+
+
+def absence_of(url: str) -> str:
+    """Say that the file of a transport URL does not exist, and who makes it; empty when it does."""
+    path = _path_of(url)
+    return "" if os.path.lexists(path) else _absence(path)
+
+
+def _absence(path: str) -> str:
+    return f"the matchmaker file {path} does not exist; a server makes it at its start"
+
+
+def _path_of(url: str) -> str:
+    return path_of(url, "zmq+sqlite:///var/lib/zmqrpc/matchmaker.db")
 
 
 factory = SqliteFactory()

@@ -91,6 +91,7 @@ class MemberTests(ProcessTestCase):
 
     def test_nobody(self):
         """An empty store is no error; a topic that was named and has nobody is."""
+        (self.directory / "matchmaker.db").touch()
         out, err = self.zmqrpc("ls")
         self.assertEqual(out, "")
         self.assert_one_sentence(f"nobody is registered with the matchmaker of {self.url}", err)
@@ -99,6 +100,17 @@ class MemberTests(ProcessTestCase):
             self.assert_fails(3, "NoRoute", command, "calc")
         told = json.loads(self.zmqrpc("ping", "calc", "--json", status=3)[1])
         self.assertEqual((told["error"], told["exit_status"]), ("NoRoute", 3))
+
+    def test_no_file(self):
+        """Who only looks makes no file, and says that there is none."""
+        path = self.directory / "matchmaker.db"
+        missing = f"the matchmaker file {path} does not exist; a server makes it at its start"
+        self.assert_one_sentence(missing, self.zmqrpc("ls")[1])
+        for words in (("ls", "calc"), ("describe", "calc"), ("ping", "calc"), ("call", "calc", "add")):
+            self.assert_fails(3, missing, *words)
+        self.assertIn(missing, json.loads(self.zmqrpc("call", "calc", "add", "--json", status=3)[1])["message"])
+        self.assert_fails(4, missing, "call", "calc", "add", "--wait", "--timeout", "0.2")
+        self.assertEqual(list(self.directory.glob("matchmaker*")), [])
 
     def test_no_matchmaker(self):
         url = "zmq+sqlite:///no/such/directory/m.db"

@@ -89,6 +89,18 @@ class SqliteTests(MatchmakerContract, TestCase):
         self.assertIn("works again", self.lines[1])
         self.assertIn("3 failures", self.lines[1])
 
+    async def test_missing_logged_once(self):
+        """Whoever looks for others in a file that is not there says so once in the log, and finds them later."""
+        lines = LogLines(self, "zmqrpc.matchmaker.sqlite.SqliteMatchmaker")
+        matchmaker = self.matchmaker()
+        for _ in range(2):
+            self.assertEqual(await self.found(matchmaker), [])
+        (line,) = lines
+        self.assertIn(f"the matchmaker file {self.path} does not exist; a server makes it at its start", line)
+        await self.matchmaker().register(make_record(), 300)
+        self.assertEqual(await self.found(matchmaker), [make_record()])
+        self.assertEqual(len(lines), 1)
+
     async def test_watch_outage(self):
         """A watch of a file that cannot be read waits for it; that is logged once, and so is the end."""
         directory = os.path.dirname(self.path)

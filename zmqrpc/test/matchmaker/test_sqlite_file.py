@@ -167,6 +167,29 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(len(lines), len(bodies))
         self.assertIn("compute.bad", lines[0])
 
+    def test_missing(self):
+        """A missing file reads as an empty one, and only a registration makes it; then it is seen."""
+        file = self.open()
+        before = file.version()
+        self.assertEqual((file.read(TOPIC), file.read(), file.version()), ([], [], before))
+        file.withdraw(make_record())
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
+        self.open().register(make_record(), 0)
+        self.assertNotEqual(file.version(), before)
+        self.assertEqual(self.records(file), [make_record()])
+
+    def test_removed(self):
+        """A file that was removed reads as an empty one, and is not made again by who reads."""
+        file = self.open()
+        file.register(make_record(), 0)
+        before = file.version()
+        os.unlink(self.path)
+        self.assertNotEqual(file.version(), before)
+        self.assertEqual(self.records(file), [])
+        self.assertFalse(os.path.exists(self.path))
+        file.register(make_record(number=2), 0)
+        self.assertEqual(self.records(file), [make_record(number=2)])
+
     # Files that cannot be used.
 
     def assertUnusable(self, text, file=None):
@@ -251,6 +274,7 @@ class FileTests(SynchronousTestCase):
 
     def test_no_procfs(self):
         """Without procfs nothing can be said about boots and processes."""
+        self.open().register(make_record(), 0)
         self.assertUnusable("needs procfs", self.open(Machine(proc="/nonexistent")))
 
     def test_reasons(self):
