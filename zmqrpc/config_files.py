@@ -44,12 +44,14 @@ class ConfigFiles:
     :param paths: a later file overrides an earlier one.
     :ivar said: what counts, by `Option.name`.
     :ivar warnings: what is not read, or is read from an older place.
+    :ivar outdated: those of them that are about older places and defaults.
     :raises ConfigError: a file cannot be read, or a section of ours holds what is no option.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(paths)
         self.warnings: list[str] = []
+        self.outdated: set[str] = set()
         self._files = [read(path) for path in paths]
         self._is_of_older_seed = False
         self._entries: dict[tuple[str, str], list[Entry]] = {}
@@ -116,7 +118,7 @@ class ConfigFiles:
         text = f"{_name_place(entry)} is deprecated; write {option.key} in [{option.group}]"
         if option.older_default is not None:
             text += f" (its default was {option.older_default}, and is {option.write(option.default)})"
-        self.warnings.append(text)
+        self._warn_of_outdated(text)
 
     def _report_defaults(self) -> None:
         """Say which defaults of the older seed have changed, to who has a file like its."""
@@ -126,10 +128,14 @@ class ConfigFiles:
             if option.older_default is not None and option.name not in self.said
         ]
         if changed and (self._is_of_older_seed or "rpc_backend" in self.said):
-            self.warnings.append(
+            self._warn_of_outdated(
                 f"{', '.join(self.paths)}: these defaults have changed since such files were written: "
                 + ", ".join(changed)
             )
+
+    def _warn_of_outdated(self, text: str) -> None:
+        self.warnings.append(text)
+        self.outdated.add(text)
 
 
 class _Values:

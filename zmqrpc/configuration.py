@@ -16,8 +16,11 @@ from msgspec.structs import replace
 from zmqrpc.errors import ConfigError
 from zmqrpc.reading import ROWS, Reading
 from zmqrpc.reading import Configuration as Configuration
-from zmqrpc.settings import KEPT, URL_VARIABLE
+from zmqrpc.settings import KEPT, URL_VARIABLE, Settings
 from zmqrpc.transport_url import masked_url
+
+_OLDER_MATCHMAKERS = {"dummy", "redis", "sentinel"}
+"""Those that ``rpc_backend`` and the options beside it make a whole URL for."""
 
 FOR_SERVICES = "service"
 FOR_PROXIES = "proxy"
@@ -53,6 +56,7 @@ def load(
         files = ConfigFiles(config_files)
         paths = files.paths
         reading.warnings += files.warnings
+        reading.outdated |= files.outdated
         for name, said in files.said.items():
             reading.take(ROWS[name], said.text, said.place)
     chosen, origin = _choose_url(reading, url, service, paths, without_url)
@@ -64,10 +68,20 @@ def load(
             reading.origins[name] = f"--{KEPT[name].flag}" if KEPT[name].flag else "the command line"
     configuration = reading.finish(bare, for_proxies=service == FOR_PROXIES)
     if "rpc_backend" in reading.values and origin == reading.origins["rpc_backend"]:
-        whole = masked_url(configuration.settings.url)
-        text = f"rpc_backend ({origin}) is deprecated; write transport_url = {whole}"
-        return replace(configuration, warnings=(*configuration.warnings, text))
+        text = f"rpc_backend ({origin}) is deprecated; write transport_url = {_advised(configuration.settings)}"
+        return replace(
+            configuration,
+            warnings=(*configuration.warnings, text),
+            outdated=configuration.outdated | {text},
+        )
     return configuration
+
+
+def _advised(settings: Settings) -> str:
+    """Write the URL to write for an older spelling; that of a matchmaker that it cannot name is not whole."""
+    if settings.matchmaker in _OLDER_MATCHMAKERS:
+        return masked_url(settings.url)
+    return "zmq+redis://HOST:PORT, or zmq+sqlite:///PATH on one machine"
 
 
 def _choose_url(

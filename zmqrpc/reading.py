@@ -28,11 +28,13 @@ class Configuration(Struct, frozen=True):
 
     :ivar origins: for each name of `Settings`: ``default``, ``zeromq.conf line 12``, ``URL query``, ``--host``...
     :ivar warnings: what the operator should be told once: sentences without passwords.
+    :ivar outdated: those of them that change nothing: what has a newer name, another default, or no effect.
     """
 
     settings: Settings
     origins: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
+    outdated: frozenset[str] = frozenset()
 
     def located(self, error: ConfigError) -> ConfigError:
         """Return an error that was found later with where the options that it names were set."""
@@ -45,11 +47,12 @@ class Reading:
 
     :ivar values: parsed values, by name.
     :ivar origins: where each option is set; ``default`` when that is nowhere, or goes without saying.
-    :ivar warnings: as `Configuration` has them.
+    :ivar warnings: as `Configuration` has them, and so `outdated`.
     """
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.outdated: set[str] = set()
         self.values: dict[str, Any] = {}
         self.origins = dict.fromkeys(ROWS, "default")
 
@@ -100,7 +103,8 @@ class Reading:
             settings = Settings(**{name: value for name, value in self.values.items() if name in KEPT} | {"url": whole})
         except ConfigError as error:
             raise error.located(self.origins) from None
-        return Configuration(settings, {name: self.origins[name] for name in KEPT}, tuple(self.warnings))
+        origins = {name: self.origins[name] for name in KEPT}
+        return Configuration(settings, origins, tuple(self.warnings), frozenset(self.outdated))
 
     # The transport URL
 
@@ -183,9 +187,14 @@ class Reading:
             place = f" ({origin})" if origin != "default" else ""
             theirs = option.group == PROXY and not for_proxies
             if option.effect is Effect.NONE:
-                self.warnings.append(f"option {name}{place} has no effect. {option.help}")
+                self.warn_of_outdated(f"option {name}{place} has no effect. {option.help}")
             elif option.effect is Effect.LATER and value != option.default and not theirs:
-                self.warnings.append(f"option {name}{place} has no effect yet")
+                self.warn_of_outdated(f"option {name}{place} has no effect yet")
+
+    def warn_of_outdated(self, text: str) -> None:
+        """Add a warning about something that changes nothing."""
+        self.warnings.append(text)
+        self.outdated.add(text)
 
 
 def read_url(url: str, given: Mapping[str, Any]) -> Configuration:

@@ -407,6 +407,17 @@ class OlderTests(ConfigurationCase):
                 "rpc_backend (zeromq.conf line 2) is deprecated; write transport_url = zmq+redis://:***@10.0.0.1:6380",
             ),
         )
+        self.assertEqual(loaded.outdated, set(loaded.warnings))
+
+    def test_older_matchmaker_of_no_url(self):
+        """What is advised is a URL, also where what is written makes none."""
+        for name in ("foo", "sqlite"):
+            loaded = self.load(f"[DEFAULT]\nrpc_backend = zmq\n[oslo_messaging_zmq]\nrpc_zmq_matchmaker = {name}\n")
+            self.assertEqual(
+                loaded.warnings[-1],
+                "rpc_backend (zeromq.conf line 2) is deprecated; "
+                "write transport_url = zmq+redis://HOST:PORT, or zmq+sqlite:///PATH on one machine",
+            )
 
     def test_newer_name_wins(self):
         """Also when the older one is in a later file."""

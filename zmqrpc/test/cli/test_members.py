@@ -112,6 +112,21 @@ class MemberTests(ProcessTestCase):
         self.assert_fails(4, missing, "call", "calc", "add", "--wait", "--timeout", "0.2")
         self.assertEqual(list(self.directory.glob("matchmaker*")), [])
 
+    def test_older_file(self):
+        """An older file is reported by `zmqrpc config`, and not with every command; a mistake in it is."""
+        (self.directory / "older.conf").write_text(
+            "[DEFAULT]\nrpc_backend = zmq\nrpc_zmq_contexts = 1\nrpc_cast_timeout = 5\n[oslo_messaging_zqm]\nfoo = 1\n"
+        )
+        words = ("--config-file", "older.conf")
+        called = self.run_to_end("zmqrpc", "call", "calc", "add", *words)
+        self.assertEqual(called.returncode, 3)
+        misspelt, nobody = called.stderr.splitlines()
+        self.assertIn("did you mean [oslo_messaging_zmq]?", misspelt)
+        self.assertIn("NoRoute", nobody)
+        shown = self.run_to_end("zmqrpc", "config", *words).stderr
+        self.assertEqual(shown.count("is deprecated"), 2, shown)
+        self.assertEqual(shown.count("has no effect"), 1, shown)
+
     def test_no_matchmaker(self):
         url = "zmq+sqlite:///no/such/directory/m.db"
         for words in (("ls",), ("describe", "calc"), ("ping", "calc"), ("bench", "calc")):
