@@ -31,10 +31,12 @@ class Said:
 
     :ivar text: its value, with what it refers to written in.
     :ivar place: file and line.
+    :ivar written: what it is called there; empty where that is its name.
     """
 
     text: str
     place: str
+    written: str
 
 
 class ConfigFiles:
@@ -64,7 +66,8 @@ class ConfigFiles:
         for option in OPTIONS:
             entry = self._find(option)
             if entry is not None:
-                self.said[option.name] = Said(_substituted(entry.value, entry.section, self._entries), entry.place)
+                text = _substituted(entry.value, entry.section, self._entries)
+                self.said[option.name] = Said(text, entry.place, _written(option, entry))
         self._report_defaults()
 
     def _check_sections(self, file: IniFile) -> None:
@@ -162,6 +165,16 @@ class _Text(Template):
 def _substituted(text: str, section: str, entries: Mapping[tuple[str, str], list[Entry]], depth: int = 0) -> str:
     """Write into a value what it refers to, as oslo.config does; ``$$`` is a ``$``."""
     return _Text(text).safe_substitute(_Values(section, entries, depth)) if "$" in text else text  # type: ignore[arg-type]
+
+
+def _written(option: Option, entry: Entry) -> str:
+    if entry.name == option.name:
+        return ""
+    if (entry.section, entry.name) == (DEFAULT, "transport_url"):
+        return entry.name
+    if (entry.section, entry.name) == (option.group, option.key):
+        return f"{entry.name} in [{entry.section}]"
+    return f"{entry.name} in [{entry.section}] (now {option.key} in [{option.group}])"
 
 
 def _name_place(entry: Entry) -> str:

@@ -58,14 +58,17 @@ def load(
         reading.warnings += files.warnings
         reading.outdated |= files.outdated
         for name, said in files.said.items():
-            reading.take(ROWS[name], said.text, said.place)
+            reading.take(ROWS[name], said.text, said.place, said.written)
     chosen, origin = _choose_url(reading, url, service, paths, without_url)
+    if reading.origins["url"] != origin:
+        reading.written.pop("url", None)
     reading.origins["url"] = origin
     bare = reading.read_query(chosen, "URL query" if origin == "--url" else f"URL query, {origin}")
     for name, value in (given or {}).items():
         if value is not None:
             reading.values[name] = value
             reading.origins[name] = f"--{KEPT[name].flag}" if KEPT[name].flag else "the command line"
+            reading.written.pop(name, None)
     configuration = reading.finish(bare, for_proxies=service == FOR_PROXIES)
     if "rpc_backend" in reading.values and origin == reading.origins["rpc_backend"]:
         text = f"rpc_backend ({origin}) is deprecated; write transport_url = {_advised(configuration.settings)}"

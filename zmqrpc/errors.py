@@ -57,16 +57,20 @@ class ConfigError(ZmqRpcError):
         super().__init__(*args)
         self.options = options
 
-    def located(self, origins: Mapping[str, str]) -> ConfigError:
+    def located(self, origins: Mapping[str, str], written: Mapping[str, str] | None = None) -> ConfigError:
         """
-        Return the error with where its options were set.
+        Return the error with where its options were set, and as they are written there.
 
         :param origins: where each option was set, by name; what is missing, or ``default``, was not.
+        :param written: what each option is called there, where that is not its name.
         """
-        places = [(name, origins.get(name, "default")) for name in self.options]
+        text, written = str(self), written or {}
+        for name in self.options:
+            text = text.replace(f"option {name} ", f"option {written.get(name, name)} ")
+        places = [(written.get(name, name), origins.get(name, "default")) for name in self.options]
         shown = [f"{name}: {place}" if len(places) > 1 else place for name, place in places if place != "default"]
         # The new one names no options, so that this is said once.
-        return type(self)(f"{self} ({'; '.join(shown)})") if shown else self
+        return type(self)(f"{text} ({'; '.join(shown)})") if shown else self
 
 
 class PortRangeExhausted(ConfigError):

@@ -70,9 +70,11 @@ def read(path: str) -> IniFile:
     try:
         parser.read_file(lines, path)
     except MissingSectionHeaderError:
+        _check_header(path, *lines.given[-1])
         raise ConfigError(f"{path} line {lines.number} stands before any section; write [DEFAULT] above it") from None
     except ParsingError as error:
-        line = lines.numbers[error.errors[0][0] - 1]
+        line, text = lines.given[error.errors[0][0] - 1]
+        _check_header(path, line, text)
         # Not what it says, which may be a password.
         raise ConfigError(f"{path} line {line} is neither a [section] nor NAME = VALUE nor a # comment") from None
     if not lines.sections:
@@ -87,6 +89,15 @@ def read(path: str) -> IniFile:
     return IniFile(path, lines.sections, tuple(sorted(entries, key=lambda entry: entry.line)))
 
 
+def _check_header(path: str, number: int, line: str) -> None:
+    """Refuse a line that nothing can be made of, where it was meant as a section."""
+    if line.lstrip().startswith("["):
+        raise ConfigError(
+            f"{path} line {number} begins with [ and is no section; write its name and ], for example [DEFAULT] or "
+            "[oslo_messaging_zmq]"
+        ) from None
+
+
 class _Lines:
     """
     The lines that the parser has to see.
@@ -94,13 +105,13 @@ class _Lines:
     Comments are none: it would end a value at one, which oslo.config does not.
 
     :ivar number: of the line that was given out last.
-    :ivar numbers: of each line that was given out.
+    :ivar given: number and text of each line that was given out.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.number = 0
-        self.numbers: list[int] = []
+        self.given: list[tuple[int, str]] = []
         self.sections: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -110,7 +121,7 @@ class _Lines:
                 continue
             if header := _HEADER.match(line):
                 self.sections.setdefault(header[1].strip(), number)
-            self.numbers.append(number)
+            self.given.append((number, line))
             yield line
 
 

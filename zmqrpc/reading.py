@@ -29,16 +29,18 @@ class Configuration(Struct, frozen=True):
     :ivar origins: for each name of `Settings`: ``default``, ``zeromq.conf line 12``, ``URL query``, ``--host``...
     :ivar warnings: what the operator should be told once: sentences without passwords.
     :ivar outdated: those of them that change nothing: what has a newer name, another default, or no effect.
+    :ivar written: what an option is called where it is set, where that is not its name.
     """
 
     settings: Settings
     origins: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
     outdated: frozenset[str] = frozenset()
+    written: Mapping[str, str] = {}
 
     def located(self, error: ConfigError) -> ConfigError:
-        """Return an error that was found later with where the options that it names were set."""
-        return error.located(self.origins)
+        """Return an error that was found later with where and how the options that it names were set."""
+        return error.located(self.origins, self.written)
 
 
 class Reading:
@@ -47,19 +49,21 @@ class Reading:
 
     :ivar values: parsed values, by name.
     :ivar origins: where each option is set; ``default`` when that is nowhere, or goes without saying.
-    :ivar warnings: as `Configuration` has them, and so `outdated`.
+    :ivar warnings: as `Configuration` has them, and so `outdated` and `written`.
     """
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.outdated: set[str] = set()
+        self.written: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.origins = dict.fromkeys(ROWS, "default")
 
-    def take(self, option: Option, text: str, origin: str) -> None:
+    def take(self, option: Option, text: str, origin: str, written: str = "") -> None:
         """
         Take an option as text.
 
+        :param written: what it is called there, where that is not its name.
         :raises ConfigError: it is none of its values.
         """
         try:
@@ -70,8 +74,11 @@ class Reading:
                 hint = "; a line that is indented continues the one above it, so begin it in the first column"
             elif " #" in text or " ;" in text:
                 hint = "; a comment stands on a line of its own"
-            raise ConfigError(f"option {option.name} is {text!r} ({origin}); {error}{hint}") from None
+            raise ConfigError(f"option {written or option.name} is {text!r} ({origin}); {error}{hint}") from None
         self.origins[option.name] = origin
+        self.written.pop(option.name, None)
+        if written:
+            self.written[option.name] = written
 
     def read_query(self, url: str, origin: str = "URL query") -> str:
         """
@@ -82,7 +89,7 @@ class Reading:
         try:
             bare, texts = split_url(url, OF_URLS)
         except ConfigError as error:
-            raise error.located(self.origins) from None
+            raise error.located(self.origins, self.written) from None
         for name, text in texts.items():
             self.take(OF_URLS[name], text, origin)
         return bare
@@ -102,9 +109,9 @@ class Reading:
             whole = self._complete(url)
             settings = Settings(**{name: value for name, value in self.values.items() if name in KEPT} | {"url": whole})
         except ConfigError as error:
-            raise error.located(self.origins) from None
+            raise error.located(self.origins, self.written) from None
         origins = {name: self.origins[name] for name in KEPT}
-        return Configuration(settings, origins, tuple(self.warnings), frozenset(self.outdated))
+        return Configuration(settings, origins, tuple(self.warnings), frozenset(self.outdated), self.written)
 
     # The transport URL
 
@@ -183,13 +190,13 @@ class Reading:
 
     def _report_effects(self, for_proxies: bool) -> None:
         for name, value in self.values.items():
-            option, origin = ROWS[name], self.origins[name]
+            option, origin, written = ROWS[name], self.origins[name], self.written.get(name, name)
             place = f" ({origin})" if origin != "default" else ""
             theirs = option.group == PROXY and not for_proxies
             if option.effect is Effect.NONE:
-                self.warn_of_outdated(f"option {name}{place} has no effect. {option.help}")
+                self.warn_of_outdated(f"option {written}{place} has no effect. {option.help}")
             elif option.effect is Effect.LATER and value != option.default and not theirs:
-                self.warn_of_outdated(f"option {name}{place} has no effect yet")
+                self.warn_of_outdated(f"option {written}{place} has no effect yet")
 
     def warn_of_outdated(self, text: str) -> None:
         """Add a warning about something that changes nothing."""

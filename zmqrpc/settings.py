@@ -289,7 +289,7 @@ class Settings:
 
         What has no effect in it is logged.
 
-        :raises ConfigError: the URL is not ``zmq:`` or ``zmq+NAME:``, or an option or value is not valid.
+        :raises ConfigError: the URL is not ``zmq://`` or ``zmq+NAME://``, or an option or value is not valid.
         """
         # It is made of the table below.
         from zmqrpc.reading import read_url

@@ -9,6 +9,9 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from zmqrpc.errors import ConfigError
 from zmqrpc.spelling import nearest
 
+MATCHMAKERS = ("dummy", "file", "redis", "sqlite")
+"""The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
+
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
 
@@ -37,7 +40,7 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
 
     :param valid: the names that its query may have.
-    :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``, or names an option that does not exist.
+    :raises ConfigError: it is not ``zmq://`` or ``zmq+NAME://``, or names an option that does not exist.
     """
     valid = set(valid)
     parts = parse_url(url)
@@ -58,7 +61,7 @@ def parse_url(url: str) -> SplitResult:
     """
     Cut a transport URL into its parts.
 
-    :raises ConfigError: it is not ``zmq:`` or ``zmq+NAME:``.
+    :raises ConfigError: it is not ``zmq://`` or ``zmq+NAME://``.
     """
     if not url.isprintable():
         # urlsplit would leave some of them out, and what is opened would be another file than the one that was named.
@@ -74,7 +77,15 @@ def parse_url(url: str) -> SplitResult:
             "write an IPv6 address in [], and a special character of a password with %"
         ) from None
     if parts.scheme.partition("+")[0] != "zmq":
-        raise _refusal(f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://")
+        raise _refusal(
+            f"the transport URL {masked_url(url)!r} does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are "
+            f"{', '.join(MATCHMAKERS)}, and those of plugins"
+        )
+    if not url.partition(":")[2].startswith("//"):
+        raise _refusal(
+            f"the transport URL {masked_url(url)!r} needs two slashes; write {parts.scheme}://, as in zmq+redis://HOST "
+            "or zmq+sqlite:///PATH"
+        )
     return parts
 
 

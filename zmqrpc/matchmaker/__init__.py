@@ -14,15 +14,11 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
+from zmqrpc.transport_url import MATCHMAKERS
 
 __all__ = ["absence", "find_factory", "is_later", "make_matchmaker"]
 
-_OURS = {
-    "dummy": "zmqrpc.matchmaker.dummy",
-    "file": "zmqrpc.matchmaker.file",
-    "redis": "zmqrpc.matchmaker.redis",
-    "sqlite": "zmqrpc.matchmaker.sqlite",
-}
+_OURS = {name: f"{__name__}.{name}" for name in MATCHMAKERS}
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
 
 _LATER = {"etcd", "sentinel"}

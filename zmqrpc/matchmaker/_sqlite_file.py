@@ -150,7 +150,10 @@ class SqliteFile:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> MatchmakerUnavailable:
-        return MatchmakerUnavailable(f"the matchmaker file {self._path} {reason(error)} ({error})")
+        why = reason(error)
+        if isinstance(error, FileNotFoundError) and os.path.isdir(os.path.dirname(self._path)):
+            why = "cannot be made, its directory takes no files; name one in another directory"
+        return MatchmakerUnavailable(f"the matchmaker file {self._path} {why} ({error})")
 
     @contextmanager
     def _transaction(self, make: bool = False) -> Iterator[tuple[sqlite3.Connection, Owner]]:

@@ -260,12 +260,35 @@ class ValueTests(ConfigurationCase):
             ("[DEFAULT]\nrpc_response_timeout = 0\n" + base, "rpc_response_timeout is 0.0; it must be at least 0.001"),
             (
                 base + "[matchmaker_redis]\nport = 0\n",
-                "redis_port is 0; it must be from 1 to 65535 (zeromq.conf line 4)",
+                "option port in [matchmaker_redis] is 0; it must be from 1 to 65535 (zeromq.conf line 4)",
             ),
             (base + "[matchmaker_redis]\npasswort = QQQ\n", "unknown option passwort in [matchmaker_redis]"),
             (base + "[matchmaker_redis]\npasswort = QQQ\n", "did you mean password?"),
             (base + "[zmq_proxy_opt]\nbackend = 1\n", "did you mean backend_port?"),
-            (base + "[zmq_proxy_opts]\nfrontend_port = 65536\n", "is 65536; it must be from 0 to 65535"),
+            (
+                base + "[matchmaker_redis]\nport = x\n",
+                "option port in [matchmaker_redis] is 'x' (zeromq.conf line 4); it must be a whole number",
+            ),
+            (
+                base + "[zmq_proxy_opts]\nfrontend_port = 65536\n",
+                "option frontend_port in [zmq_proxy_opts] is 65536; it must be from 0 to 65535 (zeromq.conf line 4)",
+            ),
+            (
+                base + "[zmq_proxy_opt]\nbackend_port = -1\n",
+                "option backend_port in [zmq_proxy_opt] (now backend_port in [zmq_proxy_opts]) is -1; it must be",
+            ),
+            (
+                base + "rpc_cast_timeout = soon\n",
+                "option rpc_cast_timeout in [DEFAULT] (now zmq_linger in [oslo_messaging_zmq]) is 'soon' (zeromq.conf",
+            ),
+            (
+                base + "rpc_cast_timeout = -5\n",
+                "option rpc_cast_timeout in [DEFAULT] (now zmq_linger in [oslo_messaging_zmq]) is -5.0; it must be at",
+            ),
+            (
+                "[DEFAULT]\ntransport_url = zmq+redis:/:QQQ@h\n",
+                "'zmq+redis:***@h' needs two slashes; write zmq+redis://",
+            ),
             ("[DEFAULT]\ntransport_url = zmq+sentinel://\n", "names no Sentinel; write zmq+sentinel://host1:26379"),
         ):
             self.assertIn(text, self.refused(content))
@@ -367,7 +390,7 @@ class TopologyTests(ConfigurationCase):
             ("transport_url = zmq://\nuse_pub_sub = 1", "needs proxies, which the matchmaker dummy cannot find"),
             (
                 "transport_url = zmq://\nuse_router_proxy = 1",
-                "use zmq+sqlite:///path, or static-direct (url: zeromq.conf l",
+                "use zmq+sqlite:///path, or static-direct (transport_url: ze",
             ),
             (
                 "transport_url = zmq+sentinel://:QQQ@h:1",
@@ -375,7 +398,7 @@ class TopologyTests(ConfigurationCase):
             ),
             ("transport_url = zmq+etcd://h:1", "matchmaker etcd is not served by this version yet; valid are"),
             ("transport_url = zmq+oracle://:QQQ@h", "there is no matchmaker 'oracle'; valid are dummy"),
-            ("transport_url = zmq+oracle://:QQQ@h", "(url: zeromq.conf line 2)"),
+            ("transport_url = zmq+oracle://:QQQ@h", "(transport_url: zeromq.conf line 2)"),
             ("transport_url = zmq://\nrpc_zmq_matchmaker = oracle", "rpc_zmq_matchmaker: zeromq.conf line 3)"),
             ("transport_url = zmq+sqlite://", "(zeromq.conf line 2)"),
         ):
@@ -544,8 +567,9 @@ class CompletedTests(ConfigurationCase):
     def test_two_passwords(self):
         self.assertEqual(
             self.refused("[DEFAULT]\ntransport_url = zmq+redis://:QQQ@h\n[matchmaker_redis]\npassword = QQQQ\n"),
-            "the transport URL zmq+redis://:***@h and option redis_password name different passwords; take one of them "
-            "away (url: zeromq.conf line 2; redis_password: zeromq.conf line 4)",
+            "the transport URL zmq+redis://:***@h and option password in [matchmaker_redis] name different passwords; "
+            "take one of them away (transport_url: zeromq.conf line 2; "
+            "password in [matchmaker_redis]: zeromq.conf line 4)",
         )
 
     def test_from_python(self):

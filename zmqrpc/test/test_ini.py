@@ -127,8 +127,12 @@ class IniTests(SynchronousTestCase):
             ("password = QQQ\n[s]\n", "line 1 stands before any section; write [DEFAULT] above it"),
             ("# c\n\n[s]\npassword QQQ\n", "line 4 is neither a [section] nor NAME = VALUE nor a # comment"),
             ("[s]\n= QQQ\n", "line 2 is neither"),
-            ("[s\nQQQ\n", "line 1 stands before any section"),
-            ("[]\n", "line 1 stands before any section"),
+            (
+                "[DEFAULT\nQQQ\n",
+                "line 1 begins with [ and is no section; write its name and ], for example [DEFAULT] or",
+            ),
+            ("[s]\na = 1\n# c\n[DEFAULT\npassword = QQQ\n", "line 4 begins with [ and is no section; write its name"),
+            ("[]\n", "line 1 begins with [ and is no section"),
         ):
             self.assertRefused(self.write(content), text)
 

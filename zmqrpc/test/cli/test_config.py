@@ -208,7 +208,7 @@ class ConfigProcessTests(ProcessTestCase):
             ("", "zeromq.conf is empty"),
             (
                 "[DEFAULT]\ntransport_url = zmq+bogus://:QQQ@h\n",
-                "valid are dummy, file, redis, sqlite (url: zeromq.conf line 2)",
+                "valid are dummy, file, redis, sqlite (transport_url: zeromq.conf line 2)",
             ),
         ):
             (self.directory / "zeromq.conf").write_text(content)

@@ -100,7 +100,11 @@ class CommandLineTests(SynchronousTestCase):
             (["call"], "TOPIC, METHOD"),
             (["call", "calc"], "required: METHOD;"),
             (["call", "calc", "add"], "no transport URL; give --url, or set ZMQRPC_URL"),
-            (["call", "--url", "http://x", "calc", "add"], "does not start with zmq://"),
+            (
+                ["call", "--url", "http://x", "calc", "add"],
+                "'http://x' does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are dummy, file, redis, "
+                "sqlite, and those of plugins (--url)",
+            ),
             (["call", "--url", URL, "calc", "add", "1"], "'1' has no name"),
             (["call", "--url", URL, "calc", "add", "=1"], "'=1' has no name"),
             (["call", "--url", URL, "calc", "add", "a=1", "a=2"], "'a' is given twice"),

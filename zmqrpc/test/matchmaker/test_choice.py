@@ -114,7 +114,6 @@ class ChoiceTests(SynchronousTestCase):
         for url in (
             "zmq+sqlite://",
             "zmq+sqlite:///",
-            "zmq+sqlite:matchmaker.db",
             "zmq+sqlite://run/matchmaker.db",
             "zmq+sqlite://localhost/run/matchmaker.db",
             "zmq+sqlite:///run/zmqrpc/",
@@ -122,6 +121,8 @@ class ChoiceTests(SynchronousTestCase):
             "zmq+sqlite:///run/a#b",
         ):
             self.assertRefused("for example zmq+sqlite:///var/lib/zmqrpc/matchmaker.db", url)
+        for url in ("zmq:", "zmq+sqlite:matchmaker.db", "zmq+sqlite:/run/x.db", "zmq+redis:/h", "zmq+redis"):
+            self.assertRefused("zmq+redis", url)
         for url in ("zmq://localhost", "zmq+dummy://localhost:5", "zmq+dummy:///path"):
             self.assertRefused("for this process alone write zmq://", url)
 

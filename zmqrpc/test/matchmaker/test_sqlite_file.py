@@ -204,6 +204,15 @@ class FileTests(SynchronousTestCase):
         self.assertUnusable("its directory does not exist; create it")
         self.assertFalse(os.path.exists(os.path.dirname(self.path)))
 
+    def test_directory_without_files(self):
+        """A directory that is there and takes no files is not said to be missing."""
+        file = SqliteFile("/proc/matchmaker.db", Machine())
+        error = self.assertRaises(MatchmakerUnavailable, file.register, make_record(), 300)
+        self.assertIn(
+            "the matchmaker file /proc/matchmaker.db cannot be made, its directory takes no files", str(error)
+        )
+        self.assertNotIn("does not exist", str(error))
+
     def test_directory(self):
         """A directory is no file."""
         os.mkdir(self.path)

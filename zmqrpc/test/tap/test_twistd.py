@@ -217,7 +217,7 @@ class ServerProcessTests(ProcessTestCase):
                 base + "use_pub_sub = true\n",
                 "served by this version yet; use static-direct (use_pub_sub: zeromq.conf",
             ),
-            (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:1\n", "(url: zeromq.conf line 2)"),
+            (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:1\n", "(transport_url: zeromq.conf line 2)"),
             (True, base + "max_routes = many\n", "is 'many' (zeromq.conf line 4); it must be a whole number"),
         ):
             options = ("-n", "--pidfile=") if foreground else ()
