@@ -47,7 +47,7 @@ class ConfigFiles:
     :ivar said: what counts, by `Option.name`.
     :ivar warnings: what is not read, or is read from an older place.
     :ivar outdated: those of them that are about older places and defaults.
-    :raises ConfigError: a file cannot be read, or a section of ours holds what is no option.
+    :raises ConfigError: a file cannot be read, or a section of ours holds what is no option, or one twice.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -109,10 +109,17 @@ class ConfigFiles:
             found = entry
             for other in earlier:
                 if other.file == entry.file:
-                    self.warnings.append(f"{_name_place(other)} is ignored, since line {entry.line} gives it again")
+                    self._report_twice(option, other, entry)
             if number:
                 self._report_old(option, entry)
         return found
+
+    def _report_twice(self, option: Option, entry: Entry, later: Entry) -> None:
+        text = f"{_name_place(entry)} is given again in line {later.line}"
+        # Whoever repeats a list may think that its items add up, as those of some options of oslo.config do.
+        if not option.kind.startswith("tuple"):
+            raise ConfigError(f"{text}; take one of them away")
+        self.warnings.append(f"{text}, which alone counts")
 
     def _report_old(self, option: Option, entry: Entry) -> None:
         self._is_of_older_seed |= entry.section == DEFAULT

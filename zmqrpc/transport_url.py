@@ -12,6 +12,7 @@ from zmqrpc.spelling import nearest
 MATCHMAKERS = ("dummy", "file", "redis", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
 
+_RAW_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
 
@@ -40,7 +41,7 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
 
     :param valid: the names that its query may have.
-    :raises ConfigError: it is not ``zmq://`` or ``zmq+NAME://``, or names an option that does not exist.
+    :raises ConfigError: as `parse_url`, or it names an option that does not exist.
     """
     valid = set(valid)
     parts = parse_url(url)
@@ -61,7 +62,7 @@ def parse_url(url: str) -> SplitResult:
     """
     Cut a transport URL into its parts.
 
-    :raises ConfigError: it is not ``zmq://`` or ``zmq+NAME://``.
+    :raises ConfigError: it is not ``zmq://`` or ``zmq+NAME://``, or its user or password can be read in two ways.
     """
     if not url.isprintable():
         # urlsplit would leave some of them out, and what is opened would be another file than the one that was named.
@@ -86,6 +87,7 @@ def parse_url(url: str) -> SplitResult:
             f"the transport URL {masked_url(url)!r} needs two slashes; write {parts.scheme}://, as in zmq+redis://HOST "
             "or zmq+sqlite:///PATH"
         )
+    _check_userinfo(url, parts.netloc.rpartition("@")[0])
     return parts
 
 
@@ -93,6 +95,15 @@ def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path:
     """Write the URL of a store; the password may hold every character."""
     userinfo = f":{quote(password, safe='')}@" if password else ""
     return f"zmq+{matchmaker}://{userinfo}{','.join(hosts)}{path}"
+
+
+def _check_userinfo(url: str, userinfo: str) -> None:
+    """Refuse a user or password that others might read otherwise."""
+    shown = f"the transport URL {masked_url(url)!r} has"
+    if "@" in userinfo:
+        raise _refusal(f"{shown} an @ in its user or password; write it as %40")
+    if _RAW_PERCENT.search(userinfo):
+        raise _refusal(f"{shown} a % in its user or password that no two hexadecimal digits follow; write it as %25")
 
 
 def _refusal(text: str) -> ConfigError:

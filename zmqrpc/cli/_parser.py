@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, NoReturn
@@ -95,6 +95,14 @@ class _Parser(ArgumentParser):
         raise ConfigError(f"{message}; see {self.prog} --help")
 
 
+class _Once(Action):
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, flag: str | None = None) -> None:
+        """Take the value of an option, where argparse would let the last of several count."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{flag} is given twice; give it once")
+        setattr(namespace, self.dest, values)
+
+
 class _Formatter(RawDescriptionHelpFormatter):
     """Fills the description, and leaves the list of statuses as it is."""
 
@@ -120,7 +128,7 @@ def _add_option(parser: ArgumentParser, option: CommandOption) -> None:
     if option.kind is Kind.FLAG:
         parser.add_argument(*option.flags, action="store_true", help=option.help)
         return
-    more: dict[str, Any] = {"action": "append", "default": []} if option.repeat else {}
+    more: dict[str, Any] = {"action": "append", "default": []} if option.repeat else {"action": _Once}
     if option.kind in _READERS:
         more["type"] = _READERS[option.kind]
     parser.add_argument(*option.flags, metavar=option.value, help=option.help.replace("%", "%%"), **more)

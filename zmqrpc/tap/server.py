@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from getopt import GetoptError, getopt
 from pwd import getpwuid
 from typing import Any
 
@@ -86,9 +89,18 @@ class Options(TwistedOptions):
         :raises StartRefused: an option is not valid. (For a `UsageError` twistd prints its help, on standard output.)
         """
         try:
+            self._check_twice(sys.argv[1:] if options is None else options)
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (UsageError, ConfigError) as error:
             self.refusals.refuse(f"{error}{self._near(error)}")
+
+    def _check_twice(self, options: Sequence[str]) -> None:
+        """Refuse an option that is given twice, where the last would count."""
+        with suppress(GetoptError):  # which is said when they are parsed
+            flags = [self.synonyms[flag.lstrip("-")] for flag, _ in getopt(options, self.shortOpt, self.longOpt)[0]]
+            for flag, *_ in self.optParameters:
+                if flags.count(flag) > 1:
+                    raise UsageError(f"option --{flag} is given twice; give it once")
 
     def _near(self, error: Exception) -> str:
         """Say which options there are, where one was typed that is none."""

@@ -319,11 +319,21 @@ class ValueTests(ConfigurationCase):
             self.assertIn(f"the configuration file {path} cannot be read", str(error))
 
     def test_given_twice(self):
-        loaded = self.zmq("max_routes = 1\nmax_routes = 2")
-        self.assertEqual(loaded.settings.max_routes, 2)
+        """Which one was meant cannot be known; only of lists the last counts, as of several files."""
+        self.assertIn(
+            "max_routes in [oslo_messaging_zmq] (zeromq.conf line 4) is given again in line 5; take one of them away",
+            self.refused(f"[DEFAULT]\ntransport_url={URL}\n[oslo_messaging_zmq]\nmax_routes = 1\nmax_routes = 2\n"),
+        )
+        self.assertIn(
+            "transport_url in [DEFAULT] (zeromq.conf line 2) is given again in line 5;",
+            self.refused("[DEFAULT]\ntransport_url=zmq+redis://:QQQ@h\n[x]\n[DEFAULT]\ntransport_url = zmq://\n"),
+        )
+        self.load(f"[DEFAULT]\ntransport_url = {URL}\ndebug = 1\ndebug = 2\n[x]\nmax_routes = 1\nmax_routes = 2\n")
+        loaded = self.zmq("use_pub_sub = 1\nsubscribe_on = a:1\nsubscribe_on = b:1")
+        self.assertEqual(loaded.settings.subscribe_on, ("b:1",))
         self.assertEqual(
             loaded.warnings,
-            ("max_routes in [oslo_messaging_zmq] (zeromq.conf line 4) is ignored, since line 5 gives it again",),
+            ("subscribe_on in [oslo_messaging_zmq] (zeromq.conf line 5) is given again in line 6, which alone counts",),
         )
 
     def test_located(self):
@@ -589,6 +599,22 @@ class CompletedTests(ConfigurationCase):
             ("zmq://?max_routes=0", {}, "option max_routes is 0; it must be at least 1 (URL query)"),
             ("zmq://?max_routes=5", {"max_routes": 0}, "option max_routes is 0; it must be at least 1"),
             ("zmq://", {"max_route": 1}, "there is no option 'max_route'; did you mean max_routes? valid are "),
+            (
+                "zmq+redis://:QQQ@QQQ@h",
+                {},
+                "the transport URL 'zmq+redis://:***@h' has an @ in its user or password; write it as %40",
+            ),
+            ("zmq+redis://QQQ@QQQ:QQQ@h/1", {}, "the transport URL 'zmq+redis://QQQ@QQQ:***@h/1' has an @ in its user"),
+            (
+                "zmq+redis://:QQQ%zzQQQ@h",
+                {},
+                "the transport URL 'zmq+redis://:***@h' has a % in its user or password t",
+            ),
+            (
+                "zmq+redis://:QQQ%@h",
+                {},
+                "the transport URL 'zmq+redis://:***@h' has a % in its user or password that no",
+            ),
             ("zmq+sentinel://", {}, "the transport URL names no Sentinel; write zmq+sentinel://host1:26379"),
         ):
             error = str(self.assertRaises(ConfigError, Settings.from_url, url, **options))
@@ -632,9 +658,9 @@ class SubstitutionTests(ConfigurationCase):
     def test_password(self):
         """A ``$`` that names nothing stays; ``$$`` is one."""
         for written, url in (
-            ("zmq+redis://:a$b%40@@h", "zmq+redis://:a$b%40@@h"),
+            ("zmq+redis://:a$b%40%2540@h", "zmq+redis://:a$b%40%2540@h"),
             ("zmq+redis://:a$$b@h", "zmq+redis://:a$b@h"),
-            ("zmq+redis://:$1%@h", "zmq+redis://:$1%@h"),
+            ("zmq+redis://:$1%25@h", "zmq+redis://:$1%25@h"),
         ):
             self.assertEqual(self.load(f"[DEFAULT]\ntransport_url = {written}\n").settings.url, url)
 

@@ -105,6 +105,11 @@ class CommandLineTests(SynchronousTestCase):
                 "'http://x' does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are dummy, file, redis, "
                 "sqlite, and those of plugins (--url)",
             ),
+            (
+                ["call", "--url", URL, "calc", "add", "--url", URL],
+                "--url is given twice; give it once; see zmqrpc call",
+            ),
+            (["call", "--timeout", "1", "calc", "--timeout", "2"], "--timeout is given twice"),
             (["call", "--url", URL, "calc", "add", "1"], "'1' has no name"),
             (["call", "--url", URL, "calc", "add", "=1"], "'=1' has no name"),
             (["call", "--url", URL, "calc", "add", "a=1", "a=2"], "'a' is given twice"),

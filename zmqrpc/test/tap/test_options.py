@@ -122,6 +122,8 @@ class OptionsTests(SynchronousTestCase):
             ),
             ("option -z not recognized; valid are --app,", "-z"),
             ("option --url requires argument", "--url"),
+            ("option --url is given twice; give it once", *app, "--url", URL, "-u", URL),
+            ("option --topic is given twice", *app, "--topic", "a", "--url", URL, "--topi", "b"),
             ("'extra' is not an option", *app, "extra"),
             ("does not start with zmq://", *app, "--url", "redis://x"),
             ("unknown option 'colour'", *app, "--url", f"{URL}?colour=red"),
