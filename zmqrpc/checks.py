@@ -44,7 +44,7 @@ def plain_target(target: Target) -> Target:
     if not isinstance(target, Target):
         raise ConfigError(f"the target {target!r} is a {type(target).__name__}; give a zmqrpc.Target")
     if target.topic is None:
-        raise ConfigError(f"the target {target!r} has no topic; give one")
+        raise ConfigError("the target has no topic; give one, as in Target('compute')")
     return attrs.evolve(target, fanout=False) if target.fanout else target
 
 

@@ -171,7 +171,7 @@ class Discovery:
         error = failure.value
         if not isinstance(error, MatchmakerUnavailable):
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
-            error = MatchmakerUnavailable(f"the matchmaker failed: {error!r}; see the log")
+            error = MatchmakerUnavailable(f"the matchmaker failed: {type(error).__name__}: {error}; see the log")
         self._again(topic, RETRY_SECONDS)
         self._table.failed(topic)
         self._answered(topic, error)

@@ -134,8 +134,8 @@ class Dispatcher:
             target = self.add(endpoint)
             if target.namespace == OWN_NAMESPACE:
                 raise ConfigError(
-                    f"the namespace {OWN_NAMESPACE!r} of {endpoint!r} is kept for the methods that every server has; "
-                    "give the endpoint another"
+                    f"the namespace {OWN_NAMESPACE!r} of {_named(endpoint)} is kept for the methods that every server "
+                    "has; give the endpoint another"
                 )
         if not self._offers:
             raise ConfigError("there is no endpoint; give at least one object with methods marked with @zmqrpc.expose")
@@ -149,10 +149,10 @@ class Dispatcher:
         """
         target = getattr(endpoint, "target", None) or Target()
         if not isinstance(target, Target):
-            raise ConfigError(f"the target of {endpoint!r} is a {type(target).__name__}; give a zmqrpc.Target")
+            raise ConfigError(f"the target of {_named(endpoint)} is a {type(target).__name__}; give a zmqrpc.Target")
         methods = self._exposed_methods(endpoint)
         if not methods:
-            raise ConfigError(f"{endpoint!r} exposes no method; mark them with @zmqrpc.expose")
+            raise ConfigError(f"{_named(endpoint)} exposes no method; mark them with @zmqrpc.expose")
         name = type(endpoint).__name__
         for (other, others), other_name in zip(self._offers, self._classes, strict=True):
             both = sorted(methods.keys() & others.keys())
@@ -269,3 +269,9 @@ def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Sign
         )
     if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
         raise ConfigError(f"the exposed method {name} is a generator; return a list, or answer with one value")
+
+
+def _named(endpoint: object) -> str:
+    """Name an endpoint for people: by its class, since its own text is mostly an address in memory."""
+    kind = endpoint if isinstance(endpoint, type) else type(endpoint)
+    return f"the endpoint {kind.__module__}.{kind.__qualname__}"

@@ -190,7 +190,7 @@ class Members:
         if size > self._settings.max_message_size:
             text = f"{size} bytes are over max_message_size of this client ({self._settings.max_message_size})"
             journey = Journey(str(target), target.server, stage="resolving")
-            raise MessageTooLarge(f"{kind.name} failed: {text}", journey)
+            raise MessageTooLarge(f"the {kind.name.lower()} failed: {text}", journey)
         return request
 
     def _send_each(
@@ -239,7 +239,7 @@ def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target
     sent = any(answer.error is not None and answer.error.maybe_executed for answer in answers)
     did, stage = ("answered", "running") if kind is Kind.CALL else ("acknowledged it", "acknowledged")
     raise Cancelled(
-        f"{kind.name} failed: its caller cancelled it, {done} of {len(answers)} members had {did}",
+        f"the {kind.name.lower()} failed: its caller cancelled it, {done} of {len(answers)} members had {did}",
         Journey(str(target), target.server, stage=stage if done else "sent" if sent else "queued"),
         maybe_executed=bool(done) or sent,
     )

@@ -171,7 +171,7 @@ class Node(Service):
             no port is free.
         """
         if target.topic is None:
-            raise ConfigError(f"the target {target!r} has no topic; give one")
+            raise ConfigError("the target has no topic; give one, as in Target('compute')")
         target = self._named(target)
         if any(server.target == target for server in self._servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")

@@ -126,7 +126,7 @@ class Option(Struct, frozen=True, kw_only=True):
         elif not -inf < value < inf:
             raise self.refusal(f"is {value}; it must be a finite number")
         elif self.low is not None and not self.low <= value <= (inf if self.high is None else self.high):
-            raise self.refusal(f"is {value}; it must be {self.range}")
+            raise self.refusal(f"is {self.write(value)}; it must be {self.range}")
 
     def _check_form(self, value: str | tuple[Any, ...]) -> None:
         if not self.form:

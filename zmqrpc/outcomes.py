@@ -96,8 +96,8 @@ class Outcomes:
         did_run: bool = False,
     ) -> None:
         """End the call with an error."""
-        what = Kind(call.kind).name if call.kind else "the lookup"
-        self._end(call, error(f"{what} failed: {reason}", self.journey(call), maybe_executed, did_run))
+        what = Kind(call.kind).name.lower() if call.kind else "lookup"
+        self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True

@@ -87,10 +87,11 @@ class RPCServer:
         traceback = failure.getTraceback() if self._send_tracebacks else ""
         if code is FailureCode.RAISED:
             self.log.error(
-                "{target} {method} raised {error!r}",
+                "{target} {method} raised {kind}: {error}",
                 target=str(self.target),
                 method=request.method,
-                error=error,
+                kind=type(error).__name__,
+                error=_text(error),
                 log_failure=failure,
             )
         text = error.message if isinstance(error, RemoteError) else _text(error)

@@ -257,7 +257,7 @@ class ValueTests(ConfigurationCase):
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
             (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
             ("[DEFAULT]\nrpc_backend = rabbit\n", "rpc_backend is 'rabbit' (zeromq.conf line 2); write zmq, or a"),
-            ("[DEFAULT]\nrpc_response_timeout = 0\n" + base, "rpc_response_timeout is 0.0; it must be at least 0.001"),
+            ("[DEFAULT]\nrpc_response_timeout = 0\n" + base, "rpc_response_timeout is 0; it must be at least 0.001"),
             (
                 base + "[matchmaker_redis]\nport = 0\n",
                 "option port in [matchmaker_redis] is 0; it must be from 1 to 65535 (zeromq.conf line 4)",
@@ -283,7 +283,7 @@ class ValueTests(ConfigurationCase):
             ),
             (
                 base + "rpc_cast_timeout = -5\n",
-                "option rpc_cast_timeout in [DEFAULT] (now zmq_linger in [oslo_messaging_zmq]) is -5.0; it must be at",
+                "option rpc_cast_timeout in [DEFAULT] (now zmq_linger in [oslo_messaging_zmq]) is -5; it must be at",
             ),
             (
                 "[DEFAULT]\ntransport_url = zmq+redis:/:QQQ@h\n",

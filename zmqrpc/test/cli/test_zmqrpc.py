@@ -193,7 +193,7 @@ class CommandTests(ProcessTestCase):
                 lambda: self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0] == 7,
                 lambda: self.zmqrpc("call", "calc", "add", "a=1", "b=2"),
             )
-            self.assertFails(7, "Draining: CALL failed: only members that are stopping", "call", "calc", "read")
+            self.assertFails(7, "Draining: the call failed: only members that are stopping", "call", "calc", "read")
         caller.kill()
 
     def test_server_killed(self):

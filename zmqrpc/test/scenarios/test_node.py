@@ -51,6 +51,17 @@ class NodeScenarios(Scenario):
         self.assertEqual(node.address, address)
         self.assertEqual(await client.call(WORK, "mark", wait_for_ready=True), "one")
 
+    async def test_refused_in_words(self):
+        """What is wrong is said in the words of who wrote it, without the insides of objects."""
+        node = self.world.node()
+        for target, endpoint, text in (
+            (Target(server="one"), Worker("one"), "the target has no topic; give one, as in Target('compute')"),
+            (WORK, object(), "the endpoint builtins.object exposes no method; mark them with @zmqrpc.expose"),
+        ):
+            self.assertEqual(str(self.assertRaises(ConfigError, node.server, target, [endpoint])), text)
+        error = await self.fails(self.world.client().call(Target(server="one"), "mark"), ConfigError)
+        self.assertEqual(str(error), "the target has no topic; give one, as in Target('compute')")
+
     async def test_started_once(self):
         """A node that has served does not start again."""
         node = await self.world.serve("work.one", Worker("one"))

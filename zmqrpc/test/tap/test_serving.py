@@ -368,7 +368,9 @@ class ServingTests(TestCase):
 
     def test_service_of_refused(self):
         events: list[str] = []
-        self.assertRefused(self.make(Given([Counting(events), Plain()])), "app0 cannot be served: <zmqrpc.test.tap")
+        self.assertRefused(
+            self.make(Given([Counting(events), Plain()])), "app0 cannot be served: the endpoint zmqrpc.test.tap"
+        )
         self.assertEqual(events, [])
         self.assertRefused(self.make(Given([Counting(events), FailsToStart()])), "raised when it was started")
         self.flushLoggedErrors(ZeroDivisionError)
