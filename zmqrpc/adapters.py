@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import socket
+from collections.abc import Iterator
 from ipaddress import IPv6Address
 
+_TABLE = "/proc/net/if_inet6"
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
 _TENTATIVE_OR_FAILED = 0x48  # flags in /proc/net/if_inet6: nobody may use such an address yet, or ever
 _LINK_LOCAL = 0x20
@@ -27,7 +29,16 @@ def address_of(name: str) -> str | None:
 
 def describe() -> str:
     """List the adapters with their addresses, for an error text."""
-    return ", ".join(f"{name} ({address_of(name) or 'no address'})" for name in names()) or "none"
+    return ", ".join(f"{name} ({address_of(name) or _without(name)})" for name in names()) or "none"
+
+
+def has_link_local(name: str) -> bool:
+    """Tell whether an adapter has an IPv6 address that only the network beside it can reach."""
+    return any(scope == _LINK_LOCAL for _, scope in _usable(name))
+
+
+def _without(name: str) -> str:
+    return "only a link-local address" if has_link_local(name) else "no address"
 
 
 def _ipv4(name: str) -> str | None:
@@ -43,12 +54,16 @@ def _ipv4(name: str) -> str | None:
 
 
 def _ipv6(name: str) -> str | None:
+    return next((address for address, scope in _usable(name) if scope != _LINK_LOCAL), None)
+
+
+def _usable(name: str) -> Iterator[tuple[str, int]]:
+    """List the IPv6 addresses of an adapter that can be used, with their scopes."""
     try:
-        with open("/proc/net/if_inet6", encoding="ascii", errors="surrogateescape") as table:
+        with open(_TABLE, encoding="ascii", errors="surrogateescape") as table:
             rows = [line.split() for line in table]
     except OSError:  # a kernel without IPv6
-        return None
+        return
     for address, _, _, scope, flags, adapter in rows:
-        if adapter == name and int(scope, 16) != _LINK_LOCAL and not int(flags, 16) & _TENTATIVE_OR_FAILED:
-            return str(IPv6Address(bytes.fromhex(address)))
-    return None
+        if adapter == name and not int(flags, 16) & _TENTATIVE_OR_FAILED:
+            yield str(IPv6Address(bytes.fromhex(address))), int(scope, 16)

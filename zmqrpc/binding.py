@@ -138,7 +138,13 @@ class Binding:
     def _adapter(self, name: str) -> str:
         address = adapters.address_of(name)
         if address is None:
-            what = "an adapter without an address" if name in adapters.names() else "no adapter or address here"
+            what = "no adapter or address here"
+            if name in adapters.names():
+                what = (
+                    "an adapter with"
+                    + (" only a link-local" if adapters.has_link_local(name) else "out an")
+                    + " address"
+                )
             raise ConfigError(
                 f"option rpc_zmq_bind_address is {name!r}, {what}; valid are *, an IP address, and the adapters of "
                 f"this machine: {adapters.describe()}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -199,6 +200,30 @@ class AdapterTests(SynchronousTestCase):
         self.assertIn("lo", adapters.names())
         self.assertEqual(adapters.address_of("lo"), "127.0.0.1")
         self.assertIn("lo (127.0.0.1)", adapters.describe())
+
+    def test_kinds_of_addresses(self):
+        """Every adapter is listed: with an IPv4 address, with one of IPv6, and with none that one can name it by."""
+        table = Path(self.mktemp())
+        table.write_text(
+            "fe800000000000000000000000000001 02 40 20 80 both\n"
+            "20010db8000000000000000000000001 02 40 00 80 both\n"
+            "fe800000000000000000000000000002 03 40 20 80 near\n"
+            "20010db8000000000000000000000003 04 40 00 48 late\n"
+        )
+        self.patch(adapters, "_TABLE", str(table))
+        self.patch(adapters, "names", lambda: ["both", "late", "lo", "near"])
+        router: Any = Router()
+        listed = "both (2001:db8::1), late (no address), lo (127.0.0.1), near (only a link-local address)"
+        self.assertEqual(adapters.describe(), listed)
+        for name, what in (
+            ("near", "an adapter with only a link-local address"),
+            ("late", "an adapter without an address"),
+            ("eth77", "no adapter or address here"),
+        ):
+            binding = Binding(Settings(rpc_zmq_bind_address=name), lambda target: None, False, Random(1))
+            error = str(self.assertRaises(ConfigError, binding.bind, router))
+            self.assertIn(f"is {name!r}, {what}; valid are", error)
+            self.assertIn(listed, error)
 
     def test_none(self):
         for name in ("eth77", "", "a" * 16, "a\0b", "\N{SNOWMAN}", "\udcff"):
