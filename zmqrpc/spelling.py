@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+ALL_OPTIONS = "zmqrpc config lists all options"
+"""Where to look further: they are too many for one sentence."""
+
 _MOST_LISTED = 8
 _MOST_COMPARED = 200
 """Names that a wrong one is compared with; each takes some microseconds."""
@@ -11,14 +14,19 @@ _MOST_COMPARED = 200
 _MOST_TEXT = 100
 
 
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Ask for the valid name that is most like a wrong one; empty when none is like it."""
+def did_you_mean(name: str, valid: Iterable[str], most: int = 1) -> str:
+    """
+    Ask for the valid names that are most like a wrong one; empty when none is like it.
+
+    :param most: how many are named at most.
+    """
     # Here, since whoever makes no mistake need not wait for it.
     from difflib import get_close_matches
 
     by_form = {_form(known): known for known in sorted(valid)}
-    similar = get_close_matches(_form(name), by_form, 1)
-    return f"did you mean {by_form[similar[0]]}?" if similar else ""
+    similar = [by_form[form] for form in get_close_matches(_form(name), by_form, most)]
+    *others, last = similar or [""]
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if similar else ""
 
 
 def meant_or_all(name: str, valid: Sequence[str]) -> str:
@@ -46,10 +54,9 @@ def shortened(name: str) -> str:
     return name if len(name) <= _MOST_TEXT else f"{name[: _MOST_TEXT - 3]}..."
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Write a clause with the valid name that is most like a wrong one, if one is, and all that are valid."""
-    names = sorted(valid)
-    return f"{did_you_mean(name, names)} valid are {', '.join(names)}".lstrip()
+def nearest(name: str, valid: Iterable[str], rest: str = ALL_OPTIONS) -> str:
+    """Write a clause with the three valid names that are most like a wrong one, if any is, and where all are."""
+    return f"{did_you_mean(name, valid, 3)} {rest}".lstrip()
 
 
 def _form(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.spelling import nearest
+from zmqrpc.spelling import ALL_OPTIONS, nearest
 
 MATCHMAKERS = ("dummy", "file", "redis", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
@@ -50,7 +50,7 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
         if name not in valid and "@" in parts.query:
             raise _refusal(
                 f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
-                f"is written %3F there; valid options are {', '.join(sorted(valid))}"
+                f"is written %3F there; {ALL_OPTIONS}"
             )
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")

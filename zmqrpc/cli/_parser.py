@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from zmqrpc.cli._commands import COMMANDS, LATER, SHELLS, Command, CommandOption, Kind, Word
 from zmqrpc.cli._exit import MEANINGS
 from zmqrpc.errors import ConfigError
-from zmqrpc.spelling import meant_or_all
+from zmqrpc.spelling import did_you_mean, meant_or_all
 
 
 def choose(arguments: Sequence[str]) -> Command:
@@ -43,8 +43,8 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
     options, rest = parser.parse_known_intermixed_args(arguments)
     if rest:
         flags = [option.flag for option in command.options]
-        near = f"; {meant_or_all(rest[0], flags)}" if rest[0].startswith("-") else ""
-        parser.error(f"there is no argument {rest[0]}{near}")
+        near = did_you_mean(rest[0], flags, 3) if rest[0].startswith("-") else ""
+        parser.error(f"there is no argument {rest[0]}{near and f'; {near}'}")
     return options
 
 

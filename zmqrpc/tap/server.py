@@ -21,7 +21,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import KEPT, URL_VARIABLE
 from zmqrpc.signals import StopSignals
-from zmqrpc.spelling import meant_or_all
+from zmqrpc.spelling import nearest
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._hangup import HangUp, nothing_to_open
 from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
@@ -106,7 +106,7 @@ class Options(TwistedOptions):
         """Say which options there are, where one was typed that is none."""
         unknown = re.fullmatch(r"option (-.*) not recognized", str(error))
         valid = sorted(f"--{name.rstrip('=')}" for name in self.longOpt)
-        return f"; {meant_or_all(unknown[1], valid)}" if unknown else ""
+        return f"; {nearest(unknown[1], valid, 'twistd zmq-rpc-server --help lists all')}" if unknown else ""
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is no option."""

@@ -60,6 +60,7 @@ class ConfigurationCase(SynchronousTestCase):
     def refused(self, content="", **more):
         error = str(self.assertRaises(ConfigError, self.load, content, **more))
         self.assertEqual(len(error.splitlines()), 1, error)
+        self.assertLess(len(error), 300, error)
         self.assertNotIn("QQQ", error)
         return error
 
@@ -226,7 +227,11 @@ class ValueTests(ConfigurationCase):
                 "rpc_zmq_hots = x",
                 "unknown option rpc_zmq_hots in [oslo_messaging_zmq] (zeromq.conf line 4); did you mean",
             ),
-            ("RPC_ZMQ_HOST = x", "did you mean rpc_zmq_host? valid are drain_timeout, max_clients, "),
+            ("RPC_ZMQ_HOST = x", "(zeromq.conf line 4); did you mean rpc_zmq_host, "),
+            (
+                "colour = x",
+                "unknown option colour in [oslo_messaging_zmq] (zeromq.conf line 4); zmqrpc config lists all",
+            ),
             ("transport_url = zmq://:QQQ@h", "(zeromq.conf line 4); it belongs in [DEFAULT]"),
             ("frontend_port = 1", "(zeromq.conf line 4); it belongs in [zmq_proxy_opts]"),
             (
@@ -252,7 +257,7 @@ class ValueTests(ConfigurationCase):
             ("[DEFAULT]\ntransport_url = zmq://?colour=red\n", "unknown option 'colour'"),
             (
                 "[DEFAULT]\ntransport_url = zmq://?max_route=1\n",
-                "did you mean max_routes? valid are control_exchange, ",
+                "unknown option 'max_route'; did you mean max_routes or max_",
             ),
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
             (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
@@ -263,7 +268,7 @@ class ValueTests(ConfigurationCase):
                 "option port in [matchmaker_redis] is 0; it must be from 1 to 65535 (zeromq.conf line 4)",
             ),
             (base + "[matchmaker_redis]\npasswort = QQQ\n", "unknown option passwort in [matchmaker_redis]"),
-            (base + "[matchmaker_redis]\npasswort = QQQ\n", "did you mean password?"),
+            (base + "[matchmaker_redis]\npasswort = QQQ\n", "did you mean password or "),
             (base + "[zmq_proxy_opt]\nbackend = 1\n", "did you mean backend_port?"),
             (
                 base + "[matchmaker_redis]\nport = x\n",
@@ -598,7 +603,7 @@ class CompletedTests(ConfigurationCase):
             ("zmq://?max_routes=x", {}, "option max_routes is 'x' (URL query); it must be a whole number"),
             ("zmq://?max_routes=0", {}, "option max_routes is 0; it must be at least 1 (URL query)"),
             ("zmq://?max_routes=5", {"max_routes": 0}, "option max_routes is 0; it must be at least 1"),
-            ("zmq://", {"max_route": 1}, "there is no option 'max_route'; did you mean max_routes? valid are "),
+            ("zmq://", {"max_route": 1}, "there is no option 'max_route'; did you mean max_routes or max_"),
             (
                 "zmq+redis://:QQQ@QQQ@h",
                 {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.spelling import did_you_mean, meant_or_some, nearest
+from zmqrpc.spelling import did_you_mean, meant_or_all, meant_or_some, nearest
 
 NAMES = ("max_routes", "max_clients", "--config-file")
 
@@ -18,8 +18,19 @@ class SpellingTests(SynchronousTestCase):
         self.assertEqual(did_you_mean("colour", NAMES), "")
 
     def test_all_are_named(self):
-        self.assertEqual(nearest("max_route", NAMES[:2]), "did you mean max_routes? valid are max_clients, max_routes")
-        self.assertEqual(nearest("colour", NAMES[:2]), "valid are max_clients, max_routes")
+        """The closest come first, three at most, and then where all are."""
+        names = ("max_routes", "max_route", "max_routers", "max_routing", "drain_timeout")
+        for name, asked in (
+            ("max_routs", "did you mean max_routes, max_routers or max_route? "),
+            ("drain-timout", "did you mean drain_timeout? "),
+            ("colour", ""),
+        ):
+            self.assertEqual(nearest(name, names), f"{asked}zmqrpc config lists all options")
+        self.assertEqual(nearest("max_rou", names[3:], "look there"), "did you mean max_routing? look there")
+
+    def test_few_are_all_named(self):
+        self.assertEqual(meant_or_all("max_route", NAMES[:2]), "did you mean max_routes?")
+        self.assertEqual(meant_or_all("colour", NAMES[:2]), "valid are max_routes, max_clients")
 
     def test_some_of_many(self):
         """What is said of many names is short, whatever they are."""
