@@ -183,6 +183,7 @@ class Node(Service):
         self._callers.add(server)
         if self.running:
             self._registrar.publish(self._records())
+            self._log_serving(server)
         return server
 
     def when_ready(self) -> Deferred[None]:
@@ -220,6 +221,8 @@ class Node(Service):
             self._discovery.resolve(topic)
         if self._servers:
             self._registrar.publish(self._records())
+        for server in self._servers:
+            self._log_serving(server)
         for client, target in self._static:
             client.prepare(target)
         waiting, self._waiting = self._waiting, []
@@ -297,6 +300,16 @@ class Node(Service):
             self._stalls.start(self._reactor.callFromThread)
             # The names of simulated hosts are those of no machine.
             self._binding.check_told(self._transport.resolve)
+
+    def _log_serving(self, server: RPCServer) -> None:
+        _log.info(
+            "serving topic {topic} as member {member} at {address}, exchange {exchange}, instance {instance}",
+            topic=server.target.topic,
+            member=server.target.server,
+            address=self.address,
+            exchange=server.target.exchange,
+            instance=self.instance.hex(),
+        )
 
     def _named(self, target: Target) -> Target:
         """Write down what the target of a server leaves to the settings."""

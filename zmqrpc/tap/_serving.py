@@ -203,14 +203,6 @@ class Serving(Service):
         if self._trace:
             # Only this server's, and only when asked for: the hot path pays nothing for it.
             server.run = _traced(server.run, self.log)  # type: ignore[method-assign]
-        self.log.info(
-            "serving topic {topic} as member {member} at {address}, exchange {exchange}, instance {instance}",
-            topic=server.target.topic,
-            member=server.target.server,
-            address=node.address,
-            exchange=server.target.exchange,
-            instance=node.instance.hex(),
-        )
         self._missing -= 1
         if self._missing:
             return

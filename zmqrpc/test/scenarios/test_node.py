@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target, expose
 from zmqrpc.errors import ClientClosed, ConfigError, NoRoute
+from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
@@ -61,6 +62,23 @@ class NodeScenarios(Scenario):
             self.assertEqual(str(self.assertRaises(ConfigError, node.server, target, [endpoint])), text)
         error = await self.fails(self.world.client().call(Target(server="one"), "mark"), ConfigError)
         self.assertEqual(str(error), "the target has no topic; give one, as in Target('compute')")
+
+    async def test_logged(self):
+        """Each server is a line in the log when it is there for others, whoever made its node."""
+        lines = LogLines(self, "zmqrpc.node")
+        node = self.world.node()
+        node.server(Target("work", server="one"), [Worker("one")])
+        self.assertEqual(lines.about("serving"), [])
+        node.startService()
+        node.server(Target("more", server="one"), [Worker("more")])
+        self.assertEqual(
+            lines.about("serving"),
+            [
+                f"serving topic {topic} as member one at {node.address}, exchange openstack, "
+                f"instance {node.instance.hex()}"
+                for topic in ("work", "more")
+            ],
+        )
 
     async def test_started_once(self):
         """A node that has served does not start again."""
