@@ -111,7 +111,7 @@ def _lines(measurement: Measurement, options: Namespace, busy: float) -> Iterato
     if measurement.unfinished:
         yield f"  unfinished {measurement.unfinished} when it was interrupted"
     for kind, failed in sorted(measurement.failed.items()):
-        yield f"  {kind}: {failed.count}, the first: {named(failed.first)}"
+        yield f"  failed     {failed.count} with {kind}, the first: {named(failed.first)}"
     if options.rate is not None:
         limit = f"{LATE_SECONDS * 1e3:g} ms"
         late = _figures(measurement.lateness)

@@ -15,6 +15,9 @@ from zmqrpc.cli._histogram import Histogram
 LATE_SECONDS = 0.001
 """A call that is sent so long after it was due counts as late."""
 
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
+"""Seconds to wait after a call that failed, twice as long after each one more in a row: most fail at once."""
+
 _MOST_AT_ONCE = 64
 """Calls that are sent before answers are read again."""
 
@@ -117,7 +120,7 @@ class Measurement:
 
 class ClosedLoop:
     """
-    So many calls in flight: each one that ends makes the next.
+    So many calls in flight: each one that ends makes the next; after a failure with a pause.
 
     :ivar finished: fires when the last one has ended.
     """
@@ -126,6 +129,8 @@ class ClosedLoop:
         self._reactor = reactor
         self._measurement = measurement
         self._outstanding = outstanding
+        self._pause = _SHORTEST_PAUSE
+        self._pausing: set[Any] = set()
         self.finished: Deferred[None] = Deferred()
 
     def start(self) -> None:
@@ -135,7 +140,10 @@ class ClosedLoop:
             self._send()
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Make no more calls."""
+        pausing, self._pausing = self._pausing, set()
+        for timer in pausing:
+            timer.cancel()
 
     def _send(self) -> None:
         self._measurement.send(self._measurement.seconds())
@@ -146,10 +154,22 @@ class ClosedLoop:
             if not measurement.in_flight and not self.finished.called:
                 self.finished.callback(None)
         elif answered:
+            self._pause = _SHORTEST_PAUSE
             self._send()
         else:
-            # What fails at once would otherwise never let anything be read again.
-            self._reactor.callLater(0, self._send)
+            self._send_later()
+
+    def _send_later(self) -> None:
+        # Not past the end, which nobody should have to wait for.
+        pause = min(self._pause, max(0.0, self._measurement.ends - self._measurement.seconds()))
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+        def send() -> None:
+            self._pausing.discard(timer)
+            self._send()
+
+        timer = self._reactor.callLater(pause, send)
+        self._pausing.add(timer)
 
 
 class IAlarm(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil
 from random import Random
 
@@ -166,15 +167,43 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(self.measurement.latencies.count, self.measurement.due)
 
     def test_closed_with_failures(self):
-        """Calls that fail at once leave the reactor its turn."""
+        """After calls that fail at once there is a pause, longer with each, and the end is in time."""
         self.measurement = Measurement(lambda: fail(Overloaded("full")), self.clock.seconds, 1.0, 3.0)
         load = ClosedLoop(self.clock, self.measurement, 2)
         load.start()
-        self.advance(3.1, step=0.01)
+        self.advance(3.01, step=0.001)
         self.successResultOf(load.finished)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         failed = self.measurement.failed["Overloaded"]
         self.assertEqual((failed.count, str(failed.first)), (self.measurement.due, "full"))
-        self.assertTrue(300 < failed.count < 500, failed.count)
+        self.assertTrue(2 * 2 / 0.1 - 4 <= failed.count <= 2 * 2 / 0.1, failed.count)
+
+    def test_closed_with_a_failure(self):
+        """The pause is short again once a call is answered."""
+        times: list[float] = []
+
+        def call():
+            times.append(self.clock.seconds())
+            if len(times) == 11:
+                return self.call()
+            return fail(Overloaded("full"))
+
+        self.measurement = Measurement(call, self.clock.seconds, 0.0, 3.0)
+        ClosedLoop(self.clock, self.measurement, 1).start()
+        self.advance(1.0)
+        gaps = [after - before for before, after in pairwise(times[:14])]
+        doubled = [0.001 * 2**n for n in range(7)]
+        for gap, wanted in zip(gaps, [*doubled, 0.1, 0.1, 0.1, 0.001, 0.001, 0.002], strict=True):
+            self.assert_near(gap, wanted, 0.0005)
+
+    def test_closed_stops_in_a_pause(self):
+        """Nothing is called any more once it is stopped."""
+        self.measurement = Measurement(lambda: fail(Overloaded("full")), self.clock.seconds, 0.0, 3.0)
+        load = ClosedLoop(self.clock, self.measurement, 2)
+        load.start()
+        self.measurement.stop()
+        load.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def assert_stops(self, load):
         """What has ended by then counts, and the rest is unfinished; it does not count when it ends later."""

@@ -271,7 +271,7 @@ class MemberTests(ProcessTestCase):
         words = ("bench", "calc", "fail_often", "--duration", "0.3", "--warmup", "0")
         out, err = self.zmqrpc(*words, status=5)
         self.assertEqual(err, "")
-        self.assertRegex(out, r"\n  RemoteError: \d+, the first: RemoteError: ValueError: odd")
+        self.assertRegex(out, r"\n  failed     \d+ with RemoteError, the first: RemoteError: ValueError: odd")
         self.zmqrpc("call", "calc", "reset")
         told = json.loads(self.zmqrpc(*words, "--json", status=5)[0])
         failed = told["errors"]["RemoteError"]
