@@ -1,7 +1,6 @@
 """Call a zmqrpc server with nothing but pyzmq and msgpack.
 
-python client.py tcp://HOST:PORT TOPIC METHOD [NAME=JSON ...]
-python client.py vectors DIRECTORY
+usage: python client.py tcp://HOST:PORT TOPIC METHOD [NAME=JSON ...] | vectors DIRECTORY
 """
 
 import contextlib
@@ -15,22 +14,20 @@ import zmq
 from vectors import check
 from wire import decode, encode
 
-LIMIT = 64 * 1024 * 1024
-
 
 class Link:
     """One connection to one server, for one call at a time. After a ConnectionError make another."""
 
-    def __init__(self, address, timeout=5.0):
-        self.address, self.instance, self.server, self.limit, self.sequence = address, os.urandom(16), None, LIMIT, 0
+    def __init__(self, address, timeout=5.0, limit=64 * 1024 * 1024):
+        self.address, self.instance, self.server, self.limit, self.sequence = address, os.urandom(16), None, limit, 0
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.reconnect_ivl, self.socket.immediate = -1, 1  # what is meant for one server must not reach the next
-        self.socket.maxmsgsize, self.socket.linger, self.socket.ipv6 = LIMIT, 500, 1
+        self.socket.maxmsgsize, self.socket.linger, self.socket.ipv6 = limit, 500, 1
         self.socket.connect(address)
         self.socket.poll(1000 * timeout, zmq.POLLOUT)
-        self.send("HELLO", 1, 1, "client", [], {"message": LIMIT}, [])
+        self.send("HELLO", 1, 1, "client", [], {"message": limit}, [])
         source, fields = next((who, fields) for who, kind, *fields in self.messages(timeout) if kind == "WELCOME")
-        self.server, self.limit = source, fields[4].get("message", LIMIT)
+        self.server, self.limit = source, fields[4].get("message", limit)
 
     def close(self):
         self.sequence += 1  # so that all that there were are settled
@@ -88,6 +85,9 @@ def main(first, second, method=None, *pairs):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4 - (sys.argv[1:2] == ["vectors"]):
+        print(__doc__.splitlines()[-1], file=sys.stderr)
+        sys.exit(2)
     try:
         print(main(*sys.argv[1:]))
     except (AssertionError, OSError, RuntimeError, ValueError) as error:

@@ -57,6 +57,18 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(imported - own - set(sys.stdlib_module_names), {"zmq", "msgpack"})
 
 
+class UsageTests(SynchronousTestCase):
+    def test_too_little(self):
+        """Without what it needs it says what that is, in one line, and nothing else happens."""
+        for arguments in ((), ("vectors",), ("tcp://127.0.0.1:1",), ("tcp://127.0.0.1:1", "calc")):
+            ended = run(*arguments)
+            self.assertEqual((ended.returncode, ended.stdout), (2, ""))
+            self.assertEqual(
+                ended.stderr,
+                "usage: python client.py tcp://HOST:PORT TOPIC METHOD [NAME=JSON ...] | vectors DIRECTORY\n",
+            )
+
+
 class VectorTests(ProcessTestCase):
     def test_vectors(self):
         """Every vector is read as what it means, and written as it is."""
