@@ -321,6 +321,10 @@ class Delivery:
         """End the calls whose deadline came while they waited for discovery."""
         for call in self._parked.overdue(now) if now >= self._parked.wake_at else ():
             recorded = self._recorded(call.route)
+            if not call.wait_for_ready and call.route.topic.knowledge is Knowledge.EMPTY:
+                # The store says so; it was only to be asked once more.
+                self._unroutable(call, None)
+                continue
             if not recorded and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
                 call.trouble = "the matchmaker does not answer, look after it"
             else:

@@ -128,6 +128,15 @@ class DiscoveryScenarios(Scenario):
         self.assertIn("nobody listens", str(error))
         self.assertLess(self.world.clock.seconds() - began, 2)
 
+    async def test_deadline_before_the_second_look(self):
+        """A call whose time is up before that look ends with what the first one has found."""
+        worker = await self.member("a")
+        client = self.world.client()
+        await client.members(WORK)
+        await self.world.stop(worker.node)
+        error = await self.fails(client.call(WORK, "mark", timeout=0.1), NoRoute)
+        self.assertIn("nobody listens", str(error))
+
     async def test_down_after_it_was_emptied(self):
         """A store that does not answer the second look is what the call fails with, and one that does ends the wait."""
         for comes_back in (False, True):
