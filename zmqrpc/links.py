@@ -337,7 +337,8 @@ class Links:
         """Settle who was welcomed or lost, then write what was gathered."""
         self.gathering = True
         if self._first is not None:
-            self._in_bursts = self._first.gathered > self._in_bursts
+            # Where it waited for the others, it is itself among what was gathered.
+            self._in_bursts = self._first.gathered > (1 if self._in_bursts else 0)
             self._first = None
         while self.dirty or self._welcomes or self._losses:
             if self._welcomes or self._losses:
