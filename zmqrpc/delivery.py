@@ -326,7 +326,7 @@ class Delivery:
                 self._unroutable(call, None)
                 continue
             if not recorded and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
-                call.trouble = "the matchmaker has not answered, look after it"
+                call.trouble = "the matchmaker does not answer, look after it"
             else:
                 call.trouble = self.outcomes.nobody(call, recorded, self._stopping(call.route))[1]
             self.outcomes.overdue([call])

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
-from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._entry import lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis_answers import Look, read_list, read_look
 from zmqrpc.matchmaker._redis_asker import RedisAsker
@@ -86,17 +86,15 @@ class RedisMatchmaker:
         return self._ask(self._scripts.withdraw(record), _nothing)
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
-        """See `IMatchmaker`; of a database that has just lost everything it is asked once more who is there."""
-        return self._sightings((exchange, topic), once_more=True)
-
-    def _sightings(self, watched: TopicKey, once_more: bool) -> Deferred[list[Sighting]]:
+        """See `IMatchmaker`; nobody is not believed of a database that has just lost everything."""
+        watched = (exchange, topic)
         heard = self._follower.asked(watched)
 
         def found(look: Look) -> list[Sighting] | Deferred[list[Sighting]]:
             self._follower.looked(watched, look, heard)
             entries = look.entries or {}
-            if look.is_new and once_more:
-                return self._later().addCallback(lambda _: self._sightings(watched, once_more=False))
+            if look.is_new:
+                return self._later().addCallback(lambda _: self.lookup(exchange, topic))
             return sorted((entry.sighting(look.now) for entry in entries.values()), key=lookup_order)
 
         return self._ask(self._scripts.look(watched), partial(read_look, watched)).addCallback(found)
