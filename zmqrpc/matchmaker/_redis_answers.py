@@ -17,8 +17,8 @@ from zmqrpc.record import Record, Sighting
 
 _log = Logger()
 _REST = re.compile(r"(\d{1,16}) (.*)", re.DOTALL | re.ASCII)
-_look = msgspec.msgpack.Decoder(tuple[int, int, int, bool | list[str], bool])
-_raw_look = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw], bool])
+_look = msgspec.msgpack.Decoder(tuple[int, int, int, bool | list[str]])
+_raw_look = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
 _list = msgspec.msgpack.Decoder(tuple[int, list[tuple[msgspec.Raw, list[msgspec.Raw]]]])
 _change = msgspec.msgpack.Decoder(tuple[int, int, str, str, list[str], int])
 _string = msgspec.msgpack.Decoder(str)
@@ -50,14 +50,12 @@ class Look:
     :ivar version: 0 when nobody listens.
     :ivar soonest: when the first record expires; 0 for never.
     :ivar entries: by field; None when nothing has changed that the reader did not know.
-    :ivar is_new: whether it holds nothing, and the database was found empty less than a second ago.
     """
 
     now: int
     version: int
     soonest: int
     entries: dict[str, Entry] | None
-    is_new: bool = False
 
 
 @attrs.frozen
@@ -89,12 +87,11 @@ def read_look(topic: TopicKey, answer: Any) -> Look:
     """
     strings: bool | list[str]
     try:
-        now, version, soonest, strings, is_new = _look.decode(answer)
+        now, version, soonest, strings = _look.decode(answer)
     except ValueError:  # a string that is no text spoils only its own entry
-        now, version, soonest, raw, is_new = _raw_look.decode(answer)
+        now, version, soonest, raw = _raw_look.decode(answer)
         strings = [_text(part) for part in raw]
-    entries = None if isinstance(strings, bool) else dict(_entries(topic, strings))
-    return Look(now, version, soonest, entries, is_new)
+    return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)))
 
 
 def read_list(answer: Any) -> list[Sighting]:

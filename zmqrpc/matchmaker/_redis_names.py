@@ -9,7 +9,6 @@ PREFIX = "zmqrpc:"
 """What every key and every channel begins with."""
 
 FORMAT_KEY = PREFIX + "format"
-NEW_KEY = PREFIX + "new"
 TOPICS_KEY = PREFIX + "topics"
 TOPIC_PREFIX = PREFIX + "topic:"
 """Followed by exchange and topic: the key of the hash that holds the records of a topic."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from zmqrpc.matchmaker._entry import TopicKey, write_body
 from zmqrpc.matchmaker._redis_names import (
     FORMAT_KEY,
-    NEW_KEY,
     TOPIC_PREFIX,
     TOPICS_KEY,
     join,
@@ -25,20 +24,18 @@ FORMAT = "1"
 Words = tuple[str | int, ...]
 """A command: its name and arguments."""
 
-# KEYS: format, new, topics[, topic].
-# ARGV: format, channel for a new database[, channel of the topic, name of the topic].
+# KEYS: format, topics[, topic]. ARGV: format, channel for a new database[, channel of the topic, name of the topic].
 _BEGIN = """
 local format = redis.call('GET', KEYS[1])
 if not format then
   redis.call('SET', KEYS[1], ARGV[1])
-  redis.call('SET', KEYS[2], '1', 'PX', 1000)
   redis.call('PUBLISH', ARGV[2], '')
 elseif format ~= ARGV[1] then
   return redis.error_reply('FORMAT ' .. format)
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local topics, topic, channel, name = KEYS[3], KEYS[4], ARGV[3], ARGV[4]
+local topics, topic, channel, name = KEYS[2], KEYS[3], ARGV[3], ARGV[4]
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -116,7 +113,7 @@ _LOOK = (
 local known, until_then = tonumber(ARGV[5]), tonumber(ARGV[6])
 local before = version()
 if known == before and (until_then == 0 or now < until_then) then
-  return cmsgpack.pack({now, before, until_then, false, false})
+  return cmsgpack.pack({now, before, until_then, false})
 end
 local entries = redis.call('HGETALL', topic)
 local live, gone, soonest = {}, {}, 0
@@ -145,7 +142,7 @@ if #gone > 0 then
   end
   before = tell('', '', gone, soonest)
 end
-return cmsgpack.pack({now, before, soonest, live, #live == 0 and redis.call('GET', KEYS[2]) ~= false})
+return cmsgpack.pack({now, before, soonest, live})
 """
 )
 
@@ -193,9 +190,9 @@ class RedisScripts:
 
     def list(self) -> Words:
         """Read everything."""
-        return ("EVAL", _LIST, 3, FORMAT_KEY, NEW_KEY, TOPICS_KEY, FORMAT, new_channel(self._db), TOPIC_PREFIX)
+        return ("EVAL", _LIST, 2, FORMAT_KEY, TOPICS_KEY, FORMAT, new_channel(self._db), TOPIC_PREFIX)
 
     def _eval(self, script: str, topic: TopicKey, *arguments: str | int) -> Words:
-        keys = (FORMAT_KEY, NEW_KEY, TOPICS_KEY, TOPIC_PREFIX + join(topic))
+        keys = (FORMAT_KEY, TOPICS_KEY, TOPIC_PREFIX + join(topic))
         told = (new_channel(self._db), topic_channel(self._db, topic))
         return ("EVAL", script, len(keys), *keys, FORMAT, *told, join(topic), *arguments)

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,9 +35,6 @@ T = TypeVar("T")
 CONNECT = 3
 """How many times as long as an answer a connection may take: whoever asks does not wait for it that long."""
 
-REFILLED_SECONDS = 0.8
-"""Seconds at most until a topic is looked up again in a database that was found empty a moment ago."""
-
 
 @implementer(IMatchmaker)
 class RedisMatchmaker:
@@ -54,8 +50,6 @@ class RedisMatchmaker:
     def __init__(self, reactor: Any, place: RedisPlace, limit: float, chance: Random | None = None) -> None:
         chance = chance or Random()
         name = f"the Redis server {place.name}"
-        self._reactor = reactor
-        self._chance = chance
         self._name = name
         self._place = place
         self._scripts = RedisScripts(place.db)
@@ -74,7 +68,6 @@ class RedisMatchmaker:
         self._doubts = Doubts()
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._failing: set[str] = set()
-        self._waiting: dict[Deferred[None], IDelayedCall] = {}
         self._closed = False
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
@@ -86,15 +79,13 @@ class RedisMatchmaker:
         return self._ask(self._scripts.withdraw(record), _nothing)
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
-        """See `IMatchmaker`; nobody is not believed of a database that has just lost everything."""
+        """See `IMatchmaker`."""
         watched = (exchange, topic)
         heard = self._follower.asked(watched)
 
-        def found(look: Look) -> list[Sighting] | Deferred[list[Sighting]]:
+        def found(look: Look) -> list[Sighting]:
             self._follower.looked(watched, look, heard)
             entries = look.entries or {}
-            if look.is_new:
-                return self._later().addCallback(lambda _: self.lookup(exchange, topic))
             return sorted((entry.sighting(look.now) for entry in entries.values()), key=lookup_order)
 
         return self._ask(self._scripts.look(watched), partial(read_look, watched)).addCallback(found)
@@ -139,23 +130,7 @@ class RedisMatchmaker:
         self._closed = True
         self._watches.close()
         self._follower.close()
-        ended = gatherResults([self._channels.close(), self._asker.close()]).addCallback(_nothing)
-        for later, call in list(self._waiting.items()):
-            call.cancel()
-            # Who waits asks once more, and hears that it is closed.
-            self._over(later)
-        return ended
-
-    def _later(self) -> Deferred[None]:
-        """Wait until those who have lost their records to an emptied database are registered again."""
-        later: Deferred[None] = Deferred()
-        wait = REFILLED_SECONDS * self._chance.uniform(0.75, 1)
-        self._waiting[later] = self._reactor.callLater(wait, self._over, later)
-        return later
-
-    def _over(self, later: Deferred[None]) -> None:
-        del self._waiting[later]
-        later.callback(None)
+        return gatherResults([self._channels.close(), self._asker.close()]).addCallback(_nothing)
 
     def _look(self, watched: tuple[str, str], version: int, soonest: int) -> Deferred[Look]:
         return self._ask(self._scripts.look(watched, version, soonest), partial(read_look, watched))

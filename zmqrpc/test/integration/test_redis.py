@@ -3,8 +3,6 @@
 import signal
 import time
 
-from twisted.internet.defer import gatherResults
-
 from zmqrpc import Target
 from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.matchmaker import make_matchmaker
@@ -96,15 +94,6 @@ class RedisNodeTests(NodeCase):
         await self.assertEnds(NoRoute, client.call(Target("somebody else"), "echo", timeout=5))
         await eventually("both are registered", lambda: self.stored() == 2)
         await self.calls(client)
-
-    async def test_emptied_and_a_new_client(self):
-        """Who comes just after a store has lost everything waits until the servers are registered again."""
-        await self.serve(member="one")
-        for target in (self.bare, self.bare, Target(self.topic, server="one")):
-            self.server.ask("FLUSHALL")
-            clients = [self.calling()[1] for _ in range(3)]
-            calls = [client.call(target, "echo", {"value": 1}, timeout=20) for client in clients]
-            self.assertEqual(await gatherResults(calls), [1, 1, 1])
 
     async def test_absent_at_the_start(self):
         """The start returns; the node is not ready, and gets ready by itself. Meanwhile it serves who knows it."""

@@ -153,7 +153,7 @@ class AnswerTests(SynchronousTestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def read(self, *strings, now=NOW, version=5, soonest=7):
-        look: Any = read_look(TOPIC, msgspec.msgpack.encode([now, version, soonest, list(strings), False]))
+        look: Any = read_look(TOPIC, msgspec.msgpack.encode([now, version, soonest, list(strings)]))
         return look
 
     def test_look(self):
@@ -170,7 +170,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(entry.ends, 0)
 
     def test_unchanged(self):
-        self.assertIsNone(read_look(TOPIC, msgspec.msgpack.encode([NOW, 5, 7, False, False])).entries)
+        self.assertIsNone(read_look(TOPIC, msgspec.msgpack.encode([NOW, 5, 7, False])).entries)
 
     def test_skipped(self):
         """What is malformed is skipped and logged once, a role of later releases silently; the rest is read."""
@@ -198,7 +198,7 @@ class AnswerTests(SynchronousTestCase):
         strings = [b"\xff\xfe", value(good).encode(), record_field(good).encode(), value(good).encode()]
         packed = b"".join(bytes([0xD9, len(string)]) + string for string in strings)
         numbers = b"".join(msgspec.msgpack.encode(number) for number in (NOW, 5, 7))
-        look: Any = read_look(TOPIC, b"\x95" + numbers + bytes([0x90 + len(strings)]) + packed + b"\xc2")
+        look: Any = read_look(TOPIC, b"\x94" + numbers + bytes([0x90 + len(strings)]) + packed)
         self.assertEqual(list(look.entries), [record_field(good)])
 
     def test_no_answer(self):
