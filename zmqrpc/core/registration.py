@@ -3,8 +3,8 @@ When our records are stored, refreshed and withdrawn.
 
 Beside the refreshes there is the **restoration**: a store that is seen without a record of ours has lost it, and gets
 it again after a moment. While records are on their way to the store nothing is missing there yet, and what it showed
-before says nothing about afterwards. Each restoration until the next refresh waits twice as long as the one before, so
-that whoever goes on removing our records only makes us patient.
+before says nothing about afterwards. Each restoration waits twice as long as the one before, until what is stored has
+stayed for a while, so that whoever goes on removing our records only makes us patient.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
 """Seconds until a registration that failed is tried again, or one that was lost: doubled each time, up to the most."""
+
+STEADY = 2.0
+"""Seconds that records stay stored for their loss to be the first again."""
 
 
 class Register(Struct, frozen=True):
@@ -56,6 +59,7 @@ class Registration:
         self._jitter = jitter
         self._records: tuple[Record, ...] = ()
         self._refresh_at = self._restore_at = NEVER
+        self._stored_at = -NEVER
         self._restored = 0
         self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
@@ -112,6 +116,7 @@ class Registration:
         if self._again:
             return effects + self._register()
         self.current = True
+        self._stored_at = now
         self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else NEVER
         self._plan_restoration(now)
         return effects
@@ -141,6 +146,8 @@ class Registration:
         if not self._lacking:
             self._restore_at = NEVER
         elif self._restore_at == NEVER and not self._under_way:
+            if now - self._stored_at >= STEADY:
+                self._restored = 0
             self._restore_at = now + self._wait(self._restored)
 
     def _wait(self, times: int) -> float:

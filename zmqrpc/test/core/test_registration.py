@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, Effect, Register, Registration, Withdraw
+from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY, Effect, Register, Registration, Withdraw
 from zmqrpc.record import Record, Role
 
 NOW = 1000.0
@@ -222,6 +222,10 @@ class LossTests(SynchronousTestCase):
             self.shown(registration, A, now=now)
             registration.succeeded(now)
         self.assertEqual([round(wait, 3) for wait in waits], [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10])
+        # What stays for a while is lost for the first time again.
+        self.shown(registration, now=now + STEADY)
+        self.assertEqual(round(registration.wake_at - now - STEADY, 3), RETRY_FIRST)
+        self.shown(registration, A, now=now + STEADY)
         # After a refresh of its own time it is as before.
         registration.tick(registration.wake_at)
         registration.succeeded(NOW)
