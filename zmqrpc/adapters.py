@@ -29,16 +29,13 @@ def address_of(name: str) -> str | None:
 
 def describe() -> str:
     """List the adapters with their addresses, for an error text."""
-    return ", ".join(f"{name} ({address_of(name) or _without(name)})" for name in names()) or "none"
+    return ", ".join(f"{name} ({address_of(name) or lack(name)})" for name in names()) or "none"
 
 
-def has_link_local(name: str) -> bool:
-    """Tell whether an adapter has an IPv6 address that only the network beside it can reach."""
-    return any(scope == _LINK_LOCAL for _, scope in _usable(name))
-
-
-def _without(name: str) -> str:
-    return "only a link-local address" if has_link_local(name) else "no address"
+def lack(name: str) -> str:
+    """Say of an adapter without an address that `address_of` returns what it has: one of its own network, or none."""
+    link_local = any(scope == _LINK_LOCAL for _, scope in _usable(name))
+    return "only a link-local address" if link_local else "no address"
 
 
 def _ipv4(name: str) -> str | None:

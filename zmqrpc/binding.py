@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import Random
+from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -61,12 +62,12 @@ class Binding:
             return
         if self._line is not None:
             raise ConfigError(
-                f"the fixed table has {self._lined} at {self._line} and {target} at {line}, and one process listens at "
+                f"{self._table} has {self._lined} at {self._line} and {target} at {line}, and one process listens at "
                 "one address; write the same address in both lines, or serve them in two processes"
             )
         if self.address is not None:
             raise ConfigError(
-                f"the fixed table has {target} at {line}, and this process listens at {self.address} already; name "
+                f"{self._table} has {target} at {line}, and this process listens at {self.address} already; name "
                 "the topic when the process is started (--topic)"
             )
         self._line, self._lined = line, target
@@ -85,6 +86,12 @@ class Binding:
             where = ("url",) if self.fixed else ("rpc_zmq_min_port", "rpc_zmq_max_port")
             raise PortRangeExhausted(f"{error}; {self._advice()}", options=where) from error
         except ConfigError as error:
+            if self.fixed and self._settings.rpc_zmq_bind_address is None:
+                raise ConfigError(
+                    f"{error}; {self._table} has {self._lined} at {self._line}: start it on the machine that has this "
+                    "address, correct the line, or set rpc_zmq_bind_address to what stands here for it (NAT)",
+                    options=("url",),
+                ) from error
             raise ConfigError(
                 f"{error}; set rpc_zmq_bind_address to *, or to an adapter or address of this machine: "
                 f"{adapters.describe()}",
@@ -123,6 +130,11 @@ class Binding:
 
     # Where it listens
 
+    @property
+    def _table(self) -> str:
+        path = unquote(urlsplit(self._settings.url).path)
+        return f"the fixed table {path}" if path else "the fixed table"
+
     def _host(self) -> str:
         named = self._settings.rpc_zmq_bind_address
         if named is not None:
@@ -140,11 +152,7 @@ class Binding:
         if address is None:
             what = "no adapter or address here"
             if name in adapters.names():
-                what = (
-                    "an adapter with"
-                    + (" only a link-local" if adapters.has_link_local(name) else "out an")
-                    + " address"
-                )
+                what = f"an adapter with {adapters.lack(name)}"
             raise ConfigError(
                 f"option rpc_zmq_bind_address is {name!r}, {what}; valid are *, an IP address, and the adapters of "
                 f"this machine: {adapters.describe()}",
@@ -161,7 +169,7 @@ class Binding:
 
     def _advice(self) -> str:
         if self._line is not None:
-            return f"the fixed table names this port for {self._lined}: free it, or change the line"
+            return f"{self._table} names this port for {self._lined}: free it, or change the line"
         settings = self._settings
         return (
             f"the range is rpc_zmq_min_port {settings.rpc_zmq_min_port} to rpc_zmq_max_port "

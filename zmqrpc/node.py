@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from zmqrpc.binding import Binding
 from zmqrpc.callers import Callers
+from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.static_direct import StaticDirect
 from zmqrpc.core.plan import DeliveryPlan, plan_of
@@ -170,9 +171,7 @@ class Node(Service):
             or hides a method of another; or the node runs, and cannot listen where it has to: `PortRangeExhausted` when
             no port is free.
         """
-        if target.topic is None:
-            raise ConfigError("the target has no topic; give one, as in Target('compute')")
-        target = self._named(target)
+        target = self._named(plain_target(target))
         if any(server.target == target for server in self._servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks)

@@ -289,11 +289,13 @@ class Settings:
 
         What has no effect in it is logged.
 
-        :raises ConfigError: the URL is not ``zmq://`` or ``zmq+NAME://``, or an option or value is not valid.
+        :raises ConfigError: the URL is no ``zmq://`` or ``zmq+NAME://``, or an option or value is not valid.
         """
         # It is made of the table below.
         from zmqrpc.reading import read_url
 
+        if not isinstance(url, str):
+            raise ConfigError(f"the transport URL is of type {type(url).__name__}; give a text like zmq+redis://HOST")
         configuration = read_url(url, options)
         for text in configuration.warnings:
             _log.warn("{text}", text=text)

@@ -69,7 +69,7 @@ def make(name: str, found: object) -> IRPCApplication:
     if isclass(found):
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"{name} cannot be made without arguments ({describe(error)}); "
                 "give a class that needs none, or an object"

@@ -49,7 +49,7 @@ class Offer:
                 await maybeDeferred(service.startService)
             except CancelledError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise ApplicationRaised(
                     f"the endpoint {type(endpoint).__name__} of the application {self.name} "
                     f"raised when it was started: {describe(error)}"
@@ -67,7 +67,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         given = await maybeDeferred(application.endpoints, reactor, client, settings)
     except CancelledError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f"the application {name} raised when it was asked for endpoints: {describe(error)}"
         raise ApplicationRaised(text) from error
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
@@ -83,7 +83,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         dispatcher = Dispatcher(endpoints, Threads(reactor.callFromThread, 1))
     except ConfigError as error:
         raise ConfigError(f"the application {name} cannot be served: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ApplicationRaised(f"the endpoints of the application {name} raised: {describe(error)}") from error
     return Offer(name, endpoints, dispatcher)
 

@@ -217,7 +217,7 @@ class AdapterTests(SynchronousTestCase):
         self.assertEqual(adapters.describe(), listed)
         for name, what in (
             ("near", "an adapter with only a link-local address"),
-            ("late", "an adapter without an address"),
+            ("late", "an adapter with no address"),
             ("eth77", "no adapter or address here"),
         ):
             binding = Binding(Settings(rpc_zmq_bind_address=name), lambda target: None, False, Random(1))

@@ -166,6 +166,12 @@ class MaskTests(SynchronousTestCase):
         self.assertNotIn("QQQ", text)
         self.assertNotIn("WWW", text)
 
+    def test_no_text(self):
+        """What is no text at all is told so, where a program has made it."""
+        for odd in (None, 5, b"zmq://"):
+            error = self.assertRaises(ConfigError, Settings.from_url, odd)
+            self.assertIn(f"the transport URL is of type {type(odd).__name__}; give a text", str(error))
+
     def test_masked_url(self):
         for url, shown in MASKED.items():
             self.assertEqual(masked_url(url), shown)

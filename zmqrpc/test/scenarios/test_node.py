@@ -138,9 +138,10 @@ class NodeScenarios(Scenario):
         """What cannot be served is refused where it is said, and the node goes on."""
         node = await self.world.serve("work.one", Worker("one"))
         two = Target("work", server="two")
-        rows: list[tuple[Target, Any, str]] = [
+        rows: list[tuple[Any, Any, str]] = [
             (Target("work", server="one"), [Worker()], "served by this node already"),
             (Target(server="two"), [Worker()], "has no topic"),
+            ("work", [Worker()], "the target 'work' is a str; give a zmqrpc.Target"),
             (two, [object()], "exposes no method"),
             (two, [], "there is no endpoint"),
             (two, Worker(), "an object of type Worker; give a list"),

@@ -100,14 +100,18 @@ class FixedTableProcessTests(ProcessTestCase):
         port = self.taken_port()
         self.write({"calc": {"one": f"127.0.0.1:{port}"}})
         self.assert_server_refused(
-            f"none of 1 tries could bind 127.0.0.1 on port {port}: Address already in use; the fixed table names this "
-            "port for openstack/calc.one: free it, or change the line",
+            f"none of 1 tries could bind 127.0.0.1 on port {port}: Address already in use; the fixed table "
+            f"{self.path} names this port for openstack/calc.one: free it, or change the line (--url)",
             *("--server", "one"),
         )
 
     def test_not_here(self):
         self.write({"calc": {"one": "203.0.113.7:5001"}})
-        self.assert_server_refused("cannot bind 203.0.113.7:5001: Cannot assign requested address", "--server", "one")
+        self.assert_server_refused(
+            f"cannot bind 203.0.113.7:5001: Cannot assign requested address; the fixed table {self.path} has "
+            "openstack/calc.one at 203.0.113.7:5001: start it on the machine that has this address, correct the line",
+            *("--server", "one"),
+        )
         port = free_port()
         self.write({"calc": {"one": f"203.0.113.7:{port}"}})
         server = self.serve(*CALC_APP, "--server", "one", url=f"{self.url}?rpc_zmq_bind_address=127.0.0.1")

@@ -325,6 +325,7 @@ class RefusedTests(RunningTestCase):
     """What keeps a server from starting: one sentence, status 2, in the foreground and as a daemon."""
 
     APPLICATIONS = """
+        import sys
         from twisted.internet.defer import fail, succeed
         from twisted.plugin import IPlugin
         from zope.interface import implementer
@@ -347,6 +348,7 @@ class RefusedTests(RunningTestCase):
         raises = application(lambda: 1 / 0)
         fails = application(lambda: fail(ZeroDivisionError("oh\\nno")))
         awaits = application(coroutine)
+        leaves = application(lambda: sys.exit(3))
         nothing = application(list)
         nonsense = application(lambda: 7)
         exposes_nothing = application(lambda: [object()])
@@ -387,6 +389,10 @@ class RefusedTests(RunningTestCase):
             self.assert_refused(text, "--app", f"apps:{name}")
             # Who has to mend it finds where.
             self.assertIn("Traceback", self.log.read_text())
+        self.assert_refused("apps:leaves raised when it was asked for endpoints: SystemExit: 3", "--app", "apps:leaves")
+        self.module("leaving", "import sys\nclass Leaving:\n    def __init__(self):\n        sys.exit(3)")
+        text = "leaving:Leaving cannot be made without arguments (SystemExit: 3"
+        self.assert_refused(text, "--app", "leaving:Leaving", "--topic", "t")
 
     def test_offers_nothing(self):
         self.assert_refused("the application apps:nothing cannot be served: it offers nothing", "--app", "apps:nothing")
