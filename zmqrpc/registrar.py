@@ -46,7 +46,8 @@ class Registrar:
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._storing: Deferred[Any] = succeed(None)
         self._refusal: str | None = None
-        self._left: dict[str, BaseException | None] = {}
+        self._stored: dict[tuple[str, ...], Record] = {}
+        self._trouble: object = "it was stored after it had been withdrawn"
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
@@ -79,13 +80,17 @@ class Registrar:
         # A store that still takes our records is asked once more to remove them when it has answered.
         await self._storing
         await DeferredList(self._withdrawals, consumeErrors=True)
-        if self._left:
-            names = list(self._left)
+        if self._stored:
+            expire = self._registration.expire
+            names = list(dict.fromkeys(f"{r.exchange}/{r.topic}.{r.member}" for r in self._stored.values()))
             self.log.warn(
-                "not withdrawn at the stop, so others may still find until it expires (zmq_target_expire): "
-                "{names}: {error}",
+                "the matchmaker may still list what could not be withdrawn at the stop, {names}: {error}; "
+                "others may find it {until} (zmq_target_expire)",
                 names=", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else ""),
-                error=self._left[names[-1]],
+                error=self._trouble,
+                until=f"for up to {expire:g} s more"
+                if expire > 0
+                else "until it is removed there, as it never expires",
             )
 
     @property
@@ -100,7 +105,7 @@ class Registrar:
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Register):
-                stored = [self._matchmaker.register(record, effect.expire) for record in effect.records]
+                stored = [self._register(record, effect.expire) for record in effect.records]
                 every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
                 self._storing = every.addCallbacks(
                     lambda _: self._succeeded(),
@@ -109,10 +114,16 @@ class Registrar:
                 )
             else:
                 for record in effect.records:
-                    withdrawn = self._matchmaker.withdraw(record)
-                    withdrawn.addErrback(self._not_withdrawn, record)
-                    self._withdrawals.append(withdrawn)  # type: ignore[arg-type]
+                    self._withdrawals.append(self._withdraw(record))
         self._wake_by(self._registration.wake_at)
+
+    def _register(self, record: Record, expire: float) -> Deferred[Any]:
+        registered: Deferred[Any] = self._matchmaker.register(record, expire)
+        return registered.addCallback(lambda _: self._stored.update({record.key: record}))
+
+    def _withdraw(self, record: Record) -> Deferred[Any]:
+        withdrawn: Deferred[Any] = self._matchmaker.withdraw(record)
+        return withdrawn.addCallbacks(lambda _: self._stored.pop(record.key, None), self._not_withdrawn)
 
     def _watch(self, topics: Iterable[tuple[str, str]]) -> None:
         """Watch these topics, and no others."""
@@ -150,5 +161,5 @@ class Registrar:
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._perform(self._registration.failed(self._seconds()))
 
-    def _not_withdrawn(self, failure: Failure, record: Record) -> None:
-        self._left[f"{record.topic}.{record.member}"] = failure.value
+    def _not_withdrawn(self, failure: Failure) -> None:
+        self._trouble = failure.value

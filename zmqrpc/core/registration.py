@@ -47,6 +47,7 @@ class Registration:
     :param expire: seconds a record lives in the store without a refresh; 0 or less: for ever.
     :param update: seconds between refreshes.
     :param jitter: gives a number from 0.5 to 1, so that nodes do not refresh in step.
+    :ivar expire: as given.
     :ivar current: whether every record is stored as it is now, as far as the store has answered.
     :ivar failures: how many tries have failed in a row.
     """
@@ -54,7 +55,7 @@ class Registration:
     def __init__(self, expire: float, update: float, jitter: Callable[[], float]) -> None:
         self.current = True
         self.failures = 0
-        self._expire = expire
+        self.expire = expire
         self._update = update
         self._jitter = jitter
         self._records: tuple[Record, ...] = ()
@@ -167,4 +168,4 @@ class Registration:
         if self._under_way or not self._records:
             return []
         self._under_way = True
-        return [Register(self._records, self._expire)]
+        return [Register(self._records, self.expire)]

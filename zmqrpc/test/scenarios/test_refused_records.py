@@ -59,22 +59,61 @@ class RefusedRecordsTests(SynchronousTestCase):
         self.network.run(400)
         self.assertEqual(len(self.lines), 4)
 
+    def stopped(self, *targets, before=lambda: None, **options):
+        """Let a node serve and stop while the store does not answer; return what is logged then."""
+        self.lines.clear()
+        node = MemoryNode(self.network, self.store, **options)
+        for target in targets or [Target("work", server="a")]:
+            node.server(target, [Worker()])
+        before()
+        node.startService()
+        self.network.run(1)
+        self.store.go_down(after=0.1)
+        self.network.result_of(node.stopService())
+        self.store.come_back()
+        return self.lines
+
     def test_not_withdrawn(self):
-        """What stays in the store after a stop is one line, with names; and where nothing stays there is none."""
-        for down in (False, True):
-            node = MemoryNode(self.network, self.store)
-            for number in range(12):
-                node.server(Target(f"topic-{number}", server="a"), [Worker()])
-            node.startService()
-            self.network.run(1)
-            if down:
-                self.store.go_down(after=0.1)
-            self.network.result_of(node.stopService())
-            self.assertEqual(len(self.lines), down, self.lines)
-        (line,) = self.lines
-        self.assertIn("topic-0.a, topic-1.a, ", line)
-        self.assertIn("topic-7.a, ...: the store of this test is down", line)
-        self.assertIn("until it expires (zmq_target_expire)", line)
+        """What stays in the store after a stop is one line, with names."""
+        (line,) = self.stopped(*[Target(f"topic-{number}", server="a") for number in range(12)])
+        self.assertIn("at the stop, openstack/topic-0.a, openstack/topic-1.a, ", line)
+        self.assertIn("/topic-7.a, ...: the store of this test is down; let it come back; others may find it", line)
+        self.assertTrue(line.endswith("others may find it for up to 300 s more (zmq_target_expire)"), line)
+
+    def test_withdrawn(self):
+        node = MemoryNode(self.network, self.store)
+        node.server(Target("work"), [Worker()])
+        node.startService()
+        self.network.run(1)
+        self.network.result_of(node.stopService())
+        self.assertEqual((self.store.records(), self.lines), ([], []))
+
+    def test_not_withdrawn_and_never_expires(self):
+        (line,) = self.stopped(zmq_target_expire=0)
+        self.assertIn("others may find it until it is removed there, as it never expires (zmq_target_expire)", line)
+
+    def test_not_withdrawn_of_several_exchanges(self):
+        (line,) = self.stopped(*[Target("work", server="a", exchange=exchange) for exchange in ("nova", "cinder")])
+        self.assertIn("nova/work.a, cinder/work.a: ", line)
+
+    def test_what_was_never_stored_is_not_left(self):
+        self.assertEqual(self.stopped(before=lambda: self.store.go_down(after=0.1)), [])
+
+    def test_what_the_second_withdrawal_removes_is_not_left(self):
+        """A stop during a registration withdraws at once, and again when the store has answered."""
+        node = MemoryNode(self.network, self.store)
+        node.server(Target("work"), [Worker()])
+        self.store.come_back(slow=1.0)
+        node.startService()
+        self.network.run(0.5)
+        stopped = node.stopService()
+        self.network.run(0.6)
+        self.assertEqual(len(self.store.records()), 1)
+        self.store.go_read_only()
+        self.network.run(0.6)
+        self.store.come_back()
+        self.network.result_of(stopped)
+        self.assertEqual((self.store.records(), self.lines), ([], []))
 
     def test_outage(self):
         """An outage is the matchmaker's to log, and one in between does not make a refusal new."""
