@@ -151,8 +151,8 @@ class Callers:
             caller.filter.settle(batch.settled)
         others: list[Any] = []
         self._requests.take(caller, batch.messages, now, age, len(payload), others)
-        for message in others:
-            self._take_other(caller, batch, message, now)
+        if others:
+            self._take_others(caller, batch, others, now)
         return len(batch.messages) or 1
 
     def end_pass(self) -> None:
@@ -233,6 +233,14 @@ class Callers:
         self.notices.count("bad_version", said, identity, client=batch.source, theirs=theirs)
         self._send_alone(identity, batch.source, Nack(Refusal.BAD_VERSION, [], text))
 
+    def _take_others(self, caller: Caller, batch: Batch, messages: list[Any], now: float) -> None:
+        cancelled = [message.ranges for message in messages if type(message) is Cancel]
+        if cancelled:
+            self._requests.cancel(caller, cancelled)
+        for message in messages:
+            if type(message) is not Cancel:
+                self._take_other(caller, batch, message, now)
+
     def _take_other(self, caller: Caller, batch: Batch, message: Any, now: float) -> None:
         kind = type(message)
         if kind is Ping:
@@ -240,8 +248,6 @@ class Callers:
             caller.write(encode_message(Pong(message.token)))
         elif kind is Hello:
             self._hello(caller.identity, batch, message)
-        elif kind is Cancel:
-            self._requests.cancel(caller, message.ranges)
         elif kind is Unreadable:
             text = "a message of client {client}: {reason}"
             self.notices.count("malformed", text, caller.identity, client=caller.instance, reason=message.reason)

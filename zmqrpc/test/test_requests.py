@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -37,12 +38,14 @@ class Endpoint:
         return self.held[-1]
 
 
-class WaitingBytesTests(SynchronousTestCase):
-    """A pass that goes on reading while methods of another one take long is what fills the memory."""
+class Server(SynchronousTestCase):
+    """One server and one client, without sockets."""
+
+    most_bytes = 10**9
 
     def setUp(self):
         self.heard: list[Any] = []
-        settings = Settings(max_running_bytes=3 * SIZE + 3_000)
+        settings = Settings(max_running_bytes=self.most_bytes)
         notices = Notices(lambda: 1.0)
         self.callers = Callers(OURS, settings, notices, lambda: 1.0, lambda: None, lambda when: None)
         self.callers.opened(cast(Any, self))
@@ -63,6 +66,12 @@ class WaitingBytesTests(SynchronousTestCase):
     def request(self, number, method="mark", kind=Call, size=SIZE):
         arguments = {"number": number, "value": bytes(size)}
         return kind(number, 1, 1, 60_000, "x", "work", None, None, None, method, arguments)
+
+
+class WaitingBytesTests(Server):
+    """A pass that goes on reading while methods of another one take long is what fills the memory."""
+
+    most_bytes = 3 * SIZE + 3_000
 
     def refused(self):
         """End the pass; list what was refused as overloaded, and what was answered."""
@@ -127,3 +136,86 @@ class WaitingBytesTests(SynchronousTestCase):
         self.assertEqual(self.refused(), ([2], [1]))
         self.say(self.request(3, size=10 * SIZE))
         self.assertEqual(self.refused(), ([], [3]))
+
+
+class Walked(deque[Any]):
+    """Counts how often all of it is looked at."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
+class Running(dict[int, Any]):
+    """Counts how often all of it, or a part, is looked at."""
+
+    walks = looks = 0
+
+    def items(self):
+        self.walks += 1
+        return super().items()
+
+    def __contains__(self, sequence):
+        self.looks += 1
+        return super().__contains__(sequence)
+
+
+class CancelTests(Server):
+    """A CANCEL takes nine bytes, and many of them one batch."""
+
+    def waiting(self, number):
+        """Have calls wait, in a queue that counts."""
+        self.say(*[self.request(each, size=0) for each in range(1, number + 1)])
+        requests = self.callers._requests
+        requests.waiting = Walked(requests.waiting)
+        return requests.waiting
+
+    def running(self, number):
+        """Have calls run, in a table that counts."""
+        self.say(*[self.request(each, "hold", size=0) for each in range(1, number + 1)])
+        while self.callers._requests.waiting:
+            self.callers.end_pass()
+        (caller,) = self.callers._callers.values()
+        caller.running = Running(caller.running)
+        return caller.running
+
+    def test_what_waits_is_looked_at_once_for_a_batch(self):
+        work = self.waiting(100)
+        self.say(*[Cancel([each, each]) for each in range(100, 1, -1)])
+        self.assertEqual(work.walks, 1)
+        self.callers.end_pass()
+        self.assertEqual(self.endpoint.ran, [1])
+
+    def test_all_of_an_honest_batch_counts(self):
+        """A client that gives up a lot at once names each by itself."""
+        self.waiting(3000)
+        self.say(*[Cancel([each, each]) for each in range(1, 3000)])
+        self.callers.end_pass()
+        self.assertEqual(self.endpoint.ran, [3000])
+
+    def test_what_runs_is_looked_at_once_for_a_batch(self):
+        running = self.running(20)
+        self.say(*[Cancel([each, 10_000 + each]) for each in range(5, 1000)])
+        self.assertEqual(running.walks, 1)
+        self.assertEqual(sorted(running), [1, 2, 3, 4])
+
+    def test_what_runs_is_looked_up_when_few_are_named(self):
+        running = self.running(20)
+        self.say(Cancel([3, 4, 30, 31]), Cancel([3, 4]), Cancel([4, 5, 7]))
+        self.assertEqual((running.walks, running.looks), (0, 5))
+        self.assertEqual([each for each in range(1, 21) if each not in list(running)], [3, 4, 5])
+
+    def test_what_waits_is_not_looked_at_for_what_runs(self):
+        self.running(2)
+        self.say(self.request(3, size=0))
+        work = self.callers._requests.waiting = Walked(self.callers._requests.waiting)
+        self.say(Cancel([1, 2]))
+        self.assertEqual((work.walks, len(work)), (0, 1))
+
+    def test_too_many_ranges_are_not_all_taken(self):
+        self.waiting(2)
+        self.say(Cancel([1, 1, *[5, 5] * 100_000, 2, 2]))
+        self.callers.end_pass()
+        self.assertEqual(self.endpoint.ran, [2])
