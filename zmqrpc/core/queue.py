@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -18,15 +18,17 @@ class CallQueue(Generic[_Call]):
 
     :param most_calls: how many there may be.
     :param most_bytes: how many bytes of encoded requests.
+    :ivar wake_at: when `overdue` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_bytes", "_calls", "_most_bytes", "_most_calls")
+    __slots__ = ("_bytes", "_calls", "_most_bytes", "_most_calls", "wake_at")
 
     def __init__(self, most_calls: int, most_bytes: int) -> None:
-        self._calls: deque[_Call] = deque()
+        self._calls: OrderedDict[int, _Call] = OrderedDict()
         self._bytes = 0
         self._most_calls = most_calls
         self._most_bytes = most_bytes
+        self.wake_at = NEVER
 
     def __len__(self) -> int:
         """Return how many calls wait."""
@@ -34,50 +36,56 @@ class CallQueue(Generic[_Call]):
 
     def __iter__(self) -> Iterator[_Call]:
         """Go through the calls in order."""
-        return iter(self._calls)
+        return iter(self._calls.values())
 
     def add(self, call: _Call) -> bool:
         """Put a call last; False when there is no room."""
         size = len(call.encoded)
         if len(self._calls) >= self._most_calls or self._bytes + size > self._most_bytes:
             return False
-        self._calls.append(call)
-        self._bytes += size
+        self._put(call)
         return True
 
     def put_back(self, call: _Call) -> None:
         """Put a call first: one that was taken out, and for which there is room whatever came since."""
-        self._calls.appendleft(call)
+        self._put(call)
+        self._calls.move_to_end(id(call), last=False)
+
+    def _put(self, call: _Call) -> None:
+        self._calls[id(call)] = call
         self._bytes += len(call.encoded)
+        self.wake_at = min(self.wake_at, call.deadline)
 
     def pop(self) -> _Call:
         """Take the first call out; there must be one."""
-        call = self._calls.popleft()
-        self._bytes -= len(call.encoded)
+        call = self._calls.popitem(last=False)[1]
+        self._took(call)
         return call
 
     def remove(self, call: _Call) -> None:
         """Take a call out; one that does not wait changes nothing."""
-        if call in self._calls:
-            self._calls.remove(call)
-            self._bytes -= len(call.encoded)
+        if self._calls.pop(id(call), None) is not None:
+            self._took(call)
+
+    def _took(self, call: _Call) -> None:
+        self._bytes -= len(call.encoded)
+        if not self._calls:
+            self.wake_at = NEVER
 
     def take_all(self) -> list[_Call]:
         """Take every call out."""
-        calls = list(self._calls)
+        calls = list(self._calls.values())
         self._calls.clear()
         self._bytes = 0
+        self.wake_at = NEVER
         return calls
-
-    @property
-    def wake_at(self) -> float:
-        """When `overdue` next has something."""
-        return min((call.deadline for call in self._calls), default=NEVER)
 
     def overdue(self, now: float) -> list[_Call]:
         """Take out the calls whose deadline has come."""
-        late = [call for call in self._calls if call.deadline <= now]
-        if late:
-            self._calls = deque(call for call in self._calls if call.deadline > now)
-            self._bytes -= sum(len(call.encoded) for call in late)
+        if now < self.wake_at:
+            return []
+        late = [call for call in self._calls.values() if call.deadline <= now]
+        for call in late:
+            self.remove(call)
+        self.wake_at = min((call.deadline for call in self._calls.values()), default=NEVER)
         return late

@@ -15,17 +15,40 @@ from zmqrpc.target import Target
 TARGET = Target("compute")
 
 
-def call_of(size: int, deadline: float = 100.0) -> PendingCall:
-    call = PendingCall()
+def call_of(size: int, deadline: float = 100.0, sort: type[PendingCall] = PendingCall) -> PendingCall:
+    call = sort()
     call.begin(Kind.CALL, TARGET, b"x" * size, deadline)
     return call
 
 
-def queue_of(*calls: PendingCall, most_calls: int = 10, most_bytes: int = 1000) -> CallQueue[PendingCall]:
+def queue_of(*calls: PendingCall, most_calls: int = 100, most_bytes: int = 1000) -> CallQueue[PendingCall]:
     queue: CallQueue[PendingCall] = CallQueue(most_calls, most_bytes)
     for call in calls:
         assert queue.add(call)
     return queue
+
+
+class Compared(PendingCall):
+    """Counts how often it is compared with another."""
+
+    times = 0
+
+    def __eq__(self, other):
+        Compared.times += 1
+        return self is other
+
+    def __hash__(self):
+        return id(self)
+
+
+class Dated(PendingCall):
+    """Counts how often its deadline is asked for."""
+
+    asked = 0
+
+    def __getattribute__(self, name):
+        Dated.asked += name == "deadline"
+        return super().__getattribute__(name)
 
 
 class QueueTests(SynchronousTestCase):
@@ -66,6 +89,29 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual((queue.add(call_of(4, NEVER)), queue.add(call_of(1))), (True, False))
         self.assertEqual((queue_of().wake_at, queue_of().overdue(NEVER)), (NEVER, []))
 
+    def test_taken_out_without_a_look_at_the_others(self):
+        queue = queue_of(*[call_of(1, sort=Compared) for _ in range(100)])
+        for call in reversed(list(queue)):
+            queue.remove(call)
+        self.assertEqual((len(queue), Compared.times), (0, 0))
+
+    def test_not_looked_through_before_a_deadline_can_come(self):
+        queue = queue_of(*[call_of(1, deadline, Dated) for deadline in (20.0, 10.0, 30.0)])
+        Dated.asked = 0
+        for now in (5.0, 6.0, 9.0):
+            self.assertEqual((queue.wake_at, queue.overdue(now)), (10.0, []))
+        self.assertEqual(Dated.asked, 0)
+
+    def test_wakes_early_at_most_once_for_what_was_taken_out(self):
+        first, second = call_of(1, 10.0), call_of(1, 20.0)
+        queue = queue_of(first, second)
+        queue.remove(first)
+        self.assertEqual((queue.overdue(10.0), queue.wake_at), ([], 20.0))
+        self.assertIs(queue.pop(), second)
+        self.assertEqual(queue.wake_at, NEVER)
+        queue.put_back(second)
+        self.assertEqual((queue.wake_at, queue.take_all(), queue.wake_at), (20.0, [second], NEVER))
+
     @given(st.lists(st.sampled_from(("add", "back", "pop", "remove", "all", "overdue")), max_size=30), st.randoms())
     def test_bytes_are_those_of_what_waits(self, steps, chance):
         queue = queue_of(most_calls=5, most_bytes=40)
@@ -84,3 +130,4 @@ class QueueTests(SynchronousTestCase):
             elif step == "overdue":
                 queue.overdue(5.0)
             self.assertEqual(queue._bytes, sum(len(call.encoded) for call in queue))
+            self.assertLessEqual(queue.wake_at, min((call.deadline for call in queue), default=NEVER))
