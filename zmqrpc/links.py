@@ -7,8 +7,7 @@ Hot path: the loop over replies in `Links.payload_received`, flat because it is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,6 +34,8 @@ LINGER_SECONDS = 1.0
 """Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
 
 _SOON = 0.001
+_AFTER_FAULT = 1.0
+_SPARE = 100
 
 
 @implementer(ILinkReceiver, ILinks)
@@ -93,8 +94,7 @@ class Links:
         self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
         self._first: Link | None = None
         self._in_bursts = False
-        self._due: list[tuple[float, int, Link]] = []
-        self._entries = count()
+        self._due: list[tuple[float, str]] = []
 
     @property
     def router(self) -> IConnectingRouter:
@@ -194,7 +194,11 @@ class Links:
         if when < link.sweep_at:
             link.sweep_at = when
             # The entry that this one precedes stays, and is passed over when its time comes.
-            heappush(self._due, (when, next(self._entries), link))
+            heappush(self._due, (when, link.key))
+            if len(self._due) > 2 * len(self._links) + _SPARE:
+                # In place, since a sweep may be under way.
+                self._due[:] = [(each.sweep_at, each.key) for each in self._links.values() if each.sweep_at < NEVER]
+                heapify(self._due)
             self._wake_by(when)
 
     def kick(self) -> None:
@@ -360,12 +364,18 @@ class Links:
                 now = self.seconds()
                 self._guarded(link, link.perform, link.state.lost(now, reason), now)
 
-    def _guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> None:
-        """Do something with one link: whatever is wrong with it, the others have their turn."""
+    def _guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> bool:
+        """
+        Do something with one link: whatever is wrong with it, the others have their turn.
+
+        :return: whether it went well.
+        """
         try:
             act(*arguments)
         except Exception:
             self.log.failure("the link to {address} failed", address=link.address)
+            return False
+        return True
 
     @property
     def wake_at(self) -> float:
@@ -377,20 +387,22 @@ class Links:
         self.gathering = True
         due = self._due
         while due and due[0][0] <= now:
-            when, _, link = heappop(due)
-            if when != link.sweep_at or self._links.get(link.key) is not link:
+            when, key = heappop(due)
+            link = self._links.get(key)
+            if link is None or when != link.sweep_at:
                 continue
-            self._guarded(link, link.sweep, now)
+            # What has failed would fail again, and be logged, as often as it is asked.
+            soonest = now + (_SOON if self._guarded(link, link.sweep, now) else _AFTER_FAULT)
             # Only now: what it asked for meanwhile is asked of it below, and not for this very moment.
             link.sweep_at = NEVER
             if link.spent:
                 self._links.pop(link.key, None)
                 self._unlearn(link)
                 continue
-            self.wake_by(link, max(link.wake_at, now + _SOON))
+            self.wake_by(link, max(link.wake_at, soonest))
             if link.blocked:
                 self.dirty.append(link)
-                self.wake_by(link, now + RETRY_FULL)
+                self.wake_by(link, max(now + RETRY_FULL, soonest))
         self._transport.kick()
 
 
