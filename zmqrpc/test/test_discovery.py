@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,7 +12,8 @@ from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.discovery import Discovery
+from zmqrpc.discovery import ONCE_MORE_SECONDS, RETRY_SECONDS, Discovery
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.hints import Hints
 from zmqrpc.record import Record, Role
 from zmqrpc.testing import Store
@@ -143,3 +144,18 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertEqual(self.links.opened, ["a" * 32, "b" * 32])
         self.show(NONE)
         self.assertEqual(self.links.opened, ["b" * 32])
+
+    def test_what_is_asked_after_a_failure_is_asked_once(self):
+        """Also when it is the second question that failed, after an empty answer that is not believed."""
+        topic = self.table.topic("x", "one")
+        self.learn(make_record("one"))
+        answers: list[Any] = [succeed([]), fail(MatchmakerUnavailable("down")), Deferred()]
+        left = iter(answers)
+        self.matchmaker.lookup = lambda exchange, name: next(left)
+        self.discovery.resolve(topic)
+        self.assertTrue(topic.resolving)
+        for seconds in (ONCE_MORE_SECONDS, RETRY_SECONDS):
+            self.clock.advance(seconds)
+            self.discovery.sweep(self.clock.seconds())
+        self.discovery.resolve(topic)
+        self.assertEqual((topic.resolving, list(left)), (True, []))

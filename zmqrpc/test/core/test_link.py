@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from hypothesis import given, settings
@@ -21,6 +21,22 @@ TIMERS = LinkTimers()
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
 MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
 STRANGER = f"{ANOTHER}: it is a 'client'"
+MOST_TICKS = 10_000
+
+
+def going_on(holds: Callable[[], bool]) -> Iterator[None]:
+    """Go on while something holds; fail, and do not hang, when a link asks for the same moment for ever."""
+    for _ in range(MOST_TICKS):
+        if not holds():
+            return
+        yield
+    raise AssertionError(f"still so after {MOST_TICKS} ticks")
+
+
+def tick_until(link: LinkState, until: float) -> None:
+    """Tick on time, while something is outstanding."""
+    for _ in going_on(lambda: link.wake_at <= until):
+        link.tick(link.wake_at, True)
 
 
 # A link in each state at NOW. It came up long before, and its first connection had the routing id "1".
@@ -52,8 +68,7 @@ def up(instance: bytes | None = SERVER, since: float = NOW - 100) -> LinkState:
 
 def mute() -> LinkState:
     link = up(since=NOW - 3)
-    while link.wake_at <= NOW:
-        link.tick(link.wake_at, True)
+    tick_until(link, NOW)
     return link
 
 
@@ -416,15 +431,14 @@ class LivenessTests(SynchronousTestCase):
     def pings(self, link: LinkState, seconds: float, outstanding: bool, pong: bool = True) -> list[float]:
         """Tick on time, answer each PING, and list when they were sent."""
         sent: list[float] = []
-        now = link.wake_at
         end = NOW + seconds
-        while now < end:
+        for _ in going_on(lambda: link.wake_at < end):
+            now = link.wake_at
             if link.tick(now, outstanding):
                 sent.append(now - NOW)
                 if pong:
                     link.heard_at = now + 0.002
                     link.ponged(now + 0.002)
-            now = link.wake_at
         return sent
 
     def fresh(self) -> LinkState:
@@ -509,8 +523,7 @@ class LivenessTests(SynchronousTestCase):
             (10.0, Evidence.UNSURE),
             (10.5, Evidence.NONE),
         ):
-            while link.wake_at <= NOW + after:
-                link.tick(link.wake_at, True)
+            tick_until(link, NOW + after)
             self.assertEqual(link.evidence, evidence, f"{after} s")
         link.mute = False
         self.assertEqual(link.evidence, Evidence.ALIVE)
@@ -721,7 +734,7 @@ class Shell:
 
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds
-        while self.link.wake_at <= end:
+        for _ in going_on(lambda: self.link.wake_at <= end):
             self.now = max(self.now, self.link.wake_at)
             self.tick()
         self.now = end
@@ -730,7 +743,7 @@ class Shell:
         """Let the peer be well from now on; the link must come up by its own timers."""
         self.wanted()
         give_up = self.now + TIMERS.drain + TIMERS.longest_backoff + TIMERS.hello
-        while self.link.phase is not UP:
+        for _ in going_on(lambda: self.link.phase is not UP):
             assert self.now < give_up, f"still {self.link.phase}"
             self.connected()
             if self.link.phase is CONNECTING:
