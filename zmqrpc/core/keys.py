@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from zmqrpc.core.envelope import DECODE_ERRORS
 from zmqrpc.errors import RemoteProtocolError
 
 SELF_KEY = b""
@@ -71,5 +72,5 @@ def decode_counter(frame: bytes) -> Counter:
     """
     try:
         return _decode_counter(frame)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+    except DECODE_ERRORS as error:
         raise RemoteProtocolError(f"a counter frame of {len(frame)} bytes cannot be read: {error}") from error

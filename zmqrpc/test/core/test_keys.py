@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core import keys
+from zmqrpc.core.envelope import DECODE_ERRORS
 from zmqrpc.core.keys import (
     SELF_KEY,
     Counter,
@@ -131,6 +133,15 @@ class Counters(SynchronousTestCase):
     def test_malformed(self):
         for frame in NO_COUNTERS:
             self.assertRaises(RemoteProtocolError, decode_counter, frame)
+
+    def test_whatever_a_decoder_raises(self):
+        for error in DECODE_ERRORS:
+
+            def decode(frame, error=error):
+                raise error("no")
+
+            self.patch(keys, "_decode_counter", decode)
+            self.assertRaises(RemoteProtocolError, decode_counter, b"")
 
     @given(st.binary(max_size=40))
     @settings(derandomize=True, max_examples=300)
