@@ -19,6 +19,9 @@ class LinkTimers(Struct, frozen=True):
     :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
     :ivar lost: without a link until its instance counts as gone.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
+    :ivar backoff: until a peer is connected to again, doubled for each connection in a row that came to nothing; the
+        state machine takes at random half of it off, at most.
+    :ivar longest_backoff: to which that grows.
     :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
     """
 
