@@ -113,7 +113,10 @@ class Discovery:
         for topic in [topic for topic, due in self._due.items() if due <= now]:
             # A lookup before it may have made room by giving this one up.
             if self._due.pop(topic, None) is not None:
-                (self._ask if topic in self._once_more else self.resolve)(topic)
+                if topic in self._once_more:
+                    self._ask(topic)
+                else:
+                    self.resolve(topic)
         if self._look_at <= now:
             self._look(now)
 

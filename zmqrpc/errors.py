@@ -137,8 +137,13 @@ class DeliveryError(ZmqRpcError):
         """Return the reason, the journey and whether the method ran or may have run."""
         if self.journey is None:
             return self.reason
-        executed = "it ran" if self.did_run else "it may have run" if self.maybe_executed else "it did not run"
-        return f"{self.reason} ({self.journey}; {executed})"
+        return f"{self.reason} ({self.journey}; {_ran(self)})"
+
+
+def _ran(error: DeliveryError | RemoteError) -> str:
+    if error.did_run:
+        return "it ran"
+    return "it may have run" if error.maybe_executed else "it did not run"
 
 
 class NoRoute(DeliveryError):
@@ -227,8 +232,7 @@ class RemoteError(ZmqRpcError):
         text = f"{self.type_name}: {self.message}" if self.message else self.type_name
         if self.journey is None:
             return text
-        executed = "it ran" if self.did_run else "it may have run" if self.maybe_executed else "it did not run"
-        return f"{text} ({self.journey}; {executed})"
+        return f"{text} ({self.journey}; {_ran(self)})"
 
 
 class NoSuchMethod(RemoteError):

@@ -25,8 +25,10 @@ def did_you_mean(name: str, valid: Iterable[str], most: int = 1) -> str:
 
     by_form = {_form(known): known for known in sorted(valid)}
     similar = [by_form[form] for form in get_close_matches(_form(name), by_form, most)]
-    *others, last = similar or [""]
-    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if similar else ""
+    if not similar:
+        return ""
+    *others, last = similar
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 def meant_or_all(name: str, valid: Sequence[str]) -> str:

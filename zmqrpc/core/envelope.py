@@ -1,5 +1,8 @@
 """
-The envelope: every message of the wire, and the only place that knows the order of its fields (docs/spec/wire).
+The envelope: every message of the wire, and the order of its fields (docs/spec/wire).
+
+Three hot places write that order again, as plain tuples: `zmqrpc.client` and `zmqrpc.link` those of requests,
+`zmqrpc.requests` that of a reply.
 
 Hot path: a message is encoded once, and by itself (0.1 us), since it has to be kept for a repetition anyway; what is
 written together is joined from that (`zmqrpc.core.batch`).
