@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.spelling import ALL_OPTIONS, nearest
+from zmqrpc.spelling import nearest
 
 MATCHMAKERS = ("dummy", "file", "redis", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
@@ -41,17 +41,17 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
 
     :param valid: the names that its query may have.
-    :raises ConfigError: as `parse_url`, or it names an option that does not exist.
+    :raises ConfigError: as `parse_url`, or it names an option that does not exist, or may have a ``?`` in its password.
     """
     valid = set(valid)
     parts = parse_url(url)
+    # Also behind a #: what stands there may all be the rest of a password, and then neither name nor value is shown.
+    if "@" in url.partition("?")[2]:
+        raise _refusal(
+            "the transport URL has an @ after its ?; write ? as %3F in a password, and @ as %40 in an option"
+        )
     texts = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in texts:
-        if name not in valid and "@" in parts.query:
-            raise _refusal(
-                f"the transport URL {masked_url(url)!r} names an unknown option, or has a ? in its password, which "
-                f"is written %3F there; {ALL_OPTIONS}"
-            )
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
     # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.

@@ -9,6 +9,8 @@ from traceback import format_exception
 from typing import Any
 
 import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -45,6 +47,12 @@ SECRET_URLS = [
     "zmq+{}://user:QQQ/WWW@host",
     "zmq+{}://:QQQ?WWW@host",
     "zmq+{}://:QQQ?WWW=WWW@host",
+    "zmq+{}://:QQQ?WWW#1@host",
+    "zmq+{}://:QQQ?WWW#1?WWW@host",
+    "zmq+{}://:QQQ?max_routes=WWW@host",
+    "zmq+{}://:QQQ?max_routes=5#WWW@host",
+    "zmq+{}://:QQQ/WWW@host",
+    "zmq+{}://:QQQ/WWW?max_routes=5@host",
     "zmq+{}://:QQQ#WWW@host",
     "zmq+{}://:QQQ%@[::1",
     "zmq+{}://:QQQ\N{ACCOUNT OF}x@host",
@@ -143,6 +151,15 @@ class ValueTests(SynchronousTestCase):
                 self.assertEqual(error.options, ("url",))
                 self.assertNotIn("QQQ", str(error))
 
+    def test_at_after_question_mark(self):
+        """It may end a password, so it is refused there; an option has it as %40."""
+        error = self.assertRaises(ConfigError, Settings.from_url, "zmq+redis://host?control_exchange=QQQ@x")
+        self.assertEqual(
+            str(error),
+            "the transport URL has an @ after its ?; write ? as %3F in a password, and @ as %40 in an option",
+        )
+        self.assertEqual(Settings.from_url("zmq+redis://host?control_exchange=a%40x").control_exchange, "a@x")
+
     def test_quarantine(self):
         """The first time is not above the most that it grows to."""
         error = self.assertRaises(ConfigError, Settings, quarantine_time=90.0)
@@ -200,6 +217,16 @@ class MaskTests(SynchronousTestCase):
                     self.assertMasked("".join(shown))
                 else:
                     self.assertEqual(name, "redis")  # some are what it wants
+
+    @settings(max_examples=200, derandomize=True, database=None)
+    @given(st.lists(st.sampled_from([*":@/?#%=&+[", "QQQ", "WWW", "max_routes=", "rpc_zmq_host="]), max_size=8))
+    def test_every_password(self, pieces):
+        """No piece of what may be a password is shown, whatever else the URL can be read as."""
+        for name in ("redis", "sqlite", "dummy"):
+            try:
+                make_matchmaker(Clock(), Settings.from_url(f"zmq+{name}://:{''.join(pieces)}@host"))
+            except ConfigError as error:
+                self.assertMasked(str(error))
 
     def test_commands(self):
         """A URL that is typed where none belongs is not shown either."""
