@@ -41,7 +41,8 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
 
     :param valid: the names that its query may have.
-    :raises ConfigError: as `parse_url`, or it names an option that does not exist, or may have a ``?`` in its password.
+    :raises ConfigError: as `parse_url`, or it names an option that does not exist, or one twice, or may have a ``?`` in
+        its password.
     """
     valid = set(valid)
     parts = parse_url(url)
@@ -50,10 +51,13 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
         raise _refusal(
             "the transport URL has an @ after its ?; write ? as %3F in a password, and @ as %40 in an option"
         )
-    texts = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in texts:
+    texts: dict[str, str] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
+        if name in texts:
+            raise _refusal(f"the transport URL gives the option {name!r} twice; take one of them away")
+        texts[name] = text
     # Cut out, since urlunsplit would write zmq+sqlite:/path where zmq+sqlite:///path was given.
     return (url.replace(f"?{parts.query}", "", 1) if parts.query else url), texts
 

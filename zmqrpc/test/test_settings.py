@@ -160,6 +160,17 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertEqual(Settings.from_url("zmq+redis://host?control_exchange=a%40x").control_exchange, "a@x")
 
+    def test_twice(self):
+        """An option that stands twice in one URL is refused, as in one section of a file; also of a list."""
+        for query, name in (
+            ("max_routes=5&max_clients=1&max_routes=6", "max_routes"),
+            ("subscribe_on=a:1&subscribe_on=b:1", "subscribe_on"),
+            ("max_routes=5&max_routes=", "max_routes"),
+        ):
+            error = self.assertRaises(ConfigError, Settings.from_url, f"zmq://?{query}")
+            self.assertEqual(str(error), f"the transport URL gives the option {name!r} twice; take one of them away")
+            self.assertEqual(error.options, ("url",))
+
     def test_quarantine(self):
         """The first time is not above the most that it grows to."""
         error = self.assertRaises(ConfigError, Settings, quarantine_time=90.0)
