@@ -47,7 +47,7 @@ class ConfigFiles:
     :ivar said: what counts, by `Option.name`.
     :ivar warnings: what is not read, or is read from an older place.
     :ivar outdated: those of them that are about older places and defaults.
-    :raises ConfigError: a file cannot be read, or a section of ours holds what is no option, or one twice.
+    :raises ConfigError: a file cannot be read, or a section of ours alone holds what is no option, or one twice.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -116,8 +116,9 @@ class ConfigFiles:
 
     def _report_twice(self, option: Option, entry: Entry, later: Entry) -> None:
         text = f"{_name_place(entry)} is given again in line {later.line}"
-        # Whoever repeats a list may think that its items add up, as those of some options of oslo.config do.
-        if not option.kind.startswith("tuple"):
+        # [DEFAULT] is not ours alone, and oslo.config reads it so. Whoever repeats a list may think that its items add
+        # up, as those of some options of oslo.config do.
+        if entry.section != DEFAULT and not option.kind.startswith("tuple"):
             raise ConfigError(f"{text}; take one of them away")
         self.warnings.append(f"{text}, which alone counts")
 

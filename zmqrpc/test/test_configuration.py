@@ -324,21 +324,34 @@ class ValueTests(ConfigurationCase):
             self.assertIn(f"the configuration file {path} cannot be read", str(error))
 
     def test_given_twice(self):
-        """Which one was meant cannot be known; only of lists the last counts, as of several files."""
+        """Which one was meant cannot be known in a section of ours; only of lists the last counts there."""
         self.assertIn(
             "max_routes in [oslo_messaging_zmq] (zeromq.conf line 4) is given again in line 5; take one of them away",
             self.refused(f"[DEFAULT]\ntransport_url={URL}\n[oslo_messaging_zmq]\nmax_routes = 1\nmax_routes = 2\n"),
         )
-        self.assertIn(
-            "transport_url in [DEFAULT] (zeromq.conf line 2) is given again in line 5;",
-            self.refused("[DEFAULT]\ntransport_url=zmq+redis://:QQQ@h\n[x]\n[DEFAULT]\ntransport_url = zmq://\n"),
-        )
-        self.load(f"[DEFAULT]\ntransport_url = {URL}\ndebug = 1\ndebug = 2\n[x]\nmax_routes = 1\nmax_routes = 2\n")
         loaded = self.zmq("use_pub_sub = 1\nsubscribe_on = a:1\nsubscribe_on = b:1")
         self.assertEqual(loaded.settings.subscribe_on, ("b:1",))
         self.assertEqual(
             loaded.warnings,
             ("subscribe_on in [oslo_messaging_zmq] (zeromq.conf line 5) is given again in line 6, which alone counts",),
+        )
+
+    def test_given_twice_in_default(self):
+        """There the last counts, as for oslo.config, and that is said; of what is not ours nothing is."""
+        loaded = self.load(
+            "[DEFAULT]\ntransport_url = zmq+redis://:QQQ@h\nrpc_response_timeout = 1\n[x]\na = 1\na = 2\n"
+            f"[DEFAULT]\ndebug = 1\ndebug = 2\nrpc_response_timeout = 2\ntransport_url = {URL}\n"
+            "rpc_response_timeout = 3\n"
+        )
+        self.assertEqual((loaded.settings.url, loaded.settings.rpc_response_timeout), (URL, 3))
+        self.assertEqual(loaded.origins["url"], "zeromq.conf line 11")
+        self.assertEqual(
+            loaded.warnings,
+            (
+                "transport_url in [DEFAULT] (zeromq.conf line 2) is given again in line 11, which alone counts",
+                "rpc_response_timeout in [DEFAULT] (zeromq.conf line 3) is given again in line 12, which alone counts",
+                "rpc_response_timeout in [DEFAULT] (zeromq.conf line 10) is given again in line 12, which alone counts",
+            ),
         )
 
     def test_located(self):
