@@ -136,6 +136,26 @@ class PrecedenceTests(ConfigurationCase):
             "option rpc_zmq_host is 'a b', which is neither a host name nor an IP address (--host)",
         )
 
+    def test_overruled(self):
+        """What overrules a file is named as it is written there, and not as the file has it."""
+        url = "zmq+redis://:QQQ@h"
+        base = f"[DEFAULT]\ntransport_url = {URL}\n"
+        older = f"{base}rpc_cast_timeout = 5\n"
+        for content, more, text in (
+            (
+                f"{base}[matchmaker_redis]\npassword = QQQQ\n",
+                {"url": url},
+                "(url: --url; password in [matchmaker_redis]: zeromq.conf line 4)",
+            ),
+            (older, {"url": f"{URL}?zmq_linger=-5"}, "option zmq_linger is -5; it must be at least -1 (URL query)"),
+            (
+                older,
+                {"given": {"zmq_linger": -5}},
+                "option zmq_linger is -5; it must be at least -1 (the command line)",
+            ),
+        ):
+            self.assertIn(text, self.refused(content, **more))
+
     def test_proxies(self):
         """A proxy's own URL is before that of everybody, which counts for proxies too."""
         content = f"[DEFAULT]\ntransport_url = {URL}\n[zmq_proxy_opts]\nhost = proxy-1\nfrontend_port = 5001\n"
