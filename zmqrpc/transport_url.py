@@ -12,6 +12,9 @@ from zmqrpc.spelling import nearest
 MATCHMAKERS = ("dummy", "file", "redis", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
 
+MATCHMAKERS_TO_COME = frozenset({"etcd", "sentinel"})
+"""Those that people may expect, and that are still to be made."""
+
 _RAW_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 

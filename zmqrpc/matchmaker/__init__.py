@@ -1,8 +1,8 @@
 """
 Matchmakers: who listens on a topic (`zmqrpc.interfaces.IMatchmaker`, docs/spec/records).
 
-One module for each, chosen by the scheme of the transport URL. Ours are named here and imported when they are wanted,
-so that nobody pays for a store that is not used; those of others are plugins.
+One module for each, chosen by the scheme of the transport URL. Ours are named in `MATCHMAKERS` and imported when they
+are wanted, so that nobody pays for a store that is not used; those of others are plugins.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
-from zmqrpc.transport_url import MATCHMAKERS
+from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
 
 __all__ = ["absence", "find_factory", "is_later", "make_matchmaker"]
 
 _OURS = {name: f"{__name__}.{name}" for name in MATCHMAKERS}
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
-
-_LATER = {"etcd", "sentinel"}
-"""Those that people may expect, and that are still to be made."""
 
 _OPTIONS = ("url", "rpc_zmq_matchmaker")
 """What names a matchmaker."""
@@ -39,7 +36,7 @@ def find_factory(name: str) -> IMatchmakerFactory:
         return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
     theirs = _theirs()
     factory = theirs.find(name)
-    if factory is None and name in _LATER:
+    if factory is None and name in MATCHMAKERS_TO_COME:
         raise ConfigError(f"the matchmaker {name} is not served by this version yet; {theirs.known}", options=_OPTIONS)
     if factory is None:
         raise ConfigError(f"there is no matchmaker {name!r}; {theirs.known}", options=_OPTIONS)
@@ -52,7 +49,7 @@ def is_later(name: str) -> bool:
 
     :raises ConfigError: two plugins have it.
     """
-    return name in _LATER and _theirs().find(name) is None
+    return name in MATCHMAKERS_TO_COME and _theirs().find(name) is None
 
 
 def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactory | None = None) -> IMatchmaker:

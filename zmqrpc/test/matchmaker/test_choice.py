@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,8 +16,9 @@ from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
-from zmqrpc.test.processes import ENVIRONMENT
+from zmqrpc.test.processes import CHECKOUT, ENVIRONMENT
 from zmqrpc.testing import Network
+from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
 
 
 @implementer(IMatchmakerFactory)
@@ -55,6 +57,15 @@ class ChoiceTests(SynchronousTestCase):
             self.assertTrue(verifyObject(IMatchmakerFactory, factory))
             self.assertEqual(factory.scheme, name)
             self.assertEqual(factory.local, local)
+
+    def test_listed(self):
+        """Every module of the family is in the list, or it were not found; the page for who adds one names the list."""
+        modules = {path.stem for path in Path(matchmaker.__file__).parent.glob("[!_]*.py")}
+        self.assertEqual(modules, set(MATCHMAKERS))
+        self.assertEqual(modules & MATCHMAKERS_TO_COME, set())
+        page = (CHECKOUT / "docs" / "inside.rst").read_text()
+        for text in ("``MATCHMAKERS``", "``MATCHMAKERS_TO_COME``", "``zmqrpc/transport_url.py``"):
+            self.assertIn(text, page)
 
     def test_timeout_of_redis(self):
         """It is an option, in milliseconds; the predecessor's name for it."""
