@@ -116,7 +116,12 @@ class IMatchmaker(Interface):
 
 
 class IMatchmakerFactory(IPlugin):
-    """Makes the matchmaker of one kind of transport URL."""
+    """
+    Makes the matchmaker of one kind of transport URL.
+
+    It may have one method more, ``absence_of(url: str) -> str``: commands that find nobody ask it what is missing, such
+    as a file that is still to be made. It returns a clause, empty when nothing is missing, and raises nothing.
+    """
 
     scheme = Attribute("The part of the URL after ``zmq+``, for example ``redis``; a str.")
     local = Attribute("Whether its records never leave this machine: then servers bind and advertise loopback; a bool.")

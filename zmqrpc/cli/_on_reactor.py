@@ -16,7 +16,7 @@ from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration
 from zmqrpc.errors import Cancelled, ConfigError
-from zmqrpc.matchmaker import absence, find_factory
+from zmqrpc.matchmaker import find_factory
 from zmqrpc.node import use_monotonic_clock
 from zmqrpc.signals import StopSignals
 
@@ -28,11 +28,13 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
     Ctrl-C and SIGTERM cancel what it waits for. What it raises is reported.
     """
     try:
-        local = find_factory(configuration.settings.matchmaker).local
+        factory = find_factory(configuration.settings.matchmaker)
     except ConfigError as error:
         return report.refuse(configuration.located(error))
-    report.absence = partial(absence, configuration.settings)
-    reactor = _reactor(local)
+    absence_of = getattr(factory, "absence_of", None)
+    if absence_of is not None:
+        report.absence = partial(absence_of, configuration.settings.url)
+    reactor = _reactor(factory.local)
     use_monotonic_clock(reactor)
     statuses: list[int] = []
 

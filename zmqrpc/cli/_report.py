@@ -73,9 +73,13 @@ class Report:
         :return: the exit status for it.
         """
         status = exit_for(error)
-        if isinstance(error, (NoRoute, DeadlineExceeded)) and (absence := self.absence()):
-            error.reason += f"; {absence}"
-        self._say({**described(error), "exit_status": int(status)}, f"{who}: {named(error)}" if who else named(error))
+        absence = self.absence() if isinstance(error, (NoRoute, DeadlineExceeded)) else ""
+        more = f"; {absence}" if absence else ""
+        text = named(error) + printable(more)
+        self._say(
+            {**described(error), "message": f"{error}{more}", "exit_status": int(status)},
+            f"{who}: {text}" if who else text,
+        )
         return status
 
     def refuse(self, error: ConfigError) -> Exit:

@@ -16,7 +16,7 @@ from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
 
-__all__ = ["absence", "find_factory", "is_later", "make_matchmaker"]
+__all__ = ["find_factory", "is_later", "make_matchmaker"]
 
 _OURS = {name: f"{__name__}.{name}" for name in MATCHMAKERS}
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
@@ -72,15 +72,6 @@ def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactor
         if settings.matchmaker in _OURS:
             raise
         raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=("url",)) from error
-
-
-def absence(settings: Settings) -> str:
-    """Say that the file which all share does not exist, and who makes it; empty when there is nothing to say."""
-    if settings.matchmaker != "sqlite":
-        return ""
-    from zmqrpc.matchmaker.sqlite import absence_of
-
-    return absence_of(settings.url)
 
 
 def _theirs() -> Family:

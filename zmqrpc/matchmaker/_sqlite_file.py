@@ -176,7 +176,7 @@ class SqliteFile:
     def _is_missing(self) -> bool:
         """Whether there is no file, and a registration could make one."""
         try:
-            self.missing = self._identify() is None
+            self.missing = is_missing(self._path)
             if self.missing:
                 self.close()
                 os.stat(os.path.dirname(self._path))
@@ -250,6 +250,19 @@ class SqliteFile:
         self._connection = connection
         self._opened += 1
         return connection
+
+
+def is_missing(path: str) -> bool:
+    """
+    Whether nothing has that name, and a registration could make the file; a link that leads nowhere has it.
+
+    :raises OSError: it cannot be known.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _key(record: Record) -> tuple[str, str, str, str, str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,7 +19,7 @@ from zmqrpc.matchmaker._lookout import Lookout
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
-from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
+from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile, is_missing
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
@@ -145,11 +145,13 @@ class SqliteFactory:
         """See `IMatchmakerFactory`."""
         return SqliteMatchmaker(reactor, _path_of(url))
 
-
-def absence_of(url: str) -> str:
-    """Say that the file of a transport URL does not exist, and who makes it; empty when it does."""
-    path = _path_of(url)
-    return "" if os.path.lexists(path) else _absence(path)
+    def absence_of(self, url: str) -> str:
+        """See `IMatchmakerFactory`."""
+        path = _path_of(url)
+        with suppress(OSError):  # of which there is an error already
+            if is_missing(path):
+                return _absence(path)
+        return ""
 
 
 def _absence(path: str) -> str:

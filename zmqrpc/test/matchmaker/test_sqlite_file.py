@@ -12,6 +12,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._sqlite_errors import reason
 from zmqrpc.matchmaker._sqlite_file import SqliteFile
+from zmqrpc.matchmaker.sqlite import factory
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.support import new_path
 from zmqrpc.testing.matchmaker import make_record
@@ -203,6 +204,14 @@ class FileTests(SynchronousTestCase):
         os.rmdir(os.path.dirname(self.path))
         self.assertUnusable("its directory does not exist; create it")
         self.assertFalse(os.path.exists(os.path.dirname(self.path)))
+
+    def test_link_to_nothing(self):
+        """A link that leads nowhere is not a missing file: no registration could make it."""
+        url = f"zmq+sqlite://{self.path}"
+        self.assertIn("does not exist; a server makes it at its start", factory.absence_of(url))
+        os.symlink(self.path + ".away", self.path)
+        self.assertUnusable("cannot be opened; check that it is a file")
+        self.assertEqual(factory.absence_of(url), "")
 
     def test_directory_without_files(self):
         """A directory that is there and takes no files is not said to be missing."""
