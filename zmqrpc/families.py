@@ -7,13 +7,16 @@ one is logged once, and said to who asks for a name that nobody has; it disturbs
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
+from os.path import dirname, join
 from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
 import attrs
+from twisted import internet, python
 from twisted import plugins as twisted_plugins
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
@@ -23,6 +26,12 @@ from zope.interface.verify import verifyObject
 
 from zmqrpc import plugins as zmqrpc_plugins
 from zmqrpc.errors import ConfigError
+
+_NOT_THEIRS = (
+    *(dirname(module.__file__ or "") for module in (internet, python, importlib)),
+    *(__file__, join(dirname(__file__), "tap"), "<frozen"),
+)
+"""Where a line that raised says nothing to the author of a plugin or application."""
 
 _log = Logger()
 _logged: set[str] = set()
@@ -109,8 +118,9 @@ class Family:
 
 def raised(error: BaseException) -> str:
     """Say in one line what was raised and where, for where no traceback is shown."""
-    last = extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename} line {last.lineno})"
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)]
+    return f"{text}, {frames[-1].filename} line {frames[-1].lineno}" if frames else text
 
 
 def describe(plugin: Any) -> str:

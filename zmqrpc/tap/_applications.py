@@ -6,21 +6,14 @@ import importlib
 import os
 import sys
 from inspect import isclass
-from os.path import dirname
-from traceback import extract_tb
 from typing import Any
 
-from twisted import internet
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
-from zmqrpc import tap
 from zmqrpc.errors import ConfigError
-from zmqrpc.families import Family
+from zmqrpc.families import Family, raised
 from zmqrpc.interfaces import IRPCApplication
-
-_NOT_THEIRS = (*(dirname(module.__file__ or "") for module in (internet, tap, importlib)), "<frozen")
-"""Where a line that raised says nothing to the author of an application."""
 
 
 @implementer(IRPCApplication)
@@ -71,8 +64,7 @@ def make(name: str, found: object) -> IRPCApplication:
             found = found()
         except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"{name} cannot be made without arguments ({describe(error)}); "
-                "give a class that needs none, or an object"
+                f"{name} cannot be made without arguments ({raised(error)}); give a class that needs none, or an object"
             ) from error
     if not IRPCApplication.providedBy(found):
         return EndpointApplication(name, found)
@@ -114,12 +106,5 @@ def _import(name: str, module: str) -> Any:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"the module {module!r} that --app {name} names cannot be imported: {describe(error)}"
+            f"the module {module!r} that --app {name} names cannot be imported: {raised(error)}"
         ) from error
-
-
-def describe(error: BaseException) -> str:
-    """Say in one line what was raised and where, for where no traceback is shown."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)]
-    return f"{text}, {frames[-1].filename} line {frames[-1].lineno}" if frames else text

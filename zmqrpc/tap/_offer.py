@@ -12,8 +12,8 @@ from twisted.internet.defer import CancelledError, maybeDeferred
 from zmqrpc.core.envelope import Failure
 from zmqrpc.dispatcher import Dispatcher
 from zmqrpc.errors import ConfigError
+from zmqrpc.families import raised
 from zmqrpc.interfaces import IRPCApplication
-from zmqrpc.tap._applications import describe
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 
@@ -52,7 +52,7 @@ class Offer:
             except (Exception, SystemExit) as error:
                 raise ApplicationRaised(
                     f"the endpoint {type(endpoint).__name__} of the application {self.name} "
-                    f"raised when it was started: {describe(error)}"
+                    f"raised when it was started: {raised(error)}"
                 ) from error
 
 
@@ -68,7 +68,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
     except CancelledError:
         raise
     except (Exception, SystemExit) as error:
-        text = f"the application {name} raised when it was asked for endpoints: {describe(error)}"
+        text = f"the application {name} raised when it was asked for endpoints: {raised(error)}"
         raise ApplicationRaised(text) from error
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
         raise ConfigError(
@@ -84,7 +84,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
     except ConfigError as error:
         raise ConfigError(f"the application {name} cannot be served: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ApplicationRaised(f"the endpoints of the application {name} raised: {describe(error)}") from error
+        raise ApplicationRaised(f"the endpoints of the application {name} raised: {raised(error)}") from error
     return Offer(name, endpoints, dispatcher)
 
 

@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 
 from zmqrpc.configuration import Configuration
 from zmqrpc.errors import ConfigError
+from zmqrpc.families import raised
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import Node
-from zmqrpc.tap._applications import describe, make, names_of
+from zmqrpc.tap._applications import make, names_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
 from zmqrpc.tap._offer import ApplicationRaised, ask, check_apart
@@ -152,11 +153,11 @@ class Serving(Service):
         if isinstance(error, ConfigError):
             text = str(self._configuration.located(error))
         else:
-            text = f"it cannot be started: {describe(error)}"
+            text = f"it cannot be started: {raised(error)}"
         self.log.error("{error}", error=text)
-        raised = error if not isinstance(error, ConfigError) else _raised(error)
-        if raised is not None:
-            self.log.failure("this was raised", Failure(raised), level=LogLevel.error)
+        cause = error if not isinstance(error, ConfigError) else _cause(error)
+        if cause is not None:
+            self.log.failure("this was raised", Failure(cause), level=LogLevel.error)
         self.running = False
         self._giving_back = Deferred.fromCoroutine(self._stop())
         self._refusals.refuse(text)
@@ -220,8 +221,8 @@ class Serving(Service):
         if failure.check(CancelledError):
             return
         error = failure.value
-        raised = _raised(error)
-        self.log.failure("{error}; stopping", Failure(raised) if raised is not None else failure, error=error)
+        cause = _cause(error)
+        self.log.failure("{error}; stopping", Failure(cause) if cause is not None else failure, error=error)
         # A daemon that serves nothing helps nobody; whoever supervises it shall see that it has failed.
         self._refusals.fail(str(error), self._reactor)
 
@@ -252,7 +253,7 @@ class Serving(Service):
             self._log_file.close()
 
 
-def _raised(error: BaseException | None) -> BaseException | None:
+def _cause(error: BaseException | None) -> BaseException | None:
     """Return what an application raised, None when it did nothing of the kind."""
     return error.__cause__ if isinstance(error, ApplicationRaised) else None
 

@@ -74,12 +74,19 @@ class FamilyTests(SynchronousTestCase):
 
     def test_raises(self):
         self.module("raises", "\n\nraise ZeroDivisionError('oh\\nno')")
-        self.assert_left_out("zmqrpc.plugins.raises cannot be imported, ZeroDivisionError: oh no (")
-        self.assertIn("raises.py line 3)", self.lines[0])
+        self.assert_left_out("zmqrpc.plugins.raises cannot be imported, ZeroDivisionError: oh no, ")
+        self.assertTrue(self.lines[0].endswith("raises.py line 3"), self.lines)
 
     def test_syntax(self):
         self.module("syntax", "(")
         self.assert_left_out("zmqrpc.plugins.syntax cannot be imported, SyntaxError: ")
+        self.assertTrue(self.lines[0].endswith("(syntax.py, line 1)"), self.lines)
+
+    def test_missing_module(self):
+        """The line of theirs is said, and not that of whoever imports it."""
+        self.module("lacks", "\nimport importlib\nimportlib.import_module('no.such')")
+        self.assert_left_out("zmqrpc.plugins.lacks cannot be imported, ModuleNotFoundError: No module named 'no', ")
+        self.assertTrue(self.lines[0].endswith("lacks.py line 3"), self.lines)
 
     def test_exits(self):
         """A module that ends the interpreter is left out as well."""
