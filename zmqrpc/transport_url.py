@@ -32,10 +32,9 @@ def masked_url(url: str) -> str:
     # The last one: a password may hold an @, or a / or ? that should be %2F or %3F and ends the host for urlsplit.
     userinfo, at, hosts = rest.rpartition("@")
     user, colon, _ = userinfo.partition(":")
-    if at and colon and not rest.startswith("/"):
-        rest = f"{user}:***@{hosts}"
-    elif at and slashes and "/" not in user:
-        rest = f"***@{hosts}"
+    # What begins with a / is the path of a file.
+    if at and not rest.startswith("/") and (colon or slashes):
+        rest = f"{user}:***@{hosts}" if colon else f"***@{hosts}"
     return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
 
 
