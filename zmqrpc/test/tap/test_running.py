@@ -380,7 +380,7 @@ class RefusedTests(RunningTestCase):
         self.assert_refused("there is no 'Nope' in the module 'calc'", "--app", "calc:Nope")
         self.module("zmqrpc/plugins/raising", "1 / 0")
         self.environment["PYTHONPATH"] += f":{self.directory}"
-        why = "; the plugin module zmqrpc.plugins.raising cannot be imported, ZeroDivisionError: division by zero ("
+        why = "; the plugin module zmqrpc.plugins.raising cannot be imported, ZeroDivisionError: division by zero, "
         self.assert_refused(why, "--app", "bogus")
 
     def test_raises(self):
