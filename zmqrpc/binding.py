@@ -132,8 +132,8 @@ class Binding:
 
     @property
     def _table(self) -> str:
-        path = unquote(urlsplit(self._settings.url).path)
-        return f"the fixed table {path}" if path else "the fixed table"
+        path = unquote(urlsplit(self._settings.url).path).lstrip("/")
+        return f"the fixed table /{path}" if path else "the fixed table"
 
     def _host(self) -> str:
         named = self._settings.rpc_zmq_bind_address

@@ -70,7 +70,7 @@ def still_to_come(configuration: Configuration) -> list[str]:
 def sample() -> Iterator[str]:
     """Write a configuration file with every option as a comment."""
     yield "# Every option of zmqrpc, with its default. Take away the # in front of those that you change."
-    yield "# transport_url has to be among them: it names a matchmaker, as in zmq+redis://127.0.0.1:6379."
+    yield "# A server needs a matchmaker: transport_url = zmq+redis://127.0.0.1:6379, or the same with --url."
     for group in _GROUPS:
         yield ""
         yield f"[{group}]"

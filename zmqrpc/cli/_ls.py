@@ -52,7 +52,7 @@ def _tell(report: Report, options: Namespace, settings: Settings, sightings: lis
         report.result(topics if options.topics else [_described(sighting) for sighting in sightings])
     elif not sightings:
         nobody = f"nobody is registered with the matchmaker of {masked_url(settings.url)}"
-        report.note(report.absence() or nobody)
+        report.note(report.missing() or nobody)
     elif options.topics:
         report.lines(topics)
     else:

@@ -73,7 +73,7 @@ class Report:
         :return: the exit status for it.
         """
         status = exit_for(error)
-        absence = self.absence() if isinstance(error, (NoRoute, DeadlineExceeded)) else ""
+        absence = self.missing() if isinstance(error, (NoRoute, DeadlineExceeded)) else ""
         more = f"; {absence}" if absence else ""
         text = named(error) + printable(more)
         self._say(
@@ -81,6 +81,14 @@ class Report:
             f"{who}: {text}" if who else text,
         )
         return status
+
+    def missing(self) -> str:
+        """Say what of the matchmaker is missing, empty when nothing is."""
+        try:
+            return self.absence()
+        except Exception as error:
+            # What a plugin adds to an error must not take the error's place.
+            return f"the matchmaker, asked what is missing, raised {type(error).__name__}: {error}"
 
     def refuse(self, error: ConfigError) -> Exit:
         """Print what is wrong with the command line or the configuration; return the exit status for it."""

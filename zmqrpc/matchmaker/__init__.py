@@ -68,7 +68,7 @@ def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactor
         # What they refuse is the URL, unless they say otherwise.
         error.options = error.options or ("url",)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if settings.matchmaker in _OURS:
             raise
         raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=("url",)) from error

@@ -67,7 +67,10 @@ def make(name: str, found: object) -> IRPCApplication:
                 f"{name} cannot be made without arguments ({raised(error)}); give a class that needs none, or an object"
             ) from error
     if not IRPCApplication.providedBy(found):
-        return EndpointApplication(name, found)
+        try:
+            return EndpointApplication(name, found)
+        except ConfigError as error:
+            raise ConfigError(f"the application {name} cannot be served: {error}") from error
     try:
         verifyObject(IRPCApplication, found)
     except Invalid as error:
@@ -78,10 +81,17 @@ def make(name: str, found: object) -> IRPCApplication:
 
 
 def names_of(found: object) -> tuple[str | None, str | None]:
-    """Return the topic and the exchange that an application or endpoint names, also when it is a class yet."""
+    """
+    Return the topic and the exchange that an application or endpoint names, also when it is a class yet.
+
+    :raises ConfigError: it raised when it was asked.
+    """
     is_application = IRPCApplication.providedBy(found) or (isclass(found) and IRPCApplication.implementedBy(found))
-    naming = found if is_application else getattr(found, "target", None)
-    names = (getattr(naming, name, None) for name in ("topic", "exchange"))
+    try:
+        naming = found if is_application else getattr(found, "target", None)
+        names = [getattr(naming, name, None) for name in ("topic", "exchange")]
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"asked for its topic it raised {raised(error)}") from error
     # A property of a class has no value before there is an object.
     topic, exchange = (None if isclass(found) and not isinstance(name, str) else name for name in names)
     return topic, exchange

@@ -73,8 +73,8 @@ class Serving(Service):
         return Node(self._reactor, self._settings, serves=serves)
 
     def _named_target(self, name: str, found: object) -> Target:
-        topic, exchange = names_of(found)
         try:
+            topic, exchange = names_of(found)
             return Target(
                 topic=topic if topic is not None else self._target.topic,
                 server=self._target.server,
@@ -110,7 +110,7 @@ class Serving(Service):
             self._missing = len(groups)
             for target, applications in groups.items():
                 self._make_server(node, target, applications)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._refuse(error)
         self._refusals.started()
 
@@ -147,7 +147,7 @@ class Serving(Service):
         for warning in warnings:
             self.log.warn("{text}", text=warning)
 
-    def _refuse(self, error: Exception) -> NoReturn:
+    def _refuse(self, error: Exception | SystemExit) -> NoReturn:
         """Give back what is open, so that who composes services can go on without this one, and raise."""
         # Not as critical: where nobody has begun to log, that alone appears on standard error.
         if isinstance(error, ConfigError):
@@ -245,7 +245,7 @@ class Serving(Service):
         for service in reversed(services):
             try:
                 await maybeDeferred(service.stopService)
-            except Exception:
+            except (Exception, SystemExit):
                 self.log.failure("the endpoint {endpoint} raised when it was stopped", endpoint=service)
         if node is not None:
             self.log.info("stopped")

@@ -13,11 +13,11 @@ from zmqrpc.errors import Journey, NoRoute, Overloaded
 
 
 class ErrorTests(SynchronousTestCase):
-    def said(self, error, as_json=False):
+    def said(self, error, as_json=False, absence=lambda: "there is no file"):
         err = StringIO()
         self.patch(sys, "stderr", err)
         report = Report("zmqrpc call", as_json)
-        report.absence = lambda: "there is no file"
+        report.absence = absence
         report.error(error)
         return err.getvalue()
 
@@ -29,6 +29,11 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(self.said(error), f"zmqrpc call: NoRoute: {text}\n")
             self.assertEqual(json.loads(self.said(error, as_json=True))["message"], text)
         self.assertEqual(error.reason, "nobody")
+
+    def test_absence_that_raises(self):
+        """A fault of a plugin does not take the place of the error."""
+        text = self.said(NoRoute("nobody"), absence=lambda: 1 / 0)
+        self.assertIn("NoRoute: nobody; the matchmaker, asked what is missing, raised ZeroDivisionError: ", text)
 
     def test_absence_of_others(self):
         """It is no cause of an error that somebody was found for."""

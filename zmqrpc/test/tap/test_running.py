@@ -393,6 +393,9 @@ class RefusedTests(RunningTestCase):
         self.module("leaving", "import sys\nclass Leaving:\n    def __init__(self):\n        sys.exit(3)")
         text = "leaving:Leaving cannot be made without arguments (SystemExit: 3"
         self.assert_refused(text, "--app", "leaving:Leaving", "--topic", "t")
+        self.module("asked", "import sys\nclass Asked:\n    target = property(lambda self: sys.exit(3))")
+        text = "asked:Asked cannot be served: asked for its topic it raised SystemExit: 3"
+        self.assert_refused(text, "--app", "asked:Asked", "--topic", "t")
 
     def test_offers_nothing(self):
         self.assert_refused("the application apps:nothing cannot be served: it offers nothing", "--app", "apps:nothing")
