@@ -149,6 +149,14 @@ class IRouterReceiver(Interface):
         :return: how many envelopes it held, at least 1 (a pass over the socket is bounded by them).
         """
 
+    def keyed_received(identity: bytes, key: bytes, payload: Any) -> int:
+        """
+        Take one message that goes through a proxy: with a routing key before its payload (docs/spec/wire, Legs).
+
+        :param payload: as of `payload_received`.
+        :return: as of `payload_received`.
+        """
+
     def malformed_received(identity: bytes, reason: str) -> None:
         """Hear of a message that was dropped whole because it had the wrong number of frames."""
 
@@ -188,8 +196,24 @@ class IBoundRouter(Interface):
         :raises ConfigError: the host is none of this machine.
         """
 
+    def bind_path(path: str) -> str:
+        """
+        Bind an IPC socket beside what is bound, and start to read; what is left of a dead process there is replaced.
+
+        :param path: of a file in a directory that exists.
+        :return: the bound address, ``ipc://path``.
+        :raises ConfigError: the path cannot be bound, or somebody listens there already.
+        """
+
     def send(identity: bytes, payload: bytes) -> int:
         """Write one message; return `SENT`, `FULL` or `GONE`."""
+
+    def send_keyed(identity: bytes, key: bytes, payload: Any) -> int:
+        """
+        Write one message with a routing key before its payload; returns as `send`.
+
+        :param payload: bytes, or what `keyed_received` was given, which is forwarded as it is.
+        """
 
     def close(linger: float) -> None:
         """Close at once; what was written is delivered in the background for up to `linger` seconds."""
@@ -216,8 +240,75 @@ class IConnectingRouter(Interface):
     def send(identity: bytes, payload: bytes) -> int:
         """Write one message; return `SENT`, `FULL` or `GONE`."""
 
+    def send_keyed(identity: bytes, key: bytes, payload: Any) -> int:
+        """As `IBoundRouter.send_keyed`."""
+
     def close(linger: float = 0) -> None:
         """Drop every connection and close; what was written is delivered for up to `linger` seconds."""
+
+
+class IPublisherReceiver(Interface):
+    """Who is told who subscribes. Its methods must not raise; what they raise is logged."""
+
+    def subscribed(filter: bytes) -> None:
+        """Hear that a subscription to a filter has arrived; also when others subscribe to it already."""
+
+    def unsubscribed(filter: bytes) -> None:
+        """Hear that nobody subscribes to a filter any more."""
+
+    def malformed_received(size: int) -> None:
+        """Hear of a message of a subscriber that is no subscription, and was dropped."""
+
+
+class IPublisher(Interface):
+    """An XPUB socket: subscribers connect to it, and get what begins with one of their filters."""
+
+    def bind(host: str, ports: Iterable[int]) -> str:
+        """As `IBoundRouter.bind`."""
+
+    def publish(*frames: Any) -> None:
+        """
+        Write one message to everybody who subscribes to its first frame; a subscriber that is full does not get it.
+
+        :param frames: bytes, or what `ISubscriberReceiver.published_received` was given.
+        """
+
+    def close(linger: float) -> None:
+        """Close at once; what was written is delivered in the background for up to `linger` seconds."""
+
+
+class ISubscriberReceiver(Interface):
+    """Who is told what a publisher publishes. Its methods must not raise; what they raise is logged."""
+
+    def published_received(key: bytes, counter: bytes, payload: Any) -> int:
+        """
+        Take one message.
+
+        :param payload: bytes or an object with the buffer interface; None where the counter came alone.
+        :return: how many envelopes it held, at least 1.
+        """
+
+    def malformed_received(reason: str) -> None:
+        """Hear of a message that was dropped whole because it had the wrong number of frames."""
+
+    def connected() -> None:
+        """Hear that the handshake with the publisher is done."""
+
+    def connection_lost(reason: str) -> None:
+        """Hear that the connection has failed or ended; the socket is of no use any more, and is to be closed."""
+
+
+class ISubscriber(Interface):
+    """A SUB socket with one connection, to one publisher."""
+
+    def subscribe(filter: bytes) -> None:
+        """Subscribe; the publisher gets the subscriptions in the order they were made."""
+
+    def unsubscribe(filter: bytes) -> None:
+        """Take a subscription back."""
+
+    def close() -> None:
+        """Drop the connection and close; closing again does nothing."""
 
 
 class ITransport(Interface):
@@ -241,6 +332,17 @@ class ITransport(Interface):
 
     def connecting_router(receiver: ILinkReceiver) -> IConnectingRouter:
         """Make the socket for what goes out."""
+
+    def publisher(receiver: IPublisherReceiver) -> IPublisher:
+        """Make the socket of a publisher proxy."""
+
+    def subscriber(receiver: ISubscriberReceiver, address: str) -> ISubscriber:
+        """
+        Make a socket and begin to connect it to a publisher, once.
+
+        :param address: as for `IConnectingRouter.connect`.
+        :raises ConfigError: ZeroMQ does not accept the address.
+        """
 
     def resolve(host: str, turn: int = 0) -> Deferred[str]:
         """
@@ -284,6 +386,77 @@ class IConnectionStrategy(Interface):
 
     def gone(key: str) -> None:
         """Hear that no topic in use leads there any more."""
+
+
+class IProxySite(Interface):
+    """What a proxy is given to work with, by the node that runs it (`zmqrpc.proxy_node`)."""
+
+    settings = Attribute("The `Settings` of the process.")
+    instance = Attribute("The instance of the node, 16 bytes.")
+    transport = Attribute("The `ITransport`, open.")
+    notices = Attribute("The `zmqrpc.notices.Notices`, where refusals are counted and logged.")
+    seconds = Attribute("Returns the monotonic clock, in seconds.")
+    jitter = Attribute("Returns a number from 0.5 to 1, so that many do not act in step.")
+    wake_by = Attribute("Asks that `IProxy.sweep` is called at a time, or sooner.")
+
+    def bind(socket: Any, port: int) -> str:
+        """
+        Bind a socket of the transport where the settings say.
+
+        :param port: 0 for one of the range.
+        :return: the address that others are told, ``tcp://host:port``.
+        :raises ConfigError: as `IBoundRouter.bind`, or the settings ask for what cannot be.
+        """
+
+
+class IProxy(Interface):
+    """
+    What stands between clients and servers: everything of it that is not the same for every process.
+
+    The node that runs it finds the matchmaker, registers it, and stops it: it calls `open` once, then the others, and
+    `close` at the end.
+    """
+
+    wake_at = Attribute("When `sweep` has to be called next; infinity for never.")
+    drained = Attribute("Whether nothing is left to do after `drain`; a bool.")
+
+    def open() -> None:
+        """
+        Bind.
+
+        :raises ConfigError: an address cannot be bound.
+        """
+
+    def records() -> tuple[Record, ...]:
+        """Tell what is to be registered, once it is open; empty when others do not find it by the matchmaker."""
+
+    def found(sightings: list[Sighting]) -> None:
+        """Hear which proxies the matchmaker knows, this one included; soon, and after each change."""
+
+    def end_pass() -> None:
+        """Write what was gathered during a pass over a socket."""
+
+    def sweep(now: float) -> None:
+        """Do what time asks for."""
+
+    def drain(text: str) -> None:
+        """Tell everybody that it stops, and go on until `drained`."""
+
+    def close(linger: float) -> None:
+        """Close every socket; what was written is delivered in the background for up to `linger` seconds."""
+
+
+class IProxyFactory(IPlugin):
+    """Makes the proxy that ``zmq-proxy --type NAME`` runs."""
+
+    name = Attribute("The name that ``--type`` takes; a str.")
+
+    def make(site: IProxySite) -> IProxy:
+        """
+        Make a proxy; nothing is opened before `IProxy.open`.
+
+        :raises ConfigError: a setting is not valid for it.
+        """
 
 
 class IRPCApplication(IPlugin):
