@@ -1,5 +1,5 @@
 """
-The half of `zmqrpc.reactor_zmq` below its sockets: what is read in the reactor, and the monitors among it.
+The part of `zmqrpc.reactor_zmq` below its sockets: their options, what is read in the reactor, the monitors.
 
 Nothing ever raises out of `doRead`: Twisted would remove the reader and leave a deaf socket.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
+from errno import EACCES
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import zmq
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zmq.backend import Socket as CSocket
@@ -21,6 +23,7 @@ from zmq.backend import zmq_poll
 from zope.interface import implementer
 
 from zmqrpc.core.handshakes import LONGEST, Failed, Handshakes
+from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver
 
 if TYPE_CHECKING:
@@ -29,23 +32,77 @@ if TYPE_CHECKING:
 PASS_EVENTS = 256
 PASS_SECONDS = 0.002
 NOBLOCK = int(zmq.NOBLOCK)
+_LONGEST_INTERVAL = 2**31 - 1
+_KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
 _POLLIN = int(zmq.POLLIN)
 
 _EVENT = struct.Struct("=HI")
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
-_OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _ENDED = int(zmq.EVENT_DISCONNECTED)
 _FAILURES = {
     int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "the peer does not speak ZMTP 3",
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "authentication failed",
 }
-_LOSSES = {_ENDED: "the connection ended", int(zmq.EVENT_CLOSED): "connection refused", **_FAILURES}
+LOSSES = {_ENDED: "the connection ended", int(zmq.EVENT_CLOSED): "connection refused", **_FAILURES}
+
+
+def set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple[int, int, int, int]) -> None:
+    """
+    Set what every socket of ours needs.
+
+    No ZMTP heartbeats: with a finite high-water mark libzmq 4.3.5 aborts the process when a peer dies while we are
+    behind. ZAP_DOMAIN refuses ZMTP 1 and 2, whose handshakes abort it or turn a web server's error page to messages.
+    """
+    sock.set(zmq.ZAP_DOMAIN, b"zmqrpc")
+    sock.set(zmq.TCP_MAXRT, 1500)
+    sock.set(zmq.HANDSHAKE_IVL, 2000)
+    sock.set(zmq.CONNECT_TIMEOUT, 2000)
+    sock.set(zmq.RECONNECT_IVL, _LONGEST_INTERVAL)
+    sock.set(zmq.SNDHWM, 1000)
+    sock.set(zmq.RCVHWM, 1000)
+    sock.set(zmq.MAXMSGSIZE, max_message_size)
+    sock.set(zmq.BACKLOG, 1024)
+    for option, value in zip(_KEEPALIVE, keepalive, strict=True):
+        sock.set(option, value)
+    sock.set(zmq.LINGER, 0)
+
+
+def bind_tcp(sock: zmq.Socket[bytes], host: str, ports: Iterable[int]) -> str:
+    """Bind the first port that is free; as `IBoundRouter.bind`."""
+    numeric_v6 = isIPv6Address(host.strip("[]"))
+    sock.set(zmq.IPV6, int(numeric_v6))
+    host = f"[{host.strip('[]')}]" if numeric_v6 else host
+    tried: list[int] = []
+    why = "there is none in the range"
+    for port in ports:
+        tried.append(port)
+        try:
+            sock.bind(f"tcp://{host}:{port}")
+        except zmq.ZMQError as error:
+            why = zmq.strerror(error.errno or 0)
+            # A range may begin below 1024, where only root may bind.
+            if error.errno not in (zmq.EADDRINUSE, EACCES):
+                raise ConfigError(f"cannot bind {host}:{port}: {why}") from error
+        else:
+            return last_endpoint(sock)
+    span = f"ports {min(tried)} to {max(tried)}" if len(tried) > 1 else f"port {tried[0]}" if tried else "no ports"
+    raise PortRangeExhausted(f"none of {len(tried)} tries could bind {host} on {span}: {why}")
+
+
+def last_endpoint(sock: zmq.Socket[bytes]) -> str:
+    """Return the address that a socket was bound to last."""
+    return bytes(sock.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
 
 @implementer(IReadDescriptor)
 class Reader:
-    """A ZeroMQ socket in the reactor."""
+    """
+    A ZeroMQ socket in the reactor.
+
+    :ivar wrote: whether something was written since readiness was looked at, which consumes the edge of the descriptor.
+    """
 
     def __init__(self, transport: ZmqTransport, sock: zmq.Socket[bytes]) -> None:
         self._transport = transport
@@ -54,7 +111,7 @@ class Reader:
         self._recv = CSocket.recv.__get__(sock)
         self._poll = [(sock, _POLLIN)]
         self._scheduled = False
-        self.closed = False
+        self.closed = self.wrote = False
         transport.reactor.addReader(self)
         self.schedule()
 
@@ -86,6 +143,17 @@ class Reader:
 
     def readable(self) -> bool:
         return bool(zmq_poll(self._poll, 0))
+
+    def recheck(self) -> None:
+        """Look at readiness again after a write."""
+        self.wrote = False
+        if not self._scheduled and not self.closed and zmq_poll(self._poll, 0):
+            self.schedule()
+
+    def abandon(self) -> None:
+        """Close a socket that its owner has forgotten."""
+        self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
+        self._close_reader(0)
 
     def schedule(self) -> None:
         """Read soon, though the descriptor will not say so: its edge has been consumed."""
@@ -184,7 +252,7 @@ class LinkWatcher:
     :param identities: the routing id of each address that is connected to.
     """
 
-    events: ClassVar[int] = sum(_LOSSES)
+    events: ClassVar[int] = sum(LOSSES)
 
     def __init__(self, identities: dict[str, bytes], receiver: ILinkReceiver) -> None:
         self._identities = identities
@@ -192,8 +260,8 @@ class LinkWatcher:
 
     def take(self, event: int, value: int, address: str) -> None:
         identity = self._identities.get(address)
-        if identity is not None and event in _LOSSES:
-            self._receiver.connection_lost(identity, _LOSSES[event])
+        if identity is not None and event in LOSSES:
+            self._receiver.connection_lost(identity, LOSSES[event])
 
     def caught_up(self) -> float | None:
         return None
@@ -206,7 +274,7 @@ class CallerWatcher:
     ACCEPT_FAILED is not among its events: a process out of descriptors gets it without end, faster than it can be read.
     """
 
-    events: ClassVar[int] = _ACCEPTED | _OPENED | _ENDED | sum(_FAILURES)
+    events: ClassVar[int] = _ACCEPTED | OPENED | _ENDED | sum(_FAILURES)
 
     def __init__(self, receiver: IBoundReceiver) -> None:
         self._receiver = receiver
@@ -216,7 +284,7 @@ class CallerWatcher:
         handshakes = self._handshakes
         if event == _ACCEPTED:
             handshakes.accepted(value, _peer_of(value), monotonic())
-        elif event == _OPENED:
+        elif event == OPENED:
             self._tell(handshakes.opened())
         elif event == _ENDED:
             self._tell(handshakes.ended(value))

@@ -131,6 +131,10 @@ class Callers:
     def malformed_received(self, identity: bytes, reason: str) -> None:
         self.notices.count("malformed", "a message of connection {peer} was dropped: {reason}", identity, reason=reason)
 
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        self.malformed_received(identity, "it has a routing key, and no proxy is known here")
+        return 1
+
     def payload_received(self, identity: bytes, payload: Any) -> int:
         try:
             batch = decode_batch(payload)

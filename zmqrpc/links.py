@@ -277,6 +277,10 @@ class Links:
         address = link.address if link else "nowhere"
         self.notices.count("malformed", "a message from {peer} was dropped: {reason}", address, reason=reason)
 
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        self.malformed_received(identity, "it has a routing key, and no proxy is known here")
+        return 1
+
     def connection_lost(self, identity: bytes | None, reason: str) -> None:
         if identity is not None and identity in self._by_identity:
             # Not here: this may be called from within a pass, and a connection is drained before it is dropped.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from errno import EACCES
+from contextlib import suppress
 from itertools import count
 from threading import Thread
 from time import monotonic
@@ -30,9 +30,19 @@ from zmq.backend import Socket as CSocket
 from zmq.backend import zmq_poll
 from zope.interface import implementer
 
+from zmqrpc._reactor_pubsub import Publisher, Subscriber
 from zmqrpc._reactor_zmq import NOBLOCK as _NOBLOCK
-from zmqrpc._reactor_zmq import PASS_SECONDS, CallerWatcher, LinkWatcher, Monitor, Reader
-from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc._reactor_zmq import (
+    PASS_SECONDS,
+    CallerWatcher,
+    LinkWatcher,
+    Monitor,
+    Reader,
+    bind_tcp,
+    last_endpoint,
+    set_options,
+)
+from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import (
     FULL,
     GONE,
@@ -41,7 +51,9 @@ from zmqrpc.interfaces import (
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
+    IPublisherReceiver,
     IRouterReceiver,
+    ISubscriberReceiver,
     ITransport,
 )
 from zmqrpc.settings import Settings
@@ -51,35 +63,11 @@ _BURST = 8
 _DRAIN_MESSAGES = 100_000
 _COPY_BELOW = 128 * 1024
 _SNDMORE = int(zmq.SNDMORE)
-_LONGEST_INTERVAL = 2**31 - 1
 _PADDINGS = 8
-_KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT)
 _MOST_SELECTED = 1024
 """FD_SETSIZE."""
 _SPARE = 64
 """What a context and its sockets may take."""
-
-
-def _set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple[int, int, int, int]) -> None:
-    """
-    Set what every socket of ours needs.
-
-    No ZMTP heartbeats: with a finite high-water mark libzmq 4.3.5 aborts the process when a peer dies while we are
-    behind. ZAP_DOMAIN refuses ZMTP 1 and 2, whose handshakes abort it or turn a web server's error page to messages.
-    """
-    sock.set(zmq.ROUTER_MANDATORY, 1)
-    sock.set(zmq.ZAP_DOMAIN, b"zmqrpc")
-    sock.set(zmq.TCP_MAXRT, 1500)
-    sock.set(zmq.HANDSHAKE_IVL, 2000)
-    sock.set(zmq.CONNECT_TIMEOUT, 2000)
-    sock.set(zmq.RECONNECT_IVL, _LONGEST_INTERVAL)
-    sock.set(zmq.SNDHWM, 1000)
-    sock.set(zmq.RCVHWM, 1000)
-    sock.set(zmq.MAXMSGSIZE, max_message_size)
-    sock.set(zmq.BACKLOG, 1024)
-    for option, value in zip(_KEEPALIVE, keepalive, strict=True):
-        sock.set(option, value)
-    sock.set(zmq.LINGER, 0)
 
 
 class _Router(Reader):
@@ -89,10 +77,10 @@ class _Router(Reader):
 
     def __init__(self, transport: ZmqTransport, receiver: IRouterReceiver) -> None:
         sock = transport.context.socket(zmq.ROUTER)
-        _set_options(sock, transport.max_message_size, transport.keepalive)
+        set_options(sock, transport.max_message_size, transport.keepalive)
+        sock.set(zmq.ROUTER_MANDATORY, 1)
         self._receiver = receiver
         self._send = CSocket.send.__get__(sock)
-        self.wrote = False
         super().__init__(transport, sock)
 
     def send(self, identity: bytes, payload: bytes) -> int:
@@ -110,20 +98,26 @@ class _Router(Reader):
             return GONE
         return SENT
 
-    def abandon(self) -> None:
-        """Close a socket that its owner has forgotten."""
-        self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
-        self._close_reader(0)
+    def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
+        if self.closed:
+            return GONE
+        self.wrote = True
+        try:
+            self._send(identity, _SNDMORE | _NOBLOCK)
+            self._send(key, _SNDMORE | _NOBLOCK)
+            # What was received is a frame of ZeroMQ's, which is handed on without a copy.
+            self._send(payload, _NOBLOCK, len(payload) < _COPY_BELOW)
+        except zmq.Again:
+            return FULL
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                self._transport.log.error("ZeroMQ refused a message: {error}", error=error)
+            return GONE
+        return SENT
 
     def _close_reader(self, linger: float) -> None:
         self._monitor.close()
         super()._close_reader(linger)
-
-    def recheck(self) -> None:
-        """Look at readiness again after a write."""
-        self.wrote = False
-        if not self._scheduled and not self.closed and zmq_poll(self._poll, 0):
-            self.schedule()
 
     def _read(self, most: int = PASS_ENVELOPES, seconds: float = PASS_SECONDS) -> bool:
         recv, received = self._recv, self._receiver.payload_received
@@ -139,9 +133,7 @@ class _Router(Reader):
                 frame = recv(_NOBLOCK, False)
                 try:
                     if frame.more:
-                        self._skip_rest()
-                        envelopes += 1
-                        self._receiver.malformed_received(identity, "more than one frame")
+                        envelopes += self._take_keyed(identity, frame.bytes)
                     else:
                         envelopes += received(identity, frame.buffer)
                 except BaseException:
@@ -157,9 +149,14 @@ class _Router(Reader):
                 until = monotonic() + seconds
             burst = _BURST
 
-    def _skip_rest(self) -> None:
+    def _take_keyed(self, identity: bytes, key: bytes) -> int:
+        frame = self._recv(_NOBLOCK, False)
+        if not frame.more:
+            return self._receiver.keyed_received(identity, key, frame)
         while self._recv(_NOBLOCK, False).more:
             pass
+        self._receiver.malformed_received(identity, "more than two frames")
+        return 1
 
 
 @implementer(IBoundRouter)
@@ -171,25 +168,19 @@ class BoundRouter(_Router):
         self._monitor = Monitor(transport, self._socket, CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
-        numeric_v6 = isIPv6Address(host.strip("[]"))
-        self._socket.set(zmq.IPV6, int(numeric_v6))
-        host = f"[{host.strip('[]')}]" if numeric_v6 else host
-        tried: list[int] = []
-        why = "there is none in the range"
-        for port in ports:
-            tried.append(port)
-            try:
-                self._socket.bind(f"tcp://{host}:{port}")
-            except zmq.ZMQError as error:
-                why = zmq.strerror(error.errno or 0)
-                # A range may begin below 1024, where only root may bind.
-                if error.errno not in (zmq.EADDRINUSE, EACCES):
-                    raise ConfigError(f"cannot bind {host}:{port}: {why}") from error
-            else:
-                self.schedule()
-                return bytes(self._socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
-        span = f"ports {min(tried)} to {max(tried)}" if len(tried) > 1 else f"port {tried[0]}" if tried else "no ports"
-        raise PortRangeExhausted(f"none of {len(tried)} tries could bind {host} on {span}: {why}")
+        address = bind_tcp(self._socket, host, ports)
+        self.schedule()
+        return address
+
+    def bind_path(self, path: str) -> str:
+        if _answers(path):
+            raise ConfigError(f"somebody listens at {path} already; it is run once on each host")
+        try:
+            self._socket.bind(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            raise ConfigError(f"cannot bind {path}: {zmq.strerror(error.errno or 0)}") from error
+        self.schedule()
+        return last_endpoint(self._socket)
 
     def close(self, linger: float) -> None:
         self._close_reader(linger)
@@ -281,7 +272,7 @@ class ZmqTransport:
         self.keepalive = keepalive
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._pass_ended: Callable[[], None] = lambda: None
-        self._readers: list[_Router] = []
+        self._readers: list[Reader] = []
         self._kicked = False
 
     @property
@@ -308,6 +299,16 @@ class ZmqTransport:
         self._readers.append(router)
         return router
 
+    def publisher(self, receiver: IPublisherReceiver) -> Publisher:
+        publisher = Publisher(self, receiver)
+        self._readers.append(publisher)
+        return publisher
+
+    def subscriber(self, receiver: ISubscriberReceiver, address: str) -> Subscriber:
+        subscriber = Subscriber(self, receiver, address)
+        self._readers.append(subscriber)
+        return subscriber
+
     def forget(self, reader: Any) -> None:
         if reader in self._readers:
             self._readers.remove(reader)
@@ -326,9 +327,9 @@ class ZmqTransport:
             self._pass_ended()
         except BaseException:
             self.log.failure("the end of a pass failed")
-        for router in self._readers:
-            if router.wrote:
-                router.recheck()
+        for reader in self._readers:
+            if reader.wrote:
+                reader.recheck()
 
     def resolve(self, host: str, turn: int = 0) -> Deferred[str]:
         if isIPAddress(host):
@@ -344,9 +345,9 @@ class ZmqTransport:
         if context is None:
             return succeed(None)
         self._pass_ended = lambda: None
-        for router in list(self._readers):
+        for reader in list(self._readers):
             # Whoever made it should have; left open, it would never let the context end.
-            router.abandon()
+            reader.abandon()
 
         def finish() -> None:
             if not done.called:
@@ -366,6 +367,15 @@ class ZmqTransport:
         # A daemon thread of its own: the reactor's pool is joined at exit and would hang with it.
         Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
         return done
+
+
+def _answers(path: str) -> bool:
+    """Tell whether somebody accepts connections at a path; ZeroMQ would take it away from whoever does."""
+    with socket.socket(socket.AF_UNIX) as caller, suppress(OSError):
+        caller.settimeout(1)
+        caller.connect(path)
+        return True
+    return False
 
 
 def _check_select() -> None:

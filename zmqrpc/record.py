@@ -10,7 +10,6 @@ import attrs
 from zmqrpc.errors import ConfigError
 from zmqrpc.target import check_name
 
-
 PROXIES = ("$zmqrpc", "proxies")
 """The exchange and topic that all proxies are recorded under."""
 
@@ -44,8 +43,8 @@ class Record:
     :ivar topic: the bare topic.
     :ivar member: the name under the topic (``Target.server``).
     :ivar instance: 32 lower-case hex digits, one start of a Node; empty where the store cannot know it (a fixed table).
-    :ivar addresses: advertised addresses, the preferred one first; at least one. Of a proxy: first where clients connect,
-        last where servers (of a router) or subscribers (of a publisher) do.
+    :ivar addresses: advertised addresses, the preferred one first; at least one. Of a proxy: first where clients
+        connect, last where servers (of a router) or subscribers (of a publisher) do.
     :ivar versions: lowest and highest wire version the instance speaks.
     :ivar pool: the listeners' pool, for notifications; None for the pool without a name, and for what is no listener.
     :ivar subscribes: whether the instance subscribes to publishers (then a fan-out reaches it published).

@@ -57,6 +57,7 @@ class Ear:
 
     def __init__(self):
         self.payloads: list[tuple[bytes, bytes]] = []
+        self.keyed: list[tuple[bytes, bytes, bytes]] = []
         self.malformed: list[tuple[bytes, str]] = []
         self.losses: list[tuple[bytes, str]] = []
         self.failures: list[tuple[str, str]] = []
@@ -66,6 +67,10 @@ class Ear:
     def payload_received(self, identity, payload):
         self.payloads.append((identity, bytes(payload)))
         return self.taken(identity, payload)
+
+    def keyed_received(self, identity, key, payload):
+        self.keyed.append((identity, key, bytes(payload)))
+        return 1
 
     def malformed_received(self, identity, reason):
         self.malformed.append((identity, reason))
@@ -436,13 +441,15 @@ class FrameTests(TransportCase):
         await eventually("the first", lambda: ear.payloads)
         identity = ear.payloads[0][0]
         attacker = self.peers.dealer(address)
-        for frames in ([b"", b"x"], [b"a", identity], [b"a", identity, b"for you"], [b"f"] * 1000):
+        for frames in ([b"", b"x", b"y"], [b"a", identity, b"for you"], [b"f"] * 1000):
             attacker.send_multipart(frames)
+        attacker.send_multipart([identity, b"with a key"])
         attacker.send(b"an honest one")
         await eventually("the honest one", lambda: len(ear.payloads) == 2)
         self.assertEqual(ear.said(), [b"first", b"an honest one"])
-        self.assertEqual([reason for _, reason in ear.malformed], ["more than one frame"] * 4)
+        self.assertEqual([reason for _, reason in ear.malformed], ["more than two frames"] * 3)
         self.assertEqual({sender for sender, _ in ear.malformed}, {ear.payloads[1][0]})
+        self.assertEqual(ear.keyed, [(ear.payloads[1][0], identity, b"with a key")])
         self.assertEqual(await eventually("the echo", lambda: arrived(attacker)), [b"an honest one"])
         self.assertEqual(await eventually("the echo", lambda: arrived(victim)), [b"first"])
         self.assertIsNone(arrived(victim))
@@ -454,11 +461,11 @@ class FrameTests(TransportCase):
         link = connecting.connect(address)
         connecting.send(link, b"hello")
         sender, _ = await eventually("the message", lambda: arrived(raw))
-        raw.send_multipart([sender, link, b"forged"])
+        raw.send_multipart([sender, link, b"forged", b""])
         raw.send_multipart([sender, b"honest"])
         await eventually("the honest one", lambda: heard.payloads)
         self.assertEqual(heard.payloads, [(link, b"honest")])
-        self.assertEqual(heard.malformed, [(link, "more than one frame")])
+        self.assertEqual(heard.malformed, [(link, "more than two frames")])
 
     async def test_oversize_to_server(self):
         """A frame over the limit ends the connection it came by, and no other."""
@@ -542,7 +549,7 @@ class PassTests(TransportCase):
         await eventually("the first", lambda: len(ear.payloads) == 3)
         for dealer in dealers:
             for _ in range(900):
-                dealer.send_multipart([b"a", b"b"])
+                dealer.send_multipart([b"a", b"b", b"c"])
         time.sleep(0.3)  # our reactor stands still while it arrives
         turns = [len(ear.malformed)]
 
@@ -637,7 +644,7 @@ class RaisingTests(TransportCase):
         ear, _, address = self.bound()
         ear.malformed_received = lambda identity, reason: 1 / 0
         raw = self.peers.dealer(address)
-        raw.send_multipart([b"a", b"b"])
+        raw.send_multipart([b"a", b"b", b"c"])
         raw.send(b"good")
         await eventually("the good one", lambda: ear.payloads)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

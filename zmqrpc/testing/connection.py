@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 
 from zmqrpc.interfaces import FULL, SENT
-from zmqrpc.testing.pipe import Item, Mark, Pipe
+from zmqrpc.testing.pipe import Item, Mark, Message, Pipe
 
 if TYPE_CHECKING:
-    from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter
+    from zmqrpc.testing.ends import Bound, Connecting
     from zmqrpc.testing.wiring import Path, Wiring
 
 ROOM = 1000
@@ -28,7 +28,7 @@ REFUSED = "connection refused"
 
 class Connection:
     """
-    What a `MemoryConnectingRouter` made by connecting, from end to end.
+    What a socket made by connecting, from end to end.
 
     The connecting end is told of its loss and keeps the routing id until it disconnects; at the bound end the id is
     gone when the loss arrives.
@@ -40,14 +40,14 @@ class Connection:
     def __init__(
         self,
         network: Wiring,
-        client: MemoryConnectingRouter,
+        client: Connecting,
         path: Path,
         address: tuple[str, int],
         identity: bytes,
     ) -> None:
         self.address = address
         self.identity = identity
-        self.server: MemoryBoundRouter | None = None
+        self.server: Bound | None = None
         self.server_identity = b""
         self.lost = self.released = self.gone = False
         self._network = network
@@ -70,11 +70,11 @@ class Connection:
 
     # What its ends do
 
-    def write_forward(self, payload: bytes) -> int:
+    def write_forward(self, payload: Message) -> int:
         """Write from the connecting end; after a loss it goes nowhere, as in ZeroMQ, until the end disconnects."""
         return self._write(self.forward, payload)
 
-    def write_backward(self, payload: bytes) -> int:
+    def write_backward(self, payload: Message) -> int:
         """Write from the bound end."""
         return self._write(self.backward, payload)
 
@@ -126,7 +126,8 @@ class Connection:
     def _open(self) -> None:
         chance, refusal = self._network.chance, self._path.weather.refusal
         server = self._network.listener(self.address, self._path)
-        if server is None or (refusal and chance.random() < refusal):
+        fits = server is not None and server.partner == self._client.kind
+        if server is None or not fits or (refusal and chance.random() < refusal):
             self.forward.drop()
             self.backward.write(Mark.REFUSED)
             self._gone()
@@ -140,6 +141,7 @@ class Connection:
             return
         if item is Mark.OPEN:
             self._opened = True
+            self._client.opened(self)
         elif isinstance(item, Mark):
             self._lose(REFUSED if item is Mark.REFUSED else ENDED)
         elif not self._client.arrived(self, item):
@@ -147,7 +149,7 @@ class Connection:
 
     # How it ends
 
-    def _write(self, pipe: Pipe, payload: bytes) -> int:
+    def _write(self, pipe: Pipe, payload: Message) -> int:
         if pipe.unread >= ROOM:
             return FULL
         pipe.write(payload)

@@ -9,6 +9,7 @@ import socket
 
 from zope.interface.verify import verifyObject
 
+from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import FULL, GONE, SENT, IBoundRouter, IConnectingRouter, ITransport
 from zmqrpc.testing.transport_case import LIMIT, PATIENCE, TransportCase
 
@@ -77,6 +78,57 @@ class ConnectionContract(TransportCase):
         self.assertEqual(at_connecting.losses, [(there, "the connection ended")])
         await self.eventually("what was before", lambda: at_bound.payloads)
         self.assertEqual(at_bound.texts(), [b"before"])
+
+    # With a key, as through a proxy.
+
+    async def test_keyed(self) -> None:
+        """A message may have a key before its payload, in both directions, and among those that have none."""
+        bound, back, at_bound, connecting, there, at_connecting = await self.joined()
+        for text in (b"one", b"", bytes(LIMIT)):
+            self.assertEqual(connecting.send_keyed(there, b"key " + text[:3], text), SENT)
+            connecting.send(there, text)
+            self.assertEqual(bound.send_keyed(back, b"", text), SENT)
+        await self.eventually("all", lambda: len(at_bound.keyed) == len(at_connecting.keyed) == 3)
+        await self.eventually("the others", lambda: len(at_bound.payloads) == 3)
+        self.assertEqual(at_bound.keyed[0], (back, b"key one", b"one"))
+        self.assertEqual(at_bound.texts(), [b"one", b"", bytes(LIMIT)])
+        self.assertEqual([key for _, key, _ in at_connecting.keyed], [b"", b"", b""])
+        self.assertEqual({identity for identity, _, _ in at_connecting.keyed}, {there})
+        self.assertEqual(bound.send_keyed(b"nobody", b"key", b"x"), GONE)
+        self.assertEqual(connecting.send_keyed(b"nobody", b"key", b"x"), GONE)
+
+    async def test_forwarded(self) -> None:
+        """What was received with a key can be sent on as it is, once or more often."""
+        bound, back, at_bound, connecting, there, at_connecting = await self.joined()
+        for size in (5, LIMIT):
+            at_connecting.keyed.clear()
+            connecting.send_keyed(there, b"key", bytes(size))
+            await self.eventually("the message", lambda: at_bound.keyed and len(at_bound.newest) == size)  # noqa: B023
+            for _ in range(2):
+                self.assertEqual(bound.send_keyed(back, b"key", at_bound.newest), SENT)
+            await self.eventually("both", lambda: len(at_connecting.keyed) == 2)
+            self.assertEqual(at_connecting.keyed, [(there, b"key", bytes(size))] * 2)
+
+    async def test_path(self) -> None:
+        """A socket may be bound to a path beside its port; a second is refused as long as the first is there."""
+        path = f"{self.mktemp()}s"
+        bound, address, at_bound = self.bound()
+        self.assertEqual(bound.bind_path(path), f"ipc://{path}")
+        transport, received = self.opened()
+        second = transport.bound_router(received)
+        self.addCleanup(second.close, 0)
+        with self.assertRaises(ConfigError):
+            second.bind_path(path)
+        connecting, at_connecting = self.connecting()
+        for number, where in enumerate((f"ipc://{path}", address, f"ipc://{path}")):
+            there = connecting.connect(where)
+            connecting.send(there, b"hello")
+            await self.eventually("the message", lambda: len(at_bound.payloads) == number + 1)  # noqa: B023
+            bound.send(at_bound.payloads[-1][0], b"answer")
+            await self.eventually("the answer", lambda: at_connecting.payloads[-1:] == [(there, b"answer")])  # noqa: B023
+        bound.close(0)
+        await self.eventually("the loss", lambda: len(at_connecting.losses) == 3)
+        second.bind_path(path)
 
     # How it begins and ends.
 

@@ -21,7 +21,10 @@ class Mark(Enum):
     END = "end"
 
 
-Item: TypeAlias = "bytes | Mark"
+Message: TypeAlias = "bytes | tuple[bytes, ...]"
+"""A message of one frame, or the frames of one."""
+
+Item: TypeAlias = "Message | Mark"
 
 
 class Pipe:
@@ -55,7 +58,7 @@ class Pipe:
         self._ended = item is Mark.END or item is Mark.REFUSED
         self._append(item)
         chance, weather = self._network.chance, self.path.weather
-        if weather.duplication and type(item) is bytes and chance.random() < weather.duplication:
+        if weather.duplication and type(item) is not Mark and chance.random() < weather.duplication:
             self._network.clock.callLater(chance.uniform(*weather.delay) * 3, self._again, item)
 
     def cut_short(self) -> None:
@@ -80,7 +83,7 @@ class Pipe:
             delay = self._network.chance.uniform(*self.path.weather.delay)
             self._call = self._network.clock.callLater(delay, self._due)
 
-    def _again(self, item: bytes) -> None:
+    def _again(self, item: Item) -> None:
         if not self._ended:
             self._append(item)
 
@@ -90,7 +93,7 @@ class Pipe:
         arrival = now + network.chance.uniform(*path.weather.delay)
         if self._items:
             arrival = max(arrival, self._items[-1][0])
-        if type(item) is bytes:
+        if type(item) is not Mark:
             self.unread += 1
         self._items.append((arrival, item))
         if path.cut or path.back.cut:
@@ -110,7 +113,7 @@ class Pipe:
             item = items.popleft()[1]
             if item is Mark.END:
                 items.clear()
-            if type(item) is bytes and path.weather.loss and network.chance.random() < path.weather.loss:
+            if type(item) is not Mark and path.weather.loss and network.chance.random() < path.weather.loss:
                 self.unread -= 1
                 network.note("lost", path)
                 continue

@@ -11,7 +11,7 @@ from zmqrpc.core.batch import decode_batch
 from zmqrpc.core.envelope import Beat, Ping, Pong, Request
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.record import Record
-from zmqrpc.testing.pipe import Mark
+from zmqrpc.testing.pipe import Item, Mark
 
 if TYPE_CHECKING:
     from zmqrpc.testing.network import Network
@@ -102,10 +102,12 @@ def _events(network: Network) -> Iterator[str]:
             yield f"{seconds:.4f} s from {source} to {target}: {content} {what}"
 
 
-def _content(item: bytes | Mark) -> str:
+def _content(item: Item) -> str:
     """Name what has arrived; empty for what only keeps a link alive."""
     if isinstance(item, Mark):
         return f"{item.value} of a connection"
+    if isinstance(item, tuple):
+        item = item[-1]
     if not item:
         return "a message"
     try:

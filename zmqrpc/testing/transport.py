@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -19,11 +19,15 @@ from zmqrpc.interfaces import (
     IBoundRouter,
     IConnectingRouter,
     ILinkReceiver,
+    IPublisherReceiver,
     IRouterReceiver,
+    ISubscriberReceiver,
     ITransport,
 )
 from zmqrpc.testing.clock import ProcessClock
 from zmqrpc.testing.connection import Connection
+from zmqrpc.testing.pipe import Message
+from zmqrpc.testing.pubsub import MemoryPublisher, MemorySubscriber
 
 if TYPE_CHECKING:
     from zmqrpc.testing.wiring import Wiring
@@ -40,12 +44,12 @@ class _Router:
         self.closed = False
         self._receiver = receiver
         self._connections: dict[bytes, Connection] = {}
-        self._inbox: deque[tuple[bytes, Connection, bytes]] = deque()
+        self._inbox: deque[tuple[bytes, Connection, Message]] = deque()
         self._scheduled = False
 
-    def _take(self, identity: bytes, connection: Connection, payload: bytes) -> bool:
+    def _take(self, identity: bytes, connection: Connection, payload: Message) -> bool:
         """Keep what has arrived for the next pass; False when it is too large, which ends its connection."""
-        if len(payload) > self.transport.max_message_size:
+        if not self.transport.takes(payload):
             return False
         self._inbox.append((identity, connection, payload))
         self._schedule(self.transport.reading_delay())
@@ -71,9 +75,13 @@ class _Router:
             if self._unreadable(connection):
                 continue
             self._was_read(connection)
+            receiver = self._receiver
             try:
                 # A view, as ZeroMQ's frames are: who keeps it without copying is found out.
-                envelopes += self._receiver.payload_received(identity, memoryview(payload))
+                if type(payload) is tuple:
+                    envelopes += receiver.keyed_received(identity, payload[0], memoryview(payload[1]))
+                else:
+                    envelopes += receiver.payload_received(identity, memoryview(payload))  # type: ignore[arg-type]
             except Exception:
                 envelopes += 1
                 self.transport.log.failure("a message could not be taken")
@@ -98,6 +106,8 @@ class _Router:
 class MemoryBoundRouter(_Router):
     """A ROUTER that others connect to; made by `MemoryTransport.bound_router`."""
 
+    partner = "ROUTER"
+
     def __init__(self, transport: MemoryTransport, receiver: IBoundReceiver) -> None:
         super().__init__(transport, receiver)
         self._bound_receiver = receiver
@@ -105,9 +115,16 @@ class MemoryBoundRouter(_Router):
     def bind(self, host: str, ports: Iterable[int]) -> str:
         return self.transport.network.bind(self, self.transport.host, host, ports)
 
+    def bind_path(self, path: str) -> str:
+        return self.transport.network.bind_path(self, self.transport.host, path)
+
     def send(self, identity: bytes, payload: bytes) -> int:
         connection = self._connections.get(identity)
         return GONE if connection is None else connection.write_backward(payload)
+
+    def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
+        connection = self._connections.get(identity)
+        return GONE if connection is None else connection.write_backward((key, bytes(payload)))
 
     def close(self, linger: float) -> None:
         self._close(abruptly=linger <= 0)
@@ -127,7 +144,7 @@ class MemoryBoundRouter(_Router):
         self._connections[identity] = connection
         return identity
 
-    def arrived(self, connection: Connection, payload: bytes) -> bool:
+    def arrived(self, connection: Connection, payload: Message) -> bool:
         """Take a message; False when it is too large."""
         return self._take(connection.server_identity, connection, payload)
 
@@ -158,6 +175,8 @@ class MemoryBoundRouter(_Router):
 class MemoryConnectingRouter(_Router):
     """A ROUTER that connects to others; made by `MemoryTransport.connecting_router`."""
 
+    kind = "ROUTER"
+
     def __init__(self, transport: MemoryTransport, receiver: ILinkReceiver) -> None:
         super().__init__(transport, receiver)
         self._link_receiver = receiver
@@ -183,6 +202,10 @@ class MemoryConnectingRouter(_Router):
         connection = self._connections.get(identity)
         return GONE if connection is None else connection.write_forward(payload)
 
+    def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
+        connection = self._connections.get(identity)
+        return GONE if connection is None else connection.write_forward((key, bytes(payload)))
+
     def close(self, linger: float = 0) -> None:
         for connection in self._shut():
             connection.release()
@@ -191,9 +214,12 @@ class MemoryConnectingRouter(_Router):
         """End as the process does that dies."""
         self.close()
 
-    def arrived(self, connection: Connection, payload: bytes) -> bool:
+    def arrived(self, connection: Connection, payload: Message) -> bool:
         """Take a message; False when it is too large."""
         return self._take(connection.identity, connection, payload)
+
+    def opened(self, connection: Connection) -> None:
+        """Take that a connection stands."""
 
     def lost(self, connection: Connection, reason: str) -> None:
         """Take that a connection has ended; its receiver hears of it in a pass of its own."""
@@ -235,7 +261,7 @@ class MemoryTransport:
         self.host = host
         self.clock = clock
         self.max_message_size = max_message_size
-        self._routers: list[MemoryBoundRouter | MemoryConnectingRouter] = []
+        self._sockets: list[MemoryBoundRouter | MemoryConnectingRouter | MemoryPublisher | MemorySubscriber] = []
         self._identities = count(1)
         self._pass_ended: Callable[[], None] | None = None
         self._kicked = False
@@ -245,13 +271,24 @@ class MemoryTransport:
 
     def bound_router(self, receiver: IBoundReceiver) -> MemoryBoundRouter:
         router = MemoryBoundRouter(self._opened(), receiver)
-        self._routers.append(router)
+        self._sockets.append(router)
         return router
 
     def connecting_router(self, receiver: ILinkReceiver) -> MemoryConnectingRouter:
         router = MemoryConnectingRouter(self._opened(), receiver)
-        self._routers.append(router)
+        self._sockets.append(router)
         return router
+
+    def publisher(self, receiver: IPublisherReceiver) -> MemoryPublisher:
+        publisher = MemoryPublisher(self._opened(), receiver)
+        self._sockets.append(publisher)
+        return publisher
+
+    def subscriber(self, receiver: ISubscriberReceiver, address: str) -> MemorySubscriber:
+        subscriber = MemorySubscriber(self._opened(), receiver, address)
+        self._sockets = [each for each in self._sockets if not each.closed]
+        self._sockets.append(subscriber)
+        return subscriber
 
     def resolve(self, host: str, turn: int = 0) -> Deferred[str]:
         if isIPAddress(host):
@@ -276,7 +313,7 @@ class MemoryTransport:
 
         What lingers goes on its way by itself, as it does from a kernel; the Deferred fires at once.
         """
-        still_open = [router for router in self._routers if not router.closed]
+        still_open = [each for each in self._sockets if not each.closed]
         if still_open:
             raise AssertionError(f"close the sockets first: {still_open}")
         self._pass_ended = None
@@ -285,8 +322,8 @@ class MemoryTransport:
     def kill(self) -> None:
         """End without a goodbye: the sockets are closed as by a kernel whose process has died."""
         self._pass_ended = None
-        for router in self._routers:
-            router.kill()
+        for each in self._sockets:
+            each.kill()
 
     # For its routers
 
@@ -297,6 +334,11 @@ class MemoryTransport:
                 self._pass_ended()
             except Exception:
                 self.log.failure("the end of a pass failed")
+
+    def takes(self, message: Message) -> bool:
+        """Tell whether no frame of a message is too large."""
+        frames = message if isinstance(message, tuple) else (message,)
+        return all(len(frame) <= self.max_message_size for frame in frames)
 
     def reading_delay(self) -> float:
         """Draw how long it takes until what has arrived is read."""

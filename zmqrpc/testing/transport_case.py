@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -34,6 +34,8 @@ class Received:
     What a socket has delivered.
 
     :ivar payloads: routing id and payload of each message.
+    :ivar keyed: routing id, key and payload of each message that has a key.
+    :ivar newest: the payload of the last of these as it came.
     :ivar losses: routing id and reason of each loss.
     :ivar failures: address and reason of each handshake that failed.
     :ivar passes: how many messages each pass has delivered.
@@ -42,6 +44,8 @@ class Received:
 
     def __init__(self) -> None:
         self.payloads: list[tuple[bytes, bytes]] = []
+        self.keyed: list[tuple[bytes, bytes, bytes]] = []
+        self.newest: Any = None
         self.losses: list[tuple[bytes, str]] = []
         self.failures: list[tuple[str, str]] = []
         self.passes: list[int] = []
@@ -51,6 +55,12 @@ class Received:
 
     def payload_received(self, identity: bytes, payload: memoryview | bytes) -> int:
         self.payloads.append((identity, bytes(payload)))
+        self.act()
+        return self.envelopes
+
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        self.keyed.append((identity, key, bytes(payload)))
+        self.newest = payload
         self.act()
         return self.envelopes
 

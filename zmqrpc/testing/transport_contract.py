@@ -8,12 +8,13 @@ from __future__ import annotations
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.testing.connection_contract import ConnectionContract
+from zmqrpc.testing.pubsub_contract import PubSubContract
 from zmqrpc.testing.transport_case import LIMIT, MOST
 
 __all__ = ["LIMIT", "TransportContract"]
 
 
-class TransportContract(ConnectionContract):
+class TransportContract(ConnectionContract, PubSubContract):
     """Mix into a `twisted.trial.unittest.TestCase` that has `make_transport`, `turn` and `knock`."""
 
     # Who is no peer.

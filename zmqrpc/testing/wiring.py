@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.testing.clock import ProcessClock
 from zmqrpc.testing.connection import Connection
-from zmqrpc.testing.pipe import Mark
-from zmqrpc.testing.transport import MemoryBoundRouter, MemoryConnectingRouter, MemoryTransport
+from zmqrpc.testing.ends import Bound, Connecting
+from zmqrpc.testing.pipe import Item
+from zmqrpc.testing.transport import MemoryTransport
 from zmqrpc.testing.weather import Weather
 
 LOOPBACK = "127.0.0.1"
@@ -60,10 +61,10 @@ class Wiring:
         self.clock = clock or Clock()
         self.chance = Random(seed)
         self.weather = weather or Weather()
-        self.events: deque[tuple[float, str, str, str, bytes | Mark]] = deque(maxlen=_EVENTS)
+        self.events: deque[tuple[float, str, str, str, Item]] = deque(maxlen=_EVENTS)
         self._addresses: dict[str, str] = {}
         self._paths: dict[tuple[str, str], Path] = {}
-        self._bound: dict[tuple[str, int], MemoryBoundRouter] = {}
+        self._bound: dict[tuple[str, int], Bound] = {}
         self._refusing: set[str] = set()
         self._connections: dict[Connection, None] = {}
         self._history = hashlib.sha256()
@@ -106,8 +107,12 @@ class Wiring:
 
     # For transports and connections
 
-    def connect(self, router: MemoryConnectingRouter, host: str, address: str, identity: bytes) -> Connection:
-        """Begin a connection from a host to an address with a numeric host."""
+    def connect(self, router: Connecting, host: str, address: str, identity: bytes) -> Connection:
+        """Begin a connection from a host to an address with a numeric host, or to a path on the host itself."""
+        if address.startswith("ipc://"):
+            connection = Connection(self, router, self._path(host, host), (address.removeprefix("ipc://"), 0), identity)
+            self._connections[connection] = None
+            return connection
         target, separator, port = address.removeprefix("tcp://").rpartition(":")
         if not (address.startswith("tcp://") and separator and port.isdigit() and 0 < int(port) < 65536):
             raise ConfigError(f"cannot connect to {address}: Invalid argument")
@@ -116,7 +121,7 @@ class Wiring:
         self._connections[connection] = None
         return connection
 
-    def listener(self, address: tuple[str, int], path: Path) -> MemoryBoundRouter | None:
+    def listener(self, address: tuple[str, int], path: Path) -> Bound | None:
         """Return who takes a connection that comes by a path, None when it is refused."""
         if path.target in self._refusing:
             return None
@@ -128,7 +133,7 @@ class Wiring:
                 return router
         return None
 
-    def bind(self, router: MemoryBoundRouter, host: str, interface: str, ports: Iterable[int]) -> str:
+    def bind(self, router: Bound, host: str, interface: str, ports: Iterable[int]) -> str:
         """Bind a router to the first free port of a host's interface."""
         own = self.add_host(host)
         if interface not in ("*", "0.0.0.0", LOOPBACK, own):
@@ -143,7 +148,15 @@ class Wiring:
                 return f"tcp://{numeric}:{port}"
         raise PortRangeExhausted(f"none of {tries} tries could bind {interface}: Address already in use")
 
-    def unbind(self, router: MemoryBoundRouter) -> None:
+    def bind_path(self, router: Bound, host: str, path: str) -> str:
+        """Bind a router to a path of a host."""
+        key = (f"{self.add_host(host)} {path}", 0)
+        if key in self._bound:
+            raise ConfigError(f"somebody listens at {path} already; it is run once on each host")
+        self._bound[key] = router
+        return f"ipc://{path}"
+
+    def unbind(self, router: Bound) -> None:
         """Free what a router has bound."""
         for key in [key for key, bound in self._bound.items() if bound is router]:
             del self._bound[key]
@@ -152,11 +165,12 @@ class Wiring:
         """Take that a connection has ended at both ends."""
         self._connections.pop(connection, None)
 
-    def note(self, what: str, path: Path, item: bytes | Mark = b"") -> None:
+    def note(self, what: str, path: Path, item: Item = b"") -> None:
         """Add an event to the history."""
         self.events.append((self.clock.seconds(), what, path.source, path.target, item))
         self._history.update(f"{self.clock.seconds():.9f} {what} {path.source} {path.target} ".encode())
-        self._history.update(item if type(item) is bytes else str(item).encode())
+        for part in item if type(item) is tuple else (item,):
+            self._history.update(part if type(part) is bytes else str(part).encode())
 
     def _name_of(self, numeric: str, seen_from: str) -> str:
         """Return the host that has a numeric address, the address itself when none has."""

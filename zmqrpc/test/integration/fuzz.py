@@ -62,6 +62,10 @@ class Links:
         self._given_up: set[bytes] = set()
         self.counts = dict.fromkeys(("connects", "sent", "full", "gone", "answers", "read ahead", "losses", "late"), 0)
 
+    def keyed_received(self, identity, key, payload):
+        self._faults.append(f"{bytes(payload)!r} came with the key {key!r}")
+        return 1
+
     def payload_received(self, identity, payload):
         given_up, self._given_up = self._given_up, set()
         alive = self._alive.get(identity)
@@ -156,6 +160,10 @@ class Bound:
         self._faults = faults
         self.router = transport.bound_router(self)
         self.counts = {"requests": 0, "malformed": 0, "handshakes": 0}
+
+    def keyed_received(self, identity, key, payload):
+        self.counts["malformed"] += 1
+        return 1
 
     def payload_received(self, identity, payload):
         self.counts["requests"] += 1

@@ -257,6 +257,7 @@ class MortalTransport:
         self._transport = transport
         self._bound = []
         self._connecting = []
+        self._subscribing = []
 
     def open(self, pass_ended):
         self._transport.open(pass_ended)
@@ -268,6 +269,14 @@ class MortalTransport:
     def connecting_router(self, receiver):
         self._connecting.append(self._transport.connecting_router(receiver))
         return self._connecting[-1]
+
+    def publisher(self, receiver):
+        self._bound.append(self._transport.publisher(receiver))
+        return self._bound[-1]
+
+    def subscriber(self, receiver, address):
+        self._subscribing.append(self._transport.subscriber(receiver, address))
+        return self._subscribing[-1]
 
     def resolve(self, host, turn=0):
         return self._transport.resolve(host, turn)
@@ -281,8 +290,8 @@ class MortalTransport:
     def kill(self):
         for router in self._bound:
             router.close(0)
-        for router in self._connecting:
-            router.close()
+        for each in (*self._connecting, *self._subscribing):
+            each.close()
         self._transport.close(0)
 
 

@@ -1,0 +1,168 @@
+"""The part of `zmqrpc.reactor_zmq` that publishes and subscribes: XPUB and SUB sockets in the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import zmq
+from zmq.backend import Socket as CSocket
+from zope.interface import implementer
+
+from zmqrpc._reactor_zmq import LOSSES, NOBLOCK, OPENED, PASS_SECONDS, Monitor, Reader, bind_tcp, set_options
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
+
+if TYPE_CHECKING:
+    from zmqrpc.reactor_zmq import ZmqTransport
+
+PASS_MESSAGES = 256
+_MORE = int(zmq.SNDMORE) | NOBLOCK
+
+
+@implementer(IPublisher)
+class Publisher(Reader):
+    """The XPUB socket of a publisher proxy; made by `ZmqTransport.publisher`."""
+
+    def __init__(self, transport: ZmqTransport, receiver: IPublisherReceiver) -> None:
+        sock = transport.context.socket(zmq.XPUB)
+        set_options(sock, transport.max_message_size, transport.keepalive)
+        # Every subscription is told, and not only the first to a filter: who subscribes waits for an answer to it.
+        sock.set(zmq.XPUB_VERBOSE, 1)
+        self._receiver = receiver
+        self._send = CSocket.send.__get__(sock)
+        super().__init__(transport, sock)
+
+    def bind(self, host: str, ports: Iterable[int]) -> str:
+        address = bind_tcp(self._socket, host, ports)
+        self.schedule()
+        return address
+
+    def publish(self, *frames: Any) -> None:
+        if self.closed:
+            return
+        self.wrote = True
+        send = self._send
+        try:
+            for frame in frames[:-1]:
+                send(frame, _MORE)
+            send(frames[-1], NOBLOCK)
+        except zmq.ZMQError as error:
+            self._transport.log.error("ZeroMQ refused to publish: {error}", error=error)
+
+    def close(self, linger: float) -> None:
+        self._close_reader(linger)
+
+    def _read(self) -> bool:
+        recv, receiver = self._recv, self._receiver
+        until = monotonic() + PASS_SECONDS
+        for _ in range(PASS_MESSAGES):
+            try:
+                frame = recv(NOBLOCK, False)
+            except zmq.Again:
+                return False
+            message = frame.bytes
+            alone = not frame.more
+            while frame.more:
+                frame = recv(NOBLOCK, False)
+            try:
+                if alone and message[:1] == b"\1":
+                    receiver.subscribed(message[1:])
+                elif alone and message[:1] == b"\0":
+                    receiver.unsubscribed(message[1:])
+                else:
+                    receiver.malformed_received(len(message))
+            except BaseException:
+                self._transport.log.failure("a subscription could not be taken")
+            if self.closed:
+                return False
+            if monotonic() > until:
+                break
+        return True
+
+
+@implementer(ISubscriber)
+class Subscriber(Reader):
+    """A SUB socket with one connection; made by `ZmqTransport.subscriber`."""
+
+    def __init__(self, transport: ZmqTransport, receiver: ISubscriberReceiver, address: str) -> None:
+        sock = transport.context.socket(zmq.SUB)
+        set_options(sock, transport.max_message_size, transport.keepalive)
+        sock.set(zmq.IPV6, int(address.startswith("tcp://[")))
+        self._receiver = receiver
+        super().__init__(transport, sock)
+        self._monitor = Monitor(transport, sock, _PublisherWatcher(receiver))
+        try:
+            sock.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigError(f"cannot connect to {address}: {error.strerror}") from error
+
+    def subscribe(self, filter: bytes) -> None:
+        self._set(zmq.SUBSCRIBE, filter)
+
+    def unsubscribe(self, filter: bytes) -> None:
+        self._set(zmq.UNSUBSCRIBE, filter)
+
+    def close(self) -> None:
+        self._close_reader(0)
+
+    def _set(self, option: int, filter: bytes) -> None:
+        if not self.closed:
+            self.wrote = True
+            self._socket.set(option, filter)
+            self._transport.kick()
+
+    def _close_reader(self, linger: float) -> None:
+        self._monitor.close()
+        super()._close_reader(linger)
+
+    def _read(self) -> bool:
+        recv, received = self._recv, self._receiver.published_received
+        envelopes = 0
+        until = monotonic() + PASS_SECONDS
+        while True:
+            try:
+                frame = recv(NOBLOCK, False)
+            except zmq.Again:
+                return False
+            frames = [frame]
+            while frame.more:
+                frame = recv(NOBLOCK, False)
+                if len(frames) < 4:
+                    frames.append(frame)
+            try:
+                if 2 <= len(frames) <= 3:
+                    payload = frames[2] if len(frames) == 3 else None
+                    envelopes += received(frames[0].bytes, frames[1].bytes, payload)
+                else:
+                    envelopes += 1
+                    self._receiver.malformed_received("no key and counter" if len(frames) < 2 else "too many frames")
+            except BaseException:
+                self._transport.log.failure("what was published could not be taken")
+            if self.closed:
+                return False
+            if envelopes >= PASS_MESSAGES or monotonic() > until:
+                return True
+
+
+class _PublisherWatcher:
+    """Tells what becomes of the one connection of a SUB socket."""
+
+    events: ClassVar[int] = OPENED | sum(LOSSES)
+
+    def __init__(self, receiver: ISubscriberReceiver) -> None:
+        self._receiver = receiver
+        self._lost = False
+
+    def take(self, event: int, value: int, address: str) -> None:
+        if event == OPENED:
+            self._receiver.connected()
+        elif not self._lost:
+            # A failed handshake is followed by the end of its connection.
+            self._lost = True
+            self._receiver.connection_lost(LOSSES[event])
+
+    def caught_up(self) -> float | None:
+        return None

@@ -1,0 +1,217 @@
+"""The contract of `ITransport`: what is published, and who gets it."""
+
+# The assertions of trial have no types.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
+from zmqrpc.testing.transport_case import LIMIT, TransportCase
+
+
+@implementer(IPublisherReceiver)
+class Subscribed:
+    """
+    What a publisher has heard.
+
+    :ivar told: ``+`` or ``-`` and a filter, in order.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+        self.act: Callable[[], None] = lambda: None
+
+    def subscribed(self, filter: bytes) -> None:
+        self.told.append(b"+" + filter)
+        self.act()
+
+    def unsubscribed(self, filter: bytes) -> None:
+        self.told.append(b"-" + filter)
+
+    def malformed_received(self, size: int) -> None:
+        raise AssertionError(f"a message of {size} bytes was called malformed")
+
+
+@implementer(ISubscriberReceiver)
+class Published:
+    """
+    What a subscriber has heard.
+
+    :ivar messages: key, counter and payload of each message.
+    :ivar ups: how often it was told that it is connected.
+    :ivar losses: why the connection was lost.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bytes, bytes | None]] = []
+        self.malformed: list[str] = []
+        self.losses: list[str] = []
+        self.ups = 0
+        self.newest: Any = None
+
+    def published_received(self, key: bytes, counter: bytes, payload: Any) -> int:
+        self.messages.append((key, counter, None if payload is None else bytes(payload)))
+        self.newest = payload
+        return 1
+
+    def malformed_received(self, reason: str) -> None:
+        self.malformed.append(reason)
+
+    def connected(self) -> None:
+        self.ups += 1
+
+    def connection_lost(self, reason: str) -> None:
+        self.losses.append(reason)
+
+
+class PubSubContract(TransportCase):
+    """Mix into a test case as `TransportContract`, which has these tests too."""
+
+    def publisher(self) -> tuple[IPublisher, str, Subscribed]:
+        """Bind a publisher."""
+        transport, _ = self.opened()
+        heard = Subscribed()
+        publisher = transport.publisher(heard)
+        self.addCleanup(publisher.close, 0)
+        return publisher, publisher.bind("127.0.0.1", range(49153, 65536)), heard
+
+    def subscriber(self, address: str, *filters: bytes) -> tuple[ISubscriber, Published]:
+        """Connect a subscriber."""
+        transport, _ = self.opened()
+        heard = Published()
+        subscriber = transport.subscriber(heard, address)
+        self.addCleanup(subscriber.close)
+        for filter in filters:
+            subscriber.subscribe(filter)
+        return subscriber, heard
+
+    async def test_sockets_provide_interfaces(self) -> None:
+        """They have every method of their interfaces."""
+        publisher, address, _ = self.publisher()
+        subscriber, _ = self.subscriber(address)
+        self.assertTrue(verifyObject(IPublisher, publisher))
+        self.assertTrue(verifyObject(ISubscriber, subscriber))
+
+    async def test_published(self) -> None:
+        """Everybody gets what begins with one of his filters, once and in order, with or without a payload."""
+        publisher, address, subscribed = self.publisher()
+        _, first = self.subscriber(address, b"Ta", b"Tb")
+        _, second = self.subscriber(address, b"Tb")
+        await self.eventually("the subscriptions", lambda: len(subscribed.told) == 3)
+        for number in range(100):
+            publisher.publish(b"Ta", b"%d" % number, b"payload")
+            publisher.publish(b"Tb", b"%d" % number)
+            publisher.publish(b"Tc", b"%d" % number)
+        await self.eventually("all", lambda: len(first.messages) == 200 and len(second.messages) == 100)
+        self.assertEqual(second.messages, [(b"Tb", b"%d" % number, None) for number in range(100)])
+        self.assertEqual(first.messages[::2], [(b"Ta", b"%d" % number, b"payload") for number in range(100)])
+        self.assertEqual((first.ups, second.ups), (1, 1))
+
+    async def test_subscriptions(self) -> None:
+        """Each subscription is told, in the order they were made, also one that others have; the end of the last is."""
+        _, address, subscribed = self.publisher()
+        one, _ = self.subscriber(address, b"T1", b"T0", b"K")
+        await self.eventually("the subscriptions", lambda: len(subscribed.told) == 3)
+        self.assertEqual(subscribed.told, [b"+T1", b"+T0", b"+K"])
+        other, _ = self.subscriber(address, b"T0")
+        await self.eventually("the one of the other", lambda: subscribed.told[3:] == [b"+T0"])
+        one.unsubscribe(b"K")
+        one.unsubscribe(b"T0")
+        await self.eventually("the end of one", lambda: subscribed.told[4:] == [b"-K"])
+        other.close()
+        await self.eventually("the end of the other", lambda: subscribed.told[5:] == [b"-T0"])
+        one.close()
+        await self.eventually("the end of all", lambda: subscribed.told[6:] == [b"-T1"])
+
+    async def test_forward(self) -> None:
+        """What a subscriber was given can be published again as it is."""
+        central, address, subscribed = self.publisher()
+        _, between = self.subscriber(address, b"T")
+        local, near, at_local = self.publisher()
+        _, heard = self.subscriber(near, b"T")
+        await self.eventually("the subscriptions", lambda: subscribed.told and at_local.told)
+        for size in (3, LIMIT):
+            central.publish(b"T", b"count", bytes(size))
+            await self.eventually("the message", lambda: between.newest is not None and len(between.newest) == size)  # noqa: B023
+            local.publish(b"T", b"count", between.newest)
+            await self.eventually("it again", lambda: heard.messages[-1:] == [(b"T", b"count", bytes(size))])  # noqa: B023
+
+    async def test_wrong_number_of_frames(self) -> None:
+        """A message with too few or too many frames is told, and takes nothing of the next one with it."""
+        publisher, address, subscribed = self.publisher()
+        _, heard = self.subscriber(address, b"T")
+        await self.eventually("the subscription", lambda: subscribed.told)
+        for frames in ((b"T",), (b"T", b"", b"", b""), (b"T",) * 50, (b"T", b"good", b"one")):
+            publisher.publish(*frames)
+        await self.eventually("the good one", lambda: heard.messages)
+        self.assertEqual(heard.messages, [(b"T", b"good", b"one")])
+        self.assertEqual(len(heard.malformed), 3)
+
+    async def test_full(self) -> None:
+        """A subscriber that does not read misses some, and neither the publisher nor another waits for it."""
+        publisher, address, subscribed = self.publisher()
+        _, heard = self.subscriber(address, b"T")
+        await self.eventually("the subscription", lambda: subscribed.told)
+        for number in range(20_000):
+            publisher.publish(b"T", b"%d" % number, bytes(1000))
+        await self.eventually("some", lambda: heard.messages)
+        before = 0
+        while before < len(heard.messages):
+            before = len(heard.messages)
+            for _ in range(20):
+                await self.turn()
+        self.assertLess(before, 20_000)
+        publisher.publish(b"T", b"last", b"")
+        await self.eventually("the last", lambda: heard.messages[-1] == (b"T", b"last", b""))
+
+    async def test_publisher_goes(self) -> None:
+        """That nobody publishes there, or not any more, is told once."""
+        publisher, address, subscribed = self.publisher()
+        _, heard = self.subscriber(address, b"T")
+        await self.eventually("the subscription", lambda: subscribed.told)
+        publisher.close(0)
+        await self.eventually("the loss", lambda: heard.losses)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            _, refused = self.subscriber(f"tcp://127.0.0.1:{nobody.getsockname()[1]}")
+            await self.eventually("the refusal", lambda: refused.losses)
+            for _ in range(20):
+                await self.turn()
+        self.assertEqual((heard.losses, refused.losses), (["the connection ended"], ["connection refused"]))
+        self.assertEqual((heard.ups, refused.ups), (1, 0))
+        publisher.publish(b"T", b"nobody")
+        publisher.close(0)
+
+    async def test_closed_by_what_it_tells(self) -> None:
+        """A publisher may be closed by what it tells, and a subscriber at once."""
+        publisher, address, subscribed = self.publisher()
+        subscribed.act = lambda: publisher.close(0)
+        self.subscriber(address, b"T", b"U")
+        early, heard = self.subscriber(address)
+        early.close()
+        early.subscribe(b"T")
+        early.unsubscribe(b"T")
+        early.close()
+        await self.eventually("the subscription", lambda: subscribed.told)
+        for _ in range(20):
+            await self.turn()
+        self.assertEqual((subscribed.told, heard.losses, heard.ups), ([b"+T"], [], 0))
+
+    async def test_bad_addresses(self) -> None:
+        """An address that cannot be one is refused at once, and a port that is taken."""
+        _, address, _ = self.publisher()
+        transport, _ = self.opened()
+        with self.assertRaises(ConfigError):
+            transport.subscriber(Published(), "nonsense")
+        second = transport.publisher(Subscribed())
+        self.addCleanup(second.close, 0)
+        with self.assertRaises(PortRangeExhausted):
+            second.bind("127.0.0.1", [int(address.rpartition(":")[2])])
