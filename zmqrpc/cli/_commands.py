@@ -237,6 +237,21 @@ COMMANDS: tuple[Command, ...] = (
         (*_STORE, _JSON),
     ),
     Command(
+        "plan",
+        "say how many connections a deployment needs in each topology",
+        "Nothing is contacted. What is printed is the most: everybody calls everybody.",
+        "_plan",
+        (),
+        (
+            CommandOption("--hosts", "hosts with services; default: 1", Kind.COUNT, "N"),
+            CommandOption("--services", "services on each host; default: 1", Kind.COUNT, "K"),
+            CommandOption("--proxies", "proxies, on hosts of their own; default: 3", Kind.COUNT, "P"),
+            CommandOption("--calls", "calls in flight at one service; default: 1", Kind.COUNT, "C"),
+            CommandOption("--failover", "zmq_failover_connections; default: 2", Kind.ROUNDS, "F"),
+            _JSON,
+        ),
+    ),
+    Command(
         "completion",
         "print the completions for a shell",
         "For bash: `source <(zmqrpc completion bash)`. For zsh: `source <(zmqrpc completion zsh)` after `compinit`.",

@@ -137,6 +137,7 @@ class CommandLineTests(SynchronousTestCase):
             (["bench", "--url", URL, "calc", "--rate", "0"], "'0' is not a number above 0"),
             (["bench", "--url", URL, "calc", "--outstanding", "0"], "'0' is not a whole number, 1 or more"),
             (["bench", "--url", URL, "calc", "--rate", "1", "--outstanding", "1"], "give one of them"),
+            (["plan", "--hosts", "0"], "'0' is not a whole number, 1 or more"),
             (["bench", "--url", URL, "calc", "a=1"], "there is no METHOD before 'a=1'"),
             (["bench", "--url", URL, "calc", "--namespace", "math"], "need a METHOD"),
             (["completion", "fish"], "invalid choice: 'fish'"),

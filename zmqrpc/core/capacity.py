@@ -1,0 +1,76 @@
+"""How many connections a deployment needs (docs/howto/capacity)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+LOCAL = " with local publishers"
+"""What is added to the name of a topology whose services subscribe to a local publisher on their host."""
+
+
+class Deployment(Struct, frozen=True):
+    """
+    What is planned.
+
+    Everybody calls everybody, which is the most that can be: each service is a process that serves, calls, and in a
+    topology with PUB/SUB publishes and subscribes.
+
+    :ivar hosts: hosts with services.
+    :ivar services: services on each of them.
+    :ivar proxies: proxies, each a process, on hosts of their own.
+    :ivar calls: calls in flight at one service, which counts with dynamic connections.
+    :ivar failover: ``zmq_failover_connections``.
+    """
+
+    hosts: int
+    services: int
+    proxies: int = 3
+    calls: int = 1
+    failover: int = 2
+
+
+class Connections(Struct, frozen=True):
+    """
+    The ends of connections in one topology; each end takes one descriptor.
+
+    :ivar service: at one service.
+    :ivar host: at all processes of one host with services, a local publisher included.
+    :ivar proxy: at one proxy; 0 where there is none.
+    :ivar formula: of `service`, with ``S`` services in all, ``P`` proxies, ``C`` calls and ``F`` failover connections.
+    """
+
+    topology: str
+    service: int
+    host: int
+    proxy: int
+    formula: str
+
+
+def connections(planned: Deployment) -> list[Connections]:
+    """List the connections of every topology."""
+    services = planned.hosts * planned.services
+    proxies = planned.proxies
+    # Each end counts: those that a service opens, and those that the others open to it.
+    static = 2 * (services - 1)
+    dynamic = min(2 * planned.calls * (1 + planned.failover), static)
+    direct = (("static-direct", static, "2(S-1)"), ("dynamic-direct", dynamic, "2C(1+F), not above 2(S-1)"))
+    rows = [_row(planned, name, ends, 0, formula) for name, ends, formula in direct]
+    rows.append(_row(planned, "router-proxy", 2 * proxies, 2 * services, "2P"))
+    for name, ends, formula in direct:
+        rows.append(_row(planned, f"{name}+pub-sub", ends + 3 * proxies, 3 * services, f"{formula} + 3P"))
+    rows.append(_row(planned, "router-proxy+pub-sub", 3 * proxies, 3 * services, "3P"))
+    local = 2 * proxies + 1
+    rows.append(
+        Connections(
+            f"router-proxy+pub-sub{LOCAL}",
+            local,
+            planned.services * local + planned.services + proxies,
+            2 * services + planned.hosts,
+            "2P + 1",
+        )
+    )
+    return rows
+
+
+def _row(planned: Deployment, topology: str, service: int, proxy: int, formula: str) -> Connections:
+    return Connections(topology, service, planned.services * service, proxy, formula)
