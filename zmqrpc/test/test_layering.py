@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str]] = {
         *("adapters", "binding", "caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
         *("dispatcher", "hints", "introspection", "link", "link_user", "links", "members"),
         *("notices", "outbox", "outcomes", "proxy", "registrar", "requests", "server"),
-        *("signals", "stall", "sweep", "threads", "waiter", "watches"),
+        *("signals", "stall", "subscription", "sweep", "threads", "waiter", "watches"),
     },
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
