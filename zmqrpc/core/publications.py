@@ -1,0 +1,235 @@
+"""
+What a publisher counts: how many messages it has published under each filter that somebody subscribes to.
+
+The counter goes with every message, and alone once a second while there is none, so that a subscriber can tell exactly
+what it has missed, the last message included. Two rules keep that true:
+
+- When the last subscriber of a filter has gone its count is kept for a minute. It was perhaps cut off, and what was
+  written to its dead connection is counted.
+- A filter that was forgotten, and is counted again, is counted under a new publisher instance: so nobody takes a count
+  that begins again for the one before it.
+
+Pure: what is to be published comes out as `Say`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from msgspec import Struct
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.keys import Counter, encode_counter, is_token, read_topic
+
+MOST_FILTERS = 10_000
+"""How many filters are counted."""
+
+IDLE = 1.0
+"""Seconds after which the counter of a filter is repeated that nothing was published under."""
+
+_KEPT = 60.0
+_MOST_SAID = 256
+
+
+class Say(Struct, frozen=True):
+    """
+    Publish a counter alone.
+
+    :ivar key: the filter, a topic-key or a token.
+    :ivar counter: the counter frame.
+    """
+
+    key: bytes
+    counter: bytes
+
+
+class _Count(Struct):
+    """
+    What is known of a filter.
+
+    :ivar publisher: the publisher instance that it is counted under.
+    :ivar said_at: when the counter was last sent, or before that the time that spreads it.
+    :ivar wanted: whether anybody subscribes to it.
+    :ivar waits: whether it stands among those whose counter is repeated.
+    """
+
+    key: bytes
+    publisher: bytes
+    number: int
+    said_at: float
+    count: int = 0
+    wanted: bool = True
+    waits: bool = False
+
+
+class Publications:
+    """
+    The filters of one publisher, with their counters.
+
+    :param instance: of the publisher.
+    :param random_bytes: gives 16 random bytes, a new publisher instance each time.
+    :param jitter: gives a number from 0.5 to 1, which spreads the counters of idle filters in time.
+    :param most: how many filters are counted; past it the one that was published under longest ago is forgotten, those
+        that nobody subscribes to first.
+    :ivar forgotten: how many filters were forgotten in that way while somebody subscribed to them.
+    """
+
+    def __init__(
+        self,
+        instance: bytes,
+        random_bytes: Callable[[], bytes],
+        jitter: Callable[[], float],
+        most: int = MOST_FILTERS,
+    ) -> None:
+        self.forgotten = 0
+        self._random_bytes = random_bytes
+        self._jitter = jitter
+        self._most = most
+        self._instance = instance
+        self._answer = encode_counter(Counter(instance, 0))
+        self._renew = False
+        self._made = 0
+        self._counts: OrderedDict[bytes, _Count] = OrderedDict()
+        self._left: OrderedDict[bytes, float] = OrderedDict()
+        self._idle: list[tuple[float, int, _Count]] = []
+        self._joined: dict[bytes, None] = {}
+        self._tokens: dict[bytes, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many filters are counted, those included that somebody has left a moment ago."""
+        return len(self._counts)
+
+    # Who subscribes
+
+    def subscribed(self, filter: bytes, now: float) -> bool:
+        """
+        Take that a subscription to a filter has arrived; `end_pass` answers it.
+
+        :return: False for a filter that is neither a topic-key nor a token, which counts for nothing.
+        """
+        if is_token(filter):
+            self._tokens[filter] = None
+            return True
+        count = self._counts.get(filter)
+        if count is None:
+            if read_topic(filter) is None:
+                return False
+            count = self._begin(filter, now)
+        elif not count.wanted:
+            count.wanted = True
+            del self._left[filter]
+            self._wait(count, now)
+        self._joined[filter] = None
+        return True
+
+    def unsubscribed(self, filter: bytes, now: float) -> None:
+        """Take that nobody subscribes to a filter any more."""
+        self._tokens.pop(filter, None)
+        count = self._counts.get(filter)
+        if count is not None and count.wanted:
+            count.wanted = False
+            self._joined.pop(filter, None)
+            self._left[filter] = now + _KEPT
+
+    def end_pass(self) -> list[Say]:
+        """
+        Return what answers the subscriptions that have arrived: the counter of each filter, once, and then the tokens.
+        """
+        if not self._joined and not self._tokens:
+            return []
+        counts = self._counts
+        said = [_say(counts[key]) for key in self._joined if key in counts]
+        said += [Say(token, self._answer) for token in self._tokens]
+        self._joined.clear()
+        self._tokens.clear()
+        return said
+
+    # What is published
+
+    def publish(self, key: bytes, now: float) -> bytes | None:
+        """
+        Count a message that is published now.
+
+        :param key: a topic-key.
+        :return: the counter frame that goes with it; None when nobody subscribes, and nothing is to be published.
+        """
+        count = self._counts.get(key)
+        if count is None:
+            if not self.forgotten:
+                return None
+            # It may be one of those that were forgotten; ZeroMQ knows whether anybody subscribes to it.
+            count = self._begin(key, now)
+        elif not count.wanted:
+            return None
+        count.count += 1
+        count.said_at = now
+        self._counts.move_to_end(key)
+        return encode_counter(Counter(count.publisher, count.count))
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` has to be called next; infinity for never."""
+        idle = self._idle[0][0] if self._idle else NEVER
+        left = next(iter(self._left.values())) if self._left else NEVER
+        return min(idle, left)
+
+    def tick(self, now: float) -> list[Say]:
+        """Forget the filters that everybody has left, and return the counters that are to be repeated."""
+        while self._left and next(iter(self._left.values())) <= now:
+            self._forget(next(iter(self._left)))
+        said: list[Say] = []
+        while self._idle and self._idle[0][0] <= now and len(said) < _MOST_SAID:
+            count = heappop(self._idle)[2]
+            count.waits = False
+            if not count.wanted:
+                continue
+            if count.said_at + IDLE <= now:
+                said.append(_say(count))
+                count.said_at = now
+            self._wait_until(count, count.said_at + IDLE)
+        return said
+
+    # Counting
+
+    def _begin(self, key: bytes, now: float) -> _Count:
+        if len(self._counts) >= self._most:
+            self._make_room()
+        if self._renew:
+            self._renew = False
+            self._instance = self._random_bytes()
+        self._made += 1
+        count = self._counts[key] = _Count(key, self._instance, self._made, now)
+        self._wait(count, now)
+        return count
+
+    def _make_room(self) -> None:
+        if self._left:
+            self._forget(next(iter(self._left)))
+        else:
+            self._forget(next(iter(self._counts)))
+            self.forgotten += 1
+
+    def _forget(self, key: bytes) -> None:
+        count = self._counts.pop(key)
+        count.wanted = False
+        self._left.pop(key, None)
+        self._joined.pop(key, None)
+        self._renew = True
+
+    def _wait(self, count: _Count, now: float) -> None:
+        # As if it had been said at different times before, so that many who come at once are not repeated at once.
+        count.said_at = now - IDLE * (1 - self._jitter())
+        if not count.waits:
+            self._wait_until(count, count.said_at + IDLE)
+
+    def _wait_until(self, count: _Count, when: float) -> None:
+        count.waits = True
+        heappush(self._idle, (when, count.number, count))
+
+
+def _say(count: _Count) -> Say:
+    return Say(count.key, encode_counter(Counter(count.publisher, count.count)))
