@@ -29,6 +29,9 @@ MOST_FILTERS = 10_000
 IDLE = 1.0
 """Seconds after which the counter of a filter is repeated that nothing was published under."""
 
+NO_FILTER = "is neither a topic-key nor a token"
+"""What is wrong with a filter that is not ours."""
+
 _KEPT = 60.0
 _MOST_SAID = 256
 
@@ -103,26 +106,26 @@ class Publications:
 
     # Who subscribes
 
-    def subscribed(self, filter: bytes, now: float) -> bool:
+    def subscribed(self, filter: bytes, now: float) -> str:
         """
         Take that a subscription to a filter has arrived; `end_pass` answers it.
 
-        :return: False for a filter that is neither a topic-key nor a token, which counts for nothing.
+        :return: empty; or why it counts for nothing, a clause about the filter.
         """
         if is_token(filter):
             self._tokens[filter] = None
-            return True
+            return ""
         count = self._counts.get(filter)
         if count is None:
             if read_topic(filter) is None:
-                return False
+                return NO_FILTER
             count = self._begin(filter, now)
         elif not count.wanted:
             count.wanted = True
             del self._left[filter]
             self._wait(count, now)
         self._joined[filter] = None
-        return True
+        return ""
 
     def unsubscribed(self, filter: bytes, now: float) -> None:
         """Take that nobody subscribes to a filter any more."""

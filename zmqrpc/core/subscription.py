@@ -164,6 +164,10 @@ class SubscriptionState:
         """Whether the publisher has confirmed every filter."""
         return self.confirmed == self.asked
 
+    def asks_by(self, token: bytes) -> bool:
+        """Tell whether a token, given as its filter, is one of its own that was not answered yet."""
+        return token in self._tokens
+
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""

@@ -1,0 +1,263 @@
+"""
+The **local publisher**: one on each node, which subscribes to the publisher proxies once for all subscribers there.
+
+Central publishers then have as many connections as there are nodes, and not as many as there are servers. It counts and
+changes nothing of what it hands on. What it takes and repeats is decided in `zmqrpc.core.local_publications`, and the
+state of each subscription in `zmqrpc.core.subscription`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from zmqrpc.core.local_publications import Heard, LocalPublications
+from zmqrpc.core.outage import Outage
+from zmqrpc.core.subscription import Phase, SubscriptionState
+from zmqrpc.errors import ConfigError, RemoteProtocolError
+from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
+from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.subscription import Subscription
+
+_PATIENCE = 2.0
+"""Seconds without a publisher after which that is an outage: longer than it takes to connect anew."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@implementer(IProxy, IPublisherReceiver)
+class LocalPublisher:
+    """
+    A local publisher.
+
+    :param site: what it works with; ``subscribe_on`` of its settings names the publishers to subscribe to, in place of
+        those that the matchmaker knows.
+    :ivar address: what subscribers are told, ``tcp://host:port``; empty before it is open.
+    :ivar drained: always true. Nobody waits for it to stop: who subscribes at it notices, and connects anew.
+    """
+
+    log = Logger()
+    drained = True
+
+    def __init__(self, site: IProxySite) -> None:
+        self.address = ""
+        self._site = site
+        self._publications = LocalPublications(site.instance)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._named = [f"tcp://{each}" for each in site.settings.subscribe_on]
+        self._recorded: list[str] = []
+        self._own: set[str] = set()
+        self._up: set[str] = set()
+        self._outage = Outage(_PATIENCE)
+        self._changed = False
+        self._socket: IPublisher | None = None
+
+    # IProxy
+
+    def open(self) -> None:
+        site = self._site
+        self._socket = site.transport.publisher(self)
+        try:
+            self.address = site.bind(self._socket, site.settings.proxy_publisher_port)
+        except ConfigError:
+            self.close(0)
+            raise
+        told, _, port = self.address.removeprefix("tcp://").rpartition(":")
+        self._own = {f"tcp://{host}:{port}" for host in (*_LOOPBACK, told, site.settings.host)}
+        if self._own.intersection(self._named):
+            # One file may configure the services of a node and its local publisher.
+            self.log.info("subscribe_on names {address}, which is this local publisher itself", address=self.address)
+        self.log.info(
+            "local publisher at {address}, instance {instance}", address=self.address, instance=site.instance.hex()
+        )
+        self._outage.begins(site.seconds())
+        self._follow()
+
+    def records(self) -> tuple[Record, ...]:
+        """Return none: it is found by ``subscribe_on``."""
+        return ()
+
+    def found(self, sightings: list[Sighting]) -> None:
+        records = [sighting.record for sighting in sightings]
+        self._recorded = [record.addresses[-1] for record in records if record.role is Role.PUBLISHER]
+        self._follow()
+
+    def end_pass(self) -> None:
+        if not self._changed:
+            return
+        self._changed = False
+        publications, subscriptions = self._publications, self._subscriptions
+        new, gone = publications.changes()
+        for subscription in subscriptions.values():
+            subscription.subscribe(new)
+            subscription.unsubscribe(gone)
+        states = {address: subscription.state for address, subscription in subscriptions.items()}
+        said = publications.answer(
+            {address: state.asked for address, state in states.items()},
+            {address: state.confirmed for address, state in states.items() if state.phase is Phase.UP},
+        )
+        for each in said:
+            self._publish(each.key, each.counter)
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return min((self._outage.wake_at, *(each.wake_at for each in self._subscriptions.values())))
+
+    def sweep(self, now: float) -> None:
+        for subscription in list(self._subscriptions.values()):
+            subscription.sweep(now)
+        if self._outage.tick(now):
+            self.log.warn(
+                "no publisher is connected, so that nothing published reaches the subscribers of this node, and their "
+                "subscriptions are not confirmed: {why}",
+                why=self._why_alone(),
+            )
+        # Readiness is looked at again after what was written, also outside a pass.
+        self._site.transport.kick()
+
+    def drain(self, text: str) -> None:
+        """Do nothing: nobody has given it anything."""
+
+    def close(self, linger: float) -> None:
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        for subscription in subscriptions.values():
+            subscription.close()
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close(linger)
+
+    # Which publishers there are
+
+    def _wanted(self) -> list[str]:
+        named = [address for address in self._named if address not in self._own]
+        return [address for address in named or self._recorded if address not in self._own]
+
+    def _follow(self) -> None:
+        """Subscribe to the publishers that there are."""
+        wanted = self._wanted()
+        for address in wanted:
+            if address not in self._subscriptions and self._socket is not None:
+                self._subscribe(address)
+        for address in [address for address in self._subscriptions if address not in wanted]:
+            # One that is connected stays: the matchmaker may have lost its record, and not it its process.
+            if self._subscriptions[address].state.phase is not Phase.UP:
+                self._leave(address)
+
+    def _subscribe(self, address: str) -> None:
+        site = self._site
+        # Nothing depends on what a token is, so a simulation need not draw it from its seed.
+        state = SubscriptionState(partial(os.urandom, 16), site.jitter)
+        subscription = Subscription(address, state, self, site.transport, site.seconds, site.wake_by)
+        self._subscriptions[address] = subscription
+        self.log.info("subscribing to the publisher at {address}", address=address)
+        subscription.subscribe(self._publications.filters)
+        subscription.open()
+
+    def _leave(self, address: str) -> None:
+        self.log.info("the publisher at {address} is subscribed to no more", address=address)
+        self._subscriptions.pop(address).close()
+        self._gone(address)
+
+    def _gone(self, address: str) -> None:
+        """Take that nothing is heard over a subscription any more."""
+        self._changed = True
+        self._publications.lost(address)
+        self._up.discard(address)
+        if not self._up:
+            self._outage.begins(self._site.seconds())
+            self._site.wake_by(self._outage.wake_at)
+
+    def _why_alone(self) -> str:
+        troubles = [f"{each.address}, {each.state.trouble or 'no answer yet'}" for each in self._subscriptions.values()]
+        return "; ".join(troubles[:3]) or "the matchmaker knows none"
+
+    # What subscriptions tell
+
+    def published(self, subscription: Subscription, key: bytes, counter: bytes, payload: Any) -> int:
+        try:
+            heard = self._publications.heard(subscription.address, key, counter)
+        except RemoteProtocolError as error:
+            self.malformed(subscription, str(error))
+            return 1
+        if heard is Heard.FORWARD:
+            self._publish(key, counter) if payload is None else self._publish(key, counter, payload)
+        elif heard is Heard.COPY:
+            text = (
+                "what {peer} publishes has come over another subscription already: one publisher under two addresses, "
+                "or local publishers that subscribe to one another; correct subscribe_on"
+            )
+            self._site.notices.count("published_twice", text, subscription.address)
+        return 1
+
+    def confirmed(self, subscription: Subscription) -> None:
+        self._changed = True
+        if subscription.address in self._up:
+            return
+        self._up.add(subscription.address)
+        seconds = self._outage.ends(self._site.seconds())
+        self.log.info(
+            "the publisher at {address} is connected{after}",
+            address=subscription.address,
+            after="" if seconds is None else f", after {seconds:.1f} s without any",
+        )
+
+    def lost(self, subscription: Subscription, reason: str) -> None:
+        address = subscription.address
+        # That it cannot be connected to is said when it is the only one.
+        text = "the publisher at {peer} was lost: {reason}" if address in self._up else None
+        self._site.notices.count("publisher_lost", text, address, reason=reason)
+        self._gone(address)
+        if address not in self._wanted():
+            self._leave(address)
+        self._site.transport.kick()
+
+    def malformed(self, subscription: Subscription, reason: str) -> None:
+        text = "a message of the publisher at {peer} was dropped: {reason}"
+        self._site.notices.count("malformed", text, subscription.address, reason=reason)
+
+    # IPublisherReceiver
+
+    def subscribed(self, filter: bytes) -> None:
+        self._changed = True
+        for subscription in self._subscriptions.values():
+            if subscription.state.asks_by(filter):
+                self._own.add(subscription.address)
+                self.log.error("{address} leads to this local publisher itself", address=subscription.address)
+                self._leave(subscription.address)
+                self._follow()
+                return
+        fault = self._publications.subscribed(filter)
+        if fault:
+            text = "a subscription was refused: its filter of {size} bytes {fault}"
+            self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
+
+    def unsubscribed(self, filter: bytes) -> None:
+        self._changed = True
+        self._publications.unsubscribed(filter)
+
+    def malformed_received(self, size: int) -> None:
+        text = "a message of {size} bytes from a subscriber was dropped: it is no subscription"
+        self._site.notices.count("malformed", text, size=size)
+
+    def _publish(self, *frames: Any) -> None:
+        if self._socket is not None:
+            self._socket.publish(*frames)
+
+
+@implementer(IPlugin, IProxyFactory)
+class _Factory:
+    """Makes local publishers."""
+
+    name = "local-publisher"
+
+    def make(self, site: IProxySite) -> IProxy:
+        return LocalPublisher(site)
+
+
+factory = _Factory()

@@ -1,0 +1,115 @@
+"""
+The publishing half of a proxy: the **publisher** that a publisher proxy has beside its ROUTER.
+
+What is published, with which counter and when it is repeated is decided in `zmqrpc.core.publications`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from zope.interface import implementer
+
+from zmqrpc.core.publications import Publications, Say
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IProxySite, IPublisher, IPublisherReceiver
+
+
+@implementer(IPublisherReceiver)
+class Publisher:
+    """
+    The publisher of one proxy; nothing is opened before `open`.
+
+    Its owner calls `end_pass` and `sweep` as an `IProxy` is called.
+
+    :param site: what the proxy works with.
+    :ivar address: what subscribers are told, ``tcp://host:port``; empty before it is open.
+    """
+
+    def __init__(self, site: IProxySite) -> None:
+        self.address = ""
+        self._site = site
+        # Nothing depends on what these bytes are, so a simulation need not draw them from its seed.
+        self._publications = Publications(site.instance, partial(os.urandom, 16), site.jitter)
+        self._forgotten = 0
+        self._socket: IPublisher | None = None
+
+    def open(self) -> None:
+        """
+        Bind.
+
+        :raises ConfigError: as `IProxySite.bind`.
+        """
+        self._socket = self._site.transport.publisher(self)
+        try:
+            self.address = self._site.bind(self._socket, self._site.settings.proxy_publisher_port)
+        except ConfigError:
+            self.close(0)
+            raise
+
+    def publish(self, key: bytes, payload: Any) -> bytes | None:
+        """
+        Publish, now.
+
+        :param key: a topic-key.
+        :param payload: bytes, or what `IRouterReceiver.keyed_received` was given.
+        :return: the counter frame that went with it, None when nobody subscribes and nothing was published.
+        """
+        if self._socket is None:
+            return None
+        counter = self._publications.publish(key, self._site.seconds())
+        if counter is not None:
+            self._socket.publish(key, counter, payload)
+        return counter
+
+    def end_pass(self) -> None:
+        """Answer the subscriptions that have come."""
+        self._say(self._publications.end_pass())
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next; infinity for never."""
+        return self._publications.wake_at
+
+    def sweep(self, now: float) -> None:
+        """Repeat the counters of filters that are idle."""
+        self._say(self._publications.tick(now))
+        # Readiness is looked at again after what was written, also outside a pass.
+        self._site.transport.kick()
+
+    def close(self, linger: float) -> None:
+        """Close at once; what was published is delivered in the background for up to `linger` seconds."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close(linger)
+
+    # IPublisherReceiver
+
+    def subscribed(self, filter: bytes) -> None:
+        fault = self._publications.subscribed(filter, self._site.seconds())
+        if fault:
+            text = "a subscription was refused: its filter of {size} bytes {fault}"
+            self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
+        if self._publications.forgotten > self._forgotten:
+            self._forgotten = self._publications.forgotten
+            text = (
+                "{filters} filters are counted, and for one more the one was forgotten that was idle for longest; what "
+                "is published under it is counted anew"
+            )
+            self._site.notices.count("filter_forgotten", text, filters=len(self._publications))
+        self._site.wake_by(self.wake_at)
+
+    def unsubscribed(self, filter: bytes) -> None:
+        self._publications.unsubscribed(filter, self._site.seconds())
+        self._site.wake_by(self.wake_at)
+
+    def malformed_received(self, size: int) -> None:
+        text = "a message of {size} bytes from a subscriber was dropped: it is no subscription"
+        self._site.notices.count("malformed", text, size=size)
+
+    def _say(self, said: list[Say]) -> None:
+        if self._socket is not None:
+            for each in said:
+                self._socket.publish(each.key, each.counter)
