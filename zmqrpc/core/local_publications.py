@@ -3,12 +3,12 @@ What a local publisher knows: who subscribes to what at it, and what the publish
 
 It counts nothing itself. It hands on what publishers count, repeats what they said last to who comes later, and answers
 a token when its own subscriptions are in place at every publisher it is connected to (docs/spec/wire, Through a
-publisher proxy). A publisher is named by the key of the subscription to it, whatever its owner takes for one.
+publisher proxy). A subscription is named by its address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from zmqrpc.core.keys import Counter, decode_counter, encode_counter, is_token, read_topic
@@ -48,9 +48,9 @@ class LocalPublications:
         self._joined: dict[bytes, None] = {}
         self._new_tokens: dict[bytes, None] = {}
         # In the order they came, with how far each subscription has to be confirmed: never less than those before.
-        self._waiting: dict[bytes, Mapping[Hashable, int]] = {}
+        self._waiting: dict[bytes, Mapping[str, int]] = {}
         # Of each filter that is subscribed to: who has said what of it last.
-        self._last: dict[bytes, dict[Hashable, tuple[bytes, bytes]]] = {}
+        self._last: dict[bytes, dict[str, tuple[bytes, bytes]]] = {}
 
     @property
     def filters(self) -> Iterable[bytes]:
@@ -108,7 +108,7 @@ class LocalPublications:
             del last[filter]
         return new, gone
 
-    def answer(self, asked: Mapping[Hashable, int], confirmed: Mapping[Hashable, int]) -> list[Say]:
+    def answer(self, asked: Mapping[str, int], confirmed: Mapping[str, int]) -> list[Say]:
         """
         Return what answers subscriptions now; to be called after what `changes` returned was subscribed to.
 
@@ -129,8 +129,8 @@ class LocalPublications:
                 # Who subscribed to it asks again.
                 del self._waiting[next(iter(self._waiting))]
         while self._waiting and confirmed:
-            token, needed = next(iter(self._waiting.items()))
-            if any(number < needed.get(key, 0) for key, number in confirmed.items()):
+            token, most = next(iter(self._waiting.items()))
+            if any(number < most.get(key, 0) for key, number in confirmed.items()):
                 break
             del self._waiting[token]
             said.append(Say(token, self._answer))
@@ -138,7 +138,7 @@ class LocalPublications:
 
     # What publishers say
 
-    def heard(self, subscription: Hashable, key: bytes, counter: bytes) -> Heard:
+    def heard(self, subscription: str, key: bytes, counter: bytes) -> Heard:
         """
         Take a counter that was published, with a payload or alone.
 
@@ -156,7 +156,7 @@ class LocalPublications:
         last[subscription] = (publisher, counter)
         return Heard.FORWARD
 
-    def lost(self, subscription: Hashable) -> None:
+    def lost(self, subscription: str) -> None:
         """Take that the connection to a publisher has ended: what it said last says nothing to who comes now."""
         for last in self._last.values():
             last.pop(subscription, None)

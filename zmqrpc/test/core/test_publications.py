@@ -1,0 +1,318 @@
+"""What a publisher counts, and what subscribers make of it: plain calls; no reactor, no clock."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.keys import Counter, decode_counter, instance_key, token_key, topic_key
+from zmqrpc.core.publications import IDLE, Publications, Say
+
+NOW = 1000.0
+PROXY = b"p" * 16
+A, B, C, D = (topic_key("x", name) for name in "abcd")
+TOKEN, OTHER_TOKEN = token_key(b"t" * 16), token_key(b"u" * 16)
+
+
+def make(most: int = 100, jitter: float = 1.0) -> Publications:
+    numbers = count(1)
+    return Publications(PROXY, lambda: b"%016d" % next(numbers), lambda: jitter, most)
+
+
+def subscribed(*filters: bytes, most: int = 100) -> Publications:
+    """Make a publisher at which the first subscriptions have been answered."""
+    publications = make(most)
+    for filter in filters:
+        publications.subscribed(filter, NOW)
+    publications.end_pass()
+    return publications
+
+
+def read(said: list[Say]) -> list[tuple[bytes, bytes, int]]:
+    """Return filter, publisher instance and count of each counter."""
+    return [(each.key, *counted(each.counter)) for each in said]
+
+
+def counted(frame: bytes | None) -> tuple[bytes, int]:
+    counter = decode_counter(frame) if frame is not None else Counter(b"nobody".ljust(16), 0)
+    return counter.publisher, counter.count
+
+
+class SubscriptionTests(SynchronousTestCase):
+    def test_what_is_no_filter_is_refused(self):
+        for filter in (
+            b"",
+            b"T",
+            A[:-1],
+            A + b"x",
+            b"Tx\0a",
+            b"K" * 16,
+            instance_key(PROXY),
+            b"x" * 2**20,
+            b"T\n\0a\0",
+        ):
+            publications = make()
+            self.assertIn("neither", publications.subscribed(filter, NOW), filter[:20])
+            self.assertEqual((publications.end_pass(), len(publications)), ([], 0))
+
+    def test_counters_come_before_tokens(self):
+        publications = make()
+        for filter in (TOKEN, B, A, OTHER_TOKEN):
+            self.assertEqual(publications.subscribed(filter, NOW), "")
+        expected = [(B, PROXY, 0), (A, PROXY, 0), (TOKEN, PROXY, 0), (OTHER_TOKEN, PROXY, 0)]
+        self.assertEqual(read(publications.end_pass()), expected)
+        self.assertEqual(publications.end_pass(), [])
+
+    def test_many_subscriptions_of_a_pass_are_one_counter(self):
+        publications = subscribed(A, B)
+        publications.publish(A, NOW)
+        for _ in range(1000):
+            publications.subscribed(A, NOW)
+        self.assertEqual(read(publications.end_pass()), [(A, PROXY, 1)])
+
+    def test_who_has_left_within_the_pass_is_not_answered(self):
+        publications = make()
+        for filter in (A, TOKEN):
+            publications.subscribed(filter, NOW)
+            publications.unsubscribed(filter, NOW)
+        self.assertEqual(publications.end_pass(), [])
+
+    def test_unsubscribed_from_what_nobody_knows(self):
+        publications = make()
+        for filter in (A, TOKEN, b""):
+            publications.unsubscribed(filter, NOW)
+        self.assertEqual((len(publications), publications.wake_at), (0, NEVER))
+
+
+class PublishTests(SynchronousTestCase):
+    def test_each_filter_counts_for_itself(self):
+        publications = subscribed(A, B)
+        counts = [counted(publications.publish(key, NOW)) for key in (A, B, A, A)]
+        self.assertEqual(counts, [(PROXY, 1), (PROXY, 1), (PROXY, 2), (PROXY, 3)])
+
+    def test_nobody(self):
+        publications = subscribed(A)
+        self.assertIsNone(publications.publish(B, NOW))
+        publications.unsubscribed(A, NOW)
+        self.assertIsNone(publications.publish(A, NOW))
+
+    def test_who_was_cut_off_goes_on_within_a_minute(self):
+        """What was written to its dead connection is counted, so that it learns what it has missed."""
+        publications = subscribed(A)
+        publications.publish(A, NOW)
+        publications.unsubscribed(A, NOW)
+        self.assertEqual((publications.tick(NOW + 59), len(publications)), ([], 1))
+        publications.subscribed(A, NOW + 59)
+        self.assertEqual(read(publications.end_pass()), [(A, PROXY, 1)])
+        self.assertEqual(publications.tick(NOW + 59.9), [])
+        self.assertEqual(counted(publications.publish(A, NOW + 60)), (PROXY, 2))
+        self.assertEqual(read(publications.tick(NOW + 61)), [(A, PROXY, 2)])
+
+    def test_forgotten_after_a_minute(self):
+        publications = subscribed(A, B)
+        publications.publish(A, NOW)
+        publications.unsubscribed(A, NOW)
+        publications.tick(NOW + 60)
+        self.assertEqual(len(publications), 1)
+        publications.subscribed(A, NOW + 60)
+        publications.subscribed(C, NOW + 60)
+        anew = b"%016d" % 1
+        self.assertEqual(read(publications.end_pass()), [(A, anew, 0), (C, anew, 0)])
+        self.assertEqual(counted(publications.publish(B, NOW + 60)), (PROXY, 1))
+        self.assertIn(TOKEN, self.answered(publications))
+
+    def answered(self, publications: Publications) -> dict[bytes, bytes]:
+        publications.subscribed(TOKEN, NOW)
+        answers = {key: publisher for key, publisher, _ in read(publications.end_pass())}
+        self.assertEqual(answers[TOKEN], PROXY)
+        return answers
+
+
+class BoundTests(SynchronousTestCase):
+    """There are more filters than are counted."""
+
+    def test_the_longest_idle_is_forgotten(self):
+        publications = subscribed(A, B, C, most=3)
+        publications.publish(A, NOW)
+        publications.subscribed(D, NOW)
+        self.assertEqual((len(publications), publications.forgotten), (3, 1))
+        self.assertEqual(counted(publications.publish(A, NOW)), (PROXY, 2))
+        # B is counted anew, under another instance than anything before it, and C is forgotten for it.
+        self.assertEqual(counted(publications.publish(B, NOW)), (b"%016d" % 2, 1))
+        self.assertEqual(counted(publications.publish(D, NOW)), (b"%016d" % 1, 1))
+        self.assertEqual((len(publications), publications.forgotten), (3, 2))
+
+    def test_those_that_nobody_subscribes_to_go_first(self):
+        publications = subscribed(A, B, C, most=3)
+        publications.unsubscribed(C, NOW)
+        publications.unsubscribed(B, NOW)
+        for filter in (D, topic_key("x", "e")):
+            publications.subscribed(filter, NOW)
+        self.assertEqual((len(publications), publications.forgotten), (3, 0))
+        self.assertEqual(counted(publications.publish(A, NOW)), (PROXY, 1))
+
+    def test_one_that_was_forgotten_is_left(self):
+        publications = subscribed(A, B, most=1)
+        publications.unsubscribed(A, NOW)
+        self.assertEqual(len(publications), 1)
+        self.assertEqual(counted(publications.publish(B, NOW))[1], 1)
+
+
+class IdleTests(SynchronousTestCase):
+    def test_repeated_once_a_second(self):
+        publications = subscribed(A)
+        publications.publish(A, NOW)
+        heard = []
+        for tenth in range(1, 51):
+            heard += [(tenth, count) for _, _, count in read(publications.tick(NOW + tenth / 10))]
+        self.assertEqual(heard, [(10, 1), (20, 1), (30, 1), (40, 1), (50, 1)])
+
+    def test_what_is_published_need_not_be_repeated(self):
+        publications = subscribed(A)
+        for half in range(20):
+            publications.publish(A, NOW + half / 2)
+            self.assertEqual(publications.tick(NOW + half / 2), [])
+        self.assertEqual(len(publications.tick(NOW + 9.5 + IDLE)), 1)
+
+    def test_spread_in_time(self):
+        jitters = iter(number / 200 for number in range(100, 200))
+        publications = Publications(PROXY, lambda: b"", lambda: next(jitters))
+        for number in range(100):
+            publications.subscribed(topic_key("x", str(number)), NOW)
+        for second in range(3):
+            said = [len(publications.tick(NOW + second + tick / 20)) for tick in range(20)]
+            self.assertLessEqual(max(said), 11, second)
+
+    def test_few_at_once(self):
+        """Those that are due together do not hold up everything else."""
+        publications = make(most=1000)
+        for number in range(1000):
+            publications.subscribed(topic_key("x", str(number)), NOW)
+        sizes = []
+        while publications.wake_at <= NOW + IDLE:
+            sizes.append(len(publications.tick(NOW + IDLE)))
+        self.assertEqual(sizes, [256, 256, 256, 232])
+
+    def test_comings_and_goings_leave_nothing(self):
+        publications = make(most=10)
+        for number in range(1000):
+            filter = topic_key("x", str(number % 50))
+            publications.subscribed(filter, NOW + number / 10)
+            publications.unsubscribed(filter, NOW + number / 10)
+            publications.tick(NOW + number / 10)
+            self.assertLessEqual(len(publications), 10)
+        for _ in range(3):
+            publications.tick(NOW + 1000)
+        self.assertEqual((len(publications), publications.wake_at, len(publications._idle)), (0, NEVER, 0))
+
+
+class Subscriber:
+    """
+    Who applies the rules of docs/spec/wire to what it gets.
+
+    :ivar missed: how many messages it knows that it has missed, of each filter.
+    :ivar log: for each filter what the publisher did from its first counter on, as far as it can know.
+    """
+
+    def __init__(self) -> None:
+        self.filters: set[bytes] = set()
+        self.seen: dict[tuple[bytes, bytes], int] = {}
+        self.base: dict[tuple[bytes, bytes], int] = {}
+        self.missed: dict[tuple[bytes, bytes], int] = {}
+        self.received: dict[tuple[bytes, bytes], int] = {}
+
+    def take(self, test: SynchronousTestCase, key: bytes, frame: bytes, alone: bool) -> None:
+        publisher, number = counted(frame)
+        about = (publisher, key)
+        if about not in self.seen:
+            self.base[about] = number
+            self.missed[about] = self.received[about] = 0
+        else:
+            missed = number - self.seen[about] - (0 if alone else 1)
+            test.assertGreaterEqual(missed, 0)
+            self.missed[about] += missed
+            self.received[about] += not alone
+        self.seen[about] = number
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("publish"), st.sampled_from((A, B, C, D)), st.sets(st.integers(0, 2))),
+    st.tuples(st.just("publish"), st.sampled_from((A, B)), st.sets(st.integers(0, 2))),
+    st.tuples(st.sampled_from(("subscribe", "unsubscribe")), st.sampled_from((A, B, C, D)), st.integers(0, 2)),
+    st.tuples(st.just("wait"), st.sampled_from((0.1, 0.7, 3.0, 70.0)), st.sets(st.integers(0, 2))),
+)
+
+
+class PropertyTests(SynchronousTestCase):
+    @given(st.lists(EVENTS, max_size=80), st.sampled_from((2, 3, 100)))
+    @settings(max_examples=300)
+    def test_subscribers_count_exactly_what_was_dropped(self, events: list[tuple[str, object, object]], most: int):
+        """Whatever is dropped on the way to them, and also when filters are forgotten, within each instance."""
+        publications, now = make(most, jitter=0.7), NOW
+        everybody = [Subscriber() for _ in range(3)]
+        published: dict[tuple[bytes, bytes], list[int]] = {}
+
+        def deliver(key: bytes, frame: bytes, alone: bool, lost_by: object) -> None:
+            for number, subscriber in enumerate(everybody):
+                if key in subscriber.filters and not (isinstance(lost_by, set) and number in lost_by):
+                    subscriber.take(self, key, frame, alone)
+
+        def tick(lost_by: object) -> None:
+            for each in publications.tick(now):
+                deliver(each.key, each.counter, True, lost_by)
+
+        for event, subject, who in events:
+            if event == "publish":
+                assert isinstance(subject, bytes)
+                frame = publications.publish(subject, now)
+                if frame is None:
+                    self.assertFalse(any(subject in each.filters for each in everybody))
+                    continue
+                publisher, number = counted(frame)
+                # A number is given once, and the next one is one more.
+                log = published.setdefault((publisher, subject), [])
+                self.assertEqual(number, len(log) + 1)
+                log.append(number)
+                deliver(subject, frame, False, who)
+            elif event == "wait":
+                assert isinstance(subject, float)
+                until = now + subject
+                while publications.wake_at <= until:
+                    now = max(now, publications.wake_at)
+                    tick(who)
+                now = until
+            else:
+                assert isinstance(subject, bytes) and isinstance(who, int)
+                subscriber = everybody[who]
+                if event == "subscribe":
+                    subscriber.filters.add(subject)
+                    publications.subscribed(subject, now)
+                    for each in publications.end_pass():
+                        deliver(each.key, each.counter, True, None)
+                elif subject in subscriber.filters:
+                    subscriber.filters.remove(subject)
+                    if not any(subject in each.filters for each in everybody):
+                        publications.unsubscribed(subject, now)
+        until = now + 2 * IDLE
+        while publications.wake_at <= until:
+            now = max(now, publications.wake_at)
+            tick(None)
+
+        for subscriber in everybody:
+            for about, seen in subscriber.seen.items():
+                there = seen - subscriber.base[about]
+                self.assertEqual(subscriber.missed[about], there - subscriber.received[about])
+        if not publications.forgotten:
+            # What is subscribed to was heard of in the end, the last message included.
+            for subscriber in everybody:
+                for key in subscriber.filters:
+                    said = [number for (publisher, other), number in subscriber.seen.items() if other == key]
+                    newest = [log for (publisher, other), log in published.items() if other == key]
+                    self.assertTrue(said)
+                    self.assertTrue(not newest or max(map(len, newest)) >= max(said))
+                    about = (counted(publications.publish(key, now))[0], key)
+                    self.assertEqual(subscriber.seen[about], len(published.get(about, [])))
