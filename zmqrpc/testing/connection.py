@@ -74,6 +74,10 @@ class Connection:
         """Write from the connecting end; after a loss it goes nowhere, as in ZeroMQ, until the end disconnects."""
         return self._write(self.forward, payload)
 
+    def write_subscription(self, payload: bytes) -> None:
+        """Write from the connecting end what is never refused: there are not more of them than the end has filters."""
+        self._write(self.forward, payload, float("inf"))
+
     def write_backward(self, payload: Message) -> int:
         """Write from the bound end."""
         return self._write(self.backward, payload)
@@ -149,8 +153,8 @@ class Connection:
 
     # How it ends
 
-    def _write(self, pipe: Pipe, payload: Message) -> int:
-        if pipe.unread >= ROOM:
+    def _write(self, pipe: Pipe, payload: Message, room: float = ROOM) -> int:
+        if pipe.unread >= room:
             return FULL
         pipe.write(payload)
         breakage = pipe.path.weather.breakage

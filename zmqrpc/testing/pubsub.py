@@ -142,11 +142,11 @@ class MemorySubscriber:
 
     def subscribe(self, filter: bytes) -> None:
         if not self.closed:
-            self._connection.write_forward(_SUBSCRIBE + filter)
+            self._connection.write_subscription(_SUBSCRIBE + filter)
 
     def unsubscribe(self, filter: bytes) -> None:
         if not self.closed:
-            self._connection.write_forward(_UNSUBSCRIBE + filter)
+            self._connection.write_subscription(_UNSUBSCRIBE + filter)
 
     def close(self) -> None:
         if not self.closed:

@@ -131,6 +131,17 @@ class PubSubContract(TransportCase):
         one.close()
         await self.eventually("the end of all", lambda: subscribed.told[6:] == [b"-T1"])
 
+    async def test_many_subscriptions(self) -> None:
+        """However many are made at once, each arrives: one that was lost would be confirmed by the token after it."""
+        _, address, subscribed = self.publisher()
+        filters = [b"T%d" % number for number in range(5000)]
+        subscriber, heard = self.subscriber(address)
+        await self.eventually("the connection", lambda: heard.ups)
+        for filter in filters:
+            subscriber.subscribe(filter)
+        await self.eventually("the subscriptions", lambda: len(subscribed.told) == len(filters))
+        self.assertEqual(subscribed.told, [b"+" + filter for filter in filters])
+
     async def test_forward(self) -> None:
         """What a subscriber was given can be published again as it is."""
         central, address, subscribed = self.publisher()
