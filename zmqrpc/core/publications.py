@@ -33,6 +33,7 @@ NO_FILTER = "is neither a topic-key nor a token"
 """What is wrong with a filter that is not ours."""
 
 _KEPT = 60.0
+_GATHER = 0.05
 _MOST_SAID = 256
 
 
@@ -99,6 +100,7 @@ class Publications:
         self._idle: list[tuple[float, int, _Count]] = []
         self._joined: dict[bytes, None] = {}
         self._tokens: dict[bytes, None] = {}
+        self._gather_until = -NEVER
 
     def __len__(self) -> int:
         """Return how many filters are counted, those included that somebody has left a moment ago."""
@@ -136,12 +138,16 @@ class Publications:
             self._joined.pop(filter, None)
             self._left[filter] = now + _KEPT
 
-    def end_pass(self) -> list[Say]:
+    def end_pass(self, now: float) -> list[Say]:
         """
         Return what answers the subscriptions that have arrived: the counter of each filter, once, and then the tokens.
+
+        A counter goes to everybody who subscribes to the filter, so those who come in crowds are answered together: not
+        more often than every 50 ms.
         """
-        if not self._joined and not self._tokens:
+        if now < self._gather_until or not (self._joined or self._tokens):
             return []
+        self._gather_until = now + _GATHER
         counts = self._counts
         said = [_say(counts[key]) for key in self._joined if key in counts]
         said += [Say(token, self._answer) for token in self._tokens]
@@ -178,16 +184,18 @@ class Publications:
         """When `tick` has to be called next; infinity for never."""
         idle = self._idle[0][0] if self._idle else NEVER
         left = next(iter(self._left.values())) if self._left else NEVER
-        return min(idle, left)
+        answer = self._gather_until if self._joined or self._tokens else NEVER
+        return min(idle, left, answer)
 
     def tick(self, now: float) -> list[Say]:
-        """Forget the filters that everybody has left, and return the counters that are to be repeated."""
+        """Forget the filters that everybody has left; return the counters that are to be repeated, and answers."""
         while self._left and next(iter(self._left.values())) <= now:
             self._forget(next(iter(self._left)))
-        said: list[Say] = []
-        while self._idle and self._idle[0][0] <= now and len(said) < _MOST_SAID:
+        said, most = self.end_pass(now), _MOST_SAID
+        while self._idle and self._idle[0][0] <= now and most:
             count = heappop(self._idle)[2]
             count.waits = False
+            most -= 1
             if not count.wanted:
                 continue
             if count.said_at + IDLE <= now:

@@ -66,7 +66,7 @@ class Publisher:
 
     def end_pass(self) -> None:
         """Answer the subscriptions that have come."""
-        self._say(self._publications.end_pass())
+        self._say(self._publications.end_pass(self._site.seconds()))
 
     @property
     def wake_at(self) -> float:

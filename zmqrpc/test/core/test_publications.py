@@ -28,7 +28,7 @@ def subscribed(*filters: bytes, most: int = 100) -> Publications:
     publications = make(most)
     for filter in filters:
         publications.subscribed(filter, NOW)
-    publications.end_pass()
+    publications.end_pass(NOW - 1)
     return publications
 
 
@@ -57,29 +57,43 @@ class SubscriptionTests(SynchronousTestCase):
         ):
             publications = make()
             self.assertIn("neither", publications.subscribed(filter, NOW), filter[:20])
-            self.assertEqual((publications.end_pass(), len(publications)), ([], 0))
+            self.assertEqual((publications.end_pass(NOW), len(publications)), ([], 0))
 
     def test_counters_come_before_tokens(self):
         publications = make()
         for filter in (TOKEN, B, A, OTHER_TOKEN):
             self.assertEqual(publications.subscribed(filter, NOW), "")
         expected = [(B, PROXY, 0), (A, PROXY, 0), (TOKEN, PROXY, 0), (OTHER_TOKEN, PROXY, 0)]
-        self.assertEqual(read(publications.end_pass()), expected)
-        self.assertEqual(publications.end_pass(), [])
+        self.assertEqual(read(publications.end_pass(NOW)), expected)
+        self.assertEqual(publications.end_pass(NOW), [])
 
     def test_many_subscriptions_of_a_pass_are_one_counter(self):
         publications = subscribed(A, B)
         publications.publish(A, NOW)
         for _ in range(1000):
             publications.subscribed(A, NOW)
-        self.assertEqual(read(publications.end_pass()), [(A, PROXY, 1)])
+        self.assertEqual(read(publications.end_pass(NOW)), [(A, PROXY, 1)])
+
+    def test_those_who_come_in_crowds_are_answered_together(self):
+        """The first at once; the counter that each of them needs goes to all others, too."""
+        publications = make()
+        answers = []
+        for thousandth in range(100):
+            now = NOW + thousandth / 1000
+            publications.subscribed(A, now)
+            publications.subscribed(token_key(b"%016d" % thousandth), now)
+            answers.append(len(publications.end_pass(now)))
+        self.assertLess(sum(map(bool, answers)), 4)
+        self.assertEqual(answers[0], 2)
+        rest = publications.tick(publications.wake_at)
+        self.assertEqual(sum(answers) + len(rest), 100 + sum(map(bool, answers)) + 1)
 
     def test_who_has_left_within_the_pass_is_not_answered(self):
         publications = make()
         for filter in (A, TOKEN):
             publications.subscribed(filter, NOW)
             publications.unsubscribed(filter, NOW)
-        self.assertEqual(publications.end_pass(), [])
+        self.assertEqual(publications.end_pass(NOW), [])
 
     def test_unsubscribed_from_what_nobody_knows(self):
         publications = make()
@@ -107,7 +121,7 @@ class PublishTests(SynchronousTestCase):
         publications.unsubscribed(A, NOW)
         self.assertEqual((publications.tick(NOW + 59), len(publications)), ([], 1))
         publications.subscribed(A, NOW + 59)
-        self.assertEqual(read(publications.end_pass()), [(A, PROXY, 1)])
+        self.assertEqual(read(publications.end_pass(NOW + 59)), [(A, PROXY, 1)])
         self.assertEqual(publications.tick(NOW + 59.9), [])
         self.assertEqual(counted(publications.publish(A, NOW + 60)), (PROXY, 2))
         self.assertEqual(read(publications.tick(NOW + 61)), [(A, PROXY, 2)])
@@ -121,13 +135,13 @@ class PublishTests(SynchronousTestCase):
         publications.subscribed(A, NOW + 60)
         publications.subscribed(C, NOW + 60)
         anew = b"%016d" % 1
-        self.assertEqual(read(publications.end_pass()), [(A, anew, 0), (C, anew, 0)])
+        self.assertEqual(read(publications.end_pass(NOW + 60)), [(A, anew, 0), (C, anew, 0)])
         self.assertEqual(counted(publications.publish(B, NOW + 60)), (PROXY, 1))
         self.assertIn(TOKEN, self.answered(publications))
 
     def answered(self, publications: Publications) -> dict[bytes, bytes]:
         publications.subscribed(TOKEN, NOW)
-        answers = {key: publisher for key, publisher, _ in read(publications.end_pass())}
+        answers = {key: publisher for key, publisher, _ in read(publications.end_pass(NOW + 61))}
         self.assertEqual(answers[TOKEN], PROXY)
         return answers
 
@@ -183,6 +197,7 @@ class IdleTests(SynchronousTestCase):
         publications = Publications(PROXY, lambda: b"", lambda: next(jitters))
         for number in range(100):
             publications.subscribed(topic_key("x", str(number)), NOW)
+        publications.end_pass(NOW)
         for second in range(3):
             said = [len(publications.tick(NOW + second + tick / 20)) for tick in range(20)]
             self.assertLessEqual(max(said), 11, second)
@@ -192,6 +207,7 @@ class IdleTests(SynchronousTestCase):
         publications = make(most=1000)
         for number in range(1000):
             publications.subscribed(topic_key("x", str(number)), NOW)
+        publications.end_pass(NOW)
         sizes = []
         while publications.wake_at <= NOW + IDLE:
             sizes.append(len(publications.tick(NOW + IDLE)))
@@ -291,7 +307,8 @@ class PropertyTests(SynchronousTestCase):
                 if event == "subscribe":
                     subscriber.filters.add(subject)
                     publications.subscribed(subject, now)
-                    for each in publications.end_pass():
+                    now += 0.02
+                    for each in publications.end_pass(now):
                         deliver(each.key, each.counter, True, None)
                 elif subject in subscriber.filters:
                     subscriber.filters.remove(subject)
