@@ -7,7 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from zmqrpc.core.keys import decode_counter, topic_key
+from zmqrpc.core.keys import topic_key
 from zmqrpc.core.subscription import SubscriptionState
 from zmqrpc.interfaces import IProxySite, ITransport
 from zmqrpc.notices import Notices
@@ -17,45 +17,11 @@ from zmqrpc.record import PROXIES, Record, Role, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.subscription import Subscription
 from zmqrpc.sweep import Sweep
+from zmqrpc.test.core.tally import Tally
 from zmqrpc.testing import Network
 from zmqrpc.testing.clock import ProcessClock
 
 KEY, OTHER_KEY = topic_key("openstack", "compute"), topic_key("openstack", "compute_agent")
-
-
-class Tally:
-    """
-    Who applies the rules of docs/spec/wire to the counters that it gets.
-
-    :ivar seen: the last count, by publisher instance and key.
-    :ivar base: the first count.
-    :ivar missed: how many messages it has missed since.
-    :ivar received: how many it has got since.
-    :ivar faults: counts that nobody could have missed or got.
-    """
-
-    def __init__(self) -> None:
-        self.seen: dict[tuple[bytes, bytes], int] = {}
-        self.base: dict[tuple[bytes, bytes], int] = {}
-        self.missed: dict[tuple[bytes, bytes], int] = {}
-        self.received: dict[tuple[bytes, bytes], int] = {}
-        self.faults: list[str] = []
-
-    def take(self, key: bytes, frame: bytes, alone: bool) -> None:
-        """Take a counter, with a message or alone."""
-        counter = decode_counter(frame)
-        about = (counter.publisher, key)
-        if about not in self.seen:
-            # Who has heard no counter before counts from here.
-            self.base[about] = counter.count - (0 if alone else 1)
-            self.missed[about] = self.received[about] = 0
-            self.seen[about] = self.base[about]
-        missed = counter.count - self.seen[about] - (0 if alone else 1)
-        if missed < 0:
-            self.faults.append(f"{counter.count} after {self.seen[about]}")
-        self.missed[about] += missed
-        self.received[about] += not alone
-        self.seen[about] = counter.count
 
 
 @implementer(IProxySite)

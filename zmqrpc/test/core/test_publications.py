@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.keys import Counter, decode_counter, instance_key, token_key, topic_key
 from zmqrpc.core.publications import IDLE, Publications, Say
+from zmqrpc.test.core.tally import Tally
 
 NOW = 1000.0
 PROXY = b"p" * 16
@@ -227,32 +228,11 @@ class IdleTests(SynchronousTestCase):
 
 
 class Subscriber:
-    """
-    Who applies the rules of docs/spec/wire to what it gets.
-
-    :ivar missed: how many messages it knows that it has missed, of each filter.
-    :ivar log: for each filter what the publisher did from its first counter on, as far as it can know.
-    """
+    """Who subscribes to some filters."""
 
     def __init__(self) -> None:
         self.filters: set[bytes] = set()
-        self.seen: dict[tuple[bytes, bytes], int] = {}
-        self.base: dict[tuple[bytes, bytes], int] = {}
-        self.missed: dict[tuple[bytes, bytes], int] = {}
-        self.received: dict[tuple[bytes, bytes], int] = {}
-
-    def take(self, test: SynchronousTestCase, key: bytes, frame: bytes, alone: bool) -> None:
-        publisher, number = counted(frame)
-        about = (publisher, key)
-        if about not in self.seen:
-            self.base[about] = number
-            self.missed[about] = self.received[about] = 0
-        else:
-            missed = number - self.seen[about] - (0 if alone else 1)
-            test.assertGreaterEqual(missed, 0)
-            self.missed[about] += missed
-            self.received[about] += not alone
-        self.seen[about] = number
+        self.tally = Tally()
 
 
 EVENTS = st.one_of(
@@ -275,7 +255,7 @@ class PropertyTests(SynchronousTestCase):
         def deliver(key: bytes, frame: bytes, alone: bool, lost_by: object) -> None:
             for number, subscriber in enumerate(everybody):
                 if key in subscriber.filters and not (isinstance(lost_by, set) and number in lost_by):
-                    subscriber.take(self, key, frame, alone)
+                    subscriber.tally.take(key, frame, alone)
 
         def tick(lost_by: object) -> None:
             for each in publications.tick(now):
@@ -320,16 +300,15 @@ class PropertyTests(SynchronousTestCase):
             tick(None)
 
         for subscriber in everybody:
-            for about, seen in subscriber.seen.items():
-                there = seen - subscriber.base[about]
-                self.assertEqual(subscriber.missed[about], there - subscriber.received[about])
+            tally = subscriber.tally
+            self.assertEqual(tally.faults, [])
+            for about, seen in tally.seen.items():
+                self.assertEqual(tally.missed[about], seen - tally.base[about] - tally.received[about])
         if not publications.forgotten:
             # What is subscribed to was heard of in the end, the last message included.
+            wanted = {key for subscriber in everybody for key in subscriber.filters}
+            next_one = {key: counted(publications.publish(key, now)) for key in wanted}
             for subscriber in everybody:
                 for key in subscriber.filters:
-                    said = [number for (publisher, other), number in subscriber.seen.items() if other == key]
-                    newest = [log for (publisher, other), log in published.items() if other == key]
-                    self.assertTrue(said)
-                    self.assertTrue(not newest or max(map(len, newest)) >= max(said))
-                    about = (counted(publications.publish(key, now))[0], key)
-                    self.assertEqual(subscriber.seen[about], len(published.get(about, [])))
+                    publisher, number = next_one[key]
+                    self.assertEqual(subscriber.tally.seen[publisher, key], number - 1)

@@ -22,7 +22,9 @@ PATIENCE = 30_000
 _CONTEXTS = 4
 
 
-def subscribe(contexts: list[zmq.Context], number: int, addresses: list[str]) -> list[zmq.Socket]:
+def subscribe(
+    contexts: list[zmq.Context[zmq.Socket[bytes]]], number: int, addresses: list[str]
+) -> list[zmq.Socket[bytes]]:
     """Make the sockets, each with its connection, its filter, and a token that was answered."""
     sockets, tokens = [], []
     for each in range(number):
@@ -41,7 +43,7 @@ def subscribe(contexts: list[zmq.Context], number: int, addresses: list[str]) ->
     return sockets
 
 
-def receive(sockets: list[zmq.Socket], messages: int) -> dict[str, int]:
+def receive(sockets: list[zmq.Socket[bytes]], messages: int) -> dict[str, int]:
     """Read until each has all messages."""
     complete = missed = wrong = 0
     for sock in sockets:

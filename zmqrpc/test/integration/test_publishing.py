@@ -64,7 +64,6 @@ class ManySubscribersTests(TestCase):
             self.assertIsNotNone(publisher.publish(KEY, b"%d" % number))
         await eventually("that all have read", lambda: running.process.poll() is not None, 30)
         self.assertEqual((running.ends(), running.err), (0, ""))
-        print(running.out, monotonic() - began, file=sys.__stderr__)
         outcome = json.loads(running.out.splitlines()[-1])
         self.assertEqual(outcome, {"complete": SUBSCRIBERS, "missed": 0, "wrong": 0})
         return connected
