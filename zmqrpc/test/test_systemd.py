@@ -16,7 +16,7 @@ from zmqrpc.tap.server import Options
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, until
 
 EXAMPLES = CHECKOUT / "examples"
-UNITS = ("greeter@.service", "greeter-logged@.service")
+UNITS = ("greeter@.service", "greeter-logged@.service", "zmq-local-publisher.service")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
@@ -40,7 +40,7 @@ class SystemdTests(ProcessTestCase):
         twistd.write_text("#!/bin/sh\n")
         twistd.chmod(0o755)
         copy = self.directory / name
-        copy.write_text(text.replace("/srv/greeter/venv/bin/twistd", str(twistd)))
+        copy.write_text(re.sub("/srv/[a-z]+/venv/bin/twistd", str(twistd), text))
         return copy, dict(re.findall(r"(?m)^(\w+)=(.*)$", text.replace("\\\n", " ")))
 
     def words(self, settings):
@@ -59,8 +59,9 @@ class SystemdTests(ProcessTestCase):
             self.assertEqual(self.tool("systemd-analyze", "systemd", "verify", str(path)), "")
 
     def test_hardened(self):
-        path, _ = self.unit("greeter@.service")
-        self.tool("systemd-analyze", "systemd", "security", "--offline=true", "--threshold=20", str(path))
+        for name in ("greeter@.service", "zmq-local-publisher.service"):
+            path, _ = self.unit(name)
+            self.tool("systemd-analyze", "systemd", "security", "--offline=true", "--threshold=20", str(path))
 
     def test_tells_systemd(self):
         """What a unit runs says when it is ready and when it stops, and that it is alive, as the unit needs it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from zmqrpc.configuration import FOR_PROXIES, FOR_SERVICES, load
 from zmqrpc.core.keys import token_key, topic_key
 from zmqrpc.core.subscription import Phase
 from zmqrpc.errors import PortRangeExhausted
@@ -15,6 +17,7 @@ from zmqrpc.interfaces import IProxy, IProxyFactory, IPublisherReceiver, ISubscr
 from zmqrpc.proxy.local_publisher import factory
 from zmqrpc.record import Role
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.test.publishing import KEY, OTHER_KEY, Listening, central, ground, listen, local, sighting
 from zmqrpc.testing import Network
 
@@ -451,6 +454,24 @@ class LocalPublisherTests(PublishingCase):
         local(self.network, "node")
         with self.assertRaises(PortRangeExhausted):
             local(self.network, "node")
+
+
+class PageTests(PublishingCase):
+    """What docs/howto/pub-sub shows."""
+
+    def test_file_of_a_local_publisher(self):
+        path = CHECKOUT / "examples" / "systemd" / "zmq-local-publisher.conf"
+        self.patch(os, "environ", {})
+        loaded = load(config_files=[str(path)], service=FOR_PROXIES)
+        settings = loaded.settings
+        self.assertTrue(settings.proxy_local_publisher)
+        self.assertEqual((settings.proxy_host, settings.rpc_zmq_bind_address), ("localhost", "127.0.0.1"))
+        services = CHECKOUT / "docs" / "configurations" / "newer" / "local-publisher.services.conf"
+        theirs = load(config_files=[str(services)], service=FOR_SERVICES).settings
+        self.assertEqual(theirs.subscribe_on, (f"{settings.proxy_host}:{settings.proxy_publisher_port}",))
+        page = (CHECKOUT / "docs" / "howto" / "pub-sub.rst").read_text()
+        for name in ("subscription_refused", "filter_forgotten", "publisher_lost", "published_twice"):
+            self.assertIn(f"``{name}``", page)
 
 
 class StormTests(PublishingCase):
