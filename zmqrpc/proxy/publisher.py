@@ -78,6 +78,15 @@ class Publisher:
         self._say(self._publications.tick(now))
         # Readiness is looked at again after what was written, also outside a pass.
         self._site.transport.kick()
+        forgotten, self._forgotten = self._publications.forgotten - self._forgotten, self._publications.forgotten
+        if forgotten:
+            text = (
+                "more than {most} filters are subscribed to; {number} that were idle for longest were forgotten, and are "
+                "counted anew when something is published under them"
+            )
+            notices = self._site.notices
+            notices.count("filter_forgotten", text, most=len(self._publications), number=forgotten)
+            notices.counts["filter_forgotten"] += forgotten - 1
 
     def close(self, linger: float) -> None:
         """Close at once; what was published is delivered in the background for up to `linger` seconds."""
@@ -92,13 +101,6 @@ class Publisher:
         if fault:
             text = "a subscription was refused: its filter of {size} bytes {fault}"
             self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
-        if self._publications.forgotten > self._forgotten:
-            self._forgotten = self._publications.forgotten
-            text = (
-                "{filters} filters are counted, and for one more the one was forgotten that was idle for longest; what "
-                "is published under it is counted anew"
-            )
-            self._site.notices.count("filter_forgotten", text, filters=len(self._publications))
         self._site.wake_by(self.wake_at)
 
     def unsubscribed(self, filter: bytes) -> None:

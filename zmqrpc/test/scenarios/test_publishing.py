@@ -90,10 +90,11 @@ class PublisherTests(PublishingCase):
         self.confirmed(listening)
         for key in keys * 2:
             self.assertIsNotNone(publisher.publish(key, b""))
-        self.run_for(0.1)
+        self.run_for(2)
         self.assertEqual([key for key, _ in listening.messages], keys * 2)
         self.assertEqual(listening.tally.faults, [])
-        self.assertEqual(site.notices.counts["filter_forgotten"], 20)
+        self.assertEqual(site.notices.counts["filter_forgotten"], 20 + 60)
+        self.assertTrue(self.lines.about("more than 10 filters are subscribed to"))
 
     def test_port_is_taken(self):
         central(self.network, "one")
