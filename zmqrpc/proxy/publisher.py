@@ -81,8 +81,8 @@ class Publisher:
         forgotten, self._forgotten = self._publications.forgotten - self._forgotten, self._publications.forgotten
         if forgotten:
             text = (
-                "more than {most} filters are subscribed to; {number} that were idle for longest were forgotten, and are "
-                "counted anew when something is published under them"
+                "more than {most} filters are subscribed to; {number} that were idle for longest were forgotten, and "
+                "are counted anew when something is published under them"
             )
             notices = self._site.notices
             notices.count("filter_forgotten", text, most=len(self._publications), number=forgotten)
