@@ -7,10 +7,11 @@ which is every call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
+from zmqrpc.core.batch import BATCH_OVERHEAD, Batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Ack,
@@ -23,6 +24,7 @@ from zmqrpc.core.envelope import (
     Pong,
     Refusal,
     Reply,
+    Request,
     Served,
     Welcome,
     encode_message,
@@ -33,6 +35,7 @@ from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, 
 from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
+from zmqrpc.core.ways import Identity, Search
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox
@@ -47,20 +50,43 @@ _NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
 _FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
 
 
+class Carrier(Protocol):
+    """What carries a link to its instance: a connection of its own, or router proxies."""
+
+    def connect(self, link: Link) -> None:
+        """Find a way; `LinkState.connected` or `LinkState.postponed` is told."""
+
+    @property
+    def send(self) -> Callable[[Any, bytes], int]:
+        """What writes one payload to an identity, and returns `SENT`, `FULL` or `GONE`."""
+
+    def drop(self, identity: Any) -> None:
+        """Read what has arrived, and give the way up."""
+
+    def largest(self, identity: Any) -> int:
+        """Return the largest payload that gets through, in bytes."""
+
+    @property
+    def missing(self) -> str:
+        """Why there is no way to anybody, as a clause; empty when there are ways, or nobody can tell."""
+
+
 class Link:
     """
     One link.
 
     :ivar key: what the routing table calls it.
-    :ivar address: the advertised address it connects to.
+    :ivar address: the advertised address of its instance; what it connects to, unless it goes through proxies.
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
     :ivar queue: calls that were not handed over yet.
     :ivar serves: what its instance said last that it serves.
+    :ivar search: for a proxy that knows the instance, where it goes through proxies.
     :ivar sweep_at: when `Links` will call `sweep` next.
     """
 
     __slots__ = (
         "_available",
+        "_carrier",
         "_evidence",
         "_links",
         "_most",
@@ -74,12 +100,15 @@ class Link:
         "pending",
         "queue",
         "ready",
+        "search",
         "serves",
         "state",
         "sweep_at",
     )
 
-    def __init__(self, links: Links, key: str, address: str, member: str, state: LinkState) -> None:
+    def __init__(
+        self, links: Links, carrier: Carrier, key: str, address: str, member: str, state: LinkState
+    ) -> None:
         self.key = key
         self.address = address
         self.member = member
@@ -94,6 +123,8 @@ class Link:
             settings.max_unsettled_calls, links.policy, links.unused_sequence, settings.max_unsettled_bytes
         )
         self._links = links
+        self._carrier = carrier
+        self.search: Search | None = None
         self._available = True
         self.serves: frozenset[Served] = frozenset()
         self._evidence = (Evidence.NONE, self.serves)
@@ -199,7 +230,7 @@ class Link:
             match effect:
                 case Connect(attempt=attempt):
                     self.attempt = attempt
-                    self._links.connect(self)
+                    self._carrier.connect(self)
                 case SayHello():
                     self._say_hello(now)
                 case SayPing(last_round_trip=last_round_trip):
@@ -240,11 +271,12 @@ class Link:
         # Where the record names no instance, whoever comes next at the address is meant as well.
         meant = None if self.state.learns else self.instance
         payload = encode_batch(links.instance, meant, int(now * 1000), (), [encode_message(hello)])
-        if self.state.identity is not None and links.router.send(self.state.identity, payload) != SENT:
+        if self.state.identity is not None and self._carrier.send(self.state.identity, payload) != SENT:
             links.connection_lost(self.state.identity, "HELLO could not be written")
 
-    def _drop(self, identity: bytes | None) -> None:
-        self._links.drop(identity)
+    def _drop(self, identity: Identity | None) -> None:
+        if identity is not None:
+            self._carrier.drop(identity)
         # What was numbered and never written certainly did not run: it is queued again, its numbers are settled.
         unsent = [c for c in self.pending.outstanding() if c.sequence >= self._outbox.written and c.attempts == 1]
         for call in reversed(unsent):
@@ -303,7 +335,7 @@ class Link:
             outbox.seal(links.instance, state.instance, int(self._stamp * 1000), settled, pending.next_sequence)
         if state.identity is None:
             return
-        fate = outbox.write(state.identity, links.router.send)
+        fate = outbox.write(state.identity, self._carrier.send)
         if fate == FULL:
             self.ready = False
             links.wake_by(self, links.seconds() + RETRY_FULL)
@@ -318,7 +350,7 @@ class Link:
 
     # What comes in
 
-    def take(self, message: Any, identity: bytes, now: float) -> None:
+    def take(self, message: Any, identity: Identity, now: float) -> None:
         """Take one message that is neither a REPLY with a result nor a WELCOME."""
         kind = type(message)
         state = self.state
@@ -351,7 +383,7 @@ class Link:
         else:
             self._links.notices.count("unexpected", "{peer} sent a {kind}", self.address, kind=kind.__name__)
 
-    def welcomed(self, welcome: Welcome, source: bytes, identity: bytes, now: float) -> None:
+    def welcomed(self, welcome: Welcome, source: bytes, identity: Identity, now: float) -> None:
         """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""
         state = self.state
         if identity != state.identity:
@@ -372,7 +404,8 @@ class Link:
 
     def _take_limits(self, welcome: Welcome) -> None:
         own = self._links.settings
-        self._limit(min(welcome.limits.get("message", own.max_message_size), own.max_message_size))
+        largest = self._carrier.largest(self.state.identity)
+        self._limit(min(welcome.limits.get("message", largest), largest))
         unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
         self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
 
@@ -397,7 +430,35 @@ class Link:
         if reason is Refusal.WRONG_INSTANCE:
             self._links.connection_lost(self.state.identity, "the peer does not know this connection")
 
+    def returned(self, batch: Batch, reason: Refusal, text: str, now: float) -> None:
+        """
+        Take that a proxy gave back a batch of this link; not from within a pass.
+
+        :param reason: UNROUTABLE, which loses the connection, or OVERLOADED.
+        """
+        numbers = flatten([message.sequence for message in batch.messages if isinstance(message, Request)])
+        for call in reversed(self.pending.within(numbers)):
+            if call.attempts > 1:
+                # An earlier copy may have arrived: only its instance can tell.
+                if reason is Refusal.OVERLOADED:
+                    self.pending.undelivered(call, now + RETRY_FULL)
+                    self._links.wake_by(self, self.pending.wake_at)
+            elif self.pending.take(call.sequence) is not None:
+                if reason is Refusal.OVERLOADED:
+                    self._links.user.refused(call, self, reason, text)
+                else:
+                    self._requeue(call)
+        if reason is not Refusal.OVERLOADED:
+            self._links.connection_lost(self.state.identity, text)
+        self._refresh()
+
     # Time
+
+    @property
+    def stranded(self) -> str:
+        """Why it waits, when there is no way to anybody; else empty."""
+        state = self.state
+        return self._carrier.missing if state.phase is Phase.CONNECTING and state.identity is None else ""
 
     @property
     def wake_at(self) -> float:

@@ -1,5 +1,5 @@
 """
-Every link of a node, and the connecting socket they share.
+Every link of a node; and what carries those that have a connection of their own.
 
 Hot path: the loop over replies in `Links.payload_received`, flat because it is every call.
 """
@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
+from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
-from zmqrpc.errors import ConfigError, RemoteProtocolError
-from zmqrpc.interfaces import IConnectingRouter, ILinkReceiver, ILinks, ITransport
-from zmqrpc.link import Link
+from zmqrpc.core.ways import Identity
+from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.interfaces import ILinkReceiver, ILinks, ITransport
+from zmqrpc.link import Carrier, Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
+from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
@@ -38,15 +39,37 @@ _AFTER_FAULT = 1.0
 _SPARE = 100
 
 
+class Others(Protocol):
+    """Whose connections there are beside those of links, as `ILinkReceiver`: those to proxies."""
+
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        """Take what came with a routing key."""
+
+    def malformed_received(self, identity: bytes, reason: str) -> None:
+        """Hear of what was dropped."""
+
+    def connection_lost(self, identity: bytes, reason: str) -> None:
+        """Hear that a connection has ended."""
+
+    def close(self) -> None:
+        """Say goodbye; the socket is closed next."""
+
+
 @implementer(ILinkReceiver, ILinks)
 class Links:
     """
-    Every link of a node, and its connecting socket.
+    Every link of a node.
+
+    It is the `Carrier` of those with a connection of their own.
 
     :param instance: our own instance.
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar connector: the connecting socket.
+    :ivar by_identity: the links that are connected, or connect.
+    :ivar carrier: what carries links that go through router proxies.
+    :ivar proxies: is told of what is no link's; None while there is none.
     :ivar get: returns the link with a key, or None.
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar dirty: links that have gathered something.
@@ -85,32 +108,34 @@ class Links:
         self._jitter = jitter
         self._wake_by = wake_by
         self._timers = timers or LinkTimers()
-        self._router: IConnectingRouter | None = None
+        self.connector = Connector(transport, self, seconds)
+        self.carrier: Carrier = self
+        self.proxies: Others | None = None
         self._links: dict[str, Link] = {}
         self.get = self._links.get
-        self._by_identity: dict[bytes, Link] = {}
+        self.by_identity: dict[Identity, Link] = {}
         self._learned: dict[bytes, Link] = {}
-        self._losses: list[tuple[bytes, str]] = []
-        self._welcomes: list[tuple[Link, Welcome, bytes, bytes, float]] = []
+        self._losses: list[tuple[Identity, str]] = []
+        self._welcomes: list[tuple[Link, Welcome, bytes, Identity, float]] = []
         self._first: Link | None = None
         self._in_bursts = False
         self._due: list[tuple[float, str]] = []
 
-    @property
-    def router(self) -> IConnectingRouter:
-        """The connecting socket; made at the first use, since a process that only serves needs none."""
-        if self._router is None:
-            self._router = self._transport.connecting_router(self)
-        return self._router
-
     # Which links there are
 
-    def open(self, key: str, address: str, member: str, instance: bytes | None) -> Link:
-        """Return the link with this key, made anew when there is none; its address is the one given."""
+    def open(self, key: str, record: Record, proxied: bool = False) -> Link:
+        """
+        Return the link with this key, made anew when there is none; its address is that of the record.
+
+        :param proxied: whether it goes through router proxies; then the record names an instance.
+        """
         link = self._links.get(key)
+        address = record.addresses[0]
         if link is None:
+            instance = bytes.fromhex(record.instance) if record.instance else None
             state = LinkState(instance, self._jitter, self._timers)
-            link = self._links[key] = Link(self, key, address, member, state)
+            carrier = self.carrier if proxied else self
+            link = self._links[key] = Link(self, carrier, key, address, record.member, state)
         link.address = address
         # The routing table knows nothing of a link that nothing led to, or what one of the past has left there.
         self.user.availability_changed(link)
@@ -177,14 +202,15 @@ class Links:
             left += link.queue
             left += link.pending.take_all()
         self._links.clear()
-        self._by_identity.clear()
+        self.by_identity.clear()
         self._learned.clear()
         self.dirty.clear()
         self._due.clear()
-        if self._router is not None:
-            # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
-            self._router.close(min(self.settings.linger, LINGER_SECONDS))
-            self._router = None
+        if self.proxies is not None:
+            # Last, since they carried the farewells above.
+            self.proxies.close()
+        # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
+        self.connector.close(min(self.settings.linger, LINGER_SECONDS))
         return left
 
     # What links ask for
@@ -218,85 +244,62 @@ class Links:
         self.gathering = True
         self._transport.kick()
 
+    # Carrier
+
     def connect(self, link: Link) -> None:
-        """Resolve the address of a link and connect it."""
-        scheme, _, rest = link.address.partition("://")
-        attempt = link.attempt
-        if scheme != "tcp":
-            self._connect_numeric(link, attempt, link.address)
-            return
-        host, _, port = rest.rpartition(":")
-        resolved: Deferred[str] = self._transport.resolve(host, link.state.fails)
-        resolved.addCallbacks(
-            lambda numeric: self._connect_numeric(link, attempt, f"tcp://{numeric}:{port}"),
-            lambda failure: self._unresolved(link, attempt, host, failure),
-        )
+        self.connector.connect(link, self.by_identity)
 
-    def _connect_numeric(self, link: Link, attempt: int, address: str) -> None:
-        if not self._waits(link, attempt):
-            return
-        now = self.seconds()
-        try:
-            identity = self.router.connect(address)
-        except ConfigError as error:
-            link.perform(link.state.lost(now, str(error)), now)
-            return
-        self._by_identity[identity] = link
-        link.perform(link.state.connected(now, identity), now)
-        # Readiness is looked at again after what was written, also outside a pass.
-        self._transport.kick()
+    @property
+    def send(self) -> Callable[[Any, bytes], int]:
+        return self.connector.send
 
-    def _unresolved(self, link: Link, attempt: int, host: str, failure: TwistedFailure) -> None:
-        if self._waits(link, attempt):
-            now = self.seconds()
-            link.perform(link.state.lost(now, f"the host name {host} cannot be resolved: {failure.value}"), now)
+    def drop(self, identity: Any) -> None:
+        self.connector.disconnect(identity, self.by_identity)
 
-    def _waits(self, link: Link, attempt: int) -> bool:
-        """Tell whether a link still waits for the address of this attempt; it may have been closed meanwhile."""
-        return (
-            self._links.get(link.key) is link
-            and link.attempt == attempt
-            and link.state.phase is Phase.CONNECTING
-            and link.state.identity is None
-        )
+    def largest(self, identity: Any) -> int:
+        return self.settings.max_message_size
 
-    def drop(self, identity: bytes | None) -> None:
-        """Read what has arrived, then disconnect."""
-        if identity is not None and self._router is not None:
-            self._router.drain()
-            self._transport.kick()
-            self._by_identity.pop(identity, None)
-            if self._router is not None:
-                # Whoever heard of what was read may have stopped the node.
-                self._router.disconnect(identity)
+    @property
+    def missing(self) -> str:
+        return ""
 
     # ILinkReceiver
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
-        link = self._by_identity.get(identity)
+        link = self.by_identity.get(identity)
+        if link is None and self.proxies is not None:
+            self.proxies.malformed_received(identity, reason)
+            return
         address = link.address if link else "nowhere"
         self.notices.count("malformed", "a message from {peer} was dropped: {reason}", address, reason=reason)
 
-    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
-        self.malformed_received(identity, "it has a routing key, and no proxy is known here")
-        return 1
-
-    def connection_lost(self, identity: bytes | None, reason: str) -> None:
-        if identity is not None and identity in self._by_identity:
+    def connection_lost(self, identity: Identity | None, reason: str) -> None:
+        if identity is None:
+            return
+        if identity in self.by_identity:
             # Not here: this may be called from within a pass, and a connection is drained before it is dropped.
             self._losses.append((identity, reason))
             self._transport.kick()
+        elif self.proxies is not None and type(identity) is bytes:
+            self.proxies.connection_lost(identity, reason)
 
-    def payload_received(self, identity: bytes, payload: Any) -> int:
-        link = self._by_identity.get(identity)
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        if self.proxies is not None:
+            return self.proxies.keyed_received(identity, key, payload)
+        self.malformed_received(identity, "it has a routing key, and no proxy is known here")
+        return 1
+
+    def payload_received(self, identity: Identity, payload: Any, batch: Batch | None = None) -> int:
+        link = self.by_identity.get(identity)
         if link is None:
             self.notices.count("stray")
             return 1
-        try:
-            batch = decode_batch(payload)
-        except RemoteProtocolError as error:
-            self.notices.count("malformed", "{peer}: {error}", link.address, error=error)
-            return 1
+        if batch is None:
+            try:
+                batch = decode_batch(payload)
+            except RemoteProtocolError as error:
+                self.notices.count("malformed", "{peer}: {error}", link.address, error=error)
+                return 1
         if batch.version != WIRE_VERSION:
             text = "{peer} wrote a batch of wire version {version}"
             self.notices.count("bad_version", text, link.address, version=batch.version)
@@ -363,7 +366,7 @@ class Links:
             self._guarded(welcomed, welcomed.welcomed, welcome, source, identity, now)
         losses, self._losses = self._losses, []
         for identity, reason in losses:
-            link = self._by_identity.get(identity)
+            link = self.by_identity.get(identity)
             if link is not None and link.state.identity == identity:
                 now = self.seconds()
                 self._guarded(link, link.perform, link.state.lost(now, reason), now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from zmqrpc.core.batch import batch_room, encode_batch
 from zmqrpc.interfaces import SENT
@@ -51,11 +52,12 @@ class Outbox:
         self.batches.append((payload, mark))
         self.waiting += len(payload)
 
-    def write(self, identity: bytes, send: Callable[[bytes, bytes], int]) -> int:
+    def write(self, identity: Any, send: Callable[[Any, bytes], int]) -> int:
         """
         Write the batches until one is not taken, which is kept.
 
-        :param send: as `IBoundRouter.send`.
+        :param identity: an `Identity`.
+        :param send: as `IBoundRouter.send`, for that kind of identity.
         :return: `SENT` when all are written, else what became of the first that is left.
         """
         batches = self.batches
@@ -68,6 +70,11 @@ class Outbox:
             self.waiting -= len(payload)
             self.written = mark
         return SENT
+
+    def put_back(self, payload: bytes) -> None:
+        """Keep a payload that came back from the way, to be written again."""
+        self.batches.append((payload, self.written))
+        self.waiting += len(payload)
 
     def drop_oldest(self) -> None:
         """Give up the oldest batch that is not written."""

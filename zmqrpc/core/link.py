@@ -14,12 +14,14 @@ CONNECTING              WELCOME of another instance or misfit, loss, none in tim
 UP                      GOAWAY, record withdrawn                                   DRAINING
 UP, DRAINING            loss                                                       CONNECTING (at once)
 UP, DRAINING            loss a moment after it came up                             BACKOFF
+UP, DRAINING            loss of the proxy that carried it                          CONNECTING (at once)
 DRAINING                record came back                                           UP
 DRAINING                nothing outstanding, or its time is up                     IDLE
 DRAINING after GOAWAY   its time is up                                             BACKOFF
 BACKOFF                 its time is up                                             CONNECTING
 all but UP, DRAINING    record withdrawn                                           IDLE
 DRAINING                record withdrawn, and loss                                 IDLE
+CONNECTING              WELCOME after a loss of the proxy, record withdrawn        DRAINING
 ======================  =========================================================  ======================
 """
 
@@ -31,6 +33,7 @@ from enum import Enum
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.ways import Identity
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
@@ -62,7 +65,7 @@ class LinkState:
     :ivar learns: whether the record does not say: then it follows whoever answers at the address and serves what the
         record promises.
     :ivar phase: where it stands.
-    :ivar identity: routing id of the present connection.
+    :ivar identity: routing id of the present connection, or the way through a proxy.
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar heard_at: when the last frame came; the shell sets it on every one.
@@ -80,6 +83,7 @@ class LinkState:
         "_hellos",
         "_jitter",
         "_lost_at",
+        "_moving",
         "_next_ping",
         "_pinged_at",
         "_resume_at",
@@ -101,7 +105,7 @@ class LinkState:
     def __init__(self, instance: bytes | None, jitter: Callable[[], float], timers: LinkTimers) -> None:
         self.instance = instance
         self.phase = Phase.IDLE
-        self.identity: bytes | None = None
+        self.identity: Identity | None = None
         self.mute = False
         self.trouble = ""
         self.heard_at = self.used_at = self._asked_at = -NEVER
@@ -115,7 +119,7 @@ class LinkState:
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
         self._lost_at: float | None = None
-        self._going_away = False
+        self._going_away = self._moving = False
 
     @property
     def fails(self) -> int:
@@ -175,6 +179,9 @@ class LinkState:
             self.trouble = reason
             self._drain(now)
         elif self.phase is not Phase.DRAINING:
+            if self._moving and self._lost_at is not None:
+                # What was handed over is asked for yet: the loss was not that of the peer.
+                return effects
             if self._lost_at is not None:
                 effects.append(self._lose(reason))
             effects += self._rest()
@@ -182,11 +189,36 @@ class LinkState:
 
     # What the connection does
 
-    def connected(self, now: float, identity: bytes) -> list[Effect]:
-        """ZeroMQ was told to connect under this routing id."""
+    def connected(self, now: float, identity: Identity) -> list[Effect]:
+        """ZeroMQ was told to connect under this routing id, or a proxy was found that may know the peer."""
         self.identity = identity
         self._hellos = 1
+        if self._hello_until == NEVER:
+            self._hello_until = now + self._timers.hello
+            if self._lost_at is not None:
+                self._lost_at = now
+            self._rearm()
         return [SayHello()]
+
+    def postponed(self, reason: str) -> None:
+        """
+        There is no proxy to connect through: wait for `connected`, however long that takes.
+
+        What was handed over is not lost meanwhile. That there is no proxy says nothing of the peer, which remembers it.
+        """
+        self.trouble = reason
+        self._hello_until = NEVER
+        self._rearm()
+
+    def moved(self, now: float, reason: str) -> list[Effect]:
+        """The proxy that carried the link is of no use any more: ask for the peer another way, at once."""
+        if self.phase in (Phase.UP, Phase.DRAINING):
+            self._lost_at = now
+        elif self.phase is not Phase.CONNECTING:
+            return []
+        self.trouble = reason
+        self._moving = True
+        return [Drop(self.identity), *self._connect(now)]
 
     def welcome(self, now: float, instance: bytes, round_trip: float, misfit: str = "") -> list[Effect]:
         """
@@ -219,12 +251,15 @@ class LinkState:
         self.trouble = ""
         self._fails = 0
         self._lost_at = None
+        self._moving = False
         self._pinged_at = None
         self._round_trip = None
         self.mute = False
         self.used_at = now
         self._steady_at = now + self._timers.steady
         self._due = self._next_ping = now + self._timers.ping
+        if not self._wanted:
+            self._drain(now)
         return [*effects, Flush()]
 
     def lost(self, now: float, reason: str) -> list[Effect]:
@@ -285,7 +320,8 @@ class LinkState:
         if self.phase is Phase.DRAINING:
             return self._drained(now, outstanding)
         effects: list[Effect] = []
-        if self._lost_at is not None and now >= self._lost_at + self._timers.lost:
+        waits = self._hello_until == NEVER
+        if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
             effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
@@ -316,6 +352,10 @@ class LinkState:
         self._fails += 1
         if doubt or self._fails == 2:
             effects.append(Doubt(reason))
+        self._moving = False
+        if not self._wanted:
+            self.phase = Phase.IDLE
+            return effects + self._rest()
         self._back_off(now)
         return effects
 
@@ -389,4 +429,5 @@ class LinkState:
 
     def _rearm(self) -> None:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
-        self._due = due if self._lost_at is None else min(due, self._lost_at + self._timers.lost)
+        waits = self._lost_at is None or due == NEVER
+        self._due = due if waits else min(due, self._lost_at + self._timers.lost)

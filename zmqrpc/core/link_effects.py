@@ -6,9 +6,15 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from zmqrpc.core.ways import Identity
+
 
 class Connect(Struct, frozen=True):
-    """Open a connection; tell `LinkState.connected` its routing id."""
+    """
+    Open a connection, or find a proxy that is connected to the peer.
+
+    `LinkState.connected` is told the identity, or `LinkState.postponed` that there is no proxy.
+    """
 
     attempt: int
 
@@ -24,9 +30,9 @@ class SayPing(Struct, frozen=True):
 
 
 class Drop(Struct, frozen=True):
-    """Read all that has arrived, then disconnect the routing id (None: it never got one)."""
+    """Read all that has arrived, then give up the connection (None: there is none yet)."""
 
-    identity: bytes | None
+    identity: Identity | None
 
 
 class Flush(Struct, frozen=True):

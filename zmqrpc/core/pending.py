@@ -219,6 +219,13 @@ class PendingCalls(Generic[_Call]):
             self.wake_at = min(self.wake_at, call.retry_at)
             self._agenda.enter(call)
 
+    def undelivered(self, call: _Call, retry_at: float) -> None:
+        """Take that a repetition of the call came back from the way: it counts for nothing, and is made again."""
+        call.attempts = max(2, call.attempts - 1)
+        call.retry_at = retry_at
+        self.wake_at = min(self.wake_at, retry_at)
+        self._agenda.enter(call)
+
     def take(self, sequence: int) -> _Call | None:
         """End the call with this number; None when it has ended before (a late or repeated answer)."""
         call = self._calls.pop(sequence, None)
