@@ -10,6 +10,7 @@ from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.envelope import Ack, encode_message
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
+from zmqrpc.core.ways import Identity
 from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.outbox import Outbox
 
@@ -23,7 +24,7 @@ class Caller:
 
     :param arrival: when its first HELLO came, ms of our monotonic clock.
     :param sent: when it was written, ms of the client's.
-    :ivar identity: routing id of its newest connection.
+    :ivar identity: routing id of its newest connection, or the way to it through a proxy.
     :ivar hello_sent: when it wrote the HELLO of that connection, ms of its clock.
     :ivar largest: the largest payload it accepts, bytes.
     :ivar running: what goes on running, by sequence: the Deferred that will end it, and until when its caller waits.
@@ -51,7 +52,7 @@ class Caller:
     def __init__(self, callers: Callers, instance: bytes, arrival: int, sent: int) -> None:
         settings = callers.settings
         self.instance = instance
-        self.identity = b""
+        self.identity: Identity = b""
         self.largest = settings.max_message_size
         self.heard_at = 0.0
         self.hello_sent = sent
@@ -64,7 +65,7 @@ class Caller:
         self._callers = callers
         self._outbox = Outbox(settings.max_message_size)
 
-    def moved(self, identity: bytes, largest: int) -> None:
+    def moved(self, identity: Identity, largest: int) -> None:
         """Take that it has a new connection; what waited for the old one is asked for again, by number."""
         if self.identity != identity:
             self._outbox.drop_all()
@@ -91,6 +92,11 @@ class Caller:
             self._callers.dirty[self.instance] = self
         outbox.messages.append(encoded)
         outbox.size = size
+
+    def write_again(self, payload: bytes) -> None:
+        """Write once more, at the end of the pass, what came back from the way."""
+        self._outbox.put_back(payload)
+        self._callers.dirty[self.instance] = self
 
     def flush(self) -> None:
         """Write what was gathered; what a full connection does not take is kept, within bounds, for the next pass."""

@@ -22,12 +22,14 @@ from zmqrpc.core.envelope import (
     Pong,
     Refusal,
     Request,
+    Served,
     Unreadable,
     Welcome,
     encode_message,
 )
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import Seen
+from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.notices import Notices
@@ -52,6 +54,8 @@ class Callers:
     :ivar instance: our own instance.
     :ivar seconds: the monotonic clock.
     :ivar dirty: who has something to be written at the end of the pass.
+    :ivar send_through: writes a payload to a client behind a proxy, and returns what `IBoundRouter.send` does.
+    :ivar largest_through: returns the largest payload that gets to it.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
     """
@@ -74,8 +78,12 @@ class Callers:
         self._wake = wake
         self._wake_by = wake_by
         self._router: IBoundRouter | None = None
+        self.send_through: Callable[[Through, bytes], int] = lambda way, payload: GONE
+        self.largest_through: Callable[[Through], int] = lambda way: settings.max_message_size
         self._callers: dict[bytes, Caller] = {}
-        self._by_identity: dict[bytes, Caller] = {}
+        self._by_identity: dict[Identity, Caller] = {}
+        self._returned: list[tuple[Caller, Identity, bytes]] = []
+        self._returned_bytes = 0
         self._requests = Requests(
             settings.max_running_calls, settings.max_running_bytes, notices, seconds, wake, self._began_running
         )
@@ -95,6 +103,10 @@ class Callers:
         """Let a server be called, and tell those who are connected."""
         self._requests.add(server)
         self._each(lambda caller: caller.write(encode_message(self._welcome(caller.hello_sent))))
+
+    def served(self) -> list[Served]:
+        """List what can be called."""
+        return self._requests.served()
 
     @property
     def drained(self) -> bool:
@@ -135,12 +147,13 @@ class Callers:
         self.malformed_received(identity, "it has a routing key, and no proxy is known here")
         return 1
 
-    def payload_received(self, identity: bytes, payload: Any) -> int:
-        try:
-            batch = decode_batch(payload)
-        except RemoteProtocolError as error:
-            self.notices.count("malformed", "connection {peer}: {error}", identity, error=error)
-            return 1
+    def payload_received(self, identity: Identity, payload: Any, batch: Batch | None = None) -> int:
+        if batch is None:
+            try:
+                batch = decode_batch(payload)
+            except RemoteProtocolError as error:
+                self.notices.count("malformed", "connection {peer}: {error}", identity, error=error)
+                return 1
         if batch.version != WIRE_VERSION:
             self._bad_version(identity, batch, f"{batch.version}")
             return 1
@@ -170,7 +183,7 @@ class Callers:
 
     # Everything that is not a request
 
-    def _opening(self, identity: bytes, batch: Batch) -> int:
+    def _opening(self, identity: Identity, batch: Batch) -> int:
         """Take a batch of a connection that is not open, or for somebody else."""
         for message in batch.messages:
             if type(message) is Hello:
@@ -184,7 +197,7 @@ class Callers:
             self._send_alone(identity, batch.source, Nack(Refusal.WRONG_INSTANCE, flatten(sequences)))
         return len(batch.messages) or 1
 
-    def _hello(self, identity: bytes, batch: Batch, hello: Hello) -> None:
+    def _hello(self, identity: Identity, batch: Batch, hello: Hello) -> None:
         if not hello.lowest <= WIRE_VERSION <= hello.highest:
             self._bad_version(identity, batch, f"{hello.lowest} to {hello.highest}")
             return
@@ -211,7 +224,8 @@ class Callers:
             return
         caller.hello_sent = batch.sent
         self._detach(caller)
-        largest = min(hello.limits.get("message", caller.largest), self.settings.max_message_size)
+        largest = self.largest_through(identity) if type(identity) is Through else self.settings.max_message_size
+        largest = min(hello.limits.get("message", caller.largest), largest)
         caller.moved(identity, largest)
         caller.heard_at = now
         caller.base.age(arrival, batch.sent)
@@ -220,7 +234,7 @@ class Callers:
         if self._requests.draining:
             caller.write(self._goaway)
 
-    def _give_up(self, identity: bytes, source: bytes) -> None:
+    def _give_up(self, identity: Identity, source: bytes) -> None:
         """Forget the instance a connection said HELLO for before, when nothing of it would be missed."""
         before = self._by_identity.get(identity)
         if before is not None and before.instance != source and before.idle and not len(before.filter):
@@ -231,7 +245,7 @@ class Callers:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
         return Welcome(WIRE_VERSION, echoed, "server", [], limits, self._requests.served())
 
-    def _bad_version(self, identity: bytes, batch: Batch, theirs: str) -> None:
+    def _bad_version(self, identity: Identity, batch: Batch, theirs: str) -> None:
         text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
         said = "client {client} speaks wire version {theirs}"
         self.notices.count("bad_version", said, identity, client=batch.source, theirs=theirs)
@@ -267,8 +281,10 @@ class Callers:
 
     # Writing
 
-    def send(self, identity: bytes, payload: bytes) -> int:
+    def send(self, identity: Identity, payload: bytes) -> int:
         """Write one payload; return `SENT`, `FULL` or `GONE`."""
+        if isinstance(identity, Through):
+            return self.send_through(identity, payload)
         return self._router.send(identity, payload) if self._router is not None else GONE
 
     def blocked(self, caller: Caller) -> None:
@@ -286,6 +302,41 @@ class Callers:
         if self._by_identity.get(caller.identity) is caller:
             del self._by_identity[caller.identity]
 
+    # What comes through proxies
+
+    def way_ended(self, connection: bytes) -> None:
+        """Take that a connection to a proxy has ended: whoever called by it asks again by another, for answers too."""
+        for identity, caller in list(self._by_identity.items()):
+            if type(identity) is Through and identity.connection == connection:
+                self._detach(caller)
+
+    def returned(self, way: Through, payload: bytes, reason: Refusal) -> None:
+        """
+        Take that a proxy gave back what was for a client.
+
+        :param reason: OVERLOADED keeps it for a while, within ``max_queued_bytes``; else the client is not there.
+        """
+        caller = self._by_identity.get(way)
+        if caller is None:
+            self.notices.count("returned_late")
+        elif reason is not Refusal.OVERLOADED:
+            self.gone(caller)
+        elif self._returned_bytes + len(payload) > self.settings.max_queued_bytes:
+            text = "the way to client {client} is full; replies that came back are dropped"
+            self.notices.count("replies_dropped", text, way, client=caller.instance)
+        else:
+            self._returned.append((caller, way, payload))
+            self._returned_bytes += len(payload)
+            self._sweep_by(self.seconds() + RETRY_FULL)
+
+    def _send_returned(self) -> None:
+        """Write once more what came back."""
+        returned, self._returned = self._returned, []
+        self._returned_bytes = 0
+        for caller, identity, payload in returned:
+            if self._by_identity.get(identity) is caller:
+                caller.write_again(payload)
+
     def _forget(self, caller: Caller) -> None:
         self._detach(caller)
         del self._callers[caller.instance]
@@ -300,7 +351,7 @@ class Callers:
                 # Whatever is wrong with one client, the others are answered.
                 self.log.failure("client {client} could not be answered", client=caller.instance.hex())
 
-    def _send_alone(self, identity: bytes, destination: bytes, message: Nack | Welcome) -> None:
+    def _send_alone(self, identity: Identity, destination: bytes, message: Nack | Welcome) -> None:
         now = int(self.seconds() * 1000)
         self.send(identity, encode_batch(self.instance, destination, now, (), [encode_message(message)]))
 
@@ -329,6 +380,7 @@ class Callers:
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             self._next_sweep = now + ttl / 2 if self._callers else NEVER
+            self._send_returned()
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):

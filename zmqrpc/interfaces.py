@@ -366,8 +366,12 @@ class ITransport(Interface):
 class ILinks(Interface):
     """What a connection strategy may do with the links of its node."""
 
-    def open(key: str, address: str, member: str, instance: bytes | None) -> Any:
-        """Return the link with this key, made anew when there is none; from now on it connects to `address`."""
+    def open(key: str, record: Record, proxied: bool = False) -> Any:
+        """
+        Return the link with this key, made anew when there is none; from now on it connects to the record's address.
+
+        :param proxied: whether it goes through router proxies instead; then the record names an instance.
+        """
 
     def connect_now(key: str) -> None:
         """Connect a link that is idle, before anything is to be sent over it."""

@@ -77,6 +77,7 @@ class Link:
 
     :ivar key: what the routing table calls it.
     :ivar address: the advertised address of its instance; what it connects to, unless it goes through proxies.
+    :ivar carrier: what carries it.
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
     :ivar queue: calls that were not handed over yet.
     :ivar serves: what its instance said last that it serves.
@@ -86,7 +87,6 @@ class Link:
 
     __slots__ = (
         "_available",
-        "_carrier",
         "_evidence",
         "_links",
         "_most",
@@ -95,6 +95,7 @@ class Link:
         "_used_at",
         "address",
         "attempt",
+        "carrier",
         "key",
         "member",
         "pending",
@@ -106,9 +107,7 @@ class Link:
         "sweep_at",
     )
 
-    def __init__(
-        self, links: Links, carrier: Carrier, key: str, address: str, member: str, state: LinkState
-    ) -> None:
+    def __init__(self, links: Links, carrier: Carrier, key: str, address: str, member: str, state: LinkState) -> None:
         self.key = key
         self.address = address
         self.member = member
@@ -123,7 +122,7 @@ class Link:
             settings.max_unsettled_calls, links.policy, links.unused_sequence, settings.max_unsettled_bytes
         )
         self._links = links
-        self._carrier = carrier
+        self.carrier = carrier
         self.search: Search | None = None
         self._available = True
         self.serves: frozenset[Served] = frozenset()
@@ -230,7 +229,7 @@ class Link:
             match effect:
                 case Connect(attempt=attempt):
                     self.attempt = attempt
-                    self._carrier.connect(self)
+                    self.carrier.connect(self)
                 case SayHello():
                     self._say_hello(now)
                 case SayPing(last_round_trip=last_round_trip):
@@ -271,12 +270,12 @@ class Link:
         # Where the record names no instance, whoever comes next at the address is meant as well.
         meant = None if self.state.learns else self.instance
         payload = encode_batch(links.instance, meant, int(now * 1000), (), [encode_message(hello)])
-        if self.state.identity is not None and self._carrier.send(self.state.identity, payload) != SENT:
+        if self.state.identity is not None and self.carrier.send(self.state.identity, payload) != SENT:
             links.connection_lost(self.state.identity, "HELLO could not be written")
 
     def _drop(self, identity: Identity | None) -> None:
         if identity is not None:
-            self._carrier.drop(identity)
+            self.carrier.drop(identity)
         # What was numbered and never written certainly did not run: it is queued again, its numbers are settled.
         unsent = [c for c in self.pending.outstanding() if c.sequence >= self._outbox.written and c.attempts == 1]
         for call in reversed(unsent):
@@ -335,7 +334,7 @@ class Link:
             outbox.seal(links.instance, state.instance, int(self._stamp * 1000), settled, pending.next_sequence)
         if state.identity is None:
             return
-        fate = outbox.write(state.identity, self._carrier.send)
+        fate = outbox.write(state.identity, self.carrier.send)
         if fate == FULL:
             self.ready = False
             links.wake_by(self, links.seconds() + RETRY_FULL)
@@ -404,7 +403,7 @@ class Link:
 
     def _take_limits(self, welcome: Welcome) -> None:
         own = self._links.settings
-        largest = self._carrier.largest(self.state.identity)
+        largest = self.carrier.largest(self.state.identity)
         self._limit(min(welcome.limits.get("message", largest), largest))
         unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
         self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
@@ -458,7 +457,7 @@ class Link:
     def stranded(self) -> str:
         """Why it waits, when there is no way to anybody; else empty."""
         state = self.state
-        return self._carrier.missing if state.phase is Phase.CONNECTING and state.identity is None else ""
+        return self.carrier.missing if state.phase is Phase.CONNECTING and state.identity is None else ""
 
     @property
     def wake_at(self) -> float:

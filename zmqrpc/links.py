@@ -357,21 +357,21 @@ class Links:
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
             for link in dirty:
-                self._guarded(link, link.end_pass, now)
+                self.guarded(link, link.end_pass, now)
         self.gathering = False
 
     def _settle_links(self) -> None:
         welcomes, self._welcomes = self._welcomes, []
         for welcomed, welcome, source, identity, now in welcomes:
-            self._guarded(welcomed, welcomed.welcomed, welcome, source, identity, now)
+            self.guarded(welcomed, welcomed.welcomed, welcome, source, identity, now)
         losses, self._losses = self._losses, []
         for identity, reason in losses:
             link = self.by_identity.get(identity)
             if link is not None and link.state.identity == identity:
                 now = self.seconds()
-                self._guarded(link, link.perform, link.state.lost(now, reason), now)
+                self.guarded(link, link.perform, link.state.lost(now, reason), now)
 
-    def _guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> bool:
+    def guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> bool:
         """
         Do something with one link: whatever is wrong with it, the others have their turn.
 
@@ -399,7 +399,7 @@ class Links:
             if link is None or when != link.sweep_at:
                 continue
             # What has failed would fail again, and be logged, as often as it is asked.
-            soonest = now + (_SOON if self._guarded(link, link.sweep, now) else _AFTER_FAULT)
+            soonest = now + (_SOON if self.guarded(link, link.sweep, now) else _AFTER_FAULT)
             # Only now: what it asked for meanwhile is asked of it below, and not for this very moment.
             link.sweep_at = NEVER
             if link.spent:

@@ -15,11 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmqrpc.binding import Binding
+from zmqrpc.broker import broker_address
 from zmqrpc.callers import Callers
 from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
+from zmqrpc.connections.router_proxy import Routed
 from zmqrpc.connections.static_direct import StaticDirect
-from zmqrpc.core.plan import DeliveryPlan, plan_of
+from zmqrpc.core.plan import ROUTED, DeliveryPlan, plan_of
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
@@ -31,6 +33,7 @@ from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
+from zmqrpc.proxies import Proxies
 from zmqrpc.record import Record, Role
 from zmqrpc.registrar import Registrar
 from zmqrpc.server import RPCServer
@@ -109,7 +112,7 @@ class Node(Service):
         self._links = Links(
             self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
         )
-        strategy = StaticDirect(self._links)
+        strategy = Routed(self._links) if self.plan.calls == ROUTED else StaticDirect(self._links)
         self._discovery = Discovery(
             matchmaker,
             self._hints,
@@ -123,11 +126,21 @@ class Node(Service):
         )
         self._delivery.wire(self._links, self._discovery)
         self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
+        self._proxies = Proxies(
+            self.plan.needs_proxies,
+            matchmaker,
+            self._links,
+            self._callers,
+            self._broker_address,
+            self._jitter,
+            self._transport.kick,
+            wake_by,
+        )
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
         self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (
             *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
-            *(self._hints, self._watches),
+            *(self._hints, self._watches, self._proxies),
         )
 
         self._binding = Binding(settings, matchmaker.bind_address, local, self._chance)
@@ -180,6 +193,8 @@ class Node(Service):
             self._bind()
         self._servers.append(server)
         self._callers.add(server)
+        if self._open:
+            self._proxies.serve()
         if self.running:
             self._registrar.publish(self._records())
             self._log_serving(server)
@@ -216,6 +231,7 @@ class Node(Service):
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
         self._delivery.closed = False
+        self._proxies.start()
         for topic in self._watches.topics():
             self._discovery.resolve(topic)
         if self._servers:
@@ -294,6 +310,7 @@ class Node(Service):
             raise
         self._bound = bound
         self._callers.opened(bound)
+        self._proxies.serve()
         if isinstance(self._reactor, ReactorBase):
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
             self._stalls.start(self._reactor.callFromThread)
@@ -335,7 +352,12 @@ class Node(Service):
             for server in self._servers
         )
 
+    def _broker_address(self) -> str | None:
+        # What a simulated host has at its paths is no business of this machine's files.
+        return broker_address(self.settings.rpc_zmq_ipc_dir) if isinstance(self._reactor, ReactorBase) else None
+
     def _pass_ended(self) -> None:
+        self._proxies.end_pass()
         self._callers.end_pass()
         self._links.end_pass()
         if self._seconds() >= self._sweep.at:
@@ -357,7 +379,7 @@ def _check_served(plan: DeliveryPlan) -> None:
         _log.warn("{text}", text=plan.warning)
     if not plan.is_served:
         raise ConfigError(
-            f"the topology {plan.name} is not served by this version yet; use static-direct",
+            f"the topology {plan.name} is not served by this version yet; use static-direct or router-proxy",
             options=("zmq_topology", "use_pub_sub", "use_router_proxy", "use_dynamic_connections"),
         )
 

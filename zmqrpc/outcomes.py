@@ -256,6 +256,10 @@ class Outcomes:
         """
         for call in calls:
             handed = call.stage >= Stage.SENT
+            stranded = link.stranded if link is not None else ""
+            if stranded and not handed:
+                self.fail(call, NoRoute, f"its time was up, and {stranded}")
+                continue
             trouble = f", {call.trouble}" if call.trouble else ""
             if link is not None and link.state.phase is not Phase.UP:
                 trouble = f", the link is {link.state.phase.value}: {link.state.trouble or 'no WELCOME yet'}"

@@ -23,8 +23,7 @@ class StaticDirect:
         self._links = links
 
     def appeared(self, key: str, record: Record) -> None:
-        instance = bytes.fromhex(record.instance) if record.instance else None
-        self._links.open(key, record.addresses[0], record.member, instance)
+        self._links.open(key, record)
         self._links.connect_now(key)
 
     def gone(self, key: str) -> None:

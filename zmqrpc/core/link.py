@@ -429,5 +429,6 @@ class LinkState:
 
     def _rearm(self) -> None:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
-        waits = self._lost_at is None or due == NEVER
-        self._due = due if waits else min(due, self._lost_at + self._timers.lost)
+        if self._lost_at is not None and due < NEVER:
+            due = min(due, self._lost_at + self._timers.lost)
+        self._due = due

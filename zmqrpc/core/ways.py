@@ -17,7 +17,7 @@ from msgspec import Struct
 from zmqrpc.core.agenda import NEVER
 
 ASK_AGAIN_SECONDS = 0.1
-"""Seconds until the proxies are asked again when none knows an instance: servers find a new one a moment after clients."""
+"""Seconds until proxies are asked again when none knows an instance: servers find a new one a moment after clients."""
 
 ASK_SECONDS = 1.0
 """Seconds after which they are not asked again."""

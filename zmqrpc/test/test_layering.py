@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
         *("dispatcher", "hints", "introspection", "link", "link_user", "links", "members"),
         *("notices", "outbox", "outcomes", "proxy", "registrar", "requests", "server"),
         *("signals", "stall", "subscription", "sweep", "threads", "waiter", "watches"),
+        *("broker", "carrier", "connector", "proxies", "proxy_link", "proxy_user", "proxy_watch"),
     },
     "composition": {"node"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries

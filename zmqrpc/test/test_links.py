@@ -11,6 +11,7 @@ from zmqrpc.core.envelope import Kind
 from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.notices import Notices
+from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
@@ -49,7 +50,8 @@ class SweptLinksTests(SynchronousTestCase):
         return Links(bytes(16), Settings(), around, around, Notices(now), now, lambda: 1.0, lambda when: None)
 
     def open(self, key="a"):
-        return self.links.open(key, "tcp://127.0.0.1:1", "m", bytes(16))
+        record = Record(Role.SERVER, "x", "work", "m", bytes(16).hex(), ("tcp://127.0.0.1:1",))
+        return self.links.open(key, record)
 
     def queue(self, link, deadline):
         call = Waiter(lambda _: None)

@@ -1,0 +1,149 @@
+"""What carries the links that go through router proxies: which proxy each takes, and what comes back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import Batch
+from zmqrpc.core.envelope import Hello, Refusal
+from zmqrpc.core.keys import instance_key
+from zmqrpc.core.link import Phase
+from zmqrpc.core.ways import Search, Through
+from zmqrpc.interfaces import GONE
+from zmqrpc.link import Link
+from zmqrpc.links import Links
+from zmqrpc.proxy_link import ProxyLink
+
+if TYPE_CHECKING:
+    from zmqrpc.proxies import Proxies
+
+
+class ProxyCarrier:
+    """
+    The `zmqrpc.link.Carrier` of links through router proxies.
+
+    A link takes one proxy and keeps it while it lives. When that is lost, silent or stops, the link goes on through
+    another at once.
+
+    :param links: the links of the node.
+    :param proxies: its proxies.
+    """
+
+    def __init__(self, links: Links, proxies: Proxies) -> None:
+        self._links = links
+        self._proxies = proxies
+        self._searching: dict[str, Link] = {}
+
+    # Carrier
+
+    def connect(self, link: Link) -> None:
+        now = self._links.seconds()
+        link.search = Search.begun(link.attempt, now)
+        self._ask_next(link, link.search, now)
+
+    @property
+    def send(self) -> Callable[[Any, bytes], int]:
+        return self._send
+
+    def _send(self, way: Through, payload: bytes) -> int:
+        proxy = self._proxies.behind(way.connection)
+        return GONE if proxy is None else proxy.send(instance_key(way.instance), payload)
+
+    def drop(self, way: Through) -> None:
+        self._links.connector.read()
+        self._links.by_identity.pop(way, None)
+
+    def largest(self, way: Through) -> int:
+        proxy = self._proxies.behind(way.connection)
+        return self._links.settings.max_message_size if proxy is None else proxy.largest
+
+    @property
+    def missing(self) -> str:
+        return self._proxies.missing
+
+    # Which proxy
+
+    def _ask_next(self, link: Link, search: Search, now: float) -> None:
+        """Say HELLO through the next proxy that may know the instance of a link."""
+        before, instance = link.state.identity, link.instance
+        assert instance is not None
+        key = search.next(self._links.instance, instance, self._proxies.tiers(), now)
+        proxy = self._proxies.client(key)
+        if proxy is not None and proxy.connection is not None:
+            way = Through(proxy.connection, instance)
+            if before is not None:
+                self._links.by_identity.pop(before, None)
+            self._links.by_identity[way] = link
+            link.perform(link.state.connected(now, way), now)
+        elif not search.refused:
+            link.state.postponed(self.missing)
+            self._links.wake_by(link, link.state.wake_at)
+        elif search.again_at < NEVER:
+            self._searching[link.key] = link
+            self._proxies.wake_by(search.again_at)
+        else:
+            asked = f"{len(search.refused)} of {len(search.refused)} router proxies that are up"
+            self._links.connection_lost(before, f"{asked} know no connection of its instance")
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        searches = (link.search for link in self._searching.values())
+        return min((search.again_at for search in searches if search is not None), default=NEVER)
+
+    def sweep(self, now: float) -> None:
+        """Ask all proxies once more where none knew an instance."""
+        for link in list(self._searching.values()):
+            search = link.search
+            if search is None or search.again_at > now:
+                continue
+            del self._searching[link.key]
+            if link.state.phase is Phase.CONNECTING and search.attempt == link.attempt:
+                search.refused.clear()
+                self._ask_next(link, search, now)
+
+    def rearrange(self, now: float) -> None:
+        """Move every link whose proxy is of no use any more, or less than another; go on with those that wait."""
+        preferred, others, _ = self._proxies.tiers()
+        for link in self._links.all():
+            way = link.state.identity
+            if isinstance(way, Through):
+                proxy = self._proxies.behind(way.connection)
+                if proxy is None:
+                    self._move(link, "the proxy that it went through is gone", now)
+                elif proxy.key not in (preferred or others) and (preferred or others):
+                    self._move(link, f"the proxy that it went through is left: {proxy.describe()}", now)
+            elif way is None and link.carrier is self and link.state.phase is Phase.CONNECTING and others:
+                self.connect(link)
+
+    def _move(self, link: Link, reason: str, now: float) -> None:
+        self._links.guarded(link, link.perform, link.state.moved(now, reason), now)
+
+    # What is asked about it, and what comes back
+
+    def awaits(self, connection: bytes) -> bool:
+        """Tell whether answers are to come by a connection."""
+        return any(
+            isinstance(way, Through) and way.connection == connection and len(link.pending) > 0
+            for way, link in self._links.by_identity.items()
+        )
+
+    def returned(self, proxy: ProxyLink, batch: Batch, reason: Refusal, now: float) -> None:
+        """Take a batch that a proxy gave back."""
+        way = Through(proxy.connection or b"", batch.destination or b"")
+        link = self._links.by_identity.get(way)
+        if link is None or link.state.identity != way:
+            # The link has left this proxy, and repeated what was not answered.
+            self._links.notices.count("returned_late")
+            return
+        search = link.search
+        if link.state.phase is Phase.CONNECTING and search is not None:
+            if any(type(message) is Hello for message in batch.messages):
+                search.refused.add(proxy.key)
+                self._ask_next(link, search, now)
+            return
+        full = reason is Refusal.OVERLOADED
+        why = "the way to it is full at" if full else "it is not connected to"
+        link.returned(batch, reason, f"{why} the router proxy {proxy.member} at {proxy.address}", now)

@@ -1,0 +1,439 @@
+"""
+The proxies of a node: those that its calls go through, and those that others reach its servers by.
+
+They share the connecting socket with the links (`zmqrpc.links`), which hands on what is not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import maybeDeferred
+from twisted.logger import Logger
+
+from zmqrpc.callers import Callers
+from zmqrpc.carrier import ProxyCarrier
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.envelope import Goaway, Nack, Refusal, Served
+from zmqrpc.core.keys import SELF_KEY, read_instance, read_topic
+from zmqrpc.core.known_proxies import KnownProxy, known_proxies
+from zmqrpc.core.link import LinkState
+from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.ways import Through
+from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.interfaces import GONE, IMatchmaker
+from zmqrpc.links import Links
+from zmqrpc.proxy_link import ProxyLink
+from zmqrpc.proxy_watch import ProxyWatch
+from zmqrpc.record import Record, Sighting
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks for the broker of this host."""
+
+_TIMERS = LinkTimers(longest_backoff=0.5)
+"""A proxy that comes back is to be found by clients and servers at about the same time: they hardly back off."""
+
+_MOST_NAMED = 5
+
+
+class Publishing(Protocol):
+    """Who has something published by proxies (`zmqrpc.publishing`)."""
+
+    def publisher_up(self, proxy: ProxyLink) -> None:
+        """A proxy that publishes can be used."""
+
+    def publisher_lost(self, proxy: ProxyLink, reason: str) -> None:
+        """A proxy cannot be used any more."""
+
+    def published(self, proxy: ProxyLink, key: bytes, counter: bytes) -> None:
+        """A proxy has published what it was given next under a key."""
+
+    def returned(self, proxy: ProxyLink, payload: bytes, reason: Refusal) -> None:
+        """A proxy gave back what was to be published."""
+
+
+class Subscriptions(Protocol):
+    """Who subscribes to publishers (`zmqrpc.subscriptions`)."""
+
+    def found(self, sightings: list[Sighting]) -> None:
+        """Hear which proxies are recorded, after each change."""
+
+
+class Proxies:
+    """
+    Every proxy that a node is connected to.
+
+    :param calls: whether the node sends through proxies.
+    :param broker: returns the address of the broker of this host, None while there is none.
+    :param jitter: gives a number from 0.5 to 1.
+    :param kick: asks for a pass soon.
+    :param wake_by: asks that `sweep` is called at a time.
+    :ivar instance: our own instance.
+    :ivar seconds: the monotonic clock.
+    :ivar carrier: what carries the links that go through router proxies.
+    :ivar publishing: who has something published; None for nobody. Set before the start.
+    :ivar subscriptions: who subscribes; None for nobody. Set before the start.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        calls: bool,
+        matchmaker: IMatchmaker,
+        links: Links,
+        callers: Callers,
+        broker: Callable[[], str | None],
+        jitter: Callable[[], float],
+        kick: Callable[[], None],
+        wake_by: Callable[[float], None],
+    ) -> None:
+        self.instance = links.instance
+        self.settings = links.settings
+        self.notices = links.notices
+        self.seconds = links.seconds
+        self.wake_by = wake_by
+        self.served: Callable[[], list[Served]] = callers.served
+        self.carrier = links.carrier = ProxyCarrier(links, self)
+        links.proxies = self
+        callers.send_through, callers.largest_through = self.carrier.send, self.carrier.largest
+        self.publishing: Publishing | None = None
+        self.subscriptions: Subscriptions | None = None
+        self._calls = calls
+        self._serves = False
+        self._matchmaker = matchmaker
+        self._links = links
+        self._callers = callers
+        self._broker = broker
+        self._jitter = jitter
+        self._kick = kick
+        self._watch = ProxyWatch(matchmaker, self._found, self.seconds, jitter, wake_by)
+        self._records: list[Record] | None = None
+        self._known: dict[str, KnownProxy] = {}
+        self._clients: dict[str, ProxyLink] = {}
+        self._servers: dict[str, ProxyLink] = {}
+        self._by_connection: dict[bytes, ProxyLink] = {}
+        self._up: set[ProxyLink] = set()
+        self._doubted: set[str] = set()
+        self._news: list[tuple[ProxyLink, bytes, Batch, float]] = []
+        self._losses: list[tuple[bytes, str]] = []
+        self._unsettled = False
+        self._broker_key = ""
+        self._look_at = NEVER
+        self._started = self._closed = False
+
+    # What the node does with it
+
+    def start(self) -> None:
+        """Find the proxies, when the node needs them."""
+        self._started = True
+        if self._calls and not self._closed:
+            self._look_at = self.seconds()
+            self.wake_by(self._look_at)
+        if self._calls or self._serves:
+            self._watch.start()
+
+    def serve(self) -> None:
+        """Take that the node serves; again, when it serves more than before."""
+        now = self.seconds()
+        for proxy in self._servers.values():
+            if proxy.up:
+                proxy.say_hello(now)
+        if not self._serves:
+            self._serves = True
+            self._unsettle()
+            if self._started:
+                self._watch.start()
+
+    def close(self) -> None:
+        """Say goodbye to all; the socket is closed next."""
+        now = self.seconds()
+        self._closed = True
+        self._watch.close()
+        for proxy in self._all():
+            if proxy.up:
+                proxy.say(Goaway(), now)
+            proxy.state.identity = None
+        self._look_at = NEVER
+        for each in (self._clients, self._servers, self._by_connection):
+            each.clear()
+        self._news.clear()
+        self._losses.clear()
+
+    # Which proxies there are
+
+    def publishers(self) -> list[ProxyLink]:
+        """List the proxies that are up and publish."""
+        return [proxy for proxy in self._clients.values() if proxy.up and proxy.publishes]
+
+    def tiers(self) -> tuple[list[str], list[str], list[str]]:
+        """List the router proxies that clients may use: those preferred, the others that are up, those that stop."""
+        routers = [proxy for proxy in self._clients.values() if proxy.routes]
+        return (
+            [proxy.key for proxy in routers if proxy.up and proxy.preferred],
+            [proxy.key for proxy in routers if proxy.up],
+            [proxy.key for proxy in routers],
+        )
+
+    def client(self, key: str | None) -> ProxyLink | None:
+        """Return the proxy with a key that we are a client of, None when there is none."""
+        return None if key is None else self._clients.get(key)
+
+    def behind(self, connection: bytes) -> ProxyLink | None:
+        """Return the proxy at the other end of a connection, None when it has ended."""
+        return self._by_connection.get(connection)
+
+    @property
+    def missing(self) -> str:
+        """Why there is no way through a router proxy, as a clause."""
+        routers = [proxy for proxy in self._clients.values() if proxy.known.backend is not None or proxy.preferred]
+        if any(self.tiers()):
+            return ""
+        if not routers and not self._watch.answered:
+            return "the matchmaker has not said yet which router proxies there are, look after it"
+        if not routers:
+            return "no router proxy is recorded in the matchmaker, start one (zmq-proxy)"
+        states = [proxy.describe() for proxy in routers[:_MOST_NAMED]]
+        more = f"; and {len(routers) - _MOST_NAMED} more" if len(routers) > _MOST_NAMED else ""
+        return f"no router proxy is up, look after them: {'; '.join(states)}{more}"
+
+    def _all(self) -> list[ProxyLink]:
+        return [*self._clients.values(), *self._servers.values()]
+
+    def _found(self, sightings: list[Sighting]) -> None:
+        records = [sighting.record for sighting in sightings]
+        if self._closed or records == self._records:
+            return
+        self._records = records
+        self._known = known_proxies(records)
+        self._unsettle()
+        if self.subscriptions is not None:
+            self.subscriptions.found(sightings)
+
+    def _arrange(self, now: float) -> None:
+        """Have a link to each proxy that is recorded, and none to others but those that are up."""
+        broker = self._clients.get(self._broker_key)
+        # The same proxy as one that is recorded under its instance: a client has one link to it.
+        same = broker.state.instance.hex() if broker is not None and broker.up and broker.state.instance else ""
+        routers = {key: known for key, known in self._known.items() if known.backend is not None}
+        clients = dict(routers) if self._calls else {}
+        if self.publishing is not None:
+            clients.update({key: known for key, known in self._known.items() if known.publishes})
+        clients.pop(same, None)
+        servers = routers if self._serves else {}
+        for role, wanted, links in (("client", clients, self._clients), ("server", servers, self._servers)):
+            for key, proxy in list(links.items()):
+                proxy.recorded = key in wanted or key == self._broker_key
+                if not proxy.recorded and (key == same or not proxy.up):
+                    self._part(proxy, now)
+            for key, known in wanted.items():
+                if key in links:
+                    links[key].known = known
+                else:
+                    address = known.frontend if role == "client" else known.backend or known.frontend
+                    self._open(links, ProxyLink(self, known, role, address, self._state(known.instance)), now)
+
+    def _state(self, instance: bytes | None) -> LinkState:
+        return LinkState(instance, self._jitter, _TIMERS)
+
+    def _open(self, links: dict[str, ProxyLink], proxy: ProxyLink, now: float) -> None:
+        links[proxy.key] = proxy
+        proxy.perform(proxy.state.wanted(now), now)
+
+    def _part(self, proxy: ProxyLink, now: float) -> None:
+        """Give up the link to a proxy."""
+        links = self._clients if proxy.role == "client" else self._servers
+        del links[proxy.key]
+        if proxy.up:
+            proxy.say(Goaway(), now)
+        proxy.perform(proxy.state.withdrawn(now, "its record is gone"), now)
+        if proxy.connection is not None:
+            self.disconnect(proxy.connection)
+            proxy.state.identity = None
+
+    def _look_for_broker(self, now: float) -> None:
+        """Connect to the broker of this host while it is there; when it fails, look for it again."""
+        self._look_at = now + LOOK_SECONDS * self._jitter()
+        broker = self._clients.get(self._broker_key)
+        address = self._broker()
+        if broker is not None and (address != broker.address or broker.state.fails):
+            self._part(broker, now)
+            broker = None
+        if broker is None and address is not None:
+            self._broker_key = address
+            known = KnownProxy(address, self.settings.host, address, None, False)
+            self._open(self._clients, ProxyLink(self, known, "client", address, self._state(None), True), now)
+
+    # For links to proxies
+
+    def connect(self, proxy: ProxyLink) -> None:
+        """Connect to a proxy."""
+        self._links.connector.connect(proxy, self._by_connection)
+
+    def write(self, connection: bytes, key: bytes, payload: bytes) -> int:
+        """Write one message with its key; return `SENT`, `FULL` or `GONE`."""
+        return GONE if self._closed else int(self._links.connector.router.send_keyed(connection, key, payload))
+
+    def disconnect(self, connection: bytes) -> None:
+        """Read what has come by a connection, and end it."""
+        proxy = self._by_connection.get(connection)
+        self._links.connector.disconnect(connection, self._by_connection)
+        if proxy is not None and proxy.role == "server":
+            self._callers.way_ended(connection)
+        self._unsettle()
+
+    def changed(self, proxy: ProxyLink) -> None:
+        """Take that something may have changed about a proxy."""
+        self.wake_by(proxy.state.wake_at)
+        if proxy.up != (proxy in self._up):
+            self._unsettle()
+
+    def doubted(self, proxy: ProxyLink, reason: str) -> None:
+        """Tell the matchmaker that a record does not lead to its proxy."""
+        self._doubted.add(proxy.key)
+        for record in proxy.known.records:
+            self._hint(self._matchmaker.neg_acknowledge, record, reason)
+
+    def _hint(self, hint: Callable[..., None], *arguments: Record | str) -> None:
+        told = maybeDeferred(hint, *arguments)
+        told.addErrback(lambda failure: self.log.failure("the matchmaker raised at a hint", failure=failure))
+
+    # Others of Links
+
+    def connection_lost(self, identity: bytes | None, reason: str) -> None:
+        """Take that a connection has ended; what follows is done at the end of the pass."""
+        if identity is not None and identity in self._by_connection:
+            self._losses.append((identity, reason))
+            self._kick()
+
+    def malformed_received(self, identity: bytes, reason: str) -> None:
+        """Hear of a message that was dropped whole."""
+        proxy = self._by_connection.get(identity)
+        peer = "nowhere" if proxy is None else proxy.address
+        self.notices.count("malformed", "a message from {peer} was dropped: {reason}", peer, reason=reason)
+
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        """Take what comes from a proxy: for a link, for a server, or for us ourselves."""
+        proxy = self._by_connection.get(identity)
+        if proxy is None:
+            self.notices.count("stray")
+            return 1
+        now = self.seconds()
+        state = proxy.state
+        state.heard_at = now
+        if state.mute:
+            state.mute = False
+            self.changed(proxy)
+        if key != SELF_KEY and read_topic(key) is not None:
+            if self.publishing is not None and proxy.role == "client":
+                self.publishing.published(proxy, key, bytes(payload))
+            else:
+                self.malformed_received(identity, "it is about something published, and nothing was")
+            return 1
+        try:
+            batch = decode_batch(payload)
+        except RemoteProtocolError as error:
+            self.malformed_received(identity, str(error))
+            return 1
+        if key == SELF_KEY:
+            self._news.append((proxy, identity, batch, now))
+            return len(batch.messages) or 1
+        if read_instance(key) != self.instance:
+            self.malformed_received(identity, "its routing key is for somebody else")
+            return 1
+        way = Through(identity, batch.source)
+        receiver = self._links if proxy.role == "client" else self._callers
+        return receiver.payload_received(way, payload, batch)
+
+    # The end of a pass, and time
+
+    def end_pass(self) -> None:
+        """Take what proxies said of themselves, and their losses: in a pass no connection may be dropped."""
+        while self._news or self._losses or self._unsettled:
+            news, self._news = self._news, []
+            for proxy, connection, batch, now in news:
+                if proxy.connection == connection:
+                    self._guarded(proxy, proxy.take, batch, now, self._given_back)
+            losses, self._losses = self._losses, []
+            now = self.seconds()
+            for connection, reason in losses:
+                lost = self._by_connection.get(connection)
+                if lost is not None and lost.connection == connection:
+                    self._guarded(lost, lost.perform, lost.state.lost(now, reason), now)
+            if self._unsettled:
+                self._unsettled = False
+                self._settle(now)
+
+    def _unsettle(self) -> None:
+        self._unsettled = True
+        self._kick()
+
+    def _settle(self, now: float) -> None:
+        """Do what follows when proxies come and go."""
+        if self._closed:
+            return
+        before, self._up = self._up, {proxy for proxy in self._all() if proxy.up}
+        self._arrange(now)
+        for proxy in before - self._up:
+            self._went(proxy)
+        for proxy in self._up - before:
+            self._came(proxy)
+        self.carrier.rearrange(now)
+
+    def _came(self, proxy: ProxyLink) -> None:
+        self.log.info("connected to the proxy {member} at {address}", member=proxy.member, address=proxy.address)
+        if proxy.key in self._doubted:
+            self._doubted.discard(proxy.key)
+            for record in proxy.known.records:
+                self._hint(self._matchmaker.acknowledge, record)
+        if proxy.role == "client" and proxy.publishes and self.publishing is not None:
+            self.publishing.publisher_up(proxy)
+
+    def _went(self, proxy: ProxyLink) -> None:
+        self.log.info("the proxy {proxy} is not used", proxy=proxy.describe())
+        if proxy.role == "client" and proxy.publishes and self.publishing is not None:
+            self.publishing.publisher_lost(proxy, proxy.state.trouble or "it is mute")
+
+    def _given_back(self, proxy: ProxyLink, nack: Nack) -> None:
+        """Take a NACK with a payload of ours."""
+        returned = nack.returned or b""
+        try:
+            batch = decode_batch(returned)
+        except RemoteProtocolError as error:
+            self.notices.count("malformed", "{peer} gives back what is not ours: {error}", proxy.address, error=error)
+            return
+        reason = Refusal(nack.reason)
+        if proxy.role == "server":
+            self._callers.returned(Through(proxy.connection or b"", batch.destination or b""), returned, reason)
+        elif batch.destination is not None:
+            self.carrier.returned(proxy, batch, reason, self.seconds())
+        elif self.publishing is not None:
+            self.publishing.returned(proxy, returned, reason)
+
+    def _guarded(self, proxy: ProxyLink, act: Callable[..., None], *arguments: Any) -> None:
+        """Do something with one proxy: whatever is wrong with it, the others have their turn."""
+        try:
+            act(*arguments)
+        except Exception:
+            self.log.failure("the link to the proxy {address} failed", address=proxy.address)
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        times = (proxy.state.wake_at for proxy in self._all())
+        return min(self._watch.wake_at, self._look_at, self.carrier.wake_at, *times)
+
+    def sweep(self, now: float) -> None:
+        """Do what time asks for."""
+        for proxy in self._all():
+            if proxy.state.wake_at <= now:
+                connection = proxy.connection
+                outstanding = proxy.role == "client" and connection is not None and self.carrier.awaits(connection)
+                self._guarded(proxy, proxy.tick, now, outstanding)
+        self._watch.sweep(now)
+        if now >= self._look_at:
+            self._look_for_broker(now)
+        self.carrier.sweep(now)
+        self.end_pass()
