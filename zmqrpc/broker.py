@@ -24,7 +24,8 @@ def broker_address(directory: str) -> str | None:
     except OSError:
         return None
     trusted = all(each.st_uid in (0, os.geteuid()) for each in (around, socket))
-    closed = not around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    # Where the sticky bit is set, others may write and yet replace nothing.
+    closed = not around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(around.st_mode & stat.S_ISVTX)
     if trusted and closed and stat.S_ISDIR(around.st_mode) and stat.S_ISSOCK(socket.st_mode):
         return f"ipc://{path}"
     return None

@@ -41,7 +41,10 @@ class ProxyCarrier:
     def connect(self, link: Link) -> None:
         now = self._links.seconds()
         link.search = Search.begun(link.attempt, now)
-        self._ask_next(link, link.search, now)
+        if self._proxies.gathering:
+            link.state.postponed("the first proxies are being connected to")
+        else:
+            self._ask_next(link, link.search, now)
 
     @property
     def send(self) -> Callable[[Any, bytes], int]:
@@ -106,16 +109,17 @@ class ProxyCarrier:
 
     def rearrange(self, now: float) -> None:
         """Move every link whose proxy is of no use any more, or less than another; go on with those that wait."""
-        preferred, others, _ = self._proxies.tiers()
+        preferred, others, stopping = self._proxies.tiers()
+        any_up = bool(stopping) and not self._proxies.gathering
         for link in self._links.all():
             way = link.state.identity
             if isinstance(way, Through):
                 proxy = self._proxies.behind(way.connection)
                 if proxy is None:
-                    self._move(link, "the proxy that it went through is gone", now)
-                elif proxy.key not in (preferred or others) and (preferred or others):
-                    self._move(link, f"the proxy that it went through is left: {proxy.describe()}", now)
-            elif way is None and link.carrier is self and link.state.phase is Phase.CONNECTING and others:
+                    self._move(link, "the router proxy that it went through is gone", now)
+                elif proxy.key not in (preferred or others or stopping) and others:
+                    self._move(link, f"the router proxy that it went through is left: {proxy.describe()}", now)
+            elif way is None and link.carrier is self and link.state.phase is Phase.CONNECTING and any_up:
                 self.connect(link)
 
     def _move(self, link: Link, reason: str, now: float) -> None:
@@ -144,6 +148,5 @@ class ProxyCarrier:
                 search.refused.add(proxy.key)
                 self._ask_next(link, search, now)
             return
-        full = reason is Refusal.OVERLOADED
-        why = "the way to it is full at" if full else "it is not connected to"
-        link.returned(batch, reason, f"{why} the router proxy {proxy.member} at {proxy.address}", now)
+        why = "has no room on its way to it" if reason is Refusal.OVERLOADED else "is not connected to it"
+        link.returned(batch, reason, f"the router proxy {proxy.member} at {proxy.address} {why}", now)

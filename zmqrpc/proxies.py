@@ -19,7 +19,7 @@ from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import Goaway, Nack, Refusal, Served
 from zmqrpc.core.keys import SELF_KEY, read_instance, read_topic
 from zmqrpc.core.known_proxies import KnownProxy, known_proxies
-from zmqrpc.core.link import LinkState
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import RemoteProtocolError
@@ -34,6 +34,9 @@ LOOK_SECONDS = 1.0
 
 _TIMERS = LinkTimers(longest_backoff=0.5)
 """A proxy that comes back is to be found by clients and servers at about the same time: they hardly back off."""
+
+_GATHER_SECONDS = 0.2
+"""Seconds that the first proxies are waited for together: the one that is the first to answer would carry all links."""
 
 _MOST_NAMED = 5
 
@@ -121,7 +124,7 @@ class Proxies:
         self._losses: list[tuple[bytes, str]] = []
         self._unsettled = False
         self._broker_key = ""
-        self._look_at = NEVER
+        self._look_at = self._gather_until = NEVER
         self._started = self._closed = False
 
     # What the node does with it
@@ -150,13 +153,13 @@ class Proxies:
     def close(self) -> None:
         """Say goodbye to all; the socket is closed next."""
         now = self.seconds()
-        self._closed = True
         self._watch.close()
         for proxy in self._all():
-            if proxy.up:
+            if proxy.connected:
                 proxy.say(Goaway(), now)
             proxy.state.identity = None
-        self._look_at = NEVER
+        self._closed = True
+        self._look_at = self._gather_until = NEVER
         for each in (self._clients, self._servers, self._by_connection):
             each.clear()
         self._news.clear()
@@ -176,6 +179,15 @@ class Proxies:
             [proxy.key for proxy in routers if proxy.up],
             [proxy.key for proxy in routers],
         )
+
+    @property
+    def gathering(self) -> bool:
+        """Whether links shall wait, since more of the first proxies may be up in a moment."""
+        if not self.seconds() < self._gather_until < NEVER:
+            return False
+        # One that is preferred is not waited for: links move there when it is up.
+        others = (proxy for proxy in self._clients.values() if not proxy.preferred)
+        return any(proxy.state.phase is Phase.CONNECTING and not proxy.state.fails for proxy in others)
 
     def client(self, key: str | None) -> ProxyLink | None:
         """Return the proxy with a key that we are a client of, None when there is none."""
@@ -226,7 +238,8 @@ class Proxies:
         for role, wanted, links in (("client", clients, self._clients), ("server", servers, self._servers)):
             for key, proxy in list(links.items()):
                 proxy.recorded = key in wanted or key == self._broker_key
-                if not proxy.recorded and (key == same or not proxy.up):
+                # Whoever is connected is there, whatever the store says; who stops has taken its record back.
+                if not proxy.recorded and (key == same or not proxy.connected):
                     self._part(proxy, now)
             for key, known in wanted.items():
                 if key in links:
@@ -240,13 +253,16 @@ class Proxies:
 
     def _open(self, links: dict[str, ProxyLink], proxy: ProxyLink, now: float) -> None:
         links[proxy.key] = proxy
+        if self._gather_until == NEVER and not any(self.tiers()):
+            self._gather_until = now + _GATHER_SECONDS
+            self.wake_by(self._gather_until)
         proxy.perform(proxy.state.wanted(now), now)
 
     def _part(self, proxy: ProxyLink, now: float) -> None:
         """Give up the link to a proxy."""
         links = self._clients if proxy.role == "client" else self._servers
         del links[proxy.key]
-        if proxy.up:
+        if proxy.connected:
             proxy.say(Goaway(), now)
         proxy.perform(proxy.state.withdrawn(now, "its record is gone"), now)
         if proxy.connection is not None:
@@ -289,6 +305,11 @@ class Proxies:
         self.wake_by(proxy.state.wake_at)
         if proxy.up != (proxy in self._up):
             self._unsettle()
+
+    def awaits(self, proxy: ProxyLink) -> bool:
+        """Tell whether answers are to come through a proxy."""
+        connection = proxy.connection
+        return proxy.role == "client" and connection is not None and self.carrier.awaits(connection)
 
     def doubted(self, proxy: ProxyLink, reason: str) -> None:
         """Tell the matchmaker that a record does not lead to its proxy."""
@@ -423,16 +444,17 @@ class Proxies:
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
         times = (proxy.state.wake_at for proxy in self._all())
-        return min(self._watch.wake_at, self._look_at, self.carrier.wake_at, *times)
+        return min(self._watch.wake_at, self._look_at, self._gather_until, self.carrier.wake_at, *times)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
         for proxy in self._all():
             if proxy.state.wake_at <= now:
-                connection = proxy.connection
-                outstanding = proxy.role == "client" and connection is not None and self.carrier.awaits(connection)
-                self._guarded(proxy, proxy.tick, now, outstanding)
+                self._guarded(proxy, proxy.tick, now, self.awaits(proxy))
         self._watch.sweep(now)
+        if now >= self._gather_until:
+            self._gather_until = NEVER
+            self._unsettled = True
         if now >= self._look_at:
             self._look_for_broker(now)
         self.carrier.sweep(now)

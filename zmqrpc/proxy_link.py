@@ -34,6 +34,7 @@ PUBLISH = "publish"
 
 _USED_SECONDS = 0.25
 _PROXIES = (Role.ROUTER, Role.PUBLISHER)
+_LOSSES = (Refusal.WRONG_INSTANCE, Refusal.UNROUTABLE, Refusal.OVERLOADED)
 
 
 class ProxyLink:
@@ -81,8 +82,13 @@ class ProxyLink:
 
     @property
     def routes(self) -> bool:
-        """Whether it is connected and routes, if only until it has stopped."""
-        return self._routes and self.state.phase in (Phase.UP, Phase.DRAINING) and not self.state.mute
+        """Whether it routes, if only until it has stopped."""
+        return self._routes and self.connected and not self.state.mute
+
+    @property
+    def connected(self) -> bool:
+        """Whether the proxy has said WELCOME and the connection stands."""
+        return self.state.phase in (Phase.UP, Phase.DRAINING)
 
     @property
     def connection(self) -> bytes | None:
@@ -164,6 +170,9 @@ class ProxyLink:
                     self.state.ponged(now)
                 case Goaway():
                     self.perform(self.state.going_away(now, message.text or "it stops"), now)
+                    if not self._proxies.awaits(self):
+                        # It is told again and again until we say so, and then need not wait for us.
+                        self.say(Goaway(), now)
                 case Nack(returned=bytes()):
                     told(self, message)
                 case Nack():
@@ -183,9 +192,13 @@ class ProxyLink:
         self.perform(self.state.welcome(now, source, now - welcome.echoed / 1000, misfit), now)
 
     def _refused(self, nack: Nack) -> None:
-        """Take a refusal of the connection: of HELLO, or because the proxy has forgotten it."""
+        """
+        Take a refusal of the connection: of HELLO, or because the proxy has forgotten it.
+
+        Or of what it cannot give back, which is too large together with the NACK; then everything is asked for again.
+        """
         reason = Refusal(nack.reason)
-        if self.state.phase is Phase.CONNECTING or reason is Refusal.WRONG_INSTANCE:
+        if self.state.phase is Phase.CONNECTING or reason in _LOSSES:
             self._proxies.connection_lost(self.connection, nack.text or reason.words)
 
     def tick(self, now: float, outstanding: bool) -> None:

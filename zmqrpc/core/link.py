@@ -33,7 +33,7 @@ from enum import Enum
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 from zmqrpc.core.link_timers import LinkTimers
-from zmqrpc.core.ways import Identity
+from zmqrpc.core.ways import Identity, Through
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
@@ -375,6 +375,10 @@ class LinkState:
     def _drained(self, now: float, outstanding: bool) -> list[Effect]:
         if outstanding:
             # However long the peer takes: each call has its own deadline, and a loss is noticed.
+            if isinstance(self.identity, Through):
+                # That the peer has ended is told by its proxy, when something is to be written there.
+                self._due = now + self._timers.ping
+                return [SayPing(None)]
             self._due = now + self._timers.idle_ping
             return []
         if self._going_away and now < self._drain_until:

@@ -1,9 +1,9 @@
 """
 Through which router proxy a client reaches an instance.
 
-Any number of proxies may stand between; a client needs one for each instance, and keeps it while it lives, so that order
-holds. Proxies know nothing of each other. Whoever asks for an instance where it is not connected (any more, or yet) is
-told so, and asks the next.
+Any number of proxies may stand between; a client needs one for each instance, and keeps it while it lives, so that
+order holds. Proxies know nothing of each other. Whoever asks for an instance where it is not connected (any more, or
+yet) is told so, and asks the next.
 """
 
 from __future__ import annotations

@@ -82,12 +82,19 @@ class Connection:
         """Write from the bound end."""
         return self._write(self.backward, payload)
 
-    def release(self) -> None:
-        """Take that the connecting end disconnects, or its process dies: what it has not read is gone."""
+    def release(self, abruptly: bool = True) -> None:
+        """
+        Take that the connecting end disconnects, or its process dies: what it has not read is gone.
+
+        :param abruptly: whether what it has written is lost in part; else it lingers until it has arrived.
+        """
         if not self.released:
             self.released = True
             self.backward.drop()
-            self.forward.cut_short()
+            if abruptly:
+                self.forward.cut_short()
+            else:
+                self.forward.write(Mark.END)
             self._forget_if_over()
 
     def leave(self, abruptly: bool) -> None:

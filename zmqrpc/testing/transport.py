@@ -208,7 +208,7 @@ class MemoryConnectingRouter(_Router):
 
     def close(self, linger: float = 0) -> None:
         for connection in self._shut():
-            connection.release()
+            connection.release(abruptly=linger <= 0)
 
     def kill(self) -> None:
         """End as the process does that dies."""

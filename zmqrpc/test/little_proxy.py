@@ -1,0 +1,135 @@
+"""A router proxy of few lines, by docs/spec/wire alone: a second reading of it, which can also be told to misbehave."""
+
+from __future__ import annotations
+
+from zope.interface import implementer
+
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
+from zmqrpc.core.keys import SELF_KEY, read_instance
+from zmqrpc.interfaces import GONE, SENT, IBoundReceiver
+from zmqrpc.record import PROXIES, Record
+from zmqrpc.testing.clock import ProcessClock
+
+
+@implementer(IBoundReceiver)
+class _Side:
+    def __init__(self, proxy, transport):
+        self.proxy = proxy
+        self.router = transport.bound_router(self)
+
+    def keyed_received(self, identity, key, payload):
+        if not self.proxy.silent:
+            self.proxy.take(self, identity, key, bytes(payload))
+        return 1
+
+    def payload_received(self, identity, payload):
+        raise AssertionError("a payload without a key")
+
+    def malformed_received(self, identity, reason):
+        raise AssertionError(reason)
+
+    def handshake_failed(self, peer, reason):
+        pass
+
+
+class LittleProxy:
+    """
+    A proxy on a host of a `Network`.
+
+    :param one_socket: whether clients and servers connect to the same address.
+    :param path: of an IPC socket beside the frontend.
+    :ivar silent: whether it takes nothing in, as a stopped process does.
+    :ivar deny: a function of a payload that says whether it is given back: with UNROUTABLE, or with what it returns.
+    :ivar forwarded: how many payloads it has forwarded.
+    """
+
+    def __init__(self, network, host, one_socket=False, path=None, registers=True):
+        self.network = network
+        self.host = host
+        self.clock = ProcessClock(network.clock)
+        self.instance = network.chance.randbytes(16)
+        self.silent = False
+        self.deny = lambda payload: None
+        self.forwarded = 0
+        self.left = set()
+        self._newest = {"client": {}, "server": {}}
+        self._behind = {}
+        self._transport = network.transport(host, self.clock)
+        self._transport.open(lambda: None)
+        self._matchmaker = network.store.matchmaker(self.clock)
+        self._sides = [_Side(self, self._transport) for _ in range(1 if one_socket else 2)]
+        numeric = network.add_host(host)
+        addresses = [side.router.bind(numeric, [0]) for side in self._sides]
+        if path is not None:
+            self._sides[0].router.bind_path(path)
+        self.record = Record("router", *PROXIES, host, self.instance.hex(), addresses)
+        if registers:
+            self.register()
+
+    def register(self):
+        self._matchmaker.register(self.record, 300)
+
+    def withdraw(self):
+        self._matchmaker.withdraw(self.record)
+
+    def go_away(self):
+        """Say GOAWAY to everybody, as often as it is called."""
+        self.withdraw()
+        for side, identity in list(self._behind):
+            self.say(side, identity, Goaway("the proxy stops"))
+
+    def kill(self):
+        self.clock.stop()
+        self._transport.kill()
+        self._matchmaker.kill()
+
+    def knows(self, role, instance):
+        return instance in self._newest[role]
+
+    def forget(self, instance):
+        """Know a connection no more that is still there."""
+        for role in ("client", "server"):
+            way = self._newest[role].pop(instance, None)
+            self._behind.pop(way, None)
+
+    # What comes in
+
+    def take(self, side, identity, key, payload):
+        if key == SELF_KEY:
+            self.take_own(side, identity, decode_batch(payload))
+            return
+        role, _ = self._behind.get((side, identity), (None, None))
+        if role is None:
+            self.say(side, identity, Nack(Refusal.WRONG_INSTANCE, []))
+            return
+        reason = self.deny(payload)
+        way = self._newest["client" if role == "server" else "server"].get(read_instance(key))
+        if reason is None:
+            fate = GONE if way is None else way[0].router.send_keyed(way[1], key, payload)
+            if fate == SENT:
+                self.forwarded += 1
+                return
+            reason = Refusal.UNROUTABLE if fate == GONE else Refusal.OVERLOADED
+        self.say(side, identity, Nack(reason, [], "", payload))
+
+    def take_own(self, side, identity, batch):
+        for message in batch.messages:
+            if type(message) is Hello:
+                self._behind[side, identity] = (message.role, batch.source)
+                self._newest[message.role][batch.source] = (side, identity)
+                limits = {"message": self._transport.max_message_size}
+                self.say(side, identity, Welcome(1, batch.sent, "router", [], limits, []))
+            elif type(message) is Ping:
+                if (side, identity) in self._behind:
+                    self.say(side, identity, Pong(message.token))
+                else:
+                    self.say(side, identity, Nack(Refusal.WRONG_INSTANCE, []))
+            elif type(message) is Goaway:
+                self.left.add(batch.source)
+
+    def say(self, side, identity, message):
+        _, instance = self._behind.get((side, identity), (None, None))
+        now = int(self.clock.seconds() * 1000)
+        payload = encode_batch(self.instance, instance, now, (), [encode_message(message)])
+        side.router.send_keyed(identity, SELF_KEY, payload)

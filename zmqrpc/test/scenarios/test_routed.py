@@ -1,0 +1,552 @@
+"""Calls through router proxies: what becomes of them when proxies, servers and clients come and go."""
+
+from __future__ import annotations
+
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import Target
+from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.envelope import Call, Refusal
+from zmqrpc.core.ways import Through
+from zmqrpc.errors import DeadlineExceeded, Draining, NoRoute, Overloaded, ServerLost
+from zmqrpc.test.little_proxy import LittleProxy
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.testing import MemoryNode, Network
+
+WORK = Target("work")
+
+
+class RoutedCase(SynchronousTestCase):
+    """A network with proxies, servers that serve directly too, and a client that goes through proxies."""
+
+    proxy_count = 1
+    members = "a"
+
+    def setUp(self):
+        self.network = Network(5)
+        self.proxies = [self.proxy() for _ in range(self.proxy_count)]
+        self.workers = {}
+        self.servers = {}
+        for member in self.members:
+            self.serve(member)
+        self.client = self.network.client(zmq_topology="router-proxy")
+        self.node = self.network.nodes[-1]
+
+    def tearDown(self):
+        self.network.close()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def proxy(self, **options):
+        return LittleProxy(self.network, f"proxy-{self.network.chance.getrandbits(20)}", **options)
+
+    def serve(self, member, **options):
+        self.workers[member] = worker = Worker(member)
+        self.servers[member] = self.network.serve(Target("work", server=member), worker, **options)
+
+    def result_of(self, waited_for):
+        return self.network.result_of(waited_for)
+
+    def call(self, method="mark", target=WORK, **options):
+        return self.client.call(target, method, **options)
+
+    def proxied(self):
+        """List the proxies that the links of the client go through, one for each link that has one."""
+        ways = [link.state.identity for link in self.node._links.all()]
+        proxies = {proxy.connection: proxy.key for proxy in self.node._proxies._clients.values()}
+        return [proxies.get(way.connection) for way in ways if isinstance(way, Through)]
+
+    def in_use(self):
+        """Return the proxy that the one link goes through."""
+        [key] = self.proxied()
+        return next(proxy for proxy in self.proxies if proxy.instance.hex() == key)
+
+    @property
+    def now(self):
+        return self.network.clock.seconds()
+
+
+class OneProxyTests(RoutedCase):
+    def test_call(self):
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertGreater(self.proxies[0].forwarded, 0)
+        self.assertEqual(self.proxied(), [self.proxies[0].instance.hex()])
+
+    def test_each_kind(self):
+        self.result_of(self.client.cast(WORK, "mark", {"number": 1}))
+        reached = self.result_of(self.client.fanout(WORK, "mark", {"number": 2}))
+        self.assertEqual([member for member, _ in reached.members], ["a"])
+        answers = self.result_of(self.client.call_each(WORK, "mark", {"number": 3}))
+        self.assertEqual([answer.result for answer in answers], ["a"])
+        self.assertEqual(self.workers["a"].ran, [1, 2, 3])
+        described = self.result_of(self.client.call(Target("work", namespace="zmqrpc"), "describe"))
+        self.assertIn("mark", [method["method"] for method in described])
+
+    def test_one_socket(self):
+        self.proxies[0].withdraw()
+        self.proxies[0].kill()
+        self.proxies = [self.proxy(one_socket=True)]
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertGreater(self.proxies[0].forwarded, 0)
+
+    def test_long_call_beats(self):
+        call = self.call("hold", timeout=30)
+        self.network.run(10)
+        self.assertEqual(call.stage.name, "RUNNING")
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(call), "done")
+
+    def test_cancel(self):
+        call = self.call("hold", args={"number": 7})
+        self.network.run_until(lambda: self.workers["a"].held)
+        call.addErrback(lambda failure: None)
+        call.cancel()
+        self.network.run_until(lambda: self.workers["a"].cancelled == [7])
+
+    def test_order(self):
+        calls = [self.call(args={"number": number}) for number in range(500)]
+        for call in calls:
+            self.result_of(call)
+        self.assertEqual(self.workers["a"].ran, list(range(500)))
+
+    def test_server_killed(self):
+        call = self.call("hold")
+        self.network.run_until(lambda: self.workers["a"].held)
+        began = self.now
+        self.servers["a"].kill()
+        with self.assertRaises(ServerLost) as caught:
+            self.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertLess(self.now - began, 2)
+        self.serve("b")
+        self.assertEqual(self.result_of(self.call(wait_for_ready=True)), "b")
+
+    def test_idempotent_call_moves_on(self):
+        call = self.call("hold", idempotent=True)
+        self.network.run_until(lambda: self.workers["a"].held)
+        self.serve("b")
+        self.servers["a"].kill()
+        began = self.now
+        self.network.run_until(lambda: self.workers["b"].held)
+        self.assertLess(self.now - began, 2)
+        self.workers["b"].held[0].callback("done")
+        self.assertEqual(self.result_of(call), "done")
+
+    def test_calls_to_a_server_that_was_killed_go_to_others(self):
+        self.serve("b")
+        self.result_of(self.client.call_each(WORK, "mark"))
+        self.servers["a"].kill()
+        self.network.run(0.1)
+        # What the proxy gives back has not run, and runs elsewhere.
+        self.assertEqual({self.result_of(self.call()) for _ in range(4)}, {"b"})
+
+    def test_server_stops(self):
+        self.serve("b")
+        held = self.call("hold", target=Target("work", server="a"), timeout=20)
+        self.network.run_until(lambda: self.workers["a"].held)
+        stopped = self.servers["a"].stopService()
+        self.assertEqual({self.result_of(self.call()) for _ in range(4)}, {"b"})
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(held), "done")
+        began = self.now
+        self.result_of(stopped)
+        self.assertLess(self.now - began, 0.5)
+
+    def test_only_server_stops(self):
+        held = self.call("hold", timeout=20)
+        self.network.run_until(lambda: self.workers["a"].held)
+        stopped = self.servers["a"].stopService()
+        with self.assertRaises(Draining):
+            self.result_of(self.call())
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(held), "done")
+        self.result_of(stopped)
+
+    def test_client_killed(self):
+        """What is for a client that is gone comes back, is counted, and forgotten with it."""
+        call = self.call("hold")
+        self.network.run_until(lambda: self.workers["a"].held)
+        self.node.kill()
+        self.network.run(0.1)
+        self.workers["a"].held[0].callback("done")
+        self.network.run(2)
+        self.assertFalse(call.called)
+        self.assertGreaterEqual(self.servers["a"].notices.counts["replies_dropped"], 1)
+
+    def test_client_says_goodbye(self):
+        self.result_of(self.call())
+        self.result_of(self.client.close())
+        self.network.run(1)
+        self.assertEqual(len(self.servers["a"]._callers._callers), 0)
+        self.assertIn(self.node.instance, self.proxies[0].left)
+
+    def test_connection_of_the_server_to_the_proxy_breaks(self):
+        """The answer that it loses is asked for again."""
+        call = self.call("hold", timeout=20)
+        self.network.run_until(lambda: self.workers["a"].held)
+        self.network.break_connections("a", self.proxies[0].host)
+        self.workers["a"].held[0].callback("done")
+        began = self.now
+        self.assertEqual(self.result_of(call), "done")
+        self.assertLess(self.now - began, 2)
+        self.assertEqual(self.workers["a"].ran, [0])
+
+    def test_connection_of_the_client_to_the_proxy_breaks(self):
+        self.result_of(self.call())
+        calls = [self.call(args={"number": number}) for number in range(1, 51)]
+        self.network.break_connections("client", self.proxies[0].host)
+        for call in calls:
+            self.result_of(call)
+        self.assertEqual(self.workers["a"].ran, list(range(51)))
+
+    def test_proxy_that_has_forgotten_the_client(self):
+        self.result_of(self.call())
+        self.proxies[0].forget(self.node.instance)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+    def test_proxy_that_has_forgotten_the_server(self):
+        """The server does not notice before its next PING; what comes back meanwhile is sent again."""
+        self.result_of(self.call())
+        self.proxies[0].forget(self.servers["a"].instance)
+        with self.assertRaises(NoRoute) as caught:
+            self.result_of(self.call())
+        self.assertFalse(caught.exception.maybe_executed)
+        self.assertIn("is not connected to it", str(caught.exception))
+        self.network.run(6)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+    def test_overloaded_on_the_way(self):
+        self.result_of(self.call())
+
+        def deny(payload):
+            calls = any(type(message) is Call for message in decode_batch(payload).messages)
+            return Refusal.OVERLOADED if calls else None
+
+        self.proxies[0].deny = deny
+        with self.assertRaises(Overloaded) as caught:
+            self.result_of(self.call())
+        self.assertFalse(caught.exception.maybe_executed)
+        self.assertIn(self.proxies[0].host, str(caught.exception))
+
+    def test_reply_that_the_way_has_no_room_for(self):
+        self.result_of(self.call())
+        denied = []
+
+        def deny(payload):
+            if decode_batch(payload).source == self.servers["a"].instance and len(denied) < 3:
+                denied.append(payload)
+                return Refusal.OVERLOADED
+            return None
+
+        self.proxies[0].deny = deny
+        self.assertEqual(self.result_of(self.call(timeout=5)), "a")
+        self.assertEqual(len(denied), 3)
+
+    def test_server_that_serves_more(self):
+        self.result_of(self.call())
+        self.servers["a"].server(Target("more", server="a"), [Worker("more")])
+        self.assertEqual(self.result_of(self.client.call(Target("more"), "mark")), "more")
+
+    def test_store_is_emptied(self):
+        """The connection to a proxy shows that it lives."""
+        self.result_of(self.call())
+        self.network.store.forget()
+        self.network.run(1)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+    def test_store_is_down(self):
+        self.result_of(self.call())
+        self.network.store.go_down()
+        self.network.run(200)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+    def test_mute_proxy(self):
+        self.result_of(self.call())
+        self.proxies[0].silent = True
+        call = self.call(timeout=4)
+        with self.assertRaises(DeadlineExceeded) as caught:
+            self.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.proxies[0].silent = False
+        self.network.run(1)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+    def test_draining_proxy_serves_on_while_it_is_the_only_one(self):
+        held = self.call("hold", timeout=20)
+        self.network.run_until(lambda: self.workers["a"].held)
+        self.proxies[0].go_away()
+        self.network.run(1)
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertNotIn(self.node.instance, self.proxies[0].left)
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(held), "done")
+        self.proxies[0].go_away()
+        self.network.run_until(lambda: self.node.instance in self.proxies[0].left)
+        # The next one takes over as soon as it is there.
+        self.proxies.append(self.proxy())
+        self.network.run(1)
+        self.proxies[0].kill()
+        self.assertEqual(self.result_of(self.call()), "a")
+
+
+class NoProxyTests(RoutedCase):
+    proxy_count = 0
+
+    def test_none_is_recorded(self):
+        began = self.now
+        with self.assertRaises(NoRoute) as caught:
+            self.result_of(self.call(timeout=3))
+        self.assertAlmostEqual(self.now - began, 3, places=1)
+        self.assertIn("no router proxy is recorded in the matchmaker, start one (zmq-proxy)", str(caught.exception))
+        self.assertFalse(caught.exception.maybe_executed)
+
+    def test_none_is_up(self):
+        self.proxies.append(self.proxy())
+        self.result_of(self.call())
+        self.proxies[0].kill()
+        self.network.run(0.1)
+        with self.assertRaises(NoRoute) as caught:
+            self.result_of(self.call(timeout=3))
+        self.assertIn(f"no router proxy is up, look after them: {self.proxies[0].host} at tcp:", str(caught.exception))
+
+    def test_fan_out(self):
+        reached = self.result_of(self.client.fanout(WORK, "mark", timeout=2))
+        [(member, _, error)] = reached.missing
+        self.assertEqual(member, "a")
+        self.assertIsInstance(error, NoRoute)
+
+    def test_proxy_comes(self):
+        """What waits goes on at once."""
+        calls = [self.call(args={"number": number}, timeout=30) for number in range(3)]
+        self.network.run(5)
+        self.assertEqual([call.called for call in calls], [False] * 3)
+        began = self.now
+        self.proxies.append(self.proxy())
+        for call in calls:
+            self.result_of(call)
+        self.assertLess(self.now - began, 0.5)
+        self.assertEqual(self.workers["a"].ran, [0, 1, 2])
+
+    def test_what_was_in_flight_waits_for_another_proxy(self):
+        """That there is no proxy says nothing of the server, which remembers what it ran."""
+        self.proxies.append(self.proxy())
+        call = self.call("hold", timeout=30)
+        self.network.run_until(lambda: self.workers["a"].held)
+        self.proxies[0].kill()
+        self.network.run(5)
+        self.workers["a"].held[0].callback("done")
+        self.network.run(5)
+        self.assertFalse(call.called)
+        self.proxies.append(self.proxy())
+        self.assertEqual(self.result_of(call), "done")
+        self.assertEqual(self.workers["a"].ran, [0])
+
+    def test_bounded(self):
+        self.result_of(self.client.close())
+        client = self.network.client(zmq_topology="router-proxy", max_queued_calls=3)
+        calls = [client.call(WORK, "mark", timeout=2) for _ in range(5)]
+        outcomes = []
+        for call in calls:
+            call.addErrback(lambda failure: outcomes.append(failure.type))
+        self.network.run(3)
+        self.assertEqual(sorted(outcomes, key=str), sorted([Overloaded] * 2 + [NoRoute] * 3, key=str))
+
+    def test_server_comes_after_the_proxy(self):
+        call = self.call(target=Target("late"), wait_for_ready=True, timeout=20)
+        self.proxies.append(self.proxy())
+        self.network.run(3)
+        self.network.serve(Target("late", server="z"), Worker("z"))
+        self.assertEqual(self.result_of(call), "z")
+
+    def test_store_that_has_never_answered(self):
+        self.result_of(self.client.close())
+        self.network.store.go_down()
+        client = self.network.client(zmq_topology="router-proxy")
+        self.assertIn("the matchmaker has not said yet", self.network.nodes[-1]._proxies.missing)
+        self.network.run(2)
+        self.proxies.append(self.proxy(registers=False))
+        self.network.store.come_back()
+        self.proxies[0].register()
+        self.assertEqual(self.result_of(client.call(WORK, "mark")), "a")
+
+
+class ThreeProxiesTests(RoutedCase):
+    proxy_count = 3
+    members = "abcdef"
+
+    def load(self, most=60.0):
+        """Call all members a hundred times a second, and list how each call ended."""
+        outcomes = []
+        numbers = iter(range(100_000))
+
+        def one():
+            call = self.call(args={"number": next(numbers)}, timeout=most)
+            call.addCallbacks(outcomes.append, lambda failure: outcomes.append(failure.value))
+
+        loop = LoopingCall(one)
+        loop.clock = self.network.clock
+        loop.start(0.01, now=False).addErrback(lambda failure: outcomes.append(failure.value))
+        self.addCleanup(lambda: loop.running and loop.stop())
+        return loop, outcomes
+
+    def end(self, load):
+        loop, outcomes = load
+        loop.stop()
+        self.network.run(3)
+        self.assertEqual([each for each in outcomes if isinstance(each, Exception)], [])
+        ran = sorted(number for worker in self.workers.values() for number in worker.ran)
+        self.assertEqual(ran, list(range(len(outcomes))), "each call has run once")
+
+    def test_one_proxy_for_each_instance(self):
+        self.result_of(self.client.call_each(WORK, "mark"))
+        before = self.proxied()
+        self.assertEqual(len(before), 6)
+        self.assertGreater(len(set(before)), 1)
+        self.proxies.append(self.proxy())
+        self.network.run(2)
+        self.assertEqual(self.proxied(), before)
+
+    def test_one_is_killed(self):
+        load = self.load()
+        self.network.run(1)
+        victim = next(proxy for proxy in self.proxies if proxy.instance.hex() in self.proxied())
+        victim.kill()
+        self.network.run(2)
+        self.assertNotIn(victim.instance.hex(), self.proxied())
+        self.end(load)
+
+    def test_one_after_the_other_is_killed(self):
+        load = self.load()
+        for proxy in list(self.proxies):
+            self.network.run(0.3)
+            self.proxies.append(self.proxy())
+            self.network.run(0.3)
+            proxy.kill()
+        self.network.run(1)
+        self.end(load)
+
+    def test_one_is_mute(self):
+        load = self.load()
+        self.network.run(1)
+        victim = next(proxy for proxy in self.proxies if proxy.instance.hex() in self.proxied())
+        victim.silent = True
+        self.network.run(4)
+        self.assertNotIn(victim.instance.hex(), self.proxied())
+        self.end(load)
+
+    def test_one_drains(self):
+        load = self.load()
+        self.network.run(1)
+        victim = next(proxy for proxy in self.proxies if proxy.instance.hex() in self.proxied())
+        victim.go_away()
+        self.network.run(0.1)
+        self.assertNotIn(victim.instance.hex(), self.proxied())
+        victim.go_away()
+        self.network.run_until(lambda: self.node.instance in victim.left)
+        victim.kill()
+        self.network.run(1)
+        self.end(load)
+
+    def test_call_in_flight_when_its_proxy_is_killed_while_its_server_stops(self):
+        self.members = "a"
+        call = self.call("hold", target=Target("work", server="a"), timeout=30)
+        self.network.run_until(lambda: self.workers["a"].held)
+        stopped = self.servers["a"].stopService()
+        self.network.run(0.5)
+        link = self.node._links.get(self.servers["a"].instance.hex())
+        key = self.node._proxies.behind(link.state.identity.connection).key
+        next(proxy for proxy in self.proxies if proxy.instance.hex() == key).kill()
+        self.network.run(0.5)
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(call), "done")
+        self.result_of(stopped)
+        self.network.run(1)
+        self.assertIsNone(self.node._links.get(self.servers["a"].instance.hex()))
+
+    def test_servers_and_proxies_come_and_go(self):
+        load = self.load()
+        for number, member in enumerate(list(self.servers)[:4]):
+            self.serve(f"{member}{number}")
+            self.proxies.append(self.proxy())
+            self.network.run(0.5)
+            stopping = self.servers.pop(member).stopService()
+            self.proxies.pop(0).kill()
+            self.result_of(stopping)
+            self.network.run(0.3)
+        self.end(load)
+
+
+class BrokerTests(RoutedCase):
+    proxy_count = 2
+    path = "/run/zmq-broker"
+
+    def setUp(self):
+        super().setUp()
+        self.there = True
+        self.patch(self.node._proxies, "_broker", lambda: f"ipc://{self.path}" if self.there else None)
+
+    def broker(self, host="client"):
+        broker = LittleProxy(self.network, host, path=self.path)
+        self.proxies.append(broker)
+        return broker
+
+    def test_preferred_while_it_answers(self):
+        self.there = False
+        self.result_of(self.call())
+        broker = self.broker()
+        self.network.run(1)
+        self.assertNotEqual(self.proxied(), [f"ipc://{self.path}"])
+        self.there = True
+        self.network.run(1.5)
+        self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
+        self.assertEqual(self.result_of(self.call()), "a")
+        # The same proxy is recorded too: a client has one link to it.
+        self.assertNotIn(broker.instance.hex(), self.node._proxies._clients)
+        broker.kill()
+        self.network.run(0.1)
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertNotEqual(self.proxied(), [f"ipc://{self.path}"])
+
+    def test_one_that_does_not_answer(self):
+        broker = self.broker()
+        broker.silent = True
+        began = self.now
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertLess(self.now - began, 0.3)
+        broker.silent = False
+        self.network.run(5)
+        self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
+
+    def test_socket_that_nobody_listens_on(self):
+        self.network.run(10)
+        self.assertEqual(self.result_of(self.call()), "a")
+
+
+class InteroperationTests(SynchronousTestCase):
+    """Whoever is configured as he likes can be called by everybody on one matchmaker."""
+
+    topologies = ("static-direct", "router-proxy")
+
+    def test_pairwise(self):
+        network = Network(6)
+        LittleProxy(network, "proxy")
+        for topology in self.topologies:
+            network.serve(Target("work", server=topology), Worker(topology), zmq_topology=topology)
+        for topology in self.topologies:
+            client = network.client(host=f"client-{topology}", zmq_topology=topology)
+            for member in self.topologies:
+                self.assertEqual(network.result_of(client.call(Target("work", server=member), "mark")), member)
+            reached = network.result_of(client.fanout(WORK, "mark"))
+            self.assertEqual(sorted(member for member, _ in reached.members), sorted(self.topologies))
+        network.close()
+
+    def test_a_node_that_is_both(self):
+        network = Network(7)
+        proxy = LittleProxy(network, "proxy", one_socket=True)
+        node = MemoryNode(network, host="both", zmq_topology="router-proxy")
+        node.server(WORK, [Worker("both")])
+        client = node.client()
+        node.startService()
+        self.assertEqual(network.result_of(client.call(WORK, "mark", timeout=5, wait_for_ready=True)), "both")
+        self.assertGreater(proxy.forwarded, 0)
+        network.close()
