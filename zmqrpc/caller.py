@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from zmqrpc.core.age import ClockOffset
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Ack, encode_message
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
@@ -31,6 +32,7 @@ class Caller:
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
     :ivar leaving: whether it has said that nothing new follows.
+    :ivar strayed_at: when a proxy took its connection away; -infinity for never, or when it has come back.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Caller:
         "largest",
         "leaving",
         "running",
+        "strayed_at",
         "until",
     )
 
@@ -58,6 +61,7 @@ class Caller:
         self.hello_sent = sent
         self.leaving = False
         self.until = 0.0
+        self.strayed_at = -NEVER
         self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
         self.running: dict[int, tuple[Deferred[Any], float]] = {}
@@ -73,6 +77,7 @@ class Caller:
         self.largest = largest
         self._outbox.limit(largest)
         self.leaving = False
+        self.strayed_at = -NEVER
 
     def acknowledge(self, sequence: int) -> None:
         """Acknowledge a message with the next write."""

@@ -42,6 +42,9 @@ BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 """How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
 
+STRAY_SECONDS = 1.0
+"""How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
+
 _LATE_SECONDS = 1.0
 _REMIND_SECONDS = 0.1
 
@@ -113,7 +116,10 @@ class Callers:
         """Whether nothing is left to do after `drain`: all has run, and every client knows that we stop."""
         if self._requests.busy or self.dirty:
             return False
-        since = self.seconds() - LEAVE_SECONDS
+        now = self.seconds()
+        if any(caller.strayed_at > now - STRAY_SECONDS for caller in self._callers.values()):
+            return False
+        since = now - LEAVE_SECONDS
         return all(caller.leaving or self._drain_at < since for caller in self._by_identity.values())
 
     def drain(self, text: str) -> None:
@@ -307,8 +313,9 @@ class Callers:
     def way_ended(self, connection: bytes) -> None:
         """Take that a connection to a proxy has ended: whoever called by it asks again by another, for answers too."""
         for identity, caller in list(self._by_identity.items()):
-            if type(identity) is Through and identity.connection == connection:
+            if isinstance(identity, Through) and identity.connection == connection:
                 self._detach(caller)
+                caller.strayed_at = self.seconds()
 
     def returned(self, way: Through, payload: bytes, reason: Refusal) -> None:
         """
@@ -321,6 +328,7 @@ class Callers:
             self.notices.count("returned_late")
         elif reason is not Refusal.OVERLOADED:
             self.gone(caller)
+            caller.strayed_at = self.seconds()
         elif self._returned_bytes + len(payload) > self.settings.max_queued_bytes:
             text = "the way to client {client} is full; replies that came back are dropped"
             self.notices.count("replies_dropped", text, way, client=caller.instance)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from zmqrpc.proxies import Proxies
 
 
+PREFER_SECONDS = 5.0
+"""Seconds between two tries of links that go another way to go through the broker of this host."""
+
+
 class ProxyCarrier:
     """
     The `zmqrpc.link.Carrier` of links through router proxies.
@@ -35,6 +39,7 @@ class ProxyCarrier:
         self._links = links
         self._proxies = proxies
         self._searching: dict[str, Link] = {}
+        self._prefer_at = 0.0
 
     # Carrier
 
@@ -106,6 +111,17 @@ class ProxyCarrier:
             if link.state.phase is Phase.CONNECTING and search.attempt == link.attempt:
                 search.refused.clear()
                 self._ask_next(link, search, now)
+
+    def prefer(self, now: float) -> None:
+        """Let the links that have nothing under way try a proxy that is preferred, which did not know all instances."""
+        preferred, _, _ = self._proxies.tiers()
+        if preferred and now >= self._prefer_at:
+            self._prefer_at = now + PREFER_SECONDS
+            for link in self._links.all():
+                way = link.state.identity
+                proxy = self._proxies.behind(way.connection) if isinstance(way, Through) else None
+                if proxy is not None and proxy.key not in preferred and not link.pending:
+                    self._move(link, "another router proxy is preferred", now)
 
     def rearrange(self, now: float) -> None:
         """Move every link whose proxy is of no use any more, or less than another; go on with those that wait."""

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
-from zmqrpc.core.envelope import WIRE_VERSION, Hello, Nack, Refusal, Welcome
+from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
@@ -116,7 +116,7 @@ class Links:
         self.by_identity: dict[Identity, Link] = {}
         self._learned: dict[bytes, Link] = {}
         self._losses: list[tuple[Identity, str]] = []
-        self._welcomes: list[tuple[Link, Welcome, bytes, Identity, float]] = []
+        self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
         self._first: Link | None = None
         self._in_bursts = False
         self._due: list[tuple[float, str]] = []
@@ -333,9 +333,11 @@ class Links:
         if len(calls) + len(rest) != len(batch.messages):
             self.notices.count("late_reply")
         for message in rest:
-            if type(message) is Welcome:
-                # Not here: that of another instance drops the connection, and a pass must not do that.
-                self._welcomes.append((link, message, batch.source, identity, now))
+            kind = type(message)
+            if kind is Welcome or (kind is Goaway and state.phase is Phase.CONNECTING):
+                # Not here: that of another instance drops the connection, and a pass must not do that. Whoever stops
+                # says GOAWAY with WELCOME, and it counts after that.
+                self._openings.append((link, message, batch.source, identity, now))
             else:
                 link.take(message, identity, now)
         if not link.ready:
@@ -351,8 +353,8 @@ class Links:
             # Where it waited for the others, it is itself among what was gathered.
             self._in_bursts = self._first.gathered > (1 if self._in_bursts else 0)
             self._first = None
-        while self.dirty or self._welcomes or self._losses:
-            if self._welcomes or self._losses:
+        while self.dirty or self._openings or self._losses:
+            if self._openings or self._losses:
                 self._settle_links()
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
@@ -361,9 +363,12 @@ class Links:
         self.gathering = False
 
     def _settle_links(self) -> None:
-        welcomes, self._welcomes = self._welcomes, []
-        for welcomed, welcome, source, identity, now in welcomes:
-            self.guarded(welcomed, welcomed.welcomed, welcome, source, identity, now)
+        openings, self._openings = self._openings, []
+        for opened, message, source, identity, now in openings:
+            if type(message) is Goaway:
+                self.guarded(opened, opened.take, message, identity, now)
+            else:
+                self.guarded(opened, opened.welcomed, message, source, identity, now)
         losses, self._losses = self._losses, []
         for identity, reason in losses:
             link = self.by_identity.get(identity)

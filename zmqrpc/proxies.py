@@ -272,6 +272,7 @@ class Proxies:
     def _look_for_broker(self, now: float) -> None:
         """Connect to the broker of this host while it is there; when it fails, look for it again."""
         self._look_at = now + LOOK_SECONDS * self._jitter()
+        self.carrier.prefer(now)
         broker = self._clients.get(self._broker_key)
         address = self._broker()
         if broker is not None and (address != broker.address or broker.state.fails):

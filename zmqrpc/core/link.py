@@ -381,7 +381,8 @@ class LinkState:
                 return [SayPing(None)]
             self._due = now + self._timers.idle_ping
             return []
-        if self._going_away and now < self._drain_until:
+        closes = self._wanted or not isinstance(self.identity, Through)
+        if self._going_away and closes and now < self._drain_until:
             # After GOAWAY the peer closes: a disconnect by us could swallow our answer to it.
             self._due = self._drain_until
             return []

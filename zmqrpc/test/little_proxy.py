@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zope.interface import implementer
 
 from zmqrpc.core.batch import decode_batch, encode_batch
@@ -53,8 +55,8 @@ class LittleProxy:
         self.deny = lambda payload: None
         self.forwarded = 0
         self.left = set()
-        self._newest = {"client": {}, "server": {}}
-        self._behind = {}
+        self._newest: dict[str, Any] = {"client": {}, "server": {}}
+        self._behind: dict[Any, Any] = {}
         self._transport = network.transport(host, self.clock)
         self._transport.open(lambda: None)
         self._matchmaker = network.store.matchmaker(self.clock)

@@ -69,6 +69,21 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual([self.result_of(call) for call in calls], ["a"] * 3)
         self.assertAlmostEqual(self.now, 1, places=1)
 
+    def test_broken_while_its_server_stops(self):
+        """The GOAWAY that comes with WELCOME counts: nothing new goes there."""
+        self.begin()
+        held = self.call("hold", timeout=20)
+        self.network.run_until(lambda: self.worker.held)
+        self.store.go_read_only()
+        self.server.stopService()
+        self.network.run(0.1)
+        self.network.break_connections("client", "server")
+        self.network.run(1)
+        [link] = self.node._links.all()
+        self.assertTrue(link.state.stopping)
+        self.worker.let_go()
+        self.assertEqual(self.result_of(held), "a")
+
     def test_long_partition(self):
         """A partition of more than 1.5 s ends the connection and takes what it has held."""
         self.begin()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -230,7 +232,7 @@ class OneProxyTests(RoutedCase):
 
     def test_reply_that_the_way_has_no_room_for(self):
         self.result_of(self.call())
-        denied = []
+        denied: list[bytes] = []
 
         def deny(payload):
             if decode_batch(payload).source == self.servers["a"].instance and len(denied) < 3:
@@ -376,7 +378,7 @@ class ThreeProxiesTests(RoutedCase):
 
     def load(self, most=60.0):
         """Call all members a hundred times a second, and list how each call ended."""
-        outcomes = []
+        outcomes: list[Any] = []
         numbers = iter(range(100_000))
 
         def one():
@@ -453,8 +455,9 @@ class ThreeProxiesTests(RoutedCase):
         self.network.run_until(lambda: self.workers["a"].held)
         stopped = self.servers["a"].stopService()
         self.network.run(0.5)
-        link = self.node._links.get(self.servers["a"].instance.hex())
-        key = self.node._proxies.behind(link.state.identity.connection).key
+        link: Any = self.node._links.get(self.servers["a"].instance.hex())
+        proxies: Any = self.node._proxies
+        key = proxies.behind(link.state.identity.connection).key
         next(proxy for proxy in self.proxies if proxy.instance.hex() == key).kill()
         self.network.run(0.5)
         self.workers["a"].held[0].callback("done")
@@ -514,7 +517,7 @@ class BrokerTests(RoutedCase):
         self.assertEqual(self.result_of(self.call()), "a")
         self.assertLess(self.now - began, 0.3)
         broker.silent = False
-        self.network.run(5)
+        self.network.run(8)
         self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
 
     def test_socket_that_nobody_listens_on(self):
