@@ -46,7 +46,7 @@ class LittleProxy:
     :ivar forwarded: how many payloads it has forwarded.
     """
 
-    def __init__(self, network, host, one_socket=False, path=None, registers=True):
+    def __init__(self, network, host, one_socket=False, path=None, registers=True, store=None):
         self.network = network
         self.host = host
         self.clock = ProcessClock(network.clock)
@@ -59,7 +59,7 @@ class LittleProxy:
         self._behind: dict[Any, Any] = {}
         self._transport = network.transport(host, self.clock)
         self._transport.open(lambda: None)
-        self._matchmaker = network.store.matchmaker(self.clock)
+        self._matchmaker = (store or network.store).matchmaker(self.clock)
         self._sides = [_Side(self, self._transport) for _ in range(1 if one_socket else 2)]
         numeric = network.add_host(host)
         addresses = [side.router.bind(numeric, [0]) for side in self._sides]
@@ -70,10 +70,12 @@ class LittleProxy:
             self.register()
 
     def register(self):
-        self._matchmaker.register(self.record, 300)
+        """Register, and again when it was not taken."""
+        stored = self._matchmaker.register(self.record, 300)
+        stored.addErrback(lambda _: self.clock.callLater(1, self.register))
 
     def withdraw(self):
-        self._matchmaker.withdraw(self.record)
+        self._matchmaker.withdraw(self.record).addErrback(lambda _: None)
 
     def go_away(self):
         """Say GOAWAY to everybody, as often as it is called."""

@@ -17,8 +17,10 @@ from twisted.python.failure import Failure
 
 from zmqrpc import Target, expose
 from zmqrpc.errors import ConfigError, DeliveryError, RemoteError
+from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.testing import MemoryNode, Network, Store, Weather
 
+PROXY_HOSTS = ("proxy-0", "proxy-1")
 SECONDS = 12.0
 SLACK = 0.02
 LATE = 0.3
@@ -86,9 +88,10 @@ class Storm:
     Three servers, two clients and a store in a network.
 
     :param seed: what everything is drawn from.
+    :param routed: whether there are two router proxies as well, and one of the clients goes through them.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed, routed=False):
         chance = self.chance = Random(seed)
         rough = chance.choice([0.001, 0.005, 0.03])
         weather = Weather(
@@ -105,8 +108,10 @@ class Storm:
         self.executions: list[Ran] = []
         self._stops: list[Deferred[None]] = []
         self._callers: list[MemoryNode] = []
+        self.proxies = {host: LittleProxy(self.network, host, store=self.store) for host in PROXY_HOSTS[: 2 * routed]}
         self.servers: dict[str, Any] = {host: self._serve(host) for host in ("a", "b", "c")}
-        self.clients = [self._begin_client(f"client-{number}") for number in range(2)]
+        topologies = ("router-proxy" if routed else "static-direct", "static-direct")
+        self.clients = [self._begin_client(f"client-{number}", name) for number, name in enumerate(topologies)]
 
     # Who there is
 
@@ -119,8 +124,8 @@ class Storm:
         node.startService()
         return node
 
-    def _begin_client(self, host):
-        node = MemoryNode(self.network, self.store, host, **OPTIONS)
+    def _begin_client(self, host, topology):
+        node = MemoryNode(self.network, self.store, host, zmq_topology=topology, **OPTIONS)
         node.startService()
         self._callers.append(node)
         return node.client()
@@ -168,6 +173,9 @@ class Storm:
         network, store, chance = self.network, self.store, self.chance
         host = chance.choice(sorted(self.servers))
         client = chance.choice(["client-0", "client-1"])
+        if self.proxies and chance.random() < 0.4:
+            self._fail_proxy(chance.choice(sorted(self.proxies)), chance.choice([host, "client-0"]))
+            return
         fault = chance.choice(
             [
                 lambda: network.partition(host, client),
@@ -189,6 +197,28 @@ class Storm:
             ]
         )
         fault()
+
+    def _fail_proxy(self, host, other):
+        network, proxy = self.network, self.proxies[host]
+        fault = self.chance.choice(
+            [
+                lambda: network.partition(host, other),
+                lambda: network.cut(host, other),
+                lambda: network.cut(other, host),
+                lambda: network.isolate(host),
+                lambda: network.break_connections(host, other),
+                lambda: setattr(proxy, "silent", not proxy.silent),
+                lambda: proxy.forget(self.chance.choice(self._callers).instance),
+                proxy.go_away,
+                lambda: self._replace(host),
+                lambda: self._replace(host),
+            ]
+        )
+        fault()
+
+    def _replace(self, host):
+        self.proxies[host].kill()
+        self.proxies[host] = LittleProxy(self.network, host, store=self.store)
 
     def _kill(self, host):
         node = self.servers[host]
@@ -230,6 +260,8 @@ class Storm:
         network.heal()
         for host in self.servers:
             network.accept(host)
+        for host in self.proxies:
+            self._replace(host)
         self.store.come_back()
         network.set_weather(Weather())
         network.run(12)
@@ -243,6 +275,8 @@ class Storm:
         self.last = self.asked[-6:]
         self._stops += [node.stopService() for node in (*self._callers, *self.servers.values())]
         network.result_of(gatherResults(self._stops), 30)
+        for proxy in self.proxies.values():
+            proxy.kill()
 
     # The verdict
 
