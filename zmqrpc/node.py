@@ -21,7 +21,7 @@ from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
 from zmqrpc.connections.router_proxy import Routed
 from zmqrpc.connections.static_direct import StaticDirect
-from zmqrpc.core.plan import ROUTED, DeliveryPlan, plan_of
+from zmqrpc.core.plan import ROUTED, DeliveryPlan, check_matchmaker, plan_of
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
@@ -90,6 +90,7 @@ class Node(Service):
         self.instance = self._chance.randbytes(16)
         local = False
         if matchmaker is None:
+            check_matchmaker(self.plan, settings.matchmaker)
             factory = find_factory(settings.matchmaker)
             matchmaker, local = make_matchmaker(reactor, settings, factory), factory.local
         self._matchmaker = matchmaker

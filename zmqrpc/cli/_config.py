@@ -10,7 +10,7 @@ from typing import Any
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration, load
-from zmqrpc.core.plan import plan_of
+from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import is_later, make_matchmaker
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
@@ -59,6 +59,7 @@ def still_to_come(configuration: Configuration) -> list[str]:
             # It opens nothing. That of a third party may ask the reactor for anything.
             from twisted.internet import reactor
 
+            check_matchmaker(plan, settings.matchmaker)
             make_matchmaker(reactor, settings)
     except ConfigError as error:
         raise configuration.located(error) from None

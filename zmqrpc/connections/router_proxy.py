@@ -14,6 +14,8 @@ class Routed:
     """
     For systems in which a connection from each to each would be too many: everybody is connected to the proxies.
 
+    Proxies go by instances: who is recorded without one, in the fixed table of a plugin, is connected to directly.
+
     :param links: the links of the node.
     """
 
@@ -23,7 +25,7 @@ class Routed:
         self._links = links
 
     def appeared(self, key: str, record: Record) -> None:
-        self._links.open(key, record, proxied=True)
+        self._links.open(key, record, proxied=bool(record.instance))
         self._links.connect_now(key)
 
     def gone(self, key: str) -> None:

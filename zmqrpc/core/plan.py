@@ -96,3 +96,17 @@ def plan_of(settings: Settings) -> DeliveryPlan:
             options=("zmq_topology", *true),
         )
     return named
+
+
+def check_matchmaker(plan: DeliveryPlan, matchmaker: str) -> None:
+    """
+    Check that a matchmaker, which is named as in a transport URL, can serve a plan.
+
+    :raises ConfigError: it cannot; the text says why.
+    """
+    if plan.calls == ROUTED and matchmaker == "file":
+        raise ConfigError(
+            f"the topology {plan.name} cannot be served with the matchmaker file, whose table names no instances, and "
+            "router proxies go by these; use another matchmaker, such as zmq+redis or zmq+sqlite, or static-direct",
+            options=("url", "rpc_zmq_matchmaker", "zmq_topology", "use_router_proxy"),
+        )

@@ -64,7 +64,6 @@ EXPECTED: dict[str, dict[str, Any]] = {
 NOT_YET = {
     "newer/sentinel": "the matchmaker sentinel",
     "newer/dynamic-direct": "the topology dynamic-direct",
-    "newer/router-proxy.services": "the topology router-proxy",
     "newer/pub-sub.services": "the topology router-proxy+pub-sub",
     "newer/local-publisher.services": "the topology router-proxy+pub-sub",
     "newer/central-publishers.services": "the topology router-proxy+pub-sub",

@@ -144,7 +144,6 @@ class ConfigTests(SynchronousTestCase):
             ("transport_url = zmq+sentinel://h:1", "the matchmaker sentinel is not served by this version yet"),
             (
                 "transport_url = zmq+redis://h\n[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1",
-                "the topology router-proxy is not served by this version yet",
                 "use_dynamic_connections is ignored because use_router_proxy is set; unset one of them",
             ),
         ):

@@ -13,6 +13,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link import Evidence, LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.ways import Through
 
 IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
 NOW = 1000.0
@@ -111,6 +112,71 @@ def shaky() -> LinkState:
     link.welcome(NOW, SERVER, 0.001)
     link.lost(NOW, "reset")
     return link
+
+
+# A link that goes through a proxy.
+
+WAY, OTHER_WAY = Through(b"p", SERVER), Through(b"q", SERVER)
+AWAY = "the proxy is gone"
+
+
+def carried(since: float = NOW - 100) -> LinkState:
+    link = idle()
+    link.wanted(since)
+    link.connected(since, WAY)
+    link.welcome(since, SERVER, 0.001)
+    return link
+
+
+def asking() -> LinkState:
+    link = resolving()
+    link.connected(NOW, WAY)
+    return link
+
+
+def stranded() -> LinkState:
+    """There is no proxy."""
+    link = resolving()
+    link.postponed("no proxy")
+    return link
+
+
+def uprooted() -> LinkState:
+    """Its proxy is gone, and another was asked."""
+    link = carried()
+    link.moved(NOW, AWAY)
+    link.connected(NOW, OTHER_WAY)
+    return link
+
+
+def marooned() -> LinkState:
+    """Its proxy is gone, and there is no other."""
+    link = carried()
+    link.moved(NOW, AWAY)
+    link.postponed("no proxy")
+    return link
+
+
+def uprooted_and_withdrawn() -> LinkState:
+    link = uprooted()
+    link.withdrawn(NOW, "gone")
+    return link
+
+
+def leaving_behind_a_proxy() -> LinkState:
+    link = carried()
+    link.going_away(NOW, "stopping")
+    return link
+
+
+def left_behind_a_proxy() -> LinkState:
+    link = leaving_behind_a_proxy()
+    link.withdrawn(NOW, "gone")
+    return link
+
+
+def move(link: LinkState) -> list[Effect]:
+    return link.moved(NOW, AWAY)
 
 
 def wanted(link: LinkState) -> list[Effect]:
@@ -229,6 +295,30 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (shaky, withdraw, [Reroute("gone"), Lose("gone")], IDLE),
     (shaky, tick(0.1, True), [Connect(2)], CONNECTING),
     (shaky, tick(1, True), [Lose("no link for 1 s after: reset"), Connect(2)], CONNECTING),
+    # Through proxies: that one is gone says nothing of the peer.
+    (idle, move, [], IDLE),
+    (backing_off, move, [], BACKOFF),
+    (asking, move, [Drop(WAY), Connect(2)], CONNECTING),
+    (carried, move, [Drop(WAY), Connect(2)], CONNECTING),
+    (leaving_behind_a_proxy, move, [Drop(WAY), Connect(2)], CONNECTING),
+    (left_behind_a_proxy, move, [Drop(WAY), Connect(2)], CONNECTING),
+    (stranded, tick(1e6, False), [], CONNECTING),
+    (stranded, lambda link: link.connected(NOW + 50, WAY), [SayHello()], CONNECTING),
+    (stranded, withdraw, [Reroute("gone"), Drop(None)], IDLE),
+    (marooned, tick(1e6, True), [], CONNECTING),
+    (marooned, withdraw, [Reroute("gone")], CONNECTING),
+    (uprooted, welcome(), [Flush()], UP),
+    (uprooted, move, [Drop(OTHER_WAY), Connect(3)], CONNECTING),
+    (uprooted, lose, [Drop(OTHER_WAY), Lose("reset"), Reroute("reset")], BACKOFF),
+    (uprooted, tick(TIMERS.lost, True), [Lose(f"no link for 1 s after: {AWAY}")], CONNECTING),
+    (uprooted, withdraw, [Reroute("gone")], CONNECTING),
+    (uprooted_and_withdrawn, welcome(), [Flush()], DRAINING),
+    (uprooted_and_withdrawn, lose, [Drop(OTHER_WAY), Lose("reset"), Reroute("reset")], IDLE),
+    (uprooted_and_withdrawn, wanted, [], CONNECTING),
+    # Nothing but an answer to a PING shows that a peer behind a proxy is there.
+    (leaving_behind_a_proxy, tick(0, True), [SayPing(None)], DRAINING),
+    (leaving_behind_a_proxy, tick(0, False), [], DRAINING),
+    (left_behind_a_proxy, tick(0, False), [Drop(WAY)], IDLE),
 ]
 
 
@@ -292,6 +382,30 @@ class TransitionTests(SynchronousTestCase):
         link = withdrawn()
         link.wanted(NOW)
         self.assertEqual(link.trouble, "")
+
+
+class ProxiedTests(SynchronousTestCase):
+    def test_time_counts_from_when_there_is_a_proxy(self):
+        link = marooned()
+        self.assertEqual(link.wake_at, NEVER)
+        later = NOW + 100
+        link.connected(later, OTHER_WAY)
+        self.assertEqual(link.tick(later + TIMERS.lost - 0.001, True), [])
+        self.assertIn(f"no link for 1 s after: {link.trouble}", link.tick(later + TIMERS.lost, True)[0].reason)  # type: ignore[union-attr]
+
+    def test_moves_however_short_it_was_up(self):
+        link = carried(since=NOW)
+        self.assertEqual(link.moved(NOW, AWAY), [Drop(WAY), Connect(2)])
+
+    def test_another_proxy_has_the_time_that_is_left(self):
+        link = asking()
+        link.connected(NOW + 1, OTHER_WAY)
+        self.assertIn(Drop(OTHER_WAY), link.tick(NOW + TIMERS.hello, False))
+
+    def test_pings_while_its_peer_stops(self):
+        link = left_behind_a_proxy()
+        pings = sum(link.tick(NOW + turn / 10, True) == [SayPing(None)] for turn in range(50))
+        self.assertEqual(pings, 10)
 
 
 class OpeningTests(SynchronousTestCase):

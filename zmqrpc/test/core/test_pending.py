@@ -310,6 +310,20 @@ class RetryTests(SynchronousTestCase):
         pending.repeat(call, NOW)
         self.assertEqual((call.attempts, call.retry_at, pending.wake_at), (2, NEVER, NOW + 60))
 
+    def test_a_repetition_that_came_back_is_made_again_and_counts_for_nothing(self):
+        """However often: that the way was full says nothing of the member."""
+        pending = make_pending(1)
+        [call] = pending.outstanding()
+        pending.repeat(call, NOW)
+        for turn in range(1, 20):
+            now = NOW + turn
+            pending.undelivered(call, now)
+            self.assertLessEqual(pending.wake_at, now)
+            self.assertEqual(pending.unacknowledged(now), ([call], []))
+            pending.repeat(call, now)
+            pending.overdue(now)
+        self.assertEqual(call.attempts, 3)
+
 
 class DeadlineTests(SynchronousTestCase):
     def test_ends_what_is_due_and_no_more(self):

@@ -6,7 +6,7 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.plan import DYNAMIC, PUBLISHED, ROUTED, STATIC, plan_for, plan_named
+from zmqrpc.core.plan import DYNAMIC, PUBLISHED, ROUTED, STATIC, check_matchmaker, plan_for, plan_named
 from zmqrpc.errors import ConfigError
 
 # use_pub_sub, use_router_proxy, use_dynamic_connections: name, calls go by, fan-outs go by, whether it warns
@@ -53,3 +53,11 @@ class PlanTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, plan_named, "star")
         for name in ("'star'", *NAMES):
             self.assertIn(name, str(error))
+
+    def test_proxies_need_a_matchmaker_that_tells_instances(self):
+        for name in ("router-proxy", "router-proxy+pub-sub"):
+            error = self.assertRaises(ConfigError, check_matchmaker, plan_named(name), "file")
+            self.assertIn(f"the topology {name} cannot be served with the matchmaker file", str(error))
+            for matchmaker in ("redis", "sqlite", "sentinel", "etcd", "theirs"):
+                check_matchmaker(plan_named(name), matchmaker)
+        check_matchmaker(plan_named("static-direct"), "file")
