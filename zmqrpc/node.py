@@ -128,7 +128,7 @@ class Node(Service):
         self._delivery.wire(self._links, self._discovery)
         self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
         self._proxies = Proxies(
-            self.plan.needs_proxies,
+            ROUTED in (self.plan.calls, self.plan.fanouts),
             matchmaker,
             self._links,
             self._callers,

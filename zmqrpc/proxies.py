@@ -68,7 +68,7 @@ class Proxies:
     """
     Every proxy that a node is connected to.
 
-    :param calls: whether the node sends through proxies.
+    :param calls: whether the node calls through router proxies.
     :param broker: returns the address of the broker of this host, None while there is none.
     :param jitter: gives a number from 0.5 to 1.
     :param kick: asks for a pass soon.
@@ -132,10 +132,11 @@ class Proxies:
     def start(self) -> None:
         """Find the proxies, when the node needs them."""
         self._started = True
-        if self._calls and not self._closed:
+        sends = self._calls or self.publishing is not None
+        if sends and not self._closed:
             self._look_at = self.seconds()
             self.wake_by(self._look_at)
-        if self._calls or self._serves:
+        if sends or self._serves:
             self._watch.start()
 
     def serve(self) -> None:

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
-from zmqrpc.core.keys import SELF_KEY, read_instance
+from zmqrpc.core.keys import SELF_KEY, read_instance, read_topic
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver
 from zmqrpc.record import PROXIES, Record
 from zmqrpc.testing.clock import ProcessClock
@@ -44,16 +44,18 @@ class LittleProxy:
     :ivar silent: whether it takes nothing in, as a stopped process does.
     :ivar deny: a function of a payload that says whether it is given back: with UNROUTABLE, or with what it returns.
     :ivar forwarded: how many payloads it has forwarded.
+    :ivar publishes: whether it says that it publishes, to nobody: it counts what it is given.
     """
 
-    def __init__(self, network, host, one_socket=False, path=None, registers=True, store=None):
+    def __init__(self, network, host, one_socket=False, path=None, registers=True, store=None, publishes=False):
         self.network = network
         self.host = host
         self.clock = ProcessClock(network.clock)
         self.instance = network.chance.randbytes(16)
         self.silent = False
         self.deny = lambda payload: None
-        self.forwarded = 0
+        self.forwarded = self.published = 0
+        self.publishes = publishes
         self.left = set()
         self._newest: dict[str, Any] = {"client": {}, "server": {}}
         self._behind: dict[Any, Any] = {}
@@ -107,8 +109,12 @@ class LittleProxy:
         if role is None:
             self.say(side, identity, Nack(Refusal.WRONG_INSTANCE, []))
             return
+        if read_topic(key) is not None and self.publishes:
+            self.published += 1
+            side.router.send_keyed(identity, key, b"%d" % self.published)
+            return
         reason = self.deny(payload)
-        way = self._newest["client" if role == "server" else "server"].get(read_instance(key))
+        way = self._newest["client" if role == "server" else "server"].get(read_instance(key) or b"")
         if reason is None:
             fate = GONE if way is None else way[0].router.send_keyed(way[1], key, payload)
             if fate == SENT:
@@ -123,7 +129,7 @@ class LittleProxy:
                 self._behind[side, identity] = (message.role, batch.source)
                 self._newest[message.role][batch.source] = (side, identity)
                 limits = {"message": self._transport.max_message_size}
-                self.say(side, identity, Welcome(1, batch.sent, "router", [], limits, []))
+                self.say(side, identity, Welcome(1, batch.sent, "router", ["publish"] * self.publishes, limits, []))
             elif type(message) is Ping:
                 if (side, identity) in self._behind:
                     self.say(side, identity, Pong(message.token))

@@ -47,12 +47,12 @@ class ReentryScenarios(Scenario):
         def stop_instead(router):
             stopped.append(client.node.stopService())
 
-        self.patch(type(links.router), "drain", stop_instead)
+        self.patch(type(links.connector.router), "drain", stop_instead)
         self.world.kill(worker.node)
         await self.world.eventually("the loss is noticed", lambda: stopped)
         await stopped[0]
         self.world.nodes.remove(client.node)
-        self.assertIsNone(links._router)
+        self.assertIsNone(links.connector._router)
 
 
 class ReentryInMemory(InMemory, ReentryScenarios, TestCase):

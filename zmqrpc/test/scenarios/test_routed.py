@@ -8,10 +8,12 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target
-from zmqrpc.core.batch import decode_batch
-from zmqrpc.core.envelope import Call, Refusal
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Call, Ping, Refusal, encode_message
+from zmqrpc.core.keys import topic_key
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import DeadlineExceeded, Draining, NoRoute, Overloaded, ServerLost
+from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network
@@ -523,6 +525,76 @@ class BrokerTests(RoutedCase):
     def test_socket_that_nobody_listens_on(self):
         self.network.run(10)
         self.assertEqual(self.result_of(self.call()), "a")
+
+
+class Publishing:
+    """Writes down what it is told, as who has something published."""
+
+    def __init__(self):
+        self.told: list[Any] = []
+
+    def publisher_up(self, proxy):
+        self.told.append(("up", proxy.key))
+
+    def publisher_lost(self, proxy, reason):
+        self.told.append(("lost", proxy.key, reason))
+
+    def published(self, proxy, key, counter):
+        self.told.append(("published", proxy.key, key, counter))
+
+    def returned(self, proxy, payload, reason):
+        self.told.append(("returned", proxy.key, payload, reason))
+
+
+class PublishingTests(SynchronousTestCase):
+    """What who publishes is offered: the proxies that publish, and what comes of it."""
+
+    def setUp(self):
+        self.network = Network(8)
+        self.node = MemoryNode(self.network, host="client", zmq_topology="router-proxy")
+        self.publishing = self.node._proxies.publishing = Publishing()
+        self.sightings: list[Any] = []
+        self.node._proxies.subscriptions = self
+        self.node.startService()
+        self.proxy = LittleProxy(self.network, "proxy", publishes=True)
+        self.key = self.proxy.instance.hex()
+        self.network.run(1)
+
+    def tearDown(self):
+        self.network.close()
+
+    def found(self, sightings):
+        self.sightings.append([sighting.record for sighting in sightings])
+
+    def test_up_and_lost(self):
+        [proxy] = self.node._proxies.publishers()
+        self.assertEqual((proxy.key, proxy.member, proxy.up, proxy.publishes), (self.key, "proxy", True, True))
+        self.assertEqual(proxy.address, self.proxy.record.addresses[0])
+        self.proxy.kill()
+        self.network.run(0.1)
+        self.assertEqual(self.node._proxies.publishers(), [])
+        self.assertEqual(proxy.publish(topic_key("x", "work"), b"late"), GONE)
+        self.assertEqual([told[:2] for told in self.publishing.told], [("up", self.key), ("lost", self.key)])
+        self.assertIn("the connection ended", self.publishing.told[1][2])
+
+    def test_published_and_given_back(self):
+        [proxy] = self.node._proxies.publishers()
+        key, payload = topic_key("x", "work"), encode_batch(self.node.instance, None, 1, (), [encode_message(Ping(1))])
+        self.assertEqual(proxy.publish(key, payload), SENT)
+        self.network.run(0.1)
+        self.proxy.publishes = False
+        self.assertEqual(proxy.publish(key, payload), SENT)
+        self.network.run(0.1)
+        self.assertEqual(
+            self.publishing.told[1:],
+            [("published", self.key, key, b"1"), ("returned", self.key, payload, Refusal.UNROUTABLE)],
+        )
+
+    def test_records_are_told_after_each_change(self):
+        self.assertEqual(self.sightings, [[], [self.proxy.record]])
+        self.proxy.withdraw()
+        self.network.run(70)
+        self.assertEqual(self.sightings[2:], [[]])
 
 
 class InteroperationTests(SynchronousTestCase):
