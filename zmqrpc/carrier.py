@@ -92,8 +92,7 @@ class ProxyCarrier:
             self._searching[link.key] = link
             self._proxies.wake_by(search.again_at)
         else:
-            asked = f"{len(search.refused)} of {len(search.refused)} router proxies that are up"
-            self._links.connection_lost(before, f"{asked} know no connection of its instance")
+            self._links.connection_lost(before, f"no router proxy is connected to it, {len(search.refused)} are up")
 
     @property
     def wake_at(self) -> float:

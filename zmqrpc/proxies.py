@@ -7,7 +7,7 @@ They share the connecting socket with the links (`zmqrpc.links`), which hands on
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
@@ -26,6 +26,7 @@ from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IMatchmaker
 from zmqrpc.links import Links
 from zmqrpc.proxy_link import ProxyLink
+from zmqrpc.proxy_user import Publishing, Subscriptions
 from zmqrpc.proxy_watch import ProxyWatch
 from zmqrpc.record import Record, Sighting
 
@@ -39,29 +40,6 @@ _GATHER_SECONDS = 0.2
 """Seconds that the first proxies are waited for together: the one that is the first to answer would carry all links."""
 
 _MOST_NAMED = 5
-
-
-class Publishing(Protocol):
-    """Who has something published by proxies (`zmqrpc.publishing`)."""
-
-    def publisher_up(self, proxy: ProxyLink) -> None:
-        """A proxy that publishes can be used."""
-
-    def publisher_lost(self, proxy: ProxyLink, reason: str) -> None:
-        """A proxy cannot be used any more."""
-
-    def published(self, proxy: ProxyLink, key: bytes, counter: bytes) -> None:
-        """A proxy has published what it was given next under a key."""
-
-    def returned(self, proxy: ProxyLink, payload: bytes, reason: Refusal) -> None:
-        """A proxy gave back what was to be published."""
-
-
-class Subscriptions(Protocol):
-    """Who subscribes to publishers (`zmqrpc.subscriptions`)."""
-
-    def found(self, sightings: list[Sighting]) -> None:
-        """Hear which proxies are recorded, after each change."""
 
 
 class Proxies:

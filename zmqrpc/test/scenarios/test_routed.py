@@ -219,6 +219,19 @@ class OneProxyTests(RoutedCase):
         self.network.run(6)
         self.assertEqual(self.result_of(self.call()), "a")
 
+    def test_no_proxy_is_connected_to_the_server(self):
+        """It may be behind a firewall for them: calls fail as if it could not be reached directly."""
+        self.network.run(2)
+        self.network.partition("a", self.proxies[0].host)
+        self.network.run(3)
+        began = self.now
+        with self.assertRaises(NoRoute) as caught:
+            self.result_of(self.call())
+        self.assertLess(self.now - began, 2.5)
+        self.assertIn("no router proxy is connected to it, 1 are up", str(caught.exception))
+        self.network.heal()
+        self.assertEqual(self.result_of(self.call(wait_for_ready=True)), "a")
+
     def test_overloaded_on_the_way(self):
         self.result_of(self.call())
 
