@@ -284,9 +284,9 @@ class Links:
             self.proxies.connection_lost(identity, reason)
 
     def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
-        if self.proxies is not None:
+        if self.proxies is not None and identity not in self.by_identity:
             return self.proxies.keyed_received(identity, key, payload)
-        self.malformed_received(identity, "it has a routing key, and no proxy is known here")
+        self.malformed_received(identity, "it has a routing key, and is no proxy")
         return 1
 
     def payload_received(self, identity: Identity, payload: Any, batch: Batch | None = None) -> int:
