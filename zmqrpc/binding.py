@@ -72,6 +72,23 @@ class Binding:
             )
         self._line, self._lined = line, target
 
+    def listen(self, target: Target) -> None:
+        """
+        Take that notifications for a target will be listened to.
+
+        :raises ConfigError: the records are a fixed table, which has servers alone.
+        """
+        try:
+            fixed = self._line_of(target) is not None
+        except ConfigError:
+            fixed = True
+        if fixed:
+            raise ConfigError(
+                f"{self._table} names servers alone, so that no notifier could find a listener of {target}; use "
+                "another matchmaker for notifications",
+                options=("url",),
+            )
+
     def bind(self, router: IBoundRouter) -> None:
         """
         Bind, and find out which address others are told.

@@ -32,6 +32,7 @@ from zmqrpc.core.seen import Seen
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
+from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.requests import Requests
@@ -52,7 +53,7 @@ _REMIND_SECONDS = 0.1
 @implementer(IBoundReceiver)
 class Callers:
     """
-    Every client instance, and the servers it may call.
+    Every client instance, and the servers and listeners it may reach.
 
     :ivar instance: our own instance.
     :ivar seconds: the monotonic clock.
@@ -105,6 +106,14 @@ class Callers:
     def add(self, server: RPCServer) -> None:
         """Let a server be called, and tell those who are connected."""
         self._requests.add(server)
+        self._tell_targets()
+
+    def listen(self, listener: Listener) -> None:
+        """Let a listener be notified, and tell those who are connected."""
+        self._requests.listen(listener)
+        self._tell_targets()
+
+    def _tell_targets(self) -> None:
         self._each(lambda caller: caller.write(encode_message(self._welcome(caller.hello_sent))))
 
     def served(self) -> list[Served]:

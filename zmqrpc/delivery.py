@@ -17,6 +17,7 @@ from zmqrpc.core.envelope import Kind, Refusal
 from zmqrpc.core.link import Phase
 from zmqrpc.core.parked import Parked
 from zmqrpc.core.pending import Stage
+from zmqrpc.core.returned import Returned
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic
@@ -27,7 +28,7 @@ from zmqrpc.links import Links
 from zmqrpc.outcomes import ELSEWHERE, Outcomes
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import Watches
 
@@ -38,6 +39,7 @@ class Delivery:
 
     :param instance: our own instance.
     :param seconds: the monotonic clock.
+    :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
@@ -52,6 +54,7 @@ class Delivery:
         table: RoutingTable,
         watches: Watches,
         seconds: Callable[[], float],
+        jitter: Callable[[], float],
         wake_by: Callable[[float], None],
     ) -> None:
         self.settings = settings
@@ -62,6 +65,7 @@ class Delivery:
         self.casts_fire_early = not settings.rpc_use_acks
         self._wake_by = wake_by
         self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
+        self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, jitter)
         self.outcomes = Outcomes(instance, settings, table, seconds)
         # What links tell of these only ends the calls.
         self.replied = self.outcomes.replied
@@ -133,15 +137,10 @@ class Delivery:
 
     def _stopping(self, route: Route) -> list[Link]:
         """List the links to members of a target that are connected and stop; most have withdrawn their records."""
-        exchange, topic, member = route.topic.exchange, route.topic.name, route.member
         return [
             link
             for link in self.links.all()
-            if link.state.stopping
-            and (
-                link.key in route.recorded
-                or any((t.exchange, t.topic) == (exchange, topic) and member in (None, t.member) for t in link.serves)
-            )
+            if link.state.stopping and (link.key in route.recorded or any(map(route.means, link.serves)))
         ]
 
     # Waiting for discovery
@@ -158,7 +157,7 @@ class Delivery:
     def when_known(
         self,
         route: Route,
-        target: Target,
+        target: Target | Pool,
         deadline: float,
         kind: int = 0,
         wait_for_ready: bool = False,
@@ -167,7 +166,8 @@ class Delivery:
         """
         Wait until it is known who listens on a target.
 
-        :param kind: what is to be sent to each of them; 0 for nothing, then everybody who listens on the topic will do.
+        :param kind: what is to be sent to each of them; for NOTIFY, listeners of any pool will do. 0 for nothing, then
+            every server of the topic will do.
         :param wait_for_ready: whether to wait for somebody who is connected.
         :param tried: the instances that would not do, in hex: they have refused it.
         :return: fires when somebody listens; fails as a call would.
@@ -193,8 +193,10 @@ class Delivery:
     def _is_known(self, call: Waiter) -> bool:
         """Tell whether what `when_known` waits for has come."""
         route = call.route
+        if call.kind == Kind.NOTIFY:
+            return bool(route.topic.pools)
         if not call.kind:
-            return bool(route.topic.usable)
+            return bool(route.topic.usable and route.topic.servers())
         if call.wait_for_ready:
             return any(instance not in call.tried for instance in self.connected(route))
         return bool(route.recorded)
@@ -236,7 +238,7 @@ class Delivery:
 
     def cancel(self, call: Any) -> None:
         """End a call (a `Waiter`) because its caller does not want it any more."""
-        if not self._parked.remove(call) and call.link is not None:
+        if not self._parked.remove(call) and not self._returned.remove(call) and call.link is not None:
             call.link.withdraw_call(call, self.seconds())
         self.outcomes.cancelled(call)
 
@@ -244,7 +246,7 @@ class Delivery:
         """End every call; none can be made any more."""
         self.closed = True
         self.watches.close()
-        for call in self._parked.take_all() + self.links.close():
+        for call in self._parked.take_all() + self._returned.take_all() + self.links.close():
             self.outcomes.stopped(call)
 
     # What links tell
@@ -255,6 +257,9 @@ class Delivery:
 
     def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         call.link = link
+        if reason is Refusal.REQUEUED and call.route is not None:
+            self._give_again(call, link)
+            return
         if reason not in ELSEWHERE or call.route is None:
             self.outcomes.refused(call, reason, text)
             return
@@ -263,6 +268,27 @@ class Delivery:
         if reason is Refusal.DRAINING:
             call.stopping = self.outcomes.tell(call, link, text)
         self._again(call)
+
+    def _give_again(self, call: Waiter, link: Link) -> None:
+        """Give a notification that was given back to another of its pool, or after a rest to all of them again."""
+        call.may_have_run = True
+        call.trouble = f"{link.member} at {link.address} gave it back"
+        call.tried = (*call.tried, link.key)
+        call.unsent(call.encoded, None, Stage.QUEUED)
+        now = self.seconds()
+        if self.closed:
+            self.outcomes.stopped(call)
+            return
+        call.route = self.table.renewed(call.route)
+        other = self._choose(call.route, call.tried)
+        if other is not None:
+            self.give(call, other, now)
+            return
+        call.tried = ()
+        if self._returned.add(call, now):
+            self._wake_by(self._returned.wake_at)
+        else:
+            self.outcomes.returned_too_much(call)
 
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         for call in calls:
@@ -315,10 +341,15 @@ class Delivery:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._parked.wake_at
+        return min(self._parked.wake_at, self._returned.wake_at)
 
     def sweep(self, now: float) -> None:
-        """End the calls whose deadline came while they waited for discovery."""
+        """End the calls whose deadline came while they waited for discovery, and give out again what has rested."""
+        for call in self._returned.take_due(now):
+            if call.deadline <= now:
+                self.outcomes.overdue([call])
+            else:
+                self.deliver(call, now)
         for call in self._parked.overdue(now) if now >= self._parked.wake_at else ():
             recorded = self._recorded(call.route)
             if not call.wait_for_ready and call.route.topic.knowledge is Knowledge.EMPTY:

@@ -23,7 +23,7 @@ from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
 from zmqrpc.record import Sighting
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 
 POLL_SECONDS = 60.0
 """Seconds after which a topic is looked up again though its watch was silent: a push may be lost."""
@@ -200,7 +200,7 @@ class Discovery:
 
     # What is not used
 
-    def route(self, target: Target, exchange: str) -> Route:
+    def route(self, target: Target | Pool, exchange: str) -> Route:
         """
         Return the route to a target, which counts as used; for a new one past ``max_routes`` an unused one is given up.
 
@@ -219,7 +219,7 @@ class Discovery:
         route.holders += 1
         self.resolve(route.topic)
 
-    def _make_room(self, target: Target) -> None:
+    def _make_room(self, target: Target | Pool) -> None:
         for route in islice(self._table.longest_unused(), _MOST_TRIED):
             topic = route.topic
             if len(topic.routes) > 1:

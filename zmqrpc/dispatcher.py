@@ -59,6 +59,12 @@ def _marked(method: Any, mark: _Mark) -> Any:
     return method
 
 
+def blocks(method: Any) -> bool:
+    """Tell whether a method is marked to be run in a thread."""
+    mark = getattr(method, _MARK, None)
+    return isinstance(mark, _Mark) and mark.thread
+
+
 @attrs.frozen
 class Exposed:
     """
@@ -134,7 +140,7 @@ class Dispatcher:
             target = self.add(endpoint)
             if target.namespace == OWN_NAMESPACE:
                 raise ConfigError(
-                    f"the namespace {OWN_NAMESPACE!r} of {_named(endpoint)} is kept for the methods that every server "
+                    f"the namespace {OWN_NAMESPACE!r} of {named(endpoint)} is kept for the methods that every server "
                     "has; give the endpoint another"
                 )
         if not self._offers:
@@ -149,10 +155,10 @@ class Dispatcher:
         """
         target = getattr(endpoint, "target", None) or Target()
         if not isinstance(target, Target):
-            raise ConfigError(f"the target of {_named(endpoint)} is a {type(target).__name__}; give a zmqrpc.Target")
+            raise ConfigError(f"the target of {named(endpoint)} is a {type(target).__name__}; give a zmqrpc.Target")
         methods = self._exposed_methods(endpoint)
         if not methods:
-            raise ConfigError(f"{_named(endpoint)} exposes no method; mark them with @zmqrpc.expose")
+            raise ConfigError(f"{named(endpoint)} exposes no method; mark them with @zmqrpc.expose")
         name = type(endpoint).__name__
         for (other, others), other_name in zip(self._offers, self._classes, strict=True):
             both = sorted(methods.keys() & others.keys())
@@ -271,7 +277,7 @@ def _check_callable(name: str, call: Callable[..., Any], signature: inspect.Sign
         raise ConfigError(f"the exposed method {name} is a generator; return a list, or answer with one value")
 
 
-def _named(endpoint: object) -> str:
+def named(endpoint: object) -> str:
     """Name an endpoint for people: by its class, since its own text is mostly an address in memory."""
     kind = endpoint if isinstance(endpoint, type) else type(endpoint)
     return f"the endpoint {kind.__module__}.{kind.__qualname__}"

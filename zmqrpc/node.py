@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
+from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
@@ -31,8 +32,10 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
+from zmqrpc.listener import Listener
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
+from zmqrpc.notifier import Notifier
 from zmqrpc.proxies import Proxies
 from zmqrpc.record import Record, Role
 from zmqrpc.registrar import Registrar
@@ -109,7 +112,7 @@ class Node(Service):
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, self._jitter)
         self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
         self._watches = Watches(seconds, wake_by)
-        self._delivery = Delivery(self.instance, settings, table, self._watches, seconds, wake_by)
+        self._delivery = Delivery(self.instance, settings, table, self._watches, seconds, self._jitter, wake_by)
         self._links = Links(
             self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
         )
@@ -147,6 +150,7 @@ class Node(Service):
         self._binding = Binding(settings, matchmaker.bind_address, local, self._chance)
         self._serves = [self._named(target) for target in serves]
         self._servers: list[RPCServer] = []
+        self._listeners: list[Listener] = []
         self._static: list[tuple[RPCClient, Target]] = []
         self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
@@ -201,8 +205,76 @@ class Node(Service):
             self._log_serving(server)
         return server
 
+    def notifier(self, publisher_id: str, topics: Iterable[Target | str]) -> Notifier:
+        """
+        Make a notifier.
+
+        :param publisher_id: what listeners are told of who sends: a service and its host, for example.
+        :param topics: where each of its notifications goes; a name is a topic of ``control_exchange``, taken literally.
+        :raises ConfigError: there is no publisher id or topic, or a topic names a member.
+        """
+        wall = time if isinstance(self._reactor, ReactorBase) else self._reactor.seconds
+        return Notifier(self._delivery, self.notices, publisher_id, topics, self._message_id, wall)
+
+    def listener(
+        self,
+        targets: Iterable[Target],
+        endpoints: Iterable[object],
+        pool: str | None = None,
+        *,
+        batch_size: int | None = None,
+        batch_timeout: float | None = None,
+    ) -> Listener:
+        """
+        Hand notifications to endpoints.
+
+        Each notification goes to one listener of each pool, in turn. The methods of an endpoint are called like the
+        priorities: ``info(context, publisher_id, event_type, payload, metadata)``. They need no `expose`, and no other
+        method of an endpoint is ever called. They may return a Deferred or be asynchronous; one that blocks is marked
+        with ``@expose(thread=True)``. Of several endpoints that have one for the priority, each is called in turn.
+
+        What it returns is acknowledged, unless it returns `REQUEUE`: then another of the pool gets it, or the same one
+        again after a pause, until the time of its sender is up. What raises is logged and acknowledged. A notification
+        may come twice, when it had not been acknowledged before its listener was lost. One for which no endpoint has a
+        method is acknowledged, so all listeners of a pool should have the same.
+
+        :param targets: topics, and the member's name in each; that is this node's host name when it names none.
+        :param pool: None for the one pool without a name.
+        :param batch_size: how many notifications a batch holds at most; each method then takes one argument, a list
+            of `Notification`, all of its priority, and returns for all of them. None for no batches.
+        :param batch_timeout: how many seconds the first of a batch waits for the last; None for 1.
+        :raises ConfigError: there is no target, or it is listened to already; there is no endpoint, one has no method
+            for any priority, or one that cannot be called so; the matchmaker is a fixed table; or as `server`.
+        """
+        if isinstance(targets, Target) or not isinstance(targets, Iterable):
+            raise ConfigError(f"the targets are {targets!r}; give a list of targets")
+        listener = Listener(
+            [self._named(plain_target(target)) for target in targets],
+            endpoints,
+            pool,
+            batch_size,
+            batch_timeout,
+            self._threads,
+            self.notices,
+            self._seconds,
+            self._sweep.wake_by,
+        )
+        for target in listener.targets:
+            if any(target in other.targets and other.pool == listener.pool for other in self._listeners):
+                raise ConfigError(f"{target} is listened to by this node already; give all endpoints to one listener")
+            self._binding.listen(target)
+        if self._open:
+            self._bind()
+        self._listeners.append(listener)
+        self._sweep.parts = (*self._sweep.parts, listener)
+        self._callers.listen(listener)
+        if self.running:
+            self._registrar.publish(self._records())
+            self._log_listening(listener)
+        return listener
+
     def when_ready(self) -> Deferred[None]:
-        """Return a Deferred that fires when the node runs and its servers are registered; a stop cancels it."""
+        """Return a Deferred that fires when the node runs, and what it serves is registered; a stop cancels it."""
         if self.running:
             return self._registrar.when_current()
         waiter: Deferred[None] = Deferred()
@@ -235,10 +307,12 @@ class Node(Service):
         self._proxies.start()
         for topic in self._watches.topics():
             self._discovery.resolve(topic)
-        if self._servers:
+        if self._servers or self._listeners:
             self._registrar.publish(self._records())
         for server in self._servers:
             self._log_serving(server)
+        for listener in self._listeners:
+            self._log_listening(listener)
         for client, target in self._static:
             client.prepare(target)
         waiting, self._waiting = self._waiting, []
@@ -263,6 +337,8 @@ class Node(Service):
     async def _stop(self) -> None:
         await self._registrar.stop()
         self._callers.drain(f"{self.settings.host} is stopping")
+        for listener in self._listeners:
+            listener.hurry()
         give_up = self._seconds() + self.settings.drain_timeout
         while not self._callers.drained and self._seconds() < give_up:
             await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
@@ -297,7 +373,7 @@ class Node(Service):
             self._binding.serve(target)
         self._transport.open(self._pass_ended)
         self._open = True
-        if targets:
+        if targets or self._listeners:
             self._bind()
 
     def _bind(self) -> None:
@@ -328,8 +404,24 @@ class Node(Service):
             instance=self.instance.hex(),
         )
 
+    def _log_listening(self, listener: Listener) -> None:
+        for target in listener.targets:
+            _log.info(
+                "listening to topic {topic} as member {member} at {address}, {pool}, exchange {exchange}, instance "
+                "{instance}",
+                topic=target.topic,
+                member=target.server,
+                address=self.address,
+                pool="the pool without a name" if listener.pool is None else f"pool {listener.pool}",
+                exchange=target.exchange,
+                instance=self.instance.hex(),
+            )
+
+    def _message_id(self) -> str:
+        return str(UUID(bytes=self._chance.randbytes(16), version=4))
+
     def _named(self, target: Target) -> Target:
-        """Write down what the target of a server leaves to the settings."""
+        """Write down what the target of a server or listener leaves to the settings."""
         return Target(
             topic=target.topic,
             server=target.server or self.settings.host,
@@ -340,17 +432,22 @@ class Node(Service):
         assert self.address is not None
         # A fixed table knows no instances.
         instance = "" if self._binding.fixed else self.instance.hex()
+        serving = [(Role.SERVER, server.target, None, self.plan.subscribes) for server in self._servers]
+        listening = [
+            (Role.LISTENER, target, listener.pool, False) for listener in self._listeners for target in listener.targets
+        ]
         return tuple(
             Record(
-                role=Role.SERVER,
-                exchange=server.target.exchange or "",
-                topic=server.target.topic or "",
-                member=server.target.server or "",
+                role=role,
+                exchange=target.exchange or "",
+                topic=target.topic or "",
+                member=target.server or "",
                 instance=instance,
                 addresses=(self.address,),
-                subscribes=self.plan.subscribes,
+                pool=pool,
+                subscribes=subscribes,
             )
-            for server in self._servers
+            for role, target, pool, subscribes in serving + listening
         )
 
     def _broker_address(self) -> str | None:

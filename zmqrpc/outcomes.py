@@ -38,7 +38,7 @@ from zmqrpc.errors import (
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import meant_or_some
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 
 _REMOTE: dict[FailureCode, type[RemoteError]] = {
@@ -64,6 +64,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
+_NOUNS = {0: "lookup", int(Kind.NOTIFY): "notification"}
 _MOST_LISTED = 5
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
@@ -96,7 +97,7 @@ class Outcomes:
         did_run: bool = False,
     ) -> None:
         """End the call with an error."""
-        what = Kind(call.kind).name.lower() if call.kind else "lookup"
+        what = _NOUNS.get(call.kind) or Kind(call.kind).name.lower()
         self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
@@ -156,6 +157,11 @@ class Outcomes:
         text = f"{waiting} calls wait for the matchmaker's answer about this topic (max_queued_calls)"
         self.fail(call, Overloaded, text)
 
+    def returned_too_much(self, call: Waiter) -> None:
+        """End a notification that was given back, and that there is no room for among those that rest."""
+        text = f"{call.trouble}, as too many before it (max_queued_calls); look at the listeners of the pool"
+        self.fail(call, Overloaded, text)
+
     def unroutable(
         self, call: Waiter, error: MatchmakerUnavailable | None, recorded: Sequence[Link], stopping: Sequence[Link]
     ) -> None:
@@ -180,12 +186,14 @@ class Outcomes:
             troubles = [self.tell(call, link) for link in stopping] or [call.stopping]
             troubles += [self.tell(call, link) for link in others]
             return Draining, f"{_ALL_STOPPING}: {_listed(troubles)}"
+        if not recorded and isinstance(call.target, Pool):
+            return NoRoute, "no listener of the pool is there, start one"
         if not recorded:
             return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
         return NoRoute, f"{_NONE_REACHED}: {_listed(troubles)}"
 
-    def _others(self, target: Target) -> str:
+    def _others(self, target: Target | Pool) -> str:
         """Say who or what is known beside a target where nobody listens; what is known already, asked of nobody."""
         exchange, name = target.exchange or self._settings.control_exchange, target.topic or ""
         topic = self._table.known_topic(exchange, name)

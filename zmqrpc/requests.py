@@ -37,10 +37,12 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.load import Load
+from zmqrpc.core.notification import REQUEUE, fault_of
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.values import PLAIN, SCALARS, check_quickly, check_value
 from zmqrpc.errors import EncodingError
+from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 
@@ -50,7 +52,9 @@ RUN_SECONDS = 0.002
 _MOST_CANCELLED = 100_000
 """How many ranges of one batch count; one of `BATCH_BYTES` holds fewer."""
 
-_REQUESTS = frozenset((Call, Cast, Fanout, Notify))
+_REQUESTS = frozenset((Call, Cast, Fanout))
+"""What servers are asked; a Notify is for listeners."""
+
 _ACK_WANTED = int(Flag.ACK_WANTED)
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _NEW = Seen.NEW
@@ -67,7 +71,7 @@ class Requests:
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
     :ivar draining: whether new requests are refused.
-    :ivar waiting: what is to run: caller, request, deadline, server.
+    :ivar waiting: what is to run: caller, request, deadline, and the server or listener that runs it.
     """
 
     log = Logger()
@@ -89,7 +93,8 @@ class Requests:
         self._wake = wake
         self._began_running = began_running
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
-        self.waiting: deque[tuple[Caller, Request, float, RPCServer]] = deque()
+        self._listeners: dict[tuple[str, str, str | None], list[Listener]] = {}
+        self.waiting: deque[tuple[Caller, Request, float, RPCServer | Listener]] = deque()
         self._running = 0
         self._load = Load(most_bytes)
 
@@ -100,9 +105,17 @@ class Requests:
         for member in (None, target.server):
             self._servers.setdefault((target.exchange, target.topic, member), []).append(server)
 
+    def listen(self, listener: Listener) -> None:
+        """Let a listener be notified."""
+        for target in listener.targets:
+            assert target.exchange is not None and target.topic is not None
+            self._listeners.setdefault((target.exchange, target.topic, listener.pool), []).append(listener)
+
     def served(self) -> list[Served]:
-        """List what can be called."""
-        return [Served(exchange, topic, member) for exchange, topic, member in self._servers if member is not None]
+        """List what can be called or notified."""
+        called = [Served(exchange, topic, member) for exchange, topic, member in self._servers if member is not None]
+        listeners = dict.fromkeys(each for listening in self._listeners.values() for each in listening)
+        return called + [served for listener in listeners for served in listener.served()]
 
     @property
     def busy(self) -> bool:
@@ -129,7 +142,10 @@ class Requests:
         for message in messages:
             kind = type(message)
             if kind is not Call and kind not in _REQUESTS:
-                others.append(message)
+                if kind is Notify:
+                    self._take_notification(caller, message, now, age, room)
+                else:
+                    others.append(message)
                 continue
             request: Request = message
             seen = admit(request.sequence)
@@ -151,6 +167,27 @@ class Requests:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
         self._load.took(len(work), size)
+
+    def _take_notification(self, caller: Caller, request: Notify, now: float, age: int, room: int) -> None:
+        """As `take`, for what goes to listeners: the member is the name of the pool there."""
+        seen = caller.filter.admit(request.sequence)
+        if seen is not _NEW:
+            self._repeated(caller, request, seen)
+            return
+        left = request.remaining - age
+        listening = self._listeners.get((request.exchange, request.topic, request.member))
+        if listening is None or left <= 0 or self.draining or len(self.waiting) >= room:
+            self._not_taken(caller, request, listening is not None, left)
+            return
+        fault = fault_of(request)
+        if fault:
+            self.refuse(caller, request.sequence, Refusal.UNREADABLE, fault)
+            return
+        listener = listening[0]
+        listening.append(listening.pop(0))
+        deadline = now + left / 1000
+        caller.until = max(caller.until, deadline)
+        self.waiting.append((caller, request, deadline, listener))
 
     def run(self) -> None:
         """Run what waits, for as long as a pass may take."""
@@ -176,11 +213,11 @@ class Requests:
             elif type(request) is Call:
                 self._answer(caller, request.sequence, result)
             else:
-                self._finished(caller, request)
+                self._finished(caller, request, result)
 
     def cancel(self, caller: Caller, flats: Iterable[Sequence[int]]) -> None:
         """
-        Cancel calls that run, and do not run those that wait.
+        Cancel calls that run, and do not run what waits; an endpoint that runs for a notification goes on.
 
         What runs or waits is looked through once at most, so all that a batch says is to be given together.
 
@@ -195,10 +232,11 @@ class Requests:
         running = caller.running
         if named < len(running):
             numbers = (sequence for low, high in parts for sequence in range(low, high + 1))
-            begun = [running[sequence][0] for sequence in numbers if sequence in running]
+            found = [running[sequence] for sequence in numbers if sequence in running]
         else:
-            begun = [result for sequence, (result, _) in running.items() if sequence in meant]
-        if self.waiting and named > len(begun):
+            found = [running[sequence] for sequence in running if sequence in meant]
+        begun = [result for result, until in found if until < NEVER]
+        if self.waiting and named > len(found):
             gone, kept = [], []
             for place, work in enumerate(self.waiting):
                 if work[0] is caller and work[1].sequence in meant:
@@ -252,9 +290,13 @@ class Requests:
             error = found
         return encode_message(Reply(sequence, None, Failure(FailureCode.UNENCODABLE, "EncodingError", str(error))))
 
-    def _finished(self, caller: Caller, request: Request) -> None:
-        """A request without an answer has run; a NOTIFY is acknowledged only now."""
-        if type(request) is Notify:
+    def _finished(self, caller: Caller, request: Request, result: Any) -> None:
+        """A request without an answer has run; a NOTIFY is acknowledged only now, or given back."""
+        if type(request) is not Notify:
+            return
+        if result is REQUEUE:
+            self.refuse(caller, request.sequence, Refusal.REQUEUED, "its endpoint gave it back")
+        else:
             ack = encode_message(Ack([request.sequence, request.sequence]))
             caller.filter.answered(request.sequence, ack)
             caller.write(ack)
@@ -286,7 +328,7 @@ class Requests:
         if type(request) is Call:
             self._answer(caller, request.sequence, value)
         else:
-            self._finished(caller, request)
+            self._finished(caller, request, value)
 
     # Refusals
 
@@ -304,6 +346,8 @@ class Requests:
             reason, text = Refusal.DRAINING, "stopping"
         elif not served:
             member = f".{request.member}" if request.member else ""
+            if type(request) is Notify:
+                member = f", pool {request.member}" if request.member else ", the pool without a name,"
             reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
         elif len(self.waiting) >= self._most_running - self._running:
             reason, text = Refusal.OVERLOADED, f"{self._running} calls running (max_running_calls)"

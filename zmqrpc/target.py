@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import attrs
 
@@ -88,3 +89,25 @@ class Target:
         if self.server is not None:
             name = f"{name}.{self.server}"
         return f"{self.exchange}/{name}" if self.exchange else name
+
+
+@attrs.frozen(cache_hash=True)
+class Pool:
+    """
+    Where a notification goes: to one listener of a pool of a topic.
+
+    :ivar exchange: the name space of the topic.
+    :ivar name: of the pool; None for the one pool without a name.
+    """
+
+    exchange: str
+    topic: str
+    name: str | None = None
+
+    server: ClassVar[None] = None
+    """It has no member that could be meant."""
+
+    def __str__(self) -> str:
+        """Return the topic as `Target` writes it, and the pool."""
+        pool = f"pool {self.name}" if self.name is not None else "the pool without a name"
+        return f"{self.exchange}/{self.topic}, {pool}"

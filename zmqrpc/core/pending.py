@@ -16,7 +16,7 @@ from msgspec import Struct
 from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.envelope import Flag, Kind, Reply
 from zmqrpc.core.ranges import Ranges
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 
 
 class Stage(IntEnum):
@@ -32,6 +32,8 @@ class Stage(IntEnum):
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _SENT, _ACKNOWLEDGED, _RUNNING = Stage.SENT, Stage.ACKNOWLEDGED, Stage.RUNNING
 _CALL = int(Kind.CALL)
+_BEATEN_FOR = (_CALL, int(Kind.NOTIFY))
+"""What is answered only when it has run; what else is running was acknowledged before, and asks for that again."""
 
 
 class PendingCall:
@@ -39,7 +41,7 @@ class PendingCall:
     One request that has not ended.
 
     :ivar kind: CALL, CAST, FANOUT or NOTIFY of `Kind`; a plain int, since msgspec takes longer for an enum.
-    :ivar target: where its caller sent it.
+    :ivar target: where its caller sent it; of a notification the pool.
     :ivar deadline: when it ends at the latest, by the node's monotonic clock.
     :ivar flags: bits of `Flag`.
     :ivar wait_for_ready: whether it waits for somebody to listen.
@@ -54,12 +56,14 @@ class PendingCall:
     :ivar tried: the links that refused it.
     :ivar trouble: what went wrong last, for the error text.
     :ivar stopping: which member did not take it because it stops, for the error text; empty when none.
-    :ivar may_have_run: whether an instance that is gone may have run it (it is idempotent, and went on to another).
+    :ivar may_have_run: whether another instance may have run it: one that is gone (it is idempotent, and went on), or
+        gave it back.
+    :ivar rounds: how often everybody who could take it has given it back.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     """
 
     kind: int
-    target: Target
+    target: Target | Pool
     deadline: float
     flags: int
     wait_for_ready: bool
@@ -76,8 +80,9 @@ class PendingCall:
     may_have_run: bool = False
     ended: bool = False
     stopping: str = ""
+    rounds: int = 0
 
-    def begin(self, kind: int, target: Target, encoded: bytes, deadline: float, flags: int = 0) -> None:
+    def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""
         self.kind = kind
         self.target = target
@@ -324,7 +329,7 @@ class PendingCalls(Generic[_Call]):
     def running(self, ranges: list[int]) -> None:
         """Take a BEAT: the calls run, and are not sent again by the timer."""
         for call in self.within(ranges):
-            if call.stage is not _RUNNING and call.kind == _CALL:
+            if call.stage is not _RUNNING and call.kind in _BEATEN_FOR:
                 call.retry_at = NEVER
                 call.stage = _RUNNING
 

@@ -6,19 +6,21 @@ Hot path: `Route.choose`, which is every call.
 
 from __future__ import annotations
 
+from zmqrpc.core.envelope import Served
 from zmqrpc.core.topic import Topic
 from zmqrpc.record import Record
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 
 
 class Route:
     """
-    The way to one target: a topic, or one member of it.
+    The way to one target: a topic, one member of it, or one pool of its listeners.
 
     Strictly round robin over the instances that are available: recorded, not backing off or mute. Those of them in
     quarantine have no turn as long as there are others.
 
     :ivar target: what its callers wrote.
+    :ivar group: whom of the topic it leads to, as `Topic.groups` has them.
     :ivar choices: the links to take in turn.
     :ivar avoided: the available links in quarantine: better than none.
     :ivar recorded: every record of the target, available or not, by its link.
@@ -32,8 +34,8 @@ class Route:
         "_turn",
         "avoided",
         "choices",
+        "group",
         "holders",
-        "member",
         "recorded",
         "target",
         "topic",
@@ -41,10 +43,10 @@ class Route:
         "used",
     )
 
-    def __init__(self, target: Target, topic: Topic, first_turn: int = 0) -> None:
+    def __init__(self, target: Target | Pool, topic: Topic, first_turn: int = 0) -> None:
         self.target = target
         self.topic = topic
-        self.member = target.server
+        self.group: str | Pool | None = target if isinstance(target, Pool) else target.server
         self.choices: list[str] = []
         self.avoided: list[str] = []
         self.recorded: dict[str, Record] = {}
@@ -67,8 +69,16 @@ class Route:
         return choices[turn]
 
     def listed(self) -> list[tuple[str, str]]:
-        """List (member, instance) of everybody who listens on the target, available or not."""
-        return [(record.member, record.instance) for record in self.topic.servers(self.member)]
+        """List (member, instance) of every server of the target, available or not."""
+        return [(record.member, record.instance) for record in self.topic.servers(self.target.server)]
+
+    def means(self, served: Served) -> bool:
+        """Tell whether something that an instance serves is what the route leads to."""
+        if (served.exchange, served.topic) != (self.topic.exchange, self.topic.name):
+            return False
+        if isinstance(self.group, Pool):
+            return served.pool == self.group.name
+        return self.group in (None, served.member)
 
     def update(self, recorded: dict[str, Record], unavailable: set[str], quarantined: set[str]) -> None:
         """Take the records of the target by their links, and which links are not available or in quarantine."""

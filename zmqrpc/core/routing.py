@@ -29,7 +29,7 @@ from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.record import Record, Sighting
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 
 _LOOKS = 4
 """How many looks in a row find a route unused before it is given up. Looks and not seconds: our process may sleep."""
@@ -51,7 +51,7 @@ class RoutingTable:
     def __init__(
         self, first_turn: Callable[[], int] = int, most_routes: int = 10000, unused_seconds: float = 600.0
     ) -> None:
-        self.routes: OrderedDict[Target, Route] = OrderedDict()
+        self.routes: OrderedDict[Target | Pool, Route] = OrderedDict()
         self._first_turn = first_turn
         self._most_routes = most_routes
         self.look_seconds = unused_seconds / _LOOKS
@@ -78,10 +78,10 @@ class RoutingTable:
         return list(self._topics.values())
 
     def served(self) -> Iterator[tuple[str, str]]:
-        """Go through the exchange and name of every topic where somebody listens."""
-        return ((topic.exchange, topic.name) for topic in self._topics.values() if topic.usable)
+        """Go through the exchange and name of every topic with servers."""
+        return ((topic.exchange, topic.name) for topic in self._topics.values() if topic.usable and topic.servers())
 
-    def route(self, target: Target, exchange: str) -> Route:
+    def route(self, target: Target | Pool, exchange: str) -> Route:
         """
         Return the route to a target, with turns of its own; made when there is none.
 
@@ -92,7 +92,7 @@ class RoutingTable:
         if route is None:
             topic = self.topic(target.exchange or exchange, target.topic or "")
             route = self.routes[target] = Route(target, topic, self._first_turn())
-            route.update(topic.by_member().get(route.member, {}), self._unavailable, self._quarantined)
+            route.update(topic.groups().get(route.group, {}), self._unavailable, self._quarantined)
             topic.routes.append(route)
         return route
 
@@ -112,9 +112,9 @@ class RoutingTable:
         ]
         topic.learned_at = now
         changed = self._replace(topic, sightings, kept)
-        if topic.usable and not topic.servers():
+        if topic.usable and topic.empty:
             topic.emptied_at = now
-        topic.knowledge = Knowledge.KNOWN if topic.servers() else Knowledge.EMPTY
+        topic.knowledge = Knowledge.EMPTY if topic.empty else Knowledge.KNOWN
         return changed
 
     def witnessed(self, key: str, evidence: Evidence, serves: frozenset[Served]) -> list[str]:
@@ -133,7 +133,7 @@ class RoutingTable:
             stay = [sighting for sighting in topic.kept if self._keeps(sighting.record, True)]
             if len(stay) < len(topic.kept):
                 gone += self._replace(topic, topic.answer, stay)[1]
-                if not topic.servers():
+                if topic.empty:
                     topic.knowledge = Knowledge.EMPTY
         return gone
 
@@ -165,9 +165,10 @@ class RoutingTable:
                 self._unavailable.discard(key)
                 self._quarantined.discard(key)
                 gone.append(key)
-        by_member = topic.by_member()
+        groups = topic.groups()
+        topic.pools = tuple(group for group in groups if isinstance(group, Pool))
         for route in topic.routes:
-            route.update(by_member.get(route.member, {}), self._unavailable, self._quarantined)
+            route.update(groups.get(route.group, {}), self._unavailable, self._quarantined)
         return appeared, gone
 
     def leading_to(self, key: str) -> list[Record]:
@@ -209,7 +210,7 @@ class RoutingTable:
 
     def longest_unused(self) -> Iterator[Route]:
         """Go through the routes that may be given up, each once; begin with one that was not used for long."""
-        passed: set[Target] = set()
+        passed: set[Target | Pool] = set()
         # Twice around, each time from where the last one ended: who was used is spared the first time.
         for _ in range(2 * len(self.routes)):
             target, route = next(iter(self.routes.items()))

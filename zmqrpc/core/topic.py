@@ -23,9 +23,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.target import Pool
 
 if TYPE_CHECKING:
     from zmqrpc.core.route import Route
+
+_ROUTED = (Role.SERVER, Role.LISTENER)
 
 
 class Knowledge(Enum):
@@ -56,9 +59,13 @@ class Topic:
     :ivar learned_at: when it came.
     :ivar emptied_at: when an answer took everybody away of whom no link shows that he lives; -inf for never.
     :ivar kept: what vanished from it or from one before, and is kept.
+    :ivar pools: the pools of those who listen for notifications.
     """
 
-    __slots__ = ("answer", "emptied_at", "exchange", "kept", "knowledge", "learned_at", "name", "resolving", "routes")
+    __slots__ = (
+        *("answer", "emptied_at", "exchange", "kept", "knowledge", "learned_at", "name", "pools", "resolving"),
+        "routes",
+    )
 
     def __init__(self, exchange: str, name: str) -> None:
         self.exchange = exchange
@@ -69,6 +76,7 @@ class Topic:
         self.learned_at = 0.0
         self.emptied_at = float("-inf")
         self.kept: tuple[Sighting, ...] = ()
+        self.pools: tuple[Pool, ...] = ()
         self.routes: list[Route] = []
 
     @property
@@ -83,14 +91,22 @@ class Topic:
         records = [sighting.record for sighting in self.sightings]
         return [record for record in records if record.role is Role.SERVER and member in (None, record.member)]
 
-    def by_member(self) -> dict[str | None, dict[str, Record]]:
-        """Group the records of servers by member, and all of them under None; each group by link."""
+    @property
+    def empty(self) -> bool:
+        """Whether neither a server nor a listener is recorded."""
+        return not any(sighting.record.role in _ROUTED for sighting in self.sightings)
+
+    def groups(self) -> dict[str | Pool | None, dict[str, Record]]:
+        """Group the records by link: of servers by member, and all of them under None; of listeners by pool."""
         everybody: dict[str, Record] = {}
-        groups: dict[str | None, dict[str, Record]] = {None: everybody}
-        for record in self.servers():
-            key = link_key(record)
-            everybody[key] = record
-            groups.setdefault(record.member, {})[key] = record
+        groups: dict[str | Pool | None, dict[str, Record]] = {None: everybody}
+        for sighting in self.sightings:
+            record, key = sighting.record, link_key(sighting.record)
+            if record.role is Role.SERVER:
+                everybody[key] = record
+                groups.setdefault(record.member, {})[key] = record
+            elif record.role is Role.LISTENER:
+                groups.setdefault(Pool(self.exchange, self.name, record.pool), {})[key] = record
         return groups
 
     def age(self, key: str, now: float) -> float | None:

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from zmqrpc.core.envelope import WIRE_VERSION, Welcome
 from zmqrpc.record import Record, Role
 
+_SAYS = {Role.LISTENER: str(Role.SERVER)}
+"""What the peer calls itself, where that is another role than its record's: who serves and who listens is one node."""
+
 _MOST_NAMED = 3
 _LONGEST_NAME = 100
 
@@ -25,7 +28,7 @@ def misfit_of(welcome: Welcome, records: Sequence[Record], by_target: bool) -> s
     """
     if welcome.version != WIRE_VERSION:
         return f"it speaks wire version {welcome.version}, and {WIRE_VERSION} was offered"
-    roles = {record.role for record in records}
+    roles = {_SAYS.get(record.role, str(record.role)) for record in records}
     if roles and welcome.role not in roles:
         return f"it is a {welcome.role[:_LONGEST_NAME]!r}, and its record says {' or '.join(sorted(roles))}"
     promised = [(record.exchange, record.topic, record.member) for record in records if record.role is Role.SERVER]

@@ -109,7 +109,14 @@ FULL_CALL = call(
     trace=TRACE,
     extensions=CELL,
 )
-SERVED = [target("openstack", "compute", "machine1"), target("openstack", "notifications.info", "machine1", "audit")]
+NOTIFICATION = {
+    "publisher_id": "compute.machine1",
+    "event_type": "instance.started",
+    "payload": {"id": 7},
+    "message_id": "01234567-89ab-4def-8123-456789abcdef",
+    "timestamp": "2026-03-01T12:00:00.250000+00:00",
+}
+SERVED = [target("openstack", "compute", "machine1"), target("openstack", "notifications", "machine1", "audit")]
 FAILURES = [
     reply(1, failure=failure(0, "ValueError", "no such flavor", "Traceback (most recent call last): ...")),
     reply(2, failure=failure(1, "NoSuchMethod", "resizee")),
@@ -165,11 +172,8 @@ DIRECT = {
     "cast-silent": ("a CAST that wants no ACK", batch(request("CAST", 4, "log", {"line": "up"}, flags=0), settled=[2])),
     "fanout": ("a FANOUT to one member", batch(request("FANOUT", 5, "reload", member="machine1"), settled=[2])),
     "notify": (
-        "a NOTIFY: `member` is the pool, `method` the priority",
-        batch(
-            request("NOTIFY", 6, "info", {"event": "compute.start"}, topic="notifications.info", member="audit"),
-            settled=[5],
-        ),
+        "a NOTIFY: `member` is the pool, `method` the priority, the five arguments what it says",
+        batch(request("NOTIFY", 6, "info", NOTIFICATION, topic="notifications", member="audit", flags=3), settled=[5]),
     ),
     "reply": ("a REPLY with a result", answer(reply(1, {"id": 17, "name": "vm-1"}))),
     "reply-nil": ("a REPLY of a method that returned nil", answer(reply(1))),
