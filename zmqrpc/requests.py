@@ -234,7 +234,7 @@ class Requests:
             numbers = (sequence for low, high in parts for sequence in range(low, high + 1))
             found = [running[sequence] for sequence in numbers if sequence in running]
         else:
-            found = [running[sequence] for sequence in running if sequence in meant]
+            found = [began for sequence, began in running.items() if sequence in meant]
         begun = [result for result, until in found if until < NEVER]
         if self.waiting and named > len(found):
             gone, kept = [], []

@@ -136,7 +136,7 @@ class UnusedTests(SynchronousTestCase):
     def oldest(self, table: RoutingTable, number: int) -> str:
         """Name the routes to give up first, as long as there are so many."""
         found = islice(table.longest_unused(), number)
-        return "".join(route.group or "-" for route in found)
+        return "".join(route.target.server or "-" for route in found)
 
     def test_full(self):
         table, _, _ = self.make(most=2)

@@ -97,6 +97,22 @@ class World:
         await node.when_ready()
         return node
 
+    async def listen(self, topic, *endpoints, pool=None, batch_size=None, batch_timeout=None, **options):
+        """Start a node that listens for notifications, and wait until it is registered."""
+        node = self.node(**options)
+        node.listener([Target(topic)], endpoints, pool, batch_size=batch_size, batch_timeout=batch_timeout)
+        node.startService()
+        await node.when_ready()
+        return node
+
+    def notifier(self, *topics, **options):
+        """Start a node that only notifies."""
+        node = self.node(**options)
+        node.startService()
+        notifier = node.notifier("publisher", topics)
+        notifier.node = node
+        return notifier
+
     async def stranger(self, target, receiver, instance="5" * 32):
         """Register something under a target that is no Node: what it receives goes to `receiver`, which may answer."""
         transport = self._make_transport(f"host-of-{target}")
