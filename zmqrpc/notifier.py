@@ -57,7 +57,7 @@ class Notifier:
         make_id: Callable[[], str],
         wall: Callable[[], float],
     ) -> None:
-        self.publisher_id = check_name("publisher_id", publisher_id)
+        self.publisher_id = check_name("publisher", publisher_id)
         self.topics = tuple(
             dict.fromkeys(_pool(topic, delivery.settings.control_exchange) for topic in _listed(topics))
         )

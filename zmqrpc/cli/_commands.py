@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from zmqrpc.core.notification import PRIORITIES
 from zmqrpc.settings import KEPT
 
 
@@ -21,6 +22,7 @@ class Kind(Enum):
     TOPIC = "a topic that somebody listens on"
     METHOD = "a method of that topic"
     SHELL = "a shell"
+    PRIORITY = "a priority"
     JSON = "a JSON object"
     SECONDS = "a number of seconds above 0"
     PAUSE = "a number of seconds, 0 or more"
@@ -30,7 +32,9 @@ class Kind(Enum):
 
 
 SHELLS = ("bash", "zsh")
-"""What `Kind.SHELL` may be."""
+
+CHOICES = {Kind.SHELL: SHELLS, Kind.PRIORITY: PRIORITIES}
+"""What a word of these kinds may be."""
 
 
 class Word(NamedTuple):
@@ -38,7 +42,7 @@ class Word(NamedTuple):
     One argument of a command.
 
     :ivar name: as usage lines show it.
-    :ivar many: ``""`` for exactly one, ``?`` for none or one, ``*`` for any number.
+    :ivar many: ``""`` for exactly one, ``?`` for none or one, ``*`` for any number, ``+`` for one or more.
     """
 
     name: str
@@ -94,8 +98,10 @@ class Command(NamedTuple):
     @property
     def synopsis(self) -> str:
         """Its usage, on one line."""
-        words = [f"{word.name} ..." if word.many == "*" else word.name for word in self.words]
-        words = [f"[{shown}]" if word.many else shown for shown, word in zip(words, self.words, strict=True)]
+        words = [f"{word.name} ..." if word.many in ("*", "+") else word.name for word in self.words]
+        words = [
+            f"[{shown}]" if word.many in ("*", "?") else shown for shown, word in zip(words, self.words, strict=True)
+        ]
         return " ".join(["zmqrpc", self.name, "[OPTION ...]", *words])
 
 
@@ -117,14 +123,16 @@ _STORE = (
         repeat=True,
     ),
 )
+_EXCHANGE = CommandOption("--exchange", "the exchange of TOPIC; default: control_exchange", Kind.TEXT, "E")
 _MEMBER = (
     CommandOption("--server", "the member; TOPIC is then taken literally, and '' is any member", Kind.TEXT, "S"),
-    CommandOption("--exchange", "the exchange of TOPIC; default: control_exchange", Kind.TEXT, "E"),
+    _EXCHANGE,
 )
+_CONTEXT = CommandOption("--context", "an object that the method gets as its context", Kind.JSON, "JSON")
 _INTERFACE = (
     CommandOption("--namespace", "the namespace of the endpoint", Kind.TEXT, "NS"),
     CommandOption("--version", "the version of the interface, MAJOR.MINOR", Kind.TEXT, "V"),
-    CommandOption("--context", "an object that the method gets as its context", Kind.JSON, "JSON"),
+    _CONTEXT,
 )
 _WAIT = CommandOption("--wait", "wait for somebody to listen, up to the timeout")
 
@@ -160,6 +168,41 @@ COMMANDS: tuple[Command, ...] = (
         "_send",
         (_TOPIC, _METHOD, _ARGUMENTS),
         _SENDING,
+    ),
+    Command(
+        "notify",
+        "send a notification, and print how many pools of listeners have it",
+        "The arguments are its payload. The number is 0 when nobody listens, which is no error. "
+        "It is printed when an endpoint of each pool has returned.",
+        "_notify",
+        (
+            Word("TOPIC", "a topic, taken literally", Kind.TOPIC),
+            Word("PRIORITY", f"one of {', '.join(PRIORITIES)}", Kind.PRIORITY),
+            Word("EVENT_TYPE", "what has happened, such as instance.started"),
+            Word("NAME=JSON", "a member of the payload; a value that is not JSON is a string", many="*"),
+        ),
+        (
+            *_STORE,
+            _EXCHANGE,
+            CommandOption("--publisher", "who listeners are told it is from; default: zmqrpc.HOST", Kind.TEXT, "ID"),
+            _CONTEXT,
+            _TIMEOUT,
+            _JSON,
+        ),
+    ),
+    Command(
+        "listen",
+        "listen for notifications, and print each as JSON on a line",
+        "It takes its share of those of its pool: what it prints, other listeners of the pool do not get. "
+        "With a `--pool` of its own it gets a copy of each. Ctrl-C or SIGTERM ends it with the status 0.",
+        "_listen",
+        (Word("TOPIC", "a topic, taken literally", Kind.TOPIC, "+"),),
+        (
+            *_STORE,
+            _EXCHANGE,
+            CommandOption("--pool", "the pool to be in; default: the one without a name", Kind.TEXT, "P"),
+            _JSON,
+        ),
     ),
     Command(
         "ls",
@@ -260,9 +303,3 @@ COMMANDS: tuple[Command, ...] = (
         (_JSON,),
     ),
 )
-
-LATER = {
-    "notify": "notifications come with a later version",
-    "listen": "notifications come with a later version",
-}
-"""Commands that are named in the documentation of others, and what is said to who types them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from zmqrpc.cli._commands import COMMANDS, SHELLS, Command, CommandOption, Kind, Word
+from zmqrpc.cli._commands import CHOICES, COMMANDS, SHELLS, Command, CommandOption, Kind, Word
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 
@@ -27,6 +27,9 @@ def script(shell: str) -> str:
 
 
 # bash
+
+_MANY = 9
+"""How many words are completed where there may be any number."""
 
 _BASH_BEGIN = r"""# bash completion for zmqrpc, made by `zmqrpc completion bash`
 
@@ -91,7 +94,7 @@ _BASH_END = r"""    esac
     case $kind in
         commands) choices="$commands --help --version" ;;
         flags) choices="$flags --help" ;;
-        shell) choices="@SHELLS@" ;;
+@CHOICES@
         topic) choices=$("$program" ls --topics "${store[@]}" 2>/dev/null) ;;
         method) choices=$("$program" describe --methods "${store[@]}" "${member[@]}" "${given[0]}" 2>/dev/null) ;;
         file)
@@ -116,17 +119,18 @@ def _bash() -> Iterator[str]:
     for command in COMMANDS:
         flags = " ".join(option.flag for option in command.options)
         valued = " ".join(flag for option in command.options if option.value for flag in option.flags)
-        kinds = " ".join(_bash_kind(word) for word in command.words)
+        kinds = " ".join(" ".join([_bash_kind(word)] * (_MANY if word.many == "+" else 1)) for word in command.words)
         yield f"        {command.name})"
         yield f'            flags="{flags}"'
         yield f'            valued="{valued}"'
         yield f'            kinds="{kinds}"'
         yield "            ;;"
-    yield _BASH_END.replace("@SHELLS@", " ".join(SHELLS))
+    choices = [f'        {kind.name.lower()}) choices="{" ".join(choices)}" ;;' for kind, choices in CHOICES.items()]
+    yield _BASH_END.replace("@CHOICES@", "\n".join(choices))
 
 
 def _bash_kind(word: Word) -> str:
-    return {Kind.TOPIC: "topic", Kind.METHOD: "method", Kind.SHELL: "shell"}.get(word.kind, "value")
+    return word.kind.name.lower() if word.kind in (Kind.TOPIC, Kind.METHOD, *CHOICES) else "value"
 
 
 # zsh
@@ -201,7 +205,7 @@ def _zsh_specs(command: Command) -> Iterator[str]:
         yield _zsh_option(option)
     yield _quoted("(- *)--help[show the help and exit]")
     for number, word in enumerate(command.words, 1):
-        place = "*" if word.many == "*" else f"{number}" if not word.many else f"{number}:"
+        place = "*" if word.many in ("*", "+") else f"{number}" if not word.many else f"{number}:"
         # With no action at all zsh would list the options here, and complete none.
         yield _quoted(f"{place}:{word.name}:{_zsh_action(word.kind) or '( )'}")
 
@@ -217,7 +221,7 @@ def _zsh_option(option: CommandOption) -> str:
 
 def _zsh_action(kind: Kind) -> str:
     actions = {Kind.TOPIC: "_zmqrpc_topics", Kind.METHOD: "_zmqrpc_methods", Kind.FILE: "_files"}
-    return f"({' '.join(SHELLS)})" if kind is Kind.SHELL else actions.get(kind, "")
+    return f"({' '.join(CHOICES[kind])})" if kind in CHOICES else actions.get(kind, "")
 
 
 def _quoted(text: str) -> str:

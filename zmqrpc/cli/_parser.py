@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, NoReturn
 
-from zmqrpc.cli._commands import COMMANDS, LATER, SHELLS, Command, CommandOption, Kind, Word
+from zmqrpc.cli._commands import CHOICES, COMMANDS, Command, CommandOption, Kind, Word
 from zmqrpc.cli._exit import MEANINGS
 from zmqrpc.errors import ConfigError
 from zmqrpc.spelling import did_you_mean, meant_or_all
@@ -119,8 +119,8 @@ def _add_word(parser: ArgumentParser, word: Word) -> None:
     more: dict[str, Any] = {"nargs": word.many} if word.many else {}
     if word.many == "*":
         more["default"] = []  # without one argparse calls it required
-    if word.kind is Kind.SHELL:
-        more["choices"] = SHELLS
+    if word.kind in CHOICES:
+        more["choices"] = CHOICES[word.kind]
     parser.add_argument(name, metavar=word.name, help=word.help, **more)
 
 
@@ -139,8 +139,6 @@ def _statuses() -> list[str]:
 
 
 def _unknown(name: str) -> str:
-    if name in LATER:
-        return f"{name} cannot be used yet: {LATER[name]}"
     names = [command.name for command in COMMANDS]
     if name.startswith("-"):
         return "give a command: " + ", ".join(names)

@@ -1,4 +1,4 @@
-"""What the clients of a `MemoryNode` were asked and have not answered, for the text of a test that fails."""
+"""What clients and notifiers of a `MemoryNode` were asked and have not answered, for the text of a test that fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from zmqrpc.client import RPCClient
+from zmqrpc.core.notification import PRIORITIES
+from zmqrpc.notifier import Notifier
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
@@ -53,7 +55,7 @@ class Asked:
     @property
     def ended(self) -> bool:
         """Whether its caller has been told the end."""
-        return bool(self.deferred.called)
+        return bool(self.deferred.called) and not isinstance(self.deferred.result, Deferred)
 
     def describe(self, now: float) -> str:
         """Say what it is, how old it is and how far it got."""
@@ -70,7 +72,7 @@ class Asked:
 
 class AskedLog:
     """
-    Everything that the clients of one process were asked and that has not ended.
+    Everything that the clients and notifiers of one process were asked and that has not ended.
 
     :param seconds: tells the time.
     """
@@ -87,6 +89,11 @@ class AskedLog:
             if send is not None:
                 setattr(client, name, self._noting(name, send))
 
+    def follow_notifier(self, notifier: Notifier) -> None:
+        """Hear of every notification that a notifier sends from now on."""
+        for priority in PRIORITIES:
+            setattr(notifier, priority, self._noting_notifications(priority, notifier, getattr(notifier, priority)))
+
     def open(self) -> list[Asked]:
         """List what has not ended, in the order in which it was asked."""
         return [asked for asked in self._all if not asked.ended]
@@ -100,10 +107,25 @@ class AskedLog:
             deferred = send(target, *arguments, **options)
             method, args = islice((*arguments, None, None), 2)
             method, args = options.get("method", method), options.get("args", args)
-            self._all.append(Asked(what, target, method, args, self._seconds(), deferred))
-            if len(self._all) > self._prune_above:
-                self._all = self.open()
-                self._prune_above = max(_PRUNE_ABOVE, 2 * len(self._all))
-            return deferred
+            return self._note(Asked(what, target, method, args, self._seconds(), deferred))
 
         return ask
+
+    def _noting_notifications(
+        self, priority: str, notifier: Notifier, send: Callable[..., Deferred[int]]
+    ) -> Callable[..., Deferred[int]]:
+        topics = ", ".join(f"{pool.exchange}/{pool.topic}" for pool in notifier.topics)
+
+        def notify(context: Any, event_type: str, payload: Any, **options: Any) -> Deferred[int]:
+            deferred = send(context, event_type, payload, **options)
+            what = f"the notification ({priority})"
+            return self._note(Asked(what, topics, event_type, payload, self._seconds(), deferred))
+
+        return notify
+
+    def _note(self, asked: Asked) -> Deferred[Any]:
+        self._all.append(asked)
+        if len(self._all) > self._prune_above:
+            self._all = self.open()
+            self._prune_above = max(_PRUNE_ABOVE, 2 * len(self._all))
+        return asked.deferred

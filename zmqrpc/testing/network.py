@@ -90,6 +90,24 @@ class Network(Wiring):
         client.closes_with(node.stopService)
         return client
 
+    def listen(
+        self, target: Target | str, *endpoints: object, pool: str | None = None, host: str | None = None, **options: Any
+    ) -> MemoryNode:
+        """
+        Start a node that listens for notifications, and let time pass until it is registered.
+
+        :param target: a `Target`; or a topic, taken literally.
+        :param pool: as for `Node.listener`.
+        :param host: as for `serve`.
+        :param options: options of `Settings` that differ.
+        :raises ConfigError: as `Node.listener`.
+        """
+        target = Target(target) if isinstance(target, str) else target
+        node = MemoryNode(self, host=host or target.server or target.topic, **options)
+        node.listener([target], endpoints, pool)
+        self._start(node)
+        return node
+
     def fake(self, target: Target | str, *methods: type | str, host: str | None = None, **options: Any) -> Fake:
         """
         Serve a double under a target: it answers as it is told, for the test of a client.
@@ -111,10 +129,13 @@ class Network(Wiring):
         target = Target.parse(target) if isinstance(target, str) else target
         node = MemoryNode(self, host=host or target.server or target.topic, **options)
         server = node.server(target, endpoints)
+        self._start(node)
+        return node, server
+
+    def _start(self, node: MemoryNode) -> None:
         node.startService()
         if self.store.available and self.store.writable:
             self.result_of(node.when_ready())
-        return node, server
 
     # Faults
 

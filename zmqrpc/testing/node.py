@@ -10,6 +10,7 @@ import attrs
 
 from zmqrpc.client import RPCClient
 from zmqrpc.node import Node
+from zmqrpc.notifier import Notifier
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.testing.asked import AskedLog
@@ -74,6 +75,12 @@ class MemoryNode(Node):
         client = super().client(targets)
         self.asked.follow(client)
         return client
+
+    def notifier(self, publisher_id: str, topics: Iterable[Target | str]) -> Notifier:
+        """Make a notifier, as `Node.notifier`."""
+        notifier = super().notifier(publisher_id, topics)
+        self.asked.follow_notifier(notifier)
+        return notifier
 
     def kill(self) -> None:
         """

@@ -91,12 +91,23 @@ class CommandLineTests(SynchronousTestCase):
     def test_wrong(self):
         deep = "[" * 100000
         for arguments, text in (
-            ([], "give a command: call, cast, fanout, ls"),
+            ([], "give a command: call, cast, fanout, notify, listen, ls"),
             (["--bogus"], "give a command"),
             (["bogus"], "no command 'bogus'; valid are call, cast"),
             (["cal"], "zmqrpc: there is no command 'cal'; did you mean call?; see zmqrpc --help"),
-            (["notify"], "notify cannot be used yet: notifications come with a later version"),
-            (["listen", "calc"], "listen cannot be used yet"),
+            (["notify"], "TOPIC, PRIORITY, EVENT_TYPE"),
+            (["notify", "events", "loud", "x"], "invalid choice: 'loud' (choose from 'audit', 'critical', 'debug'"),
+            (["notify", "--url", URL, "", "info", "x"], "the topic '' is empty"),
+            (["notify", "--url", URL, "events", "info", "x", "7"], "the argument '7' has no name"),
+            (["notify", "--url", URL, "events", "info", "x", "--context", "[]"], "--context is no JSON object"),
+            (["notify", "--url", URL, "events", "info", "x", "--publisher", ""], "the publisher '' is empty"),
+            (
+                ["notify", "--url", URL, "events", "info", "x", "--timeout", "0"],
+                "'0' is not a number of seconds above 0",
+            ),
+            (["listen"], "required: TOPIC"),
+            (["listen", "--url", URL, "events", "a\nb"], "holds a control character"),
+            (["listen", "--url", URL, "events", "--pool", ""], "the pool '' is empty"),
             (["call"], "TOPIC, METHOD"),
             (["call", "calc"], "required: METHOD;"),
             (["call", "calc", "add"], "no transport URL; give --url, or set ZMQRPC_URL"),

@@ -8,7 +8,6 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, succ
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import HANDLED, REQUEUE, Target, expose
-from zmqrpc.core.envelope import Notify, Refusal
 from zmqrpc.errors import (
     Cancelled,
     ClientClosed,
@@ -426,7 +425,8 @@ class NotificationScenarios(Notifications):
         for payload, error in ((object(), EncodingError), ({1: 2}, EncodingError), (bytes(5000), MessageTooLarge)):
             found = await self.fails(notifier.info({}, "e", payload), error)
             self.assertFalse(found.maybe_executed)
-        for context in ([], "ada", {"a": object()}):
+        contexts: list[Any] = [[], "ada", {"a": object()}]
+        for context in contexts:
             await self.fails(notifier.info(context, "e", 1), EncodingError)
         await self.fails(notifier.info({}, 7, 1), ConfigError)
         await self.fails(notifier.info({}, "e", 1, timeout="soon"), ConfigError)
@@ -470,9 +470,7 @@ class BatchScenarios(Notifications):
                 heard.append([each.payload for each in notifications])
                 raise ValueError("broken")
 
-        heard_by = Batches()
-        heard_by.node = await self.world.listen(TOPIC, heard_by, **options)
-        return heard_by.node, heard
+        return await self.world.listen(TOPIC, Batches(), **options), heard
 
     async def test_full_and_late(self):
         """205 come as 100, 100, and what is left when its time is up."""
@@ -507,7 +505,7 @@ class BatchScenarios(Notifications):
         self.assertEqual((await sent, heard), (1, [[1]]))
 
     async def test_a_stop_cancels_the_work_of_a_batch_once(self):
-        cancelled = []
+        cancelled: list[Any] = []
 
         class Slow:
             def info(self, notifications):
@@ -534,7 +532,7 @@ class MemoryBatchTests(InMemory, BatchScenarios, TestCase):
     """On simulated networks."""
 
 
-class SocketTests(OverSockets, TestCase, Notifications):
+class SocketTests(OverSockets, Notifications, TestCase):
     """A few over sockets: the rest is the same code."""
 
     test_one_copy_for_each_pool = NotificationScenarios.test_one_copy_for_each_pool
