@@ -176,12 +176,18 @@ class ExampleTests(ProcessTestCase):
             self.serve("--app", "greeter:Greeter", "--topic", "greeter", "--server", member)
         typed = [(shlex.split(line), printed) for line, printed in steps(DOCS / "commands" / "zmqrpc.rst")]
         for words, printed in typed:
+            listening = self.start("zmqrpc", "listen", "events") if words[1] == "notify" else None
+            if listening is not None:
+                until(lambda listening=listening: "listening to" in listening.err, lambda: "somebody listens")
             ended = self.zmqrpc(*words[1:])
+            if listening is not None:
+                listening.signal()
+                self.assertEqual((listening.ends(), listening.out.count("instance.started")), (0, 1))
             self.assertEqual((ended.stderr, ended.returncode), ("", 0), words)
             narrow = re.sub(" +", " ", ended.stdout.strip())
             self.assertTrue(pattern(re.sub(" +", " ", printed)).fullmatch(narrow), f"{words}\n{printed}\n{narrow}")
         commands = {words[1] for words, _ in typed}
-        self.assertEqual(commands, {"call", "cast", "fanout", "ls", "describe", "ping", "bench", "plan"})
+        self.assertEqual(commands, {"call", "cast", "fanout", "notify", "ls", "describe", "ping", "bench", "plan"})
 
     def test_tac(self):
         """It needs nothing but an installed zmqrpc; others reach its members when it is told where they look."""

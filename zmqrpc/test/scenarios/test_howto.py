@@ -100,6 +100,23 @@ class HowtoTests(SynchronousTestCase):
         with tempfile.NamedTemporaryFile() as file:
             self.assertEqual(names["Files"]().checksum({}, file.name), hashlib.sha256().hexdigest())
 
+    def test_notifications(self):
+        """Its listeners hear what its notifier sends, and it prints what is said."""
+        node = self.node("both")
+        node.startService()
+        printed: list[str] = []
+        names: dict[str, Any] = {
+            **{"Target": Target, "expose": expose, "errors": errors, "node": node},
+            "print": lambda *words: printed.append(" ".join(words)),
+        }
+        for block in self.blocks("notifications.rst"):
+            source = f"async def run():\n{indent(block, '    ')}\n    return locals()\n"
+            exec(source, names)  # noqa: S102
+            names |= self.network.result_of(Deferred.fromCoroutine(names["run"]()))
+            self.network.run(1)
+        said = ["compute.node-1: instance.started {'id': 7}", "1 at once, the first is instance.started"]
+        self.assertEqual(printed, [*said, "3 pools have it"])
+
     def test_static_direct(self):
         """The servers of targets that are named at the start are connected to before the first call."""
         server = self.serve()
