@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc import Target, expose
 from zmqrpc.callers import Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
-from zmqrpc.core.envelope import Call, Cancel, Cast, Hello, Nack, Refusal, Reply, encode_message
+from zmqrpc.core.envelope import Ack, Call, Cancel, Cast, Hello, Nack, Notify, Refusal, Reply, encode_message
+from zmqrpc.core.notification import REQUEUE, arguments_of
 from zmqrpc.interfaces import SENT
+from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
@@ -66,6 +68,111 @@ class Server(SynchronousTestCase):
     def request(self, number, method="mark", kind=Call, size=SIZE):
         arguments = {"number": number, "value": bytes(size)}
         return kind(number, 1, 1, 60_000, "x", "work", None, None, None, method, arguments)
+
+
+class Ear:
+    def __init__(self):
+        self.heard: list[Any] = []
+        self.answers: list[Any] = []
+        self.held: list[Deferred[Any]] = []
+
+    def info(self, context, publisher_id, event_type, payload, metadata):
+        self.heard.append(payload)
+        return self.answers.pop() if self.answers else None
+
+    def warn(self, context, publisher_id, event_type, payload, metadata):
+        self.held.append(Deferred())
+        return self.held[-1]
+
+    def secret(self, context, publisher_id, event_type, payload, metadata):
+        self.heard.append("secret")
+
+
+class NotificationTests(Server):
+    """What becomes of a NOTIFY at a node that serves the same topic."""
+
+    def setUp(self):
+        super().setUp()
+        self.ear = Ear()
+        targets = [Target("work", server="a", exchange="x"), Target("more", server="a", exchange="x")]
+        notices = self.callers.notices
+        listener = Listener(
+            *(targets, [self.ear], "p", None, None, Threads(None, 1), notices, lambda: 1.0, lambda when: None)
+        )
+        self.callers.listen(listener)
+        self.callers.end_pass()
+        self.heard.clear()
+
+    def notify(self, number, method="info", topic="work", pool="p", arguments=None, remaining=60_000):
+        said = arguments_of("publisher", "e", number, "id", "time") if arguments is None else arguments
+        self.say(Notify(number, 1, 3, remaining, "x", topic, pool, None, None, method, said))
+        self.callers.end_pass()
+        heard, self.heard = self.heard, []
+        return heard
+
+    def test_who_is_connected_is_told(self):
+        more = Target("z", server="a", exchange="x")
+        rest = Threads(None, 1), self.callers.notices, lambda: 1.0, lambda when: None
+        self.callers.listen(Listener([more], [self.ear], None, None, None, *rest))
+        self.callers.end_pass()
+        (welcome,) = self.heard
+        served = [(target.topic, target.member, target.pool) for target in welcome.targets]
+        self.assertEqual(served, [("work", "a", None), ("work", "a", "p"), ("more", "a", "p"), ("z", "a", None)])
+
+    def test_acknowledged(self):
+        self.assertEqual(self.notify(1), [Ack([1, 1])])
+        self.assertEqual(self.notify(2, topic="more"), [Ack([2, 2])])
+        self.assertEqual(self.ear.heard, [1, 2])
+
+    def test_a_repetition_does_not_run(self):
+        self.ear.answers = [REQUEUE]
+        given_back = [Nack(Refusal.REQUEUED, [1, 1], "its endpoint gave it back")]
+        self.assertEqual([self.notify(1), self.notify(1)], [given_back] * 2)
+        self.assertEqual([self.notify(2), self.notify(2)], [[Ack([2, 2])]] * 2)
+        self.assertEqual([self.notify(3, "warn"), self.notify(3, "warn")], [[], []])
+        self.assertEqual((self.ear.heard, len(self.ear.held)), ([1, 2], 1))
+        self.ear.held[0].callback(None)
+        self.callers.end_pass()
+        self.assertEqual((self.heard, self.notify(3, "warn")), ([Ack([3, 3])], [Ack([3, 3])]))
+
+    def test_cancel(self):
+        """What runs goes on; what waits does not begin."""
+        self.notify(1, "warn")
+        said = arguments_of("publisher", "e", 2, "id", "time")
+        self.say(Notify(2, 1, 3, 60_000, "x", "work", "p", None, None, "info", said), Cancel([1, 2]))
+        self.callers.end_pass()
+        self.ear.held[0].callback(None)
+        self.callers.end_pass()
+        self.assertEqual((self.heard, self.ear.heard), ([Ack([1, 1])], []))
+
+    # what is sent, how it is refused, and in which words
+    ROWS: list[tuple[dict[str, Any], Refusal, str]] = [
+        ({"pool": None}, Refusal.NOT_SERVED, "x/work, the pool without a name, is not served here"),
+        ({"pool": "q"}, Refusal.NOT_SERVED, "x/work, pool q is not served here"),
+        ({"pool": "a"}, Refusal.NOT_SERVED, "pool a"),
+        ({"topic": "other"}, Refusal.NOT_SERVED, "x/other"),
+        ({"method": "secret"}, Refusal.UNREADABLE, "there is no priority 'secret'"),
+        ({"method": "__init__"}, Refusal.UNREADABLE, "there is no priority"),
+        ({"arguments": {}}, Refusal.UNREADABLE, "the argument 'publisher_id' is missing"),
+        ({"arguments": b"", "method": "info"}, Refusal.UNREADABLE, "the content type"),
+        ({"remaining": 0}, Refusal.EXPIRED, "under way"),
+    ]
+
+    def test_refused(self):
+        for number, (changes, reason, says) in enumerate(self.ROWS, 1):
+            (nack,) = self.notify(number, **changes)
+            self.assertEqual((nack.reason, nack.ranges), (reason, [number, number]), changes)
+            self.assertIn(says, nack.text)
+        self.callers.drain("stopping")
+        self.assertEqual([m.reason for m in self.notify(99) if type(m) is Nack], [Refusal.DRAINING])
+        self.assertEqual((self.ear.heard, self.endpoint.ran), ([], []))
+
+    def test_calls_do_not_reach_it(self):
+        for number, (topic, member) in enumerate((("more", None), ("more", "a"), ("more", "p"), ("work", "p")), 1):
+            self.say(Call(number, 1, 1, 60_000, "x", topic, member, None, None, "info", {}))
+        self.callers.end_pass()
+        self.assertEqual([message.reason for message in self.heard if type(message) is Nack], [Refusal.NOT_SERVED] * 4)
+        self.assertEqual(self.ear.heard, [])
 
 
 class WaitingBytesTests(Server):

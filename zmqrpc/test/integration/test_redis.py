@@ -84,6 +84,34 @@ class RedisNodeTests(NodeCase):
         self.assertEqual(await client.members(self.bare), known)
         await self.calls(fresh)
 
+    async def test_notifications(self):
+        """Pools are found there, also one that comes later, and after the store has lost them."""
+        heard = []
+
+        class Ear:
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                heard.append(payload)
+
+        async def listen(pool):
+            node = self.node()
+            node.listener([self.bare], [Ear()], pool)
+            node.startService()
+            await node.when_ready()
+
+        await listen(None)
+        await listen("a:b%")
+        node = self.node()
+        node.startService()
+        notifier = node.notifier("test", [self.bare])
+        self.assertEqual(await notifier.info({}, "e", 1), 2)
+        await listen("later")
+        begin = time.monotonic()
+        while await notifier.info({}, "e", 2) != 3:
+            self.assertLess(time.monotonic() - begin, 5)
+        self.server.ask("FLUSHALL")
+        self.assertEqual(await notifier.info({}, "e", 3), 3)
+        self.assertEqual((heard.count(1), heard.count(3)), (2, 3))
+
     async def test_emptied(self):
         """A store that loses everything while it is up has everything again as soon as anybody looks."""
         await self.serve(member="one")

@@ -105,10 +105,8 @@ class HowtoTests(SynchronousTestCase):
         node = self.node("both")
         node.startService()
         printed: list[str] = []
-        names: dict[str, Any] = {
-            **{"Target": Target, "expose": expose, "errors": errors, "node": node},
-            "print": lambda *words: printed.append(" ".join(words)),
-        }
+        names: dict[str, Any] = {"Target": Target, "expose": expose, "errors": errors, "node": node}
+        names["print"] = lambda *words: printed.append(" ".join(words))
         for block in self.blocks("notifications.rst"):
             source = f"async def run():\n{indent(block, '    ')}\n    return locals()\n"
             exec(source, names)  # noqa: S102

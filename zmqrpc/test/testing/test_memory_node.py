@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 import zmqrpc
@@ -14,7 +15,7 @@ from zmqrpc.errors import ClientClosed, ConfigError
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
-from zmqrpc.testing import MemoryNode, Network, Store
+from zmqrpc.testing import MemoryNode, Network, Store, Unfinished
 
 WORK = Target("work")
 
@@ -75,6 +76,26 @@ class BeginningTests(SynchronousTestCase):
         self.assertIs(second.store, first.store)
         apart = MemoryNode(first.network, Store(first.network.clock))
         self.assertIsNot(apart.store, first.store)
+
+    def test_notifications(self):
+        """Listeners and notifiers are those of a Node; what has not ended is named."""
+
+        class Ear:
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                return Deferred() if payload == "hang" else None
+
+        network = Network()
+        node = network.listen("events", Ear())
+        network.listen(Target("events", exchange="other"), Ear(), pool="p", host="another")
+        self.assertEqual((node.host, [r.pool for r in network.store.records()]), ("events", [None, "p"]))
+        sender = MemoryNode(network)
+        sender.startService()
+        notifier = sender.notifier("test", ["events", Target("events", exchange="other")])
+        self.assertEqual(network.result_of(notifier.info({}, "begun", {"id": 7})), 2)
+        notifier.info({}, "ended", "hang")
+        network.run(1)
+        error = self.assertRaises(Unfinished, network.close)
+        self.assertIn("the notification (info) of ended('hang') at openstack/events, other/events", str(error))
 
     def test_options(self):
         """Options are those of `Settings`, and are checked as there."""
