@@ -133,7 +133,9 @@ class NotificationTests(Server):
         self.assertEqual((self.ear.heard, len(self.ear.held)), ([1, 2], 1))
         self.ear.held[0].callback(None)
         self.callers.end_pass()
-        self.assertEqual((self.heard, self.notify(3, "warn")), ([Ack([3, 3])], [Ack([3, 3])]))
+        self.assertEqual(self.heard, [Ack([3, 3])])
+        self.heard.clear()
+        self.assertEqual(self.notify(3, "warn"), [Ack([3, 3])])
 
     def test_cancel(self):
         """What runs goes on; what waits does not begin."""

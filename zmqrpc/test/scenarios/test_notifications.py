@@ -77,14 +77,20 @@ def waits(deferred):
     return not deferred.called or isinstance(deferred.result, Deferred)
 
 
-class Notifications(Scenario):
+class Ears:
+    """Mix in before a scenario: it has listeners."""
+
+    world: Any
+
     async def ear(self, *answers, topic=TOPIC, **options):
         ear = Ear(*answers)
         ear.node = await self.world.listen(topic, ear, **options)
         return ear
 
 
-class NotificationScenarios(Notifications):
+class NotificationScenarios(Ears, Scenario):
+    """In memory and over sockets."""
+
     async def test_it_arrives_as_it_was_sent(self):
         ear = await self.ear()
         notifier = self.world.notifier(TOPIC)
@@ -96,6 +102,92 @@ class NotificationScenarios(Notifications):
         self.assertEqual(sorted(metadata), ["message_id", "timestamp"])
         self.assertNotEqual(metadata["message_id"], later["message_id"])
         self.assertRegex(metadata["timestamp"], r"\d{4}-\d\d-\d\dT[\d:.]{15}\+00:00")
+
+    async def test_one_copy_for_each_pool(self):
+        """Within a pool strictly one gets it, in turn; no pool is one pool."""
+        pools = {pool: [await self.ear(pool=pool) for _ in range(3)] for pool in (None, "audit", "bill")}
+        notifier = self.world.notifier(TOPIC)
+        for number in range(9):
+            self.assertEqual(await notifier.info({}, "e", number), 3)
+        for pool, ears in pools.items():
+            self.assertEqual(sorted(n for ear in ears for n in ear.heard), list(range(9)), pool)
+            self.assertEqual([len(ear.heard) for ear in ears], [3, 3, 3], pool)
+
+    async def test_order(self):
+        """What one notifier sends one after the other runs in that order at a listener."""
+        ear = await self.ear()
+        notifier = self.world.notifier(TOPIC)
+        await gatherResults([notifier.info({}, "e", number) for number in range(500)])
+        self.assertEqual(ear.heard, list(range(500)))
+
+    async def test_a_method_that_blocks(self):
+        """It may be marked as for calls."""
+
+        class Blocking:
+            @expose(thread=True)
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                return REQUEUE if payload.pop() else None
+
+        await self.world.listen(TOPIC, Blocking())
+        self.assertEqual(await self.world.notifier(TOPIC).info({}, "e", [0]), 1)
+
+    async def test_a_listener_is_killed_while_its_endpoint_runs(self):
+        """Another of its pool gets it; the copies of other pools are not touched."""
+        ears, audit = [await self.ear() for _ in range(2)], await self.ear(pool="audit")
+        sent = self.world.notifier(TOPIC).warn({}, "e", 1)
+        await self.world.eventually("both pools have it", lambda: audit.held and any(ear.held for ear in ears))
+        audit.let_go()
+        lost, left = sorted(ears, key=lambda ear: not ear.held)
+        self.world.kill(lost.node)
+        await self.world.eventually("the other one has it", lambda: left.held)
+        left.let_go()
+        self.assertEqual(await sent, 2)
+        self.assertEqual((audit.heard, lost.heard, left.heard), ([1], [1], [1]))
+
+    async def test_another_of_the_pool_gets_what_is_given_back(self):
+        giving, taking = await self.ear(*[REQUEUE] * 4), await self.ear()
+        notifier = self.world.notifier(TOPIC)
+        began = self.world.clock.seconds()
+        for number in range(8):
+            self.assertEqual(await notifier.info({}, "e", number), 1)
+        self.assertEqual(sorted(giving.heard[4:] + taking.heard), list(range(8)))
+        self.assertGreater(len(giving.heard), 4)
+        self.assertLess(self.world.clock.seconds() - began, 1)
+
+    async def test_a_listener_that_stops_finishes_what_runs(self):
+        ear = await self.ear()
+        notifier = self.world.notifier(TOPIC)
+        sent = notifier.warn({}, "e", 1)
+        await self.world.eventually("it runs", lambda: ear.held)
+        stopping = self.world.stop(ear.node)
+        stopped = Deferred.fromCoroutine(stopping)
+        await self.world.sleep(0.1)
+        other = await self.ear()
+        self.assertEqual(await notifier.info({}, "e", 2), 1)
+        self.assertFalse(stopped.called)
+        ear.let_go()
+        self.assertEqual(await sent, 1)
+        await stopped
+        self.assertEqual((ear.heard, other.heard, ear.cancelled), ([1], [2], 0))
+
+    async def test_batches(self):
+        heard = []
+
+        class Batches:
+            def info(self, notifications):
+                heard.append([each.payload for each in notifications])
+
+        node = self.world.node()
+        node.listener([Target(TOPIC)], [Batches()], batch_size=2, batch_timeout=0.1)
+        node.startService()
+        await node.when_ready()
+        notifier = self.world.notifier(TOPIC)
+        self.assertEqual(await gatherResults([notifier.info({}, "e", number) for number in range(3)]), [1] * 3)
+        self.assertEqual(heard, [[0, 1], [2]])
+
+
+class MoreScenarios(Ears, Scenario):
+    """What the network in memory shows as well, and in less time."""
 
     async def test_each_priority_has_its_method(self):
         heard = []
@@ -114,16 +206,6 @@ class NotificationScenarios(Notifications):
         for priority in priorities:
             self.assertEqual(await getattr(notifier, priority)({}, "e", 1), 1)
         self.assertEqual(heard, priorities)
-
-    async def test_one_copy_for_each_pool(self):
-        """Within a pool strictly one gets it, in turn; no pool is one pool."""
-        pools = {pool: [await self.ear(pool=pool) for _ in range(3)] for pool in (None, "audit", "bill")}
-        notifier = self.world.notifier(TOPIC)
-        for number in range(9):
-            self.assertEqual(await notifier.info({}, "e", number), 3)
-        for pool, ears in pools.items():
-            self.assertEqual(sorted(n for ear in ears for n in ear.heard), list(range(9)), pool)
-            self.assertEqual([len(ear.heard) for ear in ears], [3, 3, 3], pool)
 
     async def test_several_topics(self):
         """The number is the sum over the topics."""
@@ -180,13 +262,6 @@ class NotificationScenarios(Notifications):
         self.assertEqual(await client.members(Target(TOPIC)), [])
         await self.fails(client.fanout(Target(TOPIC), "info"), NoRoute)
 
-    async def test_order(self):
-        """What one notifier sends one after the other runs in that order at a listener."""
-        ear = await self.ear()
-        notifier = self.world.notifier(TOPIC)
-        await gatherResults([notifier.info({}, "e", number) for number in range(500)])
-        self.assertEqual(ear.heard, list(range(500)))
-
     async def test_acknowledged_when_its_endpoint_has_returned(self):
         ear = await self.ear()
         sent = self.world.notifier(TOPIC).warn({}, "e", 1)
@@ -222,28 +297,7 @@ class NotificationScenarios(Notifications):
             ear.let_go()
         self.assertEqual(await sent, 1)
 
-    async def test_a_method_that_blocks(self):
-        """It may be marked as for calls."""
-
-        class Blocking:
-            @expose(thread=True)
-            def info(self, context, publisher_id, event_type, payload, metadata):
-                return REQUEUE if payload.pop() else None
-
-        await self.world.listen(TOPIC, Blocking())
-        self.assertEqual(await self.world.notifier(TOPIC).info({}, "e", [0]), 1)
-
     # Given back
-
-    async def test_another_of_the_pool_gets_what_is_given_back(self):
-        giving, taking = await self.ear(*[REQUEUE] * 4), await self.ear()
-        notifier = self.world.notifier(TOPIC)
-        began = self.world.clock.seconds()
-        for number in range(8):
-            self.assertEqual(await notifier.info({}, "e", number), 1)
-        self.assertEqual(sorted(giving.heard[4:] + taking.heard), list(range(8)))
-        self.assertGreater(len(giving.heard), 4)
-        self.assertLess(self.world.clock.seconds() - began, 1)
 
     async def test_alone_it_gets_it_again(self):
         """After a rest, which grows; the endpoints that are asynchronous too."""
@@ -284,19 +338,6 @@ class NotificationScenarios(Notifications):
         await self.fails(notifier.info({}, "e", 1), ClientClosed)
 
     # Lost
-
-    async def test_a_listener_is_killed_while_its_endpoint_runs(self):
-        """Another of its pool gets it; the copies of other pools are not touched."""
-        ears, audit = [await self.ear() for _ in range(2)], await self.ear(pool="audit")
-        sent = self.world.notifier(TOPIC).warn({}, "e", 1)
-        await self.world.eventually("both pools have it", lambda: audit.held and any(ear.held for ear in ears))
-        audit.let_go()
-        lost, left = sorted(ears, key=lambda ear: not ear.held)
-        self.world.kill(lost.node)
-        await self.world.eventually("the other one has it", lambda: left.held)
-        left.let_go()
-        self.assertEqual(await sent, 2)
-        self.assertEqual((audit.heard, lost.heard, left.heard), ([1], [1], [1]))
 
     async def test_the_only_listener_is_killed(self):
         """It waits for another."""
@@ -342,22 +383,6 @@ class NotificationScenarios(Notifications):
         self.assertGreater(len(slow.heard), 1)
 
     # Stops
-
-    async def test_a_listener_that_stops_finishes_what_runs(self):
-        ear = await self.ear()
-        notifier = self.world.notifier(TOPIC)
-        sent = notifier.warn({}, "e", 1)
-        await self.world.eventually("it runs", lambda: ear.held)
-        stopping = self.world.stop(ear.node)
-        stopped = Deferred.fromCoroutine(stopping)
-        await self.world.sleep(0.1)
-        other = await self.ear()
-        self.assertEqual(await notifier.info({}, "e", 2), 1)
-        self.assertFalse(stopped.called)
-        ear.let_go()
-        self.assertEqual(await sent, 1)
-        await stopped
-        self.assertEqual((ear.heard, other.heard, ear.cancelled), ([1], [2], 0))
 
     async def test_a_stop_that_does_not_wait_longer_gives_it_to_another(self):
         ear = await self.ear(drain_timeout=0.3)
@@ -456,7 +481,7 @@ class NotificationScenarios(Notifications):
         ear.let_go()
 
 
-class BatchScenarios(Notifications):
+class BatchScenarios(Ears, Scenario):
     async def batches(self, *answers, **options):
         heard = []
 
@@ -524,20 +549,17 @@ class BatchScenarios(Notifications):
         self.flushLoggedErrors(CancelledError)
 
 
-class MemoryTests(InMemory, NotificationScenarios, TestCase):
+class NotificationsInMemory(InMemory, NotificationScenarios, TestCase):
     """On simulated networks."""
 
 
-class MemoryBatchTests(InMemory, BatchScenarios, TestCase):
+class NotificationsOverSockets(OverSockets, NotificationScenarios, TestCase):
+    """On this machine."""
+
+
+class MoreInMemory(InMemory, MoreScenarios, TestCase):
     """On simulated networks."""
 
 
-class SocketTests(OverSockets, Notifications, TestCase):
-    """A few over sockets: the rest is the same code."""
-
-    test_one_copy_for_each_pool = NotificationScenarios.test_one_copy_for_each_pool
-    test_order = NotificationScenarios.test_order
-    test_a_method_that_blocks = NotificationScenarios.test_a_method_that_blocks
-    test_killed = NotificationScenarios.test_a_listener_is_killed_while_its_endpoint_runs
-    test_given_back = NotificationScenarios.test_another_of_the_pool_gets_what_is_given_back
-    test_stop = NotificationScenarios.test_a_listener_that_stops_finishes_what_runs
+class BatchesInMemory(InMemory, BatchScenarios, TestCase):
+    """On simulated networks."""
