@@ -257,7 +257,7 @@ class Delivery:
 
     def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         call.link = link
-        if reason is Refusal.REQUEUED and call.route is not None:
+        if reason is Refusal.REQUEUED and call.kind == Kind.NOTIFY:
             self._give_again(call, link)
             return
         if reason not in ELSEWHERE or call.route is None:
