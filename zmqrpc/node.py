@@ -198,10 +198,8 @@ class Node(Service):
             self._bind()
         self._servers.append(server)
         self._callers.add(server)
-        if self._open:
-            self._proxies.serve()
+        self._tell_targets()
         if self.running:
-            self._registrar.publish(self._records())
             self._log_serving(server)
         return server
 
@@ -268,8 +266,8 @@ class Node(Service):
         self._listeners.append(listener)
         self._sweep.parts = (*self._sweep.parts, listener)
         self._callers.listen(listener)
+        self._tell_targets()
         if self.running:
-            self._registrar.publish(self._records())
             self._log_listening(listener)
         return listener
 
@@ -393,6 +391,13 @@ class Node(Service):
             self._stalls.start(self._reactor.callFromThread)
             # The names of simulated hosts are those of no machine.
             self._binding.check_told(self._transport.resolve)
+
+    def _tell_targets(self) -> None:
+        """Tell proxies and matchmaker what is served now, if they are told already."""
+        if self._open:
+            self._proxies.serve()
+        if self.running:
+            self._registrar.publish(self._records())
 
     def _log_serving(self, server: RPCServer) -> None:
         _log.info(

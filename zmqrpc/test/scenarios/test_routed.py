@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -85,6 +86,33 @@ class OneProxyTests(RoutedCase):
         self.assertEqual(self.workers["a"].ran, [1, 2, 3])
         described = self.result_of(self.client.call(Target("work", namespace="zmqrpc"), "describe"))
         self.assertIn("mark", [method["method"] for method in described])
+
+    def test_notifications(self):
+        """One copy for each pool goes through the proxy; another of the pool gets what a killed listener had."""
+        held: dict[str, list[Any]] = {"a": [], "b": [], "c": []}
+
+        class Ear:
+            def __init__(self, name):
+                self.name = name
+
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                held[self.name].append(Deferred())
+                return held[self.name][-1]
+
+        nodes = {name: self.network.listen("events", Ear(name), host=name) for name in "ab"}
+        late = self.servers["a"]
+        late.listener([Target("events")], [Ear("c")], "audit")
+        self.result_of(late.when_ready())
+        sent = self.node.notifier("test", ["events"]).info({}, "e", 1)
+        self.network.run_until(lambda: held["c"] and (held["a"] or held["b"]))
+        self.assertEqual(set(self.proxied()), {self.proxies[0].instance.hex()})
+        held["c"][0].callback(None)
+        lost, left = ("a", "b") if held["a"] else ("b", "a")
+        nodes[lost].kill()
+        self.network.run_until(lambda: held[left])
+        held[left][0].callback(None)
+        self.assertEqual(self.result_of(sent), 2)
+        self.assertEqual([len(held[name]) for name in "abc"], [1, 1, 1])
 
     def test_one_socket(self):
         self.proxies[0].withdraw()
