@@ -13,11 +13,12 @@ from twisted.logger import Logger
 from zmqrpc import adapters
 from zmqrpc.address import check_host, is_wildcard, numeric, split_address, split_host, tcp_address
 from zmqrpc.errors import ConfigError, PortRangeExhausted
-from zmqrpc.interfaces import IBoundRouter
+from zmqrpc.interfaces import IBoundRouter, IPublisher
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 _LOOPBACK = "127.0.0.1"
+_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
 
 class Binding:
@@ -44,7 +45,7 @@ class Binding:
         self._chance = chance
         self._line: str | None = None
         self._lined: Target | None = None
-        self._told_host = ""
+        self._told_host = self._told_address = ""
 
     @property
     def fixed(self) -> bool:
@@ -95,13 +96,23 @@ class Binding:
 
         :raises ConfigError: a setting cannot be used here; `PortRangeExhausted` when no port is free.
         """
+        self.address = self.listen(router)
+
+    def listen(self, socket: IBoundRouter | IPublisher, port: int = 0) -> str:
+        """
+        Bind one of several sockets.
+
+        :param port: 0 for the one that the node has: of the range, or of its line.
+        :return: the address that others are told.
+        :raises ConfigError: as `bind`.
+        """
         host = self._host()
         told = self._told(host)
         try:
-            bound = router.bind(host, self._ports())
+            bound = socket.bind(host, [port] if port else self._ports())
         except PortRangeExhausted as error:
-            where = ("url",) if self.fixed else ("rpc_zmq_min_port", "rpc_zmq_max_port")
-            raise PortRangeExhausted(f"{error}; {self._advice()}", options=where) from error
+            advice, where = self._port_advice(port) if port else self._advice()
+            raise PortRangeExhausted(f"{error}; {advice}", options=where) from error
         except ConfigError as error:
             if self.fixed and self._settings.rpc_zmq_bind_address is None:
                 raise ConfigError(
@@ -114,13 +125,15 @@ class Binding:
                 f"{adapters.describe()}",
                 options=("rpc_zmq_bind_address",),
             ) from error
-        self.address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
+        address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
         if is_wildcard(host):
             self._warn_of_wildcard()
         if not self._local and not self.fixed and not _is_loopback(host):
             self._told_host = told[0] if told else host
-        if self.address != bound:
-            self._log.info("bound to {bound}; others are told {address}", bound=bound, address=self.address)
+            self._told_address = address
+        if address != bound:
+            self._log.info("bound to {bound}; others are told {address}", bound=bound, address=address)
+        return address
 
     def check_told(self, resolve: Callable[[str], Deferred[str]]) -> None:
         """
@@ -140,7 +153,7 @@ class Binding:
                 "others are told {address}, and {host} is {found} here, which is loopback: other machines reach this "
                 "node only if that name means another address there; set rpc_zmq_host to a name or address that they "
                 "can reach, or rpc_zmq_bind_address to 127.0.0.1 if they should not",
-                address=self.address,
+                address=self._told_address,
                 host=self._told_host,
                 found=address,
             )
@@ -184,14 +197,20 @@ class Binding:
         ports = range(settings.rpc_zmq_min_port, settings.rpc_zmq_max_port)
         return self._chance.sample(ports, min(len(ports), settings.rpc_zmq_bind_port_retries))
 
-    def _advice(self) -> str:
+    def _advice(self) -> tuple[str, tuple[str, ...]]:
+        """Say what to do when no port was free, and which options are about it."""
         if self._line is not None:
-            return f"{self._table} names this port for {self._lined}: free it, or change the line"
+            return f"{self._table} names this port for {self._lined}: free it, or change the line", ("url",)
         settings = self._settings
-        return (
+        text = (
             f"the range is rpc_zmq_min_port {settings.rpc_zmq_min_port} to rpc_zmq_max_port "
             f"{settings.rpc_zmq_max_port} (exclusive): free a port of it, or widen it"
         )
+        return text, ("rpc_zmq_min_port", "rpc_zmq_max_port")
+
+    def _port_advice(self, port: int) -> tuple[str, tuple[str, ...]]:
+        named = tuple(name for name in _PORTS if getattr(self._settings, name) == port)
+        return "free this port, or give another one; 0 is one of the range", named
 
     def _warn_of_wildcard(self) -> None:
         if not Binding._warned:

@@ -101,6 +101,9 @@ class IMatchmaker(Interface):
         """
         Tell which address a server for the target must bind, for fixed tables; it may read a file for that.
 
+        For a proxy it is asked for each of its sockets: with the exchange ``$zmqrpc`` and one of `zmqrpc.record.SIDES` as
+        the topic.
+
         :param target: has a topic, a member and an exchange.
         :return: ``host:port``, IPv6 in brackets, or None when the server may choose. Others are told this address, and
             the records of the node have no instance.
@@ -402,6 +405,7 @@ class IProxySite(Interface):
     seconds = Attribute("Returns the monotonic clock, in seconds.")
     jitter = Attribute("Returns a number from 0.5 to 1, so that many do not act in step.")
     wake_by = Attribute("Asks that `IProxy.sweep` is called at a time, or sooner.")
+    owner = Attribute("User and group id that the process goes on as once it has bound; None when it stays as it is.")
 
     def bind(socket: Any, port: int) -> str:
         """

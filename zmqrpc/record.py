@@ -13,6 +13,9 @@ from zmqrpc.target import check_name
 PROXIES = ("$zmqrpc", "proxies")
 """The exchange and topic that all proxies are recorded under."""
 
+SIDES = ("frontend", "backend", "publisher")
+"""The sockets of a proxy, as fixed tables name them."""
+
 
 class Role(StrEnum):
     """What an instance does for others."""

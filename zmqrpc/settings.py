@@ -118,9 +118,7 @@ class Settings:
     zmq_failover_connections: int = _seed(
         2, "Members connected to beside the first, with dynamic connections.", 0, effect=Effect.LATER
     )
-    rpc_zmq_ipc_dir: str = _seed(
-        "/var/run/openstack", "Directory of the IPC socket of a proxy on each host.", effect=Effect.LATER
-    )
+    rpc_zmq_ipc_dir: str = _seed("/var/run/openstack", "Directory of the IPC socket of a proxy on each host.")
 
     rpc_use_acks: bool = _option(True, "Whether a message is acknowledged; false: a cast fires when handed over.")
     rpc_ack_timeout_base: float = _option(15.0, "Seconds until an unacknowledged message is sent again.", 0.01)
@@ -177,7 +175,12 @@ class Settings:
     max_running_bytes: int = _option(
         256 * 2**20, "Bytes of the calls that a server runs at once, or that wait for it; past it: Overloaded.", 1024
     )
-    max_clients: int = _option(10000, "Client instances a server remembers; one more is refused.", 1)
+    max_clients: int = _option(
+        10000,
+        "Client instances a server remembers; one more is refused. Connections that a proxy knows; for one more, the one "
+        "that was silent for longest is forgotten.",
+        1,
+    )
     max_reply_memory: int = _option(
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024
     )
@@ -189,25 +192,24 @@ class Settings:
 
     proxy_host: str | None = _option(
         None,
-        "Name or address by which others reach the proxy; unset: the host name.",
+        "Name or address by which others reach the proxy; unset: as rpc_zmq_host says.",
         group=PROXY,
         older=True,
         form="host",
-        effect=Effect.LATER,
     )
-    proxy_frontend_port: int = _option(
-        0,
-        "Port of the proxy for clients; 0: one of the range.",
+    proxy_frontend_port: int | None = _option(
+        None,
+        "Port of the proxy for clients, and for servers too when no backend port is given; 0, or both unset: one of the "
+        "range.",
         0,
         65535,
         group=PROXY,
         older=True,
         flag="frontend-port",
         letter="f",
-        effect=Effect.LATER,
     )
-    proxy_backend_port: int = _option(
-        0,
+    proxy_backend_port: int | None = _option(
+        None,
         "Port of the proxy for servers; 0: one of the range.",
         0,
         65535,
@@ -215,7 +217,6 @@ class Settings:
         older=True,
         flag="backend-port",
         letter="b",
-        effect=Effect.LATER,
     )
     proxy_publisher_port: int = _option(
         0,
@@ -226,7 +227,6 @@ class Settings:
         older=True,
         flag="publisher-port",
         letter="p",
-        effect=Effect.LATER,
     )
     proxy_local_publisher: bool = _option(
         False,
@@ -234,14 +234,18 @@ class Settings:
         group=PROXY,
         older=True,
         flag="local-publisher",
-        effect=Effect.LATER,
     )
-    proxy_ack_pub_sub: bool = _option(
+    proxy_ipc: bool = _option(
         False,
-        "Whether the proxy acknowledges the fan-outs that it has taken.",
+        "Whether clients of its host reach it by the IPC socket zmq-broker in rpc_zmq_ipc_dir too.",
         group=PROXY,
-        older=True,
-        effect=Effect.LATER,
+        flag="ipc",
+    )
+    proxy_type: str | None = _option(
+        None,
+        "Name of the kind of proxy, that of a plugin for example; unset: router-proxy, or local-publisher.",
+        group=PROXY,
+        flag="type",
     )
 
     def __new__(cls, *_: Any, **options: Any) -> Settings:
@@ -319,6 +323,11 @@ class Settings:
         return self.rpc_zmq_host or socket.gethostname()
 
     @property
+    def ipc_path(self) -> str:
+        """The IPC socket of the proxy on this host."""
+        return f"{self.rpc_zmq_ipc_dir.rstrip('/')}/zmq-broker"
+
+    @property
     def linger(self) -> float:
         """Seconds that what was written before a close may still be delivered."""
         return self.drain_timeout if self.zmq_linger < 0 else self.zmq_linger
@@ -388,8 +397,8 @@ _NOT_KEPT = (
         "The transport URL of the proxy; unset: transport_url.",
         was=(("zmq_proxy_opt", "url"),),
         secret=True,
-        effect=Effect.LATER,
     ),
+    _dead(PROXY, "ack_pub_sub", "A proxy always answers what it has published.", ("zmq_proxy_opt", "ack_pub_sub")),
     _dead(ZMQ, "rpc_zmq_contexts", "A node has one ZeroMQ context.", (DEFAULT, "rpc_zmq_contexts")),
     _dead(ZMQ, "rpc_zmq_topic_backlog", "See max_queued_calls.", (DEFAULT, "rpc_zmq_topic_backlog")),
     _dead(ZMQ, "rpc_poll_timeout", "Nothing is polled.", (DEFAULT, "rpc_poll_timeout")),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from zmqrpc.address import split_address, tcp_address
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._lines import Pairs, Text, read_lines
-from zmqrpc.record import Record, Role
+from zmqrpc.record import PROXIES, SIDES, Record, Role
 from zmqrpc.target import check_name
 
 FORM = '{"topic": ["host:port", ...]} or {"topic": {"member": "host:port"}}'
 
-_SIDES = {"$proxies": ("frontend", "backend"), "$publishers": ("frontend", "publisher")}
-"""The keys that are no topics, and the addresses that an entry of each may name."""
+_FRONTEND, _BACKEND, _PUBLISHER = SIDES
+
+_RESERVED = {"$proxies": (Role.ROUTER, _FRONTEND, _BACKEND), "$publishers": (Role.PUBLISHER, _FRONTEND, _PUBLISHER)}
+"""The keys that are no topics: the role of what they name, and the two addresses of each, as `Record` orders them."""
 
 
 class Line(NamedTuple):
@@ -36,17 +37,19 @@ class FixedTable:
     :param text: the text of the file.
     :param exchange: that of topics that name none.
     :ivar topics: the lines of each topic, by member.
+    :ivar proxies: the records of proxies.
     :raises ValueError: it cannot be used; the text begins with the line.
     """
 
     def __init__(self, text: str, exchange: str) -> None:
         self.topics: dict[TopicKey, dict[str, Line]] = {}
+        self.proxies: list[Record] = []
         read = read_lines(text)
         if not isinstance(read, Pairs):
             raise ValueError(f"line 1: this is no object; write {FORM}")
         for key, value in read:
             if key.startswith("$"):
-                _check_reserved(key, value)
+                self.proxies += _proxies(key, value)
                 continue
             topic = _topic(key, exchange)
             if topic in self.topics:
@@ -56,12 +59,35 @@ class FixedTable:
 
     def records(self) -> list[Record]:
         """List the records of all lines."""
-        return [line.record for lines in self.topics.values() for line in lines.values()]
+        return [line.record for lines in self.topics.values() for line in lines.values()] + self.proxies
+
+    def of_topic(self, topic: TopicKey) -> list[Record]:
+        """List the records of one topic."""
+        return self.proxies if topic == PROXIES else [line.record for line in self.topics.get(topic, {}).values()]
 
     def has(self, record: Record) -> bool:
         """Tell whether a line says of a member what the record says: where it is."""
-        line = self.topics.get((record.exchange, record.topic), {}).get(record.member)
-        return line is not None and line.record.addresses == record.addresses
+        where = (record.role, record.member, record.addresses)
+        topic = record.exchange, record.topic
+        return any((line.role, line.member, line.addresses) == where for line in self.of_topic(topic))
+
+    def socket_of(self, member: str, side: str) -> str | None:
+        """
+        Find where a socket of a proxy is.
+
+        :param side: one of `SIDES`.
+        :return: ``host:port``; None where the lines of the proxy name no such socket.
+        :raises LookupError: there is no line for the proxy; the text says which there are.
+        """
+        ours = [record for record in self.proxies if record.member == member]
+        if not ours:
+            known = ", ".join(sorted({record.member for record in self.proxies})) or "none"
+            raise LookupError(f"has no proxy {member}; its proxies are {known}")
+        for record in ours:
+            _, first, last = next(sides for sides in _RESERVED.values() if sides[0] is record.role)
+            if side in (first, last):
+                return record.addresses[0 if side == first else -1].removeprefix("tcp://")
+        return None
 
     def line(self, topic: TopicKey, member: str) -> Line:
         """
@@ -152,35 +178,51 @@ def _host(key: Text, item: Any) -> Text:
     return member
 
 
-def _check_reserved(key: Text, value: Any) -> None:
-    sides = _SIDES.get(key)
-    if sides is None:
+def _proxies(key: Text, value: Any) -> list[Record]:
+    reserved = _RESERVED.get(key)
+    if reserved is None:
         raise _wrong(
             key,
-            f"is no topic, as it begins with $; the keys that do are {' and '.join(_SIDES)}, and a topic of that name "
+            f"is no topic, as it begins with $; the keys that do are {' and '.join(_RESERVED)}, and a topic of that name "
             "is written with its exchange, exchange/topic",
         )
+    role, *sides = reserved
     if not isinstance(value, Pairs):
-        raise _wrong(key, f'has no object of entries; write {{"{key}": {{"name": "host:port"}}}}')
+        raise _wrong(key, f'has no object of entries; write {{"{key}": {{"name": {_entry_form(sides)}}}}}')
     _check_once(value)
     owners: dict[str, str] = {}
+    records = []
     for name, entry in value:
         _named("name", name, name.line)
+        addresses = []
         for side, text in _sides(name, entry, sides):
             address = tcp_address(*_address(side, text))
             if address in owners:
                 raise _wrong(text, f"is the address of both {owners[address]} and {name}; give each its own")
             owners[address] = name
+            addresses.append(address)
+        records.append(Record(role, *PROXIES, str(name), addresses=addresses))
+    return records
 
 
-def _sides(name: Text, entry: Any, sides: tuple[str, ...]) -> Iterator[tuple[Text, Any]]:
-    if isinstance(entry, Text):
-        yield name, entry
-        return
+def _entry_form(sides: list[str]) -> str:
+    return "{" + ", ".join(f'"{side}": "host:port"' for side in sides) + "}"
+
+
+def _sides(name: Text, entry: Any, sides: list[str]) -> list[tuple[Text, Any]]:
+    """Return the addresses of an entry, each with what it is called there, in the order of a record."""
+    has_one = _BACKEND in sides
+    if isinstance(entry, Text) and has_one:
+        return [(name, entry)]
     if not isinstance(entry, Pairs) or not entry:
-        raise _wrong(name, f'has neither "host:port" nor an object with {" and ".join(sides)}')
+        either = 'neither "host:port" nor' if has_one else "not"
+        raise _wrong(name, f"has {either} an object with {' and '.join(sides)}")
     _check_once(entry)
-    for side, text in entry:
+    for side, _ in entry:
         if side not in sides:
             raise _wrong(side, f"is nothing that {name} can have; valid are {' and '.join(sides)}")
-        yield side, text
+    named = {str(side): (side, text) for side, text in entry}
+    for side in sides:
+        if side not in named and not (has_one and side == _BACKEND):
+            raise _wrong(name, f"names no {side}; write {_entry_form(sides)}")
+    return [named[side] for side in sides if side in named]

@@ -21,7 +21,7 @@ from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._topic_watches import TopicWatches
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import PROXIES, Record, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
@@ -108,14 +108,18 @@ class FileMatchmaker:
         """See `IMatchmaker`; only logged, other processes do not hear of it."""
         self._doubts.add(record, reason)
 
-    def bind_address(self, target: Target) -> str:
+    def bind_address(self, target: Target) -> str | None:
         """See `IMatchmaker`."""
         assert target.exchange is not None and target.topic is not None and target.server is not None
+        of_proxy = target.exchange == PROXIES[0]
         try:
+            if of_proxy:
+                return self._table.socket_of(target.server, target.topic)
             return self._table.line((target.exchange, target.topic), target.server).address
         except LookupError as error:
             raise ConfigError(
-                f"the fixed table {self._file.path} {error}; write a line for this server, or give it the name of one"
+                f"the fixed table {self._file.path} {error}; write a line for this {'proxy' if of_proxy else 'server'}, "
+                f"or give it the name of one{' (--host)' if of_proxy else ''}"
             ) from None
 
     def close(self) -> Deferred[None]:
@@ -148,7 +152,7 @@ class FileMatchmaker:
         self._reading.failed(f"{failure.value}; what it said before counts")
 
     def _of_topic(self, topic: TopicKey) -> list[Sighting]:
-        return self._sighted((line.record for line in self._table.topics.get(topic, {}).values()), lookup_order)
+        return self._sighted(self._table.of_topic(topic), lookup_order)
 
     def _publish(self, topic: TopicKey) -> None:
         self._watches.publish(topic, self._of_topic(topic))

@@ -1,1 +1,93 @@
-"""The stateless processes between clients and servers where a full mesh would be too many connections."""
+"""
+The stateless processes between clients and servers where a full mesh would be too many connections.
+
+One module for each, chosen by name (``zmq-proxy --type NAME``); those of others are plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from zmqrpc.core.plan import plan_of
+from zmqrpc.errors import ConfigError
+from zmqrpc.families import Family, describe, raised
+from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite
+from zmqrpc.settings import Settings
+
+__all__ = ["find_factory", "make_proxy"]
+
+_OPTIONS = ("proxy_type",)
+
+
+@implementer(IPlugin, IProxyFactory)
+class _RouterProxies:
+    """Makes router proxies, which publish as well when ``use_pub_sub`` says so."""
+
+    name = "router-proxy"
+
+    def make(self, site: IProxySite) -> IProxy:
+        from zmqrpc.proxy.router import RouterProxy
+
+        if not plan_of(site.settings).subscribes:
+            return RouterProxy(site)
+        from zmqrpc.proxy.publisher import Publisher
+
+        return RouterProxy(site, Publisher(site))
+
+
+def _local_publishers() -> IProxyFactory:
+    return cast(IProxyFactory, import_module(f"{__name__}.local_publisher").factory)
+
+
+_OURS: dict[str, Callable[[], IProxyFactory]] = {
+    "router-proxy": _RouterProxies,
+    "local-publisher": _local_publishers,
+}
+
+
+def find_factory(settings: Settings) -> IProxyFactory:
+    """
+    Find the factory that settings name, ours before a plugin's.
+
+    :raises ConfigError: there is none of the name, or two; the text lists those there are.
+    """
+    name = settings.proxy_type
+    if settings.proxy_local_publisher and name not in (None, "local-publisher"):
+        raise ConfigError(
+            f"option proxy_type is {name!r}, and proxy_local_publisher is set; give one of them",
+            options=("proxy_type", "proxy_local_publisher"),
+        )
+    if name is None:
+        name = "local-publisher" if settings.proxy_local_publisher else "router-proxy"
+    if name in _OURS:
+        return _OURS[name]()
+    theirs = Family(IProxyFactory, "name", taken=frozenset(_OURS))
+    try:
+        factory = theirs.find(name)
+    except ConfigError as error:
+        error.options = _OPTIONS
+        raise
+    if factory is None:
+        raise ConfigError(f"there is no kind of proxy {name!r}; {theirs.known}", options=_OPTIONS)
+    return cast(IProxyFactory, factory)
+
+
+def make_proxy(factory: IProxyFactory, site: IProxySite) -> IProxy:
+    """
+    Make a proxy.
+
+    :raises ConfigError: a setting is not valid for it, or a plugin raised.
+    """
+    try:
+        return factory.make(site)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        if factory.name in _OURS:
+            raise
+        raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=_OPTIONS) from error

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker._fixed_table import FixedTable
 from zmqrpc.matchmaker._lines import Pairs, Text, read_lines
-from zmqrpc.record import Record, Role
+from zmqrpc.record import PROXIES, SIDES, Record, Role
 
 WRONG = {
     "": "line 1: this is no JSON: Expecting value",
@@ -46,8 +46,12 @@ WRONG = {
     '{"$proxies": {"one": 7}}': "'one' has neither \"host:port\" nor an object with frontend and backend",
     '{"$proxies": {"one": {}}}': "'one' has neither",
     '{"$proxies": {"one": {"publisher": "a:1"}}}': "'publisher' is nothing that one can have; valid are frontend and",
-    '{"$publishers": {"one": {"publisher": "a"}}}': "'a' has no port",
-    '{"$publishers": {"one": "a:1",\n "two": {"frontend": "a:1"}}}': "line 2: 'a:1' is the address of both one and two",
+    '{"$publishers": {"one": {"frontend": "b:1", "publisher": "a"}}}': "'a' has no port",
+    '{"$proxies": {"one": "a:1",\n "two": {"frontend": "a:1"}}}': "line 2: 'a:1' is the address of both one and two",
+    '{"$proxies": {"one": {"backend": "a:1"}}}': '\'one\' names no frontend; write {"frontend": "host:port", "back',
+    '{"$publishers": {"one": "a:1"}}': "'one' has not an object with frontend and publisher",
+    '{"$publishers": {"one": {"frontend": "a:1"}}}': "'one' names no publisher; write {\"frontend\": ",
+    '{"$publishers": {"one": {"publisher": "a:1"}}}': "'one' names no frontend; write",
     '{"$proxies": {"one": "a:1", "one": "b:1"}}': "'one' is in line 1 already",
     '{"$proxies": {"one": {"frontend": "a:1", "frontend": "b:1"}}}': "'frontend' is in line 1 already",
     '{"$proxies": {},\n "$proxies": {}}': "line 2: '$proxies' is in line 1 already",
@@ -56,6 +60,10 @@ WRONG = {
 
 def record(member, address, topic="compute", exchange="openstack"):
     return Record(Role.SERVER, exchange, topic, member, addresses=(f"tcp://{address}",))
+
+
+def proxy(role, member, *addresses):
+    return Record(role, *PROXIES, member, addresses=[f"tcp://{address}" for address in addresses])
 
 
 class FixedTableTests(SynchronousTestCase):
@@ -69,7 +77,7 @@ class FixedTableTests(SynchronousTestCase):
                 "nova/$odd": {},
                 "idle": [],
                 "$proxies": {"p": {"frontend": "node-1:1", "backend": "node-1:2"}, "q": "node-1:3"},
-                "$publishers": {"p": {"frontend": "node-1:1", "publisher": "node-1:4"}, "q": "node-1:5"}
+                "$publishers": {"p": {"frontend": "node-1:1", "publisher": "node-1:4"}}
             }""",
             "openstack",
         )
@@ -82,8 +90,12 @@ class FixedTableTests(SynchronousTestCase):
                 record("one", "node-1:5001", "agent"),
                 record("two", "node-1:5002", "agent"),
                 record("one", "node-1:5001", "a/b", "nova"),
+                proxy(Role.ROUTER, "p", "node-1:1", "node-1:2"),
+                proxy(Role.ROUTER, "q", "node-1:3"),
+                proxy(Role.PUBLISHER, "p", "node-1:1", "node-1:4"),
             ],
         )
+        self.assertEqual(table.of_topic(PROXIES), table.records()[-3:])
         self.assertEqual(list(table.topics)[-2:], [("nova", "$odd"), ("openstack", "idle")])
 
     def test_line(self):
@@ -108,6 +120,27 @@ class FixedTableTests(SynchronousTestCase):
         self.assertTrue(table.has(record("one", "a:1")))
         for other in (record("one", "a:2"), record("two", "a:1"), record("one", "a:1", "agent")):
             self.assertFalse(table.has(other))
+
+    def test_sockets_of_proxies(self):
+        """Each socket of a proxy has its line, one that is both sides has one for both."""
+        table = FixedTable(
+            """{
+                "$proxies": {"p": {"frontend": "a:1", "backend": "a:2"}, "q": "[::1]:3"},
+                "$publishers": {"p": {"frontend": "a:1", "publisher": "a:4"}, "r": {"frontend": "b:1", "publisher": "b:2"}}
+            }""",
+            "openstack",
+        )
+        for member, *sockets in (
+            ("p", "a:1", "a:2", "a:4"),
+            ("q", "[::1]:3", "[::1]:3", None),
+            ("r", "b:1", None, "b:2"),
+        ):
+            self.assertEqual([table.socket_of(member, side) for side in SIDES], sockets)
+        self.assertIn(
+            "no proxy x; its proxies are p, q, r", str(self.assertRaises(LookupError, table.socket_of, "x", ""))
+        )
+        self.assertTrue(table.has(proxy(Role.PUBLISHER, "p", "a:1", "a:4")))
+        self.assertFalse(table.has(proxy(Role.ROUTER, "p", "a:1", "a:4")))
 
     def test_wrong(self):
         """The line, the culprit, and what is valid."""

@@ -1,0 +1,296 @@
+"""
+The **router proxy**: forwards between clients and servers, by routing keys (docs/spec/wire, Through a router proxy).
+
+Hot path: what is forwarded takes two dicts and one `send_keyed`. A pass over a socket ends after `_MOST_FORWARDED`
+messages, a quarter of what a node takes: then the other side has its turn, so that replies do not wait behind a flood
+of requests for longer than it takes to forward that many (0.2 ms), where the costs of a turn are still small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from zope.interface import implementer
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.envelope import Nack, Refusal, encode_message
+from zmqrpc.core.keys import SELF_KEY
+from zmqrpc.core.relay import Answer, Connection, Discard, Effect, Publish, Relay
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxySite
+from zmqrpc.proxy._ipc import IpcSocket
+from zmqrpc.record import PROXIES, Record, Role, Sighting
+
+FRONTEND, BACKEND = 0, 1
+"""The sides; a proxy with one socket has only the first."""
+
+_WEIGHT = 4
+"""As how many envelopes a message counts that is forwarded unread: a pass takes 256 of them (`reactor_zmq`)."""
+
+_REMIND_SECONDS = 0.1
+
+
+class IsPublisher(Protocol):
+    """What a router proxy needs of the publisher that it is as well (`zmqrpc.proxy.publisher`)."""
+
+    @property
+    def address(self) -> str:
+        """Where subscribers connect; once it is open."""
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+
+    def open(self) -> None:
+        """Bind."""
+
+    def publish(self, key: bytes, payload: Any) -> bytes | None:
+        """Publish; return the counter frame of the answer, None when nobody subscribes."""
+
+    def end_pass(self) -> None:
+        """Write what was gathered during a pass."""
+
+    def sweep(self, now: float) -> None:
+        """Do what time asks for."""
+
+    def close(self, linger: float) -> None:
+        """Close its socket."""
+
+
+@implementer(IProxy)
+class RouterProxy:
+    """
+    A router proxy, and a publisher proxy as well where it is given a publisher.
+
+    :param site: what it works with.
+    :param publisher: who publishes; None for nobody.
+    :raises ConfigError: a backend without a frontend, or one port for two sockets.
+    """
+
+    def __init__(self, site: IProxySite, publisher: IsPublisher | None = None) -> None:
+        _check_ports(site.settings, publisher is not None)
+        self._site = site
+        self._publisher = publisher
+        settings = site.settings
+        self._relay = Relay(site.instance, settings.max_message_size, settings.max_clients, publisher is not None)
+        self._routers: list[IBoundRouter] = []
+        self._addresses: list[str] = []
+        self._ipc: IpcSocket | None = None
+        self._remind_at = NEVER
+        self._forgotten = 0
+
+    # IProxy
+
+    def open(self) -> None:
+        settings = self._site.settings
+        ports = [settings.proxy_frontend_port or 0]
+        # A frontend alone is both sides.
+        if settings.proxy_frontend_port is None or settings.proxy_backend_port is not None:
+            ports.append(settings.proxy_backend_port or 0)
+        sides = [_Side(self, side) for side in range(len(ports))]
+        for side in sides:
+            self._routers.append(self._site.transport.bound_router(side))
+        for router, side in zip(self._routers, sides, strict=True):
+            side.opened([router.send_keyed for router in self._routers])
+            self._addresses.append(self._site.bind(router, ports[side.number]))
+        if settings.proxy_ipc:
+            self._ipc = IpcSocket(settings.ipc_path)
+            self._ipc.bind(self._routers[FRONTEND], self._site.owner)
+        if self._publisher is not None:
+            self._publisher.open()
+
+    def records(self) -> tuple[Record, ...]:
+        addresses = {Role.ROUTER: tuple(self._addresses)}
+        if self._publisher is not None:
+            addresses[Role.PUBLISHER] = (self._addresses[FRONTEND], self._publisher.address)
+        member, instance = self._site.settings.host, self._site.instance.hex()
+        return tuple(Record(role, *PROXIES, member, instance, where) for role, where in addresses.items())
+
+    def found(self, sightings: list[Sighting]) -> None:
+        """Do nothing: no proxy needs another."""
+
+    def end_pass(self) -> None:
+        if self._publisher is not None:
+            self._publisher.end_pass()
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        publisher = NEVER if self._publisher is None else self._publisher.wake_at
+        return min(self._relay.wake_at, self._remind_at, publisher)
+
+    def sweep(self, now: float) -> None:
+        relay = self._relay
+        relay.sweep(now)
+        if relay.forgotten > self._forgotten:
+            more, self._forgotten = relay.forgotten - self._forgotten, relay.forgotten
+            text = "{more} connections were forgotten to make room, {known} are known (max_clients)"
+            self._site.notices.count("forgotten", text, more=more, known=len(relay))
+        if now >= self._remind_at:
+            self._say_goaway(now)
+        if self._publisher is not None and now >= self._publisher.wake_at:
+            self._publisher.sweep(now)
+
+    def drain(self, text: str) -> None:
+        now = self._site.seconds()
+        self._relay.drain(text, now)
+        self._say_goaway(now)
+
+    @property
+    def drained(self) -> bool:
+        """Whether no client needs it any more."""
+        return self._relay.drained(self._site.seconds())
+
+    def close(self, linger: float) -> None:
+        for router in self._routers:
+            router.close(linger)
+        self._routers = []
+        if self._ipc is not None:
+            self._ipc.remove()
+        if self._publisher is not None:
+            self._publisher.close(linger)
+
+    # For its sides
+
+    def way(self, side: int, identity: bytes, key: bytes) -> Connection | None:
+        """Return the connection that a message goes to, None for none."""
+        return self._relay.way(side, identity, key)
+
+    def other(self, side: int, identity: bytes, key: bytes, payload: Any) -> int:
+        """Take what is not to be forwarded."""
+        effect = self._relay.dispatch(side, identity, key, payload, self._site.seconds())
+        if effect is not None:
+            self._perform(side, identity, effect, payload)
+        self._site.wake_by(self._relay.wake_at)
+        return 1
+
+    def not_sent(self, side: int, identity: bytes, to: Connection, fate: int, payload: Any) -> None:
+        """Take that a message could not be written to where it was to go."""
+        self._answer(self._relay.undeliverable(side, identity, to, fate == GONE, payload))
+
+    def too_large(self, side: int, identity: bytes, payload: Any) -> None:
+        """Take that a message is larger than who it is for accepts: ZeroMQ would end that connection."""
+        self._answer(self._relay.give_back(side, identity, Refusal.TOO_LARGE, payload))
+
+    def malformed(self, identity: bytes, reason: str) -> None:
+        """Take that a message was dropped."""
+        text = "a message of connection {peer} was dropped: {reason}"
+        self._site.notices.count("malformed", text, identity, reason=reason)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Take that a connection came to nothing."""
+        text = "a connection from {peer} was dropped: {reason}"
+        self._site.notices.count("handshake_failed", text, peer or "an unknown address", reason=reason)
+
+    # Effects
+
+    def _perform(self, side: int, identity: bytes, effect: Effect, payload: Any) -> None:
+        if isinstance(effect, Answer):
+            self._answer(effect)
+        elif isinstance(effect, Publish):
+            assert self._publisher is not None
+            counter = self._publisher.publish(effect.key, payload)
+            if counter is None:
+                self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload))
+            else:
+                self._write(side, identity, effect.key, counter)
+        else:
+            assert isinstance(effect, Discard)
+            text = "connection {peer}: {reason}"
+            self._site.notices.count(effect.name, text, identity, reason=effect.text)
+
+    def _answer(self, answer: Answer) -> None:
+        for message in answer.messages:
+            if isinstance(message, Nack):
+                reason = Refusal(message.reason)
+                self._site.notices.count(
+                    reason.name.lower(),
+                    "a message of instance {instance}, connection {peer}, was refused: {reason}{text}",
+                    answer.identity,
+                    instance=answer.instance or "unknown",
+                    reason=reason.words,
+                    text=message.text and f", {message.text}",
+                )
+        now = int(self._site.seconds() * 1000)
+        messages = [encode_message(message) for message in answer.messages]
+        payload = encode_batch(self._site.instance, answer.instance, now, (), messages)
+        self._write(answer.side, answer.identity, SELF_KEY, payload)
+
+    def _write(self, side: int, identity: bytes, key: bytes, payload: bytes) -> int:
+        fate = self._routers[side].send_keyed(identity, key, payload) if self._routers else GONE
+        if fate != SENT:
+            # It finds out by itself: by its PINGs, and as what it has sent is not answered.
+            self._site.notices.count("answers_dropped", "connection {peer} takes no answer", identity)
+        return fate
+
+    def _say_goaway(self, now: float) -> None:
+        """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
+        for answer in self._relay.goaways():
+            self._answer(answer)
+        self._remind_at = now + _REMIND_SECONDS
+        self._site.wake_by(self._remind_at)
+
+
+@implementer(IBoundReceiver)
+class _Side:
+    """
+    What arrives on one socket of the proxy.
+
+    :param number: which.
+    """
+
+    def __init__(self, proxy: RouterProxy, number: int) -> None:
+        self.number = number
+        self._proxy = proxy
+        self._way = proxy.way
+        self._sends: list[Callable[[bytes, bytes, Any], int]] = []
+
+    def opened(self, sends: list[Callable[[bytes, bytes, Any], int]]) -> None:
+        """Take how each side is written to."""
+        self._sends = sends
+
+    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
+        to = self._way(self.number, identity, key)
+        if to is None:
+            return self._proxy.other(self.number, identity, key, payload)
+        if len(payload) > to.largest:
+            self._proxy.too_large(self.number, identity, payload)
+            return 1
+        fate = self._sends[to.side](to.identity, key, payload)
+        if fate != SENT:
+            self._proxy.not_sent(self.number, identity, to, fate, payload)
+        return _WEIGHT
+
+    def payload_received(self, identity: bytes, payload: Any) -> int:
+        self._proxy.malformed(identity, "one frame where a key and a payload belong")
+        return 1
+
+    def malformed_received(self, identity: bytes, reason: str) -> None:
+        self._proxy.malformed(identity, reason)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        self._proxy.handshake_failed(peer, reason)
+
+
+def _check_ports(settings: Any, publishes: bool) -> None:
+    named = ["proxy_frontend_port", "proxy_backend_port"]
+    if publishes:
+        named.append("proxy_publisher_port")
+    if settings.proxy_backend_port is not None and settings.proxy_frontend_port is None:
+        raise ConfigError(
+            "a backend port is given and no frontend port, so that no client would find the proxy; give "
+            "--frontend-port too (0: a port of the range), or leave out --backend-port",
+            options=("proxy_backend_port",),
+        )
+    given: dict[int, str] = {}
+    for name in named:
+        port = getattr(settings, name)
+        if port and port in given:
+            raise ConfigError(
+                f"options {given[port]} and {name} are both {port}; give each its own port, or leave out "
+                "--backend-port for one socket that is both sides",
+                options=(given[port], name),
+            )
+        given[port or 0] = name

@@ -1,0 +1,61 @@
+"""Where a fixed table says that a proxy is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from zmqrpc.address import numeric, split_address
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.record import PROXIES, SIDES
+from zmqrpc.settings import Settings
+from zmqrpc.target import Target
+
+_PORTS = dict(zip(SIDES, ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port"), strict=True))
+
+
+def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]:
+    """
+    Return settings with the host and the ports of the lines that a fixed table has for this proxy.
+
+    :return: the settings as they are where the matchmaker lets a proxy choose; and whether it does not.
+    :raises ConfigError: the table has no line for it, its lines name several hosts, or a port is given that is not that
+        of its line.
+    """
+    lines = {side: line for side in SIDES if (line := _line(matchmaker.bind_address, settings.host, side)) is not None}
+    if not lines:
+        return settings, False
+    addresses = {side: split_address(line) for side, line in lines.items()}
+    hosts = sorted({host for host, _ in addresses.values()})
+    if len(hosts) > 1:
+        raise ConfigError(
+            f"the fixed table has the proxy {settings.host} on several hosts, {' and '.join(hosts)}; one process "
+            "advertises one host",
+            options=("url",),
+        )
+    if lines.get("backend") == lines.get("frontend"):
+        del addresses["backend"]
+    changed: dict[str, Any] = {}
+    for side, (_, port) in addresses.items():
+        name = _PORTS[side]
+        if getattr(settings, name) not in (None, 0, port):
+            raise ConfigError(
+                f"option {name} is {getattr(settings, name)}, and the fixed table has the {side} of {settings.host} at "
+                f"port {port}; take the option away, or write the same in both",
+                options=(name, "url"),
+            )
+        changed[name] = port
+    if settings.rpc_zmq_advertised_address is None:
+        changed["rpc_zmq_advertised_address"] = hosts[0]
+    if settings.rpc_zmq_bind_address is None:
+        changed["rpc_zmq_bind_address"] = hosts[0] if numeric(hosts[0]) else "*"
+        if hosts[0] == "localhost":
+            changed["rpc_zmq_bind_address"] = "127.0.0.1"
+    return attrs.evolve(settings, **changed), True
+
+
+def _line(line_of: Callable[[Target], str | None], member: str, side: str) -> str | None:
+    return line_of(Target(exchange=PROXIES[0], topic=side, server=member))

@@ -1,0 +1,181 @@
+"""The one place that builds the node of a proxy: its process without the command line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from zmqrpc.disagreement import Disagreement
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IMatchmaker, ITransport
+from zmqrpc.proxy import find_factory, make_proxy
+from zmqrpc.proxy_lines import placed
+from zmqrpc.record import PROXIES, Record, Role
+from zmqrpc.settings import Settings
+from zmqrpc.site import Site
+
+_DRAIN_POLL = 0.05
+
+
+class ProxyNode(Service):
+    """
+    One proxy: a process's part in zmqrpc that neither calls nor serves.
+
+    Nothing is opened before it is started, and it is started once.
+
+    :param reactor: the reactor.
+    :param settings: a `Settings`, or a transport URL; ``proxy_type`` names the kind of proxy.
+    :param transport: the sockets; None for ZeroMQ's.
+    :param matchmaker: None for the one the URL names.
+    :param chance: the source of jitter, ports and instance id; seeded in simulations.
+    :param owner: user and group id that the process goes on as once it has bound, None when it stays as it is.
+    :ivar instance: its random id, 16 bytes.
+    :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings | str,
+        *,
+        transport: ITransport | None = None,
+        matchmaker: IMatchmaker | None = None,
+        chance: random.Random | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
+        if matchmaker is None and settings.matchmaker == "dummy":
+            raise ConfigError(
+                "the matchmaker dummy is known in one process only, where nobody would find a proxy; write a transport "
+                "URL such as zmq+sqlite:///PATH or zmq+redis://HOST:PORT",
+                options=("url", "rpc_zmq_matchmaker"),
+            )
+        if settings.proxy_host is not None:
+            settings = attrs.evolve(settings, rpc_zmq_host=settings.proxy_host)
+        factory = find_factory(settings)
+        self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner)
+        site.settings, self._is_fixed = placed(settings, site.matchmaker)
+        self.settings = site.settings
+        self.instance = site.instance
+        self.notices = site.notices
+        self.kind = factory.name
+        self._proxy = make_proxy(factory, site)
+        self._reactor = reactor
+        self._records: tuple[Record, ...] = ()
+        self._disagreement: Disagreement | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+        self._state = "not started"
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What is registered; empty before it is open, and for a proxy that others find without the matchmaker."""
+        return self._records
+
+    def when_ready(self) -> Deferred[None]:
+        """Return a Deferred that fires when what was started is registered; a stop cancels it."""
+        return self._site.registrar.when_current()
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind, while the process may still have the rights to (``twistd --uid``).
+
+        :raises ConfigError: what `Settings` asks for cannot be bound; `PortRangeExhausted` when no port is free.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._open()
+
+    def startService(self) -> None:
+        """
+        Start: bind, unless that is done, and register; never waits for a store.
+
+        :raises ConfigError: as `privilegedStartService`, or it was started before.
+        """
+        self._open()
+        super().startService()  # type: ignore[no-untyped-call]
+        site = self._site
+        site.registrar.publish(self._records)
+        self._unwatch = site.matchmaker.watch(*PROXIES, self._proxy.found)
+        if self._disagreement is not None:
+            self._disagreement.begin(site.seconds())
+        for record in self._records:
+            self.log.info(
+                "{kind} {member} is a {role} at {addresses}, instance {instance}",
+                kind=self.kind,
+                member=record.member,
+                role=str(record.role),
+                addresses=", ".join(record.addresses),
+                instance=self.instance.hex(),
+            )
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop: withdraw the records, tell everybody, go on until nobody needs it any more, close.
+
+        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._state != "open":
+            return succeed(None)
+        self._state = "stopping"
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        site, proxy, settings = self._site, self._proxy, self.settings
+        self._unwatch()
+        if self._disagreement is not None:
+            self._disagreement.stop()
+        await site.registrar.stop()
+        give_up = site.seconds() + settings.drain_timeout
+        try:
+            proxy.drain(f"{settings.host} is stopping")
+            while not proxy.drained and site.seconds() < give_up:
+                await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
+        except Exception:
+            # Whatever is wrong with a proxy, its process stops.
+            self.log.failure("the proxy {kind} failed in its stop", kind=self.kind)
+        site.stop_watching()
+        proxy.close(settings.linger)
+        await site.transport.close(settings.linger)
+        await site.matchmaker.close()
+        self._state = "stopped"
+
+    # Parts
+
+    def _open(self) -> None:
+        if self._state == "open":
+            return
+        if self._state != "not started":
+            raise ConfigError("a ProxyNode is started once; make a new one")
+        self._state = "open"
+        site = self._site
+        site.open(self._pass_ended, ())
+        self._proxy.open()
+        # A fixed table knows no instances.
+        changed = {"instance": ""} if self._is_fixed else {}
+        self._records = tuple(attrs.evolve(record, **changed) for record in self._proxy.records())
+        roles = {record.role for record in self._records}
+        if Role.ROUTER in roles:
+            self._disagreement = Disagreement(
+                site.matchmaker, Role.PUBLISHER in roles, self.settings.refresh_interval, site.jitter, site.wake_by
+            )
+        parts = (self._proxy, site.registrar)
+        site.sweep.parts = parts if self._disagreement is None else (*parts, self._disagreement)
+        site.wake_by(self._proxy.wake_at)
+        site.watch()
+
+    def _pass_ended(self) -> None:
+        self._proxy.end_pass()
+        site = self._site
+        if site.seconds() >= site.sweep.at:
+            site.sweep.run()

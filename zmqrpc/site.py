@@ -1,0 +1,132 @@
+"""What every node stands on, whether it calls and serves or is a proxy: identity, clock, sockets, matchmaker, records."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from twisted.internet.base import ReactorBase
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from zmqrpc.address import split_host
+from zmqrpc.binding import Binding
+from zmqrpc.core.registration import Registration
+from zmqrpc.errors import ConfigError
+from zmqrpc.interfaces import IMatchmaker, IProxySite, ITransport
+from zmqrpc.matchmaker import find_factory, make_matchmaker
+from zmqrpc.notices import Notices
+from zmqrpc.registrar import Registrar
+from zmqrpc.settings import Settings
+from zmqrpc.stall import StallWatch
+from zmqrpc.sweep import Sweep, Swept
+
+_log = Logger()
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """
+    Make a reactor keep its timers by the monotonic clock; call it before anything is scheduled.
+
+    Twisted's reactors follow the wall clock (its issue 2424): set back, timers stop; set forward, all fire at once.
+    """
+    reactor.seconds = monotonic
+
+
+@implementer(IProxySite)
+class Site:
+    """
+    The ground of one node. Nothing is opened before `open`.
+
+    :param transport: the sockets; None for ZeroMQ's.
+    :param matchmaker: None for the one the URL names.
+    :param chance: the source of jitter, ports and instance id; seeded in simulations.
+    :param owner: user and group id that the process goes on as once everything is bound, None when it stays as it is.
+    :ivar simulated: whether time is simulated: then it cannot be blocked, and no thread is used.
+    :raises ConfigError: the URL or a setting is not valid.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        transport: ITransport | None = None,
+        matchmaker: IMatchmaker | None = None,
+        chance: random.Random | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.owner = owner
+        self.chance = chance or random.Random(os.urandom(16))
+        self.instance = self.chance.randbytes(16)
+        local = False
+        if matchmaker is None:
+            factory = find_factory(settings.matchmaker)
+            matchmaker, local = make_matchmaker(reactor, settings, factory), factory.local
+        self.matchmaker = matchmaker
+        self.transport = transport or sockets(reactor, settings)
+        self.simulated = not isinstance(reactor, ReactorBase)
+        self.seconds = seconds = reactor.seconds if self.simulated else monotonic
+        self.notices = Notices(seconds)
+        self.sweep = Sweep(reactor, seconds)
+        self.wake_by = self.sweep.wake_by
+        registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self.jitter)
+        self.registrar = Registrar(registration, matchmaker, seconds, self.wake_by)
+        self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
+        self._stalls = StallWatch()
+        self._bound = 0
+
+    def jitter(self) -> float:
+        """Return a number from 0.5 to 1."""
+        return self.chance.uniform(0.5, 1)
+
+    def open(self, pass_ended: Any, parts: Sequence[Swept]) -> None:
+        """
+        Get ready to bind.
+
+        :param pass_ended: called after each pass over a socket.
+        :param parts: who is swept.
+        :raises ConfigError: as `ITransport.open`.
+        """
+        if not self.simulated and self.reactor.seconds is not monotonic:
+            _log.warn(
+                "the reactor follows the wall clock, a step of it stops or fires every timer; "
+                "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
+            )
+        self.sweep.parts = parts
+        self.transport.open(pass_ended)
+
+    def bind(self, socket: Any, port: int) -> str:
+        """See `IProxySite`."""
+        told = self.settings.rpc_zmq_advertised_address
+        if told is not None and split_host(told)[1] is not None and self._bound:
+            raise ConfigError(
+                f"option rpc_zmq_advertised_address is {told!r}, with a port, and a proxy has several; give the host "
+                "alone",
+                options=("rpc_zmq_advertised_address",),
+            )
+        self._bound += 1
+        return self.binding.listen(socket, port)
+
+    def watch(self) -> None:
+        """Begin to look after what is bound; time that is simulated needs none of it."""
+        if not self.simulated:
+            self._stalls.start(self.reactor.callFromThread)
+            # The names of simulated hosts are those of no machine.
+            self.binding.check_told(self.transport.resolve)
+
+    def stop_watching(self) -> None:
+        """Sweep no more, and look after nothing."""
+        self.sweep.stop()
+        self._stalls.stop()
+
+
+def sockets(reactor: Any, settings: Settings) -> ITransport:
+    """Make ZeroMQ's sockets; it is loaded only now, since a test in memory does without."""
+    from zmqrpc.reactor_zmq import ZmqTransport
+
+    return ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
