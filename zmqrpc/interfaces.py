@@ -101,8 +101,8 @@ class IMatchmaker(Interface):
         """
         Tell which address a server for the target must bind, for fixed tables; it may read a file for that.
 
-        For a proxy it is asked for each of its sockets: with the exchange ``$zmqrpc`` and one of `zmqrpc.record.SIDES` as
-        the topic.
+        For a proxy it is asked for each of its sockets: with the exchange ``$zmqrpc``, and one of
+        `zmqrpc.record.SIDES` as the topic.
 
         :param target: has a topic, a member and an exchange.
         :return: ``host:port``, IPv6 in brackets, or None when the server may choose. Others are told this address, and

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterable
-from time import monotonic, time
+from time import time
 from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from zmqrpc.binding import Binding
 from zmqrpc.broker import broker_address
 from zmqrpc.callers import Callers
 from zmqrpc.checks import plain_target
@@ -24,7 +21,6 @@ from zmqrpc.connections.router_proxy import Routed
 from zmqrpc.connections.static_direct import StaticDirect
 from zmqrpc.core.plan import ROUTED, DeliveryPlan, check_matchmaker, plan_of
 from zmqrpc.core.quarantine import Quarantine
-from zmqrpc.core.registration import Registration
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.delivery import Delivery
 from zmqrpc.discovery import Discovery
@@ -33,31 +29,19 @@ from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
 from zmqrpc.listener import Listener
-from zmqrpc.matchmaker import find_factory, make_matchmaker
-from zmqrpc.notices import Notices
 from zmqrpc.notifier import Notifier
 from zmqrpc.proxies import Proxies
 from zmqrpc.record import Record, Role
-from zmqrpc.registrar import Registrar
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
-from zmqrpc.stall import StallWatch
-from zmqrpc.sweep import Sweep
+from zmqrpc.site import Site
+from zmqrpc.site import use_monotonic_clock as use_monotonic_clock
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 from zmqrpc.watches import Watches
 
 _DRAIN_POLL = 0.01
 _log = Logger()
-
-
-def use_monotonic_clock(reactor: Any) -> None:
-    """
-    Make a reactor keep its timers by the monotonic clock; call it before anything is scheduled.
-
-    Twisted's reactors follow the wall clock (its issue 2424): set back, timers stop; set forward, all fire at once.
-    """
-    reactor.seconds = monotonic
 
 
 class Node(Service):
@@ -88,26 +72,22 @@ class Node(Service):
     ) -> None:
         self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
         self.plan = plan_of(settings)
-        self._reactor = reactor
-        self._chance = chance or random.Random(os.urandom(16))
-        self.instance = self._chance.randbytes(16)
-        local = False
         if matchmaker is None:
             check_matchmaker(self.plan, settings.matchmaker)
-            factory = find_factory(settings.matchmaker)
-            matchmaker, local = make_matchmaker(reactor, settings, factory), factory.local
-        self._matchmaker = matchmaker
+        self._site = site = Site(reactor, settings, transport, matchmaker, chance)
         _check_served(self.plan)
-        self._transport = transport or _sockets(reactor, settings)
-        self._seconds = seconds = monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
-
-        self.notices = Notices(seconds)
-        self._sweep = Sweep(reactor, seconds)
-        wake_by = self._sweep.wake_by
+        self._reactor = reactor
+        self._chance, self._jitter = site.chance, site.jitter
+        self.instance = site.instance
+        self._matchmaker = matchmaker = site.matchmaker
+        self._transport = site.transport
+        self._seconds = seconds = site.seconds
+        self.notices = site.notices
+        self._sweep, self._registrar, self._binding = site.sweep, site.registrar, site.binding
+        wake_by = site.wake_by
         table = RoutingTable(lambda: self._chance.randrange(2**16), settings.max_routes, settings.route_ttl)
-        self._stalls = StallWatch()
         # Simulated time cannot be blocked: methods run in place there.
-        call_from_thread = reactor.callFromThread if isinstance(reactor, ReactorBase) else None
+        call_from_thread = None if site.simulated else reactor.callFromThread
         self._threads = Threads(call_from_thread, settings.rpc_thread_pool_size)
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, self._jitter)
         self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
@@ -140,14 +120,11 @@ class Node(Service):
             self._transport.kick,
             wake_by,
         )
-        registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self._jitter)
-        self._registrar = Registrar(registration, matchmaker, seconds, wake_by)
         self._sweep.parts = (
             *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
             *(self._hints, self._watches, self._proxies),
         )
 
-        self._binding = Binding(settings, matchmaker.bind_address, local, self._chance)
         self._serves = [self._named(target) for target in serves]
         self._servers: list[RPCServer] = []
         self._listeners: list[Listener] = []
@@ -346,8 +323,7 @@ class Node(Service):
         # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()
         self._delivery.close()
-        self._sweep.stop()
-        self._stalls.stop()
+        self._site.stop_watching()
         self._open = False
         if self._bound is not None:
             self._bound.close(self.settings.linger)
@@ -361,15 +337,10 @@ class Node(Service):
             return
         if self.address is not None or self.running:
             raise ConfigError("a Node is started once; make a new one")
-        if isinstance(self._reactor, ReactorBase) and self._reactor.seconds is not monotonic:
-            _log.warn(
-                "the reactor follows the wall clock, a step of it stops or fires every timer; "
-                "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
-            )
         targets = [server.target for server in self._servers] + self._serves
         for target in targets:
             self._binding.serve(target)
-        self._transport.open(self._pass_ended)
+        self._site.open(self._pass_ended)
         self._open = True
         if targets or self._listeners:
             self._bind()
@@ -386,11 +357,7 @@ class Node(Service):
         self._bound = bound
         self._callers.opened(bound)
         self._proxies.serve()
-        if isinstance(self._reactor, ReactorBase):
-            # Simulated time cannot be blocked, and a thread for each simulated node would be real.
-            self._stalls.start(self._reactor.callFromThread)
-            # The names of simulated hosts are those of no machine.
-            self._binding.check_told(self._transport.resolve)
+        self._site.watch()
 
     def _tell_targets(self) -> None:
         """Tell proxies and matchmaker what is served now, if they are told already."""
@@ -465,16 +432,6 @@ class Node(Service):
         self._links.end_pass()
         if self._seconds() >= self._sweep.at:
             self._sweep.run()
-
-    def _jitter(self) -> float:
-        return self._chance.uniform(0.5, 1)
-
-
-def _sockets(reactor: Any, settings: Settings) -> ITransport:
-    """Make ZeroMQ's sockets; it is loaded only now, since a test in memory does without."""
-    from zmqrpc.reactor_zmq import ZmqTransport
-
-    return ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
 
 
 def _check_served(plan: DeliveryPlan) -> None:

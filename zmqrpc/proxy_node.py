@@ -12,14 +12,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from zmqrpc.address import numeric
 from zmqrpc.disagreement import Disagreement
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker, ITransport
-from zmqrpc.proxy import find_factory, make_proxy
+from zmqrpc.proxy import LOCAL_PUBLISHER, find_factory, make_proxy
 from zmqrpc.proxy_lines import placed
 from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
-from zmqrpc.site import Site
+from zmqrpc.site import Site, matchmaker_of
 
 _DRAIN_POLL = 0.05
 
@@ -59,12 +60,16 @@ class ProxyNode(Service):
                 "URL such as zmq+sqlite:///PATH or zmq+redis://HOST:PORT",
                 options=("url", "rpc_zmq_matchmaker"),
             )
-        if settings.proxy_host is not None:
-            settings = attrs.evolve(settings, rpc_zmq_host=settings.proxy_host)
+        settings = _named(settings)
         factory = find_factory(settings)
-        self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner)
-        site.settings, self._is_fixed = placed(settings, site.matchmaker)
-        self.settings = site.settings
+        local = False
+        if matchmaker is None:
+            matchmaker, local = matchmaker_of(reactor, settings)
+        self._is_fixed = False
+        if factory.name != LOCAL_PUBLISHER:
+            settings, self._is_fixed = placed(settings, matchmaker)
+        self.settings = settings
+        self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner, local)
         self.instance = site.instance
         self.notices = site.notices
         self.kind = factory.name
@@ -159,11 +164,12 @@ class ProxyNode(Service):
             raise ConfigError("a ProxyNode is started once; make a new one")
         self._state = "open"
         site = self._site
-        site.open(self._pass_ended, ())
+        site.open(self._pass_ended)
         self._proxy.open()
         # A fixed table knows no instances.
-        changed = {"instance": ""} if self._is_fixed else {}
-        self._records = tuple(attrs.evolve(record, **changed) for record in self._proxy.records())
+        self._records = tuple(
+            attrs.evolve(record, instance="" if self._is_fixed else record.instance) for record in self._proxy.records()
+        )
         roles = {record.role for record in self._records}
         if Role.ROUTER in roles:
             self._disagreement = Disagreement(
@@ -179,3 +185,14 @@ class ProxyNode(Service):
         site = self._site
         if site.seconds() >= site.sweep.at:
             site.sweep.run()
+
+
+def _named(settings: Settings) -> Settings:
+    """Return settings where the host of the proxy is that of the node; one that is loopback is bound alone."""
+    host = settings.proxy_host
+    if host is None:
+        return settings
+    address = numeric("127.0.0.1" if host == "localhost" else host)
+    if settings.rpc_zmq_bind_address is None and address is not None and address.is_loopback:
+        return attrs.evolve(settings, rpc_zmq_host=host, rpc_zmq_bind_address=str(address))
+    return attrs.evolve(settings, rpc_zmq_host=host)

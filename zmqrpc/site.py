@@ -1,10 +1,10 @@
-"""What every node stands on, whether it calls and serves or is a proxy: identity, clock, sockets, matchmaker, records."""
+"""What every node stands on, whether it calls, serves or is a proxy: identity, clock, sockets, matchmaker, records."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -22,7 +22,7 @@ from zmqrpc.notices import Notices
 from zmqrpc.registrar import Registrar
 from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
-from zmqrpc.sweep import Sweep, Swept
+from zmqrpc.sweep import Sweep
 
 _log = Logger()
 
@@ -45,6 +45,7 @@ class Site:
     :param matchmaker: None for the one the URL names.
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
     :param owner: user and group id that the process goes on as once everything is bound, None when it stays as it is.
+    :param local: of a matchmaker that is given, whether its records never leave this machine.
     :ivar simulated: whether time is simulated: then it cannot be blocked, and no thread is used.
     :raises ConfigError: the URL or a setting is not valid.
     """
@@ -57,16 +58,15 @@ class Site:
         matchmaker: IMatchmaker | None = None,
         chance: random.Random | None = None,
         owner: tuple[int, int] | None = None,
+        local: bool = False,
     ) -> None:
         self.reactor = reactor
         self.settings = settings
         self.owner = owner
         self.chance = chance or random.Random(os.urandom(16))
         self.instance = self.chance.randbytes(16)
-        local = False
         if matchmaker is None:
-            factory = find_factory(settings.matchmaker)
-            matchmaker, local = make_matchmaker(reactor, settings, factory), factory.local
+            matchmaker, local = matchmaker_of(reactor, settings)
         self.matchmaker = matchmaker
         self.transport = transport or sockets(reactor, settings)
         self.simulated = not isinstance(reactor, ReactorBase)
@@ -84,12 +84,11 @@ class Site:
         """Return a number from 0.5 to 1."""
         return self.chance.uniform(0.5, 1)
 
-    def open(self, pass_ended: Any, parts: Sequence[Swept]) -> None:
+    def open(self, pass_ended: Callable[[], None]) -> None:
         """
         Get ready to bind.
 
         :param pass_ended: called after each pass over a socket.
-        :param parts: who is swept.
         :raises ConfigError: as `ITransport.open`.
         """
         if not self.simulated and self.reactor.seconds is not monotonic:
@@ -97,7 +96,6 @@ class Site:
                 "the reactor follows the wall clock, a step of it stops or fires every timer; "
                 "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
             )
-        self.sweep.parts = parts
         self.transport.open(pass_ended)
 
     def bind(self, socket: Any, port: int) -> str:
@@ -113,8 +111,9 @@ class Site:
         return self.binding.listen(socket, port)
 
     def watch(self) -> None:
-        """Begin to look after what is bound; time that is simulated needs none of it."""
+        """Begin to look after what is bound."""
         if not self.simulated:
+            # Simulated time cannot be blocked, and a thread for each simulated node would be real.
             self._stalls.start(self.reactor.callFromThread)
             # The names of simulated hosts are those of no machine.
             self.binding.check_told(self.transport.resolve)
@@ -123,6 +122,16 @@ class Site:
         """Sweep no more, and look after nothing."""
         self.sweep.stop()
         self._stalls.stop()
+
+
+def matchmaker_of(reactor: Any, settings: Settings) -> tuple[IMatchmaker, bool]:
+    """
+    Make the matchmaker of a transport URL, and tell whether its records never leave this machine.
+
+    :raises ConfigError: as `make_matchmaker`.
+    """
+    factory = find_factory(settings.matchmaker)
+    return make_matchmaker(reactor, settings, factory), factory.local
 
 
 def sockets(reactor: Any, settings: Settings) -> ITransport:

@@ -183,8 +183,8 @@ def _proxies(key: Text, value: Any) -> list[Record]:
     if reserved is None:
         raise _wrong(
             key,
-            f"is no topic, as it begins with $; the keys that do are {' and '.join(_RESERVED)}, and a topic of that name "
-            "is written with its exchange, exchange/topic",
+            f"is no topic, as it begins with $; the keys that do are {' and '.join(_RESERVED)}, and a topic of that "
+            "name is written with its exchange, exchange/topic",
         )
     role, *sides = reserved
     if not isinstance(value, Pairs):

@@ -117,9 +117,10 @@ class FileMatchmaker:
                 return self._table.socket_of(target.server, target.topic)
             return self._table.line((target.exchange, target.topic), target.server).address
         except LookupError as error:
+            who, how = ("proxy", " (--host)") if of_proxy else ("server", "")
             raise ConfigError(
-                f"the fixed table {self._file.path} {error}; write a line for this {'proxy' if of_proxy else 'server'}, "
-                f"or give it the name of one{' (--host)' if of_proxy else ''}"
+                f"the fixed table {self._file.path} {error}; write a line for this {who}, or give it the name of "
+                f"one{how}"
             ) from None
 
     def close(self) -> Deferred[None]:

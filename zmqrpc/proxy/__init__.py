@@ -19,7 +19,10 @@ from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite
 from zmqrpc.settings import Settings
 
-__all__ = ["find_factory", "make_proxy"]
+__all__ = ["LOCAL_PUBLISHER", "ROUTER_PROXY", "find_factory", "make_proxy"]
+
+ROUTER_PROXY, LOCAL_PUBLISHER = "router-proxy", "local-publisher"
+"""The names of our own."""
 
 _OPTIONS = ("proxy_type",)
 
@@ -28,7 +31,7 @@ _OPTIONS = ("proxy_type",)
 class _RouterProxies:
     """Makes router proxies, which publish as well when ``use_pub_sub`` says so."""
 
-    name = "router-proxy"
+    name = ROUTER_PROXY
 
     def make(self, site: IProxySite) -> IProxy:
         from zmqrpc.proxy.router import RouterProxy
@@ -45,8 +48,8 @@ def _local_publishers() -> IProxyFactory:
 
 
 _OURS: dict[str, Callable[[], IProxyFactory]] = {
-    "router-proxy": _RouterProxies,
-    "local-publisher": _local_publishers,
+    ROUTER_PROXY: _RouterProxies,
+    LOCAL_PUBLISHER: _local_publishers,
 }
 
 
@@ -57,13 +60,13 @@ def find_factory(settings: Settings) -> IProxyFactory:
     :raises ConfigError: there is none of the name, or two; the text lists those there are.
     """
     name = settings.proxy_type
-    if settings.proxy_local_publisher and name not in (None, "local-publisher"):
+    if settings.proxy_local_publisher and name not in (None, LOCAL_PUBLISHER):
         raise ConfigError(
             f"option proxy_type is {name!r}, and proxy_local_publisher is set; give one of them",
             options=("proxy_type", "proxy_local_publisher"),
         )
     if name is None:
-        name = "local-publisher" if settings.proxy_local_publisher else "router-proxy"
+        name = LOCAL_PUBLISHER if settings.proxy_local_publisher else ROUTER_PROXY
     if name in _OURS:
         return _OURS[name]()
     theirs = Family(IProxyFactory, "name", taken=frozenset(_OURS))

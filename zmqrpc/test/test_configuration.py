@@ -164,7 +164,7 @@ class PrecedenceTests(ConfigurationCase):
         self.assertEqual((settings.url, settings.proxy_host, settings.rpc_zmq_host), (URL, "proxy-1", None))
         self.assertEqual((settings.proxy_frontend_port, settings.proxy_backend_port), (5001, 5002))
         self.assertEqual(loaded.origins["proxy_backend_port"], "--backend-port")
-        self.assertTrue(loaded.warnings)
+        self.assertEqual(loaded.warnings, ())
         content += "url = zmq+dummy://\n"
         self.assertEqual(self.load(content, service=FOR_PROXIES).settings.url, "zmq+dummy://")
         self.assertEqual(self.load(content, service=FOR_PROXIES, url="zmq://").settings.url, "zmq://")

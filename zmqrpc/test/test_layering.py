@@ -28,12 +28,12 @@ LAYERS: dict[str, set[str]] = {
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
         *("adapters", "binding", "caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
-        *("dispatcher", "hints", "introspection", "link", "link_user", "links", "listener", "members"),
+        *("disagreement", "dispatcher", "hints", "introspection", "link", "link_user", "links", "listener", "members"),
         *("notices", "notifier", "outbox", "outcomes", "proxy", "registrar", "requests", "server"),
         *("signals", "stall", "subscription", "sweep", "threads", "waiter", "watches"),
         *("broker", "carrier", "connector", "proxies", "proxy_link", "proxy_user", "proxy_watch"),
     },
-    "composition": {"node"},
+    "composition": {"node", "proxy_lines", "proxy_node", "site"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
     "entries": {"cli", "oslo", "tap", "testing"},
     "tests": {"test"},

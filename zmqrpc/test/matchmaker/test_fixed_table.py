@@ -126,7 +126,10 @@ class FixedTableTests(SynchronousTestCase):
         table = FixedTable(
             """{
                 "$proxies": {"p": {"frontend": "a:1", "backend": "a:2"}, "q": "[::1]:3"},
-                "$publishers": {"p": {"frontend": "a:1", "publisher": "a:4"}, "r": {"frontend": "b:1", "publisher": "b:2"}}
+                "$publishers": {
+                    "p": {"frontend": "a:1", "publisher": "a:4"},
+                    "r": {"frontend": "b:1", "publisher": "b:2"}
+                }
             }""",
             "openstack",
         )
