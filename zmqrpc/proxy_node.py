@@ -38,6 +38,8 @@ class ProxyNode(Service):
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
     :param owner: user and group id that the process goes on as once it has bound, None when it stays as it is.
     :ivar instance: its random id, 16 bytes.
+    :ivar kind: the name of the kind of proxy.
+    :ivar stage: ``not started``, ``open`` once it is bound, ``stopping`` or ``stopped``.
     :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
     """
 
@@ -78,7 +80,7 @@ class ProxyNode(Service):
         self._records: tuple[Record, ...] = ()
         self._disagreement: Disagreement | None = None
         self._unwatch: Callable[[], None] = lambda: None
-        self._state = "not started"
+        self.stage = "not started"
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -130,9 +132,9 @@ class ProxyNode(Service):
         :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
         """
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._state != "open":
+        if self.stage != "open":
             return succeed(None)
-        self._state = "stopping"
+        self.stage = "stopping"
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -153,16 +155,16 @@ class ProxyNode(Service):
         proxy.close(settings.linger)
         await site.transport.close(settings.linger)
         await site.matchmaker.close()
-        self._state = "stopped"
+        self.stage = "stopped"
 
     # Parts
 
     def _open(self) -> None:
-        if self._state == "open":
+        if self.stage == "open":
             return
-        if self._state != "not started":
+        if self.stage != "not started":
             raise ConfigError("a ProxyNode is started once; make a new one")
-        self._state = "open"
+        self.stage = "open"
         site = self._site
         site.open(self._pass_ended)
         self._proxy.open()

@@ -207,11 +207,11 @@ class RouterProxy:
                 reason = Refusal(message.reason)
                 self._site.notices.count(
                     reason.name.lower(),
-                    "a message of instance {instance}, connection {peer}, was refused: {reason}{text}",
+                    "a message of instance {instance}, connection {peer}, was refused: {reason}{said}",
                     answer.identity,
                     instance=answer.instance or "unknown",
                     reason=reason.words,
-                    text=message.text and f", {message.text}",
+                    said=message.text and f", {message.text}",
                 )
         now = int(self._site.seconds() * 1000)
         messages = [encode_message(message) for message in answer.messages]

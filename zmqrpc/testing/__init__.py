@@ -10,6 +10,7 @@ from zmqrpc.testing.expectation import Expectation, FakeCall
 from zmqrpc.testing.fake import Fake, UnexpectedCall
 from zmqrpc.testing.network import Network, Stuck, Unfinished
 from zmqrpc.testing.node import MemoryNode
+from zmqrpc.testing.proxy import MemoryProxy
 from zmqrpc.testing.store import Store
 from zmqrpc.testing.weather import Weather
 
@@ -18,6 +19,7 @@ __all__ = [
     "Fake",
     "FakeCall",
     "MemoryNode",
+    "MemoryProxy",
     "Network",
     "Store",
     "Stuck",

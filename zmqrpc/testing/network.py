@@ -22,6 +22,7 @@ from zmqrpc.server import RPCServer
 from zmqrpc.target import Target
 from zmqrpc.testing.fake import Fake
 from zmqrpc.testing.node import MemoryNode
+from zmqrpc.testing.proxy import MemoryProxy
 from zmqrpc.testing.report import report, where_it_waits
 from zmqrpc.testing.store import Store
 from zmqrpc.testing.weather import Weather
@@ -54,12 +55,14 @@ class Network(Wiring):
     :ivar clock: the same.
     :ivar store: where the nodes register that are given no other store.
     :ivar nodes: every node that was made here, dead or alive.
+    :ivar proxies: every proxy.
     """
 
     def __init__(self, seed: int = 0, weather: Weather | None = None, clock: Clock | None = None) -> None:
         super().__init__(seed, weather, clock)
         self.store = Store(self.clock)
         self.nodes: list[MemoryNode] = []
+        self.proxies: list[MemoryProxy] = []
         self._fakes: list[Fake] = []
         self._failed = False
 
@@ -107,6 +110,20 @@ class Network(Wiring):
         node.listener([target], endpoints, pool)
         self._start(node)
         return node
+
+    def proxy(self, host: str | None = None, **options: Any) -> MemoryProxy:
+        """
+        Start a proxy, and let time pass until it is registered.
+
+        :param host: where it runs, and its name; None for a new one.
+        :param options: options of `Settings` that differ; ``proxy_type`` names a kind that is no router proxy.
+        :raises ConfigError: as `ProxyNode`.
+        """
+        proxy = MemoryProxy(self, host=host, **options)
+        proxy.startService()
+        if self.store.available and self.store.writable:
+            self.result_of(proxy.when_ready())
+        return proxy
 
     def fake(self, target: Target | str, *methods: type | str, host: str | None = None, **options: Any) -> Fake:
         """
@@ -295,6 +312,11 @@ class Network(Wiring):
             if node.state == "running":
                 node.stopService()
         self.run_until(lambda: all(node.state != "stopping" for node in self.nodes), what="every node stops")
+        # Last, since nodes say goodbye through them.
+        for proxy in self.proxies:
+            if proxy.state == "running":
+                proxy.stopService()
+        self.run_until(lambda: all(proxy.state != "stopping" for proxy in self.proxies), what="every proxy stops")
         self.run(_SETTLE_SECONDS)
         for call in list(self.clock.getDelayedCalls()):
             faults.append(f"  this is still to come, cancel it before the end: {call}")
@@ -306,7 +328,7 @@ class Network(Wiring):
 
     def _calm(self) -> None:
         """Take back every fault, so that nodes stop as they do on a good day."""
-        for store in {id(node.store): node.store for node in self.nodes}.values():
+        for store in {id(node.store): node.store for node in (*self.nodes, *self.proxies)}.values():
             store.come_back()
         self.heal()
         self.weather = Weather()

@@ -62,16 +62,16 @@ def _in_flight(network: Network) -> Iterator[str]:
 
 
 def _serving(network: Network) -> Iterator[str]:
-    nodes = {node.instance.hex(): node for node in network.nodes}
+    nodes: dict[str, Any] = {node.instance.hex(): node for node in (*network.nodes, *network.proxies)}
     recorded: set[str] = set()
-    for store in {id(node.store): node.store for node in network.nodes}.values():
+    for store in {id(node.store): node.store for node in (*network.nodes, *network.proxies)}.values():
         for record in store.records():
             node = nodes.get(record.instance)
             recorded.add(record.instance)
             where = f"{node.state} on {node.host}" if node is not None else "nobody of this network"
             yield f"{_name(record)} at {record.addresses[0]}: {where}"
     for instance, node in nodes.items():
-        if instance not in recorded and node.address is not None:
+        if instance not in recorded and getattr(node, "address", None) is not None:
             yield f"{node.address}: {node.state} on {node.host}, without a record"
 
 
@@ -80,7 +80,7 @@ def _name(record: Record) -> str:
 
 
 def _broken(network: Network) -> Iterator[str]:
-    for store in {id(node.store): node.store for node in network.nodes}.values():
+    for store in {id(node.store): node.store for node in (*network.nodes, *network.proxies)}.values():
         if not store.available:
             yield "the store is down"
         elif not store.writable:
@@ -90,9 +90,9 @@ def _broken(network: Network) -> Iterator[str]:
             yield f"nothing gets through from {path.source} to {path.target}"
     for host in network.refusing():
         yield f"{host} refuses connections"
-    for node in network.nodes:
+    for node in (*network.nodes, *network.proxies):
         if node.state in ("killed", "stopped"):
-            yield f"a node on {node.host} is {node.state}"
+            yield f"a {'node' if node in network.nodes else 'proxy'} on {node.host} is {node.state}"
 
 
 def _events(network: Network) -> Iterator[str]:
