@@ -67,7 +67,7 @@ class ProxyNode(Service):
         local = False
         if matchmaker is None:
             matchmaker, local = matchmaker_of(reactor, settings)
-        self._is_fixed = False
+        self._is_open = self._is_fixed = False
         if factory.name != LOCAL_PUBLISHER:
             settings, self._is_fixed = placed(settings, matchmaker)
         self.settings = settings
@@ -145,14 +145,16 @@ class ProxyNode(Service):
         await site.registrar.stop()
         give_up = site.seconds() + settings.drain_timeout
         try:
-            proxy.drain(f"{settings.host} is stopping")
-            while not proxy.drained and site.seconds() < give_up:
+            if self._is_open:
+                proxy.drain(f"{settings.host} is stopping")
+            while self._is_open and not proxy.drained and site.seconds() < give_up:
                 await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self.log.failure("the proxy {kind} failed in its stop", kind=self.kind)
         site.stop_watching()
-        proxy.close(settings.linger)
+        if self._is_open:
+            proxy.close(settings.linger)
         await site.transport.close(settings.linger)
         await site.matchmaker.close()
         self.stage = "stopped"
@@ -167,7 +169,12 @@ class ProxyNode(Service):
         self.stage = "open"
         site = self._site
         site.open(self._pass_ended)
-        self._proxy.open()
+        try:
+            self._proxy.open()
+        except BaseException:
+            self._proxy.close(0)
+            raise
+        self._is_open = True
         # A fixed table knows no instances.
         self._records = tuple(
             attrs.evolve(record, instance="" if self._is_fixed else record.instance) for record in self._proxy.records()

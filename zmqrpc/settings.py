@@ -177,8 +177,8 @@ class Settings:
     )
     max_clients: int = _option(
         10000,
-        "Client instances a server remembers, one more is refused; and connections that a proxy knows, for one more the "
-        "one that was silent for longest is forgotten.",
+        "Client instances a server remembers, one more is refused; and connections a proxy knows, for one more the one "
+        "that was silent for longest is forgotten.",
         1,
     )
     max_reply_memory: int = _option(
@@ -199,8 +199,7 @@ class Settings:
     )
     proxy_frontend_port: int | None = _option(
         None,
-        "Port of the proxy for clients, and for servers too when it has no backend port; 0, and unset with that: one of "
-        "the range.",
+        "Port of the proxy for clients, and for servers too where no backend port is given; 0: one of the range.",
         0,
         65535,
         group=PROXY,
@@ -210,7 +209,7 @@ class Settings:
     )
     proxy_backend_port: int | None = _option(
         None,
-        "Port of the proxy for servers; 0: one of the range.",
+        "Port of the proxy for servers; 0: one of the range, also when neither is given.",
         0,
         65535,
         group=PROXY,

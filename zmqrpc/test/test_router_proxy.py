@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+import contextlib
+import os
+import shutil
+import socket
+import stat
+import time
+from itertools import count
 
+import msgspec
+import zmq
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc.proxy_node import ProxyNode
+from zmqrpc.settings import Settings
+from zmqrpc.testing import Store
 from zmqrpc.testing.proxy_contract import RouterContract
+
+msgpack = msgspec.msgpack.encode
+unpack = msgspec.msgpack.decode
 
 
 class ContractTests(RouterContract, SynchronousTestCase):
@@ -18,3 +37,233 @@ class OneSocketTests(RouterContract, SynchronousTestCase):
     def test_one_address(self):
         (record,) = self.start().records
         self.assertEqual(len(record.addresses), 1)
+
+
+class Plain:
+    """A peer that is plain ZeroMQ, and writes the wire by hand."""
+
+    def __init__(self, case, address, number):
+        self.instance = b"%16d" % number
+        self.key = b"I" + self.instance
+        self.socket = case.zmq.socket(zmq.DEALER)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.SNDHWM, 0)
+        self.socket.set(zmq.RCVHWM, 0)
+        self.socket.connect(address)
+        self.frames = []
+        case.addCleanup(self.socket.close)
+
+    def say(self, *message):
+        """Say one message to the proxy: a batch as docs/spec/wire has it."""
+        self.socket.send_multipart([b"", msgpack([1, self.instance, None, 1, [], None, [list(message)]])])
+
+    def hello(self, role):
+        self.say(13, 1, 1, role, [], {"message": 10_000_000}, [])
+
+    def take(self):
+        """Take what has come."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self.frames.append(self.socket.recv_multipart(zmq.NOBLOCK))
+        return self.frames
+
+    def said(self):
+        """List what the proxy itself has said: kind and fields of each message."""
+        return [message for key, payload in self.take() if not key for message in unpack(payload)[6]]
+
+
+class SocketTests(TestCase):
+    """Over TCP and IPC."""
+
+    timeout = 60
+
+    def setUp(self):
+        self.zmq = zmq.Context()
+        self.addCleanup(self.zmq.term)
+        self.store = Store(reactor)
+        self.numbers = count(1)
+
+    def start(self, **options):
+        options = {"rpc_zmq_bind_address": "127.0.0.1", "rpc_zmq_host": "127.0.0.1", "drain_timeout": 0.0, **options}
+        node = ProxyNode(reactor, Settings(**options), matchmaker=self.store.matchmaker())
+        self.addCleanup(node.stopService)
+        node.startService()
+        return node
+
+    async def eventually(self, holds):
+        until = reactor.seconds() + 20
+        while not holds():
+            self.assertLess(reactor.seconds(), until)
+            await deferLater(reactor, 0.005)
+
+    async def peer(self, node, role, address=None):
+        (record,) = (record for record in node.records if record.role == "router")
+        peer = Plain(self, address or record.addresses[0 if role == "client" else -1], next(self.numbers))
+        peer.hello(role)
+        await self.eventually(peer.said)
+        self.assertEqual(peer.said()[0][0], 14)
+        peer.frames.clear()
+        return peer
+
+    async def test_forwarded(self):
+        """Small and large, both ways; the frames are those that were sent."""
+        for options in ({}, {"proxy_frontend_port": 0}):
+            node = self.start(**options)
+            client, server = await self.peer(node, "client"), await self.peer(node, "server")
+            payloads = [b"", b"\xc1", b"x" * 200, b"y" * 1_000_000]
+            for payload in payloads:
+                client.socket.send_multipart([server.key, payload])
+                server.socket.send_multipart([client.key, payload])
+            await self.eventually(lambda c=client, s=server: len(c.take()) == len(s.take()) == 4)
+            self.assertEqual(server.frames, [[server.key, payload] for payload in payloads])
+            self.assertEqual(client.frames, [[client.key, payload] for payload in payloads])
+            client.socket.close()
+            server.socket.close()
+
+    async def test_frames(self):
+        """One frame, three, a megabyte of a key: counted, and the next message goes its way."""
+        node = self.start()
+        client, server = await self.peer(node, "client"), await self.peer(node, "server")
+        for frames in ([b"one"], [server.key, b"two", b"three"], [b"", b"", b""], [bytes(2**20), b"x"]):
+            client.socket.send_multipart(frames)
+        client.socket.send_multipart([server.key, b"all right"])
+        await self.eventually(server.take)
+        self.assertEqual(server.frames, [[server.key, b"all right"]])
+        self.assertEqual(node.notices.counts["malformed"], 4)
+
+    async def test_given_back(self):
+        """What is for nobody comes back as it was, also when it is large."""
+        client = await self.peer(self.start(), "client")
+        for payload in (b"\xc1", b"y" * 1_000_000):
+            client.frames.clear()
+            client.socket.send_multipart([b"I" + bytes(16), payload])
+            await self.eventually(client.said)
+            self.assertEqual(client.said(), [[7, 5, [], "", payload, None]])
+
+    async def test_peer_killed(self):
+        """A server whose connection has ended is forgotten, and the payload given back."""
+        node = self.start()
+        client, server = await self.peer(node, "client"), await self.peer(node, "server")
+        server.socket.close()
+        given: list[int] = []
+        while not given:
+            client.socket.send_multipart([server.key, b"x"])
+            await deferLater(reactor, 0.01)
+            given = [message[1] for message in client.said()]
+        self.assertEqual(set(given), {5})
+
+    async def test_flooded(self):
+        """Replies go through the backend while the frontend has more to read than it can forward at once."""
+        node = self.start()
+        client, server = await self.peer(node, "client"), await self.peer(node, "server")
+        # Both queues fill up while the reactor stands; how much arrives of the flood first is a matter of turns.
+        for _ in range(5000):
+            client.socket.send_multipart([server.key, bytes(200)])
+        for _ in range(10):
+            server.socket.send_multipart([client.key, b"reply"])
+        time.sleep(0.3)
+        await self.eventually(lambda: len(client.take()) == 10)
+        self.assertLess(len(server.take()), 1000)
+
+    async def test_overloaded(self):
+        """A server that does not read fills its connection; what is more is given back, and the others go on."""
+        node = self.start()
+        client = await self.peer(node, "client")
+        stuck, server = await self.peer(node, "server"), await self.peer(node, "server")
+        stuck.socket.set(zmq.RCVHWM, 1)
+        sent = 0
+        while not client.take():
+            for _ in range(100):
+                client.socket.send_multipart([stuck.key, bytes(100_000)])
+            sent += 100
+            self.assertLess(sent, 20_000)
+            await deferLater(reactor, 0.01)
+        self.assertEqual(client.said()[0][:2], [7, 3])
+        client.socket.send_multipart([server.key, b"x"])
+        await self.eventually(server.take)
+
+    async def test_port_in_use(self):
+        node = self.start()
+        port = int(node.records[0].addresses[0].rpartition(":")[2])
+        refused = self.assertRaises(PortRangeExhausted, self.start, proxy_frontend_port=port, proxy_backend_port=0)
+        self.assertRegex(
+            str(refused),
+            rf"port {port}: Address already in use; free this port, or give another one; 0 is one of the range$",
+        )
+        self.assertEqual(refused.options, ("proxy_frontend_port",))
+
+    # IPC
+
+    def directory(self):
+        directory = f"/tmp/zmqrpc-test-{os.getpid()}-{next(self.numbers)}"
+        self.addCleanup(shutil.rmtree, directory, True)
+        return directory
+
+    async def test_ipc(self):
+        """The frontend is an IPC socket as well; its directory is made, and the socket goes with the proxy."""
+        directory = self.directory()
+        node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        self.assertEqual(stat.S_IMODE(os.stat(directory).st_mode), 0o755)
+        client = await self.peer(node, "client", f"ipc://{directory}/zmq-broker")
+        server = await self.peer(node, "server")
+        client.socket.send_multipart([server.key, b"x"])
+        await self.eventually(server.take)
+        client.socket.close()
+        await node.stopService()
+        self.assertEqual(os.listdir(directory), [])
+
+    async def test_ipc_twice(self):
+        """There is one on each host; who comes second is refused, and takes nothing away from the first."""
+        directory = self.directory()
+        node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        self.assertIn("somebody listens at", str(refused))
+        await self.peer(node, "client", f"ipc://{directory}/zmq-broker")
+
+    async def test_ipc_of_the_dead(self):
+        """What a killed proxy has left is replaced."""
+        directory = self.directory()
+        os.mkdir(directory)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(f"{directory}/zmq-broker")
+        node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        await self.peer(node, "client", f"ipc://{directory}/zmq-broker")
+
+    def test_ipc_refused(self):
+        """Links, what others may write to, what is no socket, what is too long: one sentence each."""
+        directory = self.directory()
+        os.mkdir(directory)
+        for name in ("link", "open", "file", "inner"):
+            os.mkdir(f"{directory}/{name}")
+        os.symlink(f"{directory}/inner", f"{directory}/linked")
+        os.symlink(f"{directory}/x", f"{directory}/link/zmq-broker")
+        os.chmod(f"{directory}/open", 0o777)
+        with open(f"{directory}/file/zmq-broker", "w"):
+            pass
+        long = f"{directory}/{'x' * 100}"
+        for path, text in (
+            (f"{directory}/linked", f"{directory}/linked, for the IPC socket, is a link; remove it"),
+            (f"{directory}/link", f"{directory}/link/zmq-broker is a link, where the IPC socket should be"),
+            (f"{directory}/open", f"(mode 777), who could replace the socket; run chmod go-w {directory}/open"),
+            (f"{directory}/file", "zmq-broker is no socket, where the IPC socket should be; remove it"),
+            (f"{directory}/file/zmq-broker", "is no directory; remove it"),
+            (f"{directory}/none/none", f"cannot be made (No such file or directory: {directory}/none/none); create"),
+            (long, f"has {len(long) + 11} bytes, and the kernel takes 107; set rpc_zmq_ipc_dir to a shorter one"),
+            ("/proc", "cannot be made" if os.geteuid() else "cannot bind /proc/zmq-broker"),
+        ):
+            refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=path)
+            self.assertIn(text, str(refused))
+
+    def test_ipc_of_others(self):
+        """A directory of another user is refused; one that everybody may write to is not, where it is sticky."""
+        directory = self.directory()
+        os.mkdir(directory, 0o755)
+        if os.geteuid() == 0:
+            os.chown(directory, 4711, -1)
+            owner, me = 4711, 0
+        else:
+            owner, me = os.geteuid(), 4711
+            self.patch(os, "geteuid", lambda: me)
+        refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        text = f"belongs to user {owner}, who is neither root nor the user of this process ({me})"
+        self.assertIn(text, str(refused))
