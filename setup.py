@@ -71,6 +71,13 @@ setup(
         for path in sorted((HERE / "share").rglob("*"))
         if path.is_file()
     ],
-    entry_points={"console_scripts": ["zmqrpc = zmqrpc.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "zmqrpc = zmqrpc.cli:main",
+            "oslo-messaging-zmq-proxy = zmqrpc.tap.proxy:main",
+            "oslo-messaging-zmq-broker = zmqrpc.tap.proxy:broker",
+            "oslo-messaging-zmq-receiver = zmqrpc.tap.proxy:broker",
+        ]
+    },
     zip_safe=False,
 )

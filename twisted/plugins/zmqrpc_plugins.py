@@ -3,3 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 zmq_rpc_server = ServiceMaker("zmqrpc RPC server", "zmqrpc.tap.server", "Run RPC servers", "zmq-rpc-server")
+
+zmq_proxy = ServiceMaker("zmqrpc proxy", "zmqrpc.tap.proxy", "Run a proxy between RPC clients and servers", "zmq-proxy")

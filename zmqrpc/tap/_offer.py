@@ -14,12 +14,9 @@ from zmqrpc.dispatcher import Dispatcher
 from zmqrpc.errors import ConfigError
 from zmqrpc.families import raised
 from zmqrpc.interfaces import IRPCApplication
+from zmqrpc.tap._command_service import Raised
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
-
-
-class ApplicationRaised(ConfigError):
-    """An application raised what is the cause of this; a programmer wants to see its traceback in the log."""
 
 
 @attrs.frozen
@@ -38,7 +35,7 @@ class Offer:
         """
         Start the endpoints that are services.
 
-        :raises ApplicationRaised: one raised, or what it returned failed.
+        :raises Raised: one raised, or what it returned failed.
         """
         for endpoint in self.endpoints:
             if not IService.providedBy(endpoint):
@@ -50,7 +47,7 @@ class Offer:
             except CancelledError:
                 raise
             except (Exception, SystemExit) as error:
-                raise ApplicationRaised(
+                raise Raised(
                     f"the endpoint {type(endpoint).__name__} of the application {self.name} "
                     f"raised when it was started: {raised(error)}"
                 ) from error
@@ -61,7 +58,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
     Have an application make its endpoints.
 
     :raises ConfigError: what it gave cannot be served.
-    :raises ApplicationRaised: it raised, or what it returned failed.
+    :raises Raised: it raised, or what it returned failed.
     """
     try:
         given = await maybeDeferred(application.endpoints, reactor, client, settings)
@@ -69,7 +66,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
         raise
     except (Exception, SystemExit) as error:
         text = f"the application {name} raised when it was asked for endpoints: {raised(error)}"
-        raise ApplicationRaised(text) from error
+        raise Raised(text) from error
     if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
         raise ConfigError(
             f"the application {name} gave an object of type {type(given).__name__} as its endpoints; "
@@ -84,7 +81,7 @@ async def ask(name: str, application: IRPCApplication, reactor: Any, client: Any
     except ConfigError as error:
         raise ConfigError(f"the application {name} cannot be served: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ApplicationRaised(f"the endpoints of the application {name} raised: {raised(error)}") from error
+        raise Raised(f"the endpoints of the application {name} raised: {raised(error)}") from error
     return Offer(name, endpoints, dispatcher)
 
 

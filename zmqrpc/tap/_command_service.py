@@ -1,0 +1,187 @@
+"""The service of a command: a node, its log, and whoever wants to know how it is."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from zmqrpc.configuration import Configuration
+from zmqrpc.errors import ConfigError
+from zmqrpc.families import raised
+from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._refusal import Refusals
+
+
+class CommandService(Service):
+    """
+    What starts and stops a node for a command of `twistd`. Each start makes a new node.
+
+    :param supervisor: who is told how it is; None for nobody.
+    :raises ConfigError: a setting is not valid.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        refusals: Refusals,
+        configuration: Configuration,
+        log_file: LogFile | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._refusals = refusals
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._log_file = log_file
+        self._warnings = configuration.warnings
+        self._supervisor = supervisor
+        # Made here for what it refuses, and used at the first start; it opens nothing until then.
+        self._node: Any = self._make_node()
+        self._opened = False
+        self._giving_back: Deferred[None] | None = None
+
+    # What is different for each
+
+    def _make_node(self) -> Any:
+        """
+        Make the node: a service with `privilegedStartService`.
+
+        :raises ConfigError: a setting is not valid.
+        """
+        raise NotImplementedError
+
+    def _began(self, node: Any) -> None:
+        """Go on when the node has started; what it raises is a start that is refused."""
+        raise NotImplementedError
+
+    def _stopping(self) -> None:
+        """Say that it stops, and what it does until then."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """Give up what is still being made, before the node stops."""
+
+    async def _left(self) -> None:
+        """Give back the rest, after the node has stopped."""
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the log and bind, while the process may still have the rights to.
+
+        :raises StartRefused: the log cannot be written, or no port can be bound.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._open()
+
+    def startService(self) -> None:
+        """
+        Start the node.
+
+        :raises StartRefused: as `privilegedStartService`, or what it is for cannot be done.
+        """
+        node = self._open()
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._supervisor is not None:
+            self._supervisor.expects(self)
+        try:
+            node.startService()
+            self._began(node)
+        except (Exception, SystemExit) as error:
+            self._refuse(error)
+        self._refusals.started()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop in good order.
+
+        :return: fires when that is done; never fails.
+        """
+        if self.running:
+            self._stopping()
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    # Starting
+
+    def _open(self) -> Any:
+        if self._node is None:
+            self._node = self._make_node()
+        if not self._opened:
+            self._opened = True
+            try:
+                if self._log_file is not None:
+                    self._log_file.open(self._reactor)
+                self._warn()
+                self._node.privilegedStartService()
+            except ConfigError as error:
+                self._refuse(error)
+        return self._node
+
+    def _warn(self) -> None:
+        warnings, self._warnings = self._warnings, ()
+        for warning in warnings:
+            self.log.warn("{text}", text=warning)
+
+    def _refuse(self, error: Exception | SystemExit) -> NoReturn:
+        """Give back what is open, so that who composes services can go on without this one, and raise."""
+        # Not as critical: where nobody has begun to log, that alone appears on standard error.
+        if isinstance(error, ConfigError):
+            text = str(self._configuration.located(error))
+        else:
+            text = f"it cannot be started: {raised(error)}"
+        self.log.error("{error}", error=text)
+        cause = error if not isinstance(error, ConfigError) else cause_of(error)
+        if cause is not None:
+            self.log.failure("this was raised", Failure(cause), level=LogLevel.error)
+        self.running = False
+        self._giving_back = Deferred.fromCoroutine(self._stop())
+        self._refusals.refuse(text)
+
+    def _serves(self) -> None:
+        """Tell the supervisor that everything has begun, and all of them when the node is registered."""
+        if self._supervisor is not None:
+            self._supervisor.serves(self)
+            self._supervisor.says("serving, and not registered with the matchmaker yet")
+        self._node.when_ready().addCallbacks(self._is_ready, lambda _: None)
+
+    def _is_ready(self, _: None) -> None:
+        self.log.info("ready: registered with the matchmaker")
+        if self._supervisor is not None:
+            self._supervisor.says("ready: registered with the matchmaker")
+
+    # Stopping
+
+    async def _stop(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.forgets(self)
+        giving_back, self._giving_back = self._giving_back, None
+        if giving_back is not None:
+            await giving_back
+        node, self._node = self._node, None
+        self._opened = False
+        self._leave()
+        if node is not None:
+            await node.stopService()
+        await self._left()
+        if node is not None:
+            self.log.info("stopped")
+        if self._log_file is not None:
+            self._log_file.close()
+
+
+class Raised(ConfigError):
+    """Code of others raised what is the cause of this; a programmer wants to see its traceback in the log."""
+
+
+def cause_of(error: BaseException | None) -> BaseException | None:
+    """Return what code of others raised, None when it did nothing of the kind."""
+    return error.__cause__ if isinstance(error, Raised) else None

@@ -1,0 +1,56 @@
+"""The service of ``zmq-proxy``: the node of a proxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from zmqrpc.configuration import Configuration
+from zmqrpc.proxy_node import ProxyNode
+from zmqrpc.site import sockets
+from zmqrpc.tap._command_service import CommandService
+from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._refusal import Refusals
+from zmqrpc.tap._trace import TracedTransport
+
+
+class Proxying(CommandService):
+    """
+    A proxy that starts and stops as a service.
+
+    :param trace: whether each message is logged.
+    :param owner: as `ProxyNode`.
+    :param supervisor: who is told how it is; None for nobody.
+    :raises ConfigError: a setting is not valid.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        refusals: Refusals,
+        configuration: Configuration,
+        log_file: LogFile | None = None,
+        trace: bool = False,
+        owner: tuple[int, int] | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        self._trace = trace
+        self._owner = owner
+        super().__init__(reactor, refusals, configuration, log_file, supervisor)
+
+    def _make_node(self) -> ProxyNode:
+        transport = TracedTransport(sockets(self._reactor, self._settings)) if self._trace else None
+        return ProxyNode(self._reactor, self._settings, transport=transport, owner=self._owner)
+
+    def _began(self, node: ProxyNode) -> None:
+        self._serves()
+
+    def _stopping(self) -> None:
+        seconds = self._settings.drain_timeout
+        self.log.info(
+            "stopping: others are told, and clients have {seconds:g} s to go to another proxy", seconds=seconds
+        )
