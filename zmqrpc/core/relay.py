@@ -213,8 +213,7 @@ class Relay:
             return self._bad_version(side, identity, batch.source, f"{batch.version}")
         answers: list[Message] = []
         for message in batch.messages:
-            kind = type(message)
-            if kind is Hello:
+            if isinstance(message, Hello):
                 if not message.lowest <= WIRE_VERSION <= message.highest:
                     return self._bad_version(side, identity, batch.source, f"{message.lowest} to {message.highest}")
                 if message.role not in (CLIENT, SERVER):
@@ -237,12 +236,12 @@ class Relay:
             ):
                 answers.append(Nack(Refusal.WRONG_INSTANCE, []))
                 break
-            if kind is Ping:
+            if isinstance(message, Ping):
                 answers.append(Pong(message.token))
-            elif kind is Goaway:
+            elif isinstance(message, Goaway):
                 connection.leaving = True
             else:
-                return Discard("unexpected", f"a {kind.__name__} for the proxy")
+                return Discard("unexpected", f"a {type(message).__name__} for the proxy")
         return Answer(side, identity, batch.source, answers) if answers else None
 
     def _welcome(self, echoed: int) -> Welcome:

@@ -218,10 +218,10 @@ def _sides(name: Text, entry: Any, sides: list[str]) -> list[tuple[Text, Any]]:
         either = 'neither "host:port" nor' if has_one else "not"
         raise _wrong(name, f"has {either} an object with {' and '.join(sides)}")
     _check_once(entry)
-    for side, _ in entry:
-        if side not in sides:
-            raise _wrong(side, f"is nothing that {name} can have; valid are {' and '.join(sides)}")
-    named = {str(side): (side, text) for side, text in entry}
+    for given, _ in entry:
+        if given not in sides:
+            raise _wrong(given, f"is nothing that {name} can have; valid are {' and '.join(sides)}")
+    named = {str(given): (given, text) for given, text in entry}
     for side in sides:
         if side not in named and not (has_one and side == _BACKEND):
             raise _wrong(name, f"names no {side}; write {_entry_form(sides)}")

@@ -38,9 +38,7 @@ class _RouterProxies:
 
         if not plan_of(site.settings).subscribes:
             return RouterProxy(site)
-        from zmqrpc.proxy.publisher import Publisher
-
-        return RouterProxy(site, Publisher(site))
+        return RouterProxy(site, import_module(f"{__name__}.publisher").Publisher(site))
 
 
 def _local_publishers() -> IProxyFactory:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmqrpc.core.agenda import NEVER
@@ -69,6 +70,8 @@ class RouterProxy:
     :raises ConfigError: a backend without a frontend, or one port for two sockets.
     """
 
+    _log = Logger()
+
     def __init__(self, site: IProxySite, publisher: IsPublisher | None = None) -> None:
         _check_ports(site.settings, publisher is not None)
         self._site = site
@@ -98,6 +101,7 @@ class RouterProxy:
         if settings.proxy_ipc:
             self._ipc = IpcSocket(settings.ipc_path)
             self._ipc.bind(self._routers[FRONTEND], self._site.owner)
+            self._log.info("clients of this host reach it at ipc://{path}", path=settings.ipc_path)
         if self._publisher is not None:
             self._publisher.open()
 

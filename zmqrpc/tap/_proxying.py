@@ -43,7 +43,7 @@ class Proxying(CommandService):
         super().__init__(reactor, refusals, configuration, log_file, supervisor)
 
     def _make_node(self) -> ProxyNode:
-        transport = TracedTransport(sockets(self._reactor, self._settings)) if self._trace else None
+        transport: Any = TracedTransport(sockets(self._reactor, self._settings)) if self._trace else None
         return ProxyNode(self._reactor, self._settings, transport=transport, owner=self._owner)
 
     def _began(self, node: ProxyNode) -> None:

@@ -95,7 +95,7 @@ def main(*more: str) -> None:
     # The driver that both seeds describe took this for the flag that it abbreviates.
     arguments = ["--local-publisher" if word == "-lp" else word for word in sys.argv[1:]]
     sys.argv[1:] = ["--nodaemon", "--pidfile=", Options.command, *more, *arguments]
-    run()  # type: ignore[no-untyped-call]
+    run()
 
 
 def broker() -> None:

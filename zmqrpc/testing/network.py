@@ -66,6 +66,10 @@ class Network(Wiring):
         self._fakes: list[Fake] = []
         self._failed = False
 
+    def everybody(self) -> list[MemoryNode | MemoryProxy]:
+        """List the nodes and the proxies."""
+        return [*self.nodes, *self.proxies]
+
     # Who takes part
 
     def serve(self, target: Target | str, *endpoints: object, host: str | None = None, **options: Any) -> MemoryNode:
@@ -328,7 +332,7 @@ class Network(Wiring):
 
     def _calm(self) -> None:
         """Take back every fault, so that nodes stop as they do on a good day."""
-        for store in {id(node.store): node.store for node in (*self.nodes, *self.proxies)}.values():
+        for store in {id(node.store): node.store for node in self.everybody()}.values():
             store.come_back()
         self.heal()
         self.weather = Weather()

@@ -62,9 +62,9 @@ def _in_flight(network: Network) -> Iterator[str]:
 
 
 def _serving(network: Network) -> Iterator[str]:
-    nodes: dict[str, Any] = {node.instance.hex(): node for node in (*network.nodes, *network.proxies)}
+    nodes: dict[str, Any] = {node.instance.hex(): node for node in network.everybody()}
     recorded: set[str] = set()
-    for store in {id(node.store): node.store for node in (*network.nodes, *network.proxies)}.values():
+    for store in {id(node.store): node.store for node in network.everybody()}.values():
         for record in store.records():
             node = nodes.get(record.instance)
             recorded.add(record.instance)
@@ -80,7 +80,7 @@ def _name(record: Record) -> str:
 
 
 def _broken(network: Network) -> Iterator[str]:
-    for store in {id(node.store): node.store for node in (*network.nodes, *network.proxies)}.values():
+    for store in {id(node.store): node.store for node in network.everybody()}.values():
         if not store.available:
             yield "the store is down"
         elif not store.writable:
@@ -90,7 +90,7 @@ def _broken(network: Network) -> Iterator[str]:
             yield f"nothing gets through from {path.source} to {path.target}"
     for host in network.refusing():
         yield f"{host} refuses connections"
-    for node in (*network.nodes, *network.proxies):
+    for node in network.everybody():
         if node.state in ("killed", "stopped"):
             yield f"a {'node' if node in network.nodes else 'proxy'} on {node.host} is {node.state}"
 

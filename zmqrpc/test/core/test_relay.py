@@ -207,6 +207,7 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual(effect, back(Refusal.UNROUTABLE, None, BACK, b"server"))
         effect = make_relay().dispatch(BACK, b"server", instance_key(STRANGER), payload[:700], 0)
         self.assertEqual(effect, back(Refusal.UNROUTABLE, payload[:700], BACK, b"server"))
+        assert isinstance(effect, Answer)
         nack = encode_batch(PROXY, SERVER, 2**63, (), [encode_message(effect.messages[0])])
         self.assertLess(len(nack), 1000)
 

@@ -1,0 +1,178 @@
+"""The node of a proxy: which proxy it runs, where that is, and what it says about the servers it finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.proxy_lines import placed
+from zmqrpc.proxy_node import ProxyNode
+from zmqrpc.record import PROXIES, Record, Role
+from zmqrpc.settings import Settings
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
+from zmqrpc.testing import MemoryProxy, Network
+
+
+def record(member, subscribes=False, role=Role.SERVER, topic="compute"):
+    return Record(role, "openstack", topic, member, "1" * 32, ("tcp://10.9.9.9:1",), subscribes=subscribes)
+
+
+class DisagreementTests(SynchronousTestCase):
+    def setUp(self):
+        self.network = Network()
+        self.addCleanup(self.network.close)
+        self.lines = LogLines(self, "zmqrpc.disagreement")
+
+    def register(self, *records):
+        for each in records:
+            self.network.result_of(self.network.store.matchmaker().register(each, 300))
+
+    def said(self):
+        self.network.run(200)
+        return list(self.lines)
+
+    def test_agree(self):
+        self.register(record("one"), record("two"), record("x", True, Role.LISTENER))
+        self.network.proxy()
+        self.assertEqual(self.said(), [])
+
+    def test_differ(self):
+        """It names each once; one that comes later is named then, and so is one that has changed and changed back."""
+        self.register(record("one", True), record("two"))
+        self.network.proxy()
+        (said,) = self.said()
+        self.assertIn(
+            "use_pub_sub is false here and true for openstack/compute.one: this proxy publishes nothing", said
+        )
+        self.register(record("three", True))
+        self.assertEqual(len(self.said()), 2)
+        self.assertIn("for openstack/compute.three: this", self.said()[1])
+        self.register(record("one"))
+        self.said()
+        self.register(record("one", True))
+        self.assertEqual(len(self.said()), 3)
+
+    def test_many(self):
+        self.register(*(record(f"{number:02}", True) for number in range(20)))
+        self.network.proxy()
+        (said,) = self.said()
+        self.assertIn("openstack/compute.07 and 12 more: this", said)
+
+    def test_store_down(self):
+        """It looks again when there is something to look at."""
+        self.register(record("one", True))
+        self.network.store.go_down()
+        self.network.proxy()
+        self.assertEqual(self.said(), [])
+        self.network.store.come_back()
+        self.assertEqual(len(self.said()), 1)
+
+
+class Lines:
+    """What a fixed table says of one proxy."""
+
+    def __init__(self, **lines):
+        self.lines = lines
+
+    def bind_address(self, target):
+        assert (target.exchange, target.server) == (PROXIES[0], "p")
+        return self.lines.get(target.topic)
+
+
+class PlaceTests(SynchronousTestCase):
+    def place(self, lines, **options):
+        settings, fixed = placed(Settings(rpc_zmq_host="p", **options), Lines(**lines))  # type: ignore[arg-type]
+        self.assertEqual(fixed, bool(lines))
+        return settings
+
+    def test_free(self):
+        settings = self.place({}, proxy_frontend_port=7)
+        self.assertEqual((settings.proxy_frontend_port, settings.rpc_zmq_advertised_address), (7, None))
+
+    def test_lines(self):
+        settings = self.place({"frontend": "10.0.0.1:1", "backend": "10.0.0.1:2", "publisher": "10.0.0.1:3"})
+        ports = settings.proxy_frontend_port, settings.proxy_backend_port, settings.proxy_publisher_port
+        self.assertEqual(ports, (1, 2, 3))
+        self.assertEqual(settings.rpc_zmq_bind_address, "10.0.0.1")
+        self.assertEqual(settings.rpc_zmq_advertised_address, "10.0.0.1")
+        settings = self.place({"frontend": "north:1", "backend": "north:1"}, proxy_frontend_port=1)
+        self.assertEqual((settings.proxy_frontend_port, settings.proxy_backend_port), (1, None))
+        self.assertEqual((settings.rpc_zmq_bind_address, settings.rpc_zmq_advertised_address), ("*", "north"))
+        settings = self.place({"frontend": "localhost:1"}, rpc_zmq_advertised_address="a", proxy_frontend_port=0)
+        self.assertEqual((settings.rpc_zmq_bind_address, settings.rpc_zmq_advertised_address), ("127.0.0.1", "a"))
+
+    def test_refused(self):
+        for lines, options, text in (
+            ({"frontend": "a:1", "backend": "b:2"}, {}, "has the proxy p on several hosts, a and b"),
+            (
+                {"frontend": "a:1"},
+                {"proxy_frontend_port": 2},
+                "option proxy_frontend_port is 2, and the fixed table has",
+            ),
+        ):
+            refused = self.assertRaises(ConfigError, self.place, lines, **options)
+            self.assertIn(text, str(refused))
+
+
+class KindTests(SynchronousTestCase):
+    def refused(self, text, **options):
+        refused = self.assertRaises(ConfigError, MemoryProxy, Network(), **options)
+        self.assertIn(text, str(refused))
+
+    def test_refused(self):
+        self.refused("there is no kind of proxy 'bogus'; valid are local-publisher, router-proxy", proxy_type="bogus")
+        self.refused(
+            "option proxy_type is 'router-proxy', and proxy_local_publisher is set; give one of them",
+            proxy_type="router-proxy",
+            proxy_local_publisher=True,
+        )
+        self.refused("a backend port is given and no frontend port", proxy_backend_port=5)
+        self.refused("are both 5; give each", proxy_backend_port=5, proxy_frontend_port=5)
+
+    def test_dummy(self):
+        refused = self.assertRaises(ConfigError, ProxyNode, reactor, "zmq://")
+        self.assertIn("the matchmaker dummy is known in one process only", str(refused))
+
+    def test_hosts(self):
+        """The host of the proxy is before that of the node; loopback is bound alone."""
+        for host, bound in (("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "::1"), ("north", None)):
+            node = ProxyNode(reactor, Settings(url="zmq+sqlite:///x", proxy_host=host, rpc_zmq_host="south"))
+            self.assertEqual((node.settings.host, node.settings.rpc_zmq_bind_address), (host, bound))
+
+    def test_one_advertised_port(self):
+        network = Network()
+        self.addCleanup(network.close)
+        proxy = MemoryProxy(network, rpc_zmq_advertised_address="public:7")
+        refused = self.assertRaises(ConfigError, proxy.startService)
+        self.assertIn("'public:7', with a port, and a proxy has several; give the host alone", str(refused))
+        network.result_of(proxy.stopService())
+
+    def test_once(self):
+        network = Network()
+        proxy = network.proxy()
+        network.close()
+        self.assertIn("started once", str(self.assertRaises(ConfigError, proxy.startService)))
+
+
+class FixedTableTests(TestCase):
+    async def test_line(self):
+        """A proxy of a fixed table binds what its line says, and what it registers is what is there."""
+        ports = free_port(), free_port()
+        path = Path(self.mktemp()).absolute()
+        lines = {"frontend": f"127.0.0.1:{ports[0]}", "backend": f"127.0.0.1:{ports[1]}"}
+        path.write_text(json.dumps({"$proxies": {"p": lines, "q": {"frontend": "a:1"}}}))
+        node = ProxyNode(reactor, Settings(url=f"zmq+file://{path}", proxy_host="p"))
+        self.addCleanup(node.stopService)
+        node.startService()
+        (ours,) = node.records
+        self.assertEqual((ours.instance, ours.addresses), ("", tuple(f"tcp://127.0.0.1:{port}" for port in ports)))
+        await node.when_ready()
+        refused = self.assertRaises(
+            ConfigError, ProxyNode, reactor, Settings(url=f"zmq+file://{path}", proxy_host="other")
+        )
+        self.assertIn("has no proxy other; its proxies are p, q; write a line for this proxy, or give it", str(refused))
