@@ -11,7 +11,7 @@ from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned
 from zmqrpc.errors import NoRoute
 from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import PROXIES, Record, Sighting
 from zmqrpc.settings import Settings, masked_url
 
 _HEADINGS = ("TOPIC", "MEMBER", "ROLE", "AGE", "ADDRESS", "EXCHANGE", "INSTANCE")
@@ -47,7 +47,8 @@ def _is_of(record: Record, topic: str) -> bool:
 
 
 def _tell(report: Report, options: Namespace, settings: Settings, sightings: list[Sighting]) -> None:
-    topics = sorted({sighting.record.topic for sighting in sightings})
+    # Proxies share one that nobody calls.
+    topics = sorted({each.record.topic for each in sightings if each.record.exchange != PROXIES[0]})
     if options.json:
         report.result(topics if options.topics else [_described(sighting) for sighting in sightings])
     elif not sightings:

@@ -1,0 +1,90 @@
+"""The options of `twistd zmq-proxy`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.tap._refusal import StartRefused
+from zmqrpc.tap.proxy import Options
+
+URL = "zmq+sqlite:///run/matchmaker.db"
+
+
+class ProxyOptionsTests(SynchronousTestCase):
+    def setUp(self):
+        self.said = StringIO()
+        self.patch(sys, "__stderr__", self.said)
+        self.patch(os, "environ", {})
+
+    def parse(self, *arguments):
+        options = Options()
+        options.parseOptions(["--url", URL, *arguments])
+        return options
+
+    def test_least(self):
+        settings = self.parse().settings
+        self.assertEqual(settings.url, URL)
+        self.assertEqual((settings.proxy_frontend_port, settings.proxy_backend_port), (None, None))
+        self.assertEqual(
+            (settings.proxy_local_publisher, settings.proxy_ipc, settings.proxy_type), (False, False, None)
+        )
+
+    def test_long_and_short(self):
+        log = self.mktemp()
+        for host, frontend, backend, publisher, file, debug in (
+            ("--host", "--frontend-port", "--backend-port", "--publisher-port", "--log-file", "--debug"),
+            ("-H", "-f", "-b", "-p", "-l", "-d"),
+        ):
+            options = self.parse(
+                host, "node-123", frontend, "50001", backend, "0", publisher, "50003", file, log, debug
+            )
+            settings = options.settings
+            self.assertEqual((settings.proxy_host, settings.rpc_zmq_host), ("node-123", None))
+            ports = settings.proxy_frontend_port, settings.proxy_backend_port, settings.proxy_publisher_port
+            self.assertEqual(ports, (50001, 0, 50003))
+            assert options.log_file is not None
+            self.assertIs(options.log_file._level, LogLevel.debug)
+        settings = self.parse("--local-publisher", "--ipc").settings
+        self.assertTrue(settings.proxy_local_publisher and settings.proxy_ipc)
+        self.assertEqual(self.parse("--type", "theirs").settings.proxy_type, "theirs")
+
+    def test_config_file(self):
+        """What is in it counts where the command line says nothing, in both spellings of the section."""
+        for section in ("zmq_proxy_opts", "zmq_proxy_opt"):
+            path = Path(self.mktemp())
+            said = "host = host-1\nfrontend_port = 1\nlocal_publisher = yes\n"
+            path.write_text(f"[DEFAULT]\ntransport_url = {URL}\n[{section}]\n{said}")
+            options = Options()
+            options.parseOptions(["-c", str(path), "-f", "2"])
+            settings = options.settings
+            self.assertEqual((settings.url, settings.proxy_host, settings.proxy_frontend_port), (URL, "host-1", 2))
+            self.assertTrue(settings.proxy_local_publisher)
+            path.write_text(path.read_text() + "url = zmq+redis://other\n")
+            options = Options()
+            options.parseOptions(["-c", str(path)])
+            self.assertEqual(options.settings.url, "zmq+redis://other")
+
+    def test_wrong(self):
+        for text, *arguments in (
+            (
+                "option --frontned-port not recognized; did you mean --frontend-port",
+                "--frontned-port",
+            ),
+            ("option --frontend-port is 'x'; it must be a whole number", "-f", "x"),
+            ("option proxy_backend_port is 70000; it must be from 0 to 65535 (--backend-port)", "-b", "70000"),
+            ("option --backend-port is given twice; give it once", "-b", "1", "--backend-port", "2"),
+            ("'extra' is not an option", "extra"),
+            ("cannot be written (No such file", "-l", "/no/such/directory/x.log"),
+        ):
+            self.said.truncate(0)
+            refused = self.assertRaises(StartRefused, self.parse, *arguments)
+            self.assertIsInstance(refused, ConfigError)
+            self.assertIn(f"zmq-proxy: {text}", self.said.getvalue())
+            self.assertEqual(self.said.getvalue().count("\n"), 1)

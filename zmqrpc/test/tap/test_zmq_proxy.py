@@ -1,0 +1,178 @@
+"""`twistd zmq-proxy` as users run it: real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import zmq
+
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Goaway, Hello, Welcome, encode_message
+from zmqrpc.test.ports import free_port
+from zmqrpc.test.processes import ProcessTestCase, Running, until
+
+PROXY = ("-n", "--pidfile=", "zmq-proxy")
+
+
+class ProxyProcessTests(ProcessTestCase):
+    def run_proxy(self, *options, url=None):
+        running = self.start("twistd", *PROXY, "--url", url or self.url, *options)
+        running.says("ready: registered")
+        return running
+
+    def hello(self, address, role="client"):
+        """Say HELLO to a proxy; return the socket when WELCOME has come."""
+        context = zmq.Context()
+        self.addCleanup(context.term)
+        peer = context.socket(zmq.DEALER)
+        self.addCleanup(peer.close, 0)
+        peer.connect(address)
+        peer.send_multipart(
+            [b"", encode_batch(b"1" * 16, None, 1, (), [encode_message(Hello(1, 1, role, [], {}, []))])]
+        )
+        self.assertIsInstance(self.heard(peer), Welcome)
+        return peer
+
+    def heard(self, peer):
+        self.assertTrue(peer.poll(20_000))
+        key, payload = peer.recv_multipart()
+        self.assertEqual(key, b"")
+        return decode_batch(payload).messages[0]
+
+    def test_start_and_stop(self):
+        """It says in one line what it is and where, tells clients that it stops, and leaves no record."""
+        port = free_port()
+        running = self.run_proxy("-f", str(port), "-b", "0", "-H", "localhost")
+        (line,) = [line for line in running.out.splitlines() if "is a router at" in line]
+        self.assertRegex(
+            line, rf"router-proxy localhost is a router at tcp://127\.0\.0\.1:{port}, tcp://127\.0\.0\.1:\d+, instance "
+        )
+        listed = self.run_to_end("zmqrpc", "ls", "--url", self.url)
+        self.assertRegex(
+            listed.stdout, rf"proxies +localhost +router +\d s +tcp://127.0.0.1:{port},tcp://127.0.0.1:\d+"
+        )
+        self.assertEqual(self.run_to_end("zmqrpc", "ls", "--topics", "--url", self.url).stdout, "")
+        peer = self.hello(f"tcp://127.0.0.1:{port}")
+        running.signal()
+        self.assertEqual(self.heard(peer), Goaway("localhost is stopping"))
+        peer.send_multipart([b"", encode_batch(b"1" * 16, None, 1, (), [encode_message(Goaway())])])
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+        self.assertIn("stopped", running.out)
+        self.assertNotIn("Traceback", running.out)
+        self.assertIn("nobody is registered", self.run_to_end("zmqrpc", "ls", "--url", self.url).stderr)
+
+    def test_refused(self):
+        """A port that is taken, a bad option: one sentence and status 2, also by twist and of a daemon."""
+        taken = str(self.taken_port())
+        for name, *options in (("twistd", *PROXY), ("twist", "zmq-proxy"), ("twistd", "zmq-proxy")):
+            ended = self.run_to_end(name, *options, "--url", self.url, "-H", "localhost", "-f", taken)
+            self.assertEqual(ended.returncode, 2)
+            self.assert_one_sentence(f"127.0.0.1 on port {taken}: Address already in use; free this port", ended.stderr)
+            ended = self.run_to_end(name, *options, "--url", self.url, "-b", "5001")
+            self.assertEqual(ended.returncode, 2)
+            self.assert_one_sentence("a backend port is given and no frontend port", ended.stderr)
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    def test_debug(self):
+        """Each message has a line with it, and none without."""
+        port = free_port()
+        for options, lines in (((), 0), (("--debug", "--log-file", "-"), 2)):
+            running = self.run_proxy("-f", str(port), *options)
+            self.hello(f"tcp://127.0.0.1:{port}")
+            self.assertEqual(sum("for the proxy itself" in line for line in running.out.splitlines()), lines)
+            running.signal()
+            running.ends()
+
+    def test_several_in_one_process(self):
+        """In an application file they are services like any other."""
+        (self.directory / "two.tac").write_text(
+            f"""
+from twisted.application.service import Application
+from twisted.internet import reactor
+from zmqrpc import Settings
+from zmqrpc.proxy_node import ProxyNode
+
+application = Application("two")
+for host in ("north", "south"):
+    ProxyNode(reactor, Settings(url={self.url!r}, proxy_host=host)).setServiceParent(application)
+"""
+        )
+        running = self.start("twistd", "-n", "--pidfile=", "-y", "two.tac")
+        running.says("is a router at", 2)
+        running.signal()
+        self.assertEqual(running.ends(), -signal.SIGTERM)
+
+    def test_names_of_the_seeds(self):
+        """The programs have the flags that the seeds print, and read their file."""
+        # The kernel takes 107 bytes of a path, and that of the tests may be longer.
+        directory = Path(f"/tmp/zmqrpc-test-{os.getpid()}-ipc")
+        self.addCleanup(shutil.rmtree, directory, True)
+        config = self.directory / "zeromq.conf"
+        config.write_text(
+            f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\nuse_pub_sub = false\n"
+            f"rpc_zmq_ipc_dir = {directory}\n[zmq_proxy_opt]\nhost = host-1\n"
+        )
+        log = self.directory / "proxy.log"
+        ports = [str(free_port()) for _ in range(2)]
+        proxy = self.program(
+            "main",
+            *("--config-file", str(config), "--log-file", str(log), "--host", "node-123"),
+            *("--frontend-port", ports[0], "--backend-port", ports[1], "--debug"),
+        )
+        until(lambda: log.exists() and "ready: registered" in log.read_text(), "the log")
+        self.assertIn("router-proxy node-123 is a router at tcp://", log.read_text())
+        self.assertIn("host in [zmq_proxy_opt]", log.read_text())
+        proxy.signal(signal.SIGINT)
+        self.assertEqual(proxy.ends(), -signal.SIGINT)
+        log = self.directory / "broker.log"
+        broker = self.program("broker", "--config-file", str(config), "--log-file", str(log))
+        until(lambda: log.exists() and "ready: registered" in log.read_text(), "the log")
+        self.assertTrue(stat.S_ISSOCK((directory / "zmq-broker").stat().st_mode))
+        self.hello(f"ipc://{directory}/zmq-broker")
+        second = self.program("broker", "--config-file", str(config))
+        self.assertEqual(second.ends(), 2)
+        self.assert_one_sentence("somebody listens at", second.err)
+        broker.kill()
+        again = self.program("broker", "--config-file", str(config))
+        again.says("ready: registered")
+        again.signal()
+        self.assertEqual(again.ends(), -signal.SIGTERM)
+        self.assertEqual(os.listdir(directory), [])
+
+    def program(self, entry, *options):
+        code = f"import sys; from zmqrpc.tap.proxy import {entry}; sys.argv[0] = 'oslo-messaging-zmq'; {entry}()"
+        running = Running([sys.executable, "-P", "-c", code, *options], self.directory, self.environment)
+        self.addCleanup(running.kill)
+        return running
+
+    def test_listed(self):
+        self.assertIn("zmq-proxy", self.run_to_end("twistd", "--help").stdout)
+        help = self.run_to_end("twistd", "zmq-proxy", "--help").stdout
+        for option in ("config-file", "log-file", "url", "host", "frontend-port", "backend-port", "publisher-port"):
+            self.assertIn(f"--{option}=", help)
+        for option in ("local-publisher", "ipc", "type", "debug"):
+            self.assertIn(f"--{option}", help)
+
+    def test_nothing_before_the_fork(self):
+        """Between making the service and starting it, twistd forks; neither threads nor descriptors may be held."""
+        code = f"""
+import os, threading
+from twisted.internet import reactor
+from zmqrpc.tap.proxy import Options, makeService
+options = Options()
+options.parseOptions(["--url", {self.url!r}, "--log-file", "x.log"])
+before = os.listdir("/proc/self/fd")
+service = makeService(options)
+assert os.listdir("/proc/self/fd") == before, (before, os.listdir("/proc/self/fd"))
+assert threading.active_count() == 1, threading.enumerate()
+assert not reactor.getDelayedCalls()
+"""
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], cwd=self.directory, env=self.environment, check=True, timeout=30
+        )
