@@ -81,7 +81,7 @@ class ProxyOptionsTests(SynchronousTestCase):
             ("option proxy_backend_port is 70000; it must be from 0 to 65535 (--backend-port)", "-b", "70000"),
             ("option --backend-port is given twice; give it once", "-b", "1", "--backend-port", "2"),
             ("'extra' is not an option", "extra"),
-            ("cannot be written (No such file", "-l", "/no/such/directory/x.log"),
+            ("the log file /no/such/directory/x.log cannot be written (No such file", "-l", "/no/such/directory/x.log"),
         ):
             self.said.truncate(0)
             refused = self.assertRaises(StartRefused, self.parse, *arguments)
