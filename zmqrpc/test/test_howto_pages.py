@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 
@@ -26,7 +27,7 @@ class PageTests(ProcessTestCase):
             if words[0] == "export":
                 variable, _, value = words[1].partition("=")
                 self.environment[variable] = value
-            elif "serving topic" in printed:
+            elif "serving topic" in printed or "is a router at" in printed:
                 servers.append(self.start(words[0], *words[1:]))
                 wanted = pattern(printed)
                 until(
@@ -36,7 +37,9 @@ class PageTests(ProcessTestCase):
             else:
                 ended = self.run_to_end(words[0], *words[1:])
                 said = (ended.stdout + ended.stderr).strip()
-                self.assertTrue(pattern(printed).fullmatch(said), f"{typed}\n{printed}\n{said}")
+                narrow = (re.sub(" +", " ", text) for text in (printed, said))
+                shown, told = (text.strip() for text in narrow)
+                self.assertTrue(pattern(shown).fullmatch(told), f"{typed}\n{printed}\n{said}")
         return len(servers)
 
     def changed(self, text, changes):
@@ -56,3 +59,7 @@ class PageTests(ProcessTestCase):
 
     def test_addresses(self):
         self.assertEqual(self.follow("addresses.rst"), 0)
+
+    def test_router_proxy(self):
+        ports = {"50001": str(free_port()), "50002": str(free_port())}
+        self.assertEqual(self.follow("router-proxy.rst", **ports), 1)

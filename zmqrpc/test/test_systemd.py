@@ -13,10 +13,11 @@ import subprocess
 from pathlib import Path
 
 from zmqrpc.tap.server import Options
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, until
 
 EXAMPLES = CHECKOUT / "examples"
-UNITS = ("greeter@.service", "greeter-logged@.service", "zmq-local-publisher.service")
+UNITS = ("greeter@.service", "greeter-logged@.service", "zmq-local-publisher.service", "zmq-proxy.service")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
@@ -59,7 +60,7 @@ class SystemdTests(ProcessTestCase):
             self.assertEqual(self.tool("systemd-analyze", "systemd", "verify", str(path)), "")
 
     def test_hardened(self):
-        for name in ("greeter@.service", "zmq-local-publisher.service"):
+        for name in ("greeter@.service", "zmq-local-publisher.service", "zmq-proxy.service"):
             path, _ = self.unit(name)
             self.tool("systemd-analyze", "systemd", "security", "--offline=true", "--threshold=20", str(path))
 
@@ -84,6 +85,24 @@ class SystemdTests(ProcessTestCase):
             while (last := listening.recv(1000)) == b"WATCHDOG=1":
                 pass
             self.assertEqual(last, b"STOPPING=1\nSTATUS=stopping")
+            self.assertEqual(running.ends(), -signal.SIGTERM)
+
+    def test_proxy(self):
+        """What the unit of a proxy runs says the same, with the file of the deployment guide."""
+        _, settings = self.unit("zmq-proxy.service")
+        file = self.directory / "zeromq.conf"
+        file.write_text(f"[DEFAULT]\ntransport_url = {self.url}\n[zmq_proxy_opts]\nhost = localhost\n")
+        words = shlex.split(settings["ExecStart"].replace("/etc/oslo/zeromq.conf", str(file)))
+        ports = {word: str(free_port()) for word in words if word.isdigit()}
+        path = f"/tmp/zmqrpc-test-{os.getpid()}.notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(path)
+            self.addCleanup(os.unlink, path)
+            listening.settimeout(LIMIT)
+            self.environment.update(NOTIFY_SOCKET=path)
+            running = self.start("twistd", *(ports.get(word, word) for word in words[1:]))
+            self.assertEqual(listening.recv(1000), b"READY=1")
+            running.signal()
             self.assertEqual(running.ends(), -signal.SIGTERM)
 
     def test_time_to_stop(self):
