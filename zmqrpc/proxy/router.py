@@ -167,7 +167,7 @@ class RouterProxy:
         effect = self._relay.dispatch(side, identity, key, payload, self._site.seconds())
         if effect is not None:
             self._perform(side, identity, effect, payload)
-        self._site.wake_by(self._relay.wake_at)
+        self._site.wake_by(self.wake_at)
         return 1
 
     def not_sent(self, side: int, identity: bytes, to: Connection, fate: int, payload: Any) -> None:
