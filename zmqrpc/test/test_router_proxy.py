@@ -20,7 +20,7 @@ from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
 from zmqrpc.testing import Store
-from zmqrpc.testing.proxy_contract import RouterContract
+from zmqrpc.testing.proxy_contract import ProxyContract, PublisherContract, RouterContract
 
 msgpack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
@@ -37,6 +37,15 @@ class OneSocketTests(RouterContract, SynchronousTestCase):
     def test_one_address(self):
         (record,) = self.start().records
         self.assertEqual(len(record.addresses), 1)
+
+
+class PublishingTests(PublisherContract, SynchronousTestCase):
+    kind = "router-proxy"
+
+
+class LocalPublisherTests(ProxyContract, SynchronousTestCase):
+    kind = "local-publisher"
+    options = {"proxy_local_publisher": True}
 
 
 class Plain:

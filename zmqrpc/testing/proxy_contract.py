@@ -11,7 +11,7 @@ from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
 from zmqrpc.core.envelope import Goaway, Hello, Nack, Ping, Pong, Refusal
-from zmqrpc.core.keys import SELF_KEY, instance_key, token_key, topic_key
+from zmqrpc.core.keys import SELF_KEY, decode_counter, instance_key, token_key, topic_key
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IProxy, IProxyFactory
 from zmqrpc.proxy import find_factory, make_proxy
@@ -20,7 +20,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.site import Site
 from zmqrpc.testing.network import Network
 from zmqrpc.testing.proxy import MemoryProxy
-from zmqrpc.testing.proxy_peer import ProxyPeer
+from zmqrpc.testing.proxy_peer import ProxyPeer, ProxySubscriber
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as _Case
@@ -343,3 +343,46 @@ class RouterContract(ProxyContract):
         client.send_to(server, OPAQUE)
         nack = self.answer(client)
         self.assertEqual((nack.reason, nack.returned), (Refusal.UNROUTABLE, OPAQUE))
+
+
+class PublisherContract(RouterContract):
+    """The contract of a proxy that routes and publishes: what "Through a publisher proxy" says of its frontend."""
+
+    options = {"use_pub_sub": True}
+
+    def test_registered_twice(self) -> None:
+        """It has a record for each of its roles, with one frontend."""
+        router, publisher = sorted(self.start().records, key=lambda record: record.role is Role.PUBLISHER)
+        self.assertEqual((router.role, publisher.role), (Role.ROUTER, Role.PUBLISHER))
+        self.assertEqual(router.addresses[0], publisher.addresses[0])
+        self.assertNotIn(publisher.addresses[1], router.addresses)
+
+    def test_feature(self) -> None:
+        """WELCOME says that it publishes."""
+        _, client, _ = self.pair()
+        self.assertIn("publish", client.said[0].features)
+
+    def test_nobody_subscribes(self) -> None:
+        """What nobody subscribes to comes back."""
+        _, client, _ = self.pair()
+        client.send(topic_key("openstack", "compute"), OPAQUE)
+        nack = self.answer(client)
+        self.assertEqual((nack.reason, nack.returned), (Refusal.UNROUTABLE, OPAQUE))
+
+    def test_published(self) -> None:
+        """What is published reaches who subscribes, and is answered under its key with the counter that it has."""
+        proxy, client, _ = self.pair()
+        (address,) = (record.addresses[-1] for record in proxy.records if record.role is Role.PUBLISHER)
+        subscriber = ProxySubscriber(self.network, address)
+        self.addCleanup(subscriber.close)
+        key = topic_key("openstack", "compute")
+        subscriber.subscribe(key)
+        self.network.run_until(lambda: subscriber.counters(key), 5, "the counter that greets a subscriber")
+        for number in range(3):
+            client.send(key, OPAQUE + b"%d" % number)
+        client.send(topic_key("openstack", "compute2"), OPAQUE)
+        self.network.run_until(lambda: len(client.received) == 3 and len(subscriber.payloads(key)) == 3, 5)
+        self.assertEqual(subscriber.payloads(key), [OPAQUE + b"%d" % number for number in range(3)])
+        counted = [counter for counter, payload in subscriber.received[key] if payload is not None]
+        self.assertEqual(client.received, [(key, counter) for counter in counted])
+        self.assertEqual([decode_counter(counter).count for counter in counted], [1, 2, 3])

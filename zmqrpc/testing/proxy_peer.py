@@ -9,7 +9,7 @@ from zope.interface import implementer
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Message, encode_message
 from zmqrpc.core.keys import SELF_KEY, instance_key
-from zmqrpc.interfaces import ILinkReceiver
+from zmqrpc.interfaces import ILinkReceiver, ISubscriberReceiver
 
 if TYPE_CHECKING:
     from zmqrpc.testing.network import Network
@@ -99,3 +99,48 @@ class ProxyPeer:
 
     def connection_lost(self, identity: bytes, reason: str) -> None:
         self.lost = reason
+
+
+@implementer(ISubscriberReceiver)
+class ProxySubscriber:
+    """
+    One who subscribes to a proxy that publishes.
+
+    :ivar received: counter and payload of what has come, by filter; the payload is None where the counter came alone.
+    """
+
+    def __init__(self, network: Network, address: str) -> None:
+        self.received: dict[bytes, list[tuple[bytes, bytes | None]]] = {}
+        self._transport = transport = network.transport("host-of-subscriber")
+        transport.open(lambda: None)
+        name, _, port = address.removeprefix("tcp://").rpartition(":")
+        self._socket = transport.subscriber(self, f"tcp://{network.address_of(name) or name}:{port}")
+        self.subscribe = self._socket.subscribe
+
+    def counters(self, key: bytes) -> list[bytes]:
+        """List the counters that have come under a filter."""
+        return [counter for counter, _ in self.received.get(key, [])]
+
+    def payloads(self, key: bytes) -> list[bytes]:
+        """List what was published under a filter."""
+        return [payload for _, payload in self.received.get(key, []) if payload is not None]
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+        self._transport.close(0)
+
+    # ISubscriberReceiver
+
+    def published_received(self, key: bytes, counter: bytes, payload: Any) -> int:
+        self.received.setdefault(key, []).append((bytes(counter), None if payload is None else bytes(payload)))
+        return 1
+
+    def malformed_received(self, reason: str) -> None:
+        raise AssertionError(f"the proxy has published a message that is malformed: {reason}")
+
+    def connected(self) -> None:
+        pass
+
+    def connection_lost(self, reason: str) -> None:
+        pass
