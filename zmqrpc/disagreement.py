@@ -71,11 +71,18 @@ class Disagreement:
         if not new:
             return
         more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
-        text = (
-            "use_pub_sub is true here and false for {names}{more}: fan-outs are sent to each of these by itself; write "
-            "the same for all services and proxies"
-            if self._publishes
-            else "use_pub_sub is false here and true for {names}{more}: this proxy publishes nothing for them; write "
-            "the same for all services and proxies"
-        )
-        self.log.warn(text, names=", ".join(new[:_MOST_NAMED]), more=more)
+        names = ", ".join(new[:_MOST_NAMED])
+        if self._publishes:
+            self.log.warn(
+                "use_pub_sub is true here and false for {names}{more}: fan-outs are sent to each of these by itself; "
+                "write the same for all services and proxies",
+                names=names,
+                more=more,
+            )
+        else:
+            self.log.warn(
+                "use_pub_sub is false here and true for {names}{more}: this proxy publishes nothing for them; write "
+                "the same for all services and proxies",
+                names=names,
+                more=more,
+            )

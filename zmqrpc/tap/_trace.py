@@ -46,7 +46,9 @@ class _TracedReceiver:
         return getattr(self._receiver, name)
 
     def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
-        self._log.debug("{size} bytes from connection {peer}, for {key}", **_facts(identity, key, payload))
+        self._log.debug(
+            "{size} bytes from connection {peer}, for {key}", size=len(payload), peer=identity.hex(), key=_named(key)
+        )
         return int(self._receiver.keyed_received(identity, key, payload))
 
 
@@ -60,8 +62,13 @@ class _TracedRouter:
 
     def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
         fate = int(self._router.send_keyed(identity, key, payload))
-        facts = _facts(identity, key, payload)
-        self._log.debug("{size} bytes to connection {peer}, for {key}: {fate}", fate=_FATES[fate], **facts)
+        self._log.debug(
+            "{size} bytes to connection {peer}, for {key}: {fate}",
+            size=len(payload),
+            peer=identity.hex(),
+            key=_named(key),
+            fate=_FATES[fate],
+        )
         return fate
 
 
@@ -77,10 +84,6 @@ class _TracedPublisher:
         self._publisher.publish(*frames)
         size = len(frames[2]) if len(frames) > 2 else 0
         self._log.debug("{size} bytes published, for {key}", size=size, key=_named(bytes(frames[0])))
-
-
-def _facts(identity: bytes, key: bytes, payload: Any) -> dict[str, Any]:
-    return {"size": len(payload), "peer": identity.hex(), "key": _named(key)}
 
 
 def _named(key: bytes) -> str:

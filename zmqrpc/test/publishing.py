@@ -28,6 +28,8 @@ KEY, OTHER_KEY = topic_key("openstack", "compute"), topic_key("openstack", "comp
 class Ground:
     """What a process of these tests stands on."""
 
+    owner = None
+
     def __init__(
         self, clock: Any, transport: ITransport, host: str, chance: Random, seconds: Any, **options: Any
     ) -> None:
