@@ -424,7 +424,7 @@ class Node(Service):
 
     def _broker_address(self) -> str | None:
         # What a simulated host has at its paths is no business of this machine's files.
-        return broker_address(self.settings.rpc_zmq_ipc_dir) if isinstance(self._reactor, ReactorBase) else None
+        return None if self._site.simulated else broker_address(self.settings.rpc_zmq_ipc_dir)
 
     def _pass_ended(self) -> None:
         self._proxies.end_pass()

@@ -322,11 +322,6 @@ class Settings:
         return self.rpc_zmq_host or socket.gethostname()
 
     @property
-    def ipc_path(self) -> str:
-        """The IPC socket of the proxy on this host."""
-        return f"{self.rpc_zmq_ipc_dir.rstrip('/')}/zmq-broker"
-
-    @property
     def linger(self) -> float:
         """Seconds that what was written before a close may still be delivered."""
         return self.drain_timeout if self.zmq_linger < 0 else self.zmq_linger

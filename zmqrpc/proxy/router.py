@@ -8,12 +8,14 @@ of requests for longer than it takes to forward that many (0.2 ms), where the co
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmqrpc.broker import BROKER
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Nack, Refusal, encode_message
@@ -99,9 +101,10 @@ class RouterProxy:
             side.opened([router.send_keyed for router in self._routers])
             self._addresses.append(self._site.bind(router, ports[side.number]))
         if settings.proxy_ipc:
-            self._ipc = IpcSocket(settings.ipc_path)
+            path = os.path.join(settings.rpc_zmq_ipc_dir, BROKER)
+            self._ipc = IpcSocket(path)
             self._ipc.bind(self._routers[FRONTEND], self._site.owner)
-            self._log.info("clients of this host reach it at ipc://{path}", path=settings.ipc_path)
+            self._log.info("clients of this host reach it at ipc://{path}", path=path)
         if self._publisher is not None:
             self._publisher.open()
 

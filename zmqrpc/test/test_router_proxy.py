@@ -16,10 +16,11 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from zmqrpc import Target, expose
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
-from zmqrpc.testing import Store
+from zmqrpc.testing import Network, Store
 from zmqrpc.testing.proxy_contract import ProxyContract, PublisherContract, RouterContract
 
 msgpack = msgspec.msgpack.encode
@@ -276,3 +277,34 @@ class SocketTests(TestCase):
         refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         text = f"belongs to user {owner}, who is neither root nor the user of this process ({me})"
         self.assertIn(text, str(refused))
+
+
+class Calc:
+    @expose
+    def add(self, context, a, b):
+        return a + b
+
+
+class CallTests(SynchronousTestCase):
+    """Nodes that call each other through it."""
+
+    def test_stopped_and_killed(self):
+        """Calls go on while one proxy stops in good order, and after the other is killed and a third has come."""
+        for options in ({}, {"proxy_frontend_port": 0}):
+            with Network(3) as network:
+                proxies = [network.proxy(**options) for _ in range(2)]
+                for member in ("one", "two"):
+                    network.serve(f"calc.{member}", Calc(), use_router_proxy=True)
+                client = network.client(use_router_proxy=True)
+
+                def ask(network=network, client=client):
+                    called = client.call(Target("calc"), "add", {"a": 1, "b": 2}, timeout=10, wait_for_ready=True)
+                    return network.result_of(called)
+
+                self.assertEqual([ask() for _ in range(20)], [3] * 20)
+                stopping = proxies[0].stopService()
+                self.assertEqual([ask() for _ in range(20)], [3] * 20)
+                network.result_of(stopping, 3)
+                proxies[1].kill()
+                network.proxy(**options)
+                self.assertEqual([ask() for _ in range(20)], [3] * 20)
