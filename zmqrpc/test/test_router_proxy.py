@@ -290,9 +290,9 @@ class CallTests(SynchronousTestCase):
 
     def test_stopped_and_killed(self):
         """Calls go on while one proxy stops in good order, and after the other is killed and a third has come."""
-        for options in ({}, {"proxy_frontend_port": 0}):
+        for frontend_port in (None, 0):
             with Network(3) as network:
-                proxies = [network.proxy(**options) for _ in range(2)]
+                proxies = [network.proxy(proxy_frontend_port=frontend_port) for _ in range(2)]
                 for member in ("one", "two"):
                     network.serve(f"calc.{member}", Calc(), use_router_proxy=True)
                 client = network.client(use_router_proxy=True)
@@ -306,5 +306,5 @@ class CallTests(SynchronousTestCase):
                 self.assertEqual([ask() for _ in range(20)], [3] * 20)
                 network.result_of(stopping, 3)
                 proxies[1].kill()
-                network.proxy(**options)
+                network.proxy(proxy_frontend_port=frontend_port)
                 self.assertEqual([ask() for _ in range(20)], [3] * 20)
