@@ -46,3 +46,32 @@ class ClockOffset:
         ):
             self._base, self._based_at = self._candidate, arrival
         self._candidate = arrival - sent
+
+
+FASTEST_DRIFT = 0.0005
+"""By how much two monotonic clocks may drift apart, as a share of the time: what NTP slews at most."""
+
+
+class DriftingOffset:
+    """
+    The smallest (arrival - sent) seen from one instance that sends no PING, as of a client whose fan-outs are published.
+
+    No base can be made anew from a short round trip, so it grows by what the clocks may have drifted, until a faster
+    batch comes.
+
+    :param arrival: our monotonic clock in ms when the first batch arrived.
+    :param sent: its monotonic clock in ms when that was written.
+    """
+
+    __slots__ = ("_base", "_based_at")
+
+    def __init__(self, arrival: int, sent: int) -> None:
+        self._base: float = arrival - sent
+        self._based_at = arrival
+
+    def age(self, arrival: int, sent: int) -> int:
+        """Return how many ms a batch was under way beyond the fastest one seen."""
+        offset = arrival - sent
+        self._base = min(offset, self._base + FASTEST_DRIFT * max(0, arrival - self._based_at))
+        self._based_at = max(arrival, self._based_at)
+        return int(offset - self._base)

@@ -1,0 +1,283 @@
+"""What a subscriber has had and what it has missed: nothing twice, and misses counted exactly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.fanouts import GRACE, MOST_GAPS, MOST_PUBLISHERS, REPEATS, Fanouts, Missed, Series
+from zmqrpc.core.keys import topic_key
+from zmqrpc.core.seen import Seen
+
+KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
+CLIENT, PUBLISHER = b"c" * 16, b"p" * 16
+TTL = 300.0
+
+
+class SeriesTests(SynchronousTestCase):
+    def setUp(self):
+        self.opened = []
+        self.series = Series(self.opened.append)
+
+    def take(self, *numbers):
+        return [number for number in numbers if self.series.admit(number) is Seen.NEW]
+
+    def test_each_once(self):
+        self.assertEqual(self.take(1, 2, 2, 3, 1, 3), [1, 2, 3])
+        self.assertEqual(self.series.repeats, 3)
+        self.assertEqual(self.opened, [])
+        self.assertEqual(self.series.wake_at, NEVER)
+
+    def test_a_gap_is_filled_in_time(self):
+        self.assertEqual(self.take(1, 4, 2, 3), [1, 4, 2, 3])
+        self.assertEqual(self.opened, [self.series])
+        self.assertEqual(self.series.close(GRACE), 0)
+
+    def test_a_gap_that_stays_is_missed_and_closed(self):
+        """What is counted does not come any more."""
+        self.take(1, 5)
+        self.series.now = 0.5
+        self.take(3, 8)
+        self.assertEqual(self.series.close(GRACE - 0.01), 0)
+        self.assertEqual(self.series.close(GRACE), 2)
+        self.assertEqual(self.take(2, 4), [])
+        self.assertEqual(self.take(6), [6])
+        self.assertEqual(self.series.close(GRACE + 0.5), 1)
+        self.assertEqual(self.series.wake_at, NEVER)
+
+    def test_what_was_before_the_first_is_not_missed(self):
+        """It may come within the grace, and what is above it then counts."""
+        self.assertEqual(self.take(10, 7), [10, 7])
+        self.assertEqual(self.series.close(GRACE), 2)
+        self.assertEqual(self.take(9, 3), [])
+
+    def test_reached(self):
+        """A counter alone is where a series begins; later it shows what did not come."""
+        for first in (0, 7):
+            self.setUp()
+            self.series.reached(first)
+            self.assertEqual(self.take(first + 2), [first + 2])
+            self.assertEqual(self.series.close(GRACE), 1)
+            self.series.reached(first + 2)
+            self.series.reached(first + 5)
+            self.assertEqual(self.series.close(GRACE), 3)
+            self.series.reached(first)
+            self.assertEqual(self.take(*range(first + 1, first + 7)), [first + 6])
+
+    def test_bounded(self):
+        """Who leaves too many gaps has the oldest closed at once."""
+        for number in range(1, 2 * MOST_GAPS + 100, 2):
+            self.series.admit(number)
+        self.assertEqual(self.series.wake_at, -NEVER)
+        self.assertEqual(self.series.close(0), 49)
+        self.assertEqual(self.series.wake_at, GRACE)
+        self.assertEqual(self.take(2, 98, 100), [100])
+
+    def test_huge(self):
+        self.take(1, 2**64 - 1)
+        self.assertEqual(self.series.close(GRACE), 2**64 - 3)
+        self.assertEqual(self.take(2**63), [])
+
+    @given(st.lists(st.tuples(st.integers(1, 30), st.floats(0, 0.7)), max_size=40), st.none() | st.integers(0, 5))
+    @settings(derandomize=True)
+    def test_delivered_or_counted(self, arrivals, first):
+        """Of what is between the first and the last that came, each is delivered once or counted."""
+        series = Series(lambda series: None)
+        now, missed, delivered = 0.0, 0, []
+        if first is not None:
+            series.reached(first)
+        for number, passed in arrivals:
+            now += passed
+            missed += series.close(now)
+            series.now = now
+            if series.admit(number) is Seen.NEW:
+                delivered.append(number)
+        missed += series.close(now + GRACE)
+        self.assertEqual(len(delivered), len(set(delivered)))
+        if delivered:
+            low = min(delivered) if first is None else first + 1
+            self.assertEqual(len(delivered) + missed, max(delivered) - low + 1)
+        else:
+            self.assertEqual(missed, 0)
+
+
+class FanoutsTests(SynchronousTestCase):
+    def setUp(self):
+        self.fanouts = Fanouts(3, TTL)
+
+    def take(self, number, counted, now, client=CLIENT, publisher=PUBLISHER, key=KEY):
+        """Take a fan-out; tell whether it is to be delivered."""
+        if counted is not None:
+            self.fanouts.counted(publisher, key, counted, False, now)
+        if self.fanouts.client(client, int(now * 1000), int(now * 1000), now) is None:
+            return False
+        return self.fanouts.series(client, key, now).admit(number) is Seen.NEW
+
+    def sweep(self, now):
+        return self.fanouts.sweep(now)[0]
+
+    def test_both_see_one_loss(self):
+        self.take(1, 1, 0.0)
+        self.take(4, 4, 0.1)
+        self.assertEqual(self.fanouts.wake_at, 0.1 + GRACE)
+        (missed,) = self.sweep(0.1 + GRACE)
+        self.assertEqual((missed.key, missed.number), (KEY, 2))
+        self.assertEqual(self.sweep(5.0), [])
+
+    def test_the_last_one(self):
+        """It shows in the counter that its publisher repeats, and once more in the next of its client."""
+        self.take(1, 1, 0.0)
+        self.fanouts.counted(PUBLISHER, KEY, 2, True, 1.0)
+        self.assertEqual(self.sweep(1.0 + GRACE), [Missed(KEY, 1, None, PUBLISHER)])
+        self.take(3, 3, 100.0)
+        self.assertEqual(self.sweep(100.0 + GRACE), [])
+
+    def test_a_dead_publisher(self):
+        """What it has swallowed shows at the next of its client."""
+        self.take(1, 1, 0.0)
+        self.take(3, 8, 0.1, publisher=b"q" * 16)
+        self.assertEqual(self.sweep(0.1 + GRACE), [Missed(KEY, 1, CLIENT, None)])
+
+    def test_losses_that_one_side_sees_do_not_hide_those_of_the_other(self):
+        self.take(1, 1, 0.0)
+        self.take(3, 2, 0.1)
+        self.assertEqual([each.number for each in self.sweep(0.1 + GRACE)], [1])
+        self.fanouts.counted(PUBLISHER, KEY, 3, True, 20.0)
+        self.assertEqual([each.number for each in self.sweep(20.0 + GRACE)], [1])
+        # It was of a client that is not heard of any more.
+        now = 25.0 + TTL
+        self.take(1, 4, now, b"d" * 16)
+        self.take(3, 5, now, b"d" * 16)
+        self.assertEqual([each.number for each in self.sweep(now + GRACE)], [1])
+
+    def test_copies_count_once(self):
+        """While fan-outs are published again, what a publisher counts may be a copy."""
+        self.take(1, 1, 0.0)
+        self.fanouts.repeated(KEY, 0.1)
+        self.fanouts.counted(PUBLISHER, KEY, 2, True, 0.1)
+        self.assertEqual(self.sweep(0.1 + GRACE), [])
+        self.fanouts.counted(PUBLISHER, KEY, 3, True, REPEATS + 1)
+        self.assertEqual([each.number for each in self.sweep(REPEATS + 1 + GRACE)], [1])
+
+    def test_keys_are_apart(self):
+        self.take(1, 1, 0.0)
+        self.take(2, 1, 0.0, key=OTHER)
+        self.take(4, 3, 0.0, key=OTHER)
+        self.assertEqual([(each.key, each.number) for each in self.sweep(GRACE)], [(OTHER, 1)])
+
+    def test_two_ways_to_one_publisher(self):
+        self.assertTrue(self.fanouts.counted(PUBLISHER, KEY, 5, False, 0.0))
+        self.assertFalse(self.fanouts.counted(PUBLISHER, KEY, 5, False, 0.0))
+        self.assertFalse(self.fanouts.counted(PUBLISHER, KEY, 5, True, 0.0))
+        self.assertFalse(self.fanouts.counted(PUBLISHER, KEY, 0, False, 0.0))
+
+    def test_clients_are_bounded(self):
+        for name in (b"a", b"b", b"c"):
+            self.assertTrue(self.take(1, None, 0.0, name * 16))
+        self.assertFalse(self.take(1, None, 0.0, b"d" * 16))
+        self.assertTrue(self.take(2, None, 0.0, b"a" * 16))
+
+    def test_silent_clients_are_forgotten(self):
+        """Not before the last deadline of what they have sent; then a number of theirs is as good as new."""
+        self.take(1, None, 0.0, b"a" * 16)
+        self.take(9, None, 0.0, b"b" * 16)
+        self.fanouts.client(b"b" * 16, 0, 0, 0.0).until = 2 * TTL
+        self.assertEqual(self.fanouts.wake_at, GRACE)
+        self.assertEqual(self.fanouts.sweep(GRACE), ([], []))
+        self.assertEqual(self.fanouts.wake_at, TTL)
+        self.assertEqual(self.fanouts.sweep(TTL), ([], [b"a" * 16]))
+        self.assertFalse(self.take(9, None, 2 * TTL - 1, b"b" * 16))
+        self.assertEqual(self.fanouts.sweep(3 * TTL), ([], [b"b" * 16]))
+        self.assertTrue(self.take(9, None, 3 * TTL, b"b" * 16))
+
+    def test_everything_is_given_back(self):
+        """When all are silent nothing is left to wake up for."""
+        self.take(1, 1, 0.0)
+        self.take(5, 9, 0.0)
+        self.sweep(TTL)
+        self.sweep(2 * TTL)
+        self.assertEqual(self.fanouts.wake_at, NEVER)
+
+    def test_publishers_are_bounded(self):
+        for number in range(MOST_PUBLISHERS + 1):
+            self.fanouts.counted(number.to_bytes(16, "big"), KEY, 1, False, 0.0)
+        # The first is forgotten, and begins anew.
+        self.fanouts.counted(bytes(16), KEY, 9, False, 0.0)
+        self.fanouts.counted((5).to_bytes(16, "big"), KEY, 9, False, 0.0)
+        self.assertEqual([each.number for each in self.sweep(GRACE)], [7])
+
+
+class Losses(SynchronousTestCase):
+    """
+    One subscriber, one to three publishers, one to three clients.
+
+    Each step publishes one fan-out by one publisher, or by two when the client has lost the first. A copy is lost
+    between its publisher and the subscriber, or delayed by less than the grace.
+    """
+
+    STEPS = st.lists(
+        st.tuples(
+            st.integers(0, 2),  # client
+            st.integers(0, 2),  # publisher
+            st.booleans(),  # whether the copy is lost
+            st.none() | st.tuples(st.integers(0, 2), st.floats(0, 0.9)),  # published again, and how much later
+            st.floats(0, 0.9),  # how late it arrives
+        ),
+        max_size=30,
+    )
+
+    @given(STEPS, st.integers(1, 3), st.integers(1, 3), st.floats(0.01, 0.6))
+    @settings(derandomize=True, max_examples=300)
+    def test_nothing_twice_and_misses_exact(self, steps, clients, publishers, interval):
+        fanouts = Fanouts(10, TTL)
+        numbers, counters = Counter(), Counter()
+        order = count()
+        arrivals = []
+
+        def publish(client, number, publisher, when, attempt, delay, lost=False):
+            counters[publisher] += 1
+            if not lost:
+                arrivals.append((when + delay, next(order), client, number, publisher, counters[publisher], attempt))
+
+        def fanout(client, publisher, when, lost=False, again=None, delay=0.0):
+            numbers[client] += 1
+            publish(client, numbers[client], publisher, when, 1, delay, lost)
+            if again is not None:
+                publish(client, numbers[client], again[0] % publishers, when + again[1], 2, 0.0)
+
+        everything = [(client, 0) for client in range(clients)]
+        for client, publisher in everything:
+            fanout(client, publisher, 0.0)
+        when = 5.0
+        for client, publisher, lost, again, delay in steps:
+            fanout(client % clients, publisher % publishers, when, lost, again, delay)
+            when += interval
+        # One more of each client.
+        when += 5.0
+        for client in range(clients):
+            fanout(client, 0, when)
+        delivered, missed = Counter(), 0
+
+        def sweep(until):
+            while fanouts.wake_at <= until:
+                yield from (each.number for each in fanouts.sweep(fanouts.wake_at)[0])
+
+        for now, _, client, number, publisher, counted, attempt in sorted(arrivals):
+            missed += sum(sweep(now))
+            source, key = bytes([client]) * 16, KEY
+            fresh = fanouts.counted(bytes([publisher]) * 16, key, counted, False, now)
+            fanouts.client(source, 0, 0, now)
+            series = fanouts.series(source, key, now)
+            before = series.repeats
+            if series.admit(number) is Seen.NEW:
+                delivered[client, number] += 1
+            if attempt > 1 or (fresh and series.repeats > before):
+                fanouts.repeated(key, now)
+        missed += sum(sweep(when + 10))
+        self.assertLessEqual(set(delivered.values()), {1})
+        self.assertEqual(len(delivered) + missed, sum(numbers.values()))
