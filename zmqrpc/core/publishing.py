@@ -1,0 +1,455 @@
+"""
+The fan-outs of one client instance that are to be published: their numbers, by which publisher, and until when.
+
+Each is numbered under its topic-key when it is first given to a publisher, without gaps, and keeps the number. All of a
+key go by one publisher as long as that is up, so that their order holds. Each payload is answered, in order: published,
+or given back because nobody subscribes there (then it is tried at the other publishers, and in a moment again). What a
+publisher that is lost had not answered goes by another under the same numbers, and so does what it had answered just
+before: it may not have left that process. Subscribers drop what they get twice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+from zlib import crc32
+
+from zmqrpc.core.agenda import NEVER, Agenda
+from zmqrpc.core.batch import batch_room, decode_batch, encode_batch
+from zmqrpc.core.envelope import Fanout, readdress
+from zmqrpc.core.keys import topic_key
+from zmqrpc.errors import RemoteProtocolError
+
+RETRY_UNROUTABLE = 0.1
+"""Seconds until what no publisher has a subscriber for is tried again: subscribers may just be connecting."""
+
+RETRY_FULL = 0.05
+"""Seconds until a publisher that took no more is written to again."""
+
+KEPT_SECONDS = 2.5
+"""
+For how long what was published is kept for another publisher: for one second before its own is lost, which may be known
+1.5 s late (`zmqrpc.core.link_timers`).
+"""
+
+
+class Trouble(Enum):
+    """Why a fan-out is not published yet."""
+
+    NO_PUBLISHER = "no publisher is up"
+    UNROUTABLE = "nobody is subscribed at any publisher"
+    FULL = "the publisher takes no more"
+    UNANSWERED = "the publisher has not said that it published it"
+
+
+class OutgoingFanout:
+    """
+    One fan-out.
+
+    :ivar call: whom its end is told, a `PendingCall`; None when it has ended or is published.
+    :ivar sequence: its place among all; not the number under its key.
+    :ivar number: the number under its key, 0 before it has one.
+    :ivar attempts: how often it was given to a publisher.
+    :ivar published: whether a publisher has said so.
+    :ivar uncertain: whether a publisher that was lost may have published it.
+    """
+
+    __slots__ = (
+        *("attempts", "call", "deadline", "encoded", "key", "number", "published", "retry_at", "sequence"),
+        "uncertain",
+    )
+
+    def __init__(self, call: Any, key: Key, sequence: int) -> None:
+        self.call = call
+        self.key = key
+        self.sequence = sequence
+        self.encoded: bytes = call.encoded
+        self.deadline: float = call.deadline
+        self.retry_at = NEVER
+        self.number = self.attempts = 0
+        self.published = self.uncertain = False
+
+
+class Key:
+    """
+    One topic-key.
+
+    :ivar waiting: what is to be given to a publisher, in order, by `OutgoingFanout.sequence`.
+    :ivar publisher: by which it goes; None before the first.
+    """
+
+    __slots__ = ("name", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
+
+    def __init__(self, name: bytes, first: int) -> None:
+        self.name = name
+        self.next_number = first
+        self.waiting: OrderedDict[int, OutgoingFanout] = OrderedDict()
+        self.publisher: str | None = None
+        self.tried: set[str] = set()
+        self.resume_at = -NEVER
+        self.trouble = Trouble.NO_PUBLISHER
+
+    def put_back(self, fanouts: Iterable[OutgoingFanout]) -> None:
+        """Have fan-outs with numbers wait again, before those without one and in the order of the numbers."""
+        numbered = list(fanouts)
+        for fanout in self.waiting.values():
+            if not fanout.number:
+                break
+            numbered.append(fanout)
+        for fanout in sorted(numbered, key=lambda fanout: fanout.number, reverse=True):
+            self.waiting[fanout.sequence] = fanout
+            self.waiting.move_to_end(fanout.sequence, last=False)
+
+
+class OutgoingBatch:
+    """
+    One payload for one publisher.
+
+    :ivar publisher: its name.
+    :ivar key: the topic-key.
+    :ivar payload: the batch as bytes.
+    :ivar fanouts: what is in it.
+    """
+
+    __slots__ = ("fanouts", "key", "payload", "published_at", "publisher")
+
+    def __init__(self, publisher: str, key: Key, payload: bytes, fanouts: list[OutgoingFanout]) -> None:
+        self.publisher = publisher
+        self.key = key
+        self.payload = payload
+        self.fanouts = fanouts
+        self.published_at = 0.0
+
+
+class _Publisher:
+    """What one publisher was given: what it has not answered, by key, and what it has."""
+
+    __slots__ = ("kept", "unanswered", "unanswered_bytes")
+
+    def __init__(self) -> None:
+        self.unanswered: dict[Key, deque[OutgoingBatch]] = {}
+        self.unanswered_bytes = 0
+        self.kept: deque[OutgoingBatch] = deque()
+
+
+class PublishingState:
+    """
+    Every fan-out that was to be published and may have to be again.
+
+    :param instance: our own instance.
+    :param largest: the largest payload, bytes.
+    :param most_calls: how many fan-outs may wait, or be unanswered.
+    :param most_bytes: how many bytes of them; also how many are given to one publisher at once, and kept of what was
+        published.
+    :param most_keys: how many keys are remembered; of one that is forgotten the numbers go on where the highest were.
+    :ivar wake_at: when `resume` or `overdue` next has something; never late, perhaps early.
+    :ivar unrepeated: how many fan-outs of lost publishers could not be published again before their deadline, though
+        their callers were told that they are published.
+    """
+
+    def __init__(self, instance: bytes, largest: int, most_calls: int, most_bytes: int, most_keys: int) -> None:
+        self._instance = instance
+        self._room = batch_room(largest)
+        self._most_calls = most_calls
+        self._most_bytes = most_bytes
+        self._most_keys = most_keys
+        self._keys: dict[bytes, Key] = {}
+        self._first_number = 1
+        self._open: dict[int, OutgoingFanout] = {}
+        self._open_bytes = 0
+        self._by_call: dict[int, OutgoingFanout] = {}
+        self._agenda = Agenda(self._open)
+        self._due_at = self._resume_at = NEVER
+        self._sequence = 0
+        self.unrepeated = 0
+        self._publishers: dict[str, _Publisher] = {}
+        self._up: dict[str, None] = {}
+        self._kept_bytes = 0
+        self._ready: dict[Key, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many fan-outs have not ended."""
+        return len(self._open)
+
+    @property
+    def wake_at(self) -> float:
+        return min(self._due_at, self._resume_at)
+
+    # What callers want
+
+    def add(self, name: bytes, call: Any) -> bool:
+        """Have a fan-out published under a topic-key; False when there is no room."""
+        size = len(call.encoded)
+        if len(self._open) >= self._most_calls or (self._open and self._open_bytes + size > self._most_bytes):
+            return False
+        key = self._keys.get(name)
+        if key is None:
+            if len(self._keys) >= self._most_keys:
+                self._forget_key()
+            key = self._keys[name] = Key(name, self._first_number)
+        self._sequence = sequence = self._sequence + 1
+        fanout = OutgoingFanout(call, key, sequence)
+        self._open[sequence] = fanout
+        self._by_call[id(call)] = fanout
+        self._open_bytes += size
+        self._due_at = min(self._due_at, call.deadline)
+        key.waiting[sequence] = fanout
+        self._ready[key] = None
+        return True
+
+    def withdraw(self, call: Any) -> bool:
+        """
+        End a fan-out, whatever became of it.
+
+        :return: whether it may have been published.
+        """
+        fanout = self._by_call.get(id(call))
+        return fanout is not None and self._end(fanout)
+
+    def take_all(self) -> list[tuple[Any, bool]]:
+        """End every fan-out; return each with whether it may have been published."""
+        return [(fanout.call, self._end(fanout)) for fanout in list(self._open.values())]
+
+    def _end(self, fanout: OutgoingFanout) -> bool:
+        """End what is open; tell whether it may have been published."""
+        call, fanout.call = fanout.call, None
+        del self._open[fanout.sequence], self._by_call[id(call)]
+        self._open_bytes -= len(fanout.encoded)
+        waited = fanout.key.waiting.pop(fanout.sequence, None) is not None
+        return fanout.uncertain or not waited
+
+    def _forget_key(self) -> None:
+        """Forget one key that has nothing under way: the one that was made first."""
+        busy = {key for publisher in self._publishers.values() for key in publisher.unanswered}
+        for name, key in self._keys.items():
+            if not key.waiting and key not in busy:
+                self._first_number = max(self._first_number, key.next_number)
+                del self._keys[name]
+                return
+
+    # What is to be written
+
+    def next_batch(self, now: float) -> OutgoingBatch | None:
+        """Return what to give to which publisher now; `taken` or `not_taken` is to be called with it."""
+        while self._ready:
+            key = next(iter(self._ready))
+            batch = self._batch(key, now) if key.waiting and now >= key.resume_at else None
+            if batch is not None:
+                return batch
+            del self._ready[key]
+        return None
+
+    def _batch(self, key: Key, now: float) -> OutgoingBatch | None:
+        name = self._choose(key, now)
+        if name is None:
+            return None
+        if self._publishers[name].unanswered_bytes >= self._most_bytes:
+            key.trouble = Trouble.FULL
+            return None
+        fanouts: list[OutgoingFanout] = []
+        messages: list[bytes] = []
+        size = 0
+        while key.waiting:
+            sequence, fanout = next(iter(key.waiting.items()))
+            if fanout.published and fanout.deadline <= now:
+                self.unrepeated += 1
+                del key.waiting[sequence]
+                continue
+            number = fanout.number or key.next_number
+            left = max(0, int((fanout.deadline - now) * 1000))
+            message = readdress(fanout.encoded, number, fanout.attempts + 1, left)
+            if messages and size + len(message) > self._room:
+                break
+            del key.waiting[sequence]
+            if not fanout.number:
+                fanout.number = number
+                key.next_number = number + 1
+            fanout.attempts += 1
+            fanouts.append(fanout)
+            messages.append(message)
+            size += len(message)
+        if not messages:
+            return None
+        return OutgoingBatch(name, key, encode_batch(self._instance, None, int(now * 1000), (), messages), fanouts)
+
+    def _choose(self, key: Key, now: float) -> str | None:
+        """Return the publisher a key goes by; None when there is none to be tried now."""
+        if key.publisher in self._up and key.publisher not in key.tried:
+            return key.publisher
+        left = [name for name in self._up if name not in key.tried]
+        if not left:
+            key.trouble = Trouble.UNROUTABLE if self._up else Trouble.NO_PUBLISHER
+            if self._up:
+                key.tried.clear()
+                self._resume_later(key, now + RETRY_UNROUTABLE)
+            return None
+        # Many clients spread over the publishers, and each comes to the same one for one key.
+        key.publisher = max(left, key=lambda name: crc32(name.encode() + key.name + self._instance))
+        return key.publisher
+
+    def taken(self, batch: OutgoingBatch) -> None:
+        """Take that a batch was written."""
+        publisher = self._publishers[batch.publisher]
+        publisher.unanswered.setdefault(batch.key, deque()).append(batch)
+        publisher.unanswered_bytes += len(batch.payload)
+
+    def not_taken(self, batch: OutgoingBatch, gone: bool, now: float) -> None:
+        """
+        Take that a batch was not written.
+
+        :param gone: whether the publisher is lost, of which `publisher_lost` tells as well; else it is full.
+        """
+        for fanout in batch.fanouts:
+            fanout.attempts -= 1
+        self._wait_again(batch.key, batch.fanouts, now)
+        if gone:
+            self._up.pop(batch.publisher, None)
+        else:
+            batch.key.trouble = Trouble.FULL
+            self._resume_later(batch.key, now + RETRY_FULL)
+
+    def _wait_again(self, key: Key, fanouts: Iterable[OutgoingFanout], now: float) -> None:
+        key.put_back(
+            fanout
+            for fanout in fanouts
+            if fanout.call is not None or (fanout.published and fanout.deadline > now)
+        )
+        self._ready[key] = None
+
+    def _resume_later(self, key: Key, when: float) -> None:
+        key.resume_at = when
+        self._resume_at = min(self._resume_at, when)
+
+    # What publishers say
+
+    def publisher_up(self, name: str) -> None:
+        """Take that a publisher can be used."""
+        self._up[name] = None
+        self._publishers.setdefault(name, _Publisher())
+        for key in self._keys.values():
+            if key.waiting:
+                key.resume_at = -NEVER
+                self._ready[key] = None
+
+    def publisher_lost(self, name: str, now: float) -> None:
+        """Take that a publisher is gone: what it had goes by another."""
+        self._up.pop(name, None)
+        publisher = self._publishers.pop(name, None)
+        if publisher is None:
+            return
+        again: dict[Key, list[OutgoingFanout]] = {}
+        for batch in publisher.kept:
+            self._kept_bytes -= len(batch.payload)
+            if batch.published_at + KEPT_SECONDS > now:
+                again.setdefault(batch.key, []).extend(batch.fanouts)
+        for key, batches in publisher.unanswered.items():
+            for batch in batches:
+                for fanout in batch.fanouts:
+                    fanout.uncertain = True
+                again.setdefault(key, []).extend(batch.fanouts)
+        for key, fanouts in again.items():
+            self._wait_again(key, fanouts, now)
+
+    def published(self, name: str, topic: bytes, now: float) -> list[Any]:
+        """
+        Take that a publisher has published the oldest payload that it was given under a key.
+
+        :return: the calls that end with it.
+        """
+        key, publisher = self._keys.get(topic), self._publishers.get(name)
+        if key is None or publisher is None or key not in publisher.unanswered:
+            return []
+        batch = publisher.unanswered[key][0]
+        self._answered(publisher, batch)
+        key.tried.clear()
+        calls = []
+        for fanout in batch.fanouts:
+            fanout.published = True
+            if fanout.call is not None:
+                calls.append(fanout.call)
+                self._end(fanout)
+        batch.published_at = now
+        publisher.kept.append(batch)
+        self._kept_bytes += len(batch.payload)
+        self._let_go(publisher, now)
+        return calls
+
+    def _let_go(self, publisher: _Publisher, now: float) -> None:
+        """Keep no longer what was published long ago, or is too much."""
+        kept = publisher.kept
+        while kept and (kept[0].published_at + KEPT_SECONDS <= now or self._kept_bytes > self._most_bytes):
+            self._kept_bytes -= len(kept.popleft().payload)
+        if kept:
+            self._resume_at = min(self._resume_at, kept[0].published_at + KEPT_SECONDS)
+
+    def returned(self, name: str, payload: bytes, full: bool, now: float) -> None:
+        """
+        Take that a publisher gives back a payload.
+
+        :param full: whether it could not take it; else nobody subscribes to its key there.
+        """
+        publisher = self._publishers.get(name)
+        key = self._key_of(payload)
+        for batch in publisher.unanswered.get(key, ()) if publisher is not None and key is not None else ():
+            if batch.payload == payload:
+                break
+        else:
+            return
+        assert publisher is not None
+        self._answered(publisher, batch)
+        if not full:
+            batch.key.tried.add(name)
+        else:
+            batch.key.trouble = Trouble.FULL
+            self._resume_later(batch.key, now + RETRY_FULL)
+        self._wait_again(batch.key, batch.fanouts, now)
+
+    def _key_of(self, payload: bytes) -> Key | None:
+        try:
+            messages: list[Any] = decode_batch(payload).messages
+        except RemoteProtocolError:
+            return None
+        if not messages or type(messages[0]) is not Fanout:
+            return None
+        return self._keys.get(topic_key(messages[0].exchange, messages[0].topic))
+
+    def _answered(self, publisher: _Publisher, batch: OutgoingBatch) -> None:
+        batches = publisher.unanswered[batch.key]
+        batches.remove(batch)
+        if not batches:
+            del publisher.unanswered[batch.key]
+        was_full = publisher.unanswered_bytes >= self._most_bytes
+        publisher.unanswered_bytes -= len(batch.payload)
+        if was_full:
+            self._ready.update((key, None) for key in self._keys.values() if key.waiting)
+
+    # Time
+
+    def resume(self, now: float) -> None:
+        """Try again what could not be given to a publisher a moment ago, and let go of what was published."""
+        self._resume_at = NEVER
+        for publisher in self._publishers.values():
+            self._let_go(publisher, now)
+        for key in self._keys.values():
+            if key.waiting and key.resume_at <= now:
+                self._ready[key] = None
+            elif key.waiting:
+                self._resume_at = min(self._resume_at, key.resume_at)
+
+    def overdue(self, now: float) -> list[tuple[Any, Trouble, bool]]:
+        """End what is past its deadline; return each with why, and whether it may have been published."""
+        ended = []
+        for sequence in sorted(self._agenda.take_due(now)):
+            fanout = self._open.get(sequence)
+            if fanout is None:
+                continue
+            if fanout.deadline > now:
+                self._agenda.enter(fanout)
+                continue
+            call = fanout.call
+            trouble = fanout.key.trouble if sequence in fanout.key.waiting else Trouble.UNANSWERED
+            ended.append((call, trouble, self._end(fanout)))
+        self._due_at = self._agenda.wake_at
+        return ended

@@ -1,0 +1,373 @@
+"""The fan-outs that are to be published: numbers, order, publishers that come and go, deadlines."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import BATCH_BYTES, decode_batch
+from zmqrpc.core.envelope import Fanout, encode_message
+from zmqrpc.core.keys import topic_key
+from zmqrpc.core.publishing import KEPT_SECONDS, RETRY_FULL, RETRY_UNROUTABLE, PublishingState, Trouble
+
+KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
+OURS = b"o" * 16
+
+
+@attrs.define(eq=False)
+class Call:
+    """What is published."""
+
+    encoded: bytes
+    deadline: float
+    name: int = 0
+
+
+def call(name=0, deadline=60.0, topic="compute", size=0):
+    request = Fanout(0, 1, 0, 0, "openstack", topic, None, None, None, "go", {"name": name, "text": "x" * size})
+    return Call(encode_message(request), deadline, name)
+
+
+class PublishingTests(SynchronousTestCase):
+    def setUp(self):
+        self.state = PublishingState(OURS, 64 * 2**20, 100, 10**6, 3)
+        self.now = 1.0
+
+    def up(self, *names):
+        for name in names:
+            self.state.publisher_up(name)
+
+    def add(self, *names, key=KEY, **options):
+        calls = [call(name, topic="compute" if key == KEY else "other", **options) for name in names]
+        self.assertTrue(all(self.state.add(key, each) for each in calls))
+        return calls
+
+    def write(self):
+        """Write what can be written; return publisher, and number, attempt and name of each, for each batch."""
+        written = []
+        while (batch := self.state.next_batch(self.now)) is not None:
+            self.state.taken(batch)
+            written.append((batch.publisher, self.read(batch.payload)))
+            self.payload = batch.payload
+        return written
+
+    def read(self, payload):
+        batch = decode_batch(payload)
+        self.assertEqual((batch.source, batch.destination, batch.settled), (OURS, None, []))
+        return [(message.sequence, message.attempt, message.arguments["name"]) for message in batch.messages]
+
+    def published(self, name, key=KEY):
+        return [each.name for each in self.state.published(name, key, self.now)]
+
+    def test_one_batch(self):
+        self.add(1, 2, 3)
+        self.assertEqual(self.write(), [])
+        self.up("a")
+        self.assertEqual(self.write(), [("a", [(1, 1, 1), (2, 1, 2), (3, 1, 3)])])
+        self.assertEqual(self.published("a"), [1, 2, 3])
+        self.assertEqual(self.published("a"), [])
+        self.assertEqual(len(self.state), 0)
+
+    def test_batches_are_small(self):
+        self.up("a")
+        self.add(1, 2, 3, size=BATCH_BYTES // 2 - 2000)
+        self.add(4, size=BATCH_BYTES * 2)
+        self.assertEqual([names for _, names in self.write()], [[(1, 1, 1), (2, 1, 2)], [(3, 1, 3)], [(4, 1, 4)]])
+        self.assertEqual([self.published("a") for _ in range(3)], [[1, 2], [3], [4]])
+
+    def test_numbers_of_each_key(self):
+        """A fan-out that is cancelled before it is written leaves no gap."""
+        (first, _) = self.add(1, 2)
+        self.add(3, key=OTHER)
+        self.assertFalse(self.state.withdraw(first))
+        self.assertFalse(self.state.withdraw(first))
+        self.up("a")
+        self.assertEqual(dict(map(lambda each: (each[1][0][2], each[1][0][0]), self.write())), {2: 1, 3: 1})
+        self.add(4)
+        self.assertEqual(self.write(), [("a", [(2, 1, 4)])])
+
+    def test_one_publisher_for_each_key(self):
+        self.up("a", "b", "c")
+        chosen = set()
+        for number in range(20):
+            self.add(number)
+            ((name, _),) = self.write()
+            chosen.add(name)
+            self.published(name)
+        self.assertEqual(len(chosen), 1)
+
+    def test_clients_spread(self):
+        chosen = Counter()
+        for number in range(60):
+            self.state = PublishingState(number.to_bytes(16, "big"), 2**20, 100, 10**6, 3)
+            self.up("a", "b", "c")
+            self.state.add(KEY, call())
+            batch = self.state.next_batch(1.0)
+            chosen[batch.publisher] += 1
+        self.assertGreater(min(chosen.values()), 8)
+        self.assertEqual(len(chosen), 3)
+
+    def test_lost_before_it_answers(self):
+        """What it had goes by another in the same order, before what is new, and its caller hears of it once."""
+        self.up("a")
+        self.add(1, 2)
+        self.write()
+        self.add(3)
+        self.write()
+        self.add(4)
+        self.state.publisher_lost("a", self.now)
+        self.assertEqual(self.write(), [])
+        self.up("b")
+        self.assertEqual(self.write(), [("b", [(1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)])])
+        self.assertEqual(self.published("a"), [])
+        self.assertEqual(self.published("b"), [1, 2, 3, 4])
+
+    def test_lost_just_after_it_answered(self):
+        """It is published again, and its caller is told nothing more."""
+        self.up("a")
+        self.add(1)
+        self.write()
+        self.assertEqual(self.published("a"), [1])
+        self.now += KEPT_SECONDS
+        self.add(2)
+        self.write()
+        self.assertEqual(self.published("a"), [2])
+        self.up("b")
+        self.state.publisher_lost("a", self.now)
+        self.assertEqual(self.write(), [("b", [(2, 2, 2)])])
+        self.assertEqual(self.published("b"), [])
+
+    def test_what_is_kept_is_bounded(self):
+        """In bytes, and in time also when nothing more is published."""
+        self.state = PublishingState(OURS, 64 * 2**20, 100, 10_000, 3)
+        self.up("a")
+        for number in range(30):
+            self.add(number, size=1000)
+            self.write()
+            self.published("a")
+        self.assertLessEqual(self.state._kept_bytes, 10_000)
+        self.assertEqual(self.state.wake_at, self.now + KEPT_SECONDS)
+        self.now += KEPT_SECONDS
+        self.state.resume(self.now)
+        self.assertEqual(self.state._kept_bytes, 0)
+        self.state.overdue(self.now)
+        self.state.overdue(100.0)
+        self.assertEqual(self.state.wake_at, NEVER)
+
+    def test_not_published_again_after_its_deadline(self):
+        self.up("a")
+        self.add(1, deadline=2.0)
+        self.write()
+        self.published("a")
+        self.state.publisher_lost("a", self.now)
+        self.now = 3.0
+        self.up("b")
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.state.unrepeated, 1)
+
+    def test_nobody_subscribes_there(self):
+        """It is tried at the others, and after a moment at all again."""
+        self.up("a", "b")
+        self.add(1)
+        ((first, _),) = self.write()
+        self.state.returned(first, self.payload, False, self.now)
+        self.add(2)
+        ((second, names),) = self.write()
+        self.assertEqual({first, second}, {"a", "b"})
+        self.assertEqual(names, [(1, 2, 1), (2, 1, 2)])
+        self.state.returned(second, self.payload, False, self.now)
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.state.wake_at, self.now + RETRY_UNROUTABLE)
+        self.now += RETRY_UNROUTABLE
+        self.state.resume(self.now)
+        ((third, names),) = self.write()
+        self.assertEqual(names, [(1, 3, 1), (2, 2, 2)])
+        self.assertEqual(self.published(third), [1, 2])
+
+    def test_where_somebody_subscribes_it_stays(self):
+        self.up("a", "b")
+        self.add(1)
+        ((first, _),) = self.write()
+        self.state.returned(first, self.payload, False, self.now)
+        ((second, _),) = self.write()
+        self.published(second)
+        self.add(2)
+        self.assertEqual(self.write(), [(second, [(2, 1, 2)])])
+
+    def test_returned_is_none_of_ours(self):
+        self.up("a")
+        self.add(1)
+        self.write()
+        for payload in (b"", b"nonsense", self.payload[:-1] + b"\xc3"):
+            self.state.returned("a", payload, False, self.now)
+            self.state.returned("b", payload, False, self.now)
+        self.state.returned("b", self.payload, False, self.now)
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.published("a"), [1])
+        self.state.returned("a", self.payload, False, self.now)
+        self.assertEqual(self.state.published("a", b"?", self.now), [])
+
+    def test_full(self):
+        """What a publisher does not take keeps its number and its place."""
+        self.up("a")
+        self.add(1)
+        self.state.not_taken(self.state.next_batch(self.now), False, self.now)
+        self.add(2)
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.state.wake_at, self.now + RETRY_FULL)
+        self.now += RETRY_FULL
+        self.state.resume(self.now)
+        self.assertEqual(self.write(), [("a", [(1, 1, 1), (2, 1, 2)])])
+        self.state.returned("a", self.payload, True, self.now)
+        self.assertEqual(self.write(), [])
+        self.now += RETRY_FULL
+        self.state.resume(self.now)
+        self.assertEqual(self.write(), [("a", [(1, 2, 1), (2, 2, 2)])])
+
+    def test_gone(self):
+        """One that is gone takes nothing more, though nobody has told of it yet."""
+        self.up("a")
+        self.add(1)
+        self.state.not_taken(self.state.next_batch(self.now), True, self.now)
+        self.assertEqual(self.write(), [])
+        self.state.publisher_lost("a", self.now)
+        self.up("b")
+        self.assertEqual(self.write(), [("b", [(1, 1, 1)])])
+
+    def test_what_is_unanswered_is_bounded(self):
+        self.state = PublishingState(OURS, 64 * 2**20, 100, 10_000, 3)
+        self.up("a")
+        self.add(1, size=9900)
+        self.add(2, key=OTHER)
+        self.assertEqual(len(self.write()), 2)
+        self.assertEqual(self.published("a"), [1])
+        self.add(3, size=9000)
+        self.assertFalse(self.state.add(KEY, call(size=2000)))
+        self.assertEqual([names for _, names in self.write()], [[(2, 1, 3)]])
+
+    def test_room_for_calls(self):
+        for _ in range(100):
+            self.assertTrue(self.state.add(KEY, call()))
+        self.assertFalse(self.state.add(KEY, call()))
+        self.assertEqual(len(self.state.take_all()), 100)
+        self.assertTrue(self.state.add(KEY, call()))
+        # One alone may be of any size.
+        self.state.take_all()
+        self.assertTrue(self.state.add(KEY, call(size=10**7)))
+
+    def test_deadlines(self):
+        waits, goes = call(1, 5.0), call(2, 6.0, "other")
+        self.state.add(KEY, waits)
+        self.assertEqual(self.state.wake_at, 5.0)
+        self.assertEqual(self.state.overdue(4.0), [])
+        self.assertEqual(self.state.overdue(5.0), [(waits, Trouble.NO_PUBLISHER, False)])
+        self.up("a")
+        self.state.add(OTHER, goes)
+        self.write()
+        self.assertEqual(self.state.overdue(6.0), [(goes, Trouble.UNANSWERED, True)])
+        self.assertEqual(self.published("a", OTHER), [])
+        unroutable = call(3, 7.0)
+        self.state.add(KEY, unroutable)
+        self.write()
+        self.state.returned("a", self.payload, False, 6.5)
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.state.overdue(7.0), [(unroutable, Trouble.UNROUTABLE, False)])
+        lost = call(4, 8.0)
+        self.state.add(KEY, lost)
+        self.now = 7.5
+        self.assertEqual(self.write(), [("a", [(2, 1, 4)])])
+        self.state.publisher_lost("a", 7.6)
+        self.assertEqual(self.state.next_batch(7.6), None)
+        self.assertEqual(self.state.overdue(8.0), [(lost, Trouble.NO_PUBLISHER, True)])
+
+    def test_cancelled_after_it_was_written(self):
+        self.up("a")
+        (first, _) = self.add(1, 2)
+        self.write()
+        self.assertTrue(self.state.withdraw(first))
+        self.assertEqual(self.published("a"), [2])
+        self.assertEqual([uncertain for _, uncertain in self.state.take_all()], [])
+
+    def test_keys_are_bounded(self):
+        """A key that is forgotten never begins at a number that it has had."""
+        self.up("a")
+        for name in (b"1", b"2", b"3"):
+            self.state.add(name, call())
+        self.write()
+        for name in (b"1", b"2"):
+            self.state.published("a", name, self.now)
+        self.state.add(b"4", call())
+        self.assertEqual(self.write()[0][1][0][0], 2)
+        self.state.add(b"1", call())
+        self.assertEqual(self.write()[0][1][0][0], 2)
+
+
+class Storm(SynchronousTestCase):
+    """Publishers come, go, give back and fill up; nothing is lost that could be published, and order holds."""
+
+    EVENTS = st.lists(
+        st.tuples(
+            st.sampled_from(["add", "up", "lost", "write", "answer", "return", "full", "wait"]), st.integers(0, 2)
+        ),
+        max_size=80,
+    )
+
+    @given(EVENTS)
+    @settings(derandomize=True, max_examples=300)
+    def test_every_fan_out_ends_published(self, events):
+        state = PublishingState(OURS, 64 * 2**20, 1000, 10**6, 3)
+        now, ended, added = 1.0, [], 0
+        given: dict[str, list] = {"0": [], "1": [], "2": []}
+        came = Counter()
+
+        def write(fate=None):
+            while (batch := state.next_batch(now)) is not None:
+                if fate == "full":
+                    state.not_taken(batch, False, now)
+                else:
+                    state.taken(batch)
+                    given[batch.publisher].append(batch)
+
+        def answer(name):
+            for batch in given[name]:
+                for message in decode_batch(batch.payload).messages:
+                    came[message.sequence] = message.arguments["name"]
+                ended.extend(each.name for each in state.published(name, KEY, now))
+            given[name].clear()
+
+        for event, which in events:
+            name = str(which)
+            if event == "add":
+                added += 1
+                state.add(KEY, call(added, 10_000.0))
+            elif event == "up":
+                state.publisher_up(name)
+            elif event == "lost":
+                state.publisher_lost(name, now)
+                given[name].clear()
+            elif event in ("write", "full"):
+                write(event)
+            elif event == "answer":
+                answer(name)
+            elif event == "return":
+                for batch in given[name]:
+                    state.returned(name, batch.payload, which == 0, now)
+                given[name].clear()
+            else:
+                now += 0.06
+                state.resume(now)
+        state.publisher_up("2")
+        for _ in range(3):
+            now += 0.2
+            state.resume(now)
+            write()
+            for name in given:
+                answer(name)
+        self.assertEqual(sorted(ended), list(range(1, added + 1)))
+        self.assertEqual(came, {number: number for number in range(1, added + 1)})
+        self.assertEqual(len(state), 0)
