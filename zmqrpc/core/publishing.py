@@ -5,7 +5,8 @@ Each is numbered under its topic-key when it is first given to a publisher, with
 key go by one publisher as long as that is up, so that their order holds. Each payload is answered, in order: published,
 or given back because nobody subscribes there (then it is tried at the other publishers, and in a moment again). What a
 publisher that is lost had not answered goes by another under the same numbers, and so does what it had answered just
-before: it may not have left that process. Subscribers drop what they get twice.
+before: it may not have left that process. Subscribers drop what they get twice. One that is lost may only be silent, or
+stopping, and answer yet.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.batch import batch_room, decode_batch, encode_batch
 from zmqrpc.core.envelope import Fanout, readdress
 from zmqrpc.core.keys import topic_key
+from zmqrpc.core.pending import Stage
 from zmqrpc.errors import RemoteProtocolError
 
 RETRY_UNROUTABLE = 0.1
@@ -33,6 +35,9 @@ KEPT_SECONDS = 2.5
 For how long what was published is kept for another publisher: for one second before its own is lost, which may be known
 1.5 s late (`zmqrpc.core.link_timers`).
 """
+
+_MOST_LOST = 100
+"""How many lost publishers are remembered that may answer yet."""
 
 
 class Trouble(Enum):
@@ -165,7 +170,8 @@ class PublishingState:
         self._sequence = 0
         self.unrepeated = 0
         self._publishers: dict[str, _Publisher] = {}
-        self._up: dict[str, None] = {}
+        self._up: dict[str, bytes] = {}
+        self._lost: OrderedDict[str, dict[Key, deque[OutgoingBatch]]] = OrderedDict()
         self._kept_bytes = 0
         self._ready: dict[Key, None] = {}
 
@@ -286,7 +292,7 @@ class PublishingState:
                 self._resume_later(key, now + RETRY_UNROUTABLE)
             return None
         # Many clients spread over the publishers, and each comes to the same one for one key.
-        key.publisher = max(left, key=lambda name: crc32(name.encode() + key.name + self._instance))
+        key.publisher = max(left, key=lambda name: crc32(self._up[name] + key.name + self._instance))
         return key.publisher
 
     def taken(self, batch: OutgoingBatch) -> None:
@@ -294,6 +300,9 @@ class PublishingState:
         publisher = self._publishers[batch.publisher]
         publisher.unanswered.setdefault(batch.key, deque()).append(batch)
         publisher.unanswered_bytes += len(batch.payload)
+        for fanout in batch.fanouts:
+            if fanout.call is not None:
+                fanout.call.stage = Stage.SENT
 
     def not_taken(self, batch: OutgoingBatch, gone: bool, now: float) -> None:
         """
@@ -311,11 +320,13 @@ class PublishingState:
             self._resume_later(batch.key, now + RETRY_FULL)
 
     def _wait_again(self, key: Key, fanouts: Iterable[OutgoingFanout], now: float) -> None:
-        key.put_back(
-            fanout
-            for fanout in fanouts
-            if fanout.call is not None or (fanout.published and fanout.deadline > now)
-        )
+        again = [
+            fanout for fanout in fanouts if fanout.call is not None or (fanout.published and fanout.deadline > now)
+        ]
+        for fanout in again:
+            if fanout.call is not None and not fanout.uncertain:
+                fanout.call.stage = Stage.QUEUED
+        key.put_back(again)
         self._ready[key] = None
 
     def _resume_later(self, key: Key, when: float) -> None:
@@ -324,17 +335,25 @@ class PublishingState:
 
     # What publishers say
 
-    def publisher_up(self, name: str) -> None:
-        """Take that a publisher can be used."""
-        self._up[name] = None
-        self._publishers.setdefault(name, _Publisher())
+    def publisher_up(self, name: str, place: str = "") -> None:
+        """
+        Take that a publisher can be used.
+
+        :param name: one for each connection to it.
+        :param place: what it has in common with itself before, by which it is chosen.
+        """
+        self._up[name] = (place or name).encode()
+        publisher = self._publishers[name] = self._publishers.get(name, _Publisher())
+        # It was only silent, and answers what it had before what it gets now.
+        for key, batches in self._lost.pop(name, {}).items():
+            publisher.unanswered[key] = batches
         for key in self._keys.values():
             if key.waiting:
                 key.resume_at = -NEVER
                 self._ready[key] = None
 
     def publisher_lost(self, name: str, now: float) -> None:
-        """Take that a publisher is gone: what it had goes by another."""
+        """Take that a publisher cannot be used any more: what it had goes by another."""
         self._up.pop(name, None)
         publisher = self._publishers.pop(name, None)
         if publisher is None:
@@ -346,11 +365,16 @@ class PublishingState:
                 again.setdefault(batch.key, []).extend(batch.fanouts)
         for key, batches in publisher.unanswered.items():
             for batch in batches:
+                batch.payload = b""
                 for fanout in batch.fanouts:
                     fanout.uncertain = True
                 again.setdefault(key, []).extend(batch.fanouts)
+        if publisher.unanswered:
+            self._lost[name] = publisher.unanswered
+            if len(self._lost) > _MOST_LOST:
+                self._lost.popitem(last=False)
         for key, fanouts in again.items():
-            self._wait_again(key, fanouts, now)
+            self._wait_again(key, [fanout for fanout in fanouts if fanout.sequence not in key.waiting], now)
 
     def published(self, name: str, topic: bytes, now: float) -> list[Any]:
         """
@@ -358,11 +382,11 @@ class PublishingState:
 
         :return: the calls that end with it.
         """
-        key, publisher = self._keys.get(topic), self._publishers.get(name)
-        if key is None or publisher is None or key not in publisher.unanswered:
+        key = self._keys.get(topic)
+        publisher = self._publishers.get(name)
+        batch = self._oldest(name, key)
+        if key is None or batch is None:
             return []
-        batch = publisher.unanswered[key][0]
-        self._answered(publisher, batch)
         key.tried.clear()
         calls = []
         for fanout in batch.fanouts:
@@ -370,11 +394,33 @@ class PublishingState:
             if fanout.call is not None:
                 calls.append(fanout.call)
                 self._end(fanout)
-        batch.published_at = now
-        publisher.kept.append(batch)
-        self._kept_bytes += len(batch.payload)
-        self._let_go(publisher, now)
+        if publisher is not None and batch.payload:
+            batch.published_at = now
+            publisher.kept.append(batch)
+            self._kept_bytes += len(batch.payload)
+            self._let_go(publisher, now)
         return calls
+
+    def _oldest(self, name: str, key: Key | None, payload: bytes | None = None) -> OutgoingBatch | None:
+        """
+        Take out the oldest batch that a publisher, lost or not, has not answered under a key.
+
+        :param payload: that of the batch; None for any.
+        """
+        publisher = self._publishers.get(name)
+        unanswered = publisher.unanswered if publisher is not None else self._lost.get(name, {})
+        batches = unanswered.get(key) if key is not None else None
+        if key is None or not batches or payload not in (None, batches[0].payload or payload):
+            return None
+        batch = batches.popleft()
+        if not batches:
+            del unanswered[key]
+        if publisher is not None:
+            was_full = publisher.unanswered_bytes >= self._most_bytes
+            publisher.unanswered_bytes -= len(batch.payload)
+            if was_full:
+                self._ready.update((each, None) for each in self._keys.values() if each.waiting)
+        return batch
 
     def _let_go(self, publisher: _Publisher, now: float) -> None:
         """Keep no longer what was published long ago, or is too much."""
@@ -390,15 +436,10 @@ class PublishingState:
 
         :param full: whether it could not take it; else nobody subscribes to its key there.
         """
-        publisher = self._publishers.get(name)
-        key = self._key_of(payload)
-        for batch in publisher.unanswered.get(key, ()) if publisher is not None and key is not None else ():
-            if batch.payload == payload:
-                break
-        else:
+        batch = self._oldest(name, self._key_of(payload), payload)
+        if batch is None or not batch.payload:
+            # What a lost publisher had waits for another already.
             return
-        assert publisher is not None
-        self._answered(publisher, batch)
         if not full:
             batch.key.tried.add(name)
         else:
@@ -414,16 +455,6 @@ class PublishingState:
         if not messages or type(messages[0]) is not Fanout:
             return None
         return self._keys.get(topic_key(messages[0].exchange, messages[0].topic))
-
-    def _answered(self, publisher: _Publisher, batch: OutgoingBatch) -> None:
-        batches = publisher.unanswered[batch.key]
-        batches.remove(batch)
-        if not batches:
-            del publisher.unanswered[batch.key]
-        was_full = publisher.unanswered_bytes >= self._most_bytes
-        publisher.unanswered_bytes -= len(batch.payload)
-        if was_full:
-            self._ready.update((key, None) for key in self._keys.values() if key.waiting)
 
     # Time
 

@@ -13,6 +13,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_BYTES, decode_batch
 from zmqrpc.core.envelope import Fanout, encode_message
 from zmqrpc.core.keys import topic_key
+from zmqrpc.core.pending import Stage
 from zmqrpc.core.publishing import KEPT_SECONDS, RETRY_FULL, RETRY_UNROUTABLE, PublishingState, Trouble
 
 KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
@@ -26,6 +27,7 @@ class Call:
     encoded: bytes
     deadline: float
     name: int = 0
+    stage: Stage = Stage.QUEUED
 
 
 def call(name=0, deadline=60.0, topic="compute", size=0):
@@ -124,7 +126,6 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(self.write(), [])
         self.up("b")
         self.assertEqual(self.write(), [("b", [(1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 1, 4)])])
-        self.assertEqual(self.published("a"), [])
         self.assertEqual(self.published("b"), [1, 2, 3, 4])
 
     def test_lost_just_after_it_answered(self):
@@ -141,6 +142,57 @@ class PublishingTests(SynchronousTestCase):
         self.state.publisher_lost("a", self.now)
         self.assertEqual(self.write(), [("b", [(2, 2, 2)])])
         self.assertEqual(self.published("b"), [])
+
+    def test_lost_and_only_silent(self):
+        """What it answers later counts for what it had, not for what it gets when it is back."""
+        self.up("a")
+        self.add(1)
+        self.write()
+        self.state.publisher_lost("a", self.now)
+        self.up("b")
+        self.assertEqual(self.write(), [("b", [(1, 2, 1)])])
+        self.state.publisher_lost("b", self.now)
+        self.assertEqual(self.published("a"), [1])
+        self.add(2)
+        self.up("b")
+        self.assertEqual(self.write(), [("b", [(2, 1, 2)])])
+        self.assertEqual(self.published("b"), [])
+        self.assertEqual(self.published("b"), [2])
+
+    def test_lost_and_returned_afterwards(self):
+        self.up("a")
+        self.add(1)
+        self.write()
+        self.state.publisher_lost("a", self.now)
+        self.state.returned("a", self.payload, False, self.now)
+        self.assertEqual(self.published("a"), [])
+        self.up("b")
+        self.assertEqual(self.write(), [("b", [(1, 2, 1)])])
+
+    def test_many_are_lost(self):
+        self.state = PublishingState(OURS, 64 * 2**20, 1000, 10**6, 3)
+        for number in range(102):
+            self.up(str(number))
+            self.add(number)
+            self.write()
+            self.state.publisher_lost(str(number), self.now)
+        self.assertEqual(self.published("0"), [])
+        self.assertEqual(self.published("101"), list(range(102)))
+
+    def test_how_far_it_got(self):
+        (fanout,) = self.add(1)
+        self.up("a")
+        self.write()
+        self.assertIs(fanout.stage, Stage.SENT)
+        self.state.returned("a", self.payload, False, self.now)
+        self.assertIs(fanout.stage, Stage.QUEUED)
+        self.now += RETRY_UNROUTABLE
+        self.assertIsNone(self.state.next_batch(self.now))
+        self.now += RETRY_UNROUTABLE
+        self.state.resume(self.now)
+        self.write()
+        self.state.publisher_lost("a", self.now)
+        self.assertIs(fanout.stage, Stage.SENT)
 
     def test_what_is_kept_is_bounded(self):
         """In bytes, and in time also when nothing more is published."""
@@ -312,7 +364,8 @@ class Storm(SynchronousTestCase):
 
     EVENTS = st.lists(
         st.tuples(
-            st.sampled_from(["add", "up", "lost", "write", "answer", "return", "full", "wait"]), st.integers(0, 2)
+            st.sampled_from(["add", "up", "lost", "mute", "write", "answer", "return", "full", "wait"]),
+            st.integers(0, 2),
         ),
         max_size=80,
     )
@@ -322,7 +375,8 @@ class Storm(SynchronousTestCase):
     def test_every_fan_out_ends_published(self, events):
         state = PublishingState(OURS, 64 * 2**20, 1000, 10**6, 3)
         now, ended, added = 1.0, [], 0
-        given: dict[str, list] = {"0": [], "1": [], "2": []}
+        connections = [0, 0, 0]
+        given: dict[str, list] = {}
         came = Counter()
 
         def write(fate=None):
@@ -331,42 +385,43 @@ class Storm(SynchronousTestCase):
                     state.not_taken(batch, False, now)
                 else:
                     state.taken(batch)
-                    given[batch.publisher].append(batch)
+                    given.setdefault(batch.publisher, []).append(batch.payload)
 
         def answer(name):
-            for batch in given[name]:
-                for message in decode_batch(batch.payload).messages:
+            for payload in given.pop(name, ()):
+                for message in decode_batch(payload).messages:
                     came[message.sequence] = message.arguments["name"]
                 ended.extend(each.name for each in state.published(name, KEY, now))
-            given[name].clear()
 
         for event, which in events:
-            name = str(which)
+            name = f"{which}/{connections[which]}"
             if event == "add":
                 added += 1
                 state.add(KEY, call(added, 10_000.0))
             elif event == "up":
-                state.publisher_up(name)
+                state.publisher_up(name, str(which))
+            elif event == "mute":
+                state.publisher_lost(name, now)
             elif event == "lost":
                 state.publisher_lost(name, now)
-                given[name].clear()
+                given.pop(name, None)
+                connections[which] += 1
             elif event in ("write", "full"):
                 write(event)
             elif event == "answer":
                 answer(name)
             elif event == "return":
-                for batch in given[name]:
-                    state.returned(name, batch.payload, which == 0, now)
-                given[name].clear()
+                for payload in given.pop(name, ()):
+                    state.returned(name, payload, which == 0, now)
             else:
                 now += 0.06
                 state.resume(now)
-        state.publisher_up("2")
+        state.publisher_up("2/last")
         for _ in range(3):
             now += 0.2
             state.resume(now)
             write()
-            for name in given:
+            for name in list(given):
                 answer(name)
         self.assertEqual(sorted(ended), list(range(1, added + 1)))
         self.assertEqual(came, {number: number for number in range(1, added + 1)})
