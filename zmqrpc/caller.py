@@ -35,6 +35,9 @@ class Caller:
     :ivar strayed_at: when a proxy took its connection away; -infinity for never, or when it has come back.
     """
 
+    has_link = True
+    """Whether it can be told what becomes of its messages; `zmqrpc.fanout_caller` has those that cannot."""
+
     __slots__ = (
         "_callers",
         "_outbox",

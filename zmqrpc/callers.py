@@ -121,6 +121,11 @@ class Callers:
         return self._requests.served()
 
     @property
+    def requests(self) -> Requests:
+        """What runs here; also for those who have no link to us, as clients whose fan-outs are published."""
+        return self._requests
+
+    @property
     def drained(self) -> bool:
         """Whether nothing is left to do after `drain`: all has run, and every client knows that we stop."""
         if self._requests.busy or self.dirty:

@@ -26,6 +26,7 @@ from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.outcomes import ELSEWHERE, Outcomes
+from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Pool, Target
@@ -41,6 +42,7 @@ class Delivery:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar publishing: what publishes fan-outs; None when they are sent to each member.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
 
@@ -62,6 +64,7 @@ class Delivery:
         self.watches = watches
         self.seconds = seconds
         self.closed = True
+        self.publishing: Publishing | None = None
         self.casts_fire_early = not settings.rpc_use_acks
         self._wake_by = wake_by
         self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
@@ -190,6 +193,14 @@ class Delivery:
         links = [link for link in self._recorded(route) if link.state.phase is Phase.UP]
         return [link.instance.hex() for link in links if link.instance is not None]
 
+    def publishes_to(self, route: Route) -> bool:
+        """Tell whether a fan-out to a target is published: somebody subscribes, and it is not for one member."""
+        return (
+            self.publishing is not None
+            and route.member is None
+            and any(record.subscribes for record in route.recorded.values())
+        )
+
     def _is_known(self, call: Waiter) -> bool:
         """Tell whether what `when_known` waits for has come."""
         route = call.route
@@ -198,6 +209,9 @@ class Delivery:
         if not call.kind:
             return bool(route.topic.usable and route.topic.servers())
         if call.wait_for_ready:
+            ready = self.publishing is not None and self.publishing.up
+            if call.kind == Kind.FANOUT and ready and self.publishes_to(route):
+                return True
             return any(instance not in call.tried for instance in self.connected(route))
         return bool(route.recorded)
 
@@ -248,6 +262,8 @@ class Delivery:
         self.watches.close()
         for call in self._parked.take_all() + self._returned.take_all() + self.links.close():
             self.outcomes.stopped(call)
+        if self.publishing is not None:
+            self.publishing.close()
 
     # What links tell
 
@@ -312,15 +328,15 @@ class Delivery:
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)
         if link.state.available:
-            self._look_again()
+            self.look_again()
 
     def evidence_changed(self, link: Link) -> None:
         self.discovery.witnessed(link.key, link.state.evidence, link.serves)
         self.watches.changed()
         if link.state.phase is Phase.UP:
-            self._look_again()
+            self.look_again()
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """Go on with the calls that wait for somebody to be ready, if somebody is."""
         for topic in self._parked.topics():
             if any(call.wait_for_ready for call in self._parked.on(topic)):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
@@ -26,6 +27,8 @@ _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fano
 _KINDS = {request: kind for kind, request in _REQUESTS.items()}
 _NOT_TAKEN = (Draining, NoRoute)
 _CONTEXTS = (dict, type(None))
+_PUBLISHED = "published"
+"""In place of the result of a fan-out that was published."""
 
 
 class Answer(NamedTuple):
@@ -49,14 +52,17 @@ class Answer(NamedTuple):
 @attrs.frozen
 class Reached:
     """
-    Whom a fan-out reached, of those that `RPCClient.members` lists.
+    Whom a fan-out reached, of those that `RPCClient.members` lists; each of them is in one of the three.
 
-    :ivar members: (member, instance) of those that acknowledged it.
-    :ivar missing: (member, instance, error) of those that did not.
+    :ivar members: (member, instance) of those that acknowledged it: it was sent to each of them.
+    :ivar missing: (member, instance, error) of those that did not, or that it was to be published for and was not.
+    :ivar published: (member, instance) of those that it was published for: they subscribe to publishers, and do not
+        acknowledge it. What one of them misses is counted there.
     """
 
     members: tuple[tuple[str, str], ...] = ()
     missing: tuple[tuple[str, str, ZmqRpcError], ...] = ()
+    published: tuple[tuple[str, str], ...] = ()
 
 
 class Members:
@@ -141,7 +147,8 @@ class Members:
 
         def look(answers: list[Answer]) -> list[Answer] | Deferred[list[Answer]]:
             """Wait on when nobody has taken it after all: one that stops is recorded until it has said so."""
-            if not wait_for_ready or not all(isinstance(answer.error, _NOT_TAKEN) for answer in answers):
+            none_took_it = all(isinstance(answer.error, _NOT_TAKEN) for answer in answers)
+            if not wait_for_ready or not none_took_it or self._delivery.seconds() >= deadline:
                 return answers
             refused = (*tried, *self._delivery.connected(route))
             return self._send_when_known(route, target, deadline, request, wait_for_ready, refused)
@@ -199,14 +206,23 @@ class Members:
         delivery = self._delivery
         began = delivery.seconds()
         records = route.topic.servers(target.server)
-        calls = []
+        published = self._publish(kind, route, target, deadline, request)
+        calls = [] if published is None else [published]
+        told: list[Deferred[Any]] = []
+        answers = []
         for record in records:
+            if published is not None and record.subscribes:
+                told.append(Deferred())
+                answers.append(told[-1].addBoth(self._answer, record, began))
+                continue
             request.member = record.member
             call = Waiter(delivery.cancel)
             call.begin(kind, target, encode_message(request), deadline, request.flags)
             delivery.give_pinned(call, link_key(record))
             calls.append(call)
-        answers = [call.addBoth(self._answer, record, began) for call, record in zip(calls, records, strict=True)]
+            answers.append(call.addBoth(self._answer, record, began))
+        if published is not None:
+            published.addBoth(_tell, told)
         cancelled: list[bool] = []
 
         def cancel(_: object) -> None:
@@ -220,6 +236,24 @@ class Members:
         gathered: Deferred[list[Answer]] = Deferred(cancel)
         DeferredList(answers).addCallback(gather).chainDeferred(gathered)
         return gathered
+
+    def _publish(
+        self, kind: Kind, route: Route, target: Target, deadline: float, request: Call | Fanout
+    ) -> Waiter | None:
+        """Publish a fan-out for all members that subscribe; None when it has to be sent to each."""
+        delivery = self._delivery
+        if kind is not Kind.FANOUT or not delivery.publishes_to(route):
+            return None
+        assert delivery.publishing is not None
+        request.member = None
+        call = Waiter(delivery.publishing.cancel)
+        call.begin(kind, target, b"", deadline, request.flags & ~Flag.ACK_WANTED)
+        call.encoded = encode_message(msgspec.structs.replace(request, flags=call.flags))
+        if delivery.closed:
+            delivery.outcomes.closed(call)
+        else:
+            delivery.publishing.publish(call, route.topic.exchange, route.topic.name)
+        return call
 
     def _answer(self, outcome: Any, record: Record, began: float) -> Answer:
         failed = isinstance(outcome, Failure)
@@ -245,9 +279,17 @@ def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target
     )
 
 
+def _tell(outcome: Any, told: list[Deferred[Any]]) -> None:
+    """Tell each of those that a fan-out was published for what became of it."""
+    for each in told:
+        each.callback(outcome if isinstance(outcome, Failure) else _PUBLISHED)
+
+
 def reached(answers: list[Answer]) -> Reached:
     """Sum up a fan-out."""
+    done = [answer for answer in answers if answer.error is None]
     return Reached(
-        tuple((answer.member, answer.instance) for answer in answers if answer.error is None),
+        tuple((answer.member, answer.instance) for answer in done if answer.result is not _PUBLISHED),
         tuple((answer.member, answer.instance, answer.error) for answer in answers if answer.error is not None),
+        tuple((answer.member, answer.instance) for answer in done if answer.result is _PUBLISHED),
     )

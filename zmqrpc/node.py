@@ -31,11 +31,14 @@ from zmqrpc.links import Links
 from zmqrpc.listener import Listener
 from zmqrpc.notifier import Notifier
 from zmqrpc.proxies import Proxies
+from zmqrpc.publishers import Publishers
+from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record, Role
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site
 from zmqrpc.site import use_monotonic_clock as use_monotonic_clock
+from zmqrpc.subscriptions import Subscriptions
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 from zmqrpc.watches import Watches
@@ -120,9 +123,15 @@ class Node(Service):
             self._transport.kick,
             wake_by,
         )
+        self._publishing: Publishing | None = None
+        self._subscriptions: Subscriptions | None = None
+        if self.plan.subscribes:
+            self._publish_and_subscribe()
         self._sweep.parts = (
             *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
             *(self._hints, self._watches, self._proxies),
+            *(() if self._publishing is None else (self._publishing,)),
+            *(() if self._subscriptions is None else (self._subscriptions,)),
         )
 
         self._serves = [self._named(target) for target in serves]
@@ -133,6 +142,34 @@ class Node(Service):
         self._bound: IBoundRouter | None = None
         self._open = False
         self._stopped = False
+
+    def _publish_and_subscribe(self) -> None:
+        """Make what publishes fan-outs, and what takes those that are published."""
+        settings, seconds, wake_by = self.settings, self._seconds, self._sweep.wake_by
+        self._subscriptions = Subscriptions(
+            settings,
+            self._transport,
+            self._callers.requests,
+            self.notices,
+            lambda: self._chance.randbytes(16),
+            self._jitter,
+            seconds,
+            wake_by,
+        )
+        publishers = Publishers(self._subscriptions.found)
+        self._publishing = self._delivery.publishing = Publishing(
+            self.instance,
+            settings,
+            self._delivery.outcomes,
+            self.notices,
+            lambda: publishers.missing,
+            seconds,
+            self._transport.kick,
+            wake_by,
+            self._delivery.look_again,
+        )
+        self._proxies.publishing = self._publishing
+        self._proxies.subscriptions = publishers
 
     @property
     def address(self) -> str | None:
@@ -175,8 +212,12 @@ class Node(Service):
             self._bind()
         self._servers.append(server)
         self._callers.add(server)
+        if self._subscriptions is not None:
+            self._subscriptions.serve(target)
         self._tell_targets()
         if self.running:
+            if self._subscriptions is not None:
+                self._subscriptions.start()
             self._log_serving(server)
         return server
 
@@ -249,15 +290,27 @@ class Node(Service):
         return listener
 
     def when_ready(self) -> Deferred[None]:
-        """Return a Deferred that fires when the node runs, and what it serves is registered; a stop cancels it."""
+        """
+        Return a Deferred that fires when the node runs, and what it serves is registered; a stop cancels it.
+
+        Where fan-outs are published, its servers are then subscribed as well: with every publisher that could be
+        connected to within 2 s.
+        """
         if self.running:
-            return self._registrar.when_current()
+            return self._when_ready()
         waiter: Deferred[None] = Deferred()
         if self._stopped:
             waiter.cancel()
         else:
             self._waiting.append(waiter)
         return waiter
+
+    def _when_ready(self) -> Deferred[None]:
+        registered = self._registrar.when_current()
+        subscriptions = self._subscriptions
+        if subscriptions is None or not self._servers:
+            return registered
+        return registered.addCallback(lambda _: subscriptions.when_ready())
 
     # IService
 
@@ -284,6 +337,8 @@ class Node(Service):
             self._discovery.resolve(topic)
         if self._servers or self._listeners:
             self._registrar.publish(self._records())
+            if self._subscriptions is not None:
+                self._subscriptions.start()
         for server in self._servers:
             self._log_serving(server)
         for listener in self._listeners:
@@ -292,7 +347,7 @@ class Node(Service):
             client.prepare(target)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            self._registrar.when_current().chainDeferred(waiter)
+            self._when_ready().chainDeferred(waiter)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -311,6 +366,8 @@ class Node(Service):
 
     async def _stop(self) -> None:
         await self._registrar.stop()
+        if self._subscriptions is not None:
+            self._subscriptions.close()
         self._callers.drain(f"{self.settings.host} is stopping")
         for listener in self._listeners:
             listener.hurry()
@@ -319,6 +376,8 @@ class Node(Service):
             await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
         self._threads.abandon()
         self._callers.cancel_running()
+        if self._subscriptions is not None:
+            self._subscriptions.cancel_running()
         self._callers.end_pass()
         # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()
@@ -430,6 +489,8 @@ class Node(Service):
         self._proxies.end_pass()
         self._callers.end_pass()
         self._links.end_pass()
+        if self._publishing is not None:
+            self._publishing.end_pass()
         if self._seconds() >= self._sweep.at:
             self._sweep.run()
 

@@ -13,6 +13,7 @@ from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import Stage
+from zmqrpc.core.publishing import Trouble
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import (
     AccessDenied,
@@ -217,6 +218,26 @@ class Outcomes:
             self.fail(call, error, f"{says}: {reason}")
         else:
             self.fail(call, NoRoute, f"the member cannot be reached: {reason}")
+
+    def crowded_out_of_publishing(self, call: Waiter, waiting: int) -> None:
+        """End a fan-out that there is no room for among those that are to be published."""
+        text = f"{waiting} fan-outs wait to be published already (max_queued_calls, max_queued_bytes), try later"
+        self.fail(call, Overloaded, text)
+
+    def unpublished(self, call: Waiter, trouble: Trouble, missing: str, uncertain: bool) -> None:
+        """
+        End a fan-out that was not published in time.
+
+        :param missing: which publishers are recorded.
+        :param uncertain: whether it may have been published all the same.
+        """
+        if trouble is Trouble.NO_PUBLISHER:
+            self.fail(call, NoRoute, f"{trouble.value}: {missing}", maybe_executed=uncertain)
+        elif trouble is Trouble.UNROUTABLE:
+            text = f"{trouble.value}, though records say that they subscribe; look whether they reach the publishers"
+            self.fail(call, NoRoute, text, maybe_executed=uncertain)
+        else:
+            self.fail(call, DeadlineExceeded, f"its time was up, {trouble.value}", maybe_executed=uncertain)
 
     # Afterwards
 

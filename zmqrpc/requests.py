@@ -357,7 +357,7 @@ class Requests:
         self.refuse(caller, request.sequence, reason, text)
 
     def _late(self, caller: Caller, request: Request) -> None:
-        if type(request) is Call or type(request) is Notify:
+        if type(request) is Call or type(request) is Notify or not caller.has_link:
             self.refuse(caller, request.sequence, Refusal.EXPIRED, "the reactor was blocked past its deadline")
             return
         self._notices.count(

@@ -54,7 +54,7 @@ FASTEST_DRIFT = 0.0005
 
 class DriftingOffset:
     """
-    The smallest (arrival - sent) seen from one instance that sends no PING, as of a client whose fan-outs are published.
+    The smallest (arrival - sent) seen from one instance that sends no PING: a client whose fan-outs are published.
 
     No base can be made anew from a short round trip, so it grows by what the clocks may have drifted, until a faster
     batch comes.

@@ -57,13 +57,14 @@ class OutgoingFanout:
     :ivar sequence: its place among all; not the number under its key.
     :ivar number: the number under its key, 0 before it has one.
     :ivar attempts: how often it was given to a publisher.
+    :ivar returned: whether a publisher has given it back, since nobody subscribes there.
     :ivar published: whether a publisher has said so.
     :ivar uncertain: whether a publisher that was lost may have published it.
     """
 
     __slots__ = (
-        *("attempts", "call", "deadline", "encoded", "key", "number", "published", "retry_at", "sequence"),
-        "uncertain",
+        *("attempts", "call", "deadline", "encoded", "key", "number", "published", "retry_at", "returned"),
+        *("sequence", "uncertain"),
     )
 
     def __init__(self, call: Any, key: Key, sequence: int) -> None:
@@ -74,7 +75,7 @@ class OutgoingFanout:
         self.deadline: float = call.deadline
         self.retry_at = NEVER
         self.number = self.attempts = 0
-        self.published = self.uncertain = False
+        self.returned = self.published = self.uncertain = False
 
 
 class Key:
@@ -180,7 +181,13 @@ class PublishingState:
         return len(self._open)
 
     @property
+    def ready(self) -> bool:
+        """Whether `next_batch` may have something."""
+        return bool(self._ready)
+
+    @property
     def wake_at(self) -> float:
+        """See above."""
         return min(self._due_at, self._resume_at)
 
     # What callers want
@@ -442,6 +449,8 @@ class PublishingState:
             return
         if not full:
             batch.key.tried.add(name)
+            for fanout in batch.fanouts:
+                fanout.returned = True
         else:
             batch.key.trouble = Trouble.FULL
             self._resume_later(batch.key, now + RETRY_FULL)
@@ -480,7 +489,8 @@ class PublishingState:
                 self._agenda.enter(fanout)
                 continue
             call = fanout.call
-            trouble = fanout.key.trouble if sequence in fanout.key.waiting else Trouble.UNANSWERED
+            waits = sequence in fanout.key.waiting
+            trouble = fanout.key.trouble if waits else Trouble.UNROUTABLE if fanout.returned else Trouble.UNANSWERED
             ended.append((call, trouble, self._end(fanout)))
         self._due_at = self._agenda.wake_at
         return ended

@@ -27,11 +27,12 @@ LAYERS: dict[str, set[str]] = {
     "configuration": {"config_files", "configuration", "families", "ini"},  # reads files, the environment and plugins
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
-        *("adapters", "binding", "caller", "callers", "checks", "client", "connections", "delivery", "discovery"),
-        *("disagreement", "dispatcher", "hints", "introspection", "link", "link_user", "links", "listener", "members"),
-        *("notices", "notifier", "outbox", "outcomes", "proxy", "registrar", "requests", "server"),
-        *("signals", "stall", "subscription", "sweep", "threads", "waiter", "watches"),
-        *("broker", "carrier", "connector", "proxies", "proxy_link", "proxy_user", "proxy_watch"),
+        *("adapters", "binding", "broker", "caller", "callers", "carrier", "checks", "client", "connections"),
+        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "hints"),
+        *("introspection", "link", "link_user", "links", "listener", "members", "notices", "notifier", "outbox"),
+        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_user", "proxy_watch", "publishers", "publishing"),
+        *("registrar", "requests", "server"),
+        *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },
     "composition": {"node", "proxy_lines", "proxy_node", "site"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries

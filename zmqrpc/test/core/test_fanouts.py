@@ -21,7 +21,7 @@ TTL = 300.0
 
 class SeriesTests(SynchronousTestCase):
     def setUp(self):
-        self.opened = []
+        self.opened: list[Series] = []
         self.series = Series(self.opened.append)
 
     def take(self, *numbers):
@@ -186,7 +186,9 @@ class FanoutsTests(SynchronousTestCase):
         """Not before the last deadline of what they have sent; then a number of theirs is as good as new."""
         self.take(1, None, 0.0, b"a" * 16)
         self.take(9, None, 0.0, b"b" * 16)
-        self.fanouts.client(b"b" * 16, 0, 0, 0.0).until = 2 * TTL
+        client = self.fanouts.client(b"b" * 16, 0, 0, 0.0)
+        assert client is not None
+        client.until = 2 * TTL
         self.assertEqual(self.fanouts.wake_at, GRACE)
         self.assertEqual(self.fanouts.sweep(GRACE), ([], []))
         self.assertEqual(self.fanouts.wake_at, TTL)
@@ -235,7 +237,8 @@ class Losses(SynchronousTestCase):
     @settings(derandomize=True, max_examples=300)
     def test_nothing_twice_and_misses_exact(self, steps, clients, publishers, interval):
         fanouts = Fanouts(10, TTL)
-        numbers, counters = Counter(), Counter()
+        numbers: Counter[int] = Counter()
+        counters: Counter[int] = Counter()
         order = count()
         arrivals = []
 
@@ -261,7 +264,8 @@ class Losses(SynchronousTestCase):
         when += 5.0
         for client in range(clients):
             fanout(client, 0, when)
-        delivered, missed = Counter(), 0
+        delivered: Counter[tuple[int, int]] = Counter()
+        missed = 0
 
         def sweep(until):
             while fanouts.wake_at <= until:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import attrs
 from hypothesis import given, settings
@@ -18,6 +19,11 @@ from zmqrpc.core.publishing import KEPT_SECONDS, RETRY_FULL, RETRY_UNROUTABLE, P
 
 KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
 OURS = b"o" * 16
+
+
+def read(payload) -> list[Any]:
+    """Return the messages of a batch."""
+    return list(decode_batch(payload).messages)
 
 
 @attrs.define(eq=False)
@@ -58,10 +64,13 @@ class PublishingTests(SynchronousTestCase):
             self.payload = batch.payload
         return written
 
+    def next_batch(self) -> Any:
+        return self.state.next_batch(self.now)
+
     def read(self, payload):
         batch = decode_batch(payload)
         self.assertEqual((batch.source, batch.destination, batch.settled), (OURS, None, []))
-        return [(message.sequence, message.attempt, message.arguments["name"]) for message in batch.messages]
+        return [(message.sequence, message.attempt, message.arguments["name"]) for message in read(payload)]
 
     def published(self, name, key=KEY):
         return [each.name for each in self.state.published(name, key, self.now)]
@@ -89,7 +98,7 @@ class PublishingTests(SynchronousTestCase):
         self.assertFalse(self.state.withdraw(first))
         self.assertFalse(self.state.withdraw(first))
         self.up("a")
-        self.assertEqual(dict(map(lambda each: (each[1][0][2], each[1][0][0]), self.write())), {2: 1, 3: 1})
+        self.assertEqual({names[0][2]: names[0][0] for _, names in self.write()}, {2: 1, 3: 1})
         self.add(4)
         self.assertEqual(self.write(), [("a", [(2, 1, 4)])])
 
@@ -104,12 +113,12 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(len(chosen), 1)
 
     def test_clients_spread(self):
-        chosen = Counter()
+        chosen: Counter[str] = Counter()
         for number in range(60):
             self.state = PublishingState(number.to_bytes(16, "big"), 2**20, 100, 10**6, 3)
             self.up("a", "b", "c")
             self.state.add(KEY, call())
-            batch = self.state.next_batch(1.0)
+            batch: Any = self.state.next_batch(1.0)
             chosen[batch.publisher] += 1
         self.assertGreater(min(chosen.values()), 8)
         self.assertEqual(len(chosen), 3)
@@ -268,7 +277,7 @@ class PublishingTests(SynchronousTestCase):
         """What a publisher does not take keeps its number and its place."""
         self.up("a")
         self.add(1)
-        self.state.not_taken(self.state.next_batch(self.now), False, self.now)
+        self.state.not_taken(self.next_batch(), False, self.now)
         self.add(2)
         self.assertEqual(self.write(), [])
         self.assertEqual(self.state.wake_at, self.now + RETRY_FULL)
@@ -285,7 +294,7 @@ class PublishingTests(SynchronousTestCase):
         """One that is gone takes nothing more, though nobody has told of it yet."""
         self.up("a")
         self.add(1)
-        self.state.not_taken(self.state.next_batch(self.now), True, self.now)
+        self.state.not_taken(self.next_batch(), True, self.now)
         self.assertEqual(self.write(), [])
         self.state.publisher_lost("a", self.now)
         self.up("b")
@@ -374,10 +383,11 @@ class Storm(SynchronousTestCase):
     @settings(derandomize=True, max_examples=300)
     def test_every_fan_out_ends_published(self, events):
         state = PublishingState(OURS, 64 * 2**20, 1000, 10**6, 3)
-        now, ended, added = 1.0, [], 0
+        now, added = 1.0, 0
+        ended: list[int] = []
         connections = [0, 0, 0]
-        given: dict[str, list] = {}
-        came = Counter()
+        given: dict[str, list[bytes]] = {}
+        came: dict[int, int] = {}
 
         def write(fate=None):
             while (batch := state.next_batch(now)) is not None:
@@ -389,7 +399,7 @@ class Storm(SynchronousTestCase):
 
         def answer(name):
             for payload in given.pop(name, ()):
-                for message in decode_batch(payload).messages:
+                for message in read(payload):
                     came[message.sequence] = message.arguments["name"]
                 ended.extend(each.name for each in state.published(name, KEY, now))
 

@@ -1,0 +1,71 @@
+"""Which publishers the matchmaker knows, and whether it knows any where there should be some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.logger import Logger
+
+from zmqrpc.record import Record, Role, Sighting
+
+_MOST_NAMED = 5
+
+
+class Publishers:
+    """
+    The publisher proxies that are recorded.
+
+    :param found: is told where subscribers connect to them, after each change; None for nobody.
+    :ivar known: whether the matchmaker has said which there are.
+    """
+
+    log = Logger()
+
+    def __init__(self, found: Callable[[list[str]], None] | None) -> None:
+        self._found = found
+        self._records: list[Record] = []
+        self._warned: set[str] = set()
+        self.known = False
+
+    def found(self, sightings: list[Sighting]) -> None:
+        """Hear of all proxies."""
+        self.known = True
+        records = [sighting.record for sighting in sightings]
+        self._records = [record for record in records if record.role is Role.PUBLISHER]
+        if not self._records:
+            self._warn([record for record in records if record.role is Role.ROUTER])
+        if self._found is not None:
+            self._found(list(dict.fromkeys(record.addresses[-1] for record in self._records)))
+
+    def _warn(self, routers: list[Record]) -> None:
+        """Say once that nobody publishes, and once when that is because proxies and we are set otherwise."""
+        kind = "routers" if routers else "none"
+        if kind in self._warned:
+            return
+        self._warned.add(kind)
+        if routers:
+            self.log.warn(
+                "fan-outs are to be published (use_pub_sub), but the proxies that are recorded do not publish: "
+                "{proxies}; set use_pub_sub for them too, or not here",
+                proxies=_named(routers),
+            )
+        else:
+            self.log.warn(
+                "fan-outs are to be published (use_pub_sub), but no proxy that publishes is recorded; "
+                "start one (zmq-proxy with use_pub_sub)"
+            )
+
+    @property
+    def missing(self) -> str:
+        """Which publishers are recorded, as a clause that says what to do when none of them is up."""
+        if self._records:
+            return f"look after those that are recorded: {_named(self._records)}"
+        if not self.known:
+            return "the matchmaker has not said yet which there are, look after it"
+        return "none is recorded in the matchmaker, start one (zmq-proxy with use_pub_sub)"
+
+
+def _named(records: Iterable[Record]) -> str:
+    names = list(dict.fromkeys(f"{record.member} at {record.addresses[0]}" for record in records))
+    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return "; ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,190 @@
+"""What is published: hands fan-outs to the proxies that publish, and brings them to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.envelope import Refusal
+from zmqrpc.core.keys import topic_key
+from zmqrpc.core.publishing import PublishingState
+from zmqrpc.interfaces import GONE, SENT
+from zmqrpc.notices import Notices
+from zmqrpc.outcomes import Outcomes
+from zmqrpc.settings import Settings
+from zmqrpc.waiter import Waiter
+
+
+class PublishingProxy(Protocol):
+    """A proxy that publishes, as `zmqrpc.proxies` has it."""
+
+    @property
+    def key(self) -> str:
+        """Its instance in hex, or its address; another proxy never has the same."""
+
+    @property
+    def address(self) -> str:
+        """Where we are connected to it."""
+
+    @property
+    def member(self) -> str:
+        """The name of its host."""
+
+    @property
+    def connection(self) -> bytes | None:
+        """The routing id of the present connection to it."""
+
+    def publish(self, key: bytes, payload: bytes) -> int:
+        """Have a payload published under a topic-key; return `SENT`, `FULL` or `GONE`."""
+
+
+class Publishing:
+    """
+    Every fan-out of one node that is to be published.
+
+    :param instance: our own instance.
+    :param missing: says which publishers are recorded that are not up, or that none is.
+    :param seconds: the monotonic clock.
+    :param kick: asks for a pass soon, at the end of which what was gathered is written.
+    :param wake_by: asks that `sweep` is called at a time.
+    :param came_up: called when a publisher can be used.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        instance: bytes,
+        settings: Settings,
+        outcomes: Outcomes,
+        notices: Notices,
+        missing: Callable[[], str],
+        seconds: Callable[[], float],
+        kick: Callable[[], None],
+        wake_by: Callable[[float], None],
+        came_up: Callable[[], None],
+    ) -> None:
+        self._state = PublishingState(
+            instance,
+            settings.max_message_size,
+            settings.max_queued_calls,
+            settings.max_queued_bytes,
+            settings.max_routes,
+        )
+        self._outcomes = outcomes
+        self._notices = notices
+        self._missing = missing
+        self._seconds = seconds
+        self._kick = kick
+        self._wake_by = wake_by
+        self._came_up = came_up
+        self._proxies: dict[str, PublishingProxy] = {}
+        self._names: dict[str, str] = {}
+        self._unrepeated = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a publisher that can be used."""
+        return bool(self._names)
+
+    # What callers want
+
+    def publish(self, call: Waiter, exchange: str, topic: str) -> None:
+        """
+        Publish a fan-out at the end of the pass, or as soon as a publisher is up.
+
+        :param call: succeeds when it is published, fails as `RPCClient.fanout` says; it was made with `cancel`.
+        """
+        if not self._state.add(topic_key(exchange, topic), call):
+            self._outcomes.crowded_out_of_publishing(call, len(self._state))
+            return
+        self._kick()
+        self._wake_by(self._state.wake_at)
+
+    def cancel(self, call: Any) -> None:
+        """End a fan-out (a `Waiter`) because its caller does not want it any more; what is published stays so."""
+        self._state.withdraw(call)
+        self._outcomes.cancelled(call)
+
+    def close(self) -> None:
+        """End every fan-out."""
+        self._proxies.clear()
+        self._names.clear()
+        for call, _ in self._state.take_all():
+            self._outcomes.stopped(call)
+
+    # What proxies tell
+
+    def publisher_up(self, proxy: PublishingProxy) -> None:
+        """A proxy that publishes can be used."""
+        # What comes by another connection answers nothing that was written to one before.
+        self._names[proxy.key] = name = self._name(proxy)
+        self._proxies[name] = proxy
+        self._state.publisher_up(name, proxy.key)
+        self._kick()
+        self._came_up()
+
+    def publisher_lost(self, proxy: PublishingProxy, reason: str) -> None:
+        """A proxy cannot be used any more; what it answers yet counts."""
+        name = self._names.pop(proxy.key, None)
+        if name is not None:
+            del self._proxies[name]
+            self._state.publisher_lost(name, self._seconds())
+            self._kick()
+
+    def published(self, proxy: PublishingProxy, key: bytes, counter: bytes) -> None:
+        """A proxy has published what it was given next under a key."""
+        for call in self._state.published(self._name(proxy), key, self._seconds()):
+            call.succeed(None)
+        self._written()
+
+    def returned(self, proxy: PublishingProxy, payload: bytes, reason: Refusal) -> None:
+        """A proxy gave back what was to be published."""
+        self._state.returned(self._name(proxy), payload, reason is not Refusal.UNROUTABLE, self._seconds())
+        self._written()
+
+    def _name(self, proxy: PublishingProxy) -> str:
+        return f"{proxy.key}/{(proxy.connection or b'').hex()}"
+
+    def _written(self) -> None:
+        self._kick()
+        self._wake_by(self._state.wake_at)
+
+    # The end of a pass, and time
+
+    def end_pass(self) -> None:
+        """Write what was gathered."""
+        if not self._state.ready:
+            return
+        now = self._seconds()
+        while (batch := self._state.next_batch(now)) is not None:
+            fate = self._proxies[batch.publisher].publish(batch.key.name, batch.payload)
+            if fate == SENT:
+                self._state.taken(batch)
+            else:
+                self._state.not_taken(batch, fate == GONE, now)
+        if self._state.wake_at < NEVER:
+            self._wake_by(self._state.wake_at)
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        return self._state.wake_at
+
+    def sweep(self, now: float) -> None:
+        """End what is past its deadline, and try again what could not be published a moment ago."""
+        for call, trouble, uncertain in self._state.overdue(now):
+            self._outcomes.unpublished(call, trouble, self._missing(), uncertain)
+        self._state.resume(now)
+        self.end_pass()
+        if self._state.unrepeated > self._unrepeated:
+            number, self._unrepeated = self._state.unrepeated - self._unrepeated, self._state.unrepeated
+            text = (
+                "{number} fan-outs that a publisher had published just before it was lost could not be published "
+                "again in time, subscribers may have missed them"
+            )
+            self._notices.count("fanout_unrepeated", text, number=number)
+            self._notices.counts["fanout_unrepeated"] += number - 1

@@ -1,0 +1,344 @@
+"""What comes published: the subscriptions of a node that serves, and the fan-outs that they bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.envelope import WIRE_VERSION, Fanout, Unreadable
+from zmqrpc.core.fanouts import Fanouts, Missed
+from zmqrpc.core.keys import Counter, decode_counter, topic_key
+from zmqrpc.core.seen import Seen
+from zmqrpc.core.subscription import Phase, SubscriptionState
+from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.fanout_caller import FanoutCaller
+from zmqrpc.interfaces import ITransport
+from zmqrpc.notices import Notices
+from zmqrpc.requests import Requests
+from zmqrpc.settings import Settings
+from zmqrpc.subscription import Subscription
+from zmqrpc.target import Target
+
+READY_SECONDS = 2.0
+"""How long readiness waits for a publisher to be connected; one that is then has to confirm."""
+
+_NEW = Seen.NEW
+
+
+class _Topic:
+    """
+    One topic that is served here.
+
+    :ivar members: the names under which it is.
+    """
+
+    def __init__(self, exchange: str, name: str) -> None:
+        self.exchange = exchange
+        self.name = name
+        self.members: list[str] = []
+
+    def __str__(self) -> str:
+        """Name it as people do."""
+        return f"{self.exchange}/{self.name}"
+
+
+class Subscriptions:
+    """
+    One subscription to each publisher, to the topics that this node serves.
+
+    :param random_bytes: gives 16 random bytes.
+    :param jitter: gives a number from 0.5 to 1.
+    :param seconds: the monotonic clock.
+    :param wake_by: asks that `sweep` is called at a time.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: ITransport,
+        requests: Requests,
+        notices: Notices,
+        random_bytes: Callable[[], bytes],
+        jitter: Callable[[], float],
+        seconds: Callable[[], float],
+        wake_by: Callable[[float], None],
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._requests = requests
+        self._notices = notices
+        self._random_bytes = random_bytes
+        self._jitter = jitter
+        self._seconds = seconds
+        self._wake_by = wake_by
+        self._fanouts = Fanouts(settings.max_clients, settings.rpc_message_ttl)
+        self._topics: dict[bytes, _Topic] = {}
+        self._callers: dict[bytes, dict[tuple[bytes, str], FanoutCaller]] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._wanted: tuple[str, ...] | None = None
+        self._started = self._closed = False
+        self._waiting: list[Deferred[None]] = []
+        self._wait_until = NEVER
+        self._awaited: set[Subscription] | None = None
+
+    # What the node does with it
+
+    def serve(self, target: Target) -> None:
+        """Subscribe to what is published for a server too."""
+        assert target.exchange is not None and target.topic is not None and target.server is not None
+        key = topic_key(target.exchange, target.topic)
+        topic = self._topics.get(key)
+        if topic is None:
+            topic = self._topics[key] = _Topic(target.exchange, target.topic)
+            for subscription in self._subscriptions.values():
+                subscription.subscribe([key])
+            self._begin_waiting()
+        topic.members.append(target.server)
+
+    def start(self) -> None:
+        """Subscribe, now or as soon as it is known where."""
+        self._started = True
+        if self._settings.subscribe_on:
+            self._wanted = tuple(f"tcp://{address}" for address in self._settings.subscribe_on)
+        self._arrange()
+
+    def found(self, addresses: Iterable[str]) -> None:
+        """Hear where all publishers are that are recorded; nothing follows where ``subscribe_on`` says where."""
+        if not self._settings.subscribe_on:
+            self._wanted = tuple(addresses)
+            self._arrange()
+
+    def when_ready(self) -> Deferred[None]:
+        """
+        Return a Deferred that fires when everything is subscribed to; `close` cancels it.
+
+        That is when every publisher has confirmed it that could be connected to in time. Where none is known there is
+        nothing to wait for.
+        """
+        if self._is_ready():
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
+
+    def cancel_running(self) -> None:
+        """Cancel what still runs: its time to drain is up."""
+        for callers in self._callers.values():
+            for caller in callers.values():
+                for result, _ in list(caller.running.values()):
+                    self._requests.cancel_one(result)
+
+    def close(self) -> None:
+        """Hear nothing more; what came runs on."""
+        self._closed = True
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        self._subscriptions.clear()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.cancel()
+
+    # Which subscriptions there are
+
+    def _arrange(self) -> None:
+        """Have a subscription to each publisher that is wanted; one that is not any more stays while it is up."""
+        if not self._started or self._closed or self._wanted is None:
+            return
+        if self._topics and self._wait_until == NEVER and self._awaited is None:
+            self._begin_waiting()
+        for address in [address for address in self._subscriptions if address not in self._wanted]:
+            self._let_go(self._subscriptions[address])
+        for address in self._wanted:
+            if address not in self._subscriptions:
+                state = SubscriptionState(self._random_bytes, self._jitter)
+                subscription = Subscription(address, state, self, self._transport, self._seconds, self._wake_by)
+                self._subscriptions[address] = subscription
+                subscription.subscribe(self._topics)
+                subscription.open()
+        self._look()
+
+    def _let_go(self, subscription: Subscription) -> None:
+        # Its record may only be lost, and what it publishes is not.
+        if subscription.state.phase is not Phase.UP and subscription.address not in (self._wanted or ()):
+            if self._subscriptions.get(subscription.address) is subscription:
+                del self._subscriptions[subscription.address]
+            subscription.close()
+
+    # Readiness
+
+    def _begin_waiting(self) -> None:
+        if self._started and self._wanted is not None:
+            self._awaited = None
+            self._wait_until = self._seconds() + READY_SECONDS
+            self._wake_by(self._wait_until)
+
+    def _is_ready(self) -> bool:
+        if self._wanted is None or not self._started:
+            return False
+        awaited = self._subscriptions.values() if self._awaited is None else self._awaited
+        return all(subscription.state.current for subscription in awaited)
+
+    def _look(self) -> None:
+        """Tell who waits when it is ready."""
+        if self._waiting and self._is_ready():
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                waiter.callback(None)
+
+    def _wait_no_longer(self) -> None:
+        """Go on without the publishers that could not be connected to in time."""
+        self._wait_until = NEVER
+        late = [each for each in self._subscriptions.values() if not each.state.current]
+        self._awaited = {each for each in late if each.state.phase is Phase.UP}
+        for subscription in late:
+            if subscription not in self._awaited:
+                self.log.warn(
+                    "not subscribed yet at the publisher {address}, it is tried on: {trouble}",
+                    address=subscription.address,
+                    trouble=subscription.state.trouble or "not connected yet",
+                )
+        self._look()
+
+    # Subscribing
+
+    def confirmed(self, subscription: Subscription) -> None:
+        if subscription.state.current:
+            self.log.info("subscribed at the publisher {address}", address=subscription.address)
+            self._look()
+
+    def lost(self, subscription: Subscription, reason: str) -> None:
+        if subscription.state.fails == 1:
+            self.log.info("the publisher {address} is lost: {reason}", address=subscription.address, reason=reason)
+        if self._awaited is not None:
+            self._awaited.discard(subscription)
+        self._let_go(subscription)
+        self._look()
+
+    def malformed(self, subscription: Subscription, reason: str) -> None:
+        self._notices.count(
+            "malformed", "a message of the publisher {peer} was dropped: {reason}", subscription.address, reason=reason
+        )
+
+    def published(self, subscription: Subscription, key: bytes, counter: bytes, payload: Any) -> int:
+        now = self._seconds()
+        topic = self._topics.get(key)
+        try:
+            told = decode_counter(counter)
+            batch = None if payload is None else decode_batch(payload)
+        except RemoteProtocolError as error:
+            self.malformed(subscription, str(error))
+            return 1
+        if topic is None:
+            self._notices.count("stray")
+            return 1
+        fresh = self._fanouts.counted(told.publisher, key, told.count, batch is None, now)
+        if batch is not None and self._is_ours(subscription, batch, told):
+            self._take(subscription, key, topic, batch, len(payload), fresh, now)
+        if self._fanouts.wake_at < NEVER:
+            self._wake_by(self._fanouts.wake_at)
+        return len(batch.messages) or 1 if batch is not None else 1
+
+    def _is_ours(self, subscription: Subscription, batch: Batch, told: Counter) -> bool:
+        """Tell whether a batch can be taken."""
+        if batch.version != WIRE_VERSION:
+            text = "client {client} published a batch of wire version {version} at {address}"
+            facts = {"version": batch.version, "address": subscription.address}
+            self._notices.count("bad_version", text, batch.source, client=batch.source, **facts)
+            return False
+        if batch.destination is not None:
+            self.malformed(subscription, "what is published is for one instance")
+            return False
+        return True
+
+    def _take(
+        self, subscription: Subscription, key: bytes, topic: _Topic, batch: Batch, size: int, fresh: bool, now: float
+    ) -> None:
+        """Run what has not come before; tell what comes again."""
+        arrival = int(now * 1000)
+        source = batch.source
+        client = self._fanouts.client(source, arrival, batch.sent, now)
+        if client is None:
+            text = "the fan-outs of client {client} are refused, too many clients are remembered (max_clients)"
+            self._notices.count("overloaded", text, source, client=source)
+            return
+        series = self._fanouts.series(source, key, now)
+        admit = series.admit
+        repeats = series.repeats
+        new: list[Fanout] = []
+        again = False
+        for message in batch.messages:
+            if type(message) is not Fanout or message.topic != topic.name or message.exchange != topic.exchange:
+                self.malformed(subscription, _fault_of(message))
+                continue
+            again = again or message.attempt > 1
+            if admit(message.sequence) is _NEW:
+                new.append(message)
+        repeats = series.repeats - repeats
+        if again or (repeats and fresh):
+            self._fanouts.repeated(key, now)
+        self._notices.counts["repeated"] += repeats
+        age = client.offset.age(arrival, batch.sent)
+        for member in topic.members if new else ():
+            # A fan-out is for each member, and a node may have several.
+            named = new if member is topic.members[-1] else [msgspec.structs.replace(message) for message in new]
+            for message in named:
+                message.member = member
+            caller = self._caller(source, key, topic, member)
+            self._requests.take(cast(Any, caller), named, now, age, size, [])
+            client.until = max(client.until, caller.until)
+
+    def _caller(self, source: bytes, key: bytes, topic: _Topic, member: str) -> FanoutCaller:
+        callers = self._callers.setdefault(source, {})
+        caller = callers.get((key, member))
+        if caller is None:
+            caller = callers[key, member] = FanoutCaller(source, str(topic), self._notices)
+        return caller
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When `sweep` has to be called next."""
+        soonest = min((each.wake_at for each in self._subscriptions.values()), default=NEVER)
+        return min(soonest, self._fanouts.wake_at, self._wait_until)
+
+    def sweep(self, now: float) -> None:
+        """Look after the publishers, and tell what was missed."""
+        for subscription in list(self._subscriptions.values()):
+            if subscription.wake_at <= now:
+                subscription.sweep(now)
+        if now >= self._wait_until:
+            self._wait_no_longer()
+        if now >= self._fanouts.wake_at:
+            missed, forgotten = self._fanouts.sweep(now)
+            for each in missed:
+                self._tell(each)
+            for instance in forgotten:
+                self._callers.pop(instance, None)
+
+    def _tell(self, missed: Missed) -> None:
+        who = f"client {missed.client.hex()}" if missed.client else f"publisher {(missed.publisher or b'').hex()}"
+        self._notices.count(
+            "fanout_missed",
+            "{number} published fan-outs to {topic} never came, as the numbers of {who} show",
+            missed.key,
+            topic=str(self._topics[missed.key]),
+            number=missed.number,
+            who=who,
+        )
+        self._notices.counts["fanout_missed"] += missed.number - 1
+
+
+def _fault_of(message: Any) -> str:
+    """Say why a message is none that is published under its key."""
+    if type(message) is Unreadable:
+        return str(message.reason)
+    return f"a {type(message).__name__} of another topic" if type(message) is Fanout else f"a {type(message).__name__}"

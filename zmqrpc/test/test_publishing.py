@@ -1,0 +1,285 @@
+"""What is published: by which proxy, and how it ends for its caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import Target
+from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.envelope import Fanout, Kind, Refusal, encode_message
+from zmqrpc.core.keys import topic_key
+from zmqrpc.core.routing import RoutingTable
+from zmqrpc.errors import Cancelled, ClientClosed, DeadlineExceeded, NoRoute, Overloaded
+from zmqrpc.interfaces import FULL, GONE, SENT
+from zmqrpc.notices import Notices
+from zmqrpc.outcomes import Outcomes
+from zmqrpc.publishers import Publishers
+from zmqrpc.publishing import Publishing
+from zmqrpc.record import PROXIES, Record, Role, Sighting
+from zmqrpc.settings import Settings
+from zmqrpc.test.logs import LogLines
+from zmqrpc.waiter import Waiter
+
+OURS = b"o" * 16
+KEY = topic_key("x", "work")
+
+
+class Proxy:
+    """A proxy that remembers what it was given."""
+
+    def __init__(self, name, connection=b"1"):
+        self.key = self.member = name
+        self.address = f"tcp://{name}:1"
+        self.connection = connection
+        self.fate = SENT
+        self.payloads: list[bytes] = []
+
+    def publish(self, key, payload):
+        if self.fate == SENT:
+            self.payloads.append(payload)
+        return self.fate
+
+
+class PublishingTests(SynchronousTestCase):
+    def setUp(self):
+        clock = self.clock = Clock()
+        settings = Settings(max_queued_calls=10)
+        self.notices = Notices(clock.seconds)
+        outcomes = Outcomes(OURS, settings, RoutingTable(), clock.seconds)
+        self.came_up: list[bool] = []
+        self.publishers = Publishers(None)
+        self.publishing = Publishing(
+            OURS,
+            settings,
+            outcomes,
+            self.notices,
+            lambda: self.publishers.missing,
+            clock.seconds,
+            lambda: None,
+            lambda when: None,
+            lambda: self.came_up.append(self.publishing.up),
+        )
+
+    def fanout(self, number=0, timeout=5.0):
+        call = Waiter(self.publishing.cancel)
+        request = Fanout(0, 1, 0, 0, "x", "work", None, None, None, "mark", {"number": number})
+        call.begin(int(Kind.FANOUT), Target("work"), encode_message(request), self.clock.seconds() + timeout)
+        self.publishing.publish(call, "x", "work")
+        return call
+
+    def up(self, name="a", connection=b"1"):
+        proxy = Proxy(name, connection)
+        self.publishing.publisher_up(proxy)
+        return proxy
+
+    def pass_(self, seconds=0.0):
+        """Let time pass, and a pass end."""
+        self.clock.advance(seconds)
+        if self.publishing.wake_at <= self.clock.seconds():
+            self.publishing.sweep(self.clock.seconds())
+        self.publishing.end_pass()
+
+    def read(self, proxy):
+        messages: list[Any] = [message for payload in proxy.payloads for message in decode_batch(payload).messages]
+        return [(message.sequence, message.arguments["number"]) for message in messages]
+
+    def failed(self, call, error):
+        return str(self.failureResultOf(call, error).value)
+
+    def test_published(self):
+        """What one pass gathers is one payload, and its answer ends it."""
+        proxy = self.up()
+        self.assertEqual(self.came_up, [True])
+        calls = [self.fanout(number) for number in range(3)]
+        self.assertEqual(proxy.payloads, [])
+        self.pass_()
+        self.assertEqual(len(proxy.payloads), 1)
+        self.assertEqual(self.read(proxy), [(1, 0), (2, 1), (3, 2)])
+        self.assertNoResult(calls[0])
+        self.publishing.published(proxy, KEY, b"counter")
+        self.assertEqual([self.successResultOf(call) for call in calls], [None] * 3)
+        self.publishing.published(proxy, KEY, b"counter")
+
+    def test_waits_for_a_publisher(self):
+        call = self.fanout()
+        self.pass_(1.0)
+        proxy = self.up()
+        self.pass_()
+        self.publishing.published(proxy, KEY, b"")
+        self.successResultOf(call)
+
+    def test_no_publisher(self):
+        """The error says which are recorded."""
+        record = Record(Role.PUBLISHER, *PROXIES, "host-1", "a" * 32, ("tcp://host-1:1", "tcp://host-1:2"))
+        for found, text in (
+            (None, "the matchmaker has not said yet which there are"),
+            ([], "none is recorded in the matchmaker, start one"),
+            ([Sighting(record)] * 2, "look after those that are recorded: host-1 at tcp://host-1:1 ("),
+        ):
+            if found is not None:
+                self.publishers.found(found)
+            call = self.fanout(timeout=1.0)
+            self.pass_(0.5)
+            self.assertNoResult(call)
+            self.pass_(0.5)
+            error = self.failed(call, NoRoute)
+            self.assertIn(f"the fanout failed: no publisher is up: {text}", error)
+            self.assertIn("it did not run", error)
+
+    def test_nobody_subscribes(self):
+        proxy = self.up()
+        call = self.fanout(timeout=0.35)
+        for _ in range(7):
+            self.pass_(0.05)
+            if proxy.payloads:
+                self.publishing.returned(proxy, proxy.payloads.pop(), Refusal.UNROUTABLE)
+        error = self.failed(call, NoRoute)
+        self.assertIn("nobody is subscribed at any publisher", error)
+        self.assertIn("it did not run", error)
+
+    def test_not_answered(self):
+        self.up()
+        call = self.fanout(timeout=1.0)
+        self.pass_()
+        self.pass_(1.0)
+        error = self.failed(call, DeadlineExceeded)
+        self.assertIn("the publisher has not said that it published it", error)
+        self.assertIn("it may have run", error)
+
+    def test_full(self):
+        proxy = self.up()
+        proxy.fate = FULL
+        call = self.fanout(timeout=1.0)
+        self.pass_()
+        self.pass_(0.1)
+        proxy.fate = SENT
+        self.pass_(0.1)
+        self.assertEqual(self.read(proxy), [(1, 0)])
+        self.publishing.published(proxy, KEY, b"")
+        self.successResultOf(call)
+        proxy.fate = FULL
+        call = self.fanout(timeout=1.0)
+        self.pass_()
+        self.pass_(1.0)
+        self.assertIn("the publisher takes no more", self.failed(call, DeadlineExceeded))
+
+    def test_gone(self):
+        """Its loss is told later; another takes it at once."""
+        a, b = self.up("a"), self.up("b")
+        a.fate = b.fate = GONE
+        call = self.fanout()
+        self.pass_()
+        c = self.up("c")
+        self.pass_()
+        self.assertEqual(self.read(c), [(1, 0)])
+        self.publishing.publisher_lost(a, "gone")
+        self.publishing.publisher_lost(b, "gone")
+        self.publishing.published(c, KEY, b"")
+        self.successResultOf(call)
+
+    def test_lost(self):
+        """What was not answered, and what was just before, goes by another; callers hear of it once."""
+        a = self.up("a")
+        first = self.fanout(1)
+        self.pass_()
+        self.publishing.published(a, KEY, b"")
+        second = self.fanout(2)
+        self.pass_()
+        b = self.up("b")
+        self.publishing.publisher_lost(a, "killed")
+        self.publishing.publisher_lost(a, "killed")
+        self.pass_()
+        self.assertEqual(self.read(b), [(1, 1), (2, 2)])
+        self.publishing.published(b, KEY, b"")
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_connected_anew(self):
+        """What comes by another connection answers nothing of the one before."""
+        a = self.up("a")
+        call = self.fanout(1)
+        self.pass_()
+        self.publishing.publisher_lost(a, "killed")
+        a = self.up("a", b"2")
+        self.publishing.published(a, KEY, b"")
+        self.assertNoResult(call)
+        self.pass_()
+        self.publishing.published(a, KEY, b"")
+        self.successResultOf(call)
+
+    def test_not_repeated_in_time(self):
+        """Its caller was told that it is published, so it is counted."""
+        lines = LogLines(self)
+        a = self.up("a")
+        calls = [self.fanout(number, timeout=1.0) for number in range(3)]
+        self.pass_()
+        self.publishing.published(a, KEY, b"")
+        self.publishing.publisher_lost(a, "killed")
+        self.pass_(2.0)
+        self.up("b")
+        self.pass_()
+        self.publishing.sweep(self.clock.seconds())
+        self.assertEqual(self.notices.counts["fanout_unrepeated"], 3)
+        self.assertEqual(len(lines.about("3 fan-outs that a publisher had published just before it was lost")), 1)
+        for call in calls:
+            self.successResultOf(call)
+
+    def test_cancelled(self):
+        early, late = self.fanout(1), self.fanout(2)
+        early.cancel()
+        self.assertIn("it did not run", self.failed(early, Cancelled))
+        proxy = self.up()
+        self.pass_()
+        self.assertEqual(self.read(proxy), [(1, 2)])
+        late.cancel()
+        self.assertIn("it may have run", self.failed(late, Cancelled))
+        self.publishing.published(proxy, KEY, b"")
+
+    def test_too_many(self):
+        calls = [self.fanout(number) for number in range(11)]
+        self.assertIn("10 fan-outs wait to be published already", self.failed(calls.pop(), Overloaded))
+        self.publishing.close()
+        for call in calls:
+            self.failureResultOf(call, ClientClosed)
+
+
+class PublishersTests(SynchronousTestCase):
+    """What the matchmaker knows of publishers."""
+
+    def setUp(self):
+        self.lines = LogLines(self, "zmqrpc.publishers")
+        self.told: list[list[str]] = []
+        self.publishers = Publishers(self.told.append)
+
+    def found(self, *roles):
+        records = [
+            Record(role, *PROXIES, f"host-{number}", f"{number:032x}", (f"tcp://h:{number}", f"tcp://h:{number + 100}"))
+            for number, role in enumerate(roles)
+        ]
+        self.publishers.found([Sighting(record) for record in records])
+
+    def test_where_they_publish(self):
+        self.found(Role.ROUTER, Role.PUBLISHER, Role.PUBLISHER)
+        self.found()
+        self.assertEqual(self.told, [["tcp://h:101", "tcp://h:102"], []])
+
+    def test_nobody_publishes(self):
+        """It is said once."""
+        self.found()
+        self.found()
+        self.assertEqual(len(self.lines), 1)
+        self.assertIn("no proxy that publishes is recorded; start one", self.lines[0])
+
+    def test_proxies_that_are_set_otherwise(self):
+        for _ in range(2):
+            self.found(Role.ROUTER, Role.ROUTER)
+            self.found(Role.ROUTER, Role.PUBLISHER)
+        (line,) = self.lines
+        self.assertIn("do not publish: host-0 at tcp://h:0; host-1 at tcp://h:1; set use_pub_sub for them too", line)
+
+    def test_many_are_not_all_named(self):
+        self.found(*[Role.ROUTER] * 8)
+        self.assertIn("host-4 at tcp://h:4; and 3 more;", self.lines[0])
