@@ -1,0 +1,390 @@
+"""Fan-outs through publisher proxies: who gets them, what is reached, and what a lost publisher costs."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import Cancelled, DeadlineExceeded, MessageTooLarge, NoRoute
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.testing import MemoryNode, Network
+
+WORK = Target("work")
+
+
+class PublishedCase(SynchronousTestCase):
+    """A network with publisher proxies, servers that subscribe, and a client that publishes."""
+
+    proxy_count = 1
+    members = "ab"
+    topology = "static-direct+pub-sub"
+
+    def setUp(self):
+        self.network = Network(7)
+        self.proxies = [self.network.proxy(use_pub_sub=True) for _ in range(self.proxy_count)]
+        self.workers: dict[str, Worker] = {}
+        self.nodes: dict[str, MemoryNode] = {}
+        for member in self.members:
+            self.serve(member)
+        self.client = self.network.client(zmq_topology=self.topology)
+        self.node = self.network.nodes[-1]
+
+    def tearDown(self):
+        self.network.close()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def serve(self, member, **options):
+        self.workers[member] = worker = Worker(member)
+        options = {"zmq_topology": self.topology, **options}
+        self.nodes[member] = self.network.serve(Target("work", server=member), worker, **options)
+        return worker
+
+    def fanout(self, number=0, target=WORK, client=None, **options):
+        return self.network.result_of((client or self.client).fanout(target, "mark", {"number": number}, **options))
+
+    def ran(self):
+        """Let what is under way arrive, and return what each ran."""
+        self.network.run(0.5)
+        return {name: worker.ran for name, worker in self.workers.items()}
+
+    def names(self, listed):
+        return [each[0] for each in listed]
+
+    def missed(self, member):
+        return self.nodes[member].notices.counts["fanout_missed"]
+
+    def sticky(self):
+        """Return the proxy that the client publishes by."""
+        (key,) = self.node._publishing._state._keys.values()
+        return next(proxy for proxy in self.proxies if key.publisher.startswith(proxy.instance.hex()))
+
+
+class OnePublisherTests(PublishedCase):
+    def test_it_is_published_for_those_who_subscribe(self):
+        reached = self.fanout(1)
+        self.assertEqual((self.names(reached.published), reached.members, reached.missing), (["a", "b"], (), ()))
+        self.assertEqual(reached.published[0][1], self.nodes["a"].instance.hex())
+        self.assertEqual(self.ran(), {"a": [1], "b": [1]})
+
+    def test_the_others_get_it_one_by_one(self):
+        """Whoever does not subscribe, on one matchmaker with those who do; each gets it once."""
+        self.serve("c", zmq_topology="static-direct")
+        reached = self.fanout(1)
+        self.assertEqual((self.names(reached.members), self.names(reached.published)), (["c"], ["a", "b"]))
+        self.assertEqual(self.ran(), {"a": [1], "b": [1], "c": [1]})
+
+    def test_a_client_that_does_not_publish(self):
+        """Who subscribes is reached one by one all the same."""
+        client = self.network.client(zmq_topology="static-direct")
+        reached = self.fanout(1, client=client)
+        self.assertEqual((self.names(reached.members), reached.published), (["a", "b"], ()))
+        self.fanout(2)
+        self.assertEqual(self.ran(), {"a": [1, 2], "b": [1, 2]})
+
+    def test_for_one_member_it_is_not_published(self):
+        reached = self.fanout(1, Target("work", server="a"))
+        self.assertEqual((self.names(reached.members), reached.published), (["a"], ()))
+        self.assertEqual(self.ran(), {"a": [1], "b": []})
+
+    def test_calls_and_casts_as_ever(self):
+        self.assertIn(self.network.result_of(self.client.call(WORK, "mark", {"number": 1})), "ab")
+        self.network.result_of(self.client.cast(Target("work", server="a"), "mark", {"number": 2}))
+        answers = self.network.result_of(self.client.call_each(WORK, "mark", {"number": 3}))
+        self.assertEqual([answer.result for answer in answers], ["a", "b"])
+
+    def test_two_clients_of_a_node(self):
+        """They share the numbers; another node has its own."""
+        node = MemoryNode(self.network, zmq_topology=self.topology)
+        clients = [node.client(), node.client(), self.client]
+        node.startService()
+        for number, client in enumerate(clients * 2):
+            self.fanout(number, client=client)
+        self.assertEqual(self.ran(), dict.fromkeys("ab", list(range(6))))
+        self.network.run(3)
+        self.assertEqual(self.missed("a"), 0)
+
+    def test_in_order_and_in_batches(self):
+        waiting = [self.client.fanout(WORK, "mark", {"number": number}) for number in range(500)]
+        results = self.network.result_of(gatherResults(waiting))
+        self.assertEqual({self.names(reached.published) == ["a", "b"] for reached in results}, {True})
+        self.assertEqual(self.ran(), dict.fromkeys("ab", list(range(500))))
+
+    def test_topics_are_apart(self):
+        """One topic begins like the other, and one is in another exchange."""
+        near, elsewhere = Worker("near"), Worker("elsewhere")
+        self.network.serve(Target("work_more", server="a"), near, zmq_topology=self.topology)
+        self.network.serve(Target("work", server="a", exchange="x"), elsewhere, zmq_topology=self.topology)
+        self.fanout(1)
+        self.fanout(2, Target("work_more"))
+        self.fanout(3, Target("work", exchange="x"))
+        self.assertEqual(self.ran(), dict.fromkeys("ab", [1]))
+        self.assertEqual((near.ran, elsewhere.ran), ([2], [3]))
+
+    def test_members_of_one_node(self):
+        """A node that serves two members of the topic runs it for both."""
+        more = Worker("c")
+        self.nodes["a"].server(Target("work", server="c"), [more])
+        self.network.result_of(self.nodes["a"].when_ready())
+        reached = self.fanout(1)
+        self.assertEqual(self.names(reached.published), ["a", "b", "c"])
+        self.assertEqual(self.ran(), dict.fromkeys("ab", [1]))
+        self.assertEqual(more.ran, [1])
+
+    def test_a_topic_that_is_served_later(self):
+        self.fanout(1)
+        other = Worker("other")
+        self.nodes["a"].server(Target("other", server="a"), [other])
+        self.network.result_of(self.nodes["a"].when_ready())
+        self.fanout(2, Target("other"))
+        self.ran()
+        self.assertEqual(other.ran, [2])
+
+    def test_a_server_that_appears(self):
+        """It is found in under two seconds, and misses nothing from when it is ready."""
+        self.fanout(1)
+        self.serve("c")
+        self.network.run(2.0)
+        reached = self.fanout(2)
+        self.assertEqual(self.names(reached.published), ["a", "b", "c"])
+        self.assertEqual(self.ran(), {"a": [1, 2], "b": [1, 2], "c": [2]})
+
+    def test_a_publisher_that_appears(self):
+        """In under two seconds clients publish by it, and servers hear it."""
+        self.fanout(1)
+        self.proxies.append(self.network.proxy(use_pub_sub=True))
+        self.network.run(2.0)
+        self.proxies[0].kill()
+        self.network.run(0.1)
+        self.fanout(2)
+        self.assertEqual(self.ran(), dict.fromkeys("ab", [1, 2]))
+
+    def test_cancelled(self):
+        """Before it is published nobody gets it, and no number is used up."""
+        waiting = self.client.fanout(WORK, "mark", {"number": 1})
+        waiting.cancel()
+        error = self.failureResultOf(waiting, Cancelled).value
+        self.assertFalse(error.maybe_executed)
+        self.fanout(1)
+        waiting = self.client.fanout(WORK, "mark", {"number": 2})
+        waiting.cancel()
+        error = self.failureResultOf(waiting, Cancelled).value
+        self.assertIn("0 of 2 members had acknowledged it", str(error))
+        self.fanout(3)
+        self.assertEqual(self.ran(), dict.fromkeys("ab", [1, 3]))
+        self.network.run(3)
+        self.assertEqual(self.missed("a"), 0)
+
+    def test_odd_requests(self):
+        error = self.failureResultOf(self.client.fanout(WORK, "echo", {"value": bytes(2**27)}), MessageTooLarge).value
+        self.assertIn("of this client", str(error))
+        waiting = self.client.fanout(WORK, "mark", timeout=0)
+        self.failureResultOf(waiting, DeadlineExceeded)
+        self.fanout(1)
+        self.assertEqual(self.ran(), dict.fromkeys("ab", [1]))
+
+    def test_what_it_cost_is_told_by_nobody(self):
+        """A method that raises or is missing at a subscriber is logged there; its client hears that it is published."""
+        reached = self.network.result_of(self.client.fanout(WORK, "fail"))
+        self.assertEqual(self.names(reached.published), ["a", "b"])
+        self.network.run(0.5)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+
+
+class NoPublisherTests(PublishedCase):
+    proxy_count = 0
+    members = ""
+
+    def test_no_publisher_is_recorded(self):
+        """Servers are ready and say so; who publishes waits until its deadline, and is told why."""
+        lines = LogLines(self, "zmqrpc.publishers")
+        self.serve("a")
+        self.assertEqual(len(lines.about("no proxy that publishes is recorded")), 1)
+        began = self.network.clock.seconds()
+        reached = self.fanout(1, timeout=3.0)
+        self.assertAlmostEqual(self.network.clock.seconds() - began, 3.0, delta=0.1)
+        ((member, _, error),) = reached.missing
+        self.assertEqual((member, reached.members, reached.published), ("a", (), ()))
+        self.assertIsInstance(error, NoRoute)
+        self.assertIn("no publisher is up: none is recorded in the matchmaker, start one", str(error))
+        self.assertFalse(error.maybe_executed)
+        # Who does not subscribe is reached all the same.
+        self.serve("b", zmq_topology="static-direct")
+        self.network.run(1)
+        reached = self.fanout(2, timeout=3.0)
+        self.assertEqual((self.names(reached.members), self.names(reached.missing)), (["b"], ["a"]))
+        self.assertEqual(self.ran(), {"a": [], "b": [2]})
+
+    def test_one_comes_in_time(self):
+        self.serve("a")
+        waiting = self.client.fanout(WORK, "mark", {"number": 1})
+        self.network.run(5)
+        self.assertNoResult(waiting)
+        self.network.proxy(use_pub_sub=True)
+        self.assertEqual(self.names(self.network.result_of(waiting).published), ["a"])
+        self.assertEqual(self.ran(), {"a": [1]})
+
+    def test_one_that_is_recorded_and_down(self):
+        proxy = self.network.proxy(use_pub_sub=True)
+        self.serve("a")
+        proxy.kill()
+        self.network.run(1)
+        ((_, _, error),) = self.fanout(1, timeout=3.0).missing
+        self.assertIsInstance(error, NoRoute)
+        self.assertIn(f"look after those that are recorded: {proxy.host} at tcp://", str(error))
+
+    def test_proxies_that_are_set_otherwise(self):
+        """A service that publishes, and proxies that do not, say so."""
+        lines = LogLines(self, "zmqrpc.publishers")
+        proxy = self.network.proxy()
+        self.serve("a")
+        self.assertEqual(len(lines.about(f"do not publish: {proxy.host} at tcp://")), 1)
+
+    def test_wait_for_ready(self):
+        """It is sent when a subscriber and a publisher are there."""
+        waiting = self.client.fanout(WORK, "mark", {"number": 1}, wait_for_ready=True)
+        self.network.run(2)
+        self.network.proxy(use_pub_sub=True)
+        self.network.run(2)
+        self.assertNoResult(waiting)
+        self.serve("a")
+        self.assertEqual(self.names(self.network.result_of(waiting).published), ["a"])
+        self.assertEqual(self.ran(), {"a": [1]})
+
+    def test_wait_for_ready_until_the_deadline(self):
+        self.serve("a")
+        reached = self.fanout(1, timeout=3.0, wait_for_ready=True)
+        self.assertEqual(self.names(reached.missing), ["a"])
+
+    def test_nobody_subscribes_there(self):
+        """A member whose record says that it subscribes, and which reaches no publisher."""
+        self.network.proxy(use_pub_sub=True)
+        self.serve("a", subscribe_on=("127.0.0.1:1",))
+        ((member, _, error),) = self.fanout(1, timeout=2.0).missing
+        self.assertEqual(member, "a")
+        self.assertIsInstance(error, NoRoute)
+        self.assertIn("nobody is subscribed at any publisher", str(error))
+
+    def test_subscribe_on(self):
+        """It outranks the matchmaker, and may name several."""
+        proxies = [self.network.proxy(use_pub_sub=True) for _ in range(3)]
+        named = tuple(proxy.records[-1].addresses[-1].removeprefix("tcp://") for proxy in proxies[:2])
+        self.serve("a", subscribe_on=named)
+        self.assertEqual(set(self.nodes["a"]._subscriptions._subscriptions), {f"tcp://{each}" for each in named})
+        for number in range(5):
+            self.fanout(number)
+        self.assertEqual(self.ran(), {"a": list(range(5))})
+
+    def test_a_publisher_that_is_cut_off_does_not_hold_up(self):
+        """A server is ready without it after two seconds, and says so."""
+        lines = LogLines(self, "zmqrpc.subscriptions")
+        proxies = [self.network.proxy(use_pub_sub=True) for _ in range(2)]
+        self.network.add_host("a")
+        self.network.partition("a", proxies[1].host)
+        began = self.network.clock.seconds()
+        self.serve("a")
+        self.assertAlmostEqual(self.network.clock.seconds() - began, 2.0, delta=0.2)
+        (line,) = lines.about("not subscribed yet")
+        self.assertIn(proxies[1].records[-1].addresses[-1], line)
+        self.network.heal()
+        self.network.run(3)
+        self.assertEqual(len(lines.about(f"subscribed at the publisher {proxies[1].records[-1].addresses[-1]}")), 1)
+
+
+class ThreePublishersTests(PublishedCase):
+    proxy_count = 3
+
+    def stream(self, first, number, kill=None):
+        """Publish one fan-out every 5 ms; kill the proxy they go by after half of them."""
+        waiting = []
+        for each in range(first, first + number):
+            waiting.append(self.client.fanout(WORK, "mark", {"number": each}, timeout=20))
+            self.network.run(0.005)
+            if kill is not None and each == first + number // 2:
+                kill()
+        return self.network.result_of(gatherResults(waiting))
+
+    def test_one_publisher_at_a_time(self):
+        self.stream(0, 50)
+        self.assertEqual(self.ran(), dict.fromkeys("ab", list(range(50))))
+        self.assertEqual(self.nodes["a"].notices.counts["repeated"], 0)
+
+    def test_one_is_killed(self):
+        """Nothing is lost, nothing comes twice, and each fan-out ends as published."""
+        results = self.stream(0, 200, lambda: self.sticky().kill())
+        self.assertEqual({self.names(reached.published) == ["a", "b"] for reached in results}, {True})
+        self.fanout(200)
+        for member, ran in self.ran().items():
+            self.assertEqual(sorted(ran), list(range(201)), member)
+        self.network.run(3)
+        self.assertEqual([self.missed(member) for member in "ab"], [0, 0])
+        self.assertGreater(self.nodes["a"].notices.counts["repeated"], 0)
+
+    def test_one_stops(self):
+        self.stream(0, 200, lambda: self.sticky().stopService())
+        self.fanout(200)
+        for member, ran in self.ran().items():
+            self.assertEqual(sorted(ran), list(range(201)), member)
+        self.network.run(3)
+        self.assertEqual([self.missed(member) for member in "ab"], [0, 0])
+
+    def test_one_is_cut_off(self):
+        """From the client, or from a subscriber: what that one misses it has counted exactly."""
+        self.stream(0, 10)
+        proxy = self.sticky()
+        self.network.partition("client", proxy.host)
+        self.stream(10, 50)
+        self.network.heal()
+        self.network.run(5)
+        proxy = self.sticky()
+        self.network.partition("a", proxy.host)
+        self.stream(60, 400)
+        self.network.heal()
+        self.network.run(5)
+        self.stream(460, 2)
+        self.network.run(5)
+        ran = self.ran()
+        self.assertEqual(sorted(ran["b"]), list(range(462)))
+        self.assertEqual(len(set(ran["a"])), len(ran["a"]))
+        self.assertEqual(len(ran["a"]) + self.missed("a"), 462)
+        self.assertGreater(self.missed("a"), 0)
+        self.assertEqual(self.missed("b"), 0)
+
+    def test_the_last_one_is_missed(self):
+        """It is counted though nothing follows it."""
+        self.stream(0, 10)
+        proxy = self.sticky()
+        self.network.break_connections("a", proxy.host)
+        self.network.refuse(proxy.host)
+        self.network.run(0.05)
+        self.fanout(10)
+        self.network.accept(proxy.host)
+        self.network.run(5)
+        self.assertEqual(self.ran(), {"a": list(range(10)), "b": list(range(11))})
+        self.assertEqual([self.missed(member) for member in "ab"], [1, 0])
+
+    def test_all_are_killed(self):
+        self.stream(0, 10)
+        for proxy in self.proxies:
+            proxy.kill()
+        self.network.run(1)
+        waiting = self.client.fanout(WORK, "mark", {"number": 10})
+        self.network.run(1)
+        self.network.proxy(use_pub_sub=True)
+        self.assertEqual(self.names(self.network.result_of(waiting).published), ["a", "b"])
+        self.assertEqual(self.ran(), dict.fromkeys("ab", list(range(11))))
+
+    def test_a_server_that_stops(self):
+        """It withdraws its record, and takes nothing more; no error, and nothing is counted."""
+        self.stream(0, 10)
+        self.network.result_of(self.nodes["b"].stopService())
+        self.network.run(1)
+        self.assertEqual(self.names(self.fanout(10).published), ["a"])
+        self.assertEqual(self.ran(), {"a": list(range(11)), "b": list(range(10))})
+
+
+class RoutedTests(OnePublisherTests):
+    """The same with calls that go through router proxies."""
+
+    topology = "router-proxy+pub-sub"
