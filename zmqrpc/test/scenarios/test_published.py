@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from twisted.internet.defer import gatherResults
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target
 from zmqrpc.errors import Cancelled, DeadlineExceeded, MessageTooLarge, NoRoute
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 from zmqrpc.testing import MemoryNode, Network
 
 WORK = Target("work")
@@ -388,3 +389,50 @@ class RoutedTests(OnePublisherTests):
     """The same with calls that go through router proxies."""
 
     topology = "router-proxy+pub-sub"
+
+
+class PublishedScenarios(Scenario):
+    """The same over sockets, in short."""
+
+    options = {"zmq_topology": "static-direct+pub-sub"}
+
+    async def test_everybody_gets_it(self):
+        await self.world.proxy(use_pub_sub=True)
+        workers = [await self.member(name, **self.options) for name in "ab"]
+        plain = await self.member("c")
+        client = self.world.client(**self.options)
+        reached = await client.fanout(WORK, "mark", {"number": 1})
+        self.assertEqual([member for member, _ in reached.published], ["a", "b"])
+        self.assertEqual([member for member, _ in reached.members], ["c"])
+        await self.world.eventually("all ran it", lambda: all(worker.ran == [1] for worker in (*workers, plain)))
+        waiting = [client.fanout(WORK, "mark", {"number": number}) for number in range(2, 300)]
+        await gatherResults(waiting)
+        await self.world.eventually("all ran all", lambda: all(worker.ran[-1] == 299 for worker in workers))
+        self.assertEqual([worker.ran for worker in workers], [list(range(1, 300))] * 2)
+
+    async def test_a_publisher_is_killed(self):
+        """Nothing is lost, and nothing comes twice."""
+        proxies = [await self.world.proxy(use_pub_sub=True) for _ in range(3)]
+        workers = [await self.member(name, **self.options) for name in "ab"]
+        client = self.world.client(**self.options)
+        waiting = []
+        for number in range(200):
+            waiting.append(client.fanout(WORK, "mark", {"number": number}))
+            await self.world.sleep(0.002)
+            if number == 100:
+                (key,) = client.node._publishing._state._keys.values()
+                self.world.kill(next(each for each in proxies if key.publisher.startswith(each.instance.hex())))
+        results = await gatherResults(waiting)
+        self.assertEqual({len(reached.published) for reached in results}, {2})
+        await self.world.eventually("all ran all", lambda: all(len(worker.ran) >= 200 for worker in workers))
+        for worker in workers:
+            self.assertEqual(sorted(worker.ran), list(range(200)))
+            self.assertEqual(worker.node.notices.counts["fanout_missed"], 0)
+
+
+class PublishedInMemory(InMemory, PublishedScenarios, TestCase):
+    pass
+
+
+class PublishedOverSockets(OverSockets, PublishedScenarios, TestCase):
+    pass

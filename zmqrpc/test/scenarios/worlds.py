@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from zmqrpc.interfaces import ITransport
 from zmqrpc.node import Node
+from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
@@ -26,6 +27,7 @@ from zmqrpc.target import Target
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network, Store
 from zmqrpc.testing.clock import ProcessClock
+from zmqrpc.testing.proxy import MemoryProxy
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -88,6 +90,16 @@ class World:
         client = node.client()
         client.node = node
         return client
+
+    async def proxy(self, **options):
+        """Start a proxy, and wait until it is registered; it is stopped after all nodes, unless it is killed before."""
+        self._names += 1
+        proxy = self._make_proxy(f"proxy-{self._names}", options)
+        # The last that are stopped.
+        self.nodes.insert(0, proxy)
+        proxy.startService()
+        await proxy.when_ready()
+        return proxy
 
     async def serve(self, target, *endpoints, **options):
         """Start a node that serves endpoints under a target, and wait until it is registered."""
@@ -179,6 +191,9 @@ class World:
     def _make_node(self, host: str, options: dict[str, Any]) -> Any:
         raise NotImplementedError
 
+    def _make_proxy(self, host: str, options: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
     def _make_transport(self, host: str) -> Any:
         raise NotImplementedError
 
@@ -219,6 +234,9 @@ class MemoryWorld(World):
     def _make_node(self, host, options):
         return MemoryNode(self.network, self.store, host, **options)
 
+    def _make_proxy(self, host, options):
+        return MemoryProxy(self.network, self.store, host, **options)
+
     def _make_transport(self, host):
         return self.network.transport(host)
 
@@ -238,6 +256,9 @@ class SocketWorld(World):
     def _make_node(self, host, options):
         return MortalNode(self.store, Settings(rpc_zmq_bind_address="127.0.0.1", **options))
 
+    def _make_proxy(self, host, options):
+        return MortalProxy(self.store, Settings(proxy_host="127.0.0.1", **options))
+
     def _make_transport(self, host):
         return ZmqTransport(reactor, 64 * 2**20)
 
@@ -250,19 +271,27 @@ class SocketWorld(World):
             knocking.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
 
-class MortalNode(Node):
-    """A Node with sockets that can end without a goodbye, though its process goes on."""
+class Mortal:
+    """Mix in before a node: it has sockets, and can end without a goodbye, though its process goes on."""
 
     def __init__(self, store, settings):
         self.clock = ProcessClock(reactor)
         self.sockets = MortalTransport(ZmqTransport(reactor, settings.max_message_size))
         matchmaker = self.matchmaker = store.matchmaker(self.clock)
-        super().__init__(self.clock, settings, transport=self.sockets, matchmaker=matchmaker)
+        super().__init__(self.clock, settings, transport=self.sockets, matchmaker=matchmaker)  # type: ignore[call-arg]
 
     def kill(self):
         self.clock.stop()
         self.sockets.kill()
         self.matchmaker.kill()
+
+
+class MortalNode(Mortal, Node):
+    pass
+
+
+class MortalProxy(Mortal, ProxyNode):
+    pass
 
 
 @implementer(ITransport)
