@@ -103,7 +103,7 @@ class Settings:
         None, "Name of the topology; unset: chosen by the three booleans below.", effect=Effect.REFUSED
     )
     use_pub_sub: bool = _seed(
-        False, "Whether fan-outs are published through proxies.", older_default="true", effect=Effect.REFUSED
+        False, "Whether fan-outs are published through proxies.", older_default="true"
     )
     use_router_proxy: bool = _seed(False, "Whether calls and casts go through router proxies.", effect=Effect.REFUSED)
     use_dynamic_connections: bool = _seed(
@@ -113,7 +113,6 @@ class Settings:
         (),
         "Publishers to subscribe to, host:port,host:port; unset: those the matchmaker knows. It needs use_pub_sub.",
         form="address",
-        effect=Effect.REFUSED,
     )
     zmq_failover_connections: int = _seed(
         2, "Members connected to beside the first, with dynamic connections.", 0, effect=Effect.LATER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from zmqrpc.cli._configured import configured
@@ -50,11 +51,16 @@ def _tell(report: Report, result: Any) -> int:
         return Exit.DONE
     report.result(
         {
-            "members": [{"member": member, "instance": instance} for member, instance in result.members],
+            "members": _listed(result.members),
             "missing": [
                 {"member": member, "instance": instance, **described(error)}
                 for member, instance, error in result.missing
             ],
+            "published": _listed(result.published),
         }
     )
     return max((report.error(error, member) for member, _, error in result.missing), default=Exit.DONE)
+
+
+def _listed(members: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"member": member, "instance": instance} for member, instance in members]
