@@ -102,9 +102,7 @@ class Settings:
     zmq_topology: str | None = _option(
         None, "Name of the topology; unset: chosen by the three booleans below.", effect=Effect.REFUSED
     )
-    use_pub_sub: bool = _seed(
-        False, "Whether fan-outs are published through proxies.", older_default="true"
-    )
+    use_pub_sub: bool = _seed(False, "Whether fan-outs are published through proxies.", older_default="true")
     use_router_proxy: bool = _seed(False, "Whether calls and casts go through router proxies.", effect=Effect.REFUSED)
     use_dynamic_connections: bool = _seed(
         False, "Whether direct connections are opened per use.", effect=Effect.REFUSED

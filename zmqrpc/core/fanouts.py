@@ -26,6 +26,10 @@ from zmqrpc.core.seen import Seen
 GRACE = 1.0
 """Seconds within which what is missing may still come by another publisher."""
 
+LATE = 0.5
+"""Seconds by which a sweep may be late and still judge: before a later one we have not read, and what is missing may be
+there. It then waits as long again."""
+
 REPEATS = 10.0
 """Seconds after a fan-out that was published again in which the counters of publishers tell nothing."""
 
@@ -65,7 +69,7 @@ class Series:
     :ivar repeats: how many numbers came that had come before, or too late.
     """
 
-    __slots__ = ("_gap_opened", "_gaps", "_highest", "_lowest", "_seen", "now", "repeats")
+    __slots__ = ("_gap_opened", "_gaps", "_highest", "_lowest", "_missed", "_seen", "now", "repeats")
 
     def __init__(self, gap_opened: Callable[[Series], None]) -> None:
         self.now = 0.0
@@ -73,7 +77,7 @@ class Series:
         self._gap_opened = gap_opened
         self._seen = Ranges()
         self._lowest = -1
-        self._highest = 0
+        self._highest = self._missed = 0
         self._gaps: deque[tuple[float, int, int]] = deque()  # when it is closed, low, high
 
     def admit(self, number: int) -> Seen:
@@ -109,14 +113,20 @@ class Series:
 
     def _open(self, low: int, high: int) -> None:
         self._gaps.append((self.now + GRACE, low, high))
-        if len(self._gaps) == 1 or len(self._gaps) > MOST_GAPS:
+        if len(self._gaps) == 1:
             self._gap_opened(self)
+        elif len(self._gaps) > MOST_GAPS:
+            self._close_oldest()
+
+    def _close_oldest(self) -> None:
+        _, low, high = self._gaps.popleft()
+        for begin, end in self._seen.add_range(low, high):
+            if begin > self._lowest:
+                self._missed += end - begin + 1
 
     @property
     def wake_at(self) -> float:
         """When `close` next has something."""
-        if len(self._gaps) > MOST_GAPS:
-            return -NEVER
         return self._gaps[0][0] if self._gaps else NEVER
 
     def close(self, now: float) -> int:
@@ -125,12 +135,9 @@ class Series:
 
         :return: how many numbers have been missed.
         """
-        missed = 0
         while self.wake_at <= now:
-            _, low, high = self._gaps.popleft()
-            for begin, end in self._seen.add_range(low, high):
-                if begin > self._lowest:
-                    missed += end - begin + 1
+            self._close_oldest()
+        missed, self._missed = self._missed, 0
         return missed
 
 
@@ -203,6 +210,7 @@ class Fanouts:
 
     def __init__(self, most_clients: int, ttl: float) -> None:
         self.wake_at = NEVER
+        self._judge_at = -NEVER
         self._most_clients = most_clients
         self._ttl = ttl
         self._clients: dict[bytes, FanoutClient] = {}
@@ -283,10 +291,16 @@ class Fanouts:
 
         :return: what was missed, and the client instances that are forgotten.
         """
-        missed = list(self._close(now))
+        if now - max(self._soonest_gap, self._judge_at) >= LATE:
+            self._judge_at = now + LATE
+        missed = list(self._close(now)) if now >= self._judge_at else []
         forgotten = self._forget(now) if now >= self._look_at else []
-        self.wake_at = min(self._look_at, min((series.wake_at for series in self._gaps), default=NEVER))
+        self.wake_at = min(self._look_at, max(self._soonest_gap, self._judge_at))
         return missed, forgotten
+
+    @property
+    def _soonest_gap(self) -> float:
+        return min((series.wake_at for series in self._gaps), default=NEVER)
 
     def _close(self, now: float) -> Iterator[Missed]:
         for series, (key, client, publisher) in list(self._gaps.items()):
@@ -317,7 +331,7 @@ class Fanouts:
 
     def _opened(self, series: Series, key: bytes, client: bytes | None, publisher: bytes | None) -> None:
         self._gaps[series] = (key, client, publisher)
-        self.wake_at = min(self.wake_at, series.wake_at)
+        self.wake_at = min(self.wake_at, max(series.wake_at, self._judge_at))
 
     def _look_by(self, when: float) -> None:
         self._look_at = min(self._look_at, when)

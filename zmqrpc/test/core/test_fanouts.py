@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.fanouts import GRACE, MOST_GAPS, MOST_PUBLISHERS, REPEATS, Fanouts, Missed, Series
+from zmqrpc.core.fanouts import GRACE, LATE, MOST_GAPS, MOST_PUBLISHERS, REPEATS, Fanouts, Missed, Series
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.seen import Seen
 
@@ -73,10 +73,10 @@ class SeriesTests(SynchronousTestCase):
         """Who leaves too many gaps has the oldest closed at once."""
         for number in range(1, 2 * MOST_GAPS + 100, 2):
             self.series.admit(number)
-        self.assertEqual(self.series.wake_at, -NEVER)
+        self.assertEqual(self.take(2, 98, 100), [100])
         self.assertEqual(self.series.close(0), 49)
         self.assertEqual(self.series.wake_at, GRACE)
-        self.assertEqual(self.take(2, 98, 100), [100])
+        self.assertEqual(self.opened, [self.series])
 
     def test_huge(self):
         self.take(1, 2**64 - 1)
@@ -136,6 +136,20 @@ class FanoutsTests(SynchronousTestCase):
         self.assertEqual(self.sweep(1.0 + GRACE), [Missed(KEY, 1, None, PUBLISHER)])
         self.take(3, 3, 100.0)
         self.assertEqual(self.sweep(100.0 + GRACE), [])
+
+    def test_who_was_blocked_reads_before_it_judges(self):
+        """What it misses may have come meanwhile; it judges a moment later, and not ever later."""
+        self.take(1, 1, 0.0)
+        self.take(3, 3, 0.1)
+        self.assertEqual(self.sweep(3.0), [])
+        self.assertTrue(self.take(2, 2, 3.1))
+        self.take(5, 5, 3.1)
+        self.assertEqual(self.fanouts.wake_at, 3.0 + LATE)
+        self.assertEqual(self.sweep(3.0 + LATE), [])
+        self.assertEqual(self.fanouts.wake_at, 3.1 + GRACE)
+        self.take(7, 7, 3.9)
+        self.assertEqual([each.number for each in self.sweep(3.1 + GRACE)], [1])
+        self.assertEqual([each.number for each in self.sweep(3.9 + GRACE)], [1])
 
     def test_a_dead_publisher(self):
         """What it has swallowed shows at the next of its client."""
