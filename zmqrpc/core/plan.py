@@ -31,7 +31,7 @@ class DeliveryPlan(Struct, frozen=True):
     @property
     def is_served(self) -> bool:
         """Whether this version serves it; the others are still to come."""
-        return self.calls in (STATIC, ROUTED) and self.fanouts in (self.calls, PUBLISHED)
+        return self.calls != DYNAMIC
 
     @property
     def needs_proxies(self) -> bool:

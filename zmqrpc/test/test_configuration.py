@@ -398,11 +398,6 @@ class TopologyTests(ConfigurationCase):
 
     def test_topologies(self):
         for lines, text in (
-            (
-                "use_pub_sub = 1",
-                "topology static-direct+pub-sub is not served by this version yet; use static-direct or",
-            ),
-            ("use_pub_sub = 1", "(use_pub_sub: zeromq.conf line 4)"),
             ("use_dynamic_connections = 1", "the topology dynamic-direct is not served"),
             ("zmq_topology = dynamic-direct", "(zmq_topology: zeromq.conf line 4)"),
             (
@@ -415,10 +410,12 @@ class TopologyTests(ConfigurationCase):
                 "option zmq_topology is router-proxy, but use_pub_sub means static-direct+pub-sub; give one of them "
                 "(zmq_topology: zeromq.conf line 4; use_pub_sub: zeromq.conf line 5)",
             ),
-            ("use_pub_sub = 1\nsubscribe_on = a:1", "the topology static-direct+pub-sub is not served"),
         ):
             self.assertRefused(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n", text)
         Node(Clock(), self.zmq("zmq_topology = static-direct").settings)
+        for lines in ("use_pub_sub = 1", "zmq_topology = router-proxy+pub-sub", "use_pub_sub = 1\nsubscribe_on = a:1"):
+            content = f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n"
+            self.assertTrue(Node(Clock(), self.load(content).settings).plan.subscribes)
 
     def test_ignored(self):
         """Dynamic connections beside router proxies are ignored, with a warning that names both."""

@@ -64,11 +64,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
 NOT_YET = {
     "newer/sentinel": "the matchmaker sentinel",
     "newer/dynamic-direct": "the topology dynamic-direct",
-    "newer/pub-sub.services": "the topology router-proxy+pub-sub",
-    "newer/local-publisher.services": "the topology router-proxy+pub-sub",
-    "newer/central-publishers.services": "the topology router-proxy+pub-sub",
     "newer/dynamic-direct+pub-sub.services": "the topology dynamic-direct+pub-sub",
-    "older/broker": "the topology static-direct+pub-sub",
 }
 """Those whose topology or matchmaker is still to come; `docs/configurations/index.rst` says so."""
 

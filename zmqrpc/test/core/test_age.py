@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.age import REBASE_AFTER, SHORT_ROUND_TRIP, ClockOffset
+from zmqrpc.core.age import FASTEST_DRIFT, REBASE_AFTER, SHORT_ROUND_TRIP, ClockOffset, DriftingOffset
 
 TIMES = st.integers(0, 2**63)
 
@@ -86,3 +86,29 @@ class Rebase(SynchronousTestCase):
         self.base.ping(self.later + 120, REBASE_AFTER + 100, 1)
         self.base.ping(self.later + 170, REBASE_AFTER + 150, 1)
         self.assertEqual(self.base.age(self.later + 220, REBASE_AFTER + 200), 20)
+
+
+class Drift(SynchronousTestCase):
+    """Of what is published no PING tells; a base grows by what clocks may drift apart, and no faster."""
+
+    def test_beyond_the_fastest(self):
+        base = DriftingOffset(1000, 500_000)
+        for arrival, sent, age in ((1000, 500_000, 0), (1025, 500_020, 4), (6020, 500_020, 4997), (6030, 505_033, 0)):
+            self.assertEqual(base.age(arrival, sent), age, (arrival, sent))
+
+    @given(st.floats(-FASTEST_DRIFT, FASTEST_DRIFT), st.lists(st.integers(0, 86_400_000), max_size=20), TIMES)
+    @settings(derandomize=True)
+    def test_clocks_that_drift_make_nothing_old(self, drift, pauses, theirs):
+        """Whatever time passes between what is sent without delay; a millisecond or two is rounding."""
+        base, now = DriftingOffset(0, theirs), 0
+        for pause in pauses:
+            now += pause
+            self.assertLessEqual(base.age(now, theirs + now + int(now * drift)), 2)
+
+    @given(st.integers(0, 3_600_000), st.integers(0, 100_000))
+    @settings(derandomize=True)
+    def test_a_backlog_is_old(self, passed, delay):
+        """By all but the drift of the time since the base was seen."""
+        age = DriftingOffset(0, 0).age(passed + delay, passed)
+        self.assertLessEqual(age, delay)
+        self.assertGreaterEqual(age, delay - FASTEST_DRIFT * (passed + delay) - 1)

@@ -212,11 +212,7 @@ class ServerProcessTests(ProcessTestCase):
         """Also what is found when parts are made names the line, as a daemon too."""
         base = f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\n"
         for foreground, content, text in (
-            (
-                True,
-                base + "use_pub_sub = true\n",
-                "served by this version yet; use static-direct (use_pub_sub: zeromq.conf",
-            ),
+            (True, base + "zmq_topology = star\n", "static-direct+pub-sub (zmq_topology: zeromq.conf"),
             (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:1\n", "(transport_url: zeromq.conf line 2)"),
             (True, base + "max_routes = many\n", "is 'many' (zeromq.conf line 4); it must be a whole number"),
         ):
