@@ -208,21 +208,20 @@ class Members:
         records = route.topic.servers(target.server)
         published = self._publish(kind, route, target, deadline, request)
         calls = [] if published is None else [published]
-        told: list[Deferred[Any]] = []
-        answers = []
+        numbers = []  # of the call that each record is reached by
         for record in records:
             if published is not None and record.subscribes:
-                told.append(Deferred())
-                answers.append(told[-1].addBoth(self._answer, record, began))
+                numbers.append(0)
                 continue
             request.member = record.member
             call = Waiter(delivery.cancel)
             call.begin(kind, target, encode_message(request), deadline, request.flags)
             delivery.give_pinned(call, link_key(record))
+            numbers.append(len(calls))
             calls.append(call)
-            answers.append(call.addBoth(self._answer, record, began))
         if published is not None:
-            published.addBoth(_tell, told)
+            published.addCallback(lambda _: _PUBLISHED)
+        ends = [call.addBoth(lambda outcome: (outcome, delivery.seconds() - began)) for call in calls]
         cancelled: list[bool] = []
 
         def cancel(_: object) -> None:
@@ -230,11 +229,12 @@ class Members:
             for call in calls:
                 call.cancel()
 
-        def gather(outcomes: list[tuple[bool, Answer]]) -> list[Answer]:
-            return _gathered([answer for _, answer in outcomes], bool(cancelled), kind, target)
+        def gather(outcomes: list[tuple[bool, tuple[Any, float]]]) -> list[Answer]:
+            answers = [_answer(record, *outcomes[number][1]) for record, number in zip(records, numbers, strict=True)]
+            return _gathered(answers, bool(cancelled), kind, target)
 
         gathered: Deferred[list[Answer]] = Deferred(cancel)
-        DeferredList(answers).addCallback(gather).chainDeferred(gathered)
+        DeferredList(ends).addCallback(gather).chainDeferred(gathered)
         return gathered
 
     def _publish(
@@ -255,10 +255,12 @@ class Members:
             delivery.publishing.publish(call, route.topic.exchange, route.topic.name)
         return call
 
-    def _answer(self, outcome: Any, record: Record, began: float) -> Answer:
-        failed = isinstance(outcome, Failure)
-        result, error = (None, outcome.value) if failed else (outcome, None)
-        return Answer(record.member, record.instance, result, error, self._delivery.seconds() - began)
+
+def _answer(record: Record, outcome: Any, seconds: float) -> Answer:
+    if isinstance(outcome, Failure):
+        error: Any = outcome.value
+        return Answer(record.member, record.instance, None, error, seconds)
+    return Answer(record.member, record.instance, outcome, None, seconds)
 
 
 def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target) -> list[Answer]:
@@ -277,12 +279,6 @@ def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target
         Journey(str(target), target.server, stage=stage if done else "sent" if sent else "queued"),
         maybe_executed=bool(done) or sent,
     )
-
-
-def _tell(outcome: Any, told: list[Deferred[Any]]) -> None:
-    """Tell each of those that a fan-out was published for what became of it."""
-    for each in told:
-        each.callback(outcome if isinstance(outcome, Failure) else _PUBLISHED)
 
 
 def reached(answers: list[Answer]) -> Reached:
