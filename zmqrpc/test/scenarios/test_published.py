@@ -390,6 +390,57 @@ class ThreePublishersTests(PublishedCase):
         self.assertEqual(self.ran(), {"a": list(range(11)), "b": list(range(10))})
 
 
+class LocalPublisherTests(PublishedCase):
+    """Servers that subscribe on the local publisher of their node."""
+
+    proxy_count = 2
+
+    def serve(self, member, **options):
+        local: Any = self.network.proxy(proxy_local_publisher=True)
+        self.locals = [*getattr(self, "locals", ()), local]
+        address = local._proxy.address.removeprefix("tcp://")
+        return super().serve(member, subscribe_on=(address,), **options)
+
+    def test_each_once(self):
+        for number in range(20):
+            reached = self.fanout(number)
+        self.assertEqual(self.names(reached.published), ["a", "b"])
+        self.assertEqual(self.ran(), self.both(list(range(20))))
+        self.network.run(3)
+        self.assertEqual([self.missed(member) for member in "ab"], [0, 0])
+
+    def test_a_central_publisher_is_killed(self):
+        waiting = []
+        for number in range(100):
+            waiting.append(self.client.fanout(WORK, "mark", {"number": number}))
+            self.network.run(0.005)
+            if number == 50:
+                self.sticky().kill()
+        self.network.result_of(gatherResults(waiting))
+        self.network.run(1)
+        self.assertEqual({name: sorted(ran) for name, ran in self.ran().items()}, self.both(list(range(100))))
+        self.network.run(3)
+        self.assertEqual([self.missed(member) for member in "ab"], [0, 0])
+
+    def test_a_local_publisher_is_killed(self):
+        """What its node misses is counted there, exactly; the other has each."""
+        self.fanout(0)
+        self.locals[0].kill()
+        for number in range(1, 50):
+            self.fanout(number)
+        self.network.run(3)
+        self.assertEqual(self.ran(), {"a": [0], "b": list(range(50))})
+        # Another takes its place, under the same address.
+        address = self.locals[0]._proxy.address
+        port = int(address.rpartition(":")[2])
+        self.network.proxy(self.locals[0].host, proxy_local_publisher=True, proxy_publisher_port=port)
+        self.network.run(4)
+        self.fanout(50)
+        self.network.run(3)
+        self.assertEqual(self.ran(), {"a": [0, 50], "b": list(range(51))})
+        self.assertEqual([self.missed(member) for member in "ab"], [49, 0])
+
+
 class RoutedTests(OnePublisherTests):
     """The same with calls that go through router proxies."""
 
