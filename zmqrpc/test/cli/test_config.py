@@ -127,7 +127,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(sum(map(len, shown["options"].values())), len(KEPT))
         self.assertEqual(shown["options"]["DEFAULT"]["transport_url"], {"value": "zmq+redis://h", "origin": "--url"})
         self.assertEqual(shown["options"]["oslo_messaging_zmq"]["max_routes"], {"value": 6, "origin": "URL query"})
-        self.assertEqual(len(shown["warnings"]), 3)
+        self.assertEqual(len(shown["warnings"]), 2)
         self.assertEqual(self.err.getvalue(), "")
 
     def test_no_url(self):
