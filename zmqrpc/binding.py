@@ -73,9 +73,9 @@ class Binding:
             )
         self._line, self._lined = line, target
 
-    def listen(self, target: Target) -> None:
+    def check_listens(self, target: Target) -> None:
         """
-        Take that notifications for a target will be listened to.
+        Check that notifications for a target can be listened to.
 
         :raises ConfigError: the records are a fixed table, which has servers alone.
         """

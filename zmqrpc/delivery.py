@@ -197,7 +197,7 @@ class Delivery:
         """Tell whether a fan-out to a target is published: somebody subscribes, and it is not for one member."""
         return (
             self.publishing is not None
-            and route.member is None
+            and route.group is None
             and any(record.subscribes for record in route.recorded.values())
         )
 

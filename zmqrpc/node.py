@@ -229,7 +229,7 @@ class Node(Service):
         :param topics: where each of its notifications goes; a name is a topic of ``control_exchange``, taken literally.
         :raises ConfigError: there is no publisher id or topic, or a topic names a member.
         """
-        wall = time if isinstance(self._reactor, ReactorBase) else self._reactor.seconds
+        wall = self._reactor.seconds if self._site.simulated else time
         return Notifier(self._delivery, self.notices, publisher_id, topics, self._message_id, wall)
 
     def listener(
@@ -278,7 +278,7 @@ class Node(Service):
         for target in listener.targets:
             if any(target in other.targets and other.pool == listener.pool for other in self._listeners):
                 raise ConfigError(f"{target} is listened to by this node already; give all endpoints to one listener")
-            self._binding.listen(target)
+            self._binding.check_listens(target)
         if self._open:
             self._bind()
         self._listeners.append(listener)
