@@ -96,9 +96,9 @@ class Binding:
 
         :raises ConfigError: a setting cannot be used here; `PortRangeExhausted` when no port is free.
         """
-        self.address = self.listen(router)
+        self.address = self.bind_one(router)
 
-    def listen(self, socket: IBoundRouter | IPublisher, port: int = 0) -> str:
+    def bind_one(self, socket: IBoundRouter | IPublisher, port: int = 0) -> str:
         """
         Bind one of several sockets.
 

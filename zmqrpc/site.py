@@ -108,7 +108,7 @@ class Site:
                 options=("rpc_zmq_advertised_address",),
             )
         self._bound += 1
-        return self.binding.listen(socket, port)
+        return self.binding.bind_one(socket, port)
 
     def watch(self) -> None:
         """Begin to look after what is bound."""

@@ -124,9 +124,7 @@ class Network(Wiring):
         :raises ConfigError: as `ProxyNode`.
         """
         proxy = MemoryProxy(self, host=host, **options)
-        proxy.startService()
-        if self.store.available and self.store.writable:
-            self.result_of(proxy.when_ready())
+        self._start(proxy)
         return proxy
 
     def fake(self, target: Target | str, *methods: type | str, host: str | None = None, **options: Any) -> Fake:
@@ -153,7 +151,7 @@ class Network(Wiring):
         self._start(node)
         return node, server
 
-    def _start(self, node: MemoryNode) -> None:
+    def _start(self, node: MemoryNode | MemoryProxy) -> None:
         node.startService()
         if self.store.available and self.store.writable:
             self.result_of(node.when_ready())
