@@ -84,10 +84,12 @@ class ProxyProcessTests(ProcessTestCase):
         port = free_port()
         for options, lines in (((), 0), (("--debug", "--log-file", "-"), 2)):
             running = self.run_proxy("-f", str(port), *options)
-            self.hello(f"tcp://127.0.0.1:{port}")
-            self.assertEqual(sum("for the proxy itself" in line for line in running.out.splitlines()), lines)
+            self.hello(f"tcp://127.0.0.1:{port}").close(0)
             running.signal()
             running.ends()
+            # The rest of it is the goodbye.
+            counted = running.out.partition("Received SIGTERM")[0].count("for the proxy itself")
+            self.assertEqual(counted, lines)
 
     def test_several_in_one_process(self):
         """In an application file they are services like any other."""
