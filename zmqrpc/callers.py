@@ -41,7 +41,10 @@ from zmqrpc.settings import Settings
 
 BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
-"""How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once."""
+"""
+How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once. A connection that
+brought a GOAWAY for good is known for as long, and not opened again.
+"""
 
 STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
@@ -92,6 +95,7 @@ class Callers:
             settings.max_running_calls, settings.max_running_bytes, notices, seconds, wake, self._began_running
         )
         self.dirty: dict[bytes, Caller] = {}
+        self._left: dict[bytes, float] = {}
         self._drain_at = NEVER
         self._goaway = b""
         self._next_beat = NEVER
@@ -225,6 +229,10 @@ class Callers:
             # It looks for our predecessor on this port: its link to ourselves, which it may have, stays as it is.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
             return
+        if identity in self._left:
+            # Nothing follows a GOAWAY. Of what was forgotten with it, a copy that arrives twice would run again.
+            self.notices.count("unexpected", "client {client} said HELLO after GOAWAY", identity, client=batch.source)
+            return
         now = self.seconds()
         arrival = int(now * 1000)
         caller = self._callers.get(batch.source)
@@ -293,8 +301,16 @@ class Callers:
                 self._requests.refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
         elif kind is Goaway:
             caller.leaving = True
-            if (message.extensions or {}).get("only") is True and caller.idle and not len(caller.filter):
+            # An answer that is not written yet, to a PING before this, still goes its way.
+            if (message.extensions or {}).get("only") is True and not caller.running and not len(caller.filter):
                 self._forget(caller)
+                if type(caller.identity) is not bytes:
+                    # A way through a proxy is no connection: the client may come back by it.
+                    return
+                if len(self._left) >= self.settings.max_clients:
+                    del self._left[next(iter(self._left))]
+                self._left[caller.identity] = now
+                self._sweep_by(now + LEAVE_SECONDS)
         else:
             text = "client {client} sent a {kind}"
             self.notices.count("unexpected", text, caller.identity, client=caller.instance, kind=kind.__name__)
@@ -401,7 +417,9 @@ class Callers:
                     caller.write(encode_message(Beat(flatten(caller.running))))
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
-            self._next_sweep = now + ttl / 2 if self._callers else NEVER
+            for identity in [each for each, since in self._left.items() if since + LEAVE_SECONDS <= now]:
+                del self._left[identity]
+            self._next_sweep = now + LEAVE_SECONDS if self._left else now + ttl / 2 if self._callers else NEVER
             self._send_returned()
             if self._requests.draining:
                 self._say_goaway(now)

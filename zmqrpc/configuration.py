@@ -69,7 +69,7 @@ def load(
             reading.values[name] = value
             reading.origins[name] = f"--{KEPT[name].flag}" if KEPT[name].flag else "the command line"
             reading.written.pop(name, None)
-    configuration = reading.finish(bare, for_proxies=service == FOR_PROXIES)
+    configuration = reading.finish(bare)
     if "rpc_backend" in reading.values and origin == reading.origins["rpc_backend"]:
         text = f"rpc_backend ({origin}) is deprecated; write transport_url = {_advised(configuration.settings)}"
         return replace(

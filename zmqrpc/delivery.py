@@ -106,6 +106,8 @@ class Delivery:
             self.handed_over(call)
         elif not link.enqueue(call, now):
             self.outcomes.crowded(call, link)
+        elif link.state.phase is not Phase.UP:
+            self.links.strategy.needed(link.key, call.route.upcoming() if call.route is not None else ())
 
     def give_pinned(self, call: Waiter, key: str) -> None:
         """Give the call to the link with this key and to no other."""
@@ -189,9 +191,9 @@ class Delivery:
         return call
 
     def connected(self, route: Route) -> list[str]:
-        """List the instances of a target that are connected and do not stop, in hex."""
-        links = [link for link in self._recorded(route) if link.state.phase is Phase.UP]
-        return [link.instance.hex() for link in links if link.instance is not None]
+        """List the instances of a target that are connected, or are when needed, and do not stop; in hex."""
+        links = [link for link in self._recorded(route) if link.state.promising]
+        return [link.instance.hex() if link.instance is not None else link.key for link in links]
 
     def publishes_to(self, route: Route) -> bool:
         """Tell whether a fan-out to a target is published: somebody subscribes, and it is not for one member."""
@@ -284,6 +286,11 @@ class Delivery:
         if reason is Refusal.DRAINING:
             call.stopping = self.outcomes.tell(call, link, text)
         self._again(call)
+
+    def passed_on(self, calls: list[Waiter], link: Link) -> None:
+        now = self.seconds()
+        for call in calls:
+            self.give(call, link, now)
 
     def _give_again(self, call: Waiter, link: Link) -> None:
         """Give a notification that was given back to another of its pool, or after a rest to all of them again."""

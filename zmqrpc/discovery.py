@@ -46,6 +46,8 @@ class Discovery:
     The shell of the routing table.
 
     :param strategy: is told which records appear and go.
+    :param hold: is told of each link, by its key, whether it is to stay connected since it alone shows that its
+        instance lives.
     :param answered: is told of every topic whose knowledge was renewed: with None, or with why it could not be.
     :param in_use: tells whether calls wait for a topic, or are on a link that only it leads to.
     :param seconds: the monotonic clock.
@@ -61,6 +63,7 @@ class Discovery:
         hints: Hints,
         table: RoutingTable,
         strategy: IConnectionStrategy,
+        hold: Callable[[str, bool], None],
         answered: Callable[[Topic, MatchmakerUnavailable | None], None],
         in_use: Callable[[Topic], bool],
         seconds: Callable[[], float],
@@ -71,6 +74,8 @@ class Discovery:
         self._hints = hints
         self._table = table
         self._strategy = strategy
+        self._hold = hold
+        self._held: set[str] = set()
         self._answered = answered
         self._in_use = in_use
         self._seconds = seconds
@@ -165,6 +170,11 @@ class Discovery:
         for key in keys:
             self._hints.gone(key)
             self._strategy.gone(key)
+        held, before = self._table.kept_links(), self._held
+        if held != before:
+            self._held = held
+            for key in held ^ before:
+                self._hold(key, key in held)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
         topic.resolving = False

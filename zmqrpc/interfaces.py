@@ -367,32 +367,121 @@ class ITransport(Interface):
 
 
 class ILinks(Interface):
-    """What a connection strategy may do with the links of its node."""
+    """
+    What a connection strategy may do with the links of its node.
+
+    A link is named by a key, a str, which stays the same for as long as records lead to it. An unknown key is no error.
+    The Deferreds of calls may fire within any of these, and what their callbacks call comes back to the strategy.
+    """
 
     def open(key: str, record: Record, proxied: bool = False) -> Any:
         """
-        Return the link with this key, made anew when there is none; from now on it connects to the record's address.
+        Have a link with this key, to the instance of a record; it is not connected by that.
 
-        :param proxied: whether it goes through router proxies instead; then the record names an instance.
+        Without it no message can go there. It connects by itself when a message waits for it. Until `release` it is
+        kept: it stays connected then, and reconnects by itself.
+
+        :param proxied: whether it goes through a proxy, whichever is there, instead of to the address of the record.
         """
 
-    def connect_now(key: str) -> None:
-        """Connect a link that is idle, before anything is to be sent over it."""
+    def connect_now(key: str) -> bool:
+        """
+        Connect a link that is idle, before anything is to be sent over it; one in another phase stays as it is.
+
+        :return: whether it is being connected now.
+        """
+
+    def release(key: str) -> None:
+        """
+        Keep a link no longer: it reconnects only when something is to be sent over it, or is outstanding.
+
+        Where it is up, nothing is outstanding on it and nothing waits for it, it says GOAWAY and is closed at once.
+        Else nothing happens now: call it again after `IConnectionStrategy.idle`.
+        """
+
+    def pass_on(key: str, others: Iterable[str]) -> bool:
+        """
+        Take what waits for a link and may as well go elsewhere, and give it to the one of others that came up first.
+
+        What was handed over stays where it is, and so does what is for this instance alone. Where none of the others
+        is up nothing happens.
+
+        :return: whether something still waits that could go to one of the others.
+        """
 
     def withdraw(key: str, reason: str) -> None:
-        """Give nothing new to a link; it closes when what it has is answered. An unknown key is no error."""
+        """Give nothing new to a link; it closes when what it has is answered, and is forgotten."""
 
 
 class IConnectionStrategy(Interface):
-    """How envelopes of some kinds reach the instances of a target."""
+    """
+    How envelopes of some kinds reach the instances of a target: it decides which links are connected, and when.
+
+    Which instance has its turn is not decided here, and no message passes through it: a message is given to the link
+    whose turn it is, and waits there until the link is up. Its methods return at once, raise nothing, and are called
+    in the reactor's thread; what one of a plugin raises is logged.
+
+    `zmqrpc.testing.strategy.StrategyContract` tests what is owed.
+    """
 
     name = Attribute("Its name in a `DeliveryPlan`, for example ``static-direct``; a str.")
+    transient = Attribute("Whether it is told of `idle` links; a bool, asked once.")
+    wake_at = Attribute("When `sweep` has to be called next, by the monotonic clock; infinity for never.")
 
     def appeared(key: str, record: Record) -> None:
-        """Hear that a record leads to an instance no topic in use led to before."""
+        """
+        Hear that a record leads to an instance no topic in use led to before.
+
+        It has to `ILinks.open` the link; whether it connects it now is its decision.
+        """
 
     def gone(key: str) -> None:
-        """Hear that no topic in use leads there any more."""
+        """Hear that no topic in use leads there any more; it has to `ILinks.withdraw` the link."""
+
+    def needed(key: str, others: Iterable[str]) -> None:
+        """
+        Hear that a message waits for a link that is not up; it is being connected, unless it backs off.
+
+        :param others: the links that could take the message as well, in the order of their turns, perhaps with this
+            one; empty when it is for this instance alone. To be read at once, as far as it is wanted.
+        """
+
+    def opened(key: str) -> None:
+        """Hear that a link has come up, and that what waited for it was handed over."""
+
+    def idle(key: str) -> None:
+        """
+        Hear that the last message that was handed over to a link has ended and nothing waits for it; if `transient`.
+
+        It is said after the pass in which that happened, once, and not when something was sent there meanwhile.
+        """
+
+    def closed(key: str) -> None:
+        """
+        Hear that a link has no connection any more: it was closed, or could not be connected.
+
+        What waited for it was given to others before, as far as there are any.
+        """
+
+    def sweep(now: float) -> None:
+        """Do what time asks for."""
+
+
+class IConnectionStrategyFactory(IPlugin):
+    """Makes the connection strategy that ``zmq_topology = NAME`` chooses, for all that is sent to servers."""
+
+    name = Attribute("The name; a str.")
+
+    def make(
+        links: ILinks, settings: Settings, seconds: Callable[[], float], wake_by: Callable[[float], None]
+    ) -> IConnectionStrategy:
+        """
+        Make a strategy; it uses `links` only after this has returned.
+
+        :param seconds: the monotonic clock.
+        :param wake_by: asks that `IConnectionStrategy.sweep` is called at a time, or sooner.
+        :raises ConfigError: a setting is not valid for it.
+        """
 
 
 class IProxySite(Interface):

@@ -31,7 +31,19 @@ from zmqrpc.core.envelope import (
     readdress,
 )
 from zmqrpc.core.link import Evidence, LinkState, Phase
-from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
+from zmqrpc.core.link_effects import (
+    LAST_TOKEN,
+    Connect,
+    Doubt,
+    Drop,
+    Effect,
+    Flush,
+    Lose,
+    Reroute,
+    SayGoodbye,
+    SayHello,
+    SayPing,
+)
 from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
@@ -83,14 +95,18 @@ class Link:
     :ivar serves: what its instance said last that it serves.
     :ivar search: for a proxy that knows the instance, where it goes through proxies.
     :ivar sweep_at: when `Links` will call `sweep` next.
+    :ivar rested_at: the number that the next call would have had when its strategy was last told that it rests.
     """
 
     __slots__ = (
         "_available",
         "_evidence",
+        "_linger_at",
         "_links",
         "_most",
+        "_only_attempt",
         "_outbox",
+        "_phase",
         "_stamp",
         "_used_at",
         "address",
@@ -101,6 +117,7 @@ class Link:
         "pending",
         "queue",
         "ready",
+        "rested_at",
         "search",
         "serves",
         "state",
@@ -127,8 +144,12 @@ class Link:
         self._available = True
         self.serves: frozenset[Served] = frozenset()
         self._evidence = (Evidence.NONE, self.serves)
+        self._phase = state.phase
         self._stamp = 0.0
         self._used_at = -NEVER
+        self._linger_at = NEVER
+        self._only_attempt = 1
+        self.rested_at = self.pending.next_sequence
         self.attempt = 0
 
     @property
@@ -215,6 +236,22 @@ class Link:
         else:
             self.queue.remove(call)
         self._refresh()
+        self._links.at_rest(self)
+
+    def waiting_for_any(self, key: str) -> list[Waiter]:
+        """List the calls that wait here and may as well go to the instance behind another link."""
+        return [call for call in self.queue if call.route and key in call.route.recorded and key not in call.tried]
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing waits here, and everything that was handed over has ended."""
+        return not self.pending and not self.queue
+
+    def release(self, now: float) -> None:
+        """Be connected no longer than it is needed."""
+        self.state.kept = False
+        if self.resting and not self.state.held:
+            self.perform(self.state.released(now), now)
 
     # Effects
 
@@ -236,6 +273,9 @@ class Link:
                     # Behind what a full connection did not take it would only pile up.
                     if not self._outbox.batches:
                         self._write(encode_message(Ping(int(now * 1000), last_round_trip)), now)
+                case SayGoodbye():
+                    self._write(encode_message(Ping(LAST_TOKEN, None)), now)
+                    self._write(self._goaway(), now)
                 case Drop(identity=identity):
                     self._drop(identity)
                 case Flush():
@@ -256,6 +296,16 @@ class Link:
             # Last, since the record may go with it and this be performed once more.
             self._evidence = evidence
             self._links.user.evidence_changed(self)
+        if (self.queue or self.state.held) and self.state.phase is Phase.IDLE:
+            # It came while the connection before was closed.
+            self.perform(self.state.wanted(now), now)
+        phase, before = self.state.phase, self._phase
+        if phase is not before:
+            self._phase = phase
+            if not self.state.kept and self._links.policy is None:
+                self._linger_at = now if phase is Phase.UP else self._linger_at if self.pending else NEVER
+                self._links.wake_by(self, self._linger_at)
+            self._links.phase_changed(self, before)
 
     def _refresh(self) -> None:
         state = self.state
@@ -344,8 +394,11 @@ class Link:
     def say_goodbye(self, now: float) -> None:
         """Tell a peer that nothing follows, and that it may forget us when no copy of a request can be under way."""
         if self.state.phase is Phase.UP:
-            only = self.attempt == 1 and self._links.unused_sequence == 1 and not self.pending.outstanding()
-            self._write(encode_message(Goaway("", {"only": True} if only else None)), now)
+            self._write(self._goaway(), now)
+
+    def _goaway(self) -> bytes:
+        only = self.attempt == self._only_attempt and self._links.unused_sequence == 1 and not self.pending
+        return encode_message(Goaway("", {"only": True} if only else None))
 
     # What comes in
 
@@ -369,7 +422,9 @@ class Link:
         elif kind is Beat:
             self.pending.running(message.ranges)
         elif kind is Pong:
-            state.ponged(now)
+            if state.ponged(now, message.token) and self.attempt == self._only_attempt:
+                # Nothing is under way: so far, the next connection will be the only one as well.
+                self._only_attempt += 1
         elif kind is Nack:
             self._nacked(message, now)
         elif kind is Goaway:
@@ -462,12 +517,14 @@ class Link:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at)
+        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at, self._linger_at)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
         if now >= self.pending.wake_at:
             self._sweep_pending(now)
+        if now >= self._linger_at:
+            self._look_for_lingering(now)
         late = self.queue.overdue(now)
         if late:
             self._links.user.overdue(late, self)
@@ -476,6 +533,18 @@ class Link:
             self.perform(effects, now)
         else:
             self._refresh()
+        self._links.at_rest(self)
+
+    def _look_for_lingering(self, now: float) -> None:
+        """Wait no longer than `zmq_linger` for what is over for its callers: casts, without acknowledgements."""
+        linger = self._links.settings.linger
+        over_at = self._used_at + _USED_SECONDS + linger
+        waits = any(not call.called for call in self.pending.outstanding())
+        self._linger_at = over_at if over_at > now else now + max(linger, _USED_SECONDS)
+        if self.pending and not waits and over_at <= now:
+            count = len(self.pending.take_all())
+            text = "{peer} has not acknowledged {count} casts within zmq_linger; whether they arrive is unknown"
+            self._links.notices.count("lingered", text, self.address, count=count)
 
     def _sweep_pending(self, now: float) -> None:
         repeat, given_up = self.pending.unacknowledged(now)
@@ -497,7 +566,7 @@ class Link:
 
     def recover(self, now: float) -> None:
         """Look whether what kept the link from taking calls is over, after something came in."""
-        if self.state.phase is Phase.DRAINING or self.queue:
+        if self.state.phase in (Phase.DRAINING, Phase.LEAVING) or self.queue:
             self._links.dirty.append(self)
         else:
             self._refresh()
@@ -522,7 +591,7 @@ class Link:
         self.flush()
         if self.ready:
             return
-        if self.state.phase is Phase.DRAINING:
+        if self.state.phase in (Phase.DRAINING, Phase.LEAVING):
             self.perform(self.state.tick(now, len(self.pending) > 0), now)
         if self.state.phase is Phase.UP and self.queue and not self._outbox.batches:
             self._flush_queue(now)

@@ -28,6 +28,9 @@ class LinkUser(Protocol):
     def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
         """The call did not run, and has ended on this link."""
 
+    def passed_on(self, calls: list[Waiter], link: Link) -> None:
+        """The calls waited for another link, and are to be given to this one."""
+
     def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
         """The calls were never handed over."""
 

@@ -6,7 +6,7 @@ Hot path: the loop over replies in `Links.payload_received`, flat because it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity
 from zmqrpc.errors import RemoteProtocolError
-from zmqrpc.interfaces import ILinkReceiver, ILinks, ITransport
+from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ILinks, ITransport
 from zmqrpc.link import Carrier, Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
@@ -78,6 +78,7 @@ class Links:
     """
 
     log = Logger()
+    strategy: IConnectionStrategy
 
     def __init__(
         self,
@@ -119,16 +120,19 @@ class Links:
         self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
         self._first: Link | None = None
         self._in_bursts = False
+        self._transient = False
+        self._resting: list[Link] = []
         self._due: list[tuple[float, str]] = []
+
+    def wire(self, strategy: IConnectionStrategy) -> None:
+        """Tell it what decides when its links are connected, which is made with it."""
+        self.strategy = strategy
+        self._transient = strategy.transient
 
     # Which links there are
 
     def open(self, key: str, record: Record, proxied: bool = False) -> Link:
-        """
-        Return the link with this key, made anew when there is none; its address is that of the record.
-
-        :param proxied: whether it goes through router proxies; then the record names an instance.
-        """
+        """See `ILinks`."""
         link = self._links.get(key)
         address = record.addresses[0]
         if link is None:
@@ -137,6 +141,7 @@ class Links:
             carrier = self.carrier if proxied else self
             link = self._links[key] = Link(self, carrier, key, address, record.member, state)
         link.address = address
+        link.state.found(self.seconds())
         # The routing table knows nothing of a link that nothing led to, or what one of the past has left there.
         self.user.availability_changed(link)
         return link
@@ -169,11 +174,51 @@ class Links:
         if link.instance is not None and self._learned.get(link.instance) is link:
             del self._learned[link.instance]
 
-    def connect_now(self, key: str) -> None:
-        """Connect a link before anything is sent over it."""
+    def connect_now(self, key: str) -> bool:
+        """Connect a link before anything is sent over it; see `ILinks`."""
+        link = self._links.get(key)
+        if link is None:
+            return False
         now = self.seconds()
-        link = self._links[key]
         link.perform(link.state.wanted(now), now)
+        return link.state.phase is Phase.CONNECTING
+
+    def release(self, key: str) -> None:
+        """Close a link when nothing is left on it; see `ILinks`."""
+        link = self._links.get(key)
+        if link is not None:
+            link.release(self.seconds())
+
+    def hold(self, key: str, held: bool) -> None:
+        """
+        Have a link stay connected while it alone shows that its instance lives, whatever the strategy does.
+
+        :param held: whether that is so, or no more.
+        """
+        link = self._links.get(key)
+        if link is None:
+            return
+        link.state.held = held
+        if held:
+            self.connect_now(key)
+        else:
+            # It may have been idle all the time.
+            link.rested_at = 0
+            self.at_rest(link)
+
+    def pass_on(self, key: str, others: Iterable[str]) -> bool:
+        """Give what waits for a link to the first of others that came up; see `ILinks`."""
+        link = self._links.get(key)
+        if link is None:
+            return False
+        others = list(others)
+        up = [other for other in map(self._links.get, others) if other is not None and other.state.phase is Phase.UP]
+        for other in sorted(up, key=lambda other: other.state.up_since):
+            calls = link.waiting_for_any(other.key)
+            for call in calls:
+                link.queue.remove(call)
+            self.user.passed_on(calls, other)
+        return any(link.waiting_for_any(other) for other in others)
 
     def withdraw(self, key: str, reason: str) -> None:
         """Take that no record leads to a link any more."""
@@ -205,6 +250,7 @@ class Links:
         self.by_identity.clear()
         self._learned.clear()
         self.dirty.clear()
+        self._resting.clear()
         self._due.clear()
         if self.proxies is not None:
             # Last, since they carried the farewells above.
@@ -214,6 +260,19 @@ class Links:
         return left
 
     # What links ask for
+
+    def at_rest(self, link: Link) -> None:
+        """Take that something may have ended which was the last thing on a link."""
+        if self._transient and link.resting:
+            self._resting.append(link)
+            self._transport.kick()
+
+    def phase_changed(self, link: Link, before: Phase) -> None:
+        """Tell the strategy when a link has come up, or has no connection any more."""
+        if link.state.phase is Phase.UP and before is Phase.CONNECTING:
+            self.strategy.opened(link.key)
+        elif link.state.phase in (Phase.IDLE, Phase.BACKOFF):
+            self.strategy.closed(link.key)
 
     def wake_by(self, link: Link, when: float) -> None:
         """Have a link swept at `when` or sooner."""
@@ -342,6 +401,8 @@ class Links:
                 link.take(message, identity, now)
         if not link.ready:
             link.recover(now)
+        if self._transient:
+            self._resting.append(link)
         return len(batch.messages) or 1
 
     # The end of a pass, and time
@@ -353,9 +414,11 @@ class Links:
             # Where it waited for the others, it is itself among what was gathered.
             self._in_bursts = self._first.gathered > (1 if self._in_bursts else 0)
             self._first = None
-        while self.dirty or self._openings or self._losses:
+        while self.dirty or self._openings or self._losses or self._resting:
             if self._openings or self._losses:
                 self._settle_links()
+            if self._resting:
+                self._tell_resting()
             dirty, self.dirty = self.dirty, []
             now = self.seconds()
             for link in dirty:
@@ -374,7 +437,14 @@ class Links:
             link = self.by_identity.get(identity)
             if link is not None and link.state.identity == identity:
                 now = self.seconds()
-                self.guarded(link, link.perform, link.state.lost(now, reason), now)
+                self.guarded(link, link.perform, link.state.lost(now, reason, bool(link.pending)), now)
+
+    def _tell_resting(self) -> None:
+        resting, self._resting = self._resting, []
+        for link in resting:
+            if link.resting and link.rested_at != link.pending.next_sequence:
+                link.rested_at = link.pending.next_sequence
+                self.guarded(link, self.strategy.idle, link.key)
 
     def guarded(self, link: Link, act: Callable[..., None], *arguments: Any) -> bool:
         """

@@ -17,9 +17,8 @@ from zmqrpc.broker import broker_address
 from zmqrpc.callers import Callers
 from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
-from zmqrpc.connections.router_proxy import Routed
-from zmqrpc.connections.static_direct import StaticDirect
-from zmqrpc.core.plan import ROUTED, DeliveryPlan, check_matchmaker, plan_of
+from zmqrpc.connections import check_strategy, make_strategy
+from zmqrpc.core.plan import ROUTED, check_matchmaker, plan_of
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.delivery import Delivery
@@ -78,7 +77,9 @@ class Node(Service):
         if matchmaker is None:
             check_matchmaker(self.plan, settings.matchmaker)
         self._site = site = Site(reactor, settings, transport, matchmaker, chance)
-        _check_served(self.plan)
+        check_strategy(self.plan.name)
+        if self.plan.warning:
+            _log.warn("{text}", text=self.plan.warning)
         self._reactor = reactor
         self._chance, self._jitter = site.chance, site.jitter
         self.instance = site.instance
@@ -99,12 +100,14 @@ class Node(Service):
         self._links = Links(
             self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
         )
-        strategy = Routed(self._links) if self.plan.calls == ROUTED else StaticDirect(self._links)
+        strategy = make_strategy(self.plan.calls, self._links, settings, seconds, wake_by)
+        self._links.wire(strategy)
         self._discovery = Discovery(
             matchmaker,
             self._hints,
             table,
             strategy,
+            self._links.hold,
             self._delivery.answered,
             self._delivery.in_use,
             seconds,
@@ -129,7 +132,7 @@ class Node(Service):
             self._publish_and_subscribe()
         self._sweep.parts = (
             *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
-            *(self._hints, self._watches, self._proxies),
+            *(self._hints, self._watches, self._proxies, strategy),
             *(() if self._publishing is None else (self._publishing,)),
             *(() if self._subscriptions is None else (self._subscriptions,)),
         )
@@ -493,16 +496,6 @@ class Node(Service):
             self._publishing.end_pass()
         if self._seconds() >= self._sweep.at:
             self._sweep.run()
-
-
-def _check_served(plan: DeliveryPlan) -> None:
-    if plan.warning:
-        _log.warn("{text}", text=plan.warning)
-    if not plan.is_served:
-        raise ConfigError(
-            f"the topology {plan.name} is not served by this version yet; use static-direct or router-proxy",
-            options=("zmq_topology", "use_pub_sub", "use_router_proxy", "use_dynamic_connections"),
-        )
 
 
 async def connect(reactor: Any, settings: Settings | str) -> RPCClient:

@@ -32,8 +32,6 @@ class Effect(Enum):
     """What becomes of an option that is set."""
 
     YES = "it counts"
-    LATER = "no effect yet"
-    REFUSED = "topologies other than static-direct are still refused"
     NONE = "no effect"
 
 

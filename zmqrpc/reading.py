@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.option import PROXY, REDIS, Effect, Option
+from zmqrpc.option import REDIS, Effect, Option
 from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, Settings, check_names
 from zmqrpc.transport_url import masked_url, split_url, store_url
 
@@ -94,14 +94,14 @@ class Reading:
             self.take(OF_URLS[name], text, origin)
         return bare
 
-    def finish(self, url: str, for_proxies: bool = False) -> Configuration:
+    def finish(self, url: str) -> Configuration:
         """
         Put everything together.
 
         :param url: the transport URL without its query.
         :raises ConfigError: a value is not valid, or two contradict.
         """
-        self._report_effects(for_proxies)
+        self._report_effects()
         try:
             for option in OPTIONS:
                 if not option.kept and option.name in self.values:
@@ -188,15 +188,12 @@ class Reading:
                 "should count"
             )
 
-    def _report_effects(self, for_proxies: bool) -> None:
-        for name, value in self.values.items():
+    def _report_effects(self) -> None:
+        for name in self.values:
             option, origin, written = ROWS[name], self.origins[name], self.written.get(name, name)
             place = f" ({origin})" if origin != "default" else ""
-            theirs = option.group == PROXY and not for_proxies
             if option.effect is Effect.NONE:
                 self.warn_of_outdated(f"option {written}{place} has no effect. {option.help}")
-            elif option.effect is Effect.LATER and value != option.default and not theirs:
-                self.warn_of_outdated(f"option {written}{place} has no effect yet")
 
     def warn_of_outdated(self, text: str) -> None:
         """Add a warning about something that changes nothing."""

@@ -100,12 +100,13 @@ class Settings:
     )
 
     zmq_topology: str | None = _option(
-        None, "Name of the topology; unset: chosen by the three booleans below.", effect=Effect.REFUSED
+        None,
+        "Name of the topology, or of a plugin's connection strategy; unset: chosen by the three booleans below.",
     )
     use_pub_sub: bool = _seed(False, "Whether fan-outs are published through proxies.", older_default="true")
-    use_router_proxy: bool = _seed(False, "Whether calls and casts go through router proxies.", effect=Effect.REFUSED)
+    use_router_proxy: bool = _seed(False, "Whether calls and casts go through router proxies.")
     use_dynamic_connections: bool = _seed(
-        False, "Whether direct connections are opened per use.", effect=Effect.REFUSED
+        False, "Whether direct connections are opened per message; ignored with use_router_proxy."
     )
     subscribe_on: tuple[str, ...] = _option(
         (),
@@ -113,7 +114,7 @@ class Settings:
         form="address",
     )
     zmq_failover_connections: int = _seed(
-        2, "Members connected to beside the first, with dynamic connections.", 0, effect=Effect.LATER
+        2, "Members connected to at once beside the one whose turn it is, with dynamic connections.", 0
     )
     rpc_zmq_ipc_dir: str = _seed("/var/run/openstack", "Directory of the IPC socket of a proxy on each host.")
 
@@ -139,7 +140,8 @@ class Settings:
 
     zmq_linger: float = _seed(
         -1.0,
-        "Seconds to deliver what is written after a close; -1: the drain timeout.",
+        "Seconds to deliver what is written after a close, and that a dynamic connection stays for a cast that nobody "
+        "waits for (rpc_use_acks = false); -1: the drain timeout.",
         -1,
         was=((ZMQ, "rpc_cast_timeout"), (DEFAULT, "rpc_cast_timeout")),
     )

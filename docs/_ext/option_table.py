@@ -10,8 +10,6 @@ from zmqrpc.option import Effect, Option
 from zmqrpc.settings import OPTIONS
 
 EFFECTS = {
-    Effect.LATER: "No effect yet.",
-    Effect.REFUSED: "Topologies other than static-direct are still refused.",
     Effect.NONE: "No effect.",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report
 from zmqrpc.configuration import Configuration, load
+from zmqrpc.connections import check_strategy
 from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import is_later, make_matchmaker
@@ -53,6 +54,7 @@ def still_to_come(configuration: Configuration) -> list[str]:
     settings, sentences = configuration.settings, []
     try:
         plan = plan_of(settings)
+        check_strategy(plan.name)
         if is_later(settings.matchmaker):
             sentences.append(f"the matchmaker {settings.matchmaker} is not served by this version yet")
         else:
@@ -63,8 +65,6 @@ def still_to_come(configuration: Configuration) -> list[str]:
             make_matchmaker(reactor, settings)
     except ConfigError as error:
         raise configuration.located(error) from None
-    if not plan.is_served:
-        sentences.append(f"the topology {plan.name} is not served by this version yet")
     return [*sentences, plan.warning] if plan.warning else sentences
 
 

@@ -12,17 +12,23 @@ IDLE                    wanted                                                  
 CONNECTING              WELCOME of the right instance, round trip short            UP
 CONNECTING              WELCOME of another instance or misfit, loss, none in time  BACKOFF
 UP                      GOAWAY, record withdrawn                                   DRAINING
+UP                      released                                                   LEAVING
+LEAVING                 the peer has read our GOAWAY, loss, its time is up         IDLE
 UP, DRAINING            loss                                                       CONNECTING (at once)
 UP, DRAINING            loss a moment after it came up                             BACKOFF
 UP, DRAINING            loss of the proxy that carried it                          CONNECTING (at once)
 DRAINING                record came back                                           UP
 DRAINING                nothing outstanding, or its time is up                     IDLE
 DRAINING after GOAWAY   its time is up                                             BACKOFF
+LEAVING after GOAWAY    any of these                                               BACKOFF
 BACKOFF                 its time is up                                             CONNECTING
 all but UP, DRAINING    record withdrawn                                           IDLE
 DRAINING                record withdrawn, and loss                                 IDLE
 CONNECTING              WELCOME after a loss of the proxy, record withdrawn        DRAINING
 ======================  =========================================================  ======================
+
+A link is **kept** unless its strategy has released it: it is then connected only while something is to be sent over it,
+or is outstanding. Of one that is not kept and has nothing outstanding, a loss and the end of BACKOFF lead to IDLE.
 """
 
 from __future__ import annotations
@@ -31,7 +37,19 @@ from collections.abc import Callable
 from enum import Enum
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
+from zmqrpc.core.link_effects import (
+    LAST_TOKEN,
+    Connect,
+    Doubt,
+    Drop,
+    Effect,
+    Flush,
+    Lose,
+    Reroute,
+    SayGoodbye,
+    SayHello,
+    SayPing,
+)
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.ways import Identity, Through
 
@@ -45,6 +63,7 @@ class Phase(Enum):
     CONNECTING = "connecting"
     UP = "up"
     DRAINING = "draining"
+    LEAVING = "leaving"
     BACKOFF = "backing off"
 
 
@@ -53,6 +72,7 @@ class Evidence(Enum):
 
     NONE = "none"
     UNSURE = "unsure"
+    UNASKED = "unasked"
     ALIVE = "alive"
 
 
@@ -64,12 +84,15 @@ class LinkState:
     :ivar instance: the instance it leads to; None until WELCOME where the record does not say.
     :ivar learns: whether the record does not say: then it follows whoever answers at the address and serves what the
         record promises.
+    :ivar kept: whether it stays connected, and connects again, with nothing to send.
+    :ivar held: whether it does so for a while: nothing else shows that its instance lives.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar heard_at: when the last frame came; the shell sets it on every one.
     :ivar used_at: when the last message was handed over, see `used`.
+    :ivar up_since: when it last came up.
     """
 
     __slots__ = (
@@ -86,19 +109,22 @@ class LinkState:
         "_moving",
         "_next_ping",
         "_pinged_at",
+        "_proved",
         "_resume_at",
         "_round_trip",
         "_silence",
-        "_steady_at",
         "_timers",
         "_wanted",
         "heard_at",
+        "held",
         "identity",
         "instance",
+        "kept",
         "learns",
         "mute",
         "phase",
         "trouble",
+        "up_since",
         "used_at",
     )
 
@@ -108,13 +134,15 @@ class LinkState:
         self.identity: Identity | None = None
         self.mute = False
         self.trouble = ""
-        self.heard_at = self.used_at = self._asked_at = -NEVER
+        self.heard_at = self.used_at = self.up_since = self._asked_at = -NEVER
+        self.kept = True
+        self.held = self._proved = False
         self.learns = instance is None
         self._jitter = jitter
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
-        self._hello_until = self._drain_until = self._resume_at = self._steady_at = self._silence = 0.0
+        self._hello_until = self._drain_until = self._resume_at = self._silence = 0.0
         self._due = self._next_ping = NEVER
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
@@ -129,7 +157,15 @@ class LinkState:
     @property
     def available(self) -> bool:
         """Whether calls may be given to this link: recorded, not backing off, stopping or mute."""
+        if self.phase is Phase.LEAVING:
+            # What comes meanwhile waits, for as long as a round trip, and is sent over the next connection.
+            return self._wanted and not self._going_away
         return self._wanted and not self.mute and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)
+
+    @property
+    def promising(self) -> bool:
+        """Whether what is given to this link should get there: it is up, or is connected only when it is needed."""
+        return self.phase is Phase.UP or (not self.kept and self.available)
 
     @property
     def recorded(self) -> bool:
@@ -147,38 +183,60 @@ class LinkState:
         What the link shows of its instance now.
 
         ALIVE is a peer that answers. UNSURE is one that is mute, or was lost a moment ago and will be asked whether it
-        is still there. NONE is everything else: also a peer that said it stops, and one that is silent for long.
+        is still there. UNASKED is one that answered until we closed the connection, as it is not kept. NONE is
+        everything else: also a peer that said it stops, and one that is silent for long.
         """
         if self.phase is Phase.UP:
             if not self.mute:
                 return Evidence.ALIVE
             return Evidence.UNSURE if self._silence < self._timers.silent else Evidence.NONE
-        return Evidence.NONE if self._lost_at is None else Evidence.UNSURE
+        if self._lost_at is not None:
+            return Evidence.UNSURE
+        proved = self._proved and not self.kept and self._wanted and self.phase is not Phase.DRAINING
+        return Evidence.UNASKED if proved else Evidence.NONE
 
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""
         return self._due
 
+    @property
+    def _stays(self) -> bool:
+        return self.kept or self.held
+
     # What its node wants
 
-    def wanted(self, now: float) -> list[Effect]:
-        """A record leads here and something is to be sent (or static connections are configured)."""
+    def found(self, now: float) -> None:
+        """A record leads here, perhaps again."""
         self._wanted = True
         if self.phase is Phase.DRAINING and not self._going_away:
             self.phase = Phase.UP
             self.trouble = ""
             self._due = self._next_ping = now
+
+    def wanted(self, now: float) -> list[Effect]:
+        """A record leads here and something is to be sent (or static connections are configured)."""
+        self.found(now)
         return self._connect(now) if self.phase is Phase.IDLE else []
+
+    def released(self, now: float) -> list[Effect]:
+        """Keep it no longer than it is needed; to be called when nothing is outstanding, and nothing waits."""
+        self.kept = False
+        if self.phase is not Phase.UP:
+            return []
+        self.phase = Phase.LEAVING
+        self.mute = False
+        self._due = now + self._timers.leave
+        return [SayGoodbye()]
 
     def withdrawn(self, now: float, reason: str) -> list[Effect]:
         """No record leads here any more: what was handed over may still be answered, nothing new is sent."""
-        self._wanted = False
+        self._wanted = self.held = False
         effects: list[Effect] = [Reroute(reason)]
         if self.phase is Phase.UP:
             self.trouble = reason
             self._drain(now)
-        elif self.phase is not Phase.DRAINING:
+        elif self.phase not in (Phase.DRAINING, Phase.LEAVING):
             if self._moving and self._lost_at is not None:
                 # What was handed over is asked for yet: the loss was not that of the peer.
                 return effects
@@ -249,6 +307,7 @@ class LinkState:
             return [*effects, SayHello()]
         self.phase = Phase.UP
         self.trouble = ""
+        self._proved = True
         self._fails = 0
         self._lost_at = None
         self._moving = False
@@ -256,24 +315,36 @@ class LinkState:
         self._round_trip = None
         self.mute = False
         self.used_at = now
-        self._steady_at = now + self._timers.steady
+        self.up_since = now
         self._due = self._next_ping = now + self._timers.ping
         if not self._wanted:
             self._drain(now)
         return [*effects, Flush()]
 
-    def lost(self, now: float, reason: str) -> list[Effect]:
-        """The connection has ended, or could not be made, or is of no use (another wire version, ourselves)."""
+    def lost(self, now: float, reason: str, outstanding: bool = True) -> list[Effect]:
+        """
+        The connection has ended, or could not be made, or is of no use (another wire version, ourselves).
+
+        :param outstanding: as of `tick`.
+        """
         if self.phase is Phase.CONNECTING:
             return self._fail(now, reason)
+        if self.phase is Phase.LEAVING:
+            return self._left(now)
         if self.phase not in (Phase.UP, Phase.DRAINING):
             return []
         drop = Drop(self.identity)
         self.trouble = reason
+        self._proved = False
+        if not self._stays and not outstanding and self._wanted:
+            if self._going_away or now < self.up_since + self._timers.steady:
+                self._back_off(now)
+                return [drop, Reroute(reason)]
+            return [drop, Reroute(reason), *self._rest()]
         self._lost_at = now
         if not self._wanted:
             return [drop, Reroute(reason), self._lose(reason), *self._rest()]
-        if now < self._steady_at:
+        if now < self.up_since + self._timers.steady:
             # A peer that welcomes and leaves is not to be asked as fast as it answers.
             self._back_off(now)
             return [drop, Reroute(reason)]
@@ -282,6 +353,12 @@ class LinkState:
 
     def going_away(self, now: float, text: str) -> list[Effect]:
         """GOAWAY came: the peer stops."""
+        self._proved = False
+        if self.phase is Phase.LEAVING:
+            self.trouble = text
+            self._going_away = True
+            self._due = now
+            return [Reroute(text)]
         if self.phase not in (Phase.UP, Phase.DRAINING):
             return []
         self.trouble = text
@@ -297,12 +374,20 @@ class LinkState:
             self._next_ping = min(self._next_ping, now + self._timers.ping)
             self._due = min(self._due, self._next_ping)
 
-    def ponged(self, now: float) -> None:
-        """PONG came."""
+    def ponged(self, now: float, token: int = LAST_TOKEN + 1) -> bool:
+        """
+        PONG came; tells whether it shows that our GOAWAY has arrived, with all that was sent before it.
+
+        :param token: that of the PING it answers.
+        """
+        if self.phase is Phase.LEAVING and token == LAST_TOKEN:
+            self._due = now
+            return True
         if self._pinged_at is not None:
             self._round_trip = int((now - self._pinged_at) * 1000)
             self._pinged_at = None
             self.mute = False
+        return False
 
     # Time
 
@@ -319,6 +404,8 @@ class LinkState:
             return self._liveness(now, outstanding, late)
         if self.phase is Phase.DRAINING:
             return self._drained(now, outstanding)
+        if self.phase is Phase.LEAVING:
+            return self._left(now)
         effects: list[Effect] = []
         waits = self._hello_until == NEVER
         if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
@@ -326,6 +413,9 @@ class LinkState:
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
+            if not self._stays and not outstanding:
+                self._lost_at = None
+                return [*effects, *self._rest()]
             effects += self._connect(now)
         self._rearm()
         return effects
@@ -344,6 +434,7 @@ class LinkState:
 
     def _fail(self, now: float, reason: str, doubt: bool = False) -> list[Effect]:
         """CONNECTING came to nothing."""
+        self._proved = False
         effects: list[Effect] = [Drop(self.identity)]
         self.trouble = reason
         if self._lost_at is not None:
@@ -392,6 +483,14 @@ class LinkState:
         else:
             effects += self._rest()
         return effects
+
+    def _left(self, now: float) -> list[Effect]:
+        """LEAVING has come to its end."""
+        drop: list[Effect] = [Drop(self.identity)]
+        if self._going_away and self._wanted:
+            self._back_off(now)
+            return drop
+        return drop + self._rest()
 
     def _rest(self) -> list[Effect]:
         drop: list[Effect] = [Drop(self.identity)] if self.phase is Phase.CONNECTING else []

@@ -29,6 +29,10 @@ class SayPing(Struct, frozen=True):
     last_round_trip: int | None
 
 
+class SayGoodbye(Struct, frozen=True):
+    """Send PING with the token `LAST_TOKEN`, then GOAWAY: when the PING is answered, all that was sent has arrived."""
+
+
 class Drop(Struct, frozen=True):
     """Read all that has arrived, then give up the connection (None: there is none yet)."""
 
@@ -57,4 +61,7 @@ class Doubt(Struct, frozen=True):
     reason: str
 
 
-Effect: TypeAlias = Connect | SayHello | SayPing | Drop | Flush | Reroute | Lose | Doubt
+LAST_TOKEN = 0
+"""The token of the PING before GOAWAY; no other PING of a link has it, as theirs are times and come later."""
+
+Effect: TypeAlias = Connect | SayHello | SayPing | SayGoodbye | Drop | Flush | Reroute | Lose | Doubt

@@ -23,6 +23,7 @@ class LinkTimers(Struct, frozen=True):
         state machine takes at random half of it off, at most.
     :ivar longest_backoff: to which that grows.
     :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
+    :ivar leave: after our own GOAWAY, until a connection is dropped whose peer does not show that it has read it.
     """
 
     hello: float = 2.0
@@ -39,3 +40,4 @@ class LinkTimers(Struct, frozen=True):
     backoff: float = 0.1
     longest_backoff: float = 10.0
     drain: float = 35.0
+    leave: float = 1.0

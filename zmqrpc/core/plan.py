@@ -10,7 +10,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.settings import Settings
 
 STATIC, DYNAMIC, ROUTED, PUBLISHED = "static-direct", "dynamic-direct", "router-proxy", "publisher-proxy"
-"""Names of the connection strategies."""
+"""Names of our connection strategies; a plugin has another."""
 
 
 class DeliveryPlan(Struct, frozen=True):
@@ -27,11 +27,6 @@ class DeliveryPlan(Struct, frozen=True):
     calls: str
     fanouts: str
     warning: str = ""
-
-    @property
-    def is_served(self) -> bool:
-        """Whether this version serves it; the others are still to come."""
-        return self.calls != DYNAMIC
 
     @property
     def needs_proxies(self) -> bool:
@@ -59,6 +54,10 @@ _ROWS: Final = {
 }
 
 
+TOPOLOGIES: Final = {plan.name: plan for plan in _ROWS.values() if not plan.warning}
+"""Our topologies, by name."""
+
+
 def plan_for(use_pub_sub: bool, use_router_proxy: bool, use_dynamic_connections: bool) -> DeliveryPlan:
     """Return the plan that the three booleans of the configuration mean."""
     return _ROWS[use_pub_sub, use_router_proxy, use_dynamic_connections]
@@ -66,23 +65,18 @@ def plan_for(use_pub_sub: bool, use_router_proxy: bool, use_dynamic_connections:
 
 def plan_named(name: str) -> DeliveryPlan:
     """
-    Return the plan with this name.
+    Return the plan with this name; a name that is none of ours means the strategy of a plugin, for everything.
 
-    :raises ConfigError: there is none; the text lists those there are.
+    Whether there is such a plugin is not known here (`zmqrpc.connections`).
     """
-    plans = {plan.name: plan for plan in _ROWS.values() if not plan.warning}
-    if name not in plans:
-        raise ConfigError(
-            f"there is no topology {name!r}; valid are {', '.join(sorted(plans))}", options=("zmq_topology",)
-        )
-    return plans[name]
+    return TOPOLOGIES.get(name) or DeliveryPlan(name, name, name)
 
 
 def plan_of(settings: Settings) -> DeliveryPlan:
     """
     Return the plan that settings choose: by name, or by the three booleans.
 
-    :raises ConfigError: there is no plan of that name, or it is not the one that the booleans mean.
+    :raises ConfigError: the plan of that name is not the one that the booleans mean.
     """
     booleans = ("use_pub_sub", "use_router_proxy", "use_dynamic_connections")
     chosen = plan_for(*(getattr(settings, name) for name in booleans))

@@ -6,6 +6,8 @@ Hot path: `Route.choose`, which is every call.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.topic import Topic
 from zmqrpc.record import Record
@@ -67,6 +69,11 @@ class Route:
             turn = 0
         self._turn = turn + 1
         return choices[turn]
+
+    def upcoming(self) -> Iterator[str]:
+        """Go through the links in the order in which they have their next turns, without taking one."""
+        yield from self.choices[self._turn :]
+        yield from self.choices[: self._turn]
 
     def listed(self) -> list[tuple[str, str]]:
         """List (member, instance) of every server of the target, available or not."""

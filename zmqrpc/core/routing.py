@@ -142,7 +142,9 @@ class RoutingTable:
         evidence, serves = self._evidence.get(link_key(record), (Evidence.NONE, frozenset()))
         if not record.instance or Served(record.exchange, record.topic, record.member, record.pool) not in serves:
             return False
-        return evidence is Evidence.ALIVE or (was_kept and evidence is Evidence.UNSURE)
+        if evidence is Evidence.UNSURE:
+            return was_kept
+        return evidence in (Evidence.ALIVE, Evidence.UNASKED)
 
     def _replace(
         self, topic: Topic, answer: Iterable[Sighting], kept: Iterable[Sighting]
@@ -180,6 +182,10 @@ class RoutingTable:
                 for sighting in topic.sightings:
                     self._leading.setdefault(link_key(sighting.record), []).append(sighting.record)
         return self._leading.get(key, [])
+
+    def kept_links(self) -> set[str]:
+        """List the links that are the only evidence of a record."""
+        return {link_key(sighting.record) for topic in self._topics.values() for sighting in topic.kept}
 
     def failed(self, topic: Topic) -> None:
         """Take that the store did not answer: what was known is stale, what was empty is unknown again."""

@@ -398,8 +398,6 @@ class TopologyTests(ConfigurationCase):
 
     def test_topologies(self):
         for lines, text in (
-            ("use_dynamic_connections = 1", "the topology dynamic-direct is not served"),
-            ("zmq_topology = dynamic-direct", "(zmq_topology: zeromq.conf line 4)"),
             (
                 "zmq_topology = star",
                 "no topology 'star'; valid are dynamic-direct, dynamic-direct+pub-sub, router-proxy,",
@@ -412,8 +410,14 @@ class TopologyTests(ConfigurationCase):
             ),
         ):
             self.assertRefused(f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n", text)
-        Node(Clock(), self.zmq("zmq_topology = static-direct").settings)
-        for lines in ("use_pub_sub = 1", "zmq_topology = router-proxy+pub-sub", "use_pub_sub = 1\nsubscribe_on = a:1"):
+        for lines in ("zmq_topology = static-direct", "zmq_topology = dynamic-direct", "use_dynamic_connections = 1"):
+            Node(Clock(), self.zmq(lines).settings)
+        for lines in (
+            "use_pub_sub = 1",
+            "zmq_topology = router-proxy+pub-sub",
+            "use_pub_sub = 1\nsubscribe_on = a:1",
+            "use_pub_sub = 1\nuse_dynamic_connections = 1",
+        ):
             content = f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\n{lines}\n"
             self.assertTrue(Node(Clock(), self.load(content).settings).plan.subscribes)
 
@@ -555,7 +559,7 @@ class OlderTests(ConfigurationCase):
         )
 
     def test_without_effect(self):
-        """What is dead is said once, with what to do; what is to come, only when it is not the default."""
+        """What is dead is said once, with what to do."""
         dead = [option for option in OPTIONS if option.effect is Effect.NONE and option.group == ZMQ]
         self.assertGreater(len(dead), 4)
         loaded = self.zmq("\n".join(f"{option.key} = 1" for option in dead))
@@ -563,11 +567,6 @@ class OlderTests(ConfigurationCase):
         for option, warning in zip(dead, loaded.warnings, strict=True):
             self.assertIn(f"option {option.name} (zeromq.conf line", warning)
             self.assertIn(option.help, warning)
-        self.assertEqual(self.zmq("zmq_failover_connections = 2").warnings, ())
-        self.assertEqual(
-            self.zmq("zmq_failover_connections = 3").warnings,
-            ("option zmq_failover_connections (zeromq.conf line 4) has no effect yet",),
-        )
         self.assertEqual(len(load(url=f"{URL}?rpc_poll_timeout=1").warnings), 1)
         self.assertEqual(Settings.from_url(f"{URL}?rpc_poll_timeout=1"), Settings(URL))
 
@@ -657,12 +656,11 @@ class CompletedTests(ConfigurationCase):
     def test_from_python_without_effect(self):
         """What has no effect is logged, once."""
         lines = LogLines(self, "zmqrpc.settings")
-        Node(Clock(), "zmq+dummy://?rpc_zmq_contexts=3&zmq_failover_connections=3&rpc_zmq_matchmaker=redis")
+        Node(Clock(), "zmq+dummy://?rpc_zmq_contexts=3&rpc_zmq_matchmaker=redis")
         self.assertEqual(
             lines,
             [
                 "option rpc_zmq_contexts (URL query) has no effect. A node has one ZeroMQ context.",
-                "option zmq_failover_connections (URL query) has no effect yet",
                 "rpc_zmq_matchmaker (URL query) is ignored, since the transport URL zmq+dummy:// says otherwise; write "
                 "into it what should count",
             ],

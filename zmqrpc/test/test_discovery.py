@@ -18,7 +18,7 @@ from zmqrpc.hints import Hints
 from zmqrpc.record import Record, Role
 from zmqrpc.testing import Store
 
-NONE, UNSURE, ALIVE = Evidence
+NONE, UNSURE, UNASKED, ALIVE = Evidence
 SERVES = frozenset([Served("x", "one", "m"), Served("x", "two", "m")])
 
 
@@ -31,12 +31,16 @@ class Links:
 
     def __init__(self) -> None:
         self.opened: list[str] = []
+        self.held: set[str] = set()
 
     def appeared(self, key, record):
         self.opened.append(key)
 
     def gone(self, key):
         self.opened.remove(key)
+
+    def hold(self, key, held):
+        (self.held.add if held else self.held.discard)(key)
 
 
 class DiscoveryTests(SynchronousTestCase):
@@ -54,6 +58,7 @@ class DiscoveryTests(SynchronousTestCase):
             hints,
             self.table,
             self.links,  # type: ignore[arg-type]
+            self.links.hold,
             lambda topic, error: None,
             lambda topic: False,
             self.clock.seconds,
@@ -144,6 +149,19 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertEqual(self.links.opened, ["a" * 32, "b" * 32])
         self.show(NONE)
         self.assertEqual(self.links.opened, ["b" * 32])
+
+    def test_a_link_that_alone_shows_that_its_instance_lives_is_held_until_the_record_is_back(self):
+        for evidence in (ALIVE, UNASKED):
+            self.learn(make_record("one"))
+            self.show(evidence)
+            self.assertEqual(self.links.held, set())
+            self.learn()
+            self.assertEqual((self.links.opened, self.links.held), (["a" * 32], {"a" * 32}))
+            self.learn(make_record("one"))
+            self.assertEqual((self.links.opened, self.links.held), (["a" * 32], set()))
+        self.learn()
+        self.show(NONE)
+        self.assertEqual((self.links.opened, self.links.held), ([], set()))
 
     def test_what_is_asked_after_a_failure_is_asked_once(self):
         """Also when it is the second question that failed, after an empty answer that is not believed."""

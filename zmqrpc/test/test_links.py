@@ -11,9 +11,9 @@ from zmqrpc.core.envelope import Kind
 from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.notices import Notices
-from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
+from zmqrpc.testing.matchmaker import make_record
 from zmqrpc.waiter import Waiter
 
 HOUR = 3600.0
@@ -50,8 +50,7 @@ class SweptLinksTests(SynchronousTestCase):
         return Links(bytes(16), Settings(), around, around, Notices(now), now, lambda: 1.0, lambda when: None)
 
     def open(self, key="a"):
-        record = Record(Role.SERVER, "x", "work", "m", bytes(16).hex(), ("tcp://127.0.0.1:1",))
-        return self.links.open(key, record)
+        return self.links.open(key, make_record(member="m"))
 
     def queue(self, link, deadline):
         call = Waiter(lambda _: None)

@@ -71,7 +71,6 @@ class ConfigTests(SynchronousTestCase):
         for option in OPTIONS:
             self.assertEqual(f"\n#{option.key} =" in text, option.effect is not Effect.NONE, option.key)
         self.assertIn("# Lowest port to bind.\n# int, from 1 to 65535\n#rpc_zmq_min_port = 49153\n", text)
-        self.assertIn("# bool, topologies other than static-direct are still refused\n", text)
         self.assertEqual(load(url="zmq://", config_files=[self.file(text)]).settings, Settings())
 
     def test_sample_means_the_defaults(self):

@@ -11,11 +11,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link import Evidence, LinkState, Phase
-from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, Flush, Lose, Reroute, SayHello, SayPing
+from zmqrpc.core.link_effects import (
+    LAST_TOKEN,
+    Connect,
+    Doubt,
+    Drop,
+    Effect,
+    Flush,
+    Lose,
+    Reroute,
+    SayGoodbye,
+    SayHello,
+    SayPing,
+)
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.ways import Through
 
-IDLE, CONNECTING, UP, DRAINING, BACKOFF = Phase
+IDLE, CONNECTING, UP, DRAINING, LEAVING, BACKOFF = Phase
 NOW = 1000.0
 SERVER, OTHER = b"s" * 16, b"o" * 16
 TIMERS = LinkTimers()
@@ -114,6 +126,62 @@ def shaky() -> LinkState:
     return link
 
 
+def free(link: LinkState) -> LinkState:
+    """Keep a link no longer than it is needed."""
+    link.kept = False
+    return link
+
+
+def needed() -> LinkState:
+    """Being connected for a message."""
+    return free(connecting())
+
+
+def used() -> LinkState:
+    """Up for a message."""
+    return free(up())
+
+
+def just_used() -> LinkState:
+    """Up for a message, and only now."""
+    return free(up(since=NOW))
+
+
+def parting() -> LinkState:
+    """Nothing is left, and it has said so."""
+    link = up()
+    link.released(NOW)
+    return link
+
+
+def parted() -> LinkState:
+    """Closed, as nothing was left."""
+    link = parting()
+    link.tick(NOW + TIMERS.leave, False)
+    return link
+
+
+def connecting_again() -> LinkState:
+    link = parted()
+    link.wanted(NOW)
+    link.connected(NOW, b"2")
+    return link
+
+
+def held() -> LinkState:
+    """Up for nothing, while its record is not in the store."""
+    link = used()
+    link.held = True
+    return link
+
+
+def parting_both() -> LinkState:
+    """Its peer stops as well."""
+    link = parting()
+    link.going_away(NOW, "stopping")
+    return link
+
+
 # A link that goes through a proxy.
 
 WAY, OTHER_WAY = Through(b"p", SERVER), Through(b"q", SERVER)
@@ -169,6 +237,16 @@ def leaving_behind_a_proxy() -> LinkState:
     return link
 
 
+def unneeded() -> LinkState:
+    """Backing off, with nothing to come back for."""
+    return free(backing_off())
+
+
+def told_to_go() -> LinkState:
+    """Its peer stops, and nothing is to be sent."""
+    return free(leaving())
+
+
 def left_behind_a_proxy() -> LinkState:
     link = leaving_behind_a_proxy()
     link.withdrawn(NOW, "gone")
@@ -181,6 +259,23 @@ def move(link: LinkState) -> list[Effect]:
 
 def wanted(link: LinkState) -> list[Effect]:
     return link.wanted(NOW)
+
+
+def release(link: LinkState) -> list[Effect]:
+    return link.released(NOW)
+
+
+def lose_nothing(link: LinkState) -> list[Effect]:
+    return link.lost(NOW, "reset", outstanding=False)
+
+
+def pong(token: int) -> Callable[[LinkState], list[Effect]]:
+    def hear(link: LinkState) -> list[Effect]:
+        arrived = link.ponged(NOW, token)
+        assert arrived is (token == LAST_TOKEN and link.phase is LEAVING)
+        return link.tick(NOW, False)
+
+    return hear
 
 
 def withdraw(link: LinkState) -> list[Effect]:
@@ -292,6 +387,43 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (backing_off, withdraw, [Reroute("gone")], IDLE),
     (backing_off, tick(0.1, False), [], BACKOFF),
     (backing_off, tick(0.2, False), [Connect(2)], CONNECTING),
+    # Not kept: connected only while it is needed.
+    (idle, release, [], IDLE),
+    (connecting, release, [], CONNECTING),  # it completes its handshake, and says that it goes
+    (backing_off, release, [], BACKOFF),
+    (leaving, release, [], DRAINING),
+    (up, release, [SayGoodbye()], LEAVING),
+    (mute, release, [SayGoodbye()], LEAVING),
+    (needed, lose, [Drop(b"1"), Reroute("reset")], BACKOFF),
+    (needed, welcome(), [Flush()], UP),
+    (used, lose, [Drop(b"1"), Connect(2)], CONNECTING),
+    (used, lose_nothing, [Drop(b"1"), Reroute("reset")], IDLE),
+    (up, lose_nothing, [Drop(b"1"), Connect(2)], CONNECTING),
+    (just_used, lose, [Drop(b"1"), Reroute("reset")], BACKOFF),
+    (just_used, lose_nothing, [Drop(b"1"), Reroute("reset")], BACKOFF),
+    (told_to_go, lose_nothing, [Drop(b"1"), Reroute("reset")], BACKOFF),
+    (told_to_go, lose, [Drop(b"1"), Connect(2)], CONNECTING),
+    (unneeded, tick(0.2, False), [], IDLE),
+    (unneeded, tick(0.2, True), [Connect(2)], CONNECTING),
+    (parting, wanted, [], LEAVING),
+    (parting, release, [], LEAVING),
+    (parting, welcome(), [], LEAVING),
+    (parting, pong(1), [], LEAVING),
+    (parting, pong(LAST_TOKEN), [Drop(b"1")], IDLE),
+    (parting, tick(TIMERS.leave - 0.001, False), [], LEAVING),
+    (parting, tick(TIMERS.leave, False), [Drop(b"1")], IDLE),
+    (parting, lose, [Drop(b"1")], IDLE),
+    (parting, withdraw, [Reroute("gone")], LEAVING),
+    (parting, go_away, [Reroute("bye")], LEAVING),
+    (parting_both, tick(0, False), [Drop(b"1")], BACKOFF),
+    (parting_both, lose, [Drop(b"1")], BACKOFF),
+    (parting_both, withdraw, [Reroute("gone")], LEAVING),
+    (parted, wanted, [Connect(2)], CONNECTING),
+    (parted, withdraw, [Reroute("gone")], IDLE),
+    (parted, tick(1e6, False), [], IDLE),
+    (connecting_again, lose, [Drop(b"2"), Reroute("reset")], BACKOFF),
+    (held, lose_nothing, [Drop(b"1"), Connect(2)], CONNECTING),
+    (held, withdraw, [Reroute("gone")], DRAINING),
     (shaky, withdraw, [Reroute("gone"), Lose("gone")], IDLE),
     (shaky, tick(0.1, True), [Connect(2)], CONNECTING),
     (shaky, tick(1, True), [Lose("no link for 1 s after: reset"), Connect(2)], CONNECTING),
@@ -335,12 +467,32 @@ class TransitionTests(SynchronousTestCase):
     def test_available_while_recorded_and_not_backing_off_stopping_or_mute(self):
         expected = {idle: True, resolving: True, connecting: True, up: True, lost: True}
         expected |= {mute: False, withdrawn: False, leaving: False, left: False, backing_off: False, shaky: False}
+        expected |= {needed: True, used: True, parting: True, parting_both: False, unneeded: False, told_to_go: False}
         self.assertEqual({state: state().available for state in expected}, expected)
+
+    def test_promising_when_up_or_connected_as_soon_as_it_is_needed(self):
+        expected = {idle: False, connecting: False, up: True, mute: True, leaving: False, backing_off: False}
+        expected |= {needed: True, used: True, parting: True, parting_both: False, unneeded: False, told_to_go: False}
+        self.assertEqual({state: state().promising for state in expected}, expected)
 
     def test_evidence(self):
         expected = dict.fromkeys((idle, resolving, connecting, withdrawn, leaving, left, backing_off), Evidence.NONE)
-        expected |= {up: Evidence.ALIVE, **dict.fromkeys((mute, lost, shaky), Evidence.UNSURE)}
+        expected |= dict.fromkeys((needed, parting_both, unneeded, told_to_go), Evidence.NONE)
+        expected |= dict.fromkeys((parting, parted), Evidence.UNASKED)
+        expected |= {up: Evidence.ALIVE, used: Evidence.ALIVE, **dict.fromkeys((mute, lost, shaky), Evidence.UNSURE)}
         self.assertEqual({state: state().evidence for state in expected}, expected)
+
+    def test_who_is_not_asked_is_believed_to_be_there_until_it_shows_otherwise(self):
+        for change, evidence in (
+            (lambda link: None, Evidence.UNASKED),
+            (lose, Evidence.NONE),
+            (welcome(), Evidence.ALIVE),
+            (welcome(OTHER), Evidence.NONE),
+            (withdraw, Evidence.NONE),
+        ):
+            link = connecting_again()
+            change(link)
+            self.assertEqual(link.evidence, evidence)
 
     def test_evidence_after_a_loss_lasts_until_it_is_known(self):
         # what follows the loss, what the link shows then
@@ -552,7 +704,7 @@ class LivenessTests(SynchronousTestCase):
                 sent.append(now - NOW)
                 if pong:
                     link.heard_at = now + 0.002
-                    link.ponged(now + 0.002)
+                    link.ponged(now + 0.002, 1)
         return sent
 
     def fresh(self) -> LinkState:
@@ -576,7 +728,7 @@ class LivenessTests(SynchronousTestCase):
             now = link.heard_at = NOW + turn / 10
             if now >= link.wake_at and link.tick(now, True):
                 sent.append(turn / 10)
-                link.ponged(now)
+                link.ponged(now, 1)
         return sent
 
     def test_who_speaks_is_asked_every_five_seconds(self):
@@ -609,16 +761,16 @@ class LivenessTests(SynchronousTestCase):
     def test_a_ping_tells_the_round_trip_of_the_one_before(self):
         link = self.fresh()
         self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
-        link.ponged(NOW + 0.75)
+        link.ponged(NOW + 0.75, 1)
         self.assertEqual(link.tick(NOW + 1, False), [SayPing(250)])
         # Unanswered, it is repeated: it or its answer may be lost.
         self.assertEqual(link.tick(NOW + 1.5, False), [SayPing(None)])
-        link.ponged(NOW + 1.75)
+        link.ponged(NOW + 1.75, 1)
         self.assertEqual(link.tick(NOW + 2, False), [SayPing(750)])
 
     def test_a_pong_nobody_asked_for_is_nothing(self):
         link = self.fresh()
-        link.ponged(NOW)
+        link.ponged(NOW, 1)
         self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
 
     def test_mute_after_a_second_and_a_half(self):
@@ -675,7 +827,7 @@ class LivenessTests(SynchronousTestCase):
         link.tick(link.wake_at, True)
         self.assertFalse(link.mute)
         link = mute()
-        link.ponged(NOW + 0.1)
+        link.ponged(NOW + 0.1, 1)
         self.assertFalse(link.mute)
 
     def test_a_late_tick_judges_nobody(self):
@@ -769,6 +921,8 @@ class Shell:
                     self.lost_at = None
                 case SayPing():
                     assert link.phase is UP
+                case SayGoodbye():
+                    assert link.phase is LEAVING
                 case Lose():
                     self.outstanding = False
                     self.lost_at = None
@@ -776,7 +930,7 @@ class Shell:
 
     def check(self) -> None:
         link = self.link
-        assert self.connection is (link.phase in (CONNECTING, UP, DRAINING))
+        assert self.connection is (link.phase in (CONNECTING, UP, DRAINING, LEAVING))
         assert (link.identity is not None) is (self.connection and not self.waits_for_identity)
         assert (link.wake_at == NEVER) is (link.phase is IDLE), "a state without its timer, or idle with one"
         assert not link.mute or link.phase is UP
@@ -796,7 +950,7 @@ class Shell:
         if self.connection:
             if self.outstanding and self.link.phase in (UP, DRAINING):
                 self.lost_at = self.now
-            self.perform(self.link.lost(self.now, "reset"))
+            self.perform(self.link.lost(self.now, "reset", self.outstanding))
 
     def welcome(self, instance: bytes, round_trip: float, misfit: str = "") -> None:
         if self.connection and not self.waits_for_identity:
@@ -822,7 +976,18 @@ class Shell:
     def pong(self) -> None:
         if self.connection and not self.waits_for_identity:
             self.link.heard_at = self.now
-            self.link.ponged(self.now)
+            self.link.ponged(self.now, 1)
+
+    def last_pong(self) -> None:
+        if self.connection and not self.waits_for_identity:
+            self.link.heard_at = self.now
+            self.link.ponged(self.now, LAST_TOKEN)
+
+    def release(self) -> None:
+        if self.outstanding:
+            self.link.kept = False
+        else:
+            self.perform(self.link.released(self.now))
 
     def withdrawn(self) -> None:
         self.perform(self.link.withdrawn(self.now, "gone"))
@@ -862,15 +1027,20 @@ class Shell:
             self.connected()
             if self.link.phase is CONNECTING:
                 self.welcome(SERVER, 0.001)
+            elif self.link.phase is IDLE:
+                self.wanted()
             else:
                 self.now = max(self.now, self.link.wake_at)
                 self.tick()
 
 
 EVENTS = st.one_of(
-    st.sampled_from(("connected", "lost", "go_away", "hand_over", "answer", "pong", "withdrawn", "wanted")).map(
-        lambda name: (name,)
-    ),
+    st.sampled_from(
+        (
+            *("connected", "lost", "go_away", "hand_over", "answer", "pong", "withdrawn", "wanted"),
+            *("release", "last_pong"),
+        )
+    ).map(lambda name: (name,)),
     st.tuples(
         st.just("welcome"),
         st.sampled_from((SERVER, SERVER, SERVER, OTHER)),

@@ -19,7 +19,7 @@ from zmqrpc.target import Target
 
 NOW = 1000.0
 UNKNOWN, KNOWN, STALE, EMPTY = Knowledge
-NONE, UNSURE, ALIVE = Evidence
+NONE, UNSURE, UNASKED, ALIVE = Evidence
 
 
 def sight(name: str, role: Role = Role.SERVER, member: str = "", age: float = 0.0) -> Sighting:
@@ -187,6 +187,11 @@ class KeptTests(SynchronousTestCase):
         (ALIVE, True, ALIVE, True),
         (ALIVE, True, UNSURE, True),
         (ALIVE, True, NONE, False),
+        (UNASKED, True, UNASKED, True),
+        (UNASKED, True, ALIVE, True),
+        (UNASKED, True, UNSURE, True),
+        (UNASKED, True, NONE, False),
+        (NONE, False, UNASKED, False),
     ]
 
     def test_rows(self):

@@ -89,9 +89,10 @@ class Storm:
 
     :param seed: what everything is drawn from.
     :param routed: whether there are two router proxies as well, and one of the clients goes through them.
+    :param options: options that differ from `OPTIONS`, of the clients.
     """
 
-    def __init__(self, seed, routed=False):
+    def __init__(self, seed, routed=False, **options):
         chance = self.chance = Random(seed)
         rough = chance.choice([0.001, 0.005, 0.03])
         weather = Weather(
@@ -102,6 +103,7 @@ class Storm:
             breakage=chance.choice([0, 0, 0.01]),
         )
         self.seed = seed
+        self._client_options = OPTIONS | options
         self.network = Network(seed, weather)
         self.store = Store(self.network.clock)
         self.asked: list[Asked] = []
@@ -125,7 +127,7 @@ class Storm:
         return node
 
     def _begin_client(self, host, topology):
-        node = MemoryNode(self.network, self.store, host, zmq_topology=topology, **OPTIONS)
+        node = MemoryNode(self.network, self.store, host, **{"zmq_topology": topology, **self._client_options})
         node.startService()
         self._callers.append(node)
         return node.client()

@@ -15,15 +15,18 @@ SEEDS = int(os.environ.get("ZMQRPC_STORMS", "150"))
 
 class StormTests(SynchronousTestCase):
     def test_storms(self):
-        self.check(routed=False)
+        self.check(range(SEEDS))
 
     def test_storms_with_proxies(self):
         """One of the clients calls through router proxies, which fail as well."""
-        self.check(routed=True)
+        self.check(range(SEEDS // 3), routed=True)
 
-    def check(self, routed):
-        for seed in range(SEEDS // 3 if routed else SEEDS):
-            storm = Storm(seed, routed)
+    def test_dynamic_connections(self):
+        self.check(range(1000, 1000 + SEEDS // 3), zmq_topology="dynamic-direct")
+
+    def check(self, seeds, **options):
+        for seed in seeds:
+            storm = Storm(seed, **options)
             try:
                 storm.run()
                 broken = storm.verdict()

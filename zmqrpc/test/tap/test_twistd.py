@@ -190,7 +190,7 @@ class ServerProcessTests(ProcessTestCase):
         """A file says everything; what is out of date in it is logged once, in the log that --log-file names too."""
         files = self.write(
             f"[DEFAULT]\ntransport_url = {self.url}\nrpc_zmq_bind_address = 127.0.0.1\n"
-            "[oslo_messaging_zmq]\nrpc_zmq_host = localhost\nzmq_failover_connections = 3\n"
+            "[oslo_messaging_zmq]\nrpc_zmq_host = localhost\nrpc_zmq_contexts = 3\n"
             "[zmq_proxy_opt]\nhost = elsewhere\n[nova]\nanything = %(x)s\n"
         )
         for log in ((), ("--log-file", "server.log")):
@@ -202,7 +202,7 @@ class ServerProcessTests(ProcessTestCase):
             for text in (
                 "rpc_zmq_bind_address in [DEFAULT] (zeromq.conf line 3) is deprecated; write rpc_zmq_bind_address in",
                 "host in [zmq_proxy_opt] (zeromq.conf line 8) is deprecated",
-                "option zmq_failover_connections (zeromq.conf line 6) has no effect yet",
+                "option rpc_zmq_contexts (zeromq.conf line 6) has no effect",
             ):
                 self.assertEqual(said.count(text), 1, text)
             running.signal()
@@ -212,7 +212,7 @@ class ServerProcessTests(ProcessTestCase):
         """Also what is found when parts are made names the line, as a daemon too."""
         base = f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\n"
         for foreground, content, text in (
-            (True, base + "zmq_topology = star\n", "static-direct+pub-sub (zmq_topology: zeromq.conf"),
+            (True, base + "zmq_topology = star\n", "static-direct+pub-sub (zeromq.conf line 4)"),
             (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:1\n", "(transport_url: zeromq.conf line 2)"),
             (True, base + "max_routes = many\n", "is 'many' (zeromq.conf line 4); it must be a whole number"),
         ):
