@@ -2,8 +2,8 @@
 Doubles for the tests of users, without a socket and without real time.
 
 A `Network` runs nodes, a store and doubles of servers in memory, on one clock and one seed. The contract suites are in
-`zmqrpc.testing.matchmaker`, `zmqrpc.testing.application` and `zmqrpc.testing.transport_contract`. Every other module is
-how these are made, and may change.
+`zmqrpc.testing.matchmaker`, `zmqrpc.testing.strategy`, `zmqrpc.testing.application` and
+`zmqrpc.testing.transport_contract`. Every other module is how these are made, and may change.
 """
 
 from zmqrpc.testing.expectation import Expectation, FakeCall

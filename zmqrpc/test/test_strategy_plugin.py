@@ -1,0 +1,73 @@
+"""
+The example of a third party's connection strategy, as a third party has it.
+
+It is built, installed into a clean environment beside zmqrpc, runs its own tests there, and carries a real call.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.test.processes import CHECKOUT, Running
+from zmqrpc.test.tap.test_twistd import CALC
+from zmqrpc.test.test_packaging import PIP, TWISTD, build, make_environment, run
+
+ZMQRPC = "from zmqrpc.cli import main; main()"
+
+
+class StrategyPluginTests(SynchronousTestCase):
+    def test_example(self):
+        _, wheel, _ = build()
+        home = Path(self.mktemp()).absolute()
+        home.mkdir(parents=True)
+        skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "build", "*.egg-info")
+        shutil.copytree(CHECKOUT / "examples" / "strategy-plugin", home / "source", ignore=skip)
+        options: list[str | Path] = ["--no-deps", "--no-build-isolation"]
+        run(sys.executable, *PIP, "wheel", *options, "--wheel-dir", home / "wheels", home / "source", cwd=home)
+        [plugin] = (home / "wheels").iterdir()
+
+        python = make_environment(home / "venv")
+        url = f"zmq+sqlite://{home}/matchmaker.db?zmq_topology=lazy-direct"
+        call = (
+            python,
+            "-c",
+            ZMQRPC,
+            "call",
+            "--url",
+            url,
+            "--timeout",
+            "10",
+            "--wait",
+            "calc.one",
+            "add",
+            "a=1",
+            "b=2",
+        )
+        run(python, *PIP, "install", *options, wheel, cwd=home)
+        with self.assertRaises(AssertionError) as before:
+            run(*call, cwd=home)
+        self.assertIn("status 2", str(before.exception))
+        self.assertIn("there is no topology 'lazy-direct'; valid are dynamic-direct, ", str(before.exception))
+
+        run(python, *PIP, "install", *options, plugin, cwd=home)
+        tested = run(python, "-m", "twisted.trial", "zmqrpc_lazy.test_contract", cwd=home)
+        self.assertRegex(tested, r"Ran \d\d tests in .*\n\nPASSED \(successes=\d\d\)")
+
+        (home / "calc.py").write_text("\n".join(line.removeprefix("    ") for line in CALC.splitlines()))
+        server = Running(
+            [
+                *(str(python), "-c", TWISTD, "-n", "--pidfile=", "zmq-rpc-server", "--url", url),
+                *("--app", "calc:Calc", "--topic", "calc", "--server", "one"),
+            ],
+            home,
+            {"PATH": "/usr/bin:/bin", "HOME": str(home)},
+        )
+        self.addCleanup(server.kill)
+        server.says("ready: registered")
+        self.assertEqual(run(*call, cwd=home), "3\n")
+        server.signal()
+        server.ends()
