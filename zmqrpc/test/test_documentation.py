@@ -21,6 +21,7 @@ from zope.interface.interface import InterfaceClass
 
 import zmqrpc
 from zmqrpc import errors, interfaces, testing
+from zmqrpc.connections.dynamic_direct import PATIENCE
 from zmqrpc.core.plan import plan_for
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import CHECKOUT
@@ -193,8 +194,10 @@ class ReferenceTests(SynchronousTestCase):
 class StaticDirectTests(SynchronousTestCase):
     """What docs/howto/static-direct says."""
 
+    topology = "static-direct"
+
     def setUp(self) -> None:
-        self.page = DOCS / "howto" / "static-direct.rst"
+        self.page = DOCS / "howto" / f"{self.topology}.rst"
         if not self.page.exists():
             raise SkipTest("the documentation is not here")
 
@@ -206,16 +209,30 @@ class StaticDirectTests(SynchronousTestCase):
 
     def test_options(self) -> None:
         """Every option of its files exists, and they mean this topology."""
-        guide = (DOCS / "configurations" / "newer" / "static-direct.conf").read_text()
+        guide = (DOCS / "configurations" / "newer" / f"{self.topology}.conf").read_text()
         for block in [guide, *self.blocks("ini")]:
             parser = ConfigParser(interpolation=None, default_section="")
             parser.read_string(block)
+            if not parser.has_section("oslo_messaging_zmq"):
+                continue
             settings = Settings.from_url(f"zmq://?{urlencode(parser['oslo_messaging_zmq'])}")
             plan = plan_for(settings.use_pub_sub, settings.use_router_proxy, settings.use_dynamic_connections)
-            self.assertEqual(plan.name, "static-direct")
+            self.assertEqual(plan.name, self.topology)
 
     def test_ports(self) -> None:
         """The firewall lets in what is bound by default, and no more."""
         settings = Settings()
         ports = f"{settings.rpc_zmq_min_port}:{settings.rpc_zmq_max_port - 1}"
         self.assertTrue(any(f"--dports {ports} " in block for block in self.blocks("console")))
+
+
+class DynamicDirectTests(StaticDirectTests):
+    """What docs/howto/dynamic-direct says."""
+
+    topology = "dynamic-direct"
+
+    def test_defaults(self) -> None:
+        """The page goes by the defaults, and by the time that the code gives."""
+        text = self.page.read_text()
+        self.assertIn(f"{PATIENCE * 1000:g} ms", text)
+        self.assertEqual(Settings().zmq_failover_connections, 2)
