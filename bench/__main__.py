@@ -16,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib import metadata
 
-from bench.processes import ContenderFailed, Neighbours, measure
+from bench.brokers import ContenderFailed
+from bench.processes import Neighbours, measure
 from bench.report import as_json, judge, table
-from bench.rows import CONTENDERS, MODES, ROWS
+from bench.rows import CONTENDERS, MODES, ONCE, ROWS
 from bench.work import Figures
 
 
@@ -28,8 +29,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; no measurement")
     parser.add_argument(
-        "--pin", action="store_true", help="keep servers on one core and clients on another (not in rows with NATS)"
+        "--pin", action="store_true", help="keep servers on one core and clients on another (not in rows with more than two)"
     )
+    parser.add_argument("--nodes", type=int, metavar="N", help="processes in mesh-rabbit (default: 20)")
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round there too")
     parser.add_argument("--strict", action="store_true", help="exit with status 1 when a row misses its must")
     options = parser.parse_args(argv)
@@ -45,20 +47,24 @@ def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namesp
     """Run the contenders of one mode in turn; one that fails is told about and left out of the later rounds."""
     figures: dict[str, list[Figures]] = {name: [] for name in contenders}
     # Three processes do not fit on two cores: pinned, NATS would pay for what its server is in the way of.
-    pin = options.pin and not any(CONTENDERS[name].nats for name in contenders)
-    for number in range(1, options.rounds + 1):
+    several = MODES[mode](options.quick).servers != 1 or any(CONTENDERS[name].broker for name in contenders)
+    pin = options.pin and not several
+    rounds = 1 if mode in ONCE else options.rounds
+    for number in range(1, rounds + 1):
         for name in list(figures):
             contender = CONTENDERS[name]
             try:
                 order = MODES[mode](options.quick)
-                got = measure(contender.server, contender.client, order, nats=contender.nats, pin=pin)
+                if mode == "mesh" and options.nodes:
+                    order.servers = options.nodes
+                got = measure(contender, order, pin=pin)
             except ContenderFailed as error:
                 del figures[name]
                 print(f"{mode} {name}: {error}", file=sys.stderr, flush=True)
                 continue
             figures[name].append(got)
             said = " ".join(f"{k}={v:,.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in got.items())
-            print(f"{mode} {number}/{options.rounds} {name}: {said}", file=sys.stderr, flush=True)
+            print(f"{mode} {number}/{rounds} {name}: {said}", file=sys.stderr, flush=True)
     return figures
 
 
@@ -74,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     busy = neighbours.cores()
     results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
     versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop")
+        f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")
     )
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
     print(table(results))

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
                     pair = [(theirs, tree, before), (ours, ROOT, now)]
                     # Whoever is second finds the machine as the first has left it.
                     for who, root, figures in pair if number % 2 else reversed(pair):
-                        got = measure(who.server, who.client, MODES[mode](False), root=root)
+                        got = measure(who, MODES[mode](False), root=root)
                         figures.append(got[FIGURES[mode]])
                     print(
                         f"{mode} {number + 1}: {before[-1]:,.0f} then, {now[-1]:,.0f} now", file=sys.stderr, flush=True

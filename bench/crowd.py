@@ -30,7 +30,7 @@ ALONE = "alone"
 """What the first server alone serves as well."""
 
 
-class _Shared(ZmqTransport):
+class Shared(ZmqTransport):
     """One of the transports that share a context."""
 
     common = zmq.Context()
@@ -43,9 +43,9 @@ async def serve(order: Order) -> None:
     settings = Settings.from_url(f"zmq+sqlite://{order.address}/matchmaker.db")
     # One for all: so many that each look at the file would be work of no interest here.
     shared = make_matchmaker(reactor, settings)
-    _Shared.common.set(zmq.MAX_SOCKETS, 65535)
+    Shared.common.set(zmq.MAX_SOCKETS, 65535)
     nodes = [
-        Node(reactor, settings, matchmaker=shared, transport=_Shared(reactor, settings.max_message_size))
+        Node(reactor, settings, matchmaker=shared, transport=Shared(reactor, settings.max_message_size))
         for _ in range(order.count)
     ]
     for number, node in enumerate(nodes):

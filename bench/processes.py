@@ -7,37 +7,36 @@ import ctypes
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from bench.brokers import BROKERS, ContenderFailed
+from bench.rows import Contender
 from bench.work import Figures, Order
 
 ROOT = Path(__file__).resolve().parent.parent
-START = 20.0
-"""Seconds a server has to say where it listens."""
+START, FOR_EACH = 20.0, 3.0
+"""Seconds that servers have to say where they listen, and as many more for each of them."""
 FINISH = 60.0
-"""Seconds a client has to answer."""
-
-
-class ContenderFailed(Exception):
-    """A process of a contender did not start, did not answer in time, or died; the text says which and why."""
+"""Seconds a client has to answer, and a second more for each server."""
 
 
 @contextlib.contextmanager
 def process(
-    words: Sequence[str], directory: str, cores: Iterable[int] = (), root: Path = ROOT
+    words: Sequence[str], directory: str, cores: Iterable[int] = (), root: Path = ROOT, *, talks: bool = True
 ) -> Iterator[subprocess.Popen[str]]:
     """
     Run a command for as long as the context lasts; its standard error goes to a file.
 
     :param cores: where it may run; empty is anywhere.
     :param root: the checkout it runs in, whose packages it imports.
+    :param talks: whether its standard output is read; otherwise that goes to the file too.
     """
 
     def prepare() -> None:
@@ -50,7 +49,7 @@ def process(
         child = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if talks else errors,
             stderr=errors,
             text=True,
             cwd=root,
@@ -69,32 +68,20 @@ def _python(module: str, role: str, order: Order) -> list[str]:
     return [sys.executable, "-m", module, role, order.to_json()]
 
 
-def _address(server: subprocess.Popen[str]) -> str:
+def _address(server: subprocess.Popen[str], seconds: float) -> str:
     assert server.stdout is not None
-    if not select.select([server.stdout], [], [], START)[0]:
-        raise ContenderFailed(f"the server did not say within {START:.0f} s where it listens")
+    if not select.select([server.stdout], [], [], max(0.0, seconds))[0]:
+        raise ContenderFailed("a server did not say in time where it listens")
     line = server.stdout.readline()
     if not line:
-        raise ContenderFailed("the server died while it started")
+        raise ContenderFailed("a server died while it started")
     return str(json.loads(line)["address"])
 
 
-def _nats_address(directory: str, server: subprocess.Popen[str]) -> str:
-    ports = Path(directory, f"nats-server_{server.pid}.ports")
-    for _ in range(200):
-        if ports.exists() and ports.stat().st_size:
-            return str(json.loads(ports.read_text())["nats"][0])
-        time.sleep(0.05)
-    raise ContenderFailed("nats-server did not say within 10 s where it listens")
-
-
-def measure(
-    server_module: str, client_module: str, order: Order, *, nats: bool = False, pin: bool = False, root: Path = ROOT
-) -> Figures:
+def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path = ROOT) -> Figures:
     """
-    Start a server, let a client measure it as `order` says, stop both, and return what the client answered.
+    Start what a contender consists of, let its client measure as `order` says, stop all, and return what it answered.
 
-    :param nats: start a nats-server first, and give its address to both.
     :param pin: keep the server on the first core of the machine and the client on the last.
     :param root: the checkout that both run in.
     :raises ContenderFailed: no figures came.
@@ -102,23 +89,28 @@ def measure(
     cores = sorted(os.sched_getaffinity(0)) if pin else []
     with tempfile.TemporaryDirectory(prefix="zmqrpc-bench-") as directory, contextlib.ExitStack() as stack:
         try:
-            order.address = directory
-            if nats:
-                program = shutil.which("nats-server", path="/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin")
-                if not program:
-                    raise ContenderFailed("nats-server is not installed: apt-get install nats-server")
-                words = [program, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", directory]
-                broker = stack.enter_context(process(words, directory))
-                order.pids = [broker.pid]
-                order.address = _nats_address(directory, broker)
-            server = stack.enter_context(process(_python(server_module, "server", order), directory, cores[:1], root))
-            order.address = _address(server)
-            order.pids.insert(0, server.pid)
-            client = stack.enter_context(process(_python(client_module, "client", order), directory, cores[-1:], root))
+            order.address = order.directory = directory
+            order.topology = contender.topology
+            if contender.broker:
+                broker = BROKERS[contender.broker]
+                for command in broker.commands(contender, order):
+                    order.brokers.append(stack.enter_context(process(command, directory, talks=False)).pid)
+                order.address = broker.address(order)
+            servers = []
+            for part in range(order.servers):
+                words = _python(contender.server, "server", replace(order, part=part))
+                servers.append(stack.enter_context(process(words, directory, cores[:1], root)))
+            until = time.monotonic() + START + FOR_EACH * len(servers)
+            for server in servers:
+                order.address = _address(server, until - time.monotonic())
+            order.pids = [server.pid for server in servers]
+            words = _python(contender.client, "client", order)
+            client = stack.enter_context(process(words, directory, cores[-1:], root))
+            finish = FINISH + len(servers)
             try:
-                output, _ = client.communicate(timeout=FINISH)
+                output, _ = client.communicate(timeout=finish)
             except subprocess.TimeoutExpired:
-                raise ContenderFailed(f"the client did not answer within {FINISH:.0f} s") from None
+                raise ContenderFailed(f"the client did not answer within {finish:.0f} s") from None
             if client.returncode:
                 raise ContenderFailed(f"the client ended with status {client.returncode}")
             figures: Figures = json.loads(output)

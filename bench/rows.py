@@ -10,11 +10,37 @@ from bench.work import Order
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who does the work: the modules that are its server and its client."""
+    """Somebody who does the work: the modules that are its servers and its client, and what stands between them."""
 
     server: str
     client: str
-    nats: bool = False
+    broker: str = ""
+    """What is started before the servers, by its name in `bench.brokers`; empty for nothing."""
+    topology: str = ""
+    """zmqrpc's ``zmq_topology``; empty is what it has by default."""
+    proxies: int = 0
+    """How many proxies of zmqrpc's are started."""
+    locals: int = 0
+    """How many local publishers are started."""
+
+
+def _proxied(server: str, client: str, topology: str, proxies: int = 1, locals_: int = 0) -> Contender:
+    """Make a contender with zmqrpc's own proxies."""
+    return Contender(server, client, "zmq-proxy", topology, proxies, locals_)
+
+
+DIRECT = ("static-direct", "dynamic-direct")
+TOPOLOGIES = (*DIRECT, "router-proxy", *(f"{name}+pub-sub" for name in (*DIRECT, "router-proxy")))
+LOCAL = "router-proxy+pub-sub with local publishers"
+"""What `zmqrpc.core.capacity` calls it; the other topologies are called as ``zmq_topology`` names them."""
+
+
+def _connections() -> dict[str, Contender]:
+    """Make the contenders whose connections are counted, one for each topology."""
+    module = "bench.connections"
+    direct = {f"zmqrpc {name}": Contender("", module, topology=name) for name in DIRECT}
+    proxied = {f"zmqrpc {name}": _proxied("", module, name, 3) for name in TOPOLOGIES if name not in DIRECT}
+    return {**direct, **proxied, f"zmqrpc {LOCAL}": _proxied("", module, "router-proxy+pub-sub", 3, 1)}
 
 
 CONTENDERS = {
@@ -22,10 +48,19 @@ CONTENDERS = {
     "zmqrpc-deployed": Contender("bench.deployed", "bench.deployed"),
     "zmqrpc-command": Contender("bench.zmqrpc_server", "bench.command"),
     "zmqrpc-crowd": Contender("bench.crowd", "bench.crowd"),
+    "zmqrpc-proxied": _proxied("bench.zmqrpc_server", "bench.zmqrpc_client", "router-proxy"),
+    "zmqrpc-flooded": _proxied("bench.zmqrpc_server", "bench.flood", "router-proxy"),
+    "zmqrpc-published": _proxied("bench.published", "bench.published", "static-direct+pub-sub"),
+    "zmqrpc-mesh": Contender("bench.mesh", "bench.meeting"),
+    "raw-subscribers": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub"),
+    "raw-subscribers-local": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub", 1, 4),
+    **_connections(),
+    **{f"formula {name}": Contender("", "bench.formula", topology=name) for name in (*TOPOLOGIES, LOCAL)},
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
     "pyzmq-blocking": Contender("bench.yardsticks.pyzmq_blocking", "bench.yardsticks.pyzmq_blocking"),
     "txzmq": Contender("bench.yardsticks.txzmq_echo", "bench.yardsticks.txzmq_echo"),
-    "nats": Contender("bench.yardsticks.nats_json", "bench.yardsticks.nats_json", nats=True),
+    "nats": Contender("bench.yardsticks.nats_json", "bench.yardsticks.nats_json", "nats"),
+    "oslo-rabbit": Contender("bench.yardsticks.oslo_rabbit", "bench.meeting", "rabbit"),
 }
 
 MODES: dict[str, Callable[[bool], Order]] = {
@@ -38,8 +73,18 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "open": lambda quick: Order("open", window=1000, count=1000 if quick else 10_000, seconds=0.5 if quick else 3.0),
     "command": lambda quick: Order("command", count=2 if quick else 10),
     "crowd": lambda quick: Order("crowd", window=64, count=20 if quick else 500, seconds=0.5 if quick else 2.0),
+    "fanout": lambda quick: Order("fanout", window=100, count=500 if quick else 5000, servers=2, members=100),
+    "mesh": lambda quick: Order("mesh", window=4, seconds=1.0 if quick else 4.0, servers=4 if quick else 20),
+    "flood": lambda quick: Order("flood", window=1000, seconds=0.5 if quick else 3.0),
+    "connections": lambda quick: Order("connections", servers=0, members=5 if quick else 50),
+    "subscribers": lambda quick: Order(
+        "subscribers", window=10, count=100, servers=2, members=100 if quick else 10_000, seconds=20.0
+    ),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
+
+ONCE = {"connections", "subscribers"}
+"""The modes that count: more rounds would count the same."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +119,20 @@ def _lateness(mode: str, why: str) -> Row:
 def _crowd(title: str, figure: str, unit: str, must: float, aim: float) -> Row:
     """Make a row for what one client pays for each of its servers."""
     return Row(title, "crowd", figure, unit, None, must, aim, at_most=True, ours="zmqrpc-crowd")
+
+
+def _counted(topology: str) -> Row:
+    """Make a row for the connections of one host with 50 services."""
+    also = {"at one proxy": "proxy"} if topology not in DIRECT else {}
+    title = f"connections of 50 services, {topology}"
+    formula, ours = f"formula {topology}", f"zmqrpc {topology}"
+    return Row(title, "connections", "host", "ends", formula, 1, 1, at_most=True, also=also, ours=ours)
+
+
+def _subscribers(title: str, ours: str) -> Row:
+    """Make a row for what 10,000 subscribers receive."""
+    also = {"connections at the publisher": "connections", "fewest at one": "fewest"}
+    return Row(f"received, {title}", "subscribers", "received", "%", None, 100, 100, also=also, ours=ours)
 
 
 def _command(title: str, figure: str, must: float, aim: float, also: Mapping[str, str]) -> Row:
@@ -116,4 +175,72 @@ ROWS = {
         also={"to all": "rate_all", "to one": "rate_one"},
         ours="zmqrpc-crowd",
     ),
+    "fanout-nats": Row(
+        "deliveries/s, fan-out to 100 in 2 processes", "fanout", "rate", "/s", "nats", 1.5, 3, ours="zmqrpc-published"
+    ),
+    "mesh-rabbit": Row(
+        "calls/s, 20 nodes calling one another, 4 outstanding each",
+        "mesh",
+        "rate",
+        "/s",
+        "oslo-rabbit",
+        3,
+        10,
+        also={"CPU us": "cpu_us", "nodes": "nodes"},
+        ours="zmqrpc-mesh",
+    ),
+    "proxied-calls": Row(
+        "calls/s, 1000 outstanding, through a proxy",
+        "window-1000",
+        "rate",
+        "/s",
+        "zmqrpc",
+        0.6,
+        0.8,
+        ours="zmqrpc-proxied",
+    ),
+    "proxied-one": Row(
+        "one call at a time, through a proxy, p50",
+        "one",
+        "p50_us",
+        "us",
+        "zmqrpc",
+        2,
+        1.6,
+        at_most=True,
+        ours="zmqrpc-proxied",
+    ),
+    "proxied-cpu": Row(
+        "CPU of the proxy over the server's, 1000 outstanding",
+        "window-1000",
+        "broker_share",
+        "x",
+        None,
+        0.6,
+        0.4,
+        at_most=True,
+        ours="zmqrpc-proxied",
+    ),
+    "proxied-flood": Row(
+        "p99 of replies while the proxy is flooded, over p99 before",
+        "flood",
+        "flooded_over_before",
+        "x",
+        None,
+        5,
+        2,
+        at_most=True,
+        also={
+            "before us": "before_p99_us",
+            "junk us": "junk_p99_us",
+            "calls us": "calls_p99_us",
+            "junk/s": "junk_rate",
+            "calls/s": "calls_rate",
+        },
+        ours="zmqrpc-flooded",
+    ),
+    "subscribers-10000": _subscribers("10,000 SUB at one publisher", "raw-subscribers"),
+    "subscribers-10000-local": _subscribers("10,000 SUB through 4 local publishers", "raw-subscribers-local"),
+    **{f"connections-{name}": _counted(name) for name in TOPOLOGIES},
+    "connections-local": _counted(LOCAL),
 }

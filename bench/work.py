@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import sub
 from typing import Any
 
 DATA = "x" * 100
@@ -33,10 +34,26 @@ class Order:
     count: int = 1
     """How many messages, where a number is measured and not a time."""
     pids: list[int] = field(default_factory=list)
-    """The other processes of this contender; the server is the first."""
+    """The servers of this contender."""
+    servers: int = 1
+    """How many processes serve."""
+    part: int = 0
+    """Which of these this one is."""
+    members: int = 1
+    """How many subscribers, or services, all servers hold together."""
+    brokers: list[int] = field(default_factory=list)
+    """The processes of this contender that stand between servers and clients."""
+    directory: str = ""
+    """What all processes of this contender can write to; it is removed afterwards."""
+    topology: str = ""
+    """zmqrpc's ``zmq_topology``; empty is what it has by default."""
+    locals: list[int] = field(default_factory=list)
+    """The ports where local publishers publish."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        # What is as usual is left out: an earlier checkout knows fewer fields (bench.against).
+        usual = asdict(Order())
+        return json.dumps({name: value for name, value in asdict(self).items() if value != usual[name]})
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -55,11 +72,11 @@ class Lap:
     def __init__(self, order: Order) -> None:
         self.running = True
         self._seconds = order.seconds
-        self._pids = [os.getpid(), *order.pids]
+        self._order = order
         self._until = time.monotonic() + order.seconds / 4
         self._started = 0.0
         self._done = 0
-        self._cpu = 0.0
+        self._cpu: list[float] = []
         self.figures: Figures = {}
 
     def more(self, done: int) -> bool:
@@ -67,15 +84,21 @@ class Lap:
         if now < self._until:
             return True
         if not self._started:
-            self._started, self._done, self._cpu = now, done, cpu_seconds(self._pids)
+            self._started, self._done, self._cpu = now, done, self._used()
             self._until = now + self._seconds
             return True
         if self.running:
             self.running = False
             calls, elapsed = done - self._done, now - self._started
-            cpu = cpu_seconds(self._pids) - self._cpu
+            ours, servers, brokers = map(sub, self._used(), self._cpu)
+            cpu = ours + servers + brokers
             self.figures = {"rate": calls / elapsed, "cpu_us": cpu / calls * 1e6, "calls": calls}
+            if self._order.brokers:
+                self.figures["broker_share"] = brokers / servers
         return False
+
+    def _used(self) -> list[float]:
+        return [cpu_seconds(pids) for pids in ([os.getpid()], self._order.pids, self._order.brokers)]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

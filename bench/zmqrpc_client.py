@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 import zmqrpc
 from bench.work import DATA, Figures, Lap, Order, answer, latencies, order_of, percentile, run
+from bench.zmqrpc_server import url
 from zmqrpc import Node, Target, errors
 from zmqrpc.cli._alarm import Alarm
 
@@ -235,7 +236,7 @@ MODES = {"window": window, "casts": casts, "one": one, "silent": silent, "stoppe
 
 
 async def call(order: Order) -> None:
-    node = Node(reactor, f"zmq+sqlite://{order.address}/matchmaker.db")
+    node = Node(reactor, url(order))
     client = node.client()
     node.startService()
     await node.when_ready()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 import zmqrpc
-from bench.work import order_of, ready
+from bench.work import Order, order_of, ready
 from zmqrpc import Node, Target, expose
 
 
@@ -43,16 +44,28 @@ class Bench:
         return self._stamp
 
     @expose
+    def now(self, context: Any) -> float:
+        return time.monotonic()
+
+    @expose
     def never(self, context: Any) -> Deferred[None]:
         return Deferred()
 
 
-async def serve(address: str) -> None:
-    node = Node(reactor, f"zmq+sqlite://{address}/matchmaker.db")
+def url(order: Order, **options: str) -> str:
+    """Return the transport URL that all processes of a contender share."""
+    if order.topology:
+        options["zmq_topology"] = order.topology
+    query = f"?{urlencode(options)}" if options else ""
+    return f"zmq+sqlite://{order.address}/matchmaker.db{query}"
+
+
+async def serve(order: Order) -> None:
+    node = Node(reactor, url(order))
     node.server(Target("bench", server="bench-1"), [Bench()])
     node.startService()
     await node.when_ready()
-    ready(address)
+    ready(order.address)
 
 
 def failed(reason: Failure) -> None:
@@ -62,6 +75,6 @@ def failed(reason: Failure) -> None:
 
 if __name__ == "__main__":
     zmqrpc.use_monotonic_clock(reactor)
-    address = order_of(sys.argv).address
-    reactor.callWhenRunning(lambda: ensureDeferred(serve(address)).addErrback(failed))
+    order = order_of(sys.argv)
+    reactor.callWhenRunning(lambda: ensureDeferred(serve(order)).addErrback(failed))
     reactor.run()

@@ -3,6 +3,8 @@ nats-py on uvloop, through a nats-server: requests with replies, and publishing 
 
 Arguments and results are JSON, as usual there. A published message is not acknowledged; its clock stops when the
 subscriber has parsed the last one, by the subscriber's own reading of the same monotonic clock.
+
+In a fan-out each subscriber has a connection of its own, and those of one process count together.
 """
 
 from __future__ import annotations
@@ -59,6 +61,19 @@ async def serving(order: Order) -> None:
     await asyncio.Event().wait()
 
 
+async def subscribing(order: Order) -> None:
+    sink = Sink()
+    clients = [await nats.connect(order.address) for _ in range(order.part, order.members, order.servers)]
+    for client in clients:
+        await client.subscribe("sink", cb=sink.cast)
+    for subject, callback in ("reset", sink.reset), ("stamp", sink.stamp):
+        await clients[0].subscribe(f"{subject}.{order.part}", cb=callback)
+    for client in clients:
+        await client.flush()
+    ready(order.address)
+    await asyncio.Event().wait()
+
+
 async def window(order: Order) -> None:
     client = await nats.connect(order.address)
     lap = Lap(order)
@@ -89,12 +104,26 @@ async def casts(order: Order) -> None:
     answer({"rate": count / (float(stamp.data) - started), "casts": count})
 
 
+async def fanout(order: Order) -> None:
+    client = await nats.connect(order.address)
+    parts = range(order.servers)
+    for count in order.count // 10, order.count:  # the first tells nothing: it warms up
+        expected = str(count * order.members // order.servers).encode()
+        await asyncio.gather(*(client.request(f"reset.{part}", expected) for part in parts))
+        started = time.monotonic()
+        for number in range(count):
+            await client.publish("sink", json.dumps({"id": number, "data": DATA}).encode())
+        stamps = await asyncio.gather(*(client.request(f"stamp.{part}", timeout=60) for part in parts))
+    ended = max(float(stamp.data) for stamp in stamps)
+    answer({"rate": count * order.members / (ended - started), "fanouts": count / (ended - started)})
+
+
 def serve(order: Order) -> None:
-    uvloop.run(serving(order))
+    uvloop.run(subscribing(order) if order.mode == "fanout" else serving(order))
 
 
 def call(order: Order) -> None:
-    uvloop.run({"window": window, "casts": casts}[order.mode](order))
+    uvloop.run({"window": window, "casts": casts, "fanout": fanout}[order.mode](order))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""
+Fan-out through a publisher proxy: many subscribers in a few processes, each of them a Node with a SUB link of its own.
+
+The Nodes of a process share ZeroMQ's context (see `bench.crowd`), and count what their methods have run.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import zmq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+
+from bench.crowd import Shared
+from bench.work import DATA, Order, answer, ready
+from bench.zmqrpc_client import TIMEOUT, play
+from bench.zmqrpc_server import Bench, url
+from zmqrpc import Node, Settings, Target
+from zmqrpc.client import RPCClient
+from zmqrpc.matchmaker import make_matchmaker
+
+TOPIC = "published"
+CONTROL = "control"
+"""Served by one Node of each process, which speaks for all of it."""
+
+
+async def serve(order: Order) -> None:
+    settings = Settings.from_url(url(order))
+    shared = make_matchmaker(reactor, settings)
+    Shared.common.set(zmq.MAX_SOCKETS, 65535)
+    bench = Bench()
+    nodes = []
+    for number in range(order.part, order.members, order.servers):
+        node = Node(reactor, settings, matchmaker=shared, transport=Shared(reactor, settings.max_message_size))
+        node.server(Target(TOPIC, server=f"n-{number}"), [bench])
+        nodes.append(node)
+    nodes[0].server(Target(CONTROL, server=f"part-{order.part}"), [bench])
+    for node in nodes:
+        node.startService()
+    await gatherResults([node.when_ready() for node in nodes])
+    ready(order.address)
+
+
+def _fan_out(client: RPCClient, count: int, order: Order) -> Deferred[None]:
+    """Fan out so many times, with so many not yet published."""
+    finished: Deferred[None] = Deferred()
+    made = done = 0
+
+    def fan_out() -> None:
+        nonlocal made
+        made += 1
+        waiting = client.fanout(Target(TOPIC), "sink", {"id": made, "data": DATA}, timeout=TIMEOUT)
+        waiting.addCallback(published).addErrback(failed)
+
+    def published(reached: Any) -> None:
+        nonlocal done
+        done += 1
+        if made < count:
+            fan_out()
+        elif done == count:
+            finished.callback(None)
+
+    def failed(reason: Failure) -> None:
+        if not finished.called:
+            finished.errback(reason)
+
+    for _ in range(min(order.window, count)):
+        fan_out()
+    return finished
+
+
+async def call(order: Order) -> None:
+    node = Node(reactor, url(order))
+    client = node.client()
+    node.startService()
+    await node.when_ready()
+    parts = [Target(CONTROL, server=f"part-{part}") for part in range(order.servers)]
+    for count in order.count // 10, order.count:  # the first tells nothing: it warms up
+        expected = {"count": count * order.members // order.servers}
+        await gatherResults([client.call(part, "reset", expected, timeout=TIMEOUT) for part in parts])
+        started = time.monotonic()
+        await _fan_out(client, count, order)
+        published = time.monotonic()
+        stamps = await gatherResults([client.call(part, "stamp", timeout=TIMEOUT) for part in parts])
+    elapsed = max(published, *stamps) - started
+    answer(
+        {
+            "rate": count * order.members / elapsed,
+            "fanouts": count / elapsed,
+            "ran_after_published_ms": (max(stamps) - published) * 1e3,
+        }
+    )
+
+
+if __name__ == "__main__":
+    play(serve, call)
