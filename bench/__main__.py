@@ -29,7 +29,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; no measurement")
     parser.add_argument(
-        "--pin", action="store_true", help="keep servers on one core and clients on another (not in rows with more than two)"
+        "--pin",
+        action="store_true",
+        help="keep servers on one core and clients on another (not in rows with more than two)",
     )
     parser.add_argument("--nodes", type=int, metavar="N", help="processes in mesh-rabbit (default: 20)")
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round there too")
@@ -80,7 +82,8 @@ def main(argv: Sequence[str]) -> int:
     busy = neighbours.cores()
     results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
     versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")
+        f"{name} {metadata.version(name)}"
+        for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")
     )
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
     print(table(results))

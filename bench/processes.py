@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -42,6 +43,10 @@ def process(
     def prepare() -> None:
         # PR_SET_PDEATHSIG: Linux kills the child when the harness is gone, however it went.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        # Some have thousands of connections. Not without end: Erlang has a table with a place for each.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        most = 65535 if hard == resource.RLIM_INFINITY else min(hard, 65535)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         if cores:
             os.sched_setaffinity(0, cores)
 

@@ -67,36 +67,34 @@ async def window(client: Any, order: Order, target: Target = TARGET) -> Figures:
     return lap.figures
 
 
-async def open_loop(client: Any, order: Order) -> Figures:
+async def at_random(make: Callable[[float], Deferred[None]], rate: float, seconds: float) -> tuple[int, int]:
     """
-    Make calls at random moments, whether or not those before were answered: half as many as a full window manages.
+    Make calls at random moments, so many a second on average, whether or not those before were answered.
 
-    A call's time counts from the moment it was meant for, so that a client that is busy hides nothing.
+    :param make: is given the moment that a call is meant for, and returns what fires when it was answered.
+    :return: how many were made, and how many of them over a millisecond late.
     """
-    idle = await one(client, Order(count=order.count))
-    peak = await window(client, order)
     chance = random.Random(1)
-    rate = peak["rate"] / 2
-    begin = time.monotonic()
-    seconds: list[float] = []
+    due = time.monotonic()
+    end = due + seconds
+    made = late = outstanding = 0
     finished: Deferred[None] = Deferred()
-    due, made, late = begin, 0, 0
-    end = begin + order.seconds
 
-    def answered(_: Any, meant: float) -> None:
-        seconds.append(time.monotonic() - meant)
-        if due >= end and len(seconds) == made:
+    def answered(_: None) -> None:
+        nonlocal outstanding
+        outstanding -= 1
+        if due >= end and not outstanding:
             finished.callback(None)
 
     def turn() -> None:
-        nonlocal due, made, late
+        nonlocal due, made, late, outstanding
         now = time.monotonic()
         while due <= now and due < end:
             made += 1
+            outstanding += 1
             late += now - due > 0.001
-            waiting = client.call(TARGET, "echo", {"id": made, "data": DATA}, timeout=TIMEOUT)
-            waiting.addCallbacks(answered, finished.errback, callbackArgs=(due,))
-            due += chance.expovariate(rate)
+            meant, due = due, due + chance.expovariate(rate)
+            make(meant).addCallbacks(answered, finished.errback)
         if due < end:
             alarm.set(due - time.monotonic())
 
@@ -104,6 +102,27 @@ async def open_loop(client: Any, order: Order) -> Figures:
     turn()
     await finished
     alarm.close()
+    return made, late
+
+
+async def open_loop(client: Any, order: Order) -> Figures:
+    """
+    Make calls at random moments: half as many as a full window manages.
+
+    A call's time counts from the moment it was meant for, so that a client that is busy hides nothing.
+    """
+    idle = await one(client, Order(count=order.count))
+    peak = await window(client, order)
+    seconds: list[float] = []
+
+    def answered(_: Any, meant: float) -> None:
+        seconds.append(time.monotonic() - meant)
+
+    def make(meant: float) -> Deferred[None]:
+        waiting: Deferred[Any] = client.call(TARGET, "echo", {"id": len(seconds), "data": DATA}, timeout=TIMEOUT)
+        return waiting.addCallback(answered, meant)
+
+    made, late = await at_random(make, peak["rate"] / 2, order.seconds)
     measured = seconds[len(seconds) // 10 :]
     p99 = percentile(measured, 99) * 1e6
     return {
