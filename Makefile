@@ -73,7 +73,7 @@ news: $(VENV)/.stamp-dev
 	tools/check-news
 
 bench: $(VENV)/.stamp-bench  ## compare the speed with others, after installing what is compared
-	@tools/packages nats-server=nats-server
+	@tools/packages nats-server=nats-server rabbitmq-server=rabbitmq-server epmd=erlang-base
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench
 
 clean:  ## remove everything that these commands have made
