@@ -53,9 +53,10 @@ def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Resul
 
     :param rounds: by contender, what it measured in each round; a contender that failed is missing.
     """
-    figures = {who: [each[row.figure] for each in measured] for who, measured in rounds.items()}
+    both = (row.ours, row.yardstick or "")
+    figures = {who: [each[row.figure] for each in rounds[who]] for who in both if who in rounds}
     result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
-    ours, theirs = figures.get(row.ours), figures.get(row.yardstick or "")
+    ours, theirs = map(figures.get, both)
     result.ours = summarise(ours) if ours else None
     if ours:
         result.also = {name: median(each[figure] for each in rounds[row.ours]) for name, figure in row.also.items()}
