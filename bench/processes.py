@@ -22,8 +22,8 @@ from bench.rows import Contender
 from bench.work import Figures, Order
 
 ROOT = Path(__file__).resolve().parent.parent
-START, FOR_EACH = 20.0, 3.0
-"""Seconds that servers have to say where they listen, and as many more for each of them."""
+START, FOR_EACH, FOR_MEMBER = 20.0, 3.0, 0.01
+"""Seconds that servers have to say where they listen, and as many more for each of them, and for each member."""
 FINISH = 60.0
 """Seconds a client has to answer, and a second more for each server."""
 
@@ -105,7 +105,7 @@ def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path
             for part in range(order.servers):
                 words = _python(contender.server, "server", replace(order, part=part))
                 servers.append(stack.enter_context(process(words, directory, cores[:1], root)))
-            until = time.monotonic() + START + FOR_EACH * len(servers)
+            until = time.monotonic() + START + FOR_EACH * len(servers) + FOR_MEMBER * order.members
             for server in servers:
                 order.address = _address(server, until - time.monotonic())
             order.pids = [server.pid for server in servers]

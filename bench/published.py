@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from bench.crowd import Shared
-from bench.work import DATA, Order, answer, ready
+from bench.work import DATA, Order, Used, answer, ready
 from bench.zmqrpc_client import TIMEOUT, play
 from bench.zmqrpc_server import Bench, url
 from zmqrpc import Node, Settings, Target
@@ -81,16 +81,18 @@ async def call(order: Order) -> None:
     for count in order.count // 10, order.count:  # the first tells nothing: it warms up
         expected = {"count": count * order.members // order.servers}
         await gatherResults([client.call(part, "reset", expected, timeout=TIMEOUT) for part in parts])
-        started = time.monotonic()
+        started, used = time.monotonic(), Used(order)
         await _fan_out(client, count, order)
         published = time.monotonic()
         stamps = await gatherResults([client.call(part, "stamp", timeout=TIMEOUT) for part in parts])
+        figures = used.figures(count * order.members)
     elapsed = max(stamps) - started  # as with NATS: the client may hear later that the last one was published
     answer(
         {
             "rate": count * order.members / elapsed,
             "fanouts": count / elapsed,
             "ran_after_published_ms": (max(stamps) - published) * 1e3,
+            **figures,
         }
     )
 

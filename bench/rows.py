@@ -186,7 +186,15 @@ ROWS = {
         ours="zmqrpc-crowd",
     ),
     "fanout-nats": Row(
-        "deliveries/s, fan-out to 100 in 2 processes", "fanout", "rate", "/s", "nats", 1.5, 3, ours="zmqrpc-published"
+        "deliveries/s, fan-out to 100 in 2 processes",
+        "fanout",
+        "rate",
+        "/s",
+        "nats",
+        1.5,
+        3,
+        also={"CPU us": "cpu_us"},
+        ours="zmqrpc-published",
     ),
     "mesh-rabbit": Row(
         "calls/s, 20 nodes calling one another, 4 outstanding each",

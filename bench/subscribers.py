@@ -69,7 +69,7 @@ async def serve(order: Order) -> None:
     control = zmq.Context().socket(zmq.REP)
     control.bind(f"ipc://{order.directory}/part-{order.part}")
     subscribers = Subscribers(order)
-    subscribers.read_until(subscribers.heard, 1, 60)
+    subscribers.read_until(subscribers.heard, 1, 100)
     if min(subscribers.heard) < 1:
         raise AssertionError(f"{subscribers.heard.count(0)} of {len(subscribers.heard)} never heard of their filter")
     ready(order.address)

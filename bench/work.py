@@ -62,6 +62,25 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
 
 
+class Used:
+    """The processor time that a contender has used since this was made: its client, which is here, and the others."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._before = self._now()
+
+    def _now(self) -> list[float]:
+        return [cpu_seconds(pids) for pids in ([os.getpid()], self._order.pids, self._order.brokers)]
+
+    def figures(self, count: int) -> Figures:
+        """Return microseconds for each of so many messages, and what brokers used over what servers did."""
+        client, servers, brokers = map(sub, self._now(), self._before)
+        figures: Figures = {"cpu_us": (client + servers + brokers) / count * 1e6}
+        if self._order.brokers:
+            figures |= {"servers_us": servers / count * 1e6, "broker_share": brokers / servers}
+        return figures
+
+
 class Lap:
     """
     The measured part of a closed loop: starts itself after the warm-up, ends itself after the time asked for.
@@ -76,7 +95,7 @@ class Lap:
         self._until = time.monotonic() + order.seconds / 4
         self._started = 0.0
         self._done = 0
-        self._cpu: list[float] = []
+        self._used: Used | None = None
         self.figures: Figures = {}
 
     def more(self, done: int) -> bool:
@@ -84,21 +103,14 @@ class Lap:
         if now < self._until:
             return True
         if not self._started:
-            self._started, self._done, self._cpu = now, done, self._used()
+            self._started, self._done, self._used = now, done, Used(self._order)
             self._until = now + self._seconds
             return True
-        if self.running:
+        if self.running and self._used:
             self.running = False
             calls, elapsed = done - self._done, now - self._started
-            ours, servers, brokers = map(sub, self._used(), self._cpu)
-            cpu = ours + servers + brokers
-            self.figures = {"rate": calls / elapsed, "cpu_us": cpu / calls * 1e6, "calls": calls}
-            if self._order.brokers:
-                self.figures["broker_share"] = brokers / servers
+            self.figures = {"rate": calls / elapsed, "calls": calls, **self._used.figures(calls)}
         return False
-
-    def _used(self) -> list[float]:
-        return [cpu_seconds(pids) for pids in ([os.getpid()], self._order.pids, self._order.brokers)]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -17,7 +17,7 @@ import nats
 import uvloop
 from nats.aio.msg import Msg
 
-from bench.work import DATA, Lap, Order, answer, ready, run
+from bench.work import DATA, Lap, Order, Used, answer, ready, run
 
 
 class Sink:
@@ -110,12 +110,13 @@ async def fanout(order: Order) -> None:
     for count in order.count // 10, order.count:  # the first tells nothing: it warms up
         expected = str(count * order.members // order.servers).encode()
         await asyncio.gather(*(client.request(f"reset.{part}", expected) for part in parts))
-        started = time.monotonic()
+        started, used = time.monotonic(), Used(order)
         for number in range(count):
             await client.publish("sink", json.dumps({"id": number, "data": DATA}).encode())
         stamps = await asyncio.gather(*(client.request(f"stamp.{part}", timeout=60) for part in parts))
+        figures = used.figures(count * order.members)
     ended = max(float(stamp.data) for stamp in stamps)
-    answer({"rate": count * order.members / (ended - started), "fanouts": count / (ended - started)})
+    answer({"rate": count * order.members / (ended - started), "fanouts": count / (ended - started), **figures})
 
 
 def serve(order: Order) -> None:
