@@ -61,6 +61,7 @@ CONTENDERS = {
     "txzmq": Contender("bench.yardsticks.txzmq_echo", "bench.yardsticks.txzmq_echo"),
     "nats": Contender("bench.yardsticks.nats_json", "bench.yardsticks.nats_json", "nats"),
     "oslo-rabbit": Contender("bench.yardsticks.oslo_rabbit", "bench.meeting", "rabbit"),
+    "oslo-eventlet": Contender("bench.yardsticks.oslo_eventlet", "bench.meeting", "rabbit"),
 }
 
 MODES: dict[str, Callable[[bool], Order]] = {
