@@ -129,7 +129,7 @@ def _rabbit_address(order: Order) -> str:
 
 
 def _proxy_commands(contender: Contender, order: Order) -> list[Command]:
-    proxy = [sys.executable, "-m", "twisted", "zmq-proxy", "--host", "127.0.0.1"]
+    proxy = [sys.executable, "-m", "twisted", "--log-format=text", "zmq-proxy", "--host", "127.0.0.1"]
     proxy += ["--url", f"zmq+sqlite://{order.directory}/matchmaker.db"]
     if "+pub-sub" in contender.topology:
         proxy[-1] += "?use_pub_sub=true"
