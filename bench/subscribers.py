@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import zmq
@@ -23,8 +24,10 @@ from zmqrpc import Node, Target
 from zmqrpc.core.keys import topic_key
 
 EXCHANGE, TOPIC = "openstack", "subscribers"
-PAUSE = 0.01
-"""Seconds between two looks at sockets that had nothing."""
+PAUSE = 0.02
+"""Seconds between two looks at the sockets."""
+AT_ONCE = 250
+"""How many connect before the next ones do: those for whom a listening socket has no place try again and again."""
 
 
 class Subscribers:
@@ -35,34 +38,36 @@ class Subscribers:
         context.set(zmq.MAX_SOCKETS, 65535)
         addresses = [f"tcp://127.0.0.1:{port}" for port in order.locals]
         addresses = addresses or [proxies(order.directory, "publisher")[0][1]]
-        self._receive = []
+        self._receive: list[Callable[[int], list[bytes]]] = []
+        self.heard: list[int] = []
+        self.received: list[int] = []
         for number in range(order.part, order.members, order.servers):
             socket = context.socket(zmq.SUB)
             socket.subscribe(topic_key(EXCHANGE, TOPIC))
             socket.connect(addresses[number % len(addresses)])
             self._receive.append(socket.recv_multipart)
-        self.heard = [0] * len(self._receive)
-        self.received = [0] * len(self._receive)
+            self.heard.append(0)
+            self.received.append(0)
+            if not len(self.heard) % AT_ONCE:
+                self.read_until(self.heard, 1, 20, first=len(self.heard) - AT_ONCE)
 
-    def read(self) -> bool:
-        """Read what is there, of every socket; return whether there was anything."""
-        before = sum(self.heard)
-        for number, receive in enumerate(self._receive):
+    def read(self, first: int = 0) -> None:
+        """Read what is there, of every socket from the first one on."""
+        for number in range(first, len(self._receive)):
             try:
                 while True:
-                    frames = receive(zmq.NOBLOCK)
+                    frames = self._receive[number](zmq.NOBLOCK)
                     self.heard[number] += 1
                     self.received[number] += len(frames) == 3  # of two is a counter alone
             except zmq.Again:
                 continue
-        return sum(self.heard) > before
 
-    def read_until(self, each: list[int], least: int, seconds: float) -> None:
+    def read_until(self, counts: list[int], least: int, seconds: float, first: int = 0) -> None:
         """Read until each of these counts is so many, or the time is over."""
         until = time.monotonic() + seconds
-        while min(each) < least and time.monotonic() < until:
-            if not self.read():
-                time.sleep(PAUSE)
+        while min(counts[first:]) < least and time.monotonic() < until:
+            self.read(first)
+            time.sleep(PAUSE)
 
 
 async def serve(order: Order) -> None:
