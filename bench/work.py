@@ -44,7 +44,7 @@ class Order:
     brokers: list[int] = field(default_factory=list)
     """The processes of this contender that stand between servers and clients."""
     directory: str = ""
-    """What all processes of this contender can write to; it is removed afterwards."""
+    """What all processes of this contender can write to; it is removed afterwards. Empty is `address`."""
     topology: str = ""
     """zmqrpc's ``zmq_topology``; empty is what it has by default."""
     locals: list[int] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Order:
 
     def to_json(self) -> str:
         # What is as usual is left out: an earlier checkout knows fewer fields (bench.against).
-        usual = asdict(Order())
+        usual = {**asdict(Order()), "directory": self.address}
         return json.dumps({name: value for name, value in asdict(self).items() if value != usual[name]})
 
 
@@ -138,7 +138,9 @@ def answer(figures: Figures) -> None:
 def order_of(argv: Sequence[str]) -> Order:
     """Return the order in the last word of the command line."""
     gc.freeze()  # what the imports made is nobody's work; the same for every contender
-    return Order(**json.loads(argv[-1]))
+    order = Order(**json.loads(argv[-1]))
+    order.directory = order.directory or order.address
+    return order
 
 
 def run(serve: Callable[[Order], None], call: Callable[[Order], None]) -> None:
