@@ -33,7 +33,7 @@ NO_FILTER = "is neither a topic-key nor a token"
 """What is wrong with a filter that is not ours."""
 
 _KEPT = 60.0
-_GATHER = 0.05
+_GATHER, _GATHER_EACH, _GATHER_MOST = 0.05, 50e-6, 0.5
 _MOST_SAID = 256
 
 
@@ -57,6 +57,7 @@ class _Count(Struct):
     :ivar said_at: when the counter was last sent, or before that the time that spreads it.
     :ivar wanted: whether anybody subscribes to it.
     :ivar waits: whether it stands among those whose counter is repeated.
+    :ivar crowd: how many subscriptions to it have arrived since nobody subscribed; who left is not known.
     """
 
     key: bytes
@@ -66,6 +67,7 @@ class _Count(Struct):
     count: int = 0
     wanted: bool = True
     waits: bool = False
+    crowd: int = 0
 
 
 class Publications:
@@ -124,8 +126,10 @@ class Publications:
             count = self._begin(filter, now)
         elif not count.wanted:
             count.wanted = True
+            count.crowd = 0
             del self._left[filter]
             self._wait(count, now)
+        count.crowd += 1
         self._joined[filter] = None
         return ""
 
@@ -143,13 +147,14 @@ class Publications:
         Return what answers the subscriptions that have arrived: the counter of each filter, once, and then the tokens.
 
         A counter goes to everybody who subscribes to the filter, so those who come in crowds are answered together: not
-        more often than every 50 ms.
+        more often than every 50 ms, and the larger the crowd is, the less often, down to every 500 ms.
         """
         if now < self._gather_until or not (self._joined or self._tokens):
             return []
-        self._gather_until = now + _GATHER
-        counts = self._counts
-        said = [_say(counts[key]) for key in self._joined if key in counts]
+        joined = [self._counts[key] for key in self._joined if key in self._counts]
+        crowd = max((count.crowd for count in joined), default=0)
+        self._gather_until = now + min(max(_GATHER, _GATHER_EACH * crowd), _GATHER_MOST)
+        said = [_say(count) for count in joined]
         said += [Say(token, self._answer) for token in self._tokens]
         self._joined.clear()
         self._tokens.clear()

@@ -75,6 +75,18 @@ class SubscriptionTests(SynchronousTestCase):
             publications.subscribed(A, NOW)
         self.assertEqual(read(publications.end_pass(NOW)), [(A, PROXY, 1)])
 
+    def test_the_larger_the_crowd_the_less_often(self):
+        """What a crowd costs grows with its square when each who comes has all others told."""
+        for crowd, seconds in ((100, 0.05), (2000, 0.1), (100_000, 0.5)):
+            publications = make()
+            for _ in range(crowd):
+                publications.subscribed(A, NOW)
+            publications.end_pass(NOW)
+            publications.subscribed(A, NOW)
+            self.assertAlmostEqual(publications.wake_at, NOW + seconds)
+            self.assertEqual(publications.end_pass(NOW + seconds - 0.01), [])
+            self.assertEqual(len(publications.end_pass(NOW + seconds)), 1)
+
     def test_those_who_come_in_crowds_are_answered_together(self):
         """The first at once; the counter that each of them needs goes to all others, too."""
         publications = make()
