@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import zmqrpc
+from zmqrpc.test.warm import Fork, Stream, WarmInterpreter
 
 CHECKOUT = Path(zmqrpc.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
@@ -47,6 +50,49 @@ def until(holds, what, limit=LIMIT):
         time.sleep(0.01)
 
 
+_warm = WarmInterpreter(ENVIRONMENT)
+
+
+def spawn(
+    words: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    stdin: Stream,
+    stdout: Stream,
+    stderr: Stream,
+    warm: WarmInterpreter = _warm,
+) -> subprocess.Popen[bytes] | Fork:
+    """Run a command: as a fork of the warm interpreter where that is the same, else as any process."""
+    if warm.can_run(words, environment):
+        return warm.run(words, directory, environment, (stdin, stdout, stderr))
+    return subprocess.Popen(
+        words, cwd=directory, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=_heed_ctrl_c
+    )
+
+
+def run_to_end(
+    words: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    stdout: Stream | None = None,
+    warm: WarmInterpreter = _warm,
+) -> subprocess.CompletedProcess[str]:
+    """
+    Run a command to its end, with nothing to read; return what it has written.
+
+    :param stdout: where it writes, for who does not want that returned.
+    """
+    with TemporaryFile() as out, TemporaryFile() as err, open(os.devnull) as nothing:
+        process = spawn(words, directory, environment, nothing, out if stdout is None else stdout, err, warm)
+        try:
+            process.wait(LIMIT)
+        finally:
+            process.kill()
+            status = process.wait()
+        written = [os.pread(file.fileno(), 1 << 30, 0).decode() for file in (out, err)]
+    return subprocess.CompletedProcess(list(words), status, *written)
+
+
 def _heed_ctrl_c() -> None:
     # A script that runs the tests in the background has them ignore SIGINT, which every child would inherit.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -58,9 +104,7 @@ class Running:
     def __init__(self, arguments, directory: Path, environment):
         self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
-            self.process = subprocess.Popen(
-                arguments, cwd=directory, env=environment, stdout=out, stderr=err, preexec_fn=_heed_ctrl_c
-            )
+            self.process = spawn(arguments, directory, environment, 0, out, err)
 
     @property
     def out(self) -> str:
@@ -118,22 +162,11 @@ class ProcessTestCase(SynchronousTestCase):
 
     def run_to_end(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return self._to_its_end([*command(name), *arguments])
+        return run_to_end([*command(name), *arguments], self.directory, self.environment)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the Python that runs the tests to its end."""
-        return self._to_its_end([sys.executable, *arguments])
-
-    def _to_its_end(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        return run_to_end([sys.executable, *arguments], self.directory, self.environment)
 
     def serve(self, *options: str, url: str | None = None) -> Running:
         """Run `twistd zmq-rpc-server` in the foreground, until it is registered."""

@@ -6,11 +6,10 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 from contextlib import closing
 
 from zmqrpc import __version__
-from zmqrpc.test.processes import ProcessTestCase, command, until
+from zmqrpc.test.processes import ProcessTestCase, command, run_to_end, until
 
 CALC = """
     from twisted.internet.defer import Deferred
@@ -141,16 +140,7 @@ class CommandTests(ProcessTestCase):
             self.assertEqual((ended.returncode, ended.stderr), (1, ""), words)
 
     def run_words(self, words, stdout):
-        return subprocess.run(
-            [*command("zmqrpc"), *words],
-            check=False,
-            env=self.environment,
-            cwd=self.directory,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=30,
-        )
+        return run_to_end([*command("zmqrpc"), *words], self.directory, self.environment, stdout)
 
     def test_nested_context(self):
         nested = '{"a": ' + "[" * 20000 + "]" * 20000 + "}"
