@@ -18,7 +18,7 @@ from zmqrpc.cli._commands import COMMANDS
 from zmqrpc.tap.server import Options
 from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, Running, until
 from zmqrpc.test.servers import RedisServer, program
-from zmqrpc.test.test_packaging import PIP, copy_checkout, make_environment, run
+from zmqrpc.test.test_packaging import INSTALL, copy_checkout, make_environment, run
 
 EXAMPLES = CHECKOUT / "examples"
 DOCS = CHECKOUT / "docs"
@@ -93,7 +93,7 @@ class ExampleTests(ProcessTestCase):
 
         here = copy_checkout(self.directory / "checkout", "Makefile", "examples", "tools")
         python = make_environment(here / ".venv", "twistd")
-        run(python, *PIP, "install", "--no-deps", "--no-build-isolation", "--editable", ".", cwd=here)
+        run(python, *INSTALL, "--editable", ".", cwd=here)
         (here / ".venv" / ".stamp").touch()
         for path in written:
             shutil.copy(path, here)

@@ -1,5 +1,5 @@
 """
-What an installation gives, and leaves behind when it is removed: from a wheel, an sdist, a directory; and editable.
+What an installation gives, and leaves behind when it is removed: from a wheel, from a directory, and editable.
 
 All are made for real, from a copy of the checkout, into virtual environments of their own. Nothing is downloaded: what
 zmqrpc needs is lent by the environment that runs the tests.
@@ -32,6 +32,8 @@ SHARED = [
 """What man(1) and shells look for there."""
 
 PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
+INSTALL = [*PIP, "install", "--no-deps", "--no-build-isolation", "--no-compile"]
+"""What is used is compiled when it is used, which is little."""
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -69,15 +71,19 @@ def make_environment(at: Path, *commands: str) -> Path:
     """
     Make a virtual environment that has everything but zmqrpc, and return its interpreter.
 
-    Packages are links, except Twisted: an ordinary installation puts our plugin into Twisted's own directory.
+    Packages are links, except Twisted: an ordinary installation puts our plugin into Twisted's own directory. Of that
+    everything is, but the directory of plugins.
 
     :param commands: those of Twisted's that it has.
     """
     run(sys.executable, "-m", "venv", "--without-pip", at, cwd=at.parent)
     [packages] = at.glob("lib/python*/site-packages")
     home = Path(twisted.__file__).parent
-    skip = shutil.ignore_patterns("test", "__pycache__", "dropin.cache", "zmqrpc_plugins.py")
-    shutil.copytree(home, packages / "twisted", ignore=skip)
+    skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "zmqrpc_plugins.py")
+    shutil.copytree(home / "plugins", packages / "twisted" / "plugins", ignore=skip)
+    for item in home.iterdir():
+        if item.name != "plugins":
+            (packages / "twisted" / item.name).symlink_to(item.absolute())
     for lender in [home.parent, *(Path(entry) for entry in sys.path if entry.endswith("-packages"))]:
         for item in lender.iterdir():
             borrowed = packages / item.name
@@ -91,8 +97,8 @@ def make_environment(at: Path, *commands: str) -> Path:
 
 
 @cache
-def build() -> tuple[Path, Path, Path]:
-    """Build once for all tests: return the copied checkout, and the wheel and the sdist made from it."""
+def build() -> tuple[Path, Path]:
+    """Build once for all tests: return the copied checkout, and the wheel that was made from the sdist made from it."""
     if not (CHECKOUT / "setup.py").exists():
         raise SkipTest("zmqrpc runs from an installation, where there is nothing to build it from")
     home = Path("packaging").absolute()
@@ -101,8 +107,8 @@ def build() -> tuple[Path, Path, Path]:
     source = copy_checkout(home / "source")
     built = home / "built"
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, source, cwd=home)
-    [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
-    return source, wheel, sdist
+    [wheel] = built.glob("*.whl")
+    return source, wheel
 
 
 def files_of(python: Path, package: str) -> set[str]:
@@ -116,7 +122,7 @@ class InstallationTests(SynchronousTestCase):
     """What a user has after `pip install`."""
 
     def setUp(self) -> None:
-        self.source, self.wheel, self.sdist = build()
+        self.source, self.wheel = build()
         self.home = Path(self.mktemp()).absolute()
         self.home.mkdir(parents=True)
 
@@ -124,11 +130,8 @@ class InstallationTests(SynchronousTestCase):
         """Install into a new environment in which `twistd` did not list our commands, and return its interpreter."""
         python = make_environment(self.home / "venv")
         self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
-        self.pip(python, "install", "--no-deps", "--no-build-isolation", *what)
+        run(python, *INSTALL, *what, cwd=self.home)
         return python
-
-    def pip(self, python: Path, *arguments: str | Path) -> None:
-        run(python, *PIP, *arguments, cwd=self.home)
 
     def twistd_help(self, python: Path) -> str:
         text = run(python, "-c", TWISTD, "--help", cwd=self.home)
@@ -145,36 +148,33 @@ class InstallationTests(SynchronousTestCase):
         self.assertEqual(run(python.parent / "zmqrpc", "--version", cwd=self.home), version)
         self.assertEqual(run(python, "-m", "zmqrpc.cli", "--version", cwd=self.home), version)
 
+    def assert_goes(self, python: Path) -> None:
+        """Remove it: everything of ours goes, and Twisted is as it was in an environment that never had it."""
+        run(python, *PIP, "uninstall", "--yes", "zmqrpc", cwd=self.home)
+        self.assertEqual(files_of(python, "twisted"), files_of(make_environment(self.home / "other"), "twisted"))
+        self.assertEqual(files_of(python, "zmqrpc"), set())
+        self.assertFalse((python.parent / "zmqrpc").exists())
+        self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
+
     def test_wheel(self) -> None:
-        python = self.install(self.wheel)
+        """As most users install, compiled."""
+        python = make_environment(self.home / "venv")
+        self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
+        run(python, *PIP, "install", "--no-deps", self.wheel, cwd=self.home)
         root = python.parents[1]
         self.assert_commands(python, root)
         for path in SHARED:
             self.assertEqual((root / path).read_bytes(), (CHECKOUT / path).read_bytes())
+        self.assert_goes(python)
 
     def test_directory(self) -> None:
         python = self.install(self.source)
         self.assert_commands(python, python.parents[1])
 
-    def test_sdist(self) -> None:
-        python = self.install(self.sdist)
-        self.assert_commands(python, python.parents[1])
-
     def test_editable(self) -> None:
-        self.assert_commands(self.install("--editable", self.source), self.source)
-
-    def test_uninstall(self) -> None:
-        """Everything of ours goes, and Twisted stays as it was."""
-        python = make_environment(self.home / "venv")
-        before = files_of(python, "twisted")
-        for what in ([self.wheel], ["--editable", self.source]):
-            self.pip(python, "install", "--no-deps", "--no-build-isolation", *what)
-            self.assertIn("zmq-rpc-server", self.twistd_help(python))
-            self.pip(python, "uninstall", "--yes", "zmqrpc")
-            self.assertEqual(files_of(python, "twisted"), before)
-            self.assertEqual(files_of(python, "zmqrpc"), set())
-            self.assertFalse((python.parent / "zmqrpc").exists())
-            self.assertNotIn("zmq-rpc-server", self.twistd_help(python))
+        python = self.install("--editable", self.source)
+        self.assert_commands(python, self.source)
+        self.assert_goes(python)
 
     def test_unwritable(self) -> None:
         """
@@ -209,11 +209,11 @@ class InstallationTests(SynchronousTestCase):
         shutil.copytree(CHECKOUT / "examples" / "application-plugin", source, ignore=IGNORED)
         python = self.install(self.wheel)
         for options in ([], ["--editable"]):
-            self.pip(python, "install", "--no-deps", "--no-build-isolation", *options, source)
+            run(python, *INSTALL, *options, source, cwd=self.home)
             tested = run(python, "-m", "twisted.trial", "wordcount", cwd=self.home)
             self.assertRegex(tested, r"Ran \d+ tests .*\n\nPASSED \(successes=8\)")
             self.assertEqual(self.call_wordcount(python), "3\n")
-            self.pip(python, "uninstall", "--yes", "zmqrpc-wordcount")
+            run(python, *PIP, "uninstall", "--yes", "zmqrpc-wordcount", cwd=self.home)
             self.assertIn("zmq-rpc-server", self.twistd_help(python))
 
     def call_wordcount(self, python: Path) -> str:
