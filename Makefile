@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format-check lint types docs share share-check package news bench clean
+.PHONY: help demo test soak check format-check lint types docs share share-check package news bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,7 +42,12 @@ demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they an
 test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
 		ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
+	@$(BIN)/python -m compileall -q zmqrpc examples twisted
 	$(BIN)/python -m twisted.trial -j 2 $(TESTS)
+
+soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
+	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_STORMS=3000 $(BIN)/python -m twisted.trial \
+		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.scenarios.test_storm
 
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 

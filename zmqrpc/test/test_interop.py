@@ -98,7 +98,7 @@ class CodecTests(SynchronousTestCase):
         self.wire = importlib.util.module_from_spec(found)
         found.loader.exec_module(self.wire)
 
-    @settings(derandomize=True, max_examples=300)
+    @settings(derandomize=True, max_examples=100)
     @given(INSTANCES, st.none() | INSTANCES, NATURALS, RANGES, st.lists(MESSAGES, min_size=1, max_size=4))
     def test_batches(self, source, destination, sent, settled, messages):
         """Each reads what the other writes, and writes the same."""
@@ -108,7 +108,7 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual([kind for kind, *_ in batch[6]], [type(message).__name__.upper() for message in messages])
         self.assertEqual(self.wire.encode(*batch[:-1], messages=batch[-1]), payload)
 
-    @settings(derandomize=True, max_examples=300)
+    @settings(derandomize=True, max_examples=100)
     @given(st.lists(MESSAGES, min_size=1, max_size=2), st.data())
     def test_damage(self, messages, data):
         """Of a damaged batch they drop and refuse the same, but for values that nobody sends."""

@@ -509,7 +509,7 @@ def check(world: type[World], examples: int, phases: tuple[Phase, ...] = tuple(P
 
 class AtMostOnceTests(SynchronousTestCase):
     def test_no_message_runs_twice_and_every_call_ends(self):
-        check(World, 250)
+        check(World, 100)
 
     def test_a_filter_that_forgets_is_found(self):
         for make_filter in FORGETFUL:

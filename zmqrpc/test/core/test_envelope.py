@@ -35,7 +35,7 @@ GOOD = encode_message(Ping(7))
 REQUEST = [1, 3, 1, 0, 1000, "openstack", "compute", None, None, None, "ping", {}]
 
 fast = settings(derandomize=True)
-thorough = settings(derandomize=True, max_examples=400)
+thorough = settings(derandomize=True, max_examples=150)
 
 
 def batch_of(*messages, fields=FIELDS):

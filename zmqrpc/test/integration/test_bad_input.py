@@ -525,15 +525,15 @@ class GeneratedTests(Hostile):
 
     async def test_bytes(self):
         await self.start()
-        await self.send_all(self.generate(st.binary(max_size=200), 300))
+        await self.send_all(self.generate(st.binary(max_size=200), 150))
 
     async def test_messages(self):
         """Batches with honest heads and hostile messages."""
         await self.start()
         head = self.raw.batch(b"")[: -len(b"\xdd\0\0\0\1")]
         head = head.replace(b"\xc0\x00", b"\xc4\x10" + self.server.instance + b"\x00", 1)
-        bodies = self.generate(st.lists(messages, min_size=1, max_size=6), 400)
-        self.assertGreater(len(bodies), 300)
+        bodies = self.generate(st.lists(messages, min_size=1, max_size=6), 150)
+        self.assertGreater(len(bodies), 100)
         payloads = []
         for body in bodies:
             encoded = [msgspec.msgpack.encode(message) for message in body]
@@ -553,7 +553,7 @@ class GeneratedTests(Hostile):
             st.one_of(st.none(), values),
             st.lists(messages, max_size=4),
         )
-        await self.send_all([msgspec.msgpack.encode(batch) for batch in self.generate(heads, 400)])
+        await self.send_all([msgspec.msgpack.encode(batch) for batch in self.generate(heads, 150)])
 
     async def test_torn(self):
         """Honest batches with bytes changed, added and taken away."""
@@ -567,7 +567,7 @@ class GeneratedTests(Hostile):
         places = [*range(text), *range(text + len(b"honest 1"), len(honest))]
         changes = st.lists(st.tuples(st.sampled_from(places), st.integers(0, 255)), min_size=1, max_size=4)
         payloads = []
-        for change in self.generate(changes, 400):
+        for change in self.generate(changes, 150):
             torn = bytearray(honest)
             for place, byte in change:
                 torn[place] = byte

@@ -1,5 +1,5 @@
 """
-Half a minute of connects, sends and disconnects in every state, among peers that die and peers that are none.
+Connects, sends and disconnects in every state, among peers that die and peers that are none; `make soak` has more of it.
 
 In a process of its own, so that an abort of libzmq is a failed test and not the end of all tests.
 """
@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.test.integration.support import run_child
 
-SECONDS = float(os.environ.get("ZMQRPC_FUZZ_SECONDS", "30"))
+SECONDS = float(os.environ.get("ZMQRPC_FUZZ_SECONDS", "10"))
 
 
 class FuzzTests(TestCase):

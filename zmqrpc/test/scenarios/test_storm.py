@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.errors import RemoteError
 from zmqrpc.test.scenarios.storm import Storm
 
-SEEDS = int(os.environ.get("ZMQRPC_STORMS", "150"))
-"""How many storms there are; a failure names its seed, and `Storm(seed)` is the same storm again."""
+SEEDS = int(os.environ.get("ZMQRPC_STORMS", "60"))
+"""How many storms there are, more with `make soak`; a failure names its seed: `Storm(seed)` is the same storm again."""
 
 
 class StormTests(SynchronousTestCase):
