@@ -152,7 +152,7 @@ class FaultScenarios(Scenario):
 
     async def test_callback_that_calls_again_when_its_node_stops(self):
         """No errback of a call that ends with its node opens anything."""
-        await self.member("a")
+        worker = await self.member("a")
         await self.world.serve("other.b", Worker("b"))
         client = self.world.client()
         await client.call(WORK, "mark", timeout=5)
@@ -169,6 +169,7 @@ class FaultScenarios(Scenario):
         await ended
         self.assertEqual([type(error) for error in errors], [ClientClosed, ClientClosed])
         self.assertEqual(client.node._links.all(), [])
+        worker.let_go()
 
     async def test_ready_is_cancelled_by_a_stop(self):
         node = self.world.node()

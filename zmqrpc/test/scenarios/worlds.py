@@ -73,6 +73,7 @@ class World:
         self.clock = clock
         self.store = Store(clock)
         self.nodes: list[Any] = []
+        self._callers: list[Any] = []
         self._strangers: list[Any] = []
         self._names = 0
 
@@ -153,7 +154,7 @@ class World:
         transport = self._make_transport("host-of-caller")
         transport.open(lambda: None)
         router = transport.connecting_router(receiver)
-        self._strangers.append((transport, router.close))
+        self._callers.append((transport, router.close))
         return Kicking(transport, router)
 
     def knock(self, address):
@@ -201,14 +202,16 @@ class World:
         raise NotImplementedError
 
     async def close(self):
-        """Stop every node, the newest first, so that servers need not wait for clients that are gone."""
+        """Stop every node, the newest first, so that nobody waits for somebody who is gone: neither it nor a goodbye."""
         nodes, self.nodes = self.nodes, []
         self.store.come_back()
-        for _, close in self._strangers:
+        for _, close in self._callers:
             close()
         for node in reversed(nodes):
             await node.stopService()
-        await gatherResults([transport.close(0) for transport, _ in self._strangers])
+        for _, close in self._strangers:
+            close()
+        await gatherResults([transport.close(0) for transport, _ in (*self._callers, *self._strangers)])
 
 
 class Kicking:
