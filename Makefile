@@ -5,6 +5,8 @@ SYSTEM_PYTHON := /usr/bin/python3
 PYTHON ?= $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $(SYSTEM_PYTHON) || echo python3)
 TESTS ?= zmqrpc
+# More than there are processors, since tests also wait: for what may not come, and for what expires.
+JOBS ?= $(shell expr 2 + $$(nproc))
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet
@@ -43,7 +45,7 @@ test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), 
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
 		ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
 	@$(BIN)/python -m compileall -q zmqrpc examples twisted
-	$(BIN)/python -m twisted.trial -j 2 $(TESTS)
+	$(BIN)/python -m twisted.trial -j $(JOBS) $(TESTS)
 
 soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
 	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_STORMS=3000 $(BIN)/python -m twisted.trial \

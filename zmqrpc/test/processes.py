@@ -66,7 +66,13 @@ def spawn(
     if warm.can_run(words, environment):
         return warm.run(words, directory, environment, (stdin, stdout, stderr))
     return subprocess.Popen(
-        words, cwd=directory, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, preexec_fn=_heed_ctrl_c
+        [*warm.prefix, *words],
+        cwd=directory,
+        env=environment,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        preexec_fn=_heed_ctrl_c,
     )
 
 
@@ -101,10 +107,10 @@ def _heed_ctrl_c() -> None:
 class Running:
     """A process that runs beside the test; what it prints is in `out` and `err`."""
 
-    def __init__(self, arguments, directory: Path, environment):
+    def __init__(self, arguments, directory: Path, environment, warm=_warm):
         self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
-            self.process = spawn(arguments, directory, environment, 0, out, err)
+            self.process = spawn(arguments, directory, environment, 0, out, err, warm)
 
     @property
     def out(self) -> str:

@@ -21,7 +21,7 @@ ZMQRPC = "from zmqrpc.cli import main; main()"
 
 class MatchmakerPluginTests(SynchronousTestCase):
     def test_example(self):
-        _, wheel = build()
+        _, wheel, _ = build()
         home = Path(self.mktemp()).absolute()
         home.mkdir(parents=True)
         skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "build", "*.egg-info")

@@ -97,8 +97,8 @@ def make_environment(at: Path, *commands: str) -> Path:
 
 
 @cache
-def build() -> tuple[Path, Path]:
-    """Build once for all tests: return the copied checkout, and the wheel that was made from the sdist made from it."""
+def build() -> tuple[Path, Path, Path]:
+    """Build once for all tests: return the copied checkout, the wheel made from its sdist, and that."""
     if not (CHECKOUT / "setup.py").exists():
         raise SkipTest("zmqrpc runs from an installation, where there is nothing to build it from")
     home = Path("packaging").absolute()
@@ -107,8 +107,8 @@ def build() -> tuple[Path, Path]:
     source = copy_checkout(home / "source")
     built = home / "built"
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, source, cwd=home)
-    [wheel] = built.glob("*.whl")
-    return source, wheel
+    [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
+    return source, wheel, sdist
 
 
 def files_of(python: Path, package: str) -> set[str]:
@@ -122,7 +122,7 @@ class InstallationTests(SynchronousTestCase):
     """What a user has after `pip install`."""
 
     def setUp(self) -> None:
-        self.source, self.wheel = build()
+        self.source, self.wheel, _ = build()
         self.home = Path(self.mktemp()).absolute()
         self.home.mkdir(parents=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.test.processes import CHECKOUT, Running
-from zmqrpc.test.test_packaging import PIP, TWISTD, build, make_environment, run
+from zmqrpc.test.test_packaging import INSTALL, PIP, TWISTD, build, make_environment, run
 
 
 class ProxyPluginTests(SynchronousTestCase):
@@ -23,20 +23,20 @@ class ProxyPluginTests(SynchronousTestCase):
         home.mkdir(parents=True)
         skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "build", "*.egg-info")
         shutil.copytree(CHECKOUT / "examples" / "proxy-plugin", home / "source", ignore=skip)
-        options: list[str | Path] = ["--no-deps", "--no-build-isolation"]
-        run(sys.executable, *PIP, "wheel", *options, "--wheel-dir", home / "wheels", home / "source", cwd=home)
+        options = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+        run(sys.executable, *PIP, *options, home / "wheels", home / "source", cwd=home)
         [plugin] = (home / "wheels").iterdir()
 
         python = make_environment(home / "venv")
         words = [str(python), "-c", TWISTD, "-n", "--pidfile=", "zmq-proxy", "--type", "metered", "-H", "localhost"]
         words += ["--url", f"zmq+sqlite://{home}/matchmaker.db"]
-        run(python, *PIP, "install", *options, wheel, cwd=home)
+        run(python, *INSTALL, wheel, cwd=home)
         with self.assertRaises(AssertionError) as before:
             run(*words, cwd=home)
         self.assertIn("status 2", str(before.exception))
         self.assertIn("no kind of proxy 'metered'; valid are local-publisher, router-proxy", str(before.exception))
 
-        run(python, *PIP, "install", *options, plugin, cwd=home)
+        run(python, *INSTALL, plugin, cwd=home)
         tested = run(python, "-m", "twisted.trial", "zmqrpc_metered.test_contract", cwd=home)
         self.assertRegex(tested, r"Ran \d\d tests in .*\n\nPASSED \(successes=\d\d\)")
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.test.processes import CHECKOUT, Running
 from zmqrpc.test.tap.test_twistd import CALC
-from zmqrpc.test.test_packaging import PIP, TWISTD, build, make_environment, run
+from zmqrpc.test.test_packaging import INSTALL, PIP, TWISTD, build, make_environment, run
 
 ZMQRPC = "from zmqrpc.cli import main; main()"
 
@@ -26,8 +26,8 @@ class StrategyPluginTests(SynchronousTestCase):
         home.mkdir(parents=True)
         skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "build", "*.egg-info")
         shutil.copytree(CHECKOUT / "examples" / "strategy-plugin", home / "source", ignore=skip)
-        options: list[str | Path] = ["--no-deps", "--no-build-isolation"]
-        run(sys.executable, *PIP, "wheel", *options, "--wheel-dir", home / "wheels", home / "source", cwd=home)
+        options = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+        run(sys.executable, *PIP, *options, home / "wheels", home / "source", cwd=home)
         [plugin] = (home / "wheels").iterdir()
 
         python = make_environment(home / "venv")
@@ -47,13 +47,13 @@ class StrategyPluginTests(SynchronousTestCase):
             "a=1",
             "b=2",
         )
-        run(python, *PIP, "install", *options, wheel, cwd=home)
+        run(python, *INSTALL, wheel, cwd=home)
         with self.assertRaises(AssertionError) as before:
             run(*call, cwd=home)
         self.assertIn("status 2", str(before.exception))
         self.assertIn("there is no topology 'lazy-direct'; valid are dynamic-direct, ", str(before.exception))
 
-        run(python, *PIP, "install", *options, plugin, cwd=home)
+        run(python, *INSTALL, plugin, cwd=home)
         tested = run(python, "-m", "twisted.trial", "zmqrpc_lazy.test_contract", cwd=home)
         self.assertRegex(tested, r"Ran \d\d tests in .*\n\nPASSED \(successes=\d\d\)")
 

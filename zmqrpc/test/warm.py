@@ -61,7 +61,7 @@ class WarmInterpreter:
 
     def __init__(self, environment: Mapping[str, str], *prefix: str) -> None:
         self._environment = dict(environment)
-        self._prefix = prefix
+        self.prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -103,7 +103,7 @@ class WarmInterpreter:
         # Whole orders have to fit.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         with theirs:
-            words = [*self._prefix, *_PYTHON, _SERVE]
+            words = [*self.prefix, *_PYTHON, _SERVE]
             self._process = subprocess.Popen(
                 words, env=self._environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
             )

@@ -1,5 +1,5 @@
 """
-Connects, sends and disconnects in every state, among peers that die and peers that are none; `make soak` has more of it.
+Connects, sends and disconnects in every state, among peers that die and peers that are none; `make soak` has more.
 
 In a process of its own, so that an abort of libzmq is a failed test and not the end of all tests.
 """

@@ -11,8 +11,9 @@ import shutil
 import signal
 import subprocess
 
-from zmqrpc.test.processes import ProcessTestCase, Running, command
+from zmqrpc.test.processes import ENVIRONMENT, ProcessTestCase, Running, command, run_to_end
 from zmqrpc.test.tap.test_twistd import CALC
+from zmqrpc.test.warm import WarmInterpreter
 
 IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 SERVER = ("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--app", "calc:Calc", "--topic", "calc", "--server", "one")
@@ -22,6 +23,8 @@ class NamespaceCase(ProcessTestCase):
     def setUp(self):
         super().setUp()
         self.module("calc", CALC)
+        self.warm = {}
+        """What runs commands in each namespace."""
 
     def ip(self, *words):
         """Run ``ip``."""
@@ -39,6 +42,8 @@ class NamespaceCase(ProcessTestCase):
         name = f"zmqrpc-{os.getpid()}-{name}"
         self.ip("netns", "add", name)
         self.addCleanup(self.ip, "netns", "del", name)
+        self.warm[name] = WarmInterpreter(ENVIRONMENT, str(IP), "netns", "exec", name)
+        self.addCleanup(self.warm[name].close)
         self.ip("-n", name, "link", "set", "lo", "up")
         return name
 
@@ -55,26 +60,17 @@ class NamespaceCase(ProcessTestCase):
             self.ip("-n", namespace, "address", "add", address, "dev", adapter, *nodad)
         self.ip("-n", namespace, "link", "set", adapter, "up")
 
-    def inside(self, namespace, *words):
-        return [IP, "netns", "exec", namespace, *command(words[0]), *words[1:]]
-
     def start_inside(self, namespace, url):
         """Start the server in a namespace, until it is registered."""
-        running = Running(self.inside(namespace, *SERVER, "--url", url), self.directory, self.environment)
+        words = [*command(SERVER[0]), *SERVER[1:], "--url", url]
+        running = Running(words, self.directory, self.environment, warm=self.warm[namespace])
         self.addCleanup(running.kill)
         running.says("ready: registered")
         return running
 
     def run_inside(self, namespace, *words):
-        return subprocess.run(
-            self.inside(namespace, *words),
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        command_line = [*command(words[0]), *words[1:]]
+        return run_to_end(command_line, self.directory, self.environment, warm=self.warm[namespace])
 
     def assert_called(self, namespace, server, url=None):
         """Call the server from a namespace, and end it."""

@@ -202,7 +202,7 @@ class World:
         raise NotImplementedError
 
     async def close(self):
-        """Stop every node, the newest first, so that nobody waits for somebody who is gone: neither it nor a goodbye."""
+        """Stop every node, the newest first, so that neither it nor its goodbye waits for somebody who is gone."""
         nodes, self.nodes = self.nodes, []
         self.store.come_back()
         for _, close in self._callers:
