@@ -11,6 +11,7 @@ from zmq.backend import Socket as CSocket
 from zope.interface import implementer
 
 from zmqrpc._reactor_zmq import LOSSES, NOBLOCK, OPENED, PASS_SECONDS, Monitor, Reader, bind_tcp, set_options
+from zmqrpc.core.keys import LONGEST_SUBSCRIPTION
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
 
@@ -27,7 +28,9 @@ class Publisher(Reader):
 
     def __init__(self, transport: ZmqTransport, receiver: IPublisherReceiver) -> None:
         sock = transport.context.socket(zmq.XPUB)
-        set_options(sock, transport.max_message_size, transport.keepalive)
+        # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it: 14 filters
+        # of a megabyte took half a gigabyte, and the reactor 5 s.
+        set_options(sock, LONGEST_SUBSCRIPTION, transport.keepalive)
         # Every subscription is told, and not only the first to a filter: who subscribes waits for an answer to it.
         sock.set(zmq.XPUB_VERBOSE, 1)
         self._receiver = receiver

@@ -12,6 +12,9 @@ from zmqrpc.core.envelope import DECODE_ERRORS
 from zmqrpc.errors import RemoteProtocolError
 
 SELF_KEY = b""
+LONGEST_SUBSCRIPTION = 1024
+"""Bytes of a subscription, at most: the longest filter has 513, and ZeroMQ adds a few. A longer one is none of ours."""
+
 _INSTANCE, _TOPIC, _TOKEN = b"I", b"T", b"K"
 _INSTANCE_SIZE = 16
 _TOPIC_KEY = re.compile(rb"T([^\x00-\x1f\x7f]{1,255})\x00([^\x00-\x1f\x7f]{1,255})\x00")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
+from zmqrpc.core.keys import LONGEST_SUBSCRIPTION
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
 from zmqrpc.testing.connection import Connection
 from zmqrpc.testing.pipe import Message
@@ -70,7 +71,7 @@ class MemoryPublisher:
     def arrived(self, connection: Connection, payload: Message) -> bool:
         """Take a message; False when it is too large."""
         connection.forward.unread -= 1
-        if not isinstance(payload, bytes) or not self.transport.takes(payload):
+        if not isinstance(payload, bytes) or len(payload) > LONGEST_SUBSCRIPTION:
             return False
         filters, filter = self._filters.get(connection, set()), payload[1:]
         # As in ZeroMQ the socket follows the subscriptions by itself, and tells of them later.

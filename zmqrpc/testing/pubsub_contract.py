@@ -12,6 +12,7 @@ from typing import Any
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from zmqrpc.core.keys import LONGEST_SUBSCRIPTION
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
 from zmqrpc.testing.transport_case import LIMIT, TransportCase
@@ -141,6 +142,15 @@ class PubSubContract(TransportCase):
             subscriber.subscribe(filter)
         await self.eventually("the subscriptions", lambda: len(subscribed.told) == len(filters))
         self.assertEqual(subscribed.told, [b"+" + filter for filter in filters])
+
+    async def test_long_filters(self) -> None:
+        """A filter that is longer than any of ours ends the connection of who subscribes to it; others stay."""
+        _, address, subscribed = self.publisher()
+        _, other = self.subscriber(address, bytes(LONGEST_SUBSCRIPTION // 2))
+        await self.eventually("the longest of ours", lambda: subscribed.told)
+        _, heard = self.subscriber(address, bytes(LONGEST_SUBSCRIPTION + 1))
+        await self.eventually("the loss", lambda: heard.losses)
+        self.assertEqual((len(subscribed.told), other.losses), (1, []))
 
     async def test_forward(self) -> None:
         """What a subscriber was given can be published again as it is."""
