@@ -23,6 +23,7 @@ class ProcessClock:
     def __init__(self, clock: Any) -> None:
         self.stopped = False
         self._clock = clock
+        self._paused_until = 0.0
         self._calls: list[IDelayedCall] = []
         self._prune_above = _PRUNE_ABOVE
 
@@ -32,6 +33,7 @@ class ProcessClock:
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """Call a callable in some time, if the process lives then."""
+        delay = max(delay, self._paused_until - self.seconds())
         call: IDelayedCall = self._clock.callLater(delay, callable, *args, **kwargs)
         if self.stopped:
             call.cancel()
@@ -45,6 +47,13 @@ class ProcessClock:
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """List the calls of this process that are still to come."""
         return [call for call in self._calls if call.active()]
+
+    def pause(self, seconds: float) -> None:
+        """Stop the process for a while, as SIGSTOP does: what was to be called meanwhile is called then, in order."""
+        now = self.seconds()
+        self._paused_until = now + seconds
+        for call in sorted(self.getDelayedCalls(), key=lambda call: call.getTime()):
+            call.delay(max(0.0, self._paused_until - call.getTime()))
 
     def stop(self) -> None:
         """End the process: nothing that it has scheduled, or schedules from now on, is called."""

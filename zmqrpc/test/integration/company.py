@@ -1,0 +1,108 @@
+"""
+The nursery of the scenarios in `zmqrpc.test.integration.faults`: proxies as ``twistd zmq-proxy`` runs them, and servers
+that write down what they run before they do anything else.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from twisted.internet import epollreactor  # noqa: F401  (before the forks)
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+
+import zmqrpc
+from zmqrpc import Node, Settings, Target, expose
+from zmqrpc.test.integration import nursery
+from zmqrpc.test.integration.soak_server import LINE
+
+TOPIC = "work"
+
+
+class Member:
+    """One member's methods."""
+
+    def __init__(self, reactor: Any, log: int, node: Node) -> None:
+        self._reactor = reactor
+        self._log = log
+        self._instance = node.instance
+
+    def _ran(self, number):
+        # One write of 32 bytes: a kill tears nothing.
+        os.write(self._log, LINE.pack(number, time.monotonic(), self._instance))
+        return number
+
+    @expose
+    def quick(self, context, number):
+        return self._ran(number)
+
+    @expose
+    async def slow(self, context, number, seconds):
+        self._ran(number)
+        await deferLater(self._reactor, seconds)
+        return number
+
+
+def subscribed(node: Node) -> int:
+    """Return how many publishers have confirmed what a node subscribes to."""
+    subscriptions = node._subscriptions._subscriptions.values() if node._subscriptions is not None else ()
+    return sum(subscription.state.current for subscription in subscriptions)
+
+
+def serve(child, *, url, names, log, publishers):
+    """Serve under each name, with a node for each, until SIGTERM; then write down which fan-outs were missed."""
+    from twisted.internet import reactor as _reactor
+
+    reactor: Any = _reactor
+    zmqrpc.use_monotonic_clock(reactor)
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    settings = Settings.from_url(url)
+    nodes = {}
+    for name in names:
+        nodes[name] = node = Node(reactor, settings)
+        node.server(Target(TOPIC, server=name), [Member(reactor, written, node)])
+        node.startService()
+    instances = {name: node.instance.hex() for name, node in nodes.items()}
+
+    def look(_: object = None) -> None:
+        if all(subscribed(node) >= publishers for node in nodes.values()):
+            nursery.tell(child=child, instances=instances)
+        else:
+            reactor.callLater(0.05, look)
+
+    gatherResults([node.when_ready() for node in nodes.values()]).addCallback(look)
+
+    def stop():
+        missed = {node.instance.hex(): node.notices.counts["fanout_missed"] for node in nodes.values()}
+        with open(f"{log}.missed", "w") as file:
+            json.dump(missed, file)
+        gatherResults([node.stopService() for node in nodes.values()]).addBoth(lambda _: reactor.stop())
+
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))
+    reactor.run(installSignalHandlers=False)
+
+
+def proxy(child, *, url, host, ports, log):
+    """Be ``twistd zmq-proxy`` at these ports: of the frontend, the backend and the publisher."""
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for descriptor in (0, 1, 2):
+        os.dup2(output, descriptor)
+    options = ["--url", url, "--host", "127.0.0.1"]
+    for name, port in zip(("frontend", "backend", "publisher"), ports, strict=True):
+        options += [f"--{name}-port", str(port)]
+    sys.argv = ["twistd", "-n", "--pidfile=", "zmq-proxy", *options]
+    from twisted.scripts.twistd import run
+
+    run()
+
+
+def run(child, *, kind, **order):
+    """Be one of them."""
+    {"proxy": proxy, "servers": serve}[kind](child, **order)
+
+
+if __name__ == "__main__":
+    nursery.serve(run)
