@@ -85,14 +85,14 @@ class ProxyCarrier:
                 self._links.by_identity.pop(before, None)
             self._links.by_identity[way] = link
             link.perform(link.state.connected(now, way), now)
-        elif not search.refused:
+        elif not (search.refused or search.silent):
             link.state.postponed(self.missing)
             self._links.wake_by(link, link.state.wake_at)
-        elif search.again_at < NEVER:
+        elif not search.silent and search.again_at == NEVER:
+            self._links.connection_lost(before, f"no router proxy is connected to it, {len(search.refused)} are up")
+        if search.again_at < NEVER:
             self._searching[link.key] = link
             self._proxies.wake_by(search.again_at)
-        else:
-            self._links.connection_lost(before, f"no router proxy is connected to it, {len(search.refused)} are up")
 
     @property
     def wake_at(self) -> float:
@@ -101,14 +101,16 @@ class ProxyCarrier:
         return min((search.again_at for search in searches if search is not None), default=NEVER)
 
     def sweep(self, now: float) -> None:
-        """Ask all proxies once more where none knew an instance."""
+        """Ask on where a proxy has not answered, or none knew an instance."""
         for link in list(self._searching.values()):
             search = link.search
             if search is None or search.again_at > now:
                 continue
             del self._searching[link.key]
-            if link.state.phase is Phase.CONNECTING and search.attempt == link.attempt:
-                search.refused.clear()
+            # One that takes long to answer is asked once more by the link itself, for the age of messages.
+            answers = search.asked is not None and link.state.heard_at >= search.asked_at
+            if _opens(link) and search.attempt == link.attempt and not answers:
+                search.go_on()
                 self._ask_next(link, search, now)
 
     def prefer(self, now: float) -> None:
@@ -132,9 +134,10 @@ class ProxyCarrier:
                 proxy = self._proxies.behind(way.connection)
                 if proxy is None:
                     self._move(link, "the router proxy that it went through is gone", now)
-                elif proxy.key not in (preferred or others or stopping) and others:
+                elif proxy.key not in (preferred or others or stopping) and (others or _opens(link)):
+                    # A link that is open may as well wait there when there is no other.
                     self._move(link, f"the router proxy that it went through is left: {proxy.describe()}", now)
-            elif way is None and link.carrier is self and link.state.phase is Phase.CONNECTING and any_up:
+            elif way is None and link.carrier is self and _opens(link) and any_up:
                 self.connect(link)
 
     def _move(self, link: Link, reason: str, now: float) -> None:
@@ -158,10 +161,14 @@ class ProxyCarrier:
             self._links.notices.count("returned_late")
             return
         search = link.search
-        if link.state.phase is Phase.CONNECTING and search is not None:
+        if _opens(link) and search is not None:
             if any(type(message) is Hello for message in batch.messages):
                 search.refused.add(proxy.key)
                 self._ask_next(link, search, now)
             return
         why = "has no room on its way to it" if reason is Refusal.OVERLOADED else "is not connected to it"
         link.returned(batch, reason, f"the router proxy {proxy.member} at {proxy.address} {why}", now)
+
+
+def _opens(link: Link) -> bool:
+    return link.state.phase is Phase.CONNECTING

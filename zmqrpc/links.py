@@ -18,7 +18,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
-from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.link_timers import LinkTimers, through_proxies
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity
 from zmqrpc.errors import RemoteProtocolError
@@ -137,7 +137,8 @@ class Links:
         address = record.addresses[0]
         if link is None:
             instance = bytes.fromhex(record.instance) if record.instance else None
-            state = LinkState(instance, self._jitter, self._timers)
+            timers = through_proxies(self._timers) if proxied else self._timers
+            state = LinkState(instance, self._jitter, timers)
             carrier = self.carrier if proxied else self
             link = self._links[key] = Link(self, carrier, key, address, record.member, state)
         link.address = address

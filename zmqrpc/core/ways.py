@@ -3,7 +3,7 @@ Through which router proxy a client reaches an instance.
 
 Any number of proxies may stand between; a client needs one for each instance, and keeps it while it lives, so that
 order holds. Proxies know nothing of each other. Whoever asks for an instance where it is not connected (any more, or
-yet) is told so, and asks the next.
+yet) is told so, and asks the next; and so does who is told nothing: the proxy may be silent for a moment, or gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from zmqrpc.core.agenda import NEVER
 
@@ -21,6 +21,9 @@ ASK_AGAIN_SECONDS = 0.1
 
 ASK_SECONDS = 1.0
 """Seconds after which they are not asked again."""
+
+ANSWER_SECONDS = 0.25
+"""Seconds that an answer is waited for before the next is asked."""
 
 
 class Through(NamedTuple):
@@ -61,33 +64,51 @@ class Search(Struct):
     One try of a link to reach its instance through some proxy.
 
     :ivar attempt: of which connection of the link.
-    :ivar until: when the proxies are asked for the last time.
+    :ivar until: when another proxy is asked for the last time.
     :ivar refused: the proxies that do not know the instance.
-    :ivar again_at: when all are asked once more; infinity while one is asked.
+    :ivar silent: those that have not answered in time, or the instance behind them.
+    :ivar asked: the proxy whose answer is waited for; None when all have been asked.
+    :ivar asked_at: since when.
+    :ivar again_at: when to ask on, as `go_on` says; infinity for never.
     """
 
     attempt: int
     until: float
-    refused: set[str]
+    refused: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    asked: str | None = None
+    asked_at: float = -NEVER
     again_at: float = NEVER
 
     @classmethod
     def begun(cls, attempt: int, now: float) -> Search:
         """Begin."""
-        return cls(attempt, now + ASK_SECONDS, set())
+        return cls(attempt, now + ASK_SECONDS)
 
     def next(self, client: bytes, instance: bytes, tiers: Sequence[Collection[str]], now: float) -> str | None:
         """
         Choose whom to ask next.
 
         :param tiers: the proxies that are up, in groups, those that are preferred first.
-        :return: None when each has been asked; then `again_at` says when to begin anew, infinity when it is in vain.
+        :return: None when each has been asked.
         """
+        self.asked = None
+        self.asked_at = now
         for tier in tiers:
-            proxy = choose(client, instance, [each for each in tier if each not in self.refused])
-            if proxy is not None:
-                self.again_at = NEVER
-                return proxy
-        again_at = now + ASK_AGAIN_SECONDS
-        self.again_at = again_at if again_at <= self.until else NEVER
-        return None
+            left = [each for each in tier if each not in self.refused and each not in self.silent]
+            self.asked = choose(client, instance, left)
+            if self.asked is not None:
+                break
+        # One alone is asked once: it has the HELLO.
+        again = self.asked is not None or self.refused or len(self.silent) > 1
+        again_at = now + (ASK_AGAIN_SECONDS if self.asked is None else ANSWER_SECONDS)
+        self.again_at = again_at if again and again_at <= self.until else NEVER
+        return self.asked
+
+    def go_on(self) -> None:
+        """Wait no longer for who was asked; or ask all once more, when all have been."""
+        if self.asked is not None:
+            self.silent.add(self.asked)
+        else:
+            self.refused.clear()
+            self.silent.clear()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.ways import ASK_AGAIN_SECONDS, ASK_SECONDS, Search, Through, choose
+from zmqrpc.core.ways import ANSWER_SECONDS, ASK_AGAIN_SECONDS, ASK_SECONDS, Search, Through, choose
 
 CLIENT, INSTANCE = b"c" * 16, b"i" * 16
 NOW = 1000.0
@@ -48,10 +48,10 @@ class ChoiceTests(SynchronousTestCase):
 
 class SearchTests(SynchronousTestCase):
     def ask_all(self, search, tiers, now=NOW):
-        """Ask until nobody is left, and list who was asked."""
+        """Ask until nobody is left, each of whom refuses, and list who was asked."""
         asked = []
         while (key := search.next(CLIENT, INSTANCE, tiers, now)) is not None:
-            self.assertEqual(search.again_at, NEVER)
+            self.assertEqual((search.asked, search.asked_at), (key, now))
             asked.append(key)
             search.refused.add(key)
         return asked
@@ -75,9 +75,44 @@ class SearchTests(SynchronousTestCase):
                 break
             self.assertAlmostEqual(search.again_at - now, ASK_AGAIN_SECONDS)
             now = search.again_at
-            search.refused.clear()
+            search.go_on()
         self.assertTrue(ASK_SECONDS - ASK_AGAIN_SECONDS - 0.001 <= now - NOW <= ASK_SECONDS, now - NOW)
         self.assertIn(rounds, (10, 11))
+
+    def wait(self, search, tiers, now=NOW):
+        """Ask, nobody answers; list who is asked, and when."""
+        asked = []
+        while True:
+            asked.append((search.next(CLIENT, INSTANCE, tiers, now), round(now - NOW, 3)))
+            if search.again_at == NEVER:
+                return asked
+            now = search.again_at
+            search.go_on()
+
+    def test_goes_on_where_nobody_answers(self):
+        """After all it begins anew: one may have been silent for a moment."""
+        asked = self.wait(Search.begun(1, NOW), [["a", "b"]])
+        (first, _), (second, _) = asked[:2]
+        self.assertEqual({first, second}, {"a", "b"})
+        again = 2 * ANSWER_SECONDS + ASK_AGAIN_SECONDS
+        expected = [(first, 0), (second, ANSWER_SECONDS), (None, 2 * ANSWER_SECONDS), (first, again)]
+        self.assertEqual(asked, [*expected, (second, again + ANSWER_SECONDS)])
+
+    def test_asks_one_alone_once(self):
+        search = Search.begun(1, NOW)
+        self.assertEqual(self.wait(search, [["a"]]), [("a", 0), (None, ANSWER_SECONDS)])
+        self.assertEqual(search.silent, {"a"})
+
+    def test_one_is_silent_and_one_refuses(self):
+        search = Search.begun(1, NOW)
+        search.next(CLIENT, INSTANCE, [["a"], ["b"]], NOW)
+        search.go_on()
+        self.assertEqual(search.next(CLIENT, INSTANCE, [["a"], ["b"]], NOW), "b")
+        search.refused.add("b")
+        self.assertIsNone(search.next(CLIENT, INSTANCE, [["a"], ["b"]], NOW))
+        self.assertEqual(search.again_at, NOW + ASK_AGAIN_SECONDS)
+        search.go_on()
+        self.assertEqual(search.next(CLIENT, INSTANCE, [["a"], ["b"]], NOW), "a")
 
     @given(st.lists(keys, max_size=3), keys)
     def test_never_asks_who_has_refused(self, tiers, refused):

@@ -17,7 +17,7 @@ from zmqrpc.errors import DeadlineExceeded, Draining, NoRoute, Overloaded, Serve
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.scenarios.endpoints import Worker
-from zmqrpc.testing import MemoryNode, Network
+from zmqrpc.testing import MemoryNode, Network, Weather
 
 WORK = Target("work")
 
@@ -470,6 +470,15 @@ class ThreeProxiesTests(RoutedCase):
         self.network.run(1)
         self.end(load)
 
+    def test_far_away(self):
+        """Where an answer takes longer than it is waited for, links come up all the same."""
+        self.network.set_weather(Weather(delay=(0.1, 0.2)))
+        self.network.run(2)
+        load = self.load()
+        self.network.run(4)
+        self.assertEqual(len(self.proxied()), 6)
+        self.end(load)
+
     def test_one_is_mute(self):
         load = self.load()
         self.network.run(1)
@@ -477,6 +486,44 @@ class ThreeProxiesTests(RoutedCase):
         victim.silent = True
         self.network.run(4)
         self.assertNotIn(victim.instance.hex(), self.proxied())
+        self.end(load)
+
+    def test_one_is_killed_while_another_is_silent(self):
+        """Nobody knows of that yet; the third is asked in a moment."""
+        load = self.load(most=10)
+        self.network.run(1)
+        held = self.client.call_each(WORK, "hold", {"number": -1}, timeout=10)
+        self.network.run(0.1)
+        victim = next(proxy for proxy in self.proxies if proxy.instance.hex() in self.proxied())
+        silent = next(proxy for proxy in self.proxies if proxy is not victim)
+        silent.silent = True
+        self.network.run(0.05)
+        victim.kill()
+        self.network.run(0.6)
+        third = next(proxy for proxy in self.proxies if proxy not in (victim, silent))
+        self.assertIn(third.instance.hex(), self.proxied())
+        self.network.run(3)
+        self.assertEqual(set(self.proxied()), {third.instance.hex()})
+        for worker in self.workers.values():
+            worker.let_go()
+        self.assertEqual([answer.error for answer in self.result_of(held)], [None] * 6)
+        self.assertEqual({worker.ran.count(-1) for worker in self.workers.values()}, {1})
+        for worker in self.workers.values():
+            worker.ran.remove(-1)
+        self.end(load)
+
+    def test_one_is_killed_while_all_others_are_silent(self):
+        """What is in flight waits as if no proxy were up."""
+        load = self.load(most=20)
+        self.network.run(1)
+        for proxy in self.proxies[1:]:
+            proxy.silent = True
+        self.network.run(0.05)
+        self.proxies[0].kill()
+        self.network.run(6)
+        for proxy in self.proxies[1:]:
+            proxy.silent = False
+        self.network.run(2)
         self.end(load)
 
     def test_one_drains(self):
