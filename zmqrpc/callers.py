@@ -46,6 +46,9 @@ How long a stop waits for a client to answer GOAWAY; one that is connected and r
 brought a GOAWAY for good is known for as long, and not opened again.
 """
 
+LEAVE_THROUGH_SECONDS = 3.0
+"""The same for one behind a proxy: that may be silent, which the client knows after 2.5 s; then it comes by another."""
+
 STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
 
@@ -137,8 +140,11 @@ class Callers:
         now = self.seconds()
         if any(caller.strayed_at > now - STRAY_SECONDS for caller in self._callers.values()):
             return False
-        since = now - LEAVE_SECONDS
-        return all(caller.leaving or self._drain_at < since for caller in self._by_identity.values())
+        waited = now - self._drain_at
+        return all(
+            caller.leaving or waited > (LEAVE_THROUGH_SECONDS if type(identity) is Through else LEAVE_SECONDS)
+            for identity, caller in self._by_identity.items()
+        )
 
     def drain(self, text: str) -> None:
         """Take nothing new from now on, and tell everybody."""

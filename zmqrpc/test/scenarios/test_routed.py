@@ -49,8 +49,8 @@ class RoutedCase(SynchronousTestCase):
         self.workers[member] = worker = Worker(member)
         self.servers[member] = self.network.serve(Target("work", server=member), worker, **options)
 
-    def result_of(self, waited_for):
-        return self.network.result_of(waited_for)
+    def result_of(self, waited_for, most=600.0):
+        return self.network.result_of(waited_for, most)
 
     def call(self, method="mark", target=WORK, **options):
         return self.client.call(target, method, **options)
@@ -555,6 +555,28 @@ class ThreeProxiesTests(RoutedCase):
         self.result_of(stopped)
         self.network.run(1)
         self.assertIsNone(self.node._links.get(self.servers["a"].instance.hex()))
+
+    def test_server_stops_while_a_proxy_is_silent(self):
+        """What it did not run is refused, and goes elsewhere, as soon as the client comes by another proxy."""
+        self.result_of(self.client.call_each(WORK, "mark"))
+        link: Any = self.node._links.get(self.servers["a"].instance.hex())
+        proxies: Any = self.node._proxies
+        key = proxies.behind(link.state.identity.connection).key
+        next(proxy for proxy in self.proxies if proxy.instance.hex() == key).silent = True
+        stopped = self.servers["a"].stopService()
+        calls = [self.call("echo", args={"value": number}, timeout=10) for number in range(12)]
+        self.assertEqual([self.result_of(call) for call in calls], list(range(12)))
+        self.result_of(stopped, 1)
+
+    def test_server_stops_while_all_proxies_are_silent(self):
+        """That a proxy is silent, a client knows after up to 2.5 s; so long the server is there for it."""
+        self.result_of(self.client.call_each(WORK, "mark"))
+        for proxy in self.proxies:
+            proxy.silent = True
+        stopped = self.servers["a"].stopService()
+        self.network.run(2.9)
+        self.assertFalse(stopped.called)
+        self.result_of(stopped, 0.5)
 
     def test_servers_and_proxies_come_and_go(self):
         load = self.load()
