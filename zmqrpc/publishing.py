@@ -123,7 +123,7 @@ class Publishing:
         # What comes by another connection answers nothing that was written to one before.
         self._names[proxy.key] = name = self._name(proxy)
         self._proxies[name] = proxy
-        self._state.publisher_up(name, proxy.key)
+        self._state.publisher_up(name, proxy.key, self._seconds())
         self._kick()
         self._came_up()
 

@@ -36,6 +36,9 @@ For how long what was published is kept for another publisher: for one second be
 1.5 s late (`zmqrpc.core.link_timers`).
 """
 
+SETTLED_SECONDS = 2.0
+"""After which subscribers have found a publisher that came up; while there is another it is not used before."""
+
 _MOST_LOST = 100
 """How many lost publishers are remembered that may answer yet."""
 
@@ -171,7 +174,7 @@ class PublishingState:
         self._sequence = 0
         self.unrepeated = 0
         self._publishers: dict[str, _Publisher] = {}
-        self._up: dict[str, bytes] = {}
+        self._up: dict[str, tuple[bytes, float]] = {}
         self._lost: OrderedDict[str, dict[Key, deque[OutgoingBatch]]] = OrderedDict()
         self._kept_bytes = 0
         self._ready: dict[Key, None] = {}
@@ -298,8 +301,9 @@ class PublishingState:
                 key.tried.clear()
                 self._resume_later(key, now + RETRY_UNROUTABLE)
             return None
+        settled = [name for name in left if self._up[name][1] + SETTLED_SECONDS <= now]
         # Many clients spread over the publishers, and each comes to the same one for one key.
-        key.publisher = max(left, key=lambda name: crc32(self._up[name] + key.name + self._instance))
+        key.publisher = max(settled or left, key=lambda name: crc32(self._up[name][0] + key.name + self._instance))
         return key.publisher
 
     def taken(self, batch: OutgoingBatch) -> None:
@@ -342,14 +346,14 @@ class PublishingState:
 
     # What publishers say
 
-    def publisher_up(self, name: str, place: str = "") -> None:
+    def publisher_up(self, name: str, place: str, now: float) -> None:
         """
         Take that a publisher can be used.
 
         :param name: one for each connection to it.
         :param place: what it has in common with itself before, by which it is chosen.
         """
-        self._up[name] = (place or name).encode()
+        self._up[name] = (place.encode(), now)
         publisher = self._publishers[name] = self._publishers.get(name, _Publisher())
         # It was only silent, and answers what it had before what it gets now.
         for key, batches in self._lost.pop(name, {}).items():

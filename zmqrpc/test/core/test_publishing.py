@@ -15,7 +15,14 @@ from zmqrpc.core.batch import BATCH_BYTES, decode_batch
 from zmqrpc.core.envelope import Fanout, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.pending import Stage
-from zmqrpc.core.publishing import KEPT_SECONDS, RETRY_FULL, RETRY_UNROUTABLE, PublishingState, Trouble
+from zmqrpc.core.publishing import (
+    KEPT_SECONDS,
+    RETRY_FULL,
+    RETRY_UNROUTABLE,
+    SETTLED_SECONDS,
+    PublishingState,
+    Trouble,
+)
 
 KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
 OURS = b"o" * 16
@@ -48,7 +55,7 @@ class PublishingTests(SynchronousTestCase):
 
     def up(self, *names):
         for name in names:
-            self.state.publisher_up(name)
+            self.state.publisher_up(name, name, self.now)
 
     def add(self, *names, key=KEY, **options):
         calls = [call(name, topic="compute" if key == KEY else "other", **options) for name in names]
@@ -122,6 +129,35 @@ class PublishingTests(SynchronousTestCase):
             chosen[batch.publisher] += 1
         self.assertGreater(min(chosen.values()), 8)
         self.assertEqual(len(chosen), 3)
+
+    def test_one_that_has_just_come_up_waits_for_its_subscribers(self):
+        """Where there is another; subscribers find a publisher within two seconds."""
+        self.up("old", "older")
+        self.add(1)
+        ((first, _),) = self.write()
+        second = {"old": "older", "older": "old"}[first]
+        self.now += SETTLED_SECONDS
+        newcomers = [str(number) for number in range(20)]
+        self.up(*newcomers)
+        self.state.publisher_lost(first, self.now)
+        self.assertEqual(self.write(), [(second, [(1, 2, 1)])])
+        self.state.publisher_lost(second, self.now)
+        ((third, _),) = self.write()
+        self.assertIn(third, newcomers)
+        self.now += SETTLED_SECONDS
+        self.up(first, second)
+        self.state.publisher_lost(third, self.now)
+        ((fourth, _),) = self.write()
+        self.assertIn(fourth, newcomers)
+
+    def test_where_others_have_no_subscriber_one_that_has_just_come_up_is_tried(self):
+        self.up("old")
+        self.now += SETTLED_SECONDS
+        self.up("new")
+        self.add(1)
+        ((name, _),) = self.write()
+        self.state.returned(name, self.payload, False, self.now)
+        self.assertEqual((name, self.write()), ("old", [("new", [(1, 2, 1)])]))
 
     def test_lost_before_it_answers(self):
         """What it had goes by another in the same order, before what is new, and its caller hears of it once."""
@@ -409,7 +445,7 @@ class Storm(SynchronousTestCase):
                 added += 1
                 state.add(KEY, call(added, 10_000.0))
             elif event == "up":
-                state.publisher_up(name, str(which))
+                state.publisher_up(name, str(which), now)
             elif event == "mute":
                 state.publisher_lost(name, now)
             elif event == "lost":
@@ -426,7 +462,7 @@ class Storm(SynchronousTestCase):
             else:
                 now += 0.06
                 state.resume(now)
-        state.publisher_up("2/last")
+        state.publisher_up("2/last", "2", now)
         for _ in range(3):
             now += 0.2
             state.resume(now)
