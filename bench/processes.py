@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START, FOR_EACH, FOR_MEMBER = 20.0, 3.0, 0.01
 """Seconds that servers have to say where they listen, and as many more for each of them, and for each member."""
 FINISH = 60.0
-"""Seconds a client has to answer, and a second more for each server."""
+"""Seconds a client has to answer beyond those it measures for, and a second more for each server."""
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path
             order.pids = [server.pid for server in servers]
             words = _python(contender.client, "client", order)
             client = stack.enter_context(process(words, directory, cores[-1:], root))
-            finish = FINISH + len(servers)
+            finish = FINISH + order.seconds + len(servers)
             try:
                 output, _ = client.communicate(timeout=finish)
             except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -54,6 +55,7 @@ CONTENDERS = {
     "zmqrpc-mesh": Contender("bench.mesh", "bench.meeting"),
     "raw-subscribers": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub"),
     "raw-subscribers-local": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub", 1, 4),
+    "zmqrpc-faults": Contender("", "bench.faults"),
     **_connections(),
     **{f"formula {name}": Contender("", "bench.formula", topology=name) for name in (*TOPOLOGIES, LOCAL)},
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
@@ -81,10 +83,14 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "subscribers": lambda quick: Order(
         "subscribers", window=10, count=100, servers=2, members=100 if quick else 10_000, seconds=20.0
     ),
+    "kill": lambda quick: Order("kill", servers=0, seconds=2.0 if quick else 4.0),
+    "stop": lambda quick: Order("stop", servers=0, seconds=1.0 if quick else 4.0),
+    "publish": lambda quick: Order("publish", servers=0),
+    "churn": lambda quick: Order("churn", servers=0, seconds=5.0 if quick else 60.0),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
 
-ONCE = {"connections", "subscribers"}
+ONCE = {"connections", "subscribers", "churn"}
 """The modes that count: more rounds would count the same."""
 
 
@@ -144,6 +150,13 @@ def _subscribers(title: str, ours: str) -> Row:
         also=also,
         ours=ours,
     )
+
+
+def _fault(
+    mode: str, title: str, figure: str, unit: str, must: float, aim: float, also: Mapping[str, str]
+) -> Row:
+    """Make a row for what becomes of messages when something fails."""
+    return Row(title, mode, figure, unit, None, must, aim, at_most=True, also=also, ours="zmqrpc-faults")
 
 
 def _command(title: str, figure: str, must: float, aim: float, also: Mapping[str, str]) -> Row:
@@ -260,6 +273,47 @@ ROWS = {
     ),
     "subscribers-10000": _subscribers("10,000 at one publisher", "raw-subscribers"),
     "subscribers-10000-local": _subscribers("10,000 through 4 local publishers", "raw-subscribers-local"),
+    "fault-kill": _fault(
+        "kill",
+        "calls that fail or run twice, one of three proxies killed",
+        *("broken", "calls", 0, 0),
+        {"of": "calls"},
+    ),
+    "fault-kill-back": _fault(
+        "kill",
+        "until the rate is back, one of three proxies killed",
+        *("back_s", "s", 1, 0.3),
+        {"calls/s before": "rate", "longest silence s": "silence_s"},
+    ),
+    "fault-stop": _fault(
+        "stop",
+        "calls that fail or run twice, a proxy stopped for 3 s, then started anew",
+        *("broken", "calls", 0, 0),
+        {"of": "calls", "rate back after s": "back_s"},
+    ),
+    "fault-publish": _fault(
+        "publish",
+        "fan-outs neither had nor counted, or twice, one of three publishers killed",
+        *("uncounted", "fan-outs", 0, 0),
+        {"of": "fanouts"},
+    ),
+    "fault-publish-missed": _fault(
+        "publish",
+        "fan-outs missed by any of 20, one of three publishers killed",
+        *("missed", "fan-outs", math.inf, 0),
+        {"rest took s": "second_half_s"},
+    ),
+    "fault-churn": _fault(
+        "churn",
+        "lost or twice in 60 s of coming and going",
+        *("broken", "messages", 0, 0),
+        {
+            **{name: name for name in ("calls", "casts", "fanouts", "missed", "uncounted")},
+            "proxies killed": "killed",
+            "proxies told to stop": "stopped",
+            "servers told to stop": "servers",
+        },
+    ),
     **{f"connections-{name}": _counted(name) for name in TOPOLOGIES},
     "connections-local": _counted(LOCAL),
 }

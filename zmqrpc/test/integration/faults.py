@@ -105,6 +105,9 @@ class Company:
     The processes of a scenario, and the nodes of its clients in this one.
 
     :ivar made: everything that was called, cast or fanned out; its place is its number.
+    :ivar open: how much of it has not ended.
+    :ivar done: when each of what succeeded did.
+    :ivar faults: what is wrong, as sentences.
     """
 
     def __init__(self, directory: str, topology: str) -> None:
@@ -306,23 +309,21 @@ def judge(company: Company) -> Figures:
         if made.kind != "fanout" and not made.error and not ran:
             lost.append(f"{number} {made} did not run")
     fanouts = [number for number, made in enumerate(company.made) if made.kind == "fanout"]
-    unheard = miscounted = 0
+    unheard = uncounted = 0
     for instance in _lasting(company):
         left = [number for number in fanouts if not runs[number][instance]]
         unheard += len(left)
         if left:
             company.faults.append(f"{instance} has not had {left[:20]}, and counted {missed[instance]}")
         if len(left) != missed[instance]:
-            miscounted += abs(len(left) - missed[instance])
+            uncounted += abs(len(left) - missed[instance])
             company.faults.append(f"{instance} has counted {missed[instance]} missed, which is not {len(left)}")
     kinds = Counter(made.kind for made in company.made)
     return {
         **{f"{kind}s": kinds[kind] for kind in ("call", "cast", "fanout")},
-        "failed": len(failed),
-        "lost": len(lost),
-        "twice": len(twice),
+        "broken": len(failed) + len(lost) + len(twice),
         "missed": unheard,
-        "miscounted": miscounted,
+        "uncounted": uncounted + len(twice),
         "faults": (company.faults + [f"{n} failed: {made}" for n, made in failed] + lost + twice)[:20],
     }
 
@@ -433,7 +434,7 @@ class Turns:
         self._company = company
         self._chance = chance
         self._names = {"come-0": company.start_servers("come-0"), "come-1": company.start_servers("come-1")}
-        self.counts: Counter[str] = Counter()
+        self.counts = Counter(dict.fromkeys(("killed", "stopped", "came", "came back", "servers"), 0))
         self.over = False
 
     def turn(self) -> None:

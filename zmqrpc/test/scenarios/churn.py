@@ -1,8 +1,9 @@
 """
 A churn: proxies, publishers and servers that join and leave under load, all from one seed.
 
-Proxies are killed, or told to stop; servers are told to stop, so that nothing they have is lost. One proxy at least is
-up that everybody knows. `Churn.verdict` then lists what was lost or came twice: nothing may.
+Proxies are killed, or told to stop; servers are told to stop, so that nothing they have is lost. Or proxies are paused as
+well and all servers stay, since an answer that a paused proxy holds may outlive its server. One proxy at least is up that
+everybody knows. `Churn.verdict` then lists what was lost or came twice: nothing may.
 """
 
 from __future__ import annotations
@@ -82,13 +83,14 @@ class Churn:
     Four members, three clients, and three proxies that publish, in a network.
 
     :param seed: what everything is drawn from.
-    :ivar calm: of whom nothing is to be lost: what was made, by number.
+    :ivar events: who came and went, for the search of a fault.
     """
 
     def __init__(self, seed):
         chance = self.chance = Random(seed)
         rough = chance.choice([0.001, 0.005, 0.03])
         self.seed = seed
+        self._pauses = chance.random() < 0.4
         self.network = Network(seed, Weather(delay=(rough / 5, rough)))
         self.made: list[Made] = []
         self.members: list[Member] = []
@@ -146,7 +148,7 @@ class Churn:
         since, proxy = self.chance.choice(self._proxies)
         if any(other is not proxy and at + KNOWN < self._now for at, other in self._proxies):
             self._proxies.remove((since, proxy))
-            what = self.chance.choice(["is killed", "is told to stop", "is paused"])
+            what = self.chance.choice(["is killed", "is told to stop", *["is paused"] * self._pauses])
             self._note(f"{proxy.host} {what}")
             if what == "is paused":
                 seconds = self.chance.choice([0.5, 3.0])
@@ -168,7 +170,7 @@ class Churn:
         """Have a member stop; another of its name comes at some time, while it perhaps drains yet."""
         name = self.chance.choice(COME)
         member = self.serving[name]
-        if member is not None:
+        if member is not None and not self._pauses:
             self._note(f"{name} is told to stop")
             self._stops.append(member.node.stopService())
             self.serving[name] = None
