@@ -152,9 +152,7 @@ def _subscribers(title: str, ours: str) -> Row:
     )
 
 
-def _fault(
-    mode: str, title: str, figure: str, unit: str, must: float, aim: float, also: Mapping[str, str]
-) -> Row:
+def _fault(mode: str, title: str, figure: str, unit: str, must: float, aim: float, also: Mapping[str, str]) -> Row:
     """Make a row for what becomes of messages when something fails."""
     return Row(title, mode, figure, unit, None, must, aim, at_most=True, also=also, ours="zmqrpc-faults")
 

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
-from twisted.internet import epollreactor  # noqa: F401  (before the forks)
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
@@ -18,6 +18,18 @@ import zmqrpc
 from zmqrpc import Node, Settings, Target, expose
 from zmqrpc.test.integration import nursery
 from zmqrpc.test.integration.soak_server import LINE
+
+# What children need is imported before the forks; all but the reactor, which each installs for itself.
+for _name in (
+    "twisted.internet.epollreactor",
+    "twisted.scripts._twistd_unix",
+    "zmqrpc.matchmaker.sqlite",
+    "zmqrpc.proxy.publisher",
+    "zmqrpc.proxy.router",
+    "zmqrpc.reactor_zmq",
+    "zmqrpc.tap.proxy",
+):
+    import_module(_name)
 
 TOPIC = "work"
 
@@ -101,7 +113,8 @@ def proxy(child, *, url, host, ports, log):
 
 def run(child, *, kind, **order):
     """Be one of them."""
-    {"proxy": proxy, "servers": serve}[kind](child, **order)
+    parts: dict[str, Any] = {"proxy": proxy, "servers": serve}
+    parts[kind](child, **order)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -35,6 +37,8 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import LoopingCall
 
 from zmqrpc import Node, Settings, Target
+from zmqrpc.client import RPCClient
+from zmqrpc.core.fanouts import GRACE, LATE
 from zmqrpc.core.ways import Through
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import PROXIES
@@ -54,6 +58,9 @@ WINDOW = 0.1
 
 BACK = 0.9
 """The part of the rate before a fault at which it is back."""
+
+_JUDGED = GRACE + 2 * LATE
+"""Seconds after which a subscriber has counted what it missed."""
 
 Figures = dict[str, Any]
 
@@ -118,6 +125,7 @@ class Company:
         self.proxies: list[Proxy] = []
         self.servers: list[Servers] = []
         self.nodes: list[Node] = []
+        self._clients: dict[Node, RPCClient] = {}
         self.made: list[Made] = []
         self.open = 0
         self.done: list[float] = []
@@ -158,6 +166,7 @@ class Company:
     def start_client(self, topology: str = "") -> Node:
         """Start a node that only calls."""
         node = Node(reactor, self._url_of(topology) if topology else self._url)
+        self._clients[node] = node.client()
         node.startService()
         self.nodes.append(node)
         return node
@@ -203,8 +212,9 @@ class Company:
 
     def publishing(self) -> Proxy:
         """Return the proxy that most clients publish by."""
-        names = [key.publisher for node in self.nodes for key in node._publishing._state._keys.values()]  # type: ignore
-        return self.proxy(Counter(str(name).partition("/")[0] for name in names).most_common(1)[0][0])
+        publishing: list[Any] = [node._publishing for node in self.nodes]
+        names = [str(key.publisher) for each in publishing for key in each._state._keys.values()]
+        return self.proxy(Counter(name.partition("/")[0] for name in names).most_common(1)[0][0])
 
     def proxy(self, instance: str | None) -> Proxy:
         return next(proxy for proxy in self.proxies if proxy.instance == instance)
@@ -216,7 +226,7 @@ class Company:
         made = Made(kind, time.monotonic())
         self.made.append(made)
         self.open += 1
-        make = getattr(_client(node), kind)
+        make = getattr(self._clients[node], kind)
         waiting = make(Target(TOPIC, server=member), method, {"number": len(self.made) - 1, **args}, timeout=TIMEOUT)
         return waiting.addCallbacks(self._succeeded, self._failed, (made,), None, (made,)).addErrback(self._strange)
 
@@ -253,12 +263,6 @@ class Company:
         self._matchmaker.close()
 
 
-def _client(node: Node) -> Any:
-    if not hasattr(node, "the_client"):
-        node.the_client = node.client()  # type: ignore[attr-defined]
-    return node.the_client
-
-
 def _proxies(node: Node) -> list[Any]:
     return list(node._proxies._clients.values())
 
@@ -268,22 +272,23 @@ class Loop:
     Keeps so many calls outstanding.
 
     :param make: makes the next; returns what fires when that has ended.
+    :param most: how many it makes.
+    :ivar over: set when it shall make no more.
     """
 
-    def __init__(self, make: Callable[[], Any], outstanding: int) -> None:
-        self._make = make
-        self.made = 0
+    def __init__(self, make: Callable[[], Any], outstanding: int, most: float = float("inf")) -> None:
         self.over = False
-        self.most: float = float("inf")
+        self._make = make
         self._outstanding = outstanding
+        self._left = most
 
     def start(self) -> None:
         for _ in range(self._outstanding):
             self._next()
 
     def _next(self, _: Any = None) -> None:
-        if not self.over and self.made < self.most:
-            self.made += 1
+        if not self.over and self._left:
+            self._left -= 1
             self._make().addCallback(self._next)
 
 
@@ -346,7 +351,7 @@ def rate_of(done: list[float], fault: float) -> Figures:
             back = start - fault
             break
     moments = [fault, *after]
-    silence = max((b - a for a, b in zip(moments, moments[1:], strict=False)), default=float("inf"))
+    silence = max((b - a for a, b in pairwise(moments)), default=float("inf"))
     return {"rate": round(wanted / BACK / WINDOW), "back_s": round(back, 3), "silence_s": round(silence, 3)}
 
 
@@ -410,10 +415,8 @@ async def publish(company: Company, seconds: float, chance: random.Random) -> Fi
     await company.ready()
     for node in nodes:
         await company.send(node, "fanout")
-    loops = [Loop(lambda node=node: company.send(node, "fanout"), 20) for node in nodes]
-    for loop in loops:
-        loop.most = 250
-        loop.start()
+    for node in nodes:
+        Loop(partial(company.send, node, "fanout"), 20, 250).start()
     await eventually("half of them", lambda: len(company.done) >= 500, PATIENCE)
     company.signal(company.publishing(), signal.SIGKILL)
     fault = time.monotonic()
@@ -421,7 +424,7 @@ async def publish(company: Company, seconds: float, chance: random.Random) -> Fi
     took = time.monotonic() - fault
     for node in nodes:
         await company.send(node, "fanout")
-    await pause(2.5)
+    await pause(_JUDGED)
     return {"second_half_s": round(took, 3)}
 
 
@@ -494,7 +497,9 @@ async def churn(company: Company, seconds: float, chance: random.Random) -> Figu
         for _ in range(chance.choice([1, 1, 1, 5, 30])):
             kind = chance.choice(["call", "call", "cast", "fanout"])
             member = None if kind == "fanout" else chance.choice([None, None, "stay-0"])
-            args: dict[str, Any] = {"method": "slow", "seconds": chance.uniform(0, 0.1)} if chance.random() < 0.1 else {}
+            args: dict[str, Any] = (
+                {"method": "slow", "seconds": chance.uniform(0, 0.1)} if chance.random() < 0.1 else {}
+            )
             company.send(chance.choice(nodes), kind, member=member, **args)
 
     making = LoopingCall(make)
@@ -503,10 +508,10 @@ async def churn(company: Company, seconds: float, chance: random.Random) -> Figu
     await pause(seconds)
     turns.over = True
     making.stop()
-    await pause(3.0)
+    await pause(1.0)
     for node in nodes:
         await company.send(node, "fanout")
-    await pause(2.5)
+    await pause(_JUDGED)
     return dict(turns.counts)
 
 
@@ -532,7 +537,7 @@ async def play(name: str, seconds: float, seed: int, directory: str) -> Figures:
 
 def main(name: str, seconds: float, seed: int) -> int:
     with tempfile.TemporaryDirectory() as directory:
-        return print_outcome(lambda: play(name, seconds, seed, directory))
+        return int(print_outcome(lambda: play(name, seconds, seed, directory)))
 
 
 if __name__ == "__main__":

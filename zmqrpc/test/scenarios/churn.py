@@ -1,9 +1,9 @@
 """
 A churn: proxies, publishers and servers that join and leave under load, all from one seed.
 
-Proxies are killed, or told to stop; servers are told to stop, so that nothing they have is lost. Or proxies are paused as
-well and all servers stay, since an answer that a paused proxy holds may outlive its server. One proxy at least is up that
-everybody knows. `Churn.verdict` then lists what was lost or came twice: nothing may.
+Proxies are killed, or told to stop; servers are told to stop, so that nothing they have is lost. Or proxies are paused
+as well and all servers stay, since an answer that a paused proxy holds may outlive its server. One proxy at least is up
+that everybody knows. `Churn.verdict` then lists what was lost or came twice: nothing may.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Churn:
         self._proxies: list[tuple[float, MemoryProxy]] = []
         for _ in range(PROXIES):
             self._add_proxy()
-        self.serving: dict[str, Member | None] = {}
+        self.serving: dict[str, Any] = {}
         for name in STAY + COME:
             self._serve(name)
         self.network.result_of(gatherResults([member.node.when_ready() for member in self.members]))
