@@ -157,10 +157,18 @@ class Churn:
                 return
             if what == "is killed":
                 proxy.kill()
+            elif self.chance.random() < 0.3:
+                proxy.stopService()
+                self.network.clock.callLater(self.chance.uniform(0, 0.1), self._kill, proxy)
             else:
                 self._stops.append(proxy.stopService())
             ports = self.chance.choice([None, _ports(proxy)])
             self.network.clock.callLater(self.chance.choice([0, 0.05, 0.5, 2]), self._add_proxy, proxy.host, ports)
+
+    def _kill(self, proxy):
+        """Kill it in the midst of its stop."""
+        self._note(f"{proxy.host} is killed")
+        proxy.kill()
 
     def _go_on(self, proxy):
         self._note(f"{proxy.host} goes on")

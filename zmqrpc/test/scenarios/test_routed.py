@@ -13,7 +13,7 @@ from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Call, Ping, Refusal, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.ways import Through
-from zmqrpc.errors import DeadlineExceeded, Draining, NoRoute, Overloaded, ServerLost
+from zmqrpc.errors import ClientClosed, DeadlineExceeded, Draining, NoRoute, Overloaded, ServerLost
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.scenarios.endpoints import Worker
@@ -555,6 +555,26 @@ class ThreeProxiesTests(RoutedCase):
         self.result_of(stopped)
         self.network.run(1)
         self.assertIsNone(self.node._links.get(self.servers["a"].instance.hex()))
+
+    def test_client_stops_while_it_looks_for_another_proxy(self):
+        """At any moment; the load ends with it, and nothing is left."""
+        for number in range(8):
+            client = self.network.client(host=f"client-{number}", zmq_topology="router-proxy")
+            node = self.network.nodes[-1]
+            held = client.call_each(WORK, "hold", {"number": number}, timeout=30)
+            self.network.run_until(lambda number=number: all(number in w.held for w in self.workers.values()))
+            self.proxies[0].kill()
+            for proxy in self.proxies[1:]:
+                proxy.silent = number % 2 == 0
+            self.network.run(number * 0.002 if number < 4 else number * 0.15)
+            self.result_of(node.stopService())
+            self.assertEqual({type(answer.error) for answer in self.result_of(held)}, {ClientClosed})
+            for proxy in self.proxies[1:]:
+                proxy.silent = False
+            for worker in self.workers.values():
+                worker.let_go()
+            self.proxies[0] = self.proxy()
+            self.network.run(1)
 
     def test_server_stops_while_a_proxy_is_silent(self):
         """What it did not run is refused, and goes elsewhere, as soon as the client comes by another proxy."""
