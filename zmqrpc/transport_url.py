@@ -54,7 +54,8 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
             "the transport URL has an @ after its ?; write ? as %3F in a password, and @ as %40 in an option"
         )
     texts: dict[str, str] = {}
-    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+    # A + is one, as in zmq_topology=router-proxy+pub-sub; in the forms of web pages it would be a space.
+    for name, text in parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True):
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
         if name in texts:

@@ -163,6 +163,11 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertEqual(Settings.from_url("zmq+redis://host?control_exchange=a%40x").control_exchange, "a@x")
 
+    def test_plus_is_no_space(self):
+        for name in ("router-proxy+pub-sub", "router-proxy%2Bpub-sub"):
+            settings = Settings.from_url(f"zmq+redis://host?zmq_topology={name}&control_exchange=a%20b")
+            self.assertEqual((settings.zmq_topology, settings.control_exchange), ("router-proxy+pub-sub", "a b"))
+
     def test_twice(self):
         """An option that stands twice in one URL is refused, as in one section of a file; also of a list."""
         for query, name in (
