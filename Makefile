@@ -48,8 +48,10 @@ test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), 
 	$(BIN)/python -m twisted.trial -j $(JOBS) $(TESTS)
 
 soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
-	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_STORMS=3000 $(BIN)/python -m twisted.trial \
-		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.scenarios.test_storm
+	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_STORMS=3000 ZMQRPC_CHURNS=500 ZMQRPC_FAULT_SECONDS=60 \
+		$(BIN)/python -m twisted.trial \
+		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.scenarios.test_storm \
+		zmqrpc.test.scenarios.test_churn zmqrpc.test.integration.test_faults
 
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 
