@@ -47,6 +47,7 @@ class Sweep:
         self._seconds = seconds
         self._rests_until = -NEVER
         self._call: IDelayedCall | None = None
+        self._faulty: set[int] = set()
 
     def wake_by(self, when: float) -> None:
         """Sweep at `when`, or sooner if something else asks for it, but not while it rests."""
@@ -74,12 +75,26 @@ class Sweep:
         now = self._seconds()
         self.at = NEVER
         for part in self.parts:
-            if part.wake_at <= now:
+            if self._wanted_at(part) <= now:
                 try:
                     part.sweep(now)
                 except Exception:
                     self.log.failure("a sweep of {part} failed", part=part)
         ended = self._seconds()
         self._rests_until = ended + min(_REST * (ended - now), _LONGEST_REST)
-        wake_at = min((part.wake_at for part in self.parts), default=NEVER)
+        wake_at = min(map(self._wanted_at, self.parts), default=NEVER)
         self._arm(max(wake_at, self._rests_until))
+
+    def _wanted_at(self, part: Swept) -> float:
+        """Return when a part wants to be swept: never, said once, where a plugin cannot tell."""
+        try:
+            wake_at = part.wake_at
+            if wake_at <= NEVER:
+                return wake_at
+            # NaN, which is earlier and later than nothing.
+            raise ValueError(f"it is {wake_at!r}")
+        except Exception:
+            if id(part) not in self._faulty:
+                self._faulty.add(id(part))
+                self.log.failure("the wake_at of {part} is of no use, it is not swept", part=part)
+        return NEVER

@@ -28,6 +28,7 @@ class Guarded:
         self.name = name
         self.transient = bool(strategy.transient)
         self._strategy = strategy
+        self._said = False
 
     def appeared(self, key: str, record: Record) -> None:
         self._tell(self._strategy.appeared, key, record)
@@ -49,9 +50,19 @@ class Guarded:
 
     @property
     def wake_at(self) -> float:
-        """When `sweep` has to be called next."""
-        wake_at = self._strategy.wake_at
-        return wake_at if isinstance(wake_at, (int, float)) else NEVER
+        """When `sweep` has to be called next: never, said once, where the strategy cannot tell."""
+        try:
+            wake_at = self._strategy.wake_at
+            if wake_at <= NEVER:
+                return wake_at
+            # NaN, which is earlier and later than nothing.
+            raise ValueError(f"it is {wake_at!r}")
+        except Exception:
+            if not self._said:
+                self._said = True
+                text = "the wake_at of the connection strategy {name} is of no use, it is not swept"
+                self.log.failure(text, name=self.name)
+        return NEVER
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""

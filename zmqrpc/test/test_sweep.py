@@ -75,6 +75,25 @@ class SweepTests(SynchronousTestCase):
         self.run_for(2, step=0.25)
         self.assertEqual((len(other.swept), len(self.flushLoggedErrors(ZeroDivisionError))), (1, 1))
 
+    def test_no_time(self):
+        """A part that cannot tell when it wants to be swept is not, which is said once; the others are."""
+
+        class Faulty:
+            def __init__(self, tell):
+                self.tell = tell
+
+            @property
+            def wake_at(self):
+                return self.tell()
+
+        kinds = (lambda: 1 / 0, lambda: float("nan"), lambda: "soon", lambda: None)
+        self.sweep.parts = tuple(Faulty(tell) for tell in kinds)
+        other = self.part(1.0, 2.0, 3.0)
+        self.sweep.parts = (*self.sweep.parts[::-1], *self.sweep.parts)
+        self.run_for(4, step=0.25)
+        self.assertEqual(other.swept, [1.0, 2.0, 3.0])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, ValueError, TypeError)), len(kinds))
+
     def test_stop(self):
         part = self.part(1.0)
         self.sweep.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -14,7 +15,7 @@ from zmqrpc.connections.dynamic_direct import DynamicDirect
 from zmqrpc.connections.static_direct import StaticDirect
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.plan import DYNAMIC, STATIC, TOPOLOGIES
-from zmqrpc.errors import ConfigError
+from zmqrpc.errors import ConfigError, DeadlineExceeded
 from zmqrpc.interfaces import IConnectionStrategy, IConnectionStrategyFactory
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing import Network
@@ -142,3 +143,30 @@ class SelectionTests(SynchronousTestCase):
             self.assertEqual(network.nodes[-1]._links.strategy.wake_at, NEVER)
         self.assertTrue(lines.about("the connection strategy star failed"))
         self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_no_time(self):
+        """One that cannot tell when it wants to be swept keeps no deadline from being kept, and says so once."""
+
+        class Raising(StaticDirect):
+            @property
+            def wake_at(self):
+                raise ZeroDivisionError("a fault of the plugin")
+
+        class Nowhere(StaticDirect):
+            wake_at = float("nan")
+
+        class Held:
+            @expose
+            def hold(self, context):
+                return Deferred()
+
+        for strategy, error in ((Raising, ZeroDivisionError), (Nowhere, ValueError)):
+            self.plugins(Factory(make=strategy))
+            with Network() as network:
+                network.serve("calc.one", Held())
+                client = network.client(zmq_topology="star")
+                call = client.call(Target("calc"), "hold", timeout=1)
+                network.run(2)
+                self.failureResultOf(call, DeadlineExceeded)
+            self.assertEqual(len(self.flushLoggedErrors(error)), 1)
