@@ -38,6 +38,12 @@ def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]
         )
     if lines.get("backend") == lines.get("frontend"):
         del addresses["backend"]
+        if settings.proxy_backend_port is not None:
+            raise ConfigError(
+                f"option proxy_backend_port is {settings.proxy_backend_port}, and the fixed table has one address for "
+                f"both sides of {settings.host}; take the option away, or write frontend and backend in the table",
+                options=("proxy_backend_port", "url"),
+            )
     changed: dict[str, Any] = {}
     for side, (_, port) in addresses.items():
         name = _PORTS[side]

@@ -37,6 +37,9 @@ SILENCE = 60.0
 LEAVE = 2.0
 """Seconds of a stop for which a client that says nothing is waited for."""
 
+LATE_MILLISECONDS = 5000
+"""A HELLO that was sent before the last one of its instance, but not by more, is of a connection of the past."""
+
 CLIENT, SERVER = "client", "server"
 ROLE, PUBLISH = "router", "publish"
 
@@ -152,6 +155,14 @@ class Relay:
         self._next_look = NEVER
         self._drained_since = NEVER
         self._goaway = Goaway()
+        self._refusals: tuple[tuple[str, str], ...] = ()
+
+    def part(self, frontend: str, backend: str) -> None:
+        """Take that each side has a socket of its own, at these addresses: then each is for one role alone."""
+        self._refusals = (
+            (SERVER, f"{frontend} is the frontend, which is for clients; the backend {backend} is for servers"),
+            (CLIENT, f"{backend} is the backend, which is for servers; the frontend {frontend} is for clients"),
+        )
 
     def __len__(self) -> int:
         """Return how many connections are known."""
@@ -216,9 +227,9 @@ class Relay:
             if isinstance(message, Hello):
                 if not message.lowest <= WIRE_VERSION <= message.highest:
                     return self._bad_version(side, identity, batch.source, f"{message.lowest} to {message.highest}")
-                if message.role not in (CLIENT, SERVER):
-                    text = f"a proxy takes the roles {CLIENT} and {SERVER}, not {message.role[:40]!r}"
-                    return Answer(side, identity, batch.source, (Nack(Refusal.NOT_SERVED, [], text),))
+                refusal = self._refusal(side, message.role)
+                if refusal:
+                    return Answer(side, identity, batch.source, (Nack(Refusal.NOT_SERVED, [], refusal),))
                 answers.append(self._welcome(batch.sent))
                 # Who looks for our predecessor on this port is told who is there, and goes.
                 if batch.destination in (None, self._instance):
@@ -244,6 +255,13 @@ class Relay:
                 return Discard("unexpected", f"a {type(message).__name__} for the proxy")
         return Answer(side, identity, batch.source, answers) if answers else None
 
+    def _refusal(self, side: int, role: str) -> str:
+        """Return why nobody may have a role on a side, empty when one may."""
+        if role not in (CLIENT, SERVER):
+            return f"a proxy takes the roles {CLIENT} and {SERVER}, not {role[:40]!r}"
+        refused, text = self._refusals[side] if self._refusals else ("", "")
+        return text if role == refused else ""
+
     def _welcome(self, echoed: int) -> Welcome:
         features = [PUBLISH] if self._publishes else []
         return Welcome(WIRE_VERSION, echoed, ROLE, features, {"message": self._largest}, [])
@@ -255,7 +273,12 @@ class Relay:
     # Who is there
 
     def _learn(self, side: int, identity: bytes, instance: bytes, said: int, hello: Hello, now: float) -> None:
-        """Take who is behind a connection, which is the newest of the instance unless a later HELLO came before."""
+        """
+        Take who is behind a connection, which is the newest of the instance.
+
+        Unless a later HELLO came before, as when this one was read late. That is a matter of seconds: by one with a
+        stamp of the far future anybody could keep an instance out.
+        """
         before = self._by_identity[side].get(identity)
         if before is not None:
             self.forget(before)
@@ -267,7 +290,7 @@ class Relay:
         connection = Connection(side, identity, instance, serves, said, largest, others, now)
         self._known[side, identity] = self._by_identity[side][identity] = connection
         older = newest.get(connection.key)
-        if older is None or older.said <= said:
+        if older is None or not 0 < older.said - said <= LATE_MILLISECONDS:
             newest[connection.key] = connection
         if self._next_look == NEVER:
             self._next_look = now + _LOOK

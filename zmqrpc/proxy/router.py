@@ -100,6 +100,8 @@ class RouterProxy:
         for router, side in zip(self._routers, sides, strict=True):
             side.opened([router.send_keyed for router in self._routers])
             self._addresses.append(self._site.bind(router, ports[side.number]))
+        if len(self._addresses) > 1:
+            self._relay.part(*self._addresses)
         if settings.proxy_ipc:
             path = os.path.join(settings.rpc_zmq_ipc_dir, BROKER)
             self._ipc = IpcSocket(path)

@@ -114,6 +114,11 @@ class PlaceTests(SynchronousTestCase):
                 {"proxy_frontend_port": 2},
                 "option proxy_frontend_port is 2, and the fixed table has",
             ),
+            (
+                {"frontend": "a:1", "backend": "a:1"},
+                {"proxy_backend_port": 2},
+                "option proxy_backend_port is 2, and the fixed table has one address for both sides of p",
+            ),
         ):
             refused = self.assertRaises(ConfigError, self.place, lines, **options)
             self.assertIn(text, str(refused))

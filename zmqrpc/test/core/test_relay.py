@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Beat, Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
 from zmqrpc.core.keys import SELF_KEY, instance_key, token_key, topic_key
-from zmqrpc.core.relay import LEAVE, SILENCE, Answer, Discard, Effect, Publish, Relay
+from zmqrpc.core.relay import LATE_MILLISECONDS, LEAVE, SILENCE, Answer, Discard, Effect, Publish, Relay
 
 FRONT, BACK = 0, 1
 PROXY, CLIENT, SERVER, STRANGER = b"p" * 16, b"c" * 16, b"s" * 16, b"x" * 16
@@ -108,6 +108,14 @@ class ForwardTests(SynchronousTestCase):
         say(relay, BACK, b"2", SERVER, hello("server"), sent=2)
         self.assertEqual(self.way(relay, FRONT, b"client", instance_key(SERVER)), (BACK, b"3"))
 
+    def test_a_stamp_of_the_future(self):
+        """Nobody keeps an instance out by the number that it says: who comes later is the newest, but for seconds."""
+        for ahead, newest in ((LATE_MILLISECONDS, b"2"), (LATE_MILLISECONDS + 1, b"3"), (2**63, b"3")):
+            relay = make_relay()
+            say(relay, BACK, b"2", SERVER, hello("server"), sent=1000 + ahead)
+            say(relay, BACK, b"3", SERVER, hello("server"), sent=1000)
+            self.assertEqual(self.way(relay, FRONT, b"client", instance_key(SERVER)), (BACK, newest), ahead)
+
     def test_the_end_of_an_older_connection_takes_nothing(self):
         relay = make_relay()
         older = relay.way(FRONT, b"client", instance_key(SERVER))
@@ -175,6 +183,21 @@ class DispatchTests(SynchronousTestCase):
         (nack,) = say(relay, FRONT, b"id", STRANGER, hello("router")).messages
         self.assertEqual((nack.reason, len(relay)), (Refusal.NOT_SERVED, 0))
         self.assertIn("a proxy takes the roles client and server, not 'router'", nack.text)
+
+    def test_the_other_side(self):
+        """Where each side has a socket, nobody on the frontend is a server, and nobody on the backend a client."""
+        relay = make_relay()
+        relay.part("tcp://p:1", "tcp://p:2")
+        rows = [
+            (FRONT, "server", "tcp://p:1 is the frontend, which is for clients; the backend tcp://p:2 is for servers"),
+            (BACK, "client", "tcp://p:2 is the backend, which is for servers; the frontend tcp://p:1 is for clients"),
+        ]
+        for side, role, text in rows:
+            (nack,) = say(relay, side, b"id", SERVER if role == "server" else CLIENT, hello(role), sent=9).messages
+            self.assertEqual((nack.reason, nack.text, len(relay)), (Refusal.NOT_SERVED, text, 2))
+        for side, role in ((FRONT, "client"), (BACK, "server")):
+            (answer,) = say(relay, side, b"id", STRANGER, hello(role)).messages
+            self.assertEqual(answer, WELCOME)
 
     def test_without_hello(self):
         """Whatever else comes first, its sender has to say HELLO anew; it is not given back what it sent."""
