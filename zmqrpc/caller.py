@@ -101,6 +101,10 @@ class Caller:
         outbox.messages.append(encoded)
         outbox.size = size
 
+    def narrow(self) -> None:
+        """Write smaller batches from now on."""
+        self._outbox.room //= 2
+
     def write_again(self, payload: bytes) -> None:
         """Write once more, at the end of the pass, what came back from the way."""
         self._outbox.put_back(payload)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.logger import Logger
@@ -13,14 +13,18 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
+    Ack,
     Beat,
     Cancel,
+    Failure,
+    FailureCode,
     Goaway,
     Hello,
     Nack,
     Ping,
     Pong,
     Refusal,
+    Reply,
     Request,
     Served,
     Unreadable,
@@ -357,11 +361,14 @@ class Callers:
         """
         Take that a proxy gave back what was for a client.
 
-        :param reason: OVERLOADED keeps it for a while, within ``max_queued_bytes``; else the client is not there.
+        :param reason: OVERLOADED keeps it for a while, within ``max_queued_bytes``; TOO_LARGE makes failures of what is
+            too large by itself; else the client is not there.
         """
         caller = self._by_identity.get(way)
         if caller is None:
             self.notices.count("returned_late")
+        elif reason is Refusal.TOO_LARGE:
+            self._say_less(caller, decode_batch(payload).messages)
         elif reason is not Refusal.OVERLOADED:
             self.gone(caller)
             caller.strayed_at = self.seconds()
@@ -372,6 +379,17 @@ class Callers:
             self._returned.append((caller, way, payload))
             self._returned_bytes += len(payload)
             self._sweep_by(self.seconds() + RETRY_FULL)
+
+    def _say_less(self, caller: Caller, messages: Sequence[Any]) -> None:
+        """Answer in smaller batches, as the limit of the client at this proxy is not known, or without a result."""
+        caller.narrow()
+        for message in messages:
+            if type(message) is Reply and len(messages) == 1:
+                text = "the result is over max_message_size of the client, by the router proxy on the way to it"
+                failure = Failure(FailureCode.TOO_LARGE, "MessageTooLarge", text)
+                caller.write(encode_message(Reply(message.sequence, None, failure)))
+            elif type(message) in (Reply, Ack):
+                caller.write(encode_message(message))
 
     def _send_returned(self) -> None:
         """Write once more what came back."""

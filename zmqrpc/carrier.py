@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PREFER_SECONDS = 5.0
 """Seconds between two tries of links that go another way to go through the broker of this host."""
 
+_WHY = {
+    Refusal.OVERLOADED: "has no room on its way to it",
+    Refusal.TOO_LARGE: "was told by it that it takes none as large",
+}
+
 
 class ProxyCarrier:
     """
@@ -166,7 +171,7 @@ class ProxyCarrier:
                 search.refused.add(proxy.key)
                 self._ask_next(link, search, now)
             return
-        why = "has no room on its way to it" if reason is Refusal.OVERLOADED else "is not connected to it"
+        why = _WHY.get(reason, "is not connected to it")
         link.returned(batch, reason, f"the router proxy {proxy.member} at {proxy.address} {why}", now)
 
 

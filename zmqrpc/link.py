@@ -488,22 +488,31 @@ class Link:
         """
         Take that a proxy gave back a batch of this link; not from within a pass.
 
-        :param reason: UNROUTABLE, which loses the connection, or OVERLOADED.
+        :param reason: OVERLOADED and TOO_LARGE refuse the calls; any other loses the connection.
         """
         numbers = flatten([message.sequence for message in batch.messages if isinstance(message, Request)])
-        for call in reversed(self.pending.within(numbers)):
+        calls = self.pending.within(numbers)
+        refuses = reason in (Refusal.OVERLOADED, Refusal.TOO_LARGE)
+        if reason is Refusal.TOO_LARGE and len(calls) > 1:
+            # Each may be small enough by itself; the limit of the instance at this proxy is not known here.
+            self._outbox.room //= 2
+            refuses = False
+        for call in reversed(calls):
             if call.attempts > 1:
                 # An earlier copy may have arrived: only its instance can tell.
                 if reason is Refusal.OVERLOADED:
                     self.pending.undelivered(call, now + RETRY_FULL)
                     self._links.wake_by(self, self.pending.wake_at)
             elif self.pending.take(call.sequence) is not None:
-                if reason is Refusal.OVERLOADED:
+                if refuses:
                     self._links.user.refused(call, self, reason, text)
                 else:
                     self._requeue(call)
-        if reason is not Refusal.OVERLOADED:
+        if reason not in (Refusal.OVERLOADED, Refusal.TOO_LARGE):
             self._links.connection_lost(self.state.identity, text)
+        elif self.queue:
+            self._links.dirty.append(self)
+            self._links.kick()
         self._refresh()
 
     # Time

@@ -86,6 +86,9 @@ class SweepTests(SynchronousTestCase):
             def wake_at(self):
                 return self.tell()
 
+            def sweep(self, now):
+                raise AssertionError("it never wanted to be swept")
+
         kinds = (lambda: 1 / 0, lambda: float("nan"), lambda: "soon", lambda: None)
         self.sweep.parts = tuple(Faulty(tell) for tell in kinds)
         other = self.part(1.0, 2.0, 3.0)

@@ -149,7 +149,7 @@ class SelectionTests(SynchronousTestCase):
         """One that cannot tell when it wants to be swept keeps no deadline from being kept, and says so once."""
 
         class Raising(StaticDirect):
-            @property
+            @property  # type: ignore[override]
             def wake_at(self):
                 raise ZeroDivisionError("a fault of the plugin")
 

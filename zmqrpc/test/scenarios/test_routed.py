@@ -13,7 +13,15 @@ from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Call, Ping, Refusal, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.ways import Through
-from zmqrpc.errors import ClientClosed, DeadlineExceeded, Draining, NoRoute, Overloaded, ServerLost
+from zmqrpc.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    Draining,
+    MessageTooLarge,
+    NoRoute,
+    Overloaded,
+    ServerLost,
+)
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.scenarios.endpoints import Worker
@@ -272,6 +280,41 @@ class OneProxyTests(RoutedCase):
             self.result_of(self.call())
         self.assertFalse(caught.exception.maybe_executed)
         self.assertIn(self.proxies[0].host, str(caught.exception))
+
+    def test_too_large_on_the_way(self):
+        """A proxy may have been told another limit than the client: that ends the call, and nothing else."""
+        self.result_of(self.call())
+        self.proxies[0].deny = lambda payload: Refusal.TOO_LARGE if len(payload) > 500 else None
+        held = self.call("hold", timeout=20)
+        self.network.run_until(lambda: self.workers["a"].held)
+        way = self.node._links.all()[0].state.identity
+        too_large = self.call(args={"number": bytes(600)})
+        self.network.run_until(lambda: too_large.called)
+        error = self.failureResultOf(too_large, MessageTooLarge).value
+        self.assertFalse(error.maybe_executed)
+        self.assertIn(f"the router proxy {self.proxies[0].host} at ", str(error))
+        # Those that are too large only together arrive one by one.
+        calls = [self.call(args={"number": number}) for number in range(1, 31)]
+        mixed = self.call(args={"number": bytes(600)})
+        for call in calls:
+            self.assertEqual(self.result_of(call), "a")
+        self.network.run_until(lambda: mixed.called)
+        self.failureResultOf(mixed, MessageTooLarge)
+        self.assertEqual(sorted(self.workers["a"].ran), [0, 0, *range(1, 31)])
+        self.assertEqual(self.node._links.all()[0].state.identity, way)
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(held), "done")
+
+    def test_reply_that_is_too_large_on_the_way(self):
+        self.result_of(self.call())
+        self.proxies[0].deny = lambda payload: Refusal.TOO_LARGE if len(payload) > 500 else None
+        large = self.call("give_bytes", args={"size": 600})
+        calls = [self.call(args={"number": number}) for number in range(50)]
+        self.network.run_until(lambda: large.called)
+        self.assertTrue(self.failureResultOf(large, MessageTooLarge).value.maybe_executed)
+        for call in calls:
+            self.assertEqual(self.result_of(call), "a")
+        self.assertEqual(self.servers["a"].notices.counts["replies_dropped"], 0)
 
     def test_reply_that_the_way_has_no_room_for(self):
         self.result_of(self.call())
