@@ -381,7 +381,9 @@ class ILinks(Interface):
         Without it no message can go there. It connects by itself when a message waits for it. Until `release` it is
         kept: it stays connected then, and reconnects by itself.
 
-        :param proxied: whether it goes through a proxy, whichever is there, instead of to the address of the record.
+        :param proxied: whether it goes through a router proxy, whichever is there, instead of to the address of the
+            record. The first such link has the node connect to the proxies. A record without an instance is connected
+            to directly all the same, since proxies go by instances.
         """
 
     def connect_now(key: str) -> bool:

@@ -51,6 +51,9 @@ class Others(Protocol):
     def connection_lost(self, identity: bytes, reason: str) -> None:
         """Hear that a connection has ended."""
 
+    def needed(self) -> None:
+        """Take that a link is to go through them, perhaps again."""
+
     def close(self) -> None:
         """Say goodbye; the socket is closed next."""
 
@@ -137,9 +140,13 @@ class Links:
         address = record.addresses[0]
         if link is None:
             instance = bytes.fromhex(record.instance) if record.instance else None
-            timers = through_proxies(self._timers) if proxied else self._timers
+            timers, carrier = self._timers, cast(Carrier, self)
+            # Proxies go by instances: who is recorded without one, in a fixed table, is connected to directly.
+            if proxied and instance is not None:
+                timers, carrier = through_proxies(timers), self.carrier
+                if self.proxies is not None:
+                    self.proxies.needed()
             state = LinkState(instance, self._jitter, timers)
-            carrier = self.carrier if proxied else self
             link = self._links[key] = Link(self, carrier, key, address, record.member, state)
         link.address = address
         link.state.found(self.seconds())

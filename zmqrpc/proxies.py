@@ -46,7 +46,7 @@ class Proxies:
     """
     Every proxy that a node is connected to.
 
-    :param calls: whether the node calls through router proxies.
+    :param calls: whether the node is known to call through router proxies, before it has a link that does.
     :param broker: returns the address of the broker of this host, None while there is none.
     :param jitter: gives a number from 0.5 to 1.
     :param kick: asks for a pass soon.
@@ -110,6 +110,17 @@ class Proxies:
     def start(self) -> None:
         """Find the proxies, when the node needs them."""
         self._started = True
+        self._find()
+
+    def needed(self) -> None:
+        """Take that a link is to go through proxies: any strategy may want that, and says so with its first one."""
+        if not self._calls:
+            self._calls = True
+            self._unsettle()
+            if self._started:
+                self._find()
+
+    def _find(self) -> None:
         sends = self._calls or self.publishing is not None
         if sends and not self._closed:
             self._look_at = self.seconds()

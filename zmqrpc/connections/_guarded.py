@@ -52,7 +52,7 @@ class Guarded:
     def wake_at(self) -> float:
         """When `sweep` has to be called next: never, said once, where the strategy cannot tell."""
         try:
-            wake_at = self._strategy.wake_at
+            wake_at: float = self._strategy.wake_at
             if wake_at <= NEVER:
                 return wake_at
             # NaN, which is earlier and later than nothing.

@@ -15,16 +15,12 @@ from zmqrpc.settings import Settings
 
 @implementer(IConnectionStrategy)
 class Routed(KeptLinks):
-    """
-    For systems in which a connection from each to each would be too many: everybody is connected to the proxies.
-
-    Proxies go by instances: who is recorded without one, in the fixed table of a plugin, is connected to directly.
-    """
+    """For systems in which a connection from each to each would be too many: everybody is connected to the proxies."""
 
     name = ROUTED
 
     def appeared(self, key: str, record: Record) -> None:
-        self._links.open(key, record, proxied=bool(record.instance))
+        self._links.open(key, record, proxied=True)
         self._links.connect_now(key)
 
 

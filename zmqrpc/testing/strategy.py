@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from zmqrpc.client import RPCClient
 from zmqrpc.connections import find_factory
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.ways import Through
 from zmqrpc.dispatcher import expose
 from zmqrpc.errors import Cancelled, DeadlineExceeded, DeliveryError, NoRoute, ServerLost
 from zmqrpc.interfaces import IConnectionStrategy, IConnectionStrategyFactory
@@ -92,17 +93,23 @@ class StrategyContract(_Case):
     behind fails the test.
 
     :ivar topology: what ``zmq_topology`` calls it.
+    :ivar proxied: whether its links go through router proxies; then each network has two of them.
     :ivar options: options of `Settings` that the clients have besides.
     :ivar seeds: of the networks.
     """
 
     topology: str
+    proxied: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {}
     seeds: ClassVar[range] = range(3)
 
     def make_network(self, seed: int) -> Network:
         """Make the network of a test; override it where something has to run in it before servers and clients do."""
-        return Network(seed)
+        network = Network(seed)
+        if self.proxied:
+            for _ in range(2):
+                network.proxy()
+        return network
 
     def on_each_seed(self, test: Callable[[Network], None]) -> None:
         """Run a test on a network for each seed."""
@@ -166,6 +173,21 @@ class StrategyContract(_Case):
             self.assertEqual(ran, {1: 1, 2: 1, 3: 1, 4: 3, 5: 3})
             self.assertIn(2, workers[1].ran)
             self.assertIn(3, workers[2].ran)
+
+        self.on_each_seed(test)
+
+    def test_ways(self) -> None:
+        """What is sent goes through a router proxy where the strategy says so, and else straight to its member."""
+
+        def test(network: Network) -> None:
+            [worker], client = self.workers(network, "a"), self.client(network)
+            held = client.call(WORK, "hold", timeout=5)
+            network.run_until(lambda: worker.held)
+            links = network.nodes[-1]._links.all()
+            ways = [isinstance(link.state.identity, Through) for link in links if link.pending]
+            self.assertEqual(ways, [self.proxied])
+            worker.held[0].callback("a")
+            self.assertEqual(network.result_of(held), "a")
 
         self.on_each_seed(test)
 

@@ -149,8 +149,8 @@ class SelectionTests(SynchronousTestCase):
         """One that cannot tell when it wants to be swept keeps no deadline from being kept, and says so once."""
 
         class Raising(StaticDirect):
-            @property  # type: ignore[override]
-            def wake_at(self):
+            @property
+            def wake_at(self):  # type: ignore[override]
                 raise ZeroDivisionError("a fault of the plugin")
 
         class Nowhere(StaticDirect):
