@@ -180,7 +180,7 @@ class Relay:
 
     # What is no common message
 
-    def dispatch(self, side: int, identity: bytes, key: bytes, payload: Any, now: float) -> Effect | None:
+    def dispatch(self, side: int, identity: bytes, key: bytes, payload: Any, now: float) -> list[Effect]:
         """
         Decide what becomes of a message that has no way.
 
@@ -189,13 +189,13 @@ class Relay:
         if key == SELF_KEY:
             return self._own(side, identity, payload, now)
         if read_instance(key) is None and read_topic(key) is None:
-            return Discard("malformed", f"a routing key of {len(key)} bytes that is none of ours")
+            return [Discard("malformed", f"a routing key of {len(key)} bytes that is none of ours")]
         connection = self._by_identity[side].get(identity)
         if connection is None:
-            return Answer(side, identity, None, (Nack(Refusal.WRONG_INSTANCE, []),))
+            return [Answer(side, identity, None, (Nack(Refusal.WRONG_INSTANCE, []),))]
         if read_instance(key) is None and self._publishes and not connection.serves:
-            return Publish(connection, key)
-        return self.give_back(side, identity, Refusal.UNROUTABLE, payload)
+            return [Publish(connection, key)]
+        return [self.give_back(side, identity, Refusal.UNROUTABLE, payload)]
 
     def give_back(self, side: int, identity: bytes, reason: Refusal, payload: Any) -> Answer:
         """Return a payload to its sender, or say at least that it went nowhere when that could not read so much."""
@@ -214,37 +214,35 @@ class Relay:
             self.forget(to)
         return self.give_back(side, identity, Refusal.UNROUTABLE if gone else Refusal.OVERLOADED, payload)
 
-    def _own(self, side: int, identity: bytes, payload: Any, now: float) -> Effect | None:
-        """Take what is addressed to the proxy."""
+    def _own(self, side: int, identity: bytes, payload: Any, now: float) -> list[Effect]:
+        """Take what is addressed to the proxy; one message that is of no use does not cost the others their answers."""
         try:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
-            return Discard("malformed", str(error))
+            return [Discard("malformed", str(error))]
         if batch.version != WIRE_VERSION:
-            return self._bad_version(side, identity, batch.source, f"{batch.version}")
+            return [Answer(side, identity, batch.source, [_bad_version(f"{batch.version}")])]
+        is_for_us = batch.destination in (None, self._instance)
+        effects: list[Effect] = []
         answers: list[Message] = []
         for message in batch.messages:
+            if isinstance(message, Unreadable):
+                effects.append(Discard("malformed", message.reason))
+                continue
             if isinstance(message, Hello):
-                if not message.lowest <= WIRE_VERSION <= message.highest:
-                    return self._bad_version(side, identity, batch.source, f"{message.lowest} to {message.highest}")
-                refusal = self._refusal(side, message.role)
-                if refusal:
-                    return Answer(side, identity, batch.source, (Nack(Refusal.NOT_SERVED, [], refusal),))
+                refusal = self._refusal(side, message)
+                if refusal is not None:
+                    answers.append(refusal)
+                    break
                 answers.append(self._welcome(batch.sent))
                 # Who looks for our predecessor on this port is told who is there, and goes.
-                if batch.destination in (None, self._instance):
+                if is_for_us:
                     self._learn(side, identity, batch.source, batch.sent, message, now)
                     if self._drained_since < NEVER:
                         answers.append(self._goaway)
                 continue
-            if isinstance(message, Unreadable):
-                return Discard("malformed", message.reason)
             connection = self._by_identity[side].get(identity)
-            if (
-                connection is None
-                or connection.instance != batch.source
-                or batch.destination not in (None, self._instance)
-            ):
+            if connection is None or connection.instance != batch.source or not is_for_us:
                 answers.append(Nack(Refusal.WRONG_INSTANCE, []))
                 break
             if isinstance(message, Ping):
@@ -252,23 +250,24 @@ class Relay:
             elif isinstance(message, Goaway):
                 connection.leaving = True
             else:
-                return Discard("unexpected", f"a {type(message).__name__} for the proxy")
-        return Answer(side, identity, batch.source, answers) if answers else None
+                effects.append(Discard("unexpected", f"a {type(message).__name__} for the proxy"))
+        if answers:
+            effects.append(Answer(side, identity, batch.source, answers))
+        return effects
 
-    def _refusal(self, side: int, role: str) -> str:
-        """Return why nobody may have a role on a side, empty when one may."""
-        if role not in (CLIENT, SERVER):
-            return f"a proxy takes the roles {CLIENT} and {SERVER}, not {role[:40]!r}"
+    def _refusal(self, side: int, hello: Hello) -> Nack | None:
+        """Return what a HELLO is refused with, None when it is taken."""
+        if not hello.lowest <= WIRE_VERSION <= hello.highest:
+            return _bad_version(f"{hello.lowest} to {hello.highest}")
+        if hello.role not in (CLIENT, SERVER):
+            text = f"a proxy takes the roles {CLIENT} and {SERVER}, not {hello.role[:40]!r}"
+            return Nack(Refusal.NOT_SERVED, [], text)
         refused, text = self._refusals[side] if self._refusals else ("", "")
-        return text if role == refused else ""
+        return Nack(Refusal.NOT_SERVED, [], text) if hello.role == refused else None
 
     def _welcome(self, echoed: int) -> Welcome:
         features = [PUBLISH] if self._publishes else []
         return Welcome(WIRE_VERSION, echoed, ROLE, features, {"message": self._largest}, [])
-
-    def _bad_version(self, side: int, identity: bytes, source: bytes, theirs: str) -> Answer:
-        text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
-        return Answer(side, identity, source, (Nack(Refusal.BAD_VERSION, [], text),))
 
     # Who is there
 
@@ -365,3 +364,8 @@ class Relay:
             connection.leaving or max(connection.heard, self._drained_since) <= now - LEAVE
             for connection in self._clients.values()
         )
+
+
+def _bad_version(theirs: str) -> Nack:
+    text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"
+    return Nack(Refusal.BAD_VERSION, [], text)

@@ -169,8 +169,7 @@ class RouterProxy:
 
     def other(self, side: int, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what is not to be forwarded."""
-        effect = self._relay.dispatch(side, identity, key, payload, self._site.seconds())
-        if effect is not None:
+        for effect in self._relay.dispatch(side, identity, key, payload, self._site.seconds()):
             self._perform(side, identity, effect, payload)
         self._site.wake_by(self.wake_at)
         return 1

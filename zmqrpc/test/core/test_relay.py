@@ -40,7 +40,14 @@ def say(
 ) -> Any:
     payload = make_batch(source, *messages, **more)
     relay.way(side, identity, SELF_KEY)
-    return relay.dispatch(side, identity, SELF_KEY, payload, now)
+    return dispatch(relay, side, identity, SELF_KEY, payload, now)
+
+
+def dispatch(relay: Relay, side: int, identity: bytes, key: bytes, payload: bytes, now: float = 0.0) -> Any:
+    """Return the one thing that is done about a message, None for none."""
+    effects = relay.dispatch(side, identity, key, payload, now)
+    assert len(effects) < 2
+    return effects[0] if effects else None
 
 
 def make_relay(publishes: bool = True, most: int = 10) -> Relay:
@@ -157,13 +164,24 @@ class DispatchTests(SynchronousTestCase):
 
     def test_rows(self):
         for key, payload, effect in self.ROWS:
-            found = make_relay().dispatch(FRONT, b"client", key, payload, 0)
+            found = dispatch(make_relay(), FRONT, b"client", key, payload, 0)
             self.assertEqual(found, effect, f"{key[:30]!r} {payload!r}")
 
     def test_unreadable(self):
         for payload in (OPAQUE, b"", make_batch(CLIENT, b"\x92\x0a\xa1x")):
-            effect = make_relay().dispatch(FRONT, b"client", SELF_KEY, payload, 0)
+            effect = dispatch(make_relay(), FRONT, b"client", SELF_KEY, payload, 0)
             self.assertEqual(getattr(effect, "name", None), "malformed", payload)
+
+    def test_the_others_of_a_batch(self):
+        """What cannot be read, or belongs elsewhere, is dropped alone."""
+        unreadable, beat = b"\x92\x0a\xa1x", encode_message(Beat([]))
+        for odd, name in ((unreadable, "malformed"), (beat, "unexpected")):
+            batch = make_batch(CLIENT, PING, odd, encode_message(Ping(8)), odd)
+            *dropped, answer = make_relay().dispatch(FRONT, b"client", SELF_KEY, batch, 0)
+            self.assertEqual([each.name for each in dropped if isinstance(each, Discard)], [name] * 2)
+            self.assertEqual(answer, Answer(FRONT, b"client", CLIENT, [Pong(7), Pong(8)]))
+        refused = say(make_relay(), FRONT, b"client", CLIENT, PING, hello("router"), PING)
+        self.assertEqual([type(message) for message in refused.messages], [Pong, Nack])
 
     def test_another_version(self):
         """Whoever speaks another one is told which is spoken here, and is not known."""
@@ -173,9 +191,9 @@ class DispatchTests(SynchronousTestCase):
             (b"\x97\x09" + make_batch(STRANGER, hello("server"))[2:], "9"),
             (make_batch(STRANGER, later), "2 to 9"),
         ):
-            effect = relay.dispatch(FRONT, b"id", SELF_KEY, payload, 0)
+            effect = dispatch(relay, FRONT, b"id", SELF_KEY, payload, 0)
             text = f"wire versions 1 to 1 are spoken here, not {theirs}"
-            self.assertEqual(effect, Answer(FRONT, b"id", STRANGER, (Nack(Refusal.BAD_VERSION, [], text),)))
+            self.assertEqual(effect, Answer(FRONT, b"id", STRANGER, [Nack(Refusal.BAD_VERSION, [], text)]))
         self.assertEqual(len(relay), 0)
 
     def test_another_role(self):
@@ -202,9 +220,9 @@ class DispatchTests(SynchronousTestCase):
     def test_without_hello(self):
         """Whatever else comes first, its sender has to say HELLO anew; it is not given back what it sent."""
         for key, payload in ((instance_key(SERVER), OPAQUE), (TOPIC, OPAQUE)):
-            effect = make_relay().dispatch(FRONT, b"id", key, payload, 0)
+            effect = dispatch(make_relay(), FRONT, b"id", key, payload, 0)
             self.assertEqual(effect, Answer(FRONT, b"id", None, (WRONG,)))
-        effect = make_relay().dispatch(FRONT, b"id", SELF_KEY, make_batch(STRANGER, GOAWAY), 0)
+        effect = dispatch(make_relay(), FRONT, b"id", SELF_KEY, make_batch(STRANGER, GOAWAY), 0)
         self.assertEqual(effect, Answer(FRONT, b"id", STRANGER, [WRONG]))
 
     def test_a_predecessor_is_looked_for(self):
@@ -216,19 +234,19 @@ class DispatchTests(SynchronousTestCase):
 
     def test_publishing(self):
         """What a client publishes is published, where that is done; a server's is given back."""
-        effect = make_relay().dispatch(FRONT, b"client", TOPIC, OPAQUE, 0)
+        effect = dispatch(make_relay(), FRONT, b"client", TOPIC, OPAQUE, 0)
         self.assertIsInstance(effect, Publish)
-        effect = make_relay(publishes=False).dispatch(FRONT, b"client", TOPIC, OPAQUE, 0)
+        effect = dispatch(make_relay(publishes=False), FRONT, b"client", TOPIC, OPAQUE, 0)
         self.assertEqual(effect, back(Refusal.UNROUTABLE))
-        effect = make_relay().dispatch(BACK, b"server", TOPIC, OPAQUE, 0)
+        effect = dispatch(make_relay(), BACK, b"server", TOPIC, OPAQUE, 0)
         self.assertEqual(effect, back(Refusal.UNROUTABLE, side=BACK, identity=b"server"))
 
     def test_too_large_to_be_given_back(self):
         """A NACK over the limit of its receiver would end the connection; it is told at least that there is a fault."""
         payload = bytes(900)
-        effect = make_relay().dispatch(BACK, b"server", instance_key(STRANGER), payload, 0)
+        effect = dispatch(make_relay(), BACK, b"server", instance_key(STRANGER), payload, 0)
         self.assertEqual(effect, back(Refusal.UNROUTABLE, None, BACK, b"server"))
-        effect = make_relay().dispatch(BACK, b"server", instance_key(STRANGER), payload[:700], 0)
+        effect = dispatch(make_relay(), BACK, b"server", instance_key(STRANGER), payload[:700], 0)
         self.assertEqual(effect, back(Refusal.UNROUTABLE, payload[:700], BACK, b"server"))
         assert isinstance(effect, Answer)
         nack = encode_batch(PROXY, SERVER, 2**63, (), [encode_message(effect.messages[0])])
@@ -277,7 +295,7 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual((len(relay), relay.forgotten), (3, 1))
         self.assertIsNone(relay.way(FRONT, b"client", instance_key(SERVER)))
         say(relay, FRONT, b"5", b"5" * 16, hello("client"))
-        self.assertIsNone(relay.dispatch(FRONT, b"client", SELF_KEY, make_batch(CLIENT, GOAWAY), 0))
+        self.assertIsNone(dispatch(relay, FRONT, b"client", SELF_KEY, make_batch(CLIENT, GOAWAY), 0))
         self.assertIsNotNone(relay.dispatch(FRONT, b"3", SELF_KEY, make_batch(STRANGER, GOAWAY), 0))
 
     def test_bounded_when_all_speak(self):
@@ -350,7 +368,7 @@ class Connections(RuleBasedStateMachine):
                 answer = self.relay.undeliverable(side, identity, to, True, OPAQUE)
                 assert answer.instance == (sender.instance if sender is not to else None)
         else:
-            effect = self.relay.dispatch(side, identity, instance_key(instance), OPAQUE, self.now)
+            effect = dispatch(self.relay, side, identity, instance_key(instance), OPAQUE, self.now)
             assert isinstance(effect, Answer)
 
     @rule(side=sides, identity=identities, instance=instances)
@@ -401,9 +419,9 @@ class HostileTests(SynchronousTestCase):
         """Nor does a HELLO that was spoilt on the way."""
         payload = make_batch(STRANGER, hello("server"))
         payload = payload[:place] + noise + payload[place + len(noise) :]
-        effect = make_relay().dispatch(FRONT, b"id", SELF_KEY, payload, 0)
-        for message in effect.messages if isinstance(effect, Answer) else ():
-            encode_message(message)
+        for effect in make_relay().dispatch(FRONT, b"id", SELF_KEY, payload, 0):
+            for message in effect.messages if isinstance(effect, Answer) else ():
+                encode_message(message)
 
     def test_answers_can_be_read(self):
         answer = back(Refusal.UNROUTABLE)
