@@ -17,7 +17,7 @@ from zmqrpc.carrier import ProxyCarrier
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import Goaway, Nack, Refusal, Served
-from zmqrpc.core.keys import SELF_KEY, read_instance, read_topic
+from zmqrpc.core.keys import SELF_KEY, instance_key, read_topic
 from zmqrpc.core.known_proxies import KnownProxy, known_proxies
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
@@ -72,6 +72,7 @@ class Proxies:
         wake_by: Callable[[float], None],
     ) -> None:
         self.instance = links.instance
+        self._own_key = instance_key(links.instance)
         self.settings = links.settings
         self.notices = links.notices
         self.seconds = links.seconds
@@ -338,12 +339,8 @@ class Proxies:
         if state.mute:
             state.mute = False
             self.changed(proxy)
-        if key != SELF_KEY and read_topic(key) is not None:
-            if self.publishing is not None and proxy.role == "client":
-                self.publishing.published(proxy, key, bytes(payload))
-            else:
-                self.malformed_received(identity, "it is about something published, and nothing was")
-            return 1
+        if key != self._own_key and key != SELF_KEY:
+            return self._published(proxy, identity, key, payload)
         try:
             batch = decode_batch(payload)
         except RemoteProtocolError as error:
@@ -352,12 +349,19 @@ class Proxies:
         if key == SELF_KEY:
             self._news.append((proxy, identity, batch, now))
             return len(batch.messages) or 1
-        if read_instance(key) != self.instance:
-            self.malformed_received(identity, "its routing key is for somebody else")
-            return 1
         way = Through(identity, batch.source)
         receiver = self._links if proxy.role == "client" else self._callers
         return receiver.payload_received(way, payload, batch)
+
+    def _published(self, proxy: ProxyLink, identity: bytes, key: bytes, payload: Any) -> int:
+        """Take what is neither for a link, for a server nor for us: it is about something published, or astray."""
+        if read_topic(key) is None:
+            self.malformed_received(identity, "its routing key is for somebody else")
+        elif self.publishing is None or proxy.role != "client":
+            self.malformed_received(identity, "it is about something published, and nothing was")
+        else:
+            self.publishing.published(proxy, key, bytes(payload))
+        return 1
 
     # The end of a pass, and time
 

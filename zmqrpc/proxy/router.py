@@ -94,7 +94,7 @@ class RouterProxy:
         # A frontend alone is both sides.
         if settings.proxy_frontend_port is None or settings.proxy_backend_port is not None:
             ports.append(settings.proxy_backend_port or 0)
-        sides = [_Side(self, side) for side in range(len(ports))]
+        sides = [_Side(self, self._relay, side) for side in range(len(ports))]
         for side in sides:
             self._routers.append(self._site.transport.bound_router(side))
         for router, side in zip(self._routers, sides, strict=True):
@@ -162,10 +162,6 @@ class RouterProxy:
             self._publisher.close(linger)
 
     # For its sides
-
-    def way(self, side: int, identity: bytes, key: bytes) -> Connection | None:
-        """Return the connection that a message goes to, None for none."""
-        return self._relay.way(side, identity, key)
 
     def other(self, side: int, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what is not to be forwarded."""
@@ -246,13 +242,14 @@ class _Side:
     """
     What arrives on one socket of the proxy.
 
+    :param relay: that of the proxy.
     :param number: which.
     """
 
-    def __init__(self, proxy: RouterProxy, number: int) -> None:
+    def __init__(self, proxy: RouterProxy, relay: Relay, number: int) -> None:
         self.number = number
         self._proxy = proxy
-        self._way = proxy.way
+        self._way = relay.way
         self._sends: list[Callable[[bytes, bytes, Any], int]] = []
 
     def opened(self, sends: list[Callable[[bytes, bytes, Any], int]]) -> None:
