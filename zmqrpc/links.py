@@ -140,7 +140,8 @@ class Links:
         address = record.addresses[0]
         if link is None:
             instance = bytes.fromhex(record.instance) if record.instance else None
-            timers, carrier = self._timers, cast(Carrier, self)
+            timers = self._timers
+            carrier: Carrier = self
             # Proxies go by instances: who is recorded without one, in a fixed table, is connected to directly.
             if proxied and instance is not None:
                 timers, carrier = through_proxies(timers), self.carrier
