@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
@@ -39,6 +39,20 @@ class PublishingProxy(Protocol):
 
     def publish(self, key: bytes, payload: bytes) -> int:
         """Have a payload published under a topic-key; return `SENT`, `FULL` or `GONE`."""
+
+
+class Described(NamedTuple):
+    """
+    How `Publishing` stands.
+
+    :ivar open: how many fan-outs have not ended.
+    :ivar unanswered_bytes: how many bytes publishers were given that they have not answered.
+    :ivar publishers: the `key` of the proxy that the fan-outs of each topic-key go by.
+    """
+
+    open: int
+    unanswered_bytes: int
+    publishers: dict[bytes, str]
 
 
 class Publishing:
@@ -89,6 +103,12 @@ class Publishing:
     def up(self) -> bool:
         """Whether there is a publisher that can be used."""
         return bool(self._names)
+
+    def describe(self) -> Described:
+        """Say how it stands."""
+        by_name = {name: proxy.key for name, proxy in self._proxies.items()}
+        publishers = {key: by_name[name] for key, name in self._state.ways() if name in by_name}
+        return Described(len(self._state), self._state.unanswered_bytes, publishers)
 
     # What callers want
 

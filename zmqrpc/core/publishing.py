@@ -12,7 +12,7 @@ stopping, and answer yet.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 from zlib import crc32
@@ -187,6 +187,17 @@ class PublishingState:
     def ready(self) -> bool:
         """Whether `next_batch` may have something."""
         return bool(self._ready)
+
+    @property
+    def unanswered_bytes(self) -> int:
+        """How many bytes publishers that are up were given, and have not answered."""
+        return sum(publisher.unanswered_bytes for publisher in self._publishers.values())
+
+    def ways(self) -> Iterator[tuple[bytes, str]]:
+        """Go through the topic-keys, each with the publisher that it went by last."""
+        for name, key in self._keys.items():
+            if key.publisher is not None:
+                yield name, key.publisher
 
     @property
     def wake_at(self) -> float:

@@ -304,6 +304,12 @@ class Relay:
         if newest.get(connection.key) is connection:
             del newest[connection.key]
 
+    def forget_behind(self, side: int, identity: bytes) -> None:
+        """Know no more who is behind a connection, as `forget`: it could not be told what it counts on."""
+        connection = self._by_identity[side].get(identity)
+        if connection is not None:
+            self.forget(connection)
+
     def _make_room(self, now: float) -> None:
         """Forget who has been silent for longest: the first that has not spoken since it was last looked at."""
         self.forgotten += 1

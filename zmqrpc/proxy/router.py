@@ -199,7 +199,7 @@ class RouterProxy:
             if counter is None:
                 self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload))
             else:
-                self._write(side, identity, effect.key, counter)
+                self._write(side, identity, effect.key, counter, owed=True)
         else:
             assert isinstance(effect, Discard)
             text = "connection {peer}: {reason}"
@@ -220,14 +220,22 @@ class RouterProxy:
         now = int(self._site.seconds() * 1000)
         messages = [encode_message(message) for message in answer.messages]
         payload = encode_batch(self._site.instance, answer.instance, now, (), messages)
-        self._write(answer.side, answer.identity, SELF_KEY, payload)
+        owed = any(isinstance(message, Nack) and message.returned is not None for message in answer.messages)
+        self._write(answer.side, answer.identity, SELF_KEY, payload, owed)
 
-    def _write(self, side: int, identity: bytes, key: bytes, payload: bytes) -> int:
+    def _write(self, side: int, identity: bytes, key: bytes, payload: bytes, owed: bool) -> None:
+        """
+        Write to a connection.
+
+        :param owed: whether it is the one answer to something, which the connection would take the next answer for.
+        """
         fate = self._routers[side].send_keyed(identity, key, payload) if self._routers else GONE
-        if fate != SENT:
-            # It finds out by itself: by its PINGs, and as what it has sent is not answered.
-            self._site.notices.count("answers_dropped", "connection {peer} takes no answer", identity)
-        return fate
+        if fate == SENT:
+            return
+        self._site.notices.count("answers_dropped", "connection {peer} takes no answer", identity)
+        # Of other answers it finds out by itself: by its PINGs, and as what it has sent is not answered.
+        if owed:
+            self._relay.forget_behind(side, identity)
 
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""

@@ -17,11 +17,14 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target, expose
+from zmqrpc.core.envelope import Refusal
+from zmqrpc.core.keys import topic_key
 from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
 from zmqrpc.testing import Network, Store
-from zmqrpc.testing.proxy_contract import ProxyContract, PublisherContract, RouterContract
+from zmqrpc.testing.proxy_contract import OPAQUE, ProxyContract, PublisherContract, RouterContract
 
 msgpack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
@@ -42,6 +45,20 @@ class OneSocketTests(RouterContract, SynchronousTestCase):
 
 class PublishingTests(PublisherContract, SynchronousTestCase):
     kind = "router-proxy"
+
+    def test_what_is_given_back_does_not_fit(self):
+        """Who cannot be answered is forgotten, and learns of it by what it says next."""
+        proxy, client, server = self.pair()
+        (router, *_) = proxy._proxy._routers
+        send, fates = router.send_keyed, [FULL, GONE]
+        router.send_keyed = lambda *arguments: fates.pop(0) if fates else send(*arguments)
+        for _ in range(2):
+            client.send(topic_key("openstack", "compute"), OPAQUE)
+            self.network.run(0.1)
+        self.assertEqual(proxy.notices.counts["answers_dropped"], 2)
+        client.send(topic_key("openstack", "compute"), OPAQUE)
+        nack = self.answer(client)
+        self.assertEqual((nack.reason, nack.returned), (Refusal.WRONG_INSTANCE, None))
 
 
 class LocalPublisherTests(ProxyContract, SynchronousTestCase):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target
 from zmqrpc.errors import Cancelled, DeadlineExceeded, MessageTooLarge, NoRoute
+from zmqrpc.interfaces import FULL
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
@@ -63,8 +64,8 @@ class PublishedCase(SynchronousTestCase):
 
     def sticky(self):
         """Return the proxy that the client publishes by."""
-        (key,) = self.node._publishing._state._keys.values()
-        return next(proxy for proxy in self.proxies if key.publisher.startswith(proxy.instance.hex()))
+        (key,) = self.node._publishing.describe().publishers.values()
+        return next(proxy for proxy in self.proxies if key == proxy.instance.hex())
 
 
 class OnePublisherTests(PublishedCase):
@@ -73,6 +74,28 @@ class OnePublisherTests(PublishedCase):
         self.assertEqual((self.names(reached.published), reached.members, reached.missing), (["a", "b"], (), ()))
         self.assertEqual(reached.published[0][1], self.nodes["a"].instance.hex())
         self.assertEqual(self.ran(), {"a": [1], "b": [1]})
+
+    def drop_one(self, key):
+        """Have the proxy find the connection of the client full once, for an answer under a key that begins so."""
+        (router, *_) = self.proxies[0]._proxy._routers
+        send, left = router.send_keyed, [True]
+
+        def send_keyed(identity, name, payload):
+            return FULL if name.startswith(key) and left and left.pop() else send(identity, name, payload)
+
+        router.send_keyed = send_keyed
+
+    def test_an_answer_is_dropped(self):
+        """The next ones are not taken for it: the connection is made anew, and what had no answer is published again."""
+        self.fanout(1)
+        self.drop_one(b"T")
+        for number in range(2, 7):
+            waiting = self.client.fanout(WORK, "mark", {"number": number}, timeout=5)
+            self.assertEqual(self.names(self.network.result_of(waiting).published), ["a", "b"], number)
+        self.assertEqual(self.ran(), self.both(list(range(1, 7))))
+        described = self.node._publishing.describe()
+        self.assertEqual((described.open, described.unanswered_bytes), (0, 0))
+        self.assertEqual(self.proxies[0].notices.counts["answers_dropped"], 1)
 
     def test_the_others_get_it_one_by_one(self):
         """Whoever does not subscribe, on one matchmaker with those who do; each gets it once."""
