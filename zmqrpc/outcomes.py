@@ -224,6 +224,18 @@ class Outcomes:
         text = f"{waiting} fan-outs wait to be published already (max_queued_calls, max_queued_bytes), try later"
         self.fail(call, Overloaded, text)
 
+    def unpublishable(self, call: Waiter, largest: int, uncertain: bool) -> None:
+        """
+        End a fan-out that is too large for every publisher.
+
+        :param largest: the most that one of them takes, bytes.
+        :param uncertain: whether one that is lost may have published it.
+        """
+        text = (
+            f"no publisher that is up takes so much ({largest} bytes, max_message_size there); set the same everywhere"
+        )
+        self.fail(call, MessageTooLarge, text, maybe_executed=uncertain)
+
     def unpublished(self, call: Waiter, trouble: Trouble, missing: str, uncertain: bool) -> None:
         """
         End a fan-out that was not published in time.

@@ -23,7 +23,7 @@ from zmqrpc.core.known_proxies import KnownProxy
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, SayHello, SayPing
 from zmqrpc.core.welcome import misfit_of
-from zmqrpc.interfaces import GONE, SENT
+from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.record import Role
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ class ProxyLink:
     # What is said to it
 
     def publish(self, key: bytes, payload: bytes) -> int:
-        """Have a payload published under a topic-key; return `SENT`, `FULL` or `GONE`."""
-        return self.send(key, payload) if self.up else GONE
+        """Have a payload published under a topic-key; return `SENT`, `GONE`, or `FULL`: also when it is too large."""
+        if not self.up:
+            return GONE
+        return self.send(key, payload) if len(payload) <= self.largest else FULL
 
     def send(self, key: bytes, payload: bytes) -> int:
         """Write a payload for whom a key names; return `SENT`, `FULL` or `GONE`."""

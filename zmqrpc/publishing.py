@@ -37,6 +37,10 @@ class PublishingProxy(Protocol):
     def connection(self) -> bytes | None:
         """The routing id of the present connection to it."""
 
+    @property
+    def largest(self) -> int:
+        """The largest payload that it takes, bytes."""
+
     def publish(self, key: bytes, payload: bytes) -> int:
         """Have a payload published under a topic-key; return `SENT`, `FULL` or `GONE`."""
 
@@ -143,7 +147,7 @@ class Publishing:
         # What comes by another connection answers nothing that was written to one before.
         self._names[proxy.key] = name = self._name(proxy)
         self._proxies[name] = proxy
-        self._state.publisher_up(name, proxy.key, self._seconds())
+        self._state.publisher_up(name, proxy.key, proxy.largest, self._seconds())
         self._kick()
         self._came_up()
 
@@ -186,6 +190,8 @@ class Publishing:
                 self._state.taken(batch)
             else:
                 self._state.not_taken(batch, fate == GONE, now)
+        for call, uncertain, largest in self._state.take_oversized():
+            self._outcomes.unpublishable(call, largest, uncertain)
         if self._state.wake_at < NEVER:
             self._wake_by(self._state.wake_at)
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from zmqrpc.core.agenda import NEVER, Agenda
-from zmqrpc.core.batch import batch_room, decode_batch, encode_batch
+from zmqrpc.core.batch import BATCH_OVERHEAD, batch_room, decode_batch, encode_batch
 from zmqrpc.core.envelope import Fanout, readdress
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.pending import Stage
@@ -38,6 +38,9 @@ For how long what was published is kept for another publisher: for one second be
 
 SETTLED_SECONDS = 2.0
 """After which subscribers have found a publisher that came up; while there is another it is not used before."""
+
+_READDRESSED = 32
+"""More bytes than the numbers take that a fan-out gets when it is given to a publisher."""
 
 _MOST_LOST = 100
 """How many lost publishers are remembered that may answer yet."""
@@ -143,12 +146,26 @@ class _Publisher:
         self.kept: deque[OutgoingBatch] = deque()
 
 
+class _Up(NamedTuple):
+    """
+    A publisher that can be used.
+
+    :ivar place: by which it is chosen.
+    :ivar largest: the largest payload that it takes, bytes.
+    :ivar since: when it came up.
+    """
+
+    place: bytes
+    largest: int
+    since: float
+
+
 class PublishingState:
     """
     Every fan-out that was to be published and may have to be again.
 
     :param instance: our own instance.
-    :param largest: the largest payload, bytes.
+    :param largest: the largest payload that we write, bytes.
     :param most_calls: how many fan-outs may wait, or be unanswered.
     :param most_bytes: how many bytes of them; also how many are given to one publisher at once, and kept of what was
         published.
@@ -160,7 +177,7 @@ class PublishingState:
 
     def __init__(self, instance: bytes, largest: int, most_calls: int, most_bytes: int, most_keys: int) -> None:
         self._instance = instance
-        self._room = batch_room(largest)
+        self._largest = largest
         self._most_calls = most_calls
         self._most_bytes = most_bytes
         self._most_keys = most_keys
@@ -174,7 +191,8 @@ class PublishingState:
         self._sequence = 0
         self.unrepeated = 0
         self._publishers: dict[str, _Publisher] = {}
-        self._up: dict[str, tuple[bytes, float]] = {}
+        self._up: dict[str, _Up] = {}
+        self._oversized: list[tuple[Any, bool, int]] = []
         self._lost: OrderedDict[str, dict[Key, deque[OutgoingBatch]]] = OrderedDict()
         self._kept_bytes = 0
         self._ready: dict[Key, None] = {}
@@ -275,21 +293,17 @@ class PublishingState:
         if self._publishers[name].unanswered_bytes >= self._most_bytes:
             key.trouble = Trouble.FULL
             return None
+        room = batch_room(self._up[name].largest)
         fanouts: list[OutgoingFanout] = []
         messages: list[bytes] = []
         size = 0
-        while key.waiting:
-            sequence, fanout = next(iter(key.waiting.items()))
-            if fanout.published and fanout.deadline <= now:
-                self.unrepeated += 1
-                del key.waiting[sequence]
-                continue
+        while (fanout := self._next(key, now)) is not None:
             number = fanout.number or key.next_number
             left = max(0, int((fanout.deadline - now) * 1000))
             message = readdress(fanout.encoded, number, fanout.attempts + 1, left)
-            if messages and size + len(message) > self._room:
+            if messages and size + len(message) > room:
                 break
-            del key.waiting[sequence]
+            del key.waiting[fanout.sequence]
             if not fanout.number:
                 fanout.number = number
                 key.next_number = number + 1
@@ -301,21 +315,60 @@ class PublishingState:
             return None
         return OutgoingBatch(name, key, encode_batch(self._instance, None, int(now * 1000), (), messages), fanouts)
 
+    def _next(self, key: Key, now: float) -> OutgoingFanout | None:
+        """Return what waits longest under a key; what was published once already, and is too late, is let go."""
+        while key.waiting:
+            fanout = next(iter(key.waiting.values()))
+            if not fanout.published or fanout.deadline > now:
+                return fanout
+            self.unrepeated += 1
+            del key.waiting[fanout.sequence]
+        return None
+
     def _choose(self, key: Key, now: float) -> str | None:
         """Return the publisher a key goes by; None when there is none to be tried now."""
-        if key.publisher in self._up and key.publisher not in key.tried:
+        fitting = self._fitting(key, now)
+        if key.publisher in fitting and key.publisher not in key.tried:
             return key.publisher
-        left = [name for name in self._up if name not in key.tried]
+        left = [name for name in fitting if name not in key.tried]
         if not left:
             key.trouble = Trouble.UNROUTABLE if self._up else Trouble.NO_PUBLISHER
-            if self._up:
+            if fitting:
                 key.tried.clear()
                 self._resume_later(key, now + RETRY_UNROUTABLE)
             return None
-        settled = [name for name in left if self._up[name][1] + SETTLED_SECONDS <= now]
+        settled = [name for name in left if self._up[name].since + SETTLED_SECONDS <= now]
         # Many clients spread over the publishers, and each comes to the same one for one key.
-        key.publisher = max(settled or left, key=lambda name: crc32(self._up[name][0] + key.name + self._instance))
+        key.publisher = max(settled or left, key=lambda name: crc32(self._up[name].place + key.name + self._instance))
         return key.publisher
+
+    def _fitting(self, key: Key, now: float) -> list[str]:
+        """List the publishers that take what is next under a key; what none takes ends."""
+        while self._up and (fanout := self._next(key, now)) is not None:
+            size = len(fanout.encoded) + _READDRESSED + BATCH_OVERHEAD
+            fitting = [name for name, publisher in self._up.items() if size <= publisher.largest]
+            if fitting:
+                return fitting
+            self._end_oversized(fanout)
+        return []
+
+    def _end_oversized(self, fanout: OutgoingFanout) -> None:
+        call = fanout.call
+        if call is not None:
+            largest = max(publisher.largest for publisher in self._up.values())
+            self._oversized.append((call, self._end(fanout), largest))
+            return
+        self.unrepeated += fanout.published
+        del fanout.key.waiting[fanout.sequence]
+
+    def take_oversized(self) -> list[tuple[Any, bool, int]]:
+        """
+        Return what has ended because no publisher that is up takes so much.
+
+        :return: each with whether it may have been published, and the largest payload that one of them takes.
+        """
+        oversized, self._oversized = self._oversized, []
+        return oversized
 
     def taken(self, batch: OutgoingBatch) -> None:
         """Take that a batch was written."""
@@ -357,14 +410,15 @@ class PublishingState:
 
     # What publishers say
 
-    def publisher_up(self, name: str, place: str, now: float) -> None:
+    def publisher_up(self, name: str, place: str, largest: int, now: float) -> None:
         """
         Take that a publisher can be used.
 
         :param name: one for each connection to it.
         :param place: what it has in common with itself before, by which it is chosen.
+        :param largest: the largest payload that it takes, bytes.
         """
-        self._up[name] = (place.encode(), now)
+        self._up[name] = _Up(place.encode(), min(largest, self._largest), now)
         publisher = self._publishers[name] = self._publishers.get(name, _Publisher())
         # It was only silent, and answers what it had before what it gets now.
         for key, batches in self._lost.pop(name, {}).items():

@@ -12,7 +12,7 @@ from zmqrpc.core.batch import decode_batch
 from zmqrpc.core.envelope import Fanout, Kind, Refusal, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.errors import Cancelled, ClientClosed, DeadlineExceeded, NoRoute, Overloaded
+from zmqrpc.errors import Cancelled, ClientClosed, DeadlineExceeded, MessageTooLarge, NoRoute, Overloaded
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
@@ -34,6 +34,7 @@ class Proxy:
         self.key = self.member = name
         self.address = f"tcp://{name}:1"
         self.connection = connection
+        self.largest = 64 * 2**20
         self.fate = SENT
         self.payloads: list[bytes] = []
 
@@ -110,6 +111,23 @@ class PublishingTests(SynchronousTestCase):
         self.pass_()
         self.publishing.published(proxy, KEY, b"")
         self.successResultOf(call)
+
+    def test_too_large_for_every_publisher(self):
+        a, b = self.up("a"), self.up("b")
+        self.publishing.publisher_lost(a, "it says WELCOME again")
+        self.publishing.publisher_lost(b, "it says WELCOME again")
+        a.largest, b.largest = 1000, 2000
+        self.publishing.publisher_up(a)
+        self.publishing.publisher_up(b)
+        large, small = self.fanout("x" * 2000), self.fanout()
+        self.pass_()
+        error = self.failed(large, MessageTooLarge)
+        self.assertIn("no publisher that is up takes so much (2000 bytes, max_message_size there)", error)
+        self.assertIn("it did not run", error)
+        self.assertEqual(self.read(b) + self.read(a), [(1, 0)])
+        self.assertNoResult(small)
+        self.publishing.close()
+        self.failureResultOf(small, ClientClosed)
 
     def test_no_publisher(self):
         """The error says which are recorded."""

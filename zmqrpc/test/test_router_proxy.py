@@ -9,6 +9,7 @@ import socket
 import stat
 import time
 from itertools import count
+from typing import Any
 
 import msgspec
 import zmq
@@ -48,14 +49,15 @@ class PublishingTests(PublisherContract, SynchronousTestCase):
 
     def test_what_is_given_back_does_not_fit(self):
         """Who cannot be answered is forgotten, and learns of it by what it says next."""
-        proxy, client, server = self.pair()
-        (router, *_) = proxy._proxy._routers
+        node, client, _ = self.pair()
+        proxy: Any = node._proxy
+        router = proxy._routers[0]
         send, fates = router.send_keyed, [FULL, GONE]
         router.send_keyed = lambda *arguments: fates.pop(0) if fates else send(*arguments)
         for _ in range(2):
             client.send(topic_key("openstack", "compute"), OPAQUE)
             self.network.run(0.1)
-        self.assertEqual(proxy.notices.counts["answers_dropped"], 2)
+        self.assertEqual(node.notices.counts["answers_dropped"], 2)
         client.send(topic_key("openstack", "compute"), OPAQUE)
         nack = self.answer(client)
         self.assertEqual((nack.reason, nack.returned), (Refusal.WRONG_INSTANCE, None))

@@ -55,7 +55,7 @@ class PublishingTests(SynchronousTestCase):
 
     def up(self, *names):
         for name in names:
-            self.state.publisher_up(name, name, self.now)
+            self.state.publisher_up(name, name, 64 * 2**20, self.now)
 
     def add(self, *names, key=KEY, **options):
         calls = [call(name, topic="compute" if key == KEY else "other", **options) for name in names]
@@ -97,6 +97,66 @@ class PublishingTests(SynchronousTestCase):
         self.add(4, size=BATCH_BYTES * 2)
         self.assertEqual([names for _, names in self.write()], [[(1, 1, 1), (2, 1, 2)], [(3, 1, 3)], [(4, 1, 4)]])
         self.assertEqual([self.published("a") for _ in range(3)], [[1, 2], [3], [4]])
+
+    def test_no_larger_than_the_publisher_takes(self):
+        """Batches are no larger than it says, down to one fan-out each."""
+        self.state.publisher_up("a", "a", 5000, self.now)
+        self.add(1, 2, 3, size=1500)
+        self.add(4, size=3500)
+        written = []
+        while (batch := self.next_batch()) is not None:
+            self.assertLessEqual(len(batch.payload), 5000)
+            self.state.taken(batch)
+            written.append([name for _, _, name in self.read(batch.payload)])
+        self.assertEqual(written, [[1, 2], [3], [4]])
+        self.assertEqual(self.state.take_oversized(), [])
+
+    def test_where_it_fits(self):
+        """What is too large for the publisher of its key goes by another, and what follows it too."""
+        for large in "ab":
+            self.setUp()
+            for name in "ab":
+                self.state.publisher_up(name, name, 5000 if name == large else 2000, self.now)
+            self.add(1)
+            ((first, _),) = self.write()
+            self.published(first)
+            self.add(2, size=2000)
+            self.add(3)
+            ((second, names),) = self.write()
+            self.assertEqual((second, names), (large, [(2, 1, 2), (3, 1, 3)]))
+
+    def test_it_fits_nowhere(self):
+        """It ends, takes no number, and what waits behind it goes on; one that is not up is not asked."""
+        self.state.publisher_up("a", "a", 1000, self.now)
+        self.state.publisher_up("b", "b", 2000, self.now)
+        self.add(1)
+        (large,) = self.add(2, size=2000)
+        self.add(3)
+        self.assertEqual([names for _, names in self.write()], [[(1, 1, 1)], [(2, 1, 3)]])
+        self.assertEqual(self.state.take_oversized(), [(large, False, 2000)])
+        self.assertEqual(self.state.take_oversized(), [])
+        self.assertEqual(len(self.state), 2)
+        # Where no publisher is up it waits.
+        self.state.publisher_lost("a", self.now)
+        self.state.publisher_lost("b", self.now)
+        self.add(4, size=2000)
+        self.assertEqual((self.write(), self.state.take_oversized()), ([], []))
+
+    def test_repeated_it_fits_nowhere(self):
+        """What was published at one that is lost, and is too large for the others, counts as not repeated."""
+        self.up("a")
+        self.add(1, size=2000)
+        self.add(2, size=2000)
+        self.write()
+        self.published("a")
+        third = self.add(3, size=2000)
+        self.write()
+        third[0].stage = Stage.QUEUED
+        self.state.publisher_lost("a", self.now)
+        self.state.publisher_up("b", "b", 1000, self.now)
+        self.assertEqual(self.write(), [])
+        self.assertEqual(self.state.take_oversized(), [(third[0], True, 1000)])
+        self.assertEqual(self.state.unrepeated, 2)
 
     def test_numbers_of_each_key(self):
         """A fan-out that is cancelled before it is written leaves no gap."""
@@ -445,7 +505,7 @@ class Storm(SynchronousTestCase):
                 added += 1
                 state.add(KEY, call(added, 10_000.0))
             elif event == "up":
-                state.publisher_up(name, str(which), now)
+                state.publisher_up(name, str(which), 64 * 2**20, now)
             elif event == "mute":
                 state.publisher_lost(name, now)
             elif event == "lost":
@@ -462,7 +522,7 @@ class Storm(SynchronousTestCase):
             else:
                 now += 0.06
                 state.resume(now)
-        state.publisher_up("2/last", "2", now)
+        state.publisher_up("2/last", "2", 64 * 2**20, now)
         for _ in range(3):
             now += 0.2
             state.resume(now)

@@ -77,7 +77,8 @@ class OnePublisherTests(PublishedCase):
 
     def drop_one(self, key):
         """Have the proxy find the connection of the client full once, for an answer under a key that begins so."""
-        (router, *_) = self.proxies[0]._proxy._routers
+        proxy: Any = self.proxies[0]._proxy
+        router = proxy._routers[0]
         send, left = router.send_keyed, [True]
 
         def send_keyed(identity, name, payload):
@@ -86,7 +87,7 @@ class OnePublisherTests(PublishedCase):
         router.send_keyed = send_keyed
 
     def test_an_answer_is_dropped(self):
-        """The next ones are not taken for it: the connection is made anew, and what had no answer is published again."""
+        """The next ones are not taken for it: the client connects anew, and what had no answer is published again."""
         self.fanout(1)
         self.drop_one(b"T")
         for number in range(2, 7):
@@ -96,6 +97,18 @@ class OnePublisherTests(PublishedCase):
         described = self.node._publishing.describe()
         self.assertEqual((described.open, described.unanswered_bytes), (0, 0))
         self.assertEqual(self.proxies[0].notices.counts["answers_dropped"], 1)
+
+    def test_a_publisher_that_takes_less(self):
+        """What is too large for it ends at once, and disturbs nothing else."""
+        self.network.result_of(self.proxies[0].stopService())
+        self.network.run(1)
+        self.network.proxy(use_pub_sub=True, max_message_size=2**16)
+        self.fanout(1)
+        large = self.client.fanout(WORK, "mark", {"number": "x" * 2**17}, timeout=5)
+        reached = self.network.result_of(large)
+        self.assertEqual({type(error) for _, _, error in reached.missing}, {MessageTooLarge})
+        self.fanout(2)
+        self.assertEqual(self.ran(), self.both([1, 2]))
 
     def test_the_others_get_it_one_by_one(self):
         """Whoever does not subscribe, on one matchmaker with those who do; each gets it once."""
