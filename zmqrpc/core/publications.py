@@ -32,6 +32,9 @@ IDLE = 1.0
 NO_FILTER = "is neither a topic-key nor a token"
 """What is wrong with a filter that is not ours."""
 
+_FORGOTTEN_FOR_EACH = 10
+"""For each filter that is counted at most, how many of those that were forgotten are remembered."""
+
 _KEPT = 60.0
 _GATHER, _GATHER_EACH, _GATHER_MOST = 0.05, 50e-6, 0.5
 _MOST_SAID = 256
@@ -99,6 +102,7 @@ class Publications:
         self._made = 0
         self._counts: OrderedDict[bytes, _Count] = OrderedDict()
         self._left: OrderedDict[bytes, float] = OrderedDict()
+        self._uncounted: OrderedDict[bytes, None] = OrderedDict()
         self._idle: list[tuple[float, int, _Count]] = []
         self._joined: dict[bytes, None] = {}
         self._tokens: dict[bytes, None] = {}
@@ -136,6 +140,7 @@ class Publications:
     def unsubscribed(self, filter: bytes, now: float) -> None:
         """Take that nobody subscribes to a filter any more."""
         self._tokens.pop(filter, None)
+        self._uncounted.pop(filter, None)
         count = self._counts.get(filter)
         if count is not None and count.wanted:
             count.wanted = False
@@ -171,9 +176,8 @@ class Publications:
         """
         count = self._counts.get(key)
         if count is None:
-            if not self.forgotten:
+            if key not in self._uncounted:
                 return None
-            # It may be one of those that were forgotten; ZeroMQ knows whether anybody subscribes to it.
             count = self._begin(key, now)
         elif not count.wanted:
             return None
@@ -212,6 +216,7 @@ class Publications:
     # Counting
 
     def _begin(self, key: bytes, now: float) -> _Count:
+        self._uncounted.pop(key, None)
         if len(self._counts) >= self._most:
             self._make_room()
         if self._renew:
@@ -226,8 +231,12 @@ class Publications:
         if self._left:
             self._forget(next(iter(self._left)))
         else:
-            self._forget(next(iter(self._counts)))
+            key = next(iter(self._counts))
+            self._forget(key)
             self.forgotten += 1
+            self._uncounted[key] = None
+            if len(self._uncounted) > _FORGOTTEN_FOR_EACH * self._most:
+                self._uncounted.popitem(last=False)
 
     def _forget(self, key: bytes) -> None:
         count = self._counts.pop(key)

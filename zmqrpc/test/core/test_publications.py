@@ -182,6 +182,26 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual((len(publications), publications.forgotten), (3, 0))
         self.assertEqual(counted(publications.publish(A, NOW)), (PROXY, 1))
 
+    def test_only_what_was_forgotten_is_counted_again(self):
+        """Whatever clients publish under, no filter that somebody subscribes to is forgotten for it."""
+        publications = subscribed(A, B, C, most=2)
+        self.assertEqual(publications.forgotten, 1)
+        for number in range(100):
+            self.assertIsNone(publications.publish(topic_key("x", f"nobody-{number}"), NOW))
+        self.assertEqual(publications.forgotten, 1)
+        for key in (A, B, C):
+            self.assertIsNotNone(publications.publish(key, NOW))
+        # One that everybody has left meanwhile is counted no more.
+        forgotten = next(key for key in (A, B, C) if key not in publications._counts)
+        publications.unsubscribed(forgotten, NOW)
+        self.assertIsNone(publications.publish(forgotten, NOW))
+
+    def test_what_was_forgotten_is_bounded(self):
+        keys = [topic_key("x", str(number)) for number in range(30)]
+        publications = subscribed(*keys, most=2)
+        self.assertIsNone(publications.publish(keys[0], NOW))
+        self.assertIsNotNone(publications.publish(keys[20], NOW))
+
     def test_one_that_was_forgotten_is_left(self):
         publications = subscribed(A, B, most=1)
         publications.unsubscribed(A, NOW)
