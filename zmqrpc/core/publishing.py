@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from itertools import islice
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -41,6 +42,9 @@ SETTLED_SECONDS = 2.0
 
 _READDRESSED = 32
 """More bytes than the numbers take that a fan-out gets when it is given to a publisher."""
+
+_FORGOTTEN_FOR_EACH = 10
+"""For each key that is remembered at most, of how many that were forgotten the next number is."""
 
 _MOST_LOST = 100
 """How many lost publishers are remembered that may answer yet."""
@@ -90,13 +94,15 @@ class Key:
 
     :ivar waiting: what is to be given to a publisher, in order, by `OutgoingFanout.sequence`.
     :ivar publisher: by which it goes; None before the first.
+    :ivar kept: how many batches of it are kept of what was published.
     """
 
-    __slots__ = ("name", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
+    __slots__ = ("kept", "name", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
 
     def __init__(self, name: bytes, first: int) -> None:
         self.name = name
         self.next_number = first
+        self.kept = 0
         self.waiting: OrderedDict[int, OutgoingFanout] = OrderedDict()
         self.publisher: str | None = None
         self.tried: set[str] = set()
@@ -169,7 +175,8 @@ class PublishingState:
     :param most_calls: how many fan-outs may wait, or be unanswered.
     :param most_bytes: how many bytes of them; also how many are given to one publisher at once, and kept of what was
         published.
-    :param most_keys: how many keys are remembered; of one that is forgotten the numbers go on where the highest were.
+    :param most_keys: how many keys are remembered, beside those that have something under way; of ten times as many
+        only the next number, and what is forgotten altogether goes on where the highest numbers were.
     :ivar wake_at: when `resume` or `overdue` next has something; never late, perhaps early.
     :ivar unrepeated: how many fan-outs of lost publishers could not be published again before their deadline, though
         their callers were told that they are published.
@@ -182,6 +189,7 @@ class PublishingState:
         self._most_bytes = most_bytes
         self._most_keys = most_keys
         self._keys: dict[bytes, Key] = {}
+        self._forgotten: OrderedDict[bytes, int] = OrderedDict()
         self._first_number = 1
         self._open: dict[int, OutgoingFanout] = {}
         self._open_bytes = 0
@@ -232,8 +240,8 @@ class PublishingState:
         key = self._keys.get(name)
         if key is None:
             if len(self._keys) >= self._most_keys:
-                self._forget_key()
-            key = self._keys[name] = Key(name, self._first_number)
+                self._forget_keys()
+            key = self._keys[name] = Key(name, self._forgotten.pop(name, self._first_number))
         self._sequence = sequence = self._sequence + 1
         fanout = OutgoingFanout(call, key, sequence)
         self._open[sequence] = fanout
@@ -265,14 +273,16 @@ class PublishingState:
         waited = fanout.key.waiting.pop(fanout.sequence, None) is not None
         return fanout.uncertain or not waited
 
-    def _forget_key(self) -> None:
-        """Forget one key that has nothing under way: the one that was made first."""
+    def _forget_keys(self) -> None:
+        """Make room for one key: forget those with nothing under way, beginning with the one that was made first."""
         busy = {key for publisher in self._publishers.values() for key in publisher.unanswered}
-        for name, key in self._keys.items():
-            if not key.waiting and key not in busy:
-                self._first_number = max(self._first_number, key.next_number)
-                del self._keys[name]
-                return
+        busy.update(*self._lost.values())
+        idle = (name for name, key in self._keys.items() if not (key.waiting or key.kept or key in busy))
+        for name in list(islice(idle, len(self._keys) - self._most_keys + 1)):
+            self._forgotten[name] = self._keys.pop(name).next_number
+        while len(self._forgotten) > _FORGOTTEN_FOR_EACH * self._most_keys:
+            _, number = self._forgotten.popitem(last=False)
+            self._first_number = max(self._first_number, number)
 
     # What is to be written
 
@@ -436,7 +446,7 @@ class PublishingState:
             return
         again: dict[Key, list[OutgoingFanout]] = {}
         for batch in publisher.kept:
-            self._kept_bytes -= len(batch.payload)
+            self._let_go_of(batch)
             if batch.published_at + KEPT_SECONDS > now:
                 again.setdefault(batch.key, []).extend(batch.fanouts)
         for key, batches in publisher.unanswered.items():
@@ -473,6 +483,7 @@ class PublishingState:
         if publisher is not None and batch.payload:
             batch.published_at = now
             publisher.kept.append(batch)
+            key.kept += 1
             self._kept_bytes += len(batch.payload)
             self._let_go(publisher, now)
         return calls
@@ -502,9 +513,13 @@ class PublishingState:
         """Keep no longer what was published long ago, or is too much."""
         kept = publisher.kept
         while kept and (kept[0].published_at + KEPT_SECONDS <= now or self._kept_bytes > self._most_bytes):
-            self._kept_bytes -= len(kept.popleft().payload)
+            self._let_go_of(kept.popleft())
         if kept:
             self._resume_at = min(self._resume_at, kept[0].published_at + KEPT_SECONDS)
+
+    def _let_go_of(self, batch: OutgoingBatch) -> None:
+        self._kept_bytes -= len(batch.payload)
+        batch.key.kept -= 1
 
     def returned(self, name: str, payload: bytes, full: bool, now: float) -> None:
         """

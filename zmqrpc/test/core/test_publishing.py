@@ -450,18 +450,71 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(self.published("a"), [2])
         self.assertEqual([uncertain for _, uncertain in self.state.take_all()], [])
 
+    def published_under(self, *keys):
+        """Publish one fan-out under each key, and return the number of each."""
+        numbers = []
+        for key in keys:
+            self.state.add(key, call())
+            ((_, ((number, _, _),)),) = self.write()
+            self.state.published("a", key, self.now)
+            self.now += KEPT_SECONDS
+            self.state.resume(self.now)
+            numbers.append(number)
+        return numbers
+
     def test_keys_are_bounded(self):
-        """A key that is forgotten never begins at a number that it has had."""
+        """A key that is forgotten goes on with the number that it would have had, whatever others have."""
         self.up("a")
-        for name in (b"1", b"2", b"3"):
-            self.state.add(name, call())
+        keys = [b"1", b"2", b"3", b"4"]
+        self.assertEqual(self.published_under(*[b"1"] * 50), list(range(1, 51)))
+        self.assertEqual(self.published_under(*keys[1:]), [1, 1, 1])
+        self.assertEqual(self.published_under(*keys, *keys), [51, 2, 2, 2, 52, 3, 3, 3])
+        self.assertEqual(len(dict(self.state.ways())), 3)
+
+    def test_keys_that_are_forgotten_are_bounded(self):
+        """Past it a key never begins at a number that it has had."""
+        self.up("a")
+        self.published_under(*[b"1"] * 50)
+        self.published_under(*[b"%d" % number for number in range(100, 140)])
+        self.assertEqual(self.published_under(b"1", b"new"), [51, 51])
+
+    def test_keys_with_something_under_way_are_not_forgotten(self):
+        """What is unanswered, kept, or may be answered by one that is lost."""
+        self.state = PublishingState(OURS, 64 * 2**20, 100, 10**6, 1)
+        self.up("a", "b")
+        for make in (self.make_unanswered, self.make_kept, self.make_lost):
+            make()
+            self.state.add(make.__name__.encode(), call())
+            self.assertIn(KEY, dict(self.state.ways()), make)
+
+    def make_unanswered(self):
+        self.add(1)
+        ((self.name, _),) = self.write()
+
+    def make_kept(self):
+        self.published(self.name)
+
+    def make_lost(self):
+        self.now += KEPT_SECONDS
+        self.state.resume(self.now)
+        (late,) = self.add(2)
         self.write()
-        for name in (b"1", b"2"):
-            self.state.published("a", name, self.now)
-        self.state.add(b"4", call())
-        self.assertEqual(self.write()[0][1][0][0], 2)
-        self.state.add(b"1", call())
-        self.assertEqual(self.write()[0][1][0][0], 2)
+        self.state.publisher_lost(self.name, self.now)
+        self.state.withdraw(late)
+        self.state.take_all()
+        self.write()
+
+    def test_how_long_it_is_kept(self):
+        """For a second before a loss that may be known one and a half seconds late."""
+        self.up("a", "b")
+        self.add(1)
+        ((name, _),) = self.write()
+        self.published(name)
+        self.now += 2.49
+        self.state.resume(self.now)
+        self.state.publisher_lost(name, self.now)
+        ((other, names),) = self.write()
+        self.assertEqual((other != name, names), (True, [(1, 2, 1)]))
 
 
 class Storm(SynchronousTestCase):

@@ -103,6 +103,7 @@ class OnePublisherTests(PublishedCase):
         self.network.result_of(self.proxies[0].stopService())
         self.network.run(1)
         self.network.proxy(use_pub_sub=True, max_message_size=2**16)
+        self.network.run(3)
         self.fanout(1)
         large = self.client.fanout(WORK, "mark", {"number": "x" * 2**17}, timeout=5)
         reached = self.network.result_of(large)
