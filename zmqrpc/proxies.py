@@ -347,6 +347,11 @@ class Proxies:
             self.malformed_received(identity, str(error))
             return 1
         if key == SELF_KEY:
+            if self.publishing is not None and proxy.role == "client":
+                # Now: each of these is an answer like those above, and they count in the order in which they come.
+                for message in batch.messages:
+                    if isinstance(message, Nack) and message.returned is not None:
+                        self.publishing.returned(proxy, identity, message.returned, Refusal(message.reason))
             self._news.append((proxy, identity, batch, now))
             return len(batch.messages) or 1
         way = Through(identity, batch.source)
@@ -360,7 +365,7 @@ class Proxies:
         elif self.publishing is None or proxy.role != "client":
             self.malformed_received(identity, "it is about something published, and nothing was")
         else:
-            self.publishing.published(proxy, key, bytes(payload))
+            self.publishing.published(proxy, identity, key, bytes(payload))
         return 1
 
     # The end of a pass, and time
@@ -425,8 +430,6 @@ class Proxies:
             self._callers.returned(Through(proxy.connection or b"", batch.destination or b""), returned, reason)
         elif batch.destination is not None:
             self.carrier.returned(proxy, batch, reason, self.seconds())
-        elif self.publishing is not None:
-            self.publishing.returned(proxy, returned, reason)
 
     def _guarded(self, proxy: ProxyLink, act: Callable[..., None], *arguments: Any) -> None:
         """Do something with one proxy: whatever is wrong with it, the others have their turn."""

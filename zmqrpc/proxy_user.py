@@ -20,11 +20,11 @@ class Publishing(Protocol):
     def publisher_lost(self, proxy: ProxyLink, reason: str) -> None:
         """A proxy cannot be used any more."""
 
-    def published(self, proxy: ProxyLink, key: bytes, counter: bytes) -> None:
-        """A proxy has published what it was given next under a key."""
+    def published(self, proxy: ProxyLink, connection: bytes, key: bytes, counter: bytes) -> None:
+        """A proxy has published what it was given next under a key, by this connection to it, which may be lost."""
 
-    def returned(self, proxy: ProxyLink, payload: bytes, reason: Refusal) -> None:
-        """A proxy gave back what was to be published."""
+    def returned(self, proxy: ProxyLink, connection: bytes, payload: bytes, reason: Refusal) -> None:
+        """A proxy gave back a payload by this connection; it may be none that was to be published."""
 
 
 class Subscriptions(Protocol):

@@ -145,7 +145,7 @@ class Publishing:
     def publisher_up(self, proxy: PublishingProxy) -> None:
         """A proxy that publishes can be used."""
         # What comes by another connection answers nothing that was written to one before.
-        self._names[proxy.key] = name = self._name(proxy)
+        self._names[proxy.key] = name = _name(proxy, proxy.connection or b"")
         self._proxies[name] = proxy
         self._state.publisher_up(name, proxy.key, proxy.largest, self._seconds())
         self._kick()
@@ -159,19 +159,25 @@ class Publishing:
             self._state.publisher_lost(name, self._seconds())
             self._kick()
 
-    def published(self, proxy: PublishingProxy, key: bytes, counter: bytes) -> None:
-        """A proxy has published what it was given next under a key."""
-        for call in self._state.published(self._name(proxy), key, self._seconds()):
+    def published(self, proxy: PublishingProxy, connection: bytes, key: bytes, counter: bytes) -> None:
+        """
+        A proxy has published what it was given next under a key.
+
+        :param connection: by which it says so; perhaps one that is lost.
+        """
+        for call in self._state.published(_name(proxy, connection), key, self._seconds()):
             call.succeed(None)
         self._written()
 
-    def returned(self, proxy: PublishingProxy, payload: bytes, reason: Refusal) -> None:
-        """A proxy gave back what was to be published."""
-        self._state.returned(self._name(proxy), payload, reason is not Refusal.UNROUTABLE, self._seconds())
-        self._written()
+    def returned(self, proxy: PublishingProxy, connection: bytes, payload: bytes, reason: Refusal) -> None:
+        """
+        A proxy gave back a payload; nothing follows when it was not to be published.
 
-    def _name(self, proxy: PublishingProxy) -> str:
-        return f"{proxy.key}/{(proxy.connection or b'').hex()}"
+        :param connection: as for `published`.
+        """
+        full = reason is not Refusal.UNROUTABLE
+        self._state.returned(_name(proxy, connection), payload, full, self._seconds())
+        self._written()
 
     def _written(self) -> None:
         self._kick()
@@ -214,3 +220,7 @@ class Publishing:
             )
             self._notices.count("fanout_unrepeated", text, number=number)
             self._notices.counts["fanout_unrepeated"] += number - 1
+
+
+def _name(proxy: PublishingProxy, connection: bytes) -> str:
+    return f"{proxy.key}/{connection.hex()}"

@@ -542,10 +542,12 @@ class PublishingState:
 
     def _key_of(self, payload: bytes) -> Key | None:
         try:
-            messages: list[Any] = decode_batch(payload).messages
+            batch = decode_batch(payload)
         except RemoteProtocolError:
             return None
-        if not messages or type(messages[0]) is not Fanout:
+        messages: list[Any] = batch.messages
+        # What has a destination was not to be published.
+        if batch.destination is not None or not messages or type(messages[0]) is not Fanout:
             return None
         return self._keys.get(topic_key(messages[0].exchange, messages[0].topic))
 

@@ -100,16 +100,16 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(len(proxy.payloads), 1)
         self.assertEqual(self.read(proxy), [(1, 0), (2, 1), (3, 2)])
         self.assertNoResult(calls[0])
-        self.publishing.published(proxy, KEY, b"counter")
+        self.publishing.published(proxy, proxy.connection, KEY, b"counter")
         self.assertEqual([self.successResultOf(call) for call in calls], [None] * 3)
-        self.publishing.published(proxy, KEY, b"counter")
+        self.publishing.published(proxy, proxy.connection, KEY, b"counter")
 
     def test_waits_for_a_publisher(self):
         call = self.fanout()
         self.pass_(1.0)
         proxy = self.up()
         self.pass_()
-        self.publishing.published(proxy, KEY, b"")
+        self.publishing.published(proxy, proxy.connection, KEY, b"")
         self.successResultOf(call)
 
     def test_too_large_for_every_publisher(self):
@@ -153,7 +153,7 @@ class PublishingTests(SynchronousTestCase):
         for _ in range(7):
             self.pass_(0.05)
             if proxy.payloads:
-                self.publishing.returned(proxy, proxy.payloads.pop(), Refusal.UNROUTABLE)
+                self.publishing.returned(proxy, proxy.connection, proxy.payloads.pop(), Refusal.UNROUTABLE)
         error = self.failed(call, NoRoute)
         self.assertIn("nobody is subscribed at any publisher", error)
         self.assertIn("it did not run", error)
@@ -176,7 +176,7 @@ class PublishingTests(SynchronousTestCase):
         proxy.fate = SENT
         self.pass_(0.1)
         self.assertEqual(self.read(proxy), [(1, 0)])
-        self.publishing.published(proxy, KEY, b"")
+        self.publishing.published(proxy, proxy.connection, KEY, b"")
         self.successResultOf(call)
         proxy.fate = FULL
         call = self.fanout(timeout=1.0)
@@ -195,7 +195,7 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(self.read(c), [(1, 0)])
         self.publishing.publisher_lost(a, "gone")
         self.publishing.publisher_lost(b, "gone")
-        self.publishing.published(c, KEY, b"")
+        self.publishing.published(c, c.connection, KEY, b"")
         self.successResultOf(call)
 
     def test_lost(self):
@@ -203,7 +203,7 @@ class PublishingTests(SynchronousTestCase):
         a = self.up("a")
         first = self.fanout(1)
         self.pass_()
-        self.publishing.published(a, KEY, b"")
+        self.publishing.published(a, a.connection, KEY, b"")
         second = self.fanout(2)
         self.pass_()
         b = self.up("b")
@@ -211,7 +211,7 @@ class PublishingTests(SynchronousTestCase):
         self.publishing.publisher_lost(a, "killed")
         self.pass_()
         self.assertEqual(self.read(b), [(1, 1), (2, 2)])
-        self.publishing.published(b, KEY, b"")
+        self.publishing.published(b, b.connection, KEY, b"")
         self.successResultOf(first)
         self.successResultOf(second)
 
@@ -222,10 +222,19 @@ class PublishingTests(SynchronousTestCase):
         self.pass_()
         self.publishing.publisher_lost(a, "killed")
         a = self.up("a", b"2")
-        self.publishing.published(a, KEY, b"")
+        self.publishing.published(a, b"2", KEY, b"")
         self.assertNoResult(call)
         self.pass_()
-        self.publishing.published(a, KEY, b"")
+        self.publishing.published(a, b"2", KEY, b"")
+        self.successResultOf(call)
+
+    def test_answered_by_the_connection_before(self):
+        a = self.up("a")
+        call = self.fanout(1)
+        self.pass_()
+        self.publishing.publisher_lost(a, "reset")
+        a = self.up("a", b"2")
+        self.publishing.published(a, b"1", KEY, b"")
         self.successResultOf(call)
 
     def test_not_repeated_in_time(self):
@@ -234,7 +243,7 @@ class PublishingTests(SynchronousTestCase):
         a = self.up("a")
         calls = [self.fanout(number, timeout=1.0) for number in range(3)]
         self.pass_()
-        self.publishing.published(a, KEY, b"")
+        self.publishing.published(a, a.connection, KEY, b"")
         self.publishing.publisher_lost(a, "killed")
         self.pass_(2.0)
         self.up("b")
@@ -254,7 +263,7 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(self.read(proxy), [(1, 2)])
         late.cancel()
         self.assertIn("it may have run", self.failed(late, Cancelled))
-        self.publishing.published(proxy, KEY, b"")
+        self.publishing.published(proxy, proxy.connection, KEY, b"")
 
     def test_too_many(self):
         calls = [self.fanout(number) for number in range(11)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import BATCH_BYTES, decode_batch
+from zmqrpc.core.batch import BATCH_BYTES, decode_batch, encode_batch
 from zmqrpc.core.envelope import Fanout, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.pending import Stage
@@ -273,6 +273,15 @@ class PublishingTests(SynchronousTestCase):
         self.assertEqual(self.published("a"), [])
         self.up("b")
         self.assertEqual(self.write(), [("b", [(1, 2, 1)])])
+
+    def test_what_was_for_one_member_is_given_back(self):
+        """By a publisher that routes as well, and is lost: it answers nothing that was to be published."""
+        self.up("a")
+        (fanout,) = self.add(1)
+        self.write()
+        self.state.publisher_lost("a", self.now)
+        self.state.returned("a", encode_batch(OURS, b"d" * 16, 0, (), [fanout.encoded]), False, self.now)
+        self.assertEqual(self.published("a"), [1])
 
     def test_many_are_lost(self):
         self.state = PublishingState(OURS, 64 * 2**20, 1000, 10**6, 3)

@@ -98,6 +98,83 @@ class OnePublisherTests(PublishedCase):
         self.assertEqual((described.open, described.unanswered_bytes), (0, 0))
         self.assertEqual(self.proxies[0].notices.counts["answers_dropped"], 1)
 
+    def hold_answers(self, *keys):
+        """Have the client read what comes under keys that begin so only when it drops the connection."""
+        proxies, router = self.node._proxies, self.node._links.connector.router
+        receive, drain, held = proxies.keyed_received, router.drain, []
+
+        def keyed_received(identity, key, payload):
+            if key.startswith(keys):
+                held.append((identity, key, bytes(payload)))
+                return 1
+            return receive(identity, key, payload)
+
+        def drain_held():
+            drain()
+            for arguments in held:
+                receive(*arguments)
+            held.clear()
+
+        proxies.keyed_received, router.drain = keyed_received, drain_held
+
+    def lose_the_publisher(self):
+        """Have the client lose the connection, and get no other."""
+        (proxy,) = self.node._proxies.publishers()
+        self.network.refuse(self.proxies[0].host)
+        self.node._proxies.connection_lost(proxy.connection, "it was reset")
+        self.network.run(0.1)
+
+    def test_an_answer_that_is_read_when_the_connection_is_lost(self):
+        """It ends what it answers."""
+        self.fanout(1)
+        self.hold_answers(b"T")
+        waiting = self.client.fanout(WORK, "mark", {"number": 2}, timeout=5)
+        self.assertEqual(self.ran(), self.both([1, 2]))
+        self.assertNoResult(waiting)
+        self.lose_the_publisher()
+        self.assertEqual(self.names(self.successResultOf(waiting).published), ["a", "b"])
+
+    def test_given_back_when_the_connection_is_lost(self):
+        """What is given back is not taken for published, nor the answer that follows for another."""
+        self.fanout(1)
+        given_back = self.given_back()
+        self.hold_answers(b"", b"T")
+        second = self.client.fanout(WORK, "mark", {"number": 2}, timeout=1)
+        self.network.run(0.05)
+        given_back.clear()
+        third = self.client.fanout(WORK, "mark", {"number": 3}, timeout=1)
+        self.network.run(0.05)
+        self.assertEqual(self.ran(), self.both([1, 3]))
+        self.lose_the_publisher()
+        self.assertNoResult(second)
+        self.assertEqual(self.names(self.successResultOf(third).published), ["a", "b"])
+        self.assertEqual(len(self.network.result_of(second).missing), 2)
+
+    def given_back(self):
+        """Have the proxy give back what is published while the list that is returned has something in it."""
+        publisher: Any = self.proxies[0]._proxy
+        publications = publisher._publisher._publications
+        publish, while_full = publications.publish, [True]
+        publications.publish = lambda *arguments: None if while_full else publish(*arguments)
+        return while_full
+
+    def test_given_back_and_published_in_one_pass(self):
+        """Answers count in the order in which they come."""
+        self.fanout(1)
+        given_back = self.given_back()
+        self.hold_answers(b"", b"T")
+        second = self.client.fanout(WORK, "mark", {"number": 2}, timeout=5)
+        self.network.run(0.05)
+        given_back.clear()
+        third = self.client.fanout(WORK, "mark", {"number": 3}, timeout=5)
+        self.network.run(0.05)
+        self.node._links.connector.router.drain()
+        self.assertNoResult(second)
+        self.successResultOf(third)
+        del self.node._proxies.keyed_received
+        self.network.result_of(second)
+        self.assertEqual(self.node._publishing.describe().unanswered_bytes, 0)
+
     def test_a_publisher_that_takes_less(self):
         """What is too large for it ends at once, and disturbs nothing else."""
         self.network.result_of(self.proxies[0].stopService())

@@ -712,11 +712,11 @@ class Publishing:
     def publisher_lost(self, proxy, reason):
         self.told.append(("lost", proxy.key, reason))
 
-    def published(self, proxy, key, counter):
-        self.told.append(("published", proxy.key, key, counter))
+    def published(self, proxy, connection, key, counter):
+        self.told.append(("published", proxy.key, connection, key, counter))
 
-    def returned(self, proxy, payload, reason):
-        self.told.append(("returned", proxy.key, payload, reason))
+    def returned(self, proxy, connection, payload, reason):
+        self.told.append(("returned", proxy.key, connection, payload, reason))
 
 
 class PublishingTests(SynchronousTestCase):
@@ -760,7 +760,10 @@ class PublishingTests(SynchronousTestCase):
         self.network.run(0.1)
         self.assertEqual(
             self.publishing.told[1:],
-            [("published", self.key, key, b"1"), ("returned", self.key, payload, Refusal.UNROUTABLE)],
+            [
+                ("published", self.key, proxy.connection, key, b"1"),
+                ("returned", self.key, proxy.connection, payload, Refusal.UNROUTABLE),
+            ],
         )
 
     def test_records_are_told_after_each_change(self):
