@@ -139,6 +139,7 @@ class Node(Service):
 
         self._serves = [self._named(target) for target in serves]
         self._servers: list[RPCServer] = []
+        self._unregistered: list[Target] = []
         self._listeners: list[Listener] = []
         self._static: list[tuple[RPCClient, Target]] = []
         self._waiting: list[Deferred[None]] = []
@@ -217,10 +218,10 @@ class Node(Service):
         self._callers.add(server)
         if self._subscriptions is not None:
             self._subscriptions.serve(target)
+        if self.running:
+            self._subscribe([target])
         self._tell_targets()
         if self.running:
-            if self._subscriptions is not None:
-                self._subscriptions.start()
             self._log_serving(server)
         return server
 
@@ -309,11 +310,11 @@ class Node(Service):
         return waiter
 
     def _when_ready(self) -> Deferred[None]:
-        registered = self._registrar.when_current()
         subscriptions = self._subscriptions
         if subscriptions is None or not self._servers:
-            return registered
-        return registered.addCallback(lambda _: subscriptions.when_ready())
+            return self._registrar.when_current()
+        tried = subscriptions.when_tried().addCallback(lambda _: self._registrar.when_current())
+        return tried.addCallback(lambda _: subscriptions.when_ready())
 
     # IService
 
@@ -339,9 +340,8 @@ class Node(Service):
         for topic in self._watches.topics():
             self._discovery.resolve(topic)
         if self._servers or self._listeners:
+            self._subscribe([server.target for server in self._servers])
             self._registrar.publish(self._records())
-            if self._subscriptions is not None:
-                self._subscriptions.start()
         for server in self._servers:
             self._log_serving(server)
         for listener in self._listeners:
@@ -421,6 +421,26 @@ class Node(Service):
         self._proxies.serve()
         self._site.watch()
 
+    def _subscribe(self, targets: list[Target]) -> None:
+        """
+        Subscribe, and have these servers registered when that is done, or has been tried for long enough.
+
+        Whom a record says to subscribe gets no copy of its own of what is published.
+        """
+        if self._subscriptions is None:
+            return
+        self._subscriptions.start()
+        if not targets or (tried := self._subscriptions.when_tried()).called:
+            return
+        self._unregistered += targets
+
+        def register(_: None) -> None:
+            self._unregistered = [target for target in self._unregistered if target not in targets]
+            if self.running:
+                self._registrar.publish(self._records())
+
+        tried.addCallbacks(register, lambda _: None)
+
     def _tell_targets(self) -> None:
         """Tell proxies and matchmaker what is served now, if they are told already."""
         if self._open:
@@ -466,7 +486,8 @@ class Node(Service):
         assert self.address is not None
         # A fixed table knows no instances.
         instance = "" if self._binding.fixed else self.instance.hex()
-        serving = [(Role.SERVER, server.target, None, self.plan.subscribes) for server in self._servers]
+        registered = [server.target for server in self._servers if server.target not in self._unregistered]
+        serving = [(Role.SERVER, target, None, self.plan.subscribes) for target in registered]
         listening = [
             (Role.LISTENER, target, listener.pool, False) for listener in self._listeners for target in listener.targets
         ]

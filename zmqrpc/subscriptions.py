@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ class Subscriptions:
         self._wanted: tuple[str, ...] | None = None
         self._started = self._closed = False
         self._waiting: list[Deferred[None]] = []
+        self._tries: deque[tuple[float, Deferred[None]]] = deque()
         self._wait_until = NEVER
         self._awaited: set[Subscription] | None = None
 
@@ -127,6 +129,15 @@ class Subscriptions:
             return succeed(None)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
+        return waiter
+
+    def when_tried(self) -> Deferred[None]:
+        """Return a Deferred that fires like that of `when_ready`, or after `READY_SECONDS`; `close` cancels it."""
+        waiter = self.when_ready()
+        if not waiter.called:
+            until = self._seconds() + READY_SECONDS
+            self._tries.append((until, waiter))
+            self._wake_by(until)
         return waiter
 
     def cancel_running(self) -> None:
@@ -308,7 +319,8 @@ class Subscriptions:
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
         soonest = min((each.wake_at for each in self._subscriptions.values()), default=NEVER)
-        return min(soonest, self._fanouts.wake_at, self._wait_until)
+        try_until = self._tries[0][0] if self._tries else NEVER
+        return min(soonest, self._fanouts.wake_at, self._wait_until, try_until)
 
     def sweep(self, now: float) -> None:
         """Look after the publishers, and tell what was missed."""
@@ -317,6 +329,11 @@ class Subscriptions:
                 subscription.sweep(now)
         if now >= self._wait_until:
             self._wait_no_longer()
+        while self._tries and self._tries[0][0] <= now:
+            _, waiter = self._tries.popleft()
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                waiter.callback(None)
         if now >= self._fanouts.wake_at:
             missed, forgotten = self._fanouts.sweep(now)
             for each in missed:

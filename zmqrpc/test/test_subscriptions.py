@@ -138,6 +138,31 @@ class Case(SynchronousTestCase):
 
 
 class ReadinessTests(Case):
+    def test_tried(self):
+        """It is known after two seconds at the latest, whatever the matchmaker says, and who confirms."""
+        waiter = self.subscriptions.when_tried()
+        self.subscriptions.start()
+        self.sweep(1.0)
+        self.subscriptions.found([A])
+        self.connect()
+        later = self.subscriptions.when_tried()
+        self.sweep(0.9)
+        self.assertNoResult(waiter)
+        self.sweep(0.1)
+        self.successResultOf(waiter)
+        self.assertNoResult(later)
+        self.assertFalse(self.is_ready())
+        self.confirm()
+        self.successResultOf(later)
+        self.successResultOf(self.subscriptions.when_tried())
+        self.sweep(1.0)
+
+    def test_tried_and_closed(self):
+        waiter = self.subscriptions.when_tried()
+        self.subscriptions.close()
+        self.failureResultOf(waiter, CancelledError)
+        self.sweep(READY_SECONDS)
+
     def is_ready(self):
         if not hasattr(self, "waiter"):
             self.waiter = self.subscriptions.when_ready()

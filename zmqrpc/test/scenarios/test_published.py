@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target
 from zmqrpc.errors import Cancelled, DeadlineExceeded, MessageTooLarge, NoRoute
 from zmqrpc.interfaces import FULL
+from zmqrpc.record import Role
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
-from zmqrpc.testing import MemoryNode, Network
+from zmqrpc.testing import MemoryNode, Network, Weather
 
 WORK = Target("work")
 
@@ -97,6 +99,78 @@ class OnePublisherTests(PublishedCase):
         described = self.node._publishing.describe()
         self.assertEqual((described.open, described.unanswered_bytes), (0, 0))
         self.assertEqual(self.proxies[0].notices.counts["answers_dropped"], 1)
+
+    def start_server(self, member):
+        """Start a server without waiting for it."""
+        self.workers[member] = worker = Worker(member)
+        self.nodes[member] = node = MemoryNode(self.network, host=f"late-{member}", zmq_topology=self.topology)
+        node.server(Target("work", server=member), [worker])
+        node.startService()
+        return node, worker
+
+    def registered(self):
+        """List the members that are recorded."""
+        sightings = self.network.result_of(self.network.store.matchmaker().records())
+        return sorted(sighting.record.member for sighting in sightings if sighting.record.role is Role.SERVER)
+
+    def test_a_server_that_starts(self):
+        """What is said to be published for it reaches it, from the first on."""
+        self.network.set_weather(Weather(delay=(0.005, 0.02)))
+        _, worker = self.start_server("c")
+        results: dict[int, Any] = {}
+        for number in range(200):
+            waiting = self.client.fanout(WORK, "mark", {"number": number})
+            waiting.addCallback(partial(results.__setitem__, number))
+            self.network.run(0.002)
+        self.network.run(2)
+        said = [number for number, reached in results.items() if "c" in self.names(reached.published)]
+        self.assertEqual((len(results), len(said) > 50), (200, True))
+        self.assertEqual(set(said) - set(worker.ran), set())
+
+    def test_a_server_that_is_added(self):
+        """To a node that runs; what it serves already stays registered."""
+        node = self.nodes["a"]
+        self.network.cut("a", self.proxies[0].host)
+        node.server(Target("more", server="new"), [Worker("new")])
+        self.network.run(1.0)
+        self.assertEqual(self.registered(), ["a", "b"])
+        self.network.heal()
+        self.network.result_of(node.when_ready())
+        self.assertEqual(self.registered(), ["a", "b", "new"])
+
+    def test_publishers_that_are_not_there(self):
+        """A server is registered after two seconds without them."""
+        self.network.refuse(self.proxies[0].host)
+        node, _ = self.start_server("c")
+        ready = node.when_ready()
+        self.network.run(1.9)
+        self.assertEqual(self.registered(), ["a", "b"])
+        self.network.run(0.2)
+        self.assertEqual(self.registered(), ["a", "b", "c"])
+        self.network.result_of(ready)
+
+    def test_no_publisher_is_recorded(self):
+        """A server is registered at once, like one that does not subscribe."""
+        self.network.result_of(self.proxies[0].stopService())
+        times = []
+        for member, topology in (("c", "static-direct"), ("d", "static-direct+pub-sub")):
+            self.topology = topology
+            node, _ = self.start_server(member)
+            began = self.network.clock.seconds()
+            self.network.run_until(partial(bool, node._registrar._stored), 5)
+            times.append(self.network.clock.seconds() - began)
+            self.network.result_of(node.when_ready())
+        self.assertLess(times[1], times[0] + 0.01)
+
+    def test_a_server_that_stops_before_it_is_registered(self):
+        self.network.refuse(self.proxies[0].host)
+        node, _ = self.start_server("c")
+        ready = node.when_ready()
+        self.network.run(0.5)
+        self.network.result_of(node.stopService())
+        self.failureResultOf(ready, CancelledError)
+        self.network.run(3)
+        self.assertEqual(self.registered(), ["a", "b"])
 
     def hold_answers(self, *keys):
         """Have the client read what comes under keys that begin so only when it drops the connection."""
