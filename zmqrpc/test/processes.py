@@ -50,7 +50,8 @@ def until(holds, what, limit=LIMIT):
         time.sleep(0.01)
 
 
-_warm = WarmInterpreter(ENVIRONMENT)
+WARM = WarmInterpreter(ENVIRONMENT)
+"""What runs the commands of Twisted and of zmqrpc for all tests of this process."""
 
 
 def spawn(
@@ -60,7 +61,7 @@ def spawn(
     stdin: Stream,
     stdout: Stream,
     stderr: Stream,
-    warm: WarmInterpreter = _warm,
+    warm: WarmInterpreter = WARM,
 ) -> subprocess.Popen[bytes] | Fork:
     """Run a command: as a fork of the warm interpreter where that is the same, else as any process."""
     if warm.can_run(words, environment):
@@ -81,7 +82,7 @@ def run_to_end(
     directory: Path,
     environment: Mapping[str, str],
     stdout: Stream | None = None,
-    warm: WarmInterpreter = _warm,
+    warm: WarmInterpreter = WARM,
 ) -> subprocess.CompletedProcess[str]:
     """
     Run a command to its end, with nothing to read; return what it has written.
@@ -107,7 +108,7 @@ def _heed_ctrl_c() -> None:
 class Running:
     """A process that runs beside the test; what it prints is in `out` and `err`."""
 
-    def __init__(self, arguments, directory: Path, environment, warm=_warm):
+    def __init__(self, arguments, directory: Path, environment, warm=WARM):
         self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
             self.process = spawn(arguments, directory, environment, 0, out, err, warm)

@@ -7,6 +7,7 @@ zmqrpc needs is lent by the environment that runs the tests.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -98,15 +99,20 @@ def make_environment(at: Path, *commands: str) -> Path:
 
 @cache
 def build() -> tuple[Path, Path, Path]:
-    """Build once for all tests: return the copied checkout, the wheel made from its sdist, and that."""
+    """Build once for all tests: return the copied checkout, which is not to be touched, the wheel, and its sdist."""
     if not (CHECKOUT / "setup.py").exists():
         raise SkipTest("zmqrpc runs from an installation, where there is nothing to build it from")
-    home = Path("packaging").absolute()
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    source = copy_checkout(home / "source")
-    built = home / "built"
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, source, cwd=home)
+    here = Path.cwd()
+    # Each process of `trial -j` has a directory with a number, below the one that they share.
+    home = (here.parent if here.name.isdigit() else here) / "packaging"
+    home.mkdir(exist_ok=True)
+    source, built, done = home / "source", home / "built", home / "done"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            copy_checkout(source)
+            run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, source, cwd=home)
+            done.touch()
     [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
     return source, wheel, sdist
 
@@ -122,7 +128,7 @@ class InstallationTests(SynchronousTestCase):
     """What a user has after `pip install`."""
 
     def setUp(self) -> None:
-        self.source, self.wheel, _ = build()
+        _, self.wheel, _ = build()
         self.home = Path(self.mktemp()).absolute()
         self.home.mkdir(parents=True)
 
@@ -168,12 +174,13 @@ class InstallationTests(SynchronousTestCase):
         self.assert_goes(python)
 
     def test_directory(self) -> None:
-        python = self.install(self.source)
+        python = self.install(copy_checkout(self.home / "source"))
         self.assert_commands(python, python.parents[1])
 
     def test_editable(self) -> None:
-        python = self.install("--editable", self.source)
-        self.assert_commands(python, self.source)
+        source = copy_checkout(self.home / "source")
+        python = self.install("--editable", source)
+        self.assert_commands(python, source)
         self.assert_goes(python)
 
     def test_unwritable(self) -> None:

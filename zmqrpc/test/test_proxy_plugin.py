@@ -7,13 +7,12 @@ It is built, installed into a clean environment beside zmqrpc, runs its own test
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.test.processes import CHECKOUT, Running
-from zmqrpc.test.test_packaging import INSTALL, PIP, TWISTD, build, make_environment, run
+from zmqrpc.test.test_packaging import INSTALL, TWISTD, build, make_environment, run
 
 
 class ProxyPluginTests(SynchronousTestCase):
@@ -23,10 +22,6 @@ class ProxyPluginTests(SynchronousTestCase):
         home.mkdir(parents=True)
         skip = shutil.ignore_patterns("__pycache__", "dropin.cache", "build", "*.egg-info")
         shutil.copytree(CHECKOUT / "examples" / "proxy-plugin", home / "source", ignore=skip)
-        options = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-        run(sys.executable, *PIP, *options, home / "wheels", home / "source", cwd=home)
-        [plugin] = (home / "wheels").iterdir()
-
         python = make_environment(home / "venv")
         words = [str(python), "-c", TWISTD, "-n", "--pidfile=", "zmq-proxy", "--type", "metered", "-H", "localhost"]
         words += ["--url", f"zmq+sqlite://{home}/matchmaker.db"]
@@ -36,7 +31,7 @@ class ProxyPluginTests(SynchronousTestCase):
         self.assertIn("status 2", str(before.exception))
         self.assertIn("no kind of proxy 'metered'; valid are local-publisher, router-proxy", str(before.exception))
 
-        run(python, *INSTALL, plugin, cwd=home)
+        run(python, *INSTALL, home / "source", cwd=home)
         tested = run(python, "-m", "twisted.trial", "zmqrpc_metered.test_contract", cwd=home)
         self.assertRegex(tested, r"Ran \d\d tests in .*\n\nPASSED \(successes=\d\d\)")
 

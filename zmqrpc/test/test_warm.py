@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-from zmqrpc.test.processes import ENVIRONMENT, ProcessTestCase, command, run_to_end, spawn, until
+from zmqrpc.test.processes import ENVIRONMENT, WARM, ProcessTestCase, command, run_to_end, spawn, until
 from zmqrpc.test.warm import Fork, WarmInterpreter
 
 WHAT_IS_THERE = """
@@ -36,8 +36,7 @@ WHAT_IS_THERE = """
 class WarmTests(ProcessTestCase):
     def setUp(self):
         super().setUp()
-        self.warm = WarmInterpreter(ENVIRONMENT)
-        self.addCleanup(self.warm.close)
+        self.warm = WARM
         self.cold = WarmInterpreter({})
         """It is for nobody, so that an interpreter is started."""
 
@@ -112,6 +111,8 @@ class WarmTests(ProcessTestCase):
 
     def test_ends_with_it(self):
         """A fork does not outlive the interpreter, which ends with those who started it."""
+        self.warm = WarmInterpreter(ENVIRONMENT)
+        self.addCleanup(self.warm.close)
         process = self.run_beside("import time; time.sleep(60)")
         self.warm.close()
         self.assertRaises(ProcessLookupError, os.kill, process.pid, 0)

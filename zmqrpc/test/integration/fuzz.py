@@ -250,9 +250,9 @@ async def fuzz(seconds, seed):
     stepping = LoopingCall(links.step)
     stepping.start(0.002).addErrback(lambda failure: faults.append(failure.getTraceback()))
     peers.go()
-    await deferLater(reactor, min(WARM_UP, seconds / 3))
+    await deferLater(reactor, min(WARM_UP, seconds / 2))
     warm = resident()
-    await deferLater(reactor, seconds - min(WARM_UP, seconds / 3))
+    await deferLater(reactor, seconds - min(WARM_UP, seconds / 2))
     if stepping.running:
         stepping.stop()
     peers.end()
