@@ -46,28 +46,33 @@ class Notices:
         self._shared: dict[str, _Line] = {}
         self._forget_at = -NEVER
 
-    def count(self, name: str, text: str | None = None, /, peer: Hashable = None, **facts: Any) -> None:
+    def count(
+        self, name: str, text: str | None = None, /, peer: Hashable = None, *, number: int = 1, **facts: Any
+    ) -> None:
         """
-        Count one event.
+        Count what happened.
 
         :param text: a sentence for the log, with the names of facts in braces; None when the count says enough.
         :param peer: who brought it about: a line about one keeps back no line about another. It is a fact, too.
+        :param number: how often it happened; for 0 nothing is counted. It is a fact, too.
         :param facts: what the sentence names, and the event in the log has as fields; none is called ``name``, ``text``
             or ``more``. They are formatted only when it is logged; bytes are written in hex.
         """
-        self.counts[name] += 1
+        if not number:
+            return
+        self.counts[name] += number
         if text is None:
             return
         now = self._seconds()
         line = self._lines.get((name, peer)) or self._new_line(name, peer, now)
         if now < line.quiet_until:
-            line.unsaid += 1
+            line.unsaid += number
             return
         more = ""
         if line.unsaid:
             more = f" ({line.unsaid} more{', of others too' if line is self._shared.get(name) else ''})"
         line.quiet_until, line.unsaid = now + 1, 0
-        facts["peer"] = peer
+        facts |= {"peer": peer, "number": number}
         facts = {key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()}
         text = text.format(**facts)
         fields = {

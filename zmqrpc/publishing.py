@@ -219,7 +219,6 @@ class Publishing:
                 "again in time, subscribers may have missed them"
             )
             self._notices.count("fanout_unrepeated", text, number=number)
-            self._notices.counts["fanout_unrepeated"] += number - 1
 
 
 def _name(proxy: PublishingProxy, connection: bytes) -> str:

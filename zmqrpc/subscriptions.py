@@ -295,7 +295,7 @@ class Subscriptions:
         repeats = series.repeats - repeats
         if again or (repeats and fresh):
             self._fanouts.repeated(key, now)
-        self._notices.counts["repeated"] += repeats
+        self._notices.count("repeated", number=repeats)
         age = client.offset.age(arrival, batch.sent)
         for member in topic.members if new else ():
             # A fan-out is for each member, and a node may have several.
@@ -351,7 +351,6 @@ class Subscriptions:
             number=missed.number,
             who=who,
         )
-        self._notices.counts["fanout_missed"] += missed.number - 1
 
 
 def _fault_of(message: Any) -> str:

@@ -84,9 +84,7 @@ class Publisher:
                 "more than {most} filters are subscribed to; {number} that were idle for longest were forgotten, and "
                 "are counted anew when something is published under them"
             )
-            notices = self._site.notices
-            notices.count("filter_forgotten", text, most=len(self._publications), number=forgotten)
-            notices.counts["filter_forgotten"] += forgotten - 1
+            self._site.notices.count("filter_forgotten", text, most=len(self._publications), number=forgotten)
 
     def close(self, linger: float) -> None:
         """Close at once; what was published is delivered in the background for up to `linger` seconds."""

@@ -134,9 +134,9 @@ class RouterProxy:
         relay = self._relay
         relay.sweep(now)
         if relay.forgotten > self._forgotten:
-            more, self._forgotten = relay.forgotten - self._forgotten, relay.forgotten
-            text = "{more} connections were forgotten to make room, {known} are known (max_clients)"
-            self._site.notices.count("forgotten", text, more=more, known=len(relay))
+            number, self._forgotten = relay.forgotten - self._forgotten, relay.forgotten
+            text = "{number} connections were forgotten to make room, {known} are known (max_clients)"
+            self._site.notices.count("forgotten", text, known=len(relay), number=number)
         if now >= self._remind_at:
             self._say_goaway(now)
         if self._publisher is not None and now >= self._publisher.wake_at:

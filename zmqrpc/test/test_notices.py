@@ -64,6 +64,17 @@ class NoticesTests(SynchronousTestCase):
         self.notices.count("late_reply", peer=b"1")
         self.assertEqual((self.lines, self.notices.counts), ([], {"late_reply": 1}))
 
+    def test_several_at_once(self):
+        """Each counts, and the line that tells of them has their number; none leaves no trace."""
+        self.notices.count("forgotten", "{number} connections were forgotten", number=3)
+        self.notices.count("forgotten", "{number} connections were forgotten", number=2)
+        self.notices.count("repeated", number=0)
+        self.assertEqual(self.lines, ["forgotten: 3 connections were forgotten"])
+        self.assertEqual(dict(self.notices.counts), {"forgotten": 5})
+        self.clock.advance(1)
+        self.notices.count("forgotten", "{number} connections were forgotten")
+        self.assertEqual(self.lines[1:], ["forgotten: 1 connections were forgotten (2 more)"])
+
     def test_nothing_is_formatted_in_vain(self):
         self.notices.count("malformed", "{reason}", peer=1, reason="odd")
         self.notices.count("malformed", "{reason}", peer=1, reason=Unspeakable())
