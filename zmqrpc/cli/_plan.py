@@ -12,8 +12,6 @@ from zmqrpc.core.capacity import Connections, Deployment, connections
 from zmqrpc.settings import KEPT
 
 _HEADINGS = ("TOPOLOGY", "SERVICE", "HOST", "PROXY", "DESCRIPTORS", "FORMULA")
-_SPARE = 64
-"""What a process has open beside its connections, at most."""
 
 
 def run(command: str, options: Namespace, report: Report) -> int:
@@ -27,7 +25,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
     )
     rows = connections(planned)
     if options.json:
-        report.result([{**msgspec.structs.asdict(row), "descriptors": _descriptors(row)} for row in rows])
+        report.result([msgspec.structs.asdict(row) for row in rows])
         return Exit.DONE
     report.lines(
         [
@@ -43,10 +41,6 @@ def run(command: str, options: Namespace, report: Report) -> int:
     return Exit.DONE
 
 
-def _descriptors(row: Connections) -> int:
-    return max(row.service, row.proxy) + _SPARE
-
-
 def _cells(row: Connections) -> tuple[str, ...]:
-    numbers = (row.service, row.host, row.proxy, _descriptors(row))
+    numbers = (row.service, row.host, row.proxy, row.descriptors)
     return (row.topology, *map(str, numbers), row.formula)

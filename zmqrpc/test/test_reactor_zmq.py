@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from zmqrpc.core.capacity import SUBSCRIBER_DESCRIPTORS
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import (
     FULL,
@@ -42,6 +43,7 @@ from zmqrpc.test.integration.support import (
 )
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
+from zmqrpc.testing.pubsub_contract import Published, Subscribed
 
 LOOPBACK = "127.0.0.1"
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
@@ -712,6 +714,24 @@ class DrainTests(TransportCase):
                 connecting.send(link, b"last words")
         await self.echo(connecting, heard, links[3])
         self.assertTrue(all(connecting.send(link, b"?") == GONE for link in links[:3]))
+
+
+class DescriptorTests(TransportCase):
+    async def test_of_a_subscriber(self):
+        """It takes as many beside its connection as `zmqrpc plan` counts."""
+        publisher = self.transport().publisher(Subscribed())
+        self.addCleanup(publisher.close, 0)
+        address = publisher.bind(LOOPBACK, [free_port()])
+        transport = self.transport()
+        heard = [Published() for _ in range(5)]
+        self.addCleanup(transport.subscriber(heard[0], address).close)
+        await eventually("the first", lambda: heard[0].ups)
+        before = len(os.listdir("/proc/self/fd"))
+        for each in heard[1:]:
+            self.addCleanup(transport.subscriber(each, address).close)
+        await eventually("the others", lambda: all(each.ups for each in heard))
+        # Both ends of each connection are in this process.
+        self.assertEqual(len(os.listdir("/proc/self/fd")) - before, 4 * (SUBSCRIBER_DESCRIPTORS + 2))
 
 
 class MonitorTests(TransportCase):

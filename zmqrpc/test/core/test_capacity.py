@@ -29,6 +29,18 @@ class CapacityTests(SynchronousTestCase):
         rows = connections(Deployment(hosts=2, services=2, proxies=2, calls=1, failover=1))
         self.assertEqual({row.topology: (row.service, row.host, row.proxy) for row in rows}, expected)
 
+    def test_descriptors(self):
+        """Of the busiest process: one for each end, three more for each subscription, and 64 that it has anyway."""
+        many = {row.topology: row.descriptors for row in connections(Deployment(hosts=2, services=1, proxies=30))}
+        self.assertEqual(many["static-direct"], 2 + 64)
+        self.assertEqual(many["router-proxy"], 60 + 64)
+        self.assertEqual(many["router-proxy+pub-sub"], 90 + 3 * 30 + 64)
+        # The local publisher subscribes to each of the proxies, and has one service.
+        self.assertEqual(many["router-proxy+pub-sub with local publishers"], 31 + 3 * 30 + 64)
+        # Where a proxy is the busiest.
+        few = {row.topology: row.descriptors for row in connections(Deployment(hosts=100, services=10, proxies=3))}
+        self.assertEqual(few["router-proxy+pub-sub"], 3000 + 64)
+
     def test_names(self):
         """Every topology has its row, under its name."""
         rows = connections(Deployment(hosts=1, services=1))
