@@ -12,6 +12,9 @@ from zmqrpc.interfaces import IBoundRouter
 _LONGEST = 107
 """Bytes of a path that the kernel takes: ``sun_path`` of unix(7), without the NUL at its end."""
 
+_MODE = 0o666
+"""Whoever may go through the directory may connect, which takes the right to write: whatever the umask is."""
+
 _OPTIONS = ("rpc_zmq_ipc_dir",)
 
 
@@ -28,7 +31,7 @@ class IpcSocket:
 
     def bind(self, router: IBoundRouter, owner: tuple[int, int] | None) -> None:
         """
-        Make the directory where there is none, and bind.
+        Make the directory where there is none, and bind; who may go through the directory may connect.
 
         :param owner: user and group id that both are given to, where this process gives up its rights later; None for
             those of the process.
@@ -53,6 +56,7 @@ class IpcSocket:
             # Without a file there is a network in memory.
             found = os.lstat(self._path)
             self._inode = (found.st_dev, found.st_ino)
+            os.chmod(self._path, _MODE)
             if owner is not None and os.geteuid() == 0:
                 os.lchown(self._path, *owner)
 

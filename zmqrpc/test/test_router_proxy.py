@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import time
 from itertools import count
 from typing import Any
@@ -15,7 +16,8 @@ import msgspec
 import zmq
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.internet.utils import getProcessValue
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from zmqrpc import Target, expose
 from zmqrpc.core.envelope import Refusal
@@ -24,6 +26,7 @@ from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
+from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.testing import Network, Store
 from zmqrpc.testing.proxy_contract import OPAQUE, ProxyContract, PublisherContract, RouterContract
 
@@ -240,6 +243,29 @@ class SocketTests(TestCase):
         client.socket.close()
         await node.stopService()
         self.assertEqual(os.listdir(directory), [])
+
+    async def test_ipc_of_whom(self):
+        """Whatever the umask is, everybody may connect who may go through the directory, and nobody else."""
+        directory = self.directory()
+        self.addCleanup(os.umask, os.umask(0o077))
+        self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        path = f"{directory}/zmq-broker"
+        self.assertEqual(stat.S_IMODE(os.stat(directory).st_mode), 0o755)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o666)
+        if os.geteuid():
+            raise SkipTest("only root can be another user")
+        connects = (
+            "import os, socket, sys\n"
+            "os.setgroups([]); os.setgid(4711); os.setuid(4711)\n"
+            "from zmqrpc.broker import broker_address\n"
+            "assert broker_address(sys.argv[1]) == f'ipc://{sys.argv[1]}/zmq-broker'\n"
+            "socket.socket(socket.AF_UNIX).connect(f'{sys.argv[1]}/zmq-broker')\n"
+        )
+        for mode, status in ((0o755, 0), (0o750, 1)):
+            os.chmod(directory, mode)
+            environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+            ended = await getProcessValue(sys.executable, ["-c", connects, directory], environment)
+            self.assertEqual(ended, status)
 
     async def test_ipc_twice(self):
         """There is one on each host; who comes second is refused, and takes nothing away from the first."""
