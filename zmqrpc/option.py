@@ -45,8 +45,8 @@ class Option(Struct, frozen=True, kw_only=True):
     :ivar type: ``str``, ``int``, ``float``, ``bool`` or ``tuple[str, ...]``, perhaps with `` | None``.
     :ivar low: the least a number may be; None for no limit.
     :ivar high: the most a number may be.
-    :ivar form: what a string has to be, or each of a list: ``name``, ``host``, ``host or address``, ``address``, or
-        empty for anything.
+    :ivar form: what a string has to be, or each of a list: ``name``, ``host``, ``host or address``, ``address``,
+        ``path`` (an absolute one), or empty for anything.
     :ivar was: older places: group and key.
     :ivar older_default: its default in the older seed, as text, where that has changed.
     :ivar none: the value that the text ``None`` stands for, where it cannot be unset.
@@ -162,11 +162,18 @@ def _check_name(text: str) -> None:
         raise ValueError(fault)
 
 
+def _check_path(text: str) -> None:
+    if not text.startswith("/") or "\0" in text:
+        # A daemon changes its directory, and others on the host have one of their own.
+        raise ValueError("is no absolute path; write it from / on")
+
+
 _FORMS: dict[str, Callable[[str], object]] = {
     "name": _check_name,
     "host": check_host,
     "host or address": split_host,
     "address": split_address,
+    "path": _check_path,
 }
 """What checks a string; a ValueError goes on after its value."""
 

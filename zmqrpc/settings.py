@@ -116,7 +116,9 @@ class Settings:
     zmq_failover_connections: int = _seed(
         2, "Members connected to at once beside the one whose turn it is, with dynamic connections.", 0
     )
-    rpc_zmq_ipc_dir: str = _seed("/var/run/openstack", "Directory of the IPC socket of a proxy on each host.")
+    rpc_zmq_ipc_dir: str = _seed(
+        "/var/run/openstack", "Directory of the IPC socket of a proxy on each host.", form="path"
+    )
 
     rpc_use_acks: bool = _option(True, "Whether a message is acknowledged; false: a cast fires when handed over.")
     rpc_ack_timeout_base: float = _option(15.0, "Seconds until an unacknowledged message is sent again.", 0.01)

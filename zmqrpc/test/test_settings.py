@@ -89,6 +89,10 @@ NOT_VALID = {
     ("control_exchange", "\ud800"): "option control_exchange is '\\ud800', which is not valid Unicode text; give a "
     "printable name",
     (
+        "rpc_zmq_ipc_dir",
+        "run/openstack",
+    ): "option rpc_zmq_ipc_dir is 'run/openstack', which is no absolute path; write it from / on",
+    (
         "rpc_zmq_advertised_address",
         "node-1:",
     ): "option rpc_zmq_advertised_address is 'node-1:', which has the port ''; it must be a number from 1 to 65535",
