@@ -173,7 +173,7 @@ class Node(Service):
             self._delivery.look_again,
         )
         self._proxies.publishing = self._publishing
-        self._proxies.subscriptions = publishers
+        self._proxies.publishers = publishers
 
     @property
     def address(self) -> str | None:

@@ -26,8 +26,9 @@ from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IMatchmaker
 from zmqrpc.links import Links
 from zmqrpc.proxy_link import ProxyLink
-from zmqrpc.proxy_user import Publishing, Subscriptions
 from zmqrpc.proxy_watch import ProxyWatch
+from zmqrpc.publishers import Publishers
+from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record, Sighting
 
 LOOK_SECONDS = 1.0
@@ -55,7 +56,7 @@ class Proxies:
     :ivar seconds: the monotonic clock.
     :ivar carrier: what carries the links that go through router proxies.
     :ivar publishing: who has something published; None for nobody. Set before the start.
-    :ivar subscriptions: who subscribes; None for nobody. Set before the start.
+    :ivar publishers: who hears which proxies are recorded; None for nobody. Set before the start.
     """
 
     log = Logger()
@@ -82,7 +83,7 @@ class Proxies:
         links.proxies = self
         callers.send_through, callers.largest_through = self.carrier.send, self.carrier.largest
         self.publishing: Publishing | None = None
-        self.subscriptions: Subscriptions | None = None
+        self.publishers: Publishers | None = None
         self._calls = calls
         self._serves = False
         self._matchmaker = matchmaker
@@ -158,10 +159,6 @@ class Proxies:
 
     # Which proxies there are
 
-    def publishers(self) -> list[ProxyLink]:
-        """List the proxies that are up and publish."""
-        return [proxy for proxy in self._clients.values() if proxy.up and proxy.publishes]
-
     def tiers(self) -> tuple[list[str], list[str], list[str]]:
         """List the router proxies that clients may use: those preferred, the others that are up, those that stop."""
         routers = [proxy for proxy in self._clients.values() if proxy.routes]
@@ -212,8 +209,8 @@ class Proxies:
         self._records = records
         self._known = known_proxies(records)
         self._unsettle()
-        if self.subscriptions is not None:
-            self.subscriptions.found(sightings)
+        if self.publishers is not None:
+            self.publishers.found(sightings)
 
     def _arrange(self, now: float) -> None:
         """Have a link to each proxy that is recorded, and none to others but those that are up."""

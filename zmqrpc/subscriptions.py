@@ -261,8 +261,14 @@ class Subscriptions:
         """Tell whether a batch can be taken."""
         if batch.version != WIRE_VERSION:
             text = "client {client} published a batch of wire version {version} at {address}"
-            facts = {"version": batch.version, "address": subscription.address}
-            self._notices.count("bad_version", text, batch.source, client=batch.source, **facts)
+            self._notices.count(
+                "bad_version",
+                text,
+                batch.source,
+                client=batch.source,
+                version=batch.version,
+                address=subscription.address,
+            )
             return False
         if batch.destination is not None:
             self.malformed(subscription, "what is published is for one instance")

@@ -32,7 +32,7 @@ def counted() -> set[str]:
     computed = {**COMPUTED, "effect.name": discarded}
     for owner, called, name in calls():
         if called == "count" and owner.endswith("notices"):
-            names |= {name.value} if isinstance(name, ast.Constant) else computed[ast.unparse(name)]
+            names |= {ast.literal_eval(name)} if isinstance(name, ast.Constant) else computed[ast.unparse(name)]
     return names
 
 

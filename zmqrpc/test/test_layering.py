@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str]] = {
         *("adapters", "binding", "broker", "caller", "callers", "carrier", "checks", "client", "connections"),
         *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "hints"),
         *("introspection", "link", "link_user", "links", "listener", "members", "notices", "notifier", "outbox"),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_user", "proxy_watch", "publishers", "publishing"),
+        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing"),
         *("registrar", "requests", "server"),
         *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },

@@ -725,9 +725,10 @@ class PublishingTests(SynchronousTestCase):
     def setUp(self):
         self.network = Network(8)
         self.node = MemoryNode(self.network, host="client", zmq_topology="router-proxy")
-        self.publishing = self.node._proxies.publishing = Publishing()
+        proxies: Any = self.node._proxies
+        self.publishing = proxies.publishing = Publishing()
         self.sightings: list[Any] = []
-        self.node._proxies.subscriptions = self
+        proxies.publishers = self
         self.node.startService()
         self.proxy = LittleProxy(self.network, "proxy", publishes=True)
         self.key = self.proxy.instance.hex()
@@ -739,19 +740,23 @@ class PublishingTests(SynchronousTestCase):
     def found(self, sightings):
         self.sightings.append([sighting.record for sighting in sightings])
 
+    def publishers(self):
+        """List the proxies that are up and publish."""
+        return [proxy for proxy in self.node._proxies._clients.values() if proxy.up and proxy.publishes]
+
     def test_up_and_lost(self):
-        [proxy] = self.node._proxies.publishers()
+        [proxy] = self.publishers()
         self.assertEqual((proxy.key, proxy.member, proxy.up, proxy.publishes), (self.key, "proxy", True, True))
         self.assertEqual(proxy.address, self.proxy.record.addresses[0])
         self.proxy.kill()
         self.network.run(0.1)
-        self.assertEqual(self.node._proxies.publishers(), [])
+        self.assertEqual(self.publishers(), [])
         self.assertEqual(proxy.publish(topic_key("x", "work"), b"late"), GONE)
         self.assertEqual([told[:2] for told in self.publishing.told], [("up", self.key), ("lost", self.key)])
         self.assertIn("the connection ended", self.publishing.told[1][2])
 
     def test_published_and_given_back(self):
-        [proxy] = self.node._proxies.publishers()
+        [proxy] = self.publishers()
         key, payload = topic_key("x", "work"), encode_batch(self.node.instance, None, 1, (), [encode_message(Ping(1))])
         self.assertEqual(proxy.publish(key, payload), SENT)
         self.network.run(0.1)
