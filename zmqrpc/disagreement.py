@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Role, Sighting
+from zmqrpc.spelling import first_of
 
 _MOST_NAMED = 8
 
@@ -70,19 +71,16 @@ class Disagreement:
         self._named = differing
         if not new:
             return
-        more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
-        names = ", ".join(new[:_MOST_NAMED])
+        names = first_of(new, ", ", _MOST_NAMED)
         if self._publishes:
             self.log.warn(
-                "use_pub_sub is true here and false for {names}{more}: fan-outs are sent to each of these by itself; "
+                "use_pub_sub is true here and false for {names}: fan-outs are sent to each of these by itself; "
                 "write the same for all services and proxies",
                 names=names,
-                more=more,
             )
         else:
             self.log.warn(
-                "use_pub_sub is false here and true for {names}{more}: this proxy publishes nothing for them; write "
+                "use_pub_sub is false here and true for {names}: this proxy publishes nothing for them; write "
                 "the same for all services and proxies",
                 names=names,
-                more=more,
             )

@@ -38,7 +38,7 @@ from zmqrpc.errors import (
 )
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
-from zmqrpc.spelling import meant_or_some
+from zmqrpc.spelling import first_of, meant_or_some
 from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 
@@ -66,7 +66,6 @@ _CROWDED = "too much waits for this member already (max_queued_calls, max_queued
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _NOUNS = {0: "lookup", int(Kind.NOTIFY): "notification"}
-_MOST_LISTED = 5
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
 """What one instance refuses, another may take."""
@@ -186,13 +185,13 @@ class Outcomes:
             others = [link for link in recorded if link not in stopping and link.key not in call.tried]
             troubles = [self.tell(call, link) for link in stopping] or [call.stopping]
             troubles += [self.tell(call, link) for link in others]
-            return Draining, f"{_ALL_STOPPING}: {_listed(troubles)}"
+            return Draining, f"{_ALL_STOPPING}: {first_of(troubles, '; ')}"
         if not recorded and isinstance(call.target, Pool):
             return NoRoute, "no listener of the pool is there, start one"
         if not recorded:
             return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
-        return NoRoute, f"{_NONE_REACHED}: {_listed(troubles)}"
+        return NoRoute, f"{_NONE_REACHED}: {first_of(troubles, '; ')}"
 
     def _others(self, target: Target | Pool) -> str:
         """Say who or what is known beside a target where nobody listens; what is known already, asked of nobody."""
@@ -321,9 +320,3 @@ class Outcomes:
     def stopped(self, call: Waiter) -> None:
         """End a call whose node stops."""
         self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
-
-
-def _listed(troubles: Sequence[str]) -> str:
-    """Join the first of many reasons."""
-    more = len(troubles) - _MOST_LISTED
-    return "; ".join(troubles[:_MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")

@@ -30,6 +30,7 @@ from zmqrpc.proxy_watch import ProxyWatch
 from zmqrpc.publishers import Publishers
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record, Sighting
+from zmqrpc.spelling import first_of
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks for the broker of this host."""
@@ -39,8 +40,6 @@ _TIMERS = LinkTimers(longest_backoff=0.5)
 
 _GATHER_SECONDS = 0.2
 """Seconds that the first proxies are waited for together: the one that is the first to answer would carry all links."""
-
-_MOST_NAMED = 5
 
 
 class Proxies:
@@ -195,9 +194,8 @@ class Proxies:
             return "the matchmaker has not said yet which router proxies there are, look after it"
         if not routers:
             return "no router proxy is recorded in the matchmaker, start one (zmq-proxy)"
-        states = [proxy.describe() for proxy in routers[:_MOST_NAMED]]
-        more = f"; and {len(routers) - _MOST_NAMED} more" if len(routers) > _MOST_NAMED else ""
-        return f"no router proxy is up, look after them: {'; '.join(states)}{more}"
+        states = first_of([proxy.describe() for proxy in routers], "; ")
+        return f"no router proxy is up, look after them: {states}"
 
     def _all(self) -> list[ProxyLink]:
         return [*self._clients.values(), *self._servers.values()]

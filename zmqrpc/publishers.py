@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from twisted.logger import Logger
 
 from zmqrpc.record import Record, Role, Sighting
-
-_MOST_NAMED = 5
+from zmqrpc.spelling import first_of
 
 
 class Publishers:
@@ -66,6 +65,4 @@ class Publishers:
 
 
 def _named(records: Iterable[Record]) -> str:
-    names = list(dict.fromkeys(f"{record.member} at {record.addresses[0]}" for record in records))
-    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return "; ".join(names[:_MOST_NAMED]) + more
+    return first_of(list(dict.fromkeys(f"{record.member} at {record.addresses[0]}" for record in records)), "; ")

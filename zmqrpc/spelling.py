@@ -1,4 +1,4 @@
-"""What may have been meant by a name that does not exist."""
+"""Names in sentences: what may have been meant by one that does not exist, and the first of many."""
 
 from __future__ import annotations
 
@@ -47,8 +47,13 @@ def meant_or_some(name: str, valid: Iterable[str], what: str) -> str:
     meant = did_you_mean(shortened(name), names[:_MOST_COMPARED])
     if meant or not names:
         return meant
-    more = len(names) - _MOST_LISTED
-    return f"{what} {', '.join(names[:_MOST_LISTED])}" + (f", and {more} more" if more > 0 else "")
+    return f"{what} {first_of(names, ', ', _MOST_LISTED)}"
+
+
+def first_of(names: Sequence[str], between: str, most: int = 5) -> str:
+    """Join the first of many names, or clauses, and say how many more there are."""
+    more = len(names) - most
+    return between.join(names[:most]) + (f"{between}and {more} more" if more > 0 else "")
 
 
 def shortened(name: str) -> str:

@@ -22,6 +22,7 @@ from zmqrpc.core.subscription import Phase, SubscriptionState
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
 
 _PATIENCE = 2.0
@@ -175,7 +176,7 @@ class LocalPublisher:
 
     def _why_alone(self) -> str:
         troubles = [f"{each.address}, {each.state.trouble or 'no answer yet'}" for each in self._subscriptions.values()]
-        return "; ".join(troubles[:3]) or "the matchmaker knows none"
+        return first_of(troubles, "; ", 3) or "the matchmaker knows none"
 
     # What subscriptions tell
 

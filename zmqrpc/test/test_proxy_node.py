@@ -61,7 +61,7 @@ class DisagreementTests(SynchronousTestCase):
         self.register(*(record(f"{number:02}", True) for number in range(20)))
         self.network.proxy()
         (said,) = self.said()
-        self.assertIn("openstack/compute.07 and 12 more: this", said)
+        self.assertIn("openstack/compute.07, and 12 more: this", said)
 
     def test_store_down(self):
         """It looks again when there is something to look at."""
