@@ -10,7 +10,6 @@ from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmqrpc.broker import broker_address
@@ -42,7 +41,6 @@ from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 from zmqrpc.watches import Watches
 
-_DRAIN_POLL = 0.01
 _log = Logger()
 
 
@@ -374,9 +372,7 @@ class Node(Service):
         self._callers.drain(f"{self.settings.host} is stopping")
         for listener in self._listeners:
             listener.hurry()
-        give_up = self._seconds() + self.settings.drain_timeout
-        while not self._callers.drained and self._seconds() < give_up:
-            await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
+        await self._site.drain(lambda: self._callers.drained)
         self._threads.abandon()
         self._callers.cancel_running()
         if self._subscriptions is not None:

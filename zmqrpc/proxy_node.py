@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmqrpc.address import numeric
@@ -21,8 +20,6 @@ from zmqrpc.proxy_lines import placed
 from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site, matchmaker_of
-
-_DRAIN_POLL = 0.05
 
 
 class ProxyNode(Service):
@@ -76,7 +73,6 @@ class ProxyNode(Service):
         self.notices = site.notices
         self.kind = factory.name
         self._proxy = make_proxy(factory, site)
-        self._reactor = reactor
         self._records: tuple[Record, ...] = ()
         self._disagreement: Disagreement | None = None
         self._unwatch: Callable[[], None] = lambda: None
@@ -143,12 +139,10 @@ class ProxyNode(Service):
         if self._disagreement is not None:
             self._disagreement.stop()
         await site.registrar.stop()
-        give_up = site.seconds() + settings.drain_timeout
         try:
             if self._is_open:
                 proxy.drain(f"{settings.host} is stopping")
-            while self._is_open and not proxy.drained and site.seconds() < give_up:
-                await deferLater(self._reactor, _DRAIN_POLL, lambda: None)
+                await site.drain(lambda: proxy.drained)
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self.log.failure("the proxy {kind} failed in its stop", kind=self.kind)

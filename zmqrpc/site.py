@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from twisted.internet.base import ReactorBase
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -24,6 +25,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
 from zmqrpc.sweep import Sweep
 
+_DRAIN_POLL = 0.01
 _log = Logger()
 
 
@@ -117,6 +119,16 @@ class Site:
             self._stalls.start(self.reactor.callFromThread)
             # The names of simulated hosts are those of no machine.
             self.binding.check_told(self.transport.resolve)
+
+    async def drain(self, drained: Callable[[], bool]) -> None:
+        """
+        Wait for `drain_timeout` at most.
+
+        :param drained: tells whether nobody is waited for any more; asked every 10 ms.
+        """
+        give_up = self.seconds() + self.settings.drain_timeout
+        while not drained() and self.seconds() < give_up:
+            await deferLater(self.reactor, _DRAIN_POLL)
 
     def stop_watching(self) -> None:
         """Sweep no more, and look after nothing."""
