@@ -22,6 +22,9 @@ class _NoFilter:
     def answered(self, sequence: int, reply: bytes) -> None:
         """Keep nothing."""
 
+    def __len__(self) -> int:
+        return 0
+
 
 class FanoutCaller:
     """
@@ -34,13 +37,15 @@ class FanoutCaller:
     has_link = False
     filter = _NoFilter()
     identity = b""
+    largest, limited_by = 0, "nobody"
+    """Never looked at, since it is never answered."""
 
     __slots__ = ("_notices", "_topic", "acks", "instance", "running", "until")
 
     def __init__(self, instance: bytes, topic: str, notices: Notices) -> None:
         self.instance = instance
         self.running: dict[int, tuple[Deferred[Any], float]] = {}
-        self.acks: tuple[int, ...] = ()
+        self.acks: list[int] = []
         self.until = 0.0
         self._topic = topic
         self._notices = notices

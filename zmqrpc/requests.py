@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from zmqrpc.caller import Caller
+from zmqrpc.any_caller import AnyCaller
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import (
@@ -94,7 +94,7 @@ class Requests:
         self._began_running = began_running
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self._listeners: dict[tuple[str, str, str | None], list[Listener]] = {}
-        self.waiting: deque[tuple[Caller, Request, float, RPCServer | Listener]] = deque()
+        self.waiting: deque[tuple[AnyCaller, Request, float, RPCServer | Listener]] = deque()
         self._running = 0
         self._load = Load(most_bytes)
 
@@ -127,7 +127,9 @@ class Requests:
         """How many requests run beyond their pass."""
         return self._running
 
-    def take(self, caller: Caller, messages: Iterable[Any], now: float, age: int, size: int, others: list[Any]) -> None:
+    def take(
+        self, caller: AnyCaller, messages: Iterable[Any], now: float, age: int, size: int, others: list[Any]
+    ) -> None:
         """
         Admit or refuse the requests of a batch; what is admitted runs at the end of the pass.
 
@@ -168,7 +170,7 @@ class Requests:
             work.append((caller, request, deadline, server))
         self._load.took(len(work), size)
 
-    def _take_notification(self, caller: Caller, request: Notify, now: float, age: int, room: int) -> None:
+    def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:
         """As `take`, for what goes to listeners: the member is the name of the pool there."""
         seen = caller.filter.admit(request.sequence)
         if seen is not _NEW:
@@ -215,7 +217,7 @@ class Requests:
             else:
                 self._finished(caller, request, result)
 
-    def cancel(self, caller: Caller, flats: Iterable[Sequence[int]]) -> None:
+    def cancel(self, caller: AnyCaller, flats: Iterable[Sequence[int]]) -> None:
         """
         Cancel calls that run, and do not run what waits; an endpoint that runs for a notification goes on.
 
@@ -258,7 +260,7 @@ class Requests:
 
     # Answers
 
-    def _answer(self, caller: Caller, sequence: int, result: Any) -> None:
+    def _answer(self, caller: AnyCaller, sequence: int, result: Any) -> None:
         try:
             if type(result) is dict:
                 for key, item in result.items():
@@ -290,7 +292,7 @@ class Requests:
             error = found
         return encode_message(Reply(sequence, None, Failure(FailureCode.UNENCODABLE, "EncodingError", str(error))))
 
-    def _finished(self, caller: Caller, request: Request, result: Any) -> None:
+    def _finished(self, caller: AnyCaller, request: Request, result: Any) -> None:
         """A request without an answer has run; a NOTIFY is acknowledged only now, or given back."""
         if type(request) is not Notify:
             return
@@ -301,7 +303,7 @@ class Requests:
             caller.filter.answered(request.sequence, ack)
             caller.write(ack)
 
-    def _began(self, caller: Caller, request: Request, result: Deferred[Any], deadline: float) -> None:
+    def _began(self, caller: AnyCaller, request: Request, result: Deferred[Any], deadline: float) -> None:
         if result.called and not result.paused and not isinstance(result.result, Deferred):
             result.addCallback(lambda value: self._ended(caller, request, value))
             return
@@ -315,7 +317,7 @@ class Requests:
         share = self._load.began(len(self.waiting))
         result.addCallback(lambda value: self._ran(caller, request, share, value))
 
-    def _ran(self, caller: Caller, request: Request, share: int, value: Any) -> None:
+    def _ran(self, caller: AnyCaller, request: Request, share: int, value: Any) -> None:
         del caller.running[request.sequence]
         self._running -= 1
         self._load.ended(share)
@@ -324,7 +326,7 @@ class Requests:
         self._ended(caller, request, value)
         self._wake()
 
-    def _ended(self, caller: Caller, request: Request, value: Any) -> None:
+    def _ended(self, caller: AnyCaller, request: Request, value: Any) -> None:
         if type(request) is Call:
             self._answer(caller, request.sequence, value)
         else:
@@ -332,14 +334,14 @@ class Requests:
 
     # Refusals
 
-    def refuse(self, caller: Caller, sequence: int, reason: Refusal, text: str) -> None:
+    def refuse(self, caller: AnyCaller, sequence: int, reason: Refusal, text: str) -> None:
         """Say that a message does not run, and never run it: its repetition is refused in the same words."""
         encoded = encode_message(Nack(reason, [sequence, sequence], text))
         caller.filter.answered(sequence, encoded)
         self._notices.count(reason.name.lower())
         caller.write(encoded)
 
-    def _not_taken(self, caller: Caller, request: Request, served: bool, left: int) -> None:
+    def _not_taken(self, caller: AnyCaller, request: Request, served: bool, left: int) -> None:
         if left <= 0:
             reason, text = Refusal.EXPIRED, f"{request.remaining - left} ms under way"
         elif self.draining:
@@ -356,7 +358,7 @@ class Requests:
             reason = Refusal.OVERLOADED
         self.refuse(caller, request.sequence, reason, text)
 
-    def _late(self, caller: Caller, request: Request) -> None:
+    def _late(self, caller: AnyCaller, request: Request) -> None:
         if type(request) is Call or type(request) is Notify or not caller.has_link:
             self.refuse(caller, request.sequence, Refusal.EXPIRED, "the reactor was blocked past its deadline")
             return
@@ -370,7 +372,7 @@ class Requests:
             client=caller.instance,
         )
 
-    def _repeated(self, caller: Caller, request: Request, seen: Seen | bytes) -> None:
+    def _repeated(self, caller: AnyCaller, request: Request, seen: Seen | bytes) -> None:
         sequence = request.sequence
         if type(seen) is bytes:
             caller.write(seen)

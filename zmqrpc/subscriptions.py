@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -309,7 +309,7 @@ class Subscriptions:
             for message in named:
                 message.member = member
             caller = self._caller(source, key, topic, member)
-            self._requests.take(cast(Any, caller), named, now, age, size, [])
+            self._requests.take(caller, named, now, age, size, [])
             client.until = max(client.until, caller.until)
 
     def _caller(self, source: bytes, key: bytes, topic: _Topic, member: str) -> FanoutCaller:

@@ -27,7 +27,18 @@ LAYERS: dict[str, set[str]] = {
     "configuration": {"config_files", "configuration", "families", "ini"},  # reads files, the environment and plugins
     "shells": {"matchmaker", "reactor_zmq"},
     "roles": {
-        *("adapters", "binding", "broker", "caller", "callers", "carrier", "checks", "client", "connections"),
+        *(
+            "adapters",
+            "any_caller",
+            "binding",
+            "broker",
+            "caller",
+            "callers",
+            "carrier",
+            "checks",
+            "client",
+            "connections",
+        ),
         *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "hints"),
         *("introspection", "link", "link_user", "links", "listener", "members", "notices", "notifier", "outbox"),
         *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing"),
