@@ -21,6 +21,8 @@ from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site, matchmaker_of
 
+_LOOPBACK = "127.0.0.1"
+
 
 class ProxyNode(Service):
     """
@@ -67,6 +69,9 @@ class ProxyNode(Service):
         self._is_open = self._is_fixed = False
         if factory.name != LOCAL_PUBLISHER:
             settings, self._is_fixed = placed(settings, matchmaker)
+        elif settings.rpc_zmq_bind_address is None:
+            # It is for its own host, and whoever reaches it reads every fan-out.
+            settings = attrs.evolve(settings, rpc_zmq_bind_address=_LOOPBACK)
         self.settings = settings
         self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner, local)
         self.instance = site.instance
@@ -196,7 +201,7 @@ def _named(settings: Settings) -> Settings:
     host = settings.proxy_host
     if host is None:
         return settings
-    address = numeric("127.0.0.1" if host == "localhost" else host)
+    address = numeric(_LOOPBACK if host == "localhost" else host)
     if settings.rpc_zmq_bind_address is None and address is not None and address.is_loopback:
         return attrs.evolve(settings, rpc_zmq_host=host, rpc_zmq_bind_address=str(address))
     return attrs.evolve(settings, rpc_zmq_host=host)

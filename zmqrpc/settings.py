@@ -81,7 +81,8 @@ class Settings:
     )
     rpc_zmq_bind_address: str | None = _seed(
         None,
-        "Address to bind: *, an IP address or an Ethernet adapter; unset: * or, with a local matchmaker, loopback.",
+        "Address to bind: *, an IP address or an Ethernet adapter; unset: *, or with a local matchmaker and of a local "
+        "publisher loopback.",
     )
     rpc_zmq_advertised_address: str | None = _option(
         None,

@@ -154,9 +154,14 @@ class CommandService(Service):
         self._node.when_ready().addCallbacks(self._is_ready, lambda _: None)
 
     def _is_ready(self, _: None) -> None:
-        self.log.info("ready: registered with the matchmaker")
+        self.log.info("{ready}", ready=self._ready)
         if self._supervisor is not None:
-            self._supervisor.says("ready: registered with the matchmaker")
+            self._supervisor.says(self._ready)
+
+    @property
+    def _ready(self) -> str:
+        """What is said of a node that is ready."""
+        return "ready: registered with the matchmaker"
 
     # Stopping
 

@@ -49,6 +49,11 @@ class Proxying(CommandService):
     def _began(self, node: ProxyNode) -> None:
         self._serves()
 
+    @property
+    def _ready(self) -> str:
+        # A local publisher never registers.
+        return super()._ready if self._node.records else "ready"
+
     def _stopping(self) -> None:
         seconds = self._settings.drain_timeout
         self.log.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -15,7 +16,7 @@ from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
-from zmqrpc.testing import MemoryProxy, Network
+from zmqrpc.testing import MemoryProxy, Network, Store
 
 
 def record(member, subscribes=False, role=Role.SERVER, topic="compute"):
@@ -148,6 +149,19 @@ class KindTests(SynchronousTestCase):
         for host, bound in (("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "::1"), ("north", None)):
             node = ProxyNode(reactor, Settings(url="zmq+sqlite:///x", proxy_host=host, rpc_zmq_host="south"))
             self.assertEqual((node.settings.host, node.settings.rpc_zmq_bind_address), (host, bound))
+
+    def test_local_publisher(self):
+        """One that publishes for its own host binds loopback, unless it is told otherwise."""
+        cases: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"rpc_zmq_host": "south"}, "127.0.0.1"),
+            ({"proxy_host": "north"}, "127.0.0.1"),
+            ({"proxy_host": "::1"}, "::1"),
+            ({"rpc_zmq_bind_address": "*"}, "*"),
+        )
+        for options, bound in cases:
+            settings = Settings(url="zmq+redis://north", proxy_local_publisher=True, **options)
+            node = ProxyNode(reactor, settings, matchmaker=Store(reactor).matchmaker())
+            self.assertEqual(node.settings.rpc_zmq_bind_address, bound)
 
     def test_one_advertised_port(self):
         network = Network()

@@ -74,7 +74,7 @@ class SeedTests(ProcessTestCase):
         def ready():
             text = log.read_text() if log.exists() else ""
             self.assertIsNone(running.process.poll(), f"{text}{running.err}")
-            return "ready:" in text
+            return "] ready" in text
 
         until(ready, lambda: f"ready in {log.read_text() if log.exists() else 'no log'}")
         return log
@@ -140,6 +140,8 @@ class SeedTests(ProcessTestCase):
         log = self.proxy("oslo-messaging-zmq-proxy", "--local-publisher", "--config-file", file, *options)
         self.check(self.file("newer/local-publisher.services", **{"localhost:60001": f"localhost:{port}"}), True)
         self.assertIn("calc", log.read_text())
+        # Nobody finds it by the matchmaker.
+        self.assertNotIn("registered", log.read_text())
 
     def test_central_publishers(self):
         """Services that are told of three publishers, and do not ask the matchmaker."""
