@@ -1,19 +1,14 @@
 """
 The stateless processes between clients and servers where a full mesh would be too many connections.
 
-One module for each, chosen by name (``zmq-proxy --type NAME``); those of others are plugins.
+Ours are named in `OURS` and imported when they are wanted (``zmq-proxy --type NAME``); those of others are plugins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
-from twisted.plugin import IPlugin
-from zope.interface import implementer
-
-from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite
@@ -22,33 +17,11 @@ from zmqrpc.settings import Settings
 __all__ = ["LOCAL_PUBLISHER", "ROUTER_PROXY", "find_factory", "make_proxy"]
 
 ROUTER_PROXY, LOCAL_PUBLISHER = "router-proxy", "local-publisher"
-"""The names of our own."""
+
+OURS = {ROUTER_PROXY: "router", LOCAL_PUBLISHER: "local_publisher"}
+"""Name and module; the module's `factory` is the `IProxyFactory`."""
 
 _OPTIONS = ("proxy_type",)
-
-
-@implementer(IPlugin, IProxyFactory)
-class _RouterProxies:
-    """Makes router proxies, which publish as well when ``use_pub_sub`` says so."""
-
-    name = ROUTER_PROXY
-
-    def make(self, site: IProxySite) -> IProxy:
-        from zmqrpc.proxy.router import RouterProxy
-
-        if not plan_of(site.settings).subscribes:
-            return RouterProxy(site)
-        return RouterProxy(site, import_module(f"{__name__}.publisher").Publisher(site))
-
-
-def _local_publishers() -> IProxyFactory:
-    return cast(IProxyFactory, import_module(f"{__name__}.local_publisher").factory)
-
-
-_OURS: dict[str, Callable[[], IProxyFactory]] = {
-    ROUTER_PROXY: _RouterProxies,
-    LOCAL_PUBLISHER: _local_publishers,
-}
 
 
 def find_factory(settings: Settings) -> IProxyFactory:
@@ -65,9 +38,9 @@ def find_factory(settings: Settings) -> IProxyFactory:
         )
     if name is None:
         name = LOCAL_PUBLISHER if settings.proxy_local_publisher else ROUTER_PROXY
-    if name in _OURS:
-        return _OURS[name]()
-    theirs = Family(IProxyFactory, "name", taken=frozenset(_OURS))
+    if name in OURS:
+        return cast(IProxyFactory, import_module(f"{__name__}.{OURS[name]}").factory)
+    theirs = Family(IProxyFactory, "name", taken=frozenset(OURS))
     try:
         factory = theirs.find(name)
     except ConfigError as error:
@@ -89,6 +62,6 @@ def make_proxy(factory: IProxyFactory, site: IProxySite) -> IProxy:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        if factory.name in _OURS:
+        if factory.name in OURS:
             raise
         raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=_OPTIONS) from error

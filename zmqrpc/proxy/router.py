@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.logger import Logger
+from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from zmqrpc.broker import BROKER
@@ -20,10 +21,12 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Nack, Refusal, encode_message
 from zmqrpc.core.keys import SELF_KEY
+from zmqrpc.core.plan import plan_of
 from zmqrpc.core.relay import Answer, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
-from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxySite
+from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
 from zmqrpc.proxy._ipc import IpcSocket
+from zmqrpc.publisher import Publisher
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 
 FRONTEND, BACKEND = 0, 1
@@ -33,33 +36,6 @@ _WEIGHT = 4
 """As how many envelopes a message counts that is forwarded unread: a pass takes 256 of them (`reactor_zmq`)."""
 
 _REMIND_SECONDS = 0.1
-
-
-class IsPublisher(Protocol):
-    """What a router proxy needs of the publisher that it is as well (`zmqrpc.proxy.publisher`)."""
-
-    @property
-    def address(self) -> str:
-        """Where subscribers connect; once it is open."""
-
-    @property
-    def wake_at(self) -> float:
-        """When `sweep` has to be called next."""
-
-    def open(self) -> None:
-        """Bind."""
-
-    def publish(self, key: bytes, payload: Any) -> bytes | None:
-        """Publish; return the counter frame of the answer, None when nobody subscribes."""
-
-    def end_pass(self) -> None:
-        """Write what was gathered during a pass."""
-
-    def sweep(self, now: float) -> None:
-        """Do what time asks for."""
-
-    def close(self, linger: float) -> None:
-        """Close its socket."""
 
 
 @implementer(IProxy)
@@ -74,7 +50,7 @@ class RouterProxy:
 
     _log = Logger()
 
-    def __init__(self, site: IProxySite, publisher: IsPublisher | None = None) -> None:
+    def __init__(self, site: IProxySite, publisher: Publisher | None = None) -> None:
         _check_ports(site.settings, publisher is not None)
         self._site = site
         self._publisher = publisher
@@ -285,6 +261,19 @@ class _Side:
 
     def handshake_failed(self, peer: str, reason: str) -> None:
         self._proxy.handshake_failed(peer, reason)
+
+
+@implementer(IPlugin, IProxyFactory)
+class _Factory:
+    """Makes router proxies, which publish as well when ``use_pub_sub`` says so."""
+
+    name = "router-proxy"
+
+    def make(self, site: IProxySite) -> IProxy:
+        return RouterProxy(site, Publisher(site) if plan_of(site.settings).subscribes else None)
+
+
+factory = _Factory()
 
 
 def _check_ports(settings: Any, publishes: bool) -> None:

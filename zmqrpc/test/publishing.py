@@ -12,7 +12,7 @@ from zmqrpc.core.subscription import SubscriptionState
 from zmqrpc.interfaces import IProxySite, ITransport
 from zmqrpc.notices import Notices
 from zmqrpc.proxy.local_publisher import LocalPublisher
-from zmqrpc.proxy.publisher import Publisher
+from zmqrpc.publisher import Publisher
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.subscription import Subscription

@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "hints"),
         *("introspection", "link", "link_user", "links", "listener", "members", "notices", "notifier", "outbox"),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing"),
+        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publisher", "publishers", "publishing"),
         *("registrar", "requests", "server"),
         *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },

@@ -13,7 +13,7 @@ from time import monotonic
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.proxy.local_publisher import LocalPublisher
-from zmqrpc.proxy.publisher import Publisher
+from zmqrpc.publisher import Publisher
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.test.integration.support import eventually, reactor
 from zmqrpc.test.processes import ENVIRONMENT, Running
