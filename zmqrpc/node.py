@@ -28,10 +28,10 @@ from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.links import Links
 from zmqrpc.listener import Listener
 from zmqrpc.notifier import Notifier
+from zmqrpc.offers import Offers
 from zmqrpc.proxies import Proxies
 from zmqrpc.publishers import Publishers
 from zmqrpc.publishing import Publishing
-from zmqrpc.record import Record, Role
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site
@@ -135,10 +135,8 @@ class Node(Service):
             *(() if self._subscriptions is None else (self._subscriptions,)),
         )
 
+        self._offers = Offers(self.instance, self.plan.subscribes, self._binding)
         self._serves = [self._named(target) for target in serves]
-        self._servers: list[RPCServer] = []
-        self._unregistered: list[Target] = []
-        self._listeners: list[Listener] = []
         self._static: list[tuple[RPCClient, Target]] = []
         self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
@@ -206,13 +204,13 @@ class Node(Service):
             no port is free.
         """
         target = self._named(plain_target(target))
-        if any(server.target == target for server in self._servers):
+        if any(server.target == target for server in self._offers.servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks)
         if self._open:
             self._binding.serve(target)
             self._bind()
-        self._servers.append(server)
+        self._offers.servers.append(server)
         self._callers.add(server)
         if self._subscriptions is not None:
             self._subscriptions.serve(target)
@@ -220,7 +218,7 @@ class Node(Service):
             self._subscribe([target])
         self._tell_targets()
         if self.running:
-            self._log_serving(server)
+            self._offers.log_server(server)
         return server
 
     def notifier(self, publisher_id: str, topics: Iterable[Target | str]) -> Notifier:
@@ -278,17 +276,17 @@ class Node(Service):
             self._sweep.wake_by,
         )
         for target in listener.targets:
-            if any(target in other.targets and other.pool == listener.pool for other in self._listeners):
+            if any(target in other.targets and other.pool == listener.pool for other in self._offers.listeners):
                 raise ConfigError(f"{target} is listened to by this node already; give all endpoints to one listener")
             self._binding.check_listens(target)
         if self._open:
             self._bind()
-        self._listeners.append(listener)
+        self._offers.listeners.append(listener)
         self._sweep.parts = (*self._sweep.parts, listener)
         self._callers.listen(listener)
         self._tell_targets()
         if self.running:
-            self._log_listening(listener)
+            self._offers.log_listener(listener)
         return listener
 
     def when_ready(self) -> Deferred[None]:
@@ -309,7 +307,7 @@ class Node(Service):
 
     def _when_ready(self) -> Deferred[None]:
         subscriptions = self._subscriptions
-        if subscriptions is None or not self._servers:
+        if subscriptions is None or not self._offers.servers:
             return self._registrar.when_current()
         tried = subscriptions.when_tried().addCallback(lambda _: self._registrar.when_current())
         return tried.addCallback(lambda _: subscriptions.when_ready())
@@ -337,13 +335,13 @@ class Node(Service):
         self._proxies.start()
         for topic in self._watches.topics():
             self._discovery.resolve(topic)
-        if self._servers or self._listeners:
-            self._subscribe([server.target for server in self._servers])
-            self._registrar.publish(self._records())
-        for server in self._servers:
-            self._log_serving(server)
-        for listener in self._listeners:
-            self._log_listening(listener)
+        if self._offers.servers or self._offers.listeners:
+            self._subscribe([server.target for server in self._offers.servers])
+            self._registrar.publish(self._offers.records())
+        for server in self._offers.servers:
+            self._offers.log_server(server)
+        for listener in self._offers.listeners:
+            self._offers.log_listener(listener)
         for client, target in self._static:
             client.prepare(target)
         waiting, self._waiting = self._waiting, []
@@ -370,7 +368,7 @@ class Node(Service):
         if self._subscriptions is not None:
             self._subscriptions.close()
         self._callers.drain(f"{self.settings.host} is stopping")
-        for listener in self._listeners:
+        for listener in self._offers.listeners:
             listener.hurry()
         await self._site.drain(lambda: self._callers.drained)
         self._threads.abandon()
@@ -395,12 +393,12 @@ class Node(Service):
             return
         if self.address is not None or self.running:
             raise ConfigError("a Node is started once; make a new one")
-        targets = [server.target for server in self._servers] + self._serves
+        targets = [server.target for server in self._offers.servers] + self._serves
         for target in targets:
             self._binding.serve(target)
         self._site.open(self._pass_ended)
         self._open = True
-        if targets or self._listeners:
+        if targets or self._offers.listeners:
             self._bind()
 
     def _bind(self) -> None:
@@ -428,12 +426,12 @@ class Node(Service):
         self._subscriptions.start()
         if not targets or (tried := self._subscriptions.when_tried()).called:
             return
-        self._unregistered += targets
+        self._offers.unregistered += targets
 
         def register(_: None) -> None:
-            self._unregistered = [target for target in self._unregistered if target not in targets]
+            self._offers.unregistered = [target for target in self._offers.unregistered if target not in targets]
             if self.running:
-                self._registrar.publish(self._records())
+                self._registrar.publish(self._offers.records())
 
         tried.addCallbacks(register, lambda _: None)
 
@@ -442,30 +440,7 @@ class Node(Service):
         if self._open:
             self._proxies.serve()
         if self.running:
-            self._registrar.publish(self._records())
-
-    def _log_serving(self, server: RPCServer) -> None:
-        _log.info(
-            "serving topic {topic} as member {member} at {address}, exchange {exchange}, instance {instance}",
-            topic=server.target.topic,
-            member=server.target.server,
-            address=self.address,
-            exchange=server.target.exchange,
-            instance=self.instance.hex(),
-        )
-
-    def _log_listening(self, listener: Listener) -> None:
-        for target in listener.targets:
-            _log.info(
-                "listening to topic {topic} as member {member} at {address}, {pool}, exchange {exchange}, instance "
-                "{instance}",
-                topic=target.topic,
-                member=target.server,
-                address=self.address,
-                pool="the pool without a name" if listener.pool is None else f"pool {listener.pool}",
-                exchange=target.exchange,
-                instance=self.instance.hex(),
-            )
+            self._registrar.publish(self._offers.records())
 
     def _message_id(self) -> str:
         return str(UUID(bytes=self._chance.randbytes(16), version=4))
@@ -476,29 +451,6 @@ class Node(Service):
             topic=target.topic,
             server=target.server or self.settings.host,
             exchange=target.exchange or self.settings.control_exchange,
-        )
-
-    def _records(self) -> tuple[Record, ...]:
-        assert self.address is not None
-        # A fixed table knows no instances.
-        instance = "" if self._binding.fixed else self.instance.hex()
-        registered = [server.target for server in self._servers if server.target not in self._unregistered]
-        serving = [(Role.SERVER, target, None, self.plan.subscribes) for target in registered]
-        listening = [
-            (Role.LISTENER, target, listener.pool, False) for listener in self._listeners for target in listener.targets
-        ]
-        return tuple(
-            Record(
-                role=role,
-                exchange=target.exchange or "",
-                topic=target.topic or "",
-                member=target.server or "",
-                instance=instance,
-                addresses=(self.address,),
-                pool=pool,
-                subscribes=subscribes,
-            )
-            for role, target, pool, subscribes in serving + listening
         )
 
     def _broker_address(self) -> str | None:

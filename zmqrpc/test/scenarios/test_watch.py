@@ -65,7 +65,7 @@ class WatchScenarios(Scenario):
         self.world.store.come_back()
         store, order = self.world.store.matchmaker(), (2, 0, 1)
         for number in order:
-            (record,) = workers[number].node._records()
+            (record,) = workers[number].node._offers.records()
             await store.register(record, 300)
             await self.world.sleep(0.05)
             self.assertEqual(await client.members(WORK), heard.lists[0])
