@@ -170,11 +170,11 @@ class Discovery:
         for key in keys:
             self._hints.gone(key)
             self._strategy.gone(key)
-        held, before = self._table.kept_links(), self._held
-        if held != before:
-            self._held = held
-            for key in held ^ before:
-                self._hold(key, key in held)
+        for key in self._table.kept_changes():
+            held = self._table.is_kept(key)
+            if held is not (key in self._held):
+                self._held.symmetric_difference_update((key,))
+                self._hold(key, held)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
         topic.resolving = False

@@ -72,8 +72,10 @@ class Route:
 
     def upcoming(self) -> Iterator[str]:
         """Go through the links in the order in which they have their next turns, without taking one."""
-        yield from self.choices[self._turn :]
-        yield from self.choices[: self._turn]
+        # Mostly the first few are wanted, of thousands: nothing is copied. The last of a list is its element -1.
+        choices, turn = self.choices, self._turn
+        for number in range(turn - len(choices), turn):
+            yield choices[number]
 
     def listed(self) -> list[tuple[str, str]]:
         """List (member, instance) of every server of the target, available or not."""

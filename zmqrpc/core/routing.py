@@ -61,6 +61,9 @@ class RoutingTable:
         self._evidence: dict[str, tuple[Evidence, frozenset[Served]]] = {}
         self._counts: dict[str, int] = {}
         self._leading: dict[str, list[Record]] | None = None
+        # How many kept records lead to each link, and for which links that has changed.
+        self._kept: dict[str, int] = {}
+        self._kept_changed: dict[str, None] = {}
 
     def topic(self, exchange: str, name: str) -> Topic:
         """Return the topic, as UNKNOWN when it is used for the first time."""
@@ -151,7 +154,7 @@ class RoutingTable:
     ) -> tuple[list[Record], list[str]]:
         before = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
         topic.answer = tuple(answer)
-        topic.kept = tuple(kept)
+        self._keep(topic, tuple(kept))
         self._leading = None
         after = {link_key(sighting.record): sighting.record for sighting in topic.sightings}
         appeared, gone = [], []
@@ -183,9 +186,24 @@ class RoutingTable:
                     self._leading.setdefault(link_key(sighting.record), []).append(sighting.record)
         return self._leading.get(key, [])
 
-    def kept_links(self) -> set[str]:
-        """List the links that are the only evidence of a record."""
-        return {link_key(sighting.record) for topic in self._topics.values() for sighting in topic.kept}
+    def _keep(self, topic: Topic, kept: tuple[Sighting, ...]) -> None:
+        for sightings, step in ((kept, 1), (topic.kept, -1)):
+            for sighting in sightings:
+                key = link_key(sighting.record)
+                self._kept[key] = self._kept.get(key, 0) + step
+                self._kept_changed[key] = None
+                if not self._kept[key]:
+                    del self._kept[key]
+        topic.kept = kept
+
+    def is_kept(self, key: str) -> bool:
+        """Tell whether a link is the only evidence of a record."""
+        return key in self._kept
+
+    def kept_changes(self) -> Iterable[str]:
+        """Return the links for which `is_kept` may have changed since this was asked last."""
+        changed, self._kept_changed = self._kept_changed, {}
+        return changed
 
     def failed(self, topic: Topic) -> None:
         """Take that the store did not answer: what was known is stale, what was empty is unknown again."""
@@ -255,6 +273,7 @@ class RoutingTable:
             del self._counts[key]
             self._unavailable.discard(key)
             self._quarantined.discard(key)
+        self._keep(topic, ())
         del self._topics[topic.exchange, topic.name]
         self._leading = None
         return gone

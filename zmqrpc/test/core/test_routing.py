@@ -48,6 +48,16 @@ def turns(route: Route, number: int) -> str:
     return "".join(route.choose() or "-" for _ in range(number))
 
 
+class UpcomingTests(SynchronousTestCase):
+    def test_it_is_who_has_the_next_turns(self):
+        for names in ("", "a", "ab", "abcde"):
+            _, _, route = make_route(names)
+            for _ in range(2 * len(names) + 1):
+                upcoming = "".join(route.upcoming())
+                self.assertEqual(upcoming, turns(route, len(names)))
+                turns(route, 1)
+
+
 class KnowledgeTests(SynchronousTestCase):
     # what was known, what the store answered (None: it did not), what is known then, whether it may be used
     ROWS: list[tuple[Knowledge, str | None, Knowledge, bool]] = [
@@ -225,6 +235,26 @@ class KeptTests(SynchronousTestCase):
         table.learned(topic, sight_all("bc"), NOW)
         self.assertEqual([record.instance for record in topic.servers()], ["a", "b", "c"])
         self.assertEqual([record.instance for record in table.leading_to("a")], ["a"])
+
+    @given(
+        st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "", "a", "b", "ab", "ba"])), max_size=12),
+        st.lists(st.sampled_from([NONE, UNSURE, ALIVE]), min_size=12, max_size=12),
+    )
+    def test_changes(self, steps, evidence):
+        """What is told of links that became the only evidence of a record, or are no more, adds up."""
+        table = RoutingTable()
+        held: dict[str, bool] = {}
+        for (name, answer), shown in zip(steps, evidence, strict=False):
+            topic = table.topic("x", name)
+            if answer is None:
+                table.give_up(topic)
+            else:
+                table.witnessed("ab"[len(answer) % 2], shown, serving("a", "b", topic=name))
+                records = [attrs.evolve(sighting.record, topic=name) for sighting in sight_all(answer)]
+                table.learned(topic, [Sighting(record) for record in records], NOW)
+            held.update({key: table.is_kept(key) for key in table.kept_changes()})
+            kept = {link_key(sighting.record) for topic in table.topics() for sighting in topic.kept}
+            self.assertEqual({key for key, holds in held.items() if holds}, kept)
 
     def test_it_is_kept_no_more_when_it_is_back(self):
         table, topic, route = make_route("a")
