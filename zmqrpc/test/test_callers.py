@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
 from zmqrpc.callers import Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Call, Cast, Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
+from zmqrpc.core.ways import Through
 from zmqrpc.interfaces import SENT
 from zmqrpc.notices import Notices
+from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
@@ -110,6 +113,29 @@ class RememberedClientsTests(SynchronousTestCase):
         self.assertIsInstance(self.say_hello(b"c4", bytes([4]) * 16), Nack)
         self.callers.payload_received(b"c1", encode_batch(source, OURS, 7, (1,), goodbye))
         self.assertIsInstance(self.say_hello(b"c4", bytes([4]) * 16), Welcome)
+
+    def test_what_comes_back_from_a_full_way_is_kept_within_bounds(self):
+        written: list[bytes] = []
+
+        def write(way, payload):
+            written.append(payload)
+            return SENT
+
+        self.callers.settings = attrs.evolve(self.callers.settings, max_queued_bytes=2**20)
+        self.callers.send_through, self.callers.largest_through = write, lambda way: 2**20
+        way = Through(b"L1", bytes([1]) * 16)
+        self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
+        self.callers.end_pass()
+        for _ in range(3):
+            written.clear()
+            kept, dropped = bytes(600_000), bytes(600_001)
+            self.callers.returned(way, kept, Refusal.OVERLOADED)
+            self.callers.returned(way, dropped, Refusal.OVERLOADED)
+            self.now += RETRY_FULL
+            self.callers.sweep(self.now)
+            self.callers.end_pass()
+            self.assertEqual(written, [kept])
+        self.assertEqual(self.notices.counts["replies_dropped"], 3)
 
     def test_what_is_logged(self):
         """Each peer is named in what is logged about it, and none hides another."""

@@ -24,6 +24,7 @@ from zmqrpc.core.envelope import Refusal
 from zmqrpc.core.keys import topic_key
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import FULL, GONE
+from zmqrpc.proxy import router
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import CHECKOUT
@@ -185,17 +186,33 @@ class SocketTests(TestCase):
         self.assertEqual(set(given), {5})
 
     async def test_flooded(self):
-        """Replies go through the backend while the frontend has more to read than it can forward at once."""
+        """The backend has its turn after one pass over a frontend that has more to read than it can forward at once."""
+        turns: list[int] = []
+        taken = router._Side.keyed_received
+
+        def take(side, identity, key, payload):
+            turns.append(side.number)
+            return taken(side, identity, key, payload)
+
+        self.patch(router._Side, "keyed_received", take)
         node = self.start()
         client, server = await self.peer(node, "client"), await self.peer(node, "server")
-        # Both queues fill up while the reactor stands; how much arrives of the flood first is a matter of turns.
+        turns.clear()
+        # The reactor stands until there is something to read on both sides.
         for _ in range(5000):
             client.socket.send_multipart([server.key, bytes(200)])
         for _ in range(10):
             server.socket.send_multipart([client.key, b"reply"])
-        time.sleep(0.3)
+        until = time.monotonic() + 20
+        while not all(side.readable() for side in node._proxy._routers):
+            self.assertLess(time.monotonic(), until)
+        for side in node._proxy._routers:
+            # To have asked has consumed the edge of its descriptor.
+            side.schedule()
         await self.eventually(lambda: len(client.take()) == 10)
-        self.assertLess(len(server.take()), 1000)
+        await self.eventually(lambda: len(server.take()) == 5000)
+        # A pass forwards 64, and one may have been due already when the reactor stood.
+        self.assertLessEqual(turns.index(router.BACKEND), 2 * 64)
 
     async def test_overloaded(self):
         """A server that does not read fills its connection; what is more is given back, and the others go on."""

@@ -148,6 +148,19 @@ class DynamicDirectTests(Case, SynchronousTestCase):
     def setUp(self):
         self.begin()
 
+    def test_a_second_look(self):
+        """One is late only when sockets were read between two looks: its WELCOME may lie there."""
+        self.begin()
+        self.links.send("a", "ab")
+        self.links.come_up("b")
+        self.clock.advance(2 * PATIENCE)
+        for _ in range(3):
+            self.strategy.sweep(self.clock.seconds())
+        self.assertEqual(self.links.handed, [])
+        self.assertGreater(self.strategy.wake_at, self.clock.seconds())
+        self.links.come_up("a")
+        self.assertEqual(self.links.handed, ["a"])
+
     def test_nothing_is_connected_before_it_is_needed(self):
         self.assertEqual(self.links.in_phase("idle"), EVERYBODY)
         self.assertEqual(self.strategy.wake_at, NEVER)
