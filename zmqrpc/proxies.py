@@ -176,6 +176,10 @@ class Proxies:
         others = (proxy for proxy in self._clients.values() if not proxy.preferred)
         return any(proxy.state.phase is Phase.CONNECTING and not proxy.state.fails for proxy in others)
 
+    def describe(self) -> dict[str, bytes | None]:
+        """Return the proxies that we are a client of: the connection of each by its key, None for none."""
+        return {key: proxy.connection for key, proxy in self._clients.items()}
+
     def client(self, key: str | None) -> ProxyLink | None:
         """Return the proxy with a key that we are a client of, None when there is none."""
         return None if key is None else self._clients.get(key)

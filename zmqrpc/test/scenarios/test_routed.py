@@ -66,7 +66,7 @@ class RoutedCase(SynchronousTestCase):
     def proxied(self):
         """List the proxies that the links of the client go through, one for each link that has one."""
         ways = [link.state.identity for link in self.node._links.all()]
-        proxies = {proxy.connection: proxy.key for proxy in self.node._proxies._clients.values()}
+        proxies = {connection: key for key, connection in self.node._proxies.describe().items()}
         return [proxies.get(way.connection) for way in ways if isinstance(way, Through)]
 
     def in_use(self):
@@ -679,7 +679,7 @@ class BrokerTests(RoutedCase):
         self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
         self.assertEqual(self.result_of(self.call()), "a")
         # The same proxy is recorded too: a client has one link to it.
-        self.assertNotIn(broker.instance.hex(), self.node._proxies._clients)
+        self.assertNotIn(broker.instance.hex(), self.node._proxies.describe())
         broker.kill()
         self.network.run(0.1)
         self.assertEqual(self.result_of(self.call()), "a")
