@@ -199,9 +199,9 @@ class RPCClient:
         """
         Have every member run a method, without their results; parameters as for `call`.
 
-        :return: fires with `Reached` when every instance that `members` lists has acknowledged it or failed to; fails
-            with `NoRoute` when that is nobody, and with `MatchmakerUnavailable`. Cancelling it cancels what no member
-            has acknowledged yet.
+        :return: fires with `Reached` when every instance that `members` lists has acknowledged it (``members``) or
+            failed to (``missing``), or it was published for it (``published``); fails with `NoRoute` when that is
+            nobody, and with `MatchmakerUnavailable`. Cancelling it cancels what no member has acknowledged yet.
         """
         sent = self._members.send(Kind.FANOUT, target, method, args, timeout, context, idempotent, wait_for_ready)
         return sent.addCallback(reached)
@@ -225,7 +225,8 @@ class RPCClient:
             answered or failed to; each was called once. Fails with `NoRoute` when that is nobody, and with
             `MatchmakerUnavailable`. Cancelling it cancels every call that has not ended.
         """
-        return self._members.send(Kind.CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        sent = self._members.send(Kind.CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        return sent.addCallback(lambda sent: sent.answers)
 
     def members(self, target: Target, *, timeout: float | None = None) -> Deferred[list[tuple[str, str]]]:
         """

@@ -197,11 +197,7 @@ class Delivery:
 
     def publishes_to(self, route: Route) -> bool:
         """Tell whether a fan-out to a target is published: somebody subscribes, and it is not for one member."""
-        return (
-            self.publishing is not None
-            and route.group is None
-            and any(record.subscribes for record in route.recorded.values())
-        )
+        return self.publishing is not None and route.group is None and bool(route.audience().subscribers)
 
     def _is_known(self, call: Waiter) -> bool:
         """Tell whether what `when_known` waits for has come."""

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zmqrpc.checks import check_request, odd_mapping, plain_target, unsendable
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Call, Fanout, Flag, Kind, encode_message
-from zmqrpc.core.route import Route
+from zmqrpc.core.route import Audience, Route
 from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import check_quickly
 from zmqrpc.delivery import Delivery
@@ -27,8 +27,6 @@ _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fano
 _KINDS = {request: kind for kind, request in _REQUESTS.items()}
 _NOT_TAKEN = (Draining, NoRoute)
 _CONTEXTS = (dict, type(None))
-_PUBLISHED = "published"
-"""In place of the result of a fan-out that was published."""
 
 
 class Answer(NamedTuple):
@@ -47,6 +45,19 @@ class Answer(NamedTuple):
     result: Any
     error: ZmqRpcError | None
     seconds: float
+
+
+class Sent(NamedTuple):
+    """
+    What became of what was sent to everybody.
+
+    :ivar answers: of each that got it by itself, in the order of `Members.listed`; what a fan-out brings is no result
+        but its acknowledgement.
+    :ivar published: (member, instance) of those that it was published for.
+    """
+
+    answers: list[Answer]
+    published: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen
@@ -117,13 +128,12 @@ class Members:
         context: dict[str, Any] | None,
         idempotent: bool,
         wait_for_ready: bool,
-    ) -> Deferred[list[Answer]]:
+    ) -> Deferred[Sent]:
         """
         Send a request to every instance of a target once; parameters as of `RPCClient.call`.
 
         :param kind: CALL or FANOUT.
-        :return: fires with what each answered, in the order of `listed`; what a fan-out brings is no result but its
-            acknowledgement. Fails when nobody listens, or nobody knows.
+        :return: fails when nobody listens, or nobody knows.
         """
         try:
             target = plain_target(target)
@@ -142,14 +152,14 @@ class Members:
         request: Call | Fanout,
         wait_for_ready: bool,
         tried: tuple[str, ...],
-    ) -> Deferred[list[Answer]]:
+    ) -> Deferred[Sent]:
         kind = _KINDS[type(request)]
 
-        def look(answers: list[Answer]) -> list[Answer] | Deferred[list[Answer]]:
+        def look(sent: Sent) -> Sent | Deferred[Sent]:
             """Wait on when nobody has taken it after all: one that stops is recorded until it has said so."""
-            none_took_it = all(isinstance(answer.error, _NOT_TAKEN) for answer in answers)
+            none_took_it = not sent.published and all(isinstance(each.error, _NOT_TAKEN) for each in sent.answers)
             if not wait_for_ready or not none_took_it or self._delivery.seconds() >= deadline:
-                return answers
+                return sent
             refused = (*tried, *self._delivery.connected(route))
             return self._send_when_known(route, target, deadline, request, wait_for_ready, refused)
 
@@ -202,25 +212,19 @@ class Members:
 
     def _send_each(
         self, kind: Kind, route: Route, target: Target, deadline: float, request: Call | Fanout
-    ) -> Deferred[list[Answer]]:
+    ) -> Deferred[Sent]:
         delivery = self._delivery
         began = delivery.seconds()
-        records = route.topic.servers(target.server)
+        audience = route.audience()
         published = self._publish(kind, route, target, deadline, request)
+        records = audience.records if published is None else audience.others
         calls = [] if published is None else [published]
-        numbers = []  # of the call that each record is reached by
         for record in records:
-            if published is not None and record.subscribes:
-                numbers.append(0)
-                continue
             request.member = record.member
             call = Waiter(delivery.cancel)
             call.begin(kind, target, encode_message(request), deadline, request.flags)
             delivery.give_pinned(call, link_key(record))
-            numbers.append(len(calls))
             calls.append(call)
-        if published is not None:
-            published.addCallback(lambda _: _PUBLISHED)
         ends = [call.addBoth(lambda outcome: (outcome, delivery.seconds() - began)) for call in calls]
         cancelled: list[bool] = []
 
@@ -229,11 +233,18 @@ class Members:
             for call in calls:
                 call.cancel()
 
-        def gather(outcomes: list[tuple[bool, tuple[Any, float]]]) -> list[Answer]:
-            answers = [_answer(record, *outcomes[number][1]) for record, number in zip(records, numbers, strict=True)]
-            return _gathered(answers, bool(cancelled), kind, target)
+        def gather(ended: list[tuple[bool, tuple[Any, float]]]) -> Sent:
+            outcomes = [outcome for _, outcome in ended]
+            if published is None:
+                sent = Sent([_answer(*each) for each in zip(records, outcomes, strict=True)])
+            elif isinstance(outcomes[0][0], Failure):
+                sent = Sent(_unpublished(audience, outcomes))
+            else:
+                answers = [_answer(*each) for each in zip(records, outcomes[1:], strict=True)]
+                sent = Sent(answers, audience.subscribers)
+            return _gathered(sent, bool(cancelled), kind, target)
 
-        gathered: Deferred[list[Answer]] = Deferred(cancel)
+        gathered: Deferred[Sent] = Deferred(cancel)
         DeferredList(ends).addCallback(gather).chainDeferred(gathered)
         return gathered
 
@@ -256,36 +267,47 @@ class Members:
         return call
 
 
-def _answer(record: Record, outcome: Any, seconds: float) -> Answer:
-    if isinstance(outcome, Failure):
-        error: Any = outcome.value
+def _answer(record: Record, outcome: tuple[Any, float]) -> Answer:
+    result, seconds = outcome
+    if isinstance(result, Failure):
+        error: Any = result.value
         return Answer(record.member, record.instance, None, error, seconds)
-    return Answer(record.member, record.instance, outcome, None, seconds)
+    return Answer(record.member, record.instance, result, None, seconds)
 
 
-def _gathered(answers: list[Answer], cancelled: bool, kind: Kind, target: Target) -> list[Answer]:
+def _unpublished(audience: Audience, outcomes: list[tuple[Any, float]]) -> list[Answer]:
     """
-    Return the answers.
+    Return what each answered when a fan-out was not published.
+
+    :param outcomes: first that of publishing, which all have who subscribe, then that of each of the others.
+    """
+    others = iter(outcomes[1:])
+    return [_answer(record, outcomes[0] if record.subscribes else next(others)) for record in audience.records]
+
+
+def _gathered(sent: Sent, cancelled: bool, kind: Kind, target: Target) -> Sent:
+    """
+    Return what became of it.
 
     :raises Cancelled: the caller did not wait for all of them.
     """
     if not cancelled:
-        return answers
-    done = sum(answer.error is None for answer in answers)
-    sent = any(answer.error is not None and answer.error.maybe_executed for answer in answers)
+        return sent
+    everybody = len(sent.answers) + len(sent.published)
+    done = sum(answer.error is None for answer in sent.answers) + len(sent.published)
+    maybe = any(answer.error is not None and answer.error.maybe_executed for answer in sent.answers)
     did, stage = ("answered", "running") if kind is Kind.CALL else ("acknowledged it", "acknowledged")
     raise Cancelled(
-        f"the {kind.name.lower()} failed: its caller cancelled it, {done} of {len(answers)} members had {did}",
-        Journey(str(target), target.server, stage=stage if done else "sent" if sent else "queued"),
-        maybe_executed=bool(done) or sent,
+        f"the {kind.name.lower()} failed: its caller cancelled it, {done} of {everybody} members had {did}",
+        Journey(str(target), target.server, stage=stage if done else "sent" if maybe else "queued"),
+        maybe_executed=bool(done) or maybe,
     )
 
 
-def reached(answers: list[Answer]) -> Reached:
+def reached(sent: Sent) -> Reached:
     """Sum up a fan-out."""
-    done = [answer for answer in answers if answer.error is None]
     return Reached(
-        tuple((answer.member, answer.instance) for answer in done if answer.result is not _PUBLISHED),
-        tuple((answer.member, answer.instance, answer.error) for answer in answers if answer.error is not None),
-        tuple((answer.member, answer.instance) for answer in done if answer.result is _PUBLISHED),
+        tuple((answer.member, answer.instance) for answer in sent.answers if answer.error is None),
+        tuple((answer.member, answer.instance, answer.error) for answer in sent.answers if answer.error is not None),
+        sent.published,
     )

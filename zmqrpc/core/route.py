@@ -7,11 +7,26 @@ Hot path: `Route.choose`, which is every call.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.topic import Topic
 from zmqrpc.record import Record
 from zmqrpc.target import Pool, Target
+
+
+class Audience(NamedTuple):
+    """
+    Who gets what goes to everybody.
+
+    :ivar records: of every server of the target, in the order in which they are listed.
+    :ivar others: those of them that do not subscribe to publishers.
+    :ivar subscribers: (member, instance) of those that do.
+    """
+
+    records: tuple[Record, ...]
+    others: tuple[Record, ...]
+    subscribers: tuple[tuple[str, str], ...]
 
 
 class Route:
@@ -32,6 +47,8 @@ class Route:
     """
 
     __slots__ = (
+        "_audience",
+        "_audience_of",
         "_first_turn",
         "_turn",
         "avoided",
@@ -57,6 +74,8 @@ class Route:
         self.holders = 0
         self._turn = 0
         self._first_turn = first_turn
+        self._audience = Audience((), (), ())
+        self._audience_of: tuple[object, object] = (None, None)
 
     def choose(self) -> str | None:
         """Return the link whose turn it is, None when none is available."""
@@ -79,7 +98,20 @@ class Route:
 
     def listed(self) -> list[tuple[str, str]]:
         """List (member, instance) of every server of the target, available or not."""
-        return [(record.member, record.instance) for record in self.topic.servers(self.target.server)]
+        return [(record.member, record.instance) for record in self.audience().records]
+
+    def audience(self) -> Audience:
+        """Return who gets what goes to everybody; it costs something only after a change of what is recorded."""
+        answer, kept = self.topic.answer, self.topic.kept
+        if self._audience_of[0] is not answer or self._audience_of[1] is not kept:
+            records = tuple(self.topic.servers(self.target.server))
+            self._audience_of = answer, kept
+            self._audience = Audience(
+                records,
+                tuple(record for record in records if not record.subscribes),
+                tuple((record.member, record.instance) for record in records if record.subscribes),
+            )
+        return self._audience
 
     def means(self, served: Served) -> bool:
         """Tell whether something that an instance serves is what the route leads to."""

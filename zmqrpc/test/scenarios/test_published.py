@@ -262,6 +262,18 @@ class OnePublisherTests(PublishedCase):
         self.fanout(2)
         self.assertEqual(self.ran(), self.both([1, 2]))
 
+    def test_who_subscribes_is_listed_once_for_many(self):
+        """However many they are, a fan-out costs the client no more; the list is made anew when they change."""
+        self.fanout(0)
+        self.network.run(1)
+        first, second = self.fanout(1), self.fanout(2)
+        self.assertIs(first.published, second.published)
+        self.serve("c")
+        self.assertEqual(self.names(self.fanout(3).published), ["a", "b", "c"])
+        self.network.result_of(self.nodes["c"].stopService())
+        self.network.run(1)
+        self.assertEqual(self.fanout(4).published, first.published)
+
     def test_the_others_get_it_one_by_one(self):
         """Whoever does not subscribe, on one matchmaker with those who do; each gets it once."""
         self.serve("c", zmq_topology="static-direct")
