@@ -411,6 +411,8 @@ class Node(Service):
             bound.close(0)
             raise
         self._bound = bound
+        if self._subscriptions is None:
+            self._proxies.subscriptions = Publishers(None)
         self._callers.opened(bound)
         self._proxies.serve()
         self._site.watch()

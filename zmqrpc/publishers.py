@@ -14,7 +14,7 @@ class Publishers:
     """
     The publisher proxies that are recorded.
 
-    :param found: is told where subscribers connect to them, after each change; None for nobody.
+    :param found: is told where subscribers connect to them, after each change; None where nobody subscribes.
     :ivar known: whether the matchmaker has said which there are.
     """
 
@@ -31,10 +31,22 @@ class Publishers:
         self.known = True
         records = [sighting.record for sighting in sightings]
         self._records = [record for record in records if record.role is Role.PUBLISHER]
-        if not self._records:
-            self._warn([record for record in records if record.role is Role.ROUTER])
-        if self._found is not None:
+        if self._found is None:
+            self._warn_of_publishers()
+        else:
+            if not self._records:
+                self._warn([record for record in records if record.role is Role.ROUTER])
             self._found(list(dict.fromkeys(record.addresses[-1] for record in self._records)))
+
+    def _warn_of_publishers(self) -> None:
+        """Say once that proxies publish, and we do not subscribe; they say it too (`zmqrpc.disagreement`)."""
+        if self._records and "publishers" not in self._warned:
+            self._warned.add("publishers")
+            self.log.warn(
+                "use_pub_sub is false here, but proxies that are recorded publish: {proxies}; write the same for all "
+                "services and proxies",
+                proxies=_named(self._records),
+            )
 
     def _warn(self, routers: list[Record]) -> None:
         """Say once that nobody publishes, and once when that is because proxies and we are set otherwise."""

@@ -51,7 +51,7 @@ class PublishingTests(SynchronousTestCase):
         self.notices = Notices(clock.seconds)
         outcomes = Outcomes(OURS, settings, RoutingTable(), clock.seconds)
         self.came_up: list[bool] = []
-        self.publishers = Publishers(None)
+        self.publishers = Publishers(lambda addresses: None)
         self.publishing = Publishing(
             OURS,
             settings,
@@ -306,6 +306,21 @@ class PublishersTests(SynchronousTestCase):
             self.found(Role.ROUTER, Role.PUBLISHER)
         (line,) = self.lines
         self.assertIn("do not publish: host-0 at tcp://h:0; host-1 at tcp://h:1; set use_pub_sub for them too", line)
+
+    def test_only_proxies_publish(self):
+        """A server that does not subscribe says so once."""
+        self.publishers = Publishers(None)
+        self.found(Role.ROUTER)
+        self.found()
+        self.assertEqual(len(self.lines), 0)
+        for _ in range(2):
+            self.found(Role.ROUTER, Role.PUBLISHER, Role.PUBLISHER)
+        (line,) = self.lines
+        self.assertIn(
+            "use_pub_sub is false here, but proxies that are recorded publish: host-1 at tcp://h:1; "
+            "host-2 at tcp://h:2; write the same for all services and proxies",
+            line,
+        )
 
     def test_many_are_not_all_named(self):
         self.found(*[Role.ROUTER] * 8)

@@ -289,6 +289,16 @@ class OnePublisherTests(PublishedCase):
         self.fanout(2)
         self.assertEqual(self.ran(), {"a": [1, 2], "b": [1, 2]})
 
+    def test_both_sides_say_that_they_disagree(self):
+        """Where a proxy publishes and a server does not subscribe: each of them once."""
+        server, proxy = LogLines(self, "zmqrpc.publishers"), LogLines(self, "zmqrpc.disagreement")
+        self.serve("c", zmq_topology=self.topology.removesuffix("+pub-sub"))
+        self.network.run(400)
+        (line,) = server
+        self.assertIn(f"use_pub_sub is false here, but proxies that are recorded publish: {self.proxies[0].host}", line)
+        (line,) = proxy.about("use_pub_sub is true here")
+        self.assertIn("openstack/work.c", line)
+
     def test_for_one_member_it_is_not_published(self):
         reached = self.fanout(1, Target("work", server="a"))
         self.assertEqual((self.names(reached.members), reached.published), (["a"], ()))
