@@ -412,7 +412,7 @@ class Node(Service):
             raise
         self._bound = bound
         if self._subscriptions is None:
-            self._proxies.subscriptions = Publishers(None)
+            self._proxies.publishers = Publishers(None)
         self._callers.opened(bound)
         self._proxies.serve()
         self._site.watch()
