@@ -96,6 +96,9 @@ class ProxyCarrier:
         elif not search.silent and search.again_at == NEVER:
             self._links.connection_lost(before, f"no router proxy is connected to it, {len(search.refused)} are up")
         if search.again_at < NEVER:
+            if search.asked is None and _opens(link):
+                # It may be a moment, or for good: who can go elsewhere does not wait for that.
+                link.give_way()
             self._searching[link.key] = link
             self._proxies.wake_by(search.again_at)
 

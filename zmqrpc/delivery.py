@@ -114,7 +114,7 @@ class Delivery:
         link = self.links.get(key)
         if link is None or self.closed:
             self.outcomes.fail(call, NoRoute, "its record was withdrawn")
-        elif link.state.available or link.state.mute:
+        elif link.state.available or link.state.last_resort:
             self.give(call, link, self.seconds())
         else:
             self.outcomes.unreached(call, link, link.state.trouble)
@@ -133,7 +133,7 @@ class Delivery:
             if key not in tried:
                 return self.links.get(key)
         # Better a member that is connected and silent than none: it may only be busy, and the deadline holds.
-        silent = [link for link in self._recorded(route) if link.state.mute and link.key not in tried]
+        silent = [link for link in self._recorded(route) if link.state.last_resort and link.key not in tried]
         return min(silent, key=lambda link: len(link.pending)) if silent else None
 
     def _recorded(self, route: Route) -> list[Link]:

@@ -238,6 +238,17 @@ class Link:
         self._refresh()
         self._links.at_rest(self)
 
+    def give_way(self) -> None:
+        """Take that nobody knows a way to the instance so far: what waits here goes to others, where there are any."""
+        self.state.unheard = True
+        self._refresh()
+        tried = (self.key,)
+        others = [call for call in self.queue if call.route and set(call.route.choices).difference(tried, call.tried)]
+        for call in others:
+            self.queue.remove(call)
+        if others:
+            self._links.user.rerouted(others, self, self.state.trouble)
+
     def waiting_for_any(self, key: str) -> list[Waiter]:
         """List the calls that wait here and may as well go to the instance behind another link."""
         return [call for call in self.queue if call.route and key in call.route.recorded and key not in call.tried]

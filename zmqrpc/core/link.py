@@ -89,6 +89,7 @@ class LinkState:
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
     :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
+    :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar heard_at: when the last frame came; the shell sets it on every one.
     :ivar used_at: when the last message was handed over, see `used`.
@@ -124,6 +125,7 @@ class LinkState:
         "mute",
         "phase",
         "trouble",
+        "unheard",
         "up_since",
         "used_at",
     )
@@ -132,7 +134,7 @@ class LinkState:
         self.instance = instance
         self.phase = Phase.IDLE
         self.identity: Identity | None = None
-        self.mute = False
+        self.mute = self.unheard = False
         self.trouble = ""
         self.heard_at = self.used_at = self.up_since = self._asked_at = -NEVER
         self.kept = True
@@ -160,7 +162,16 @@ class LinkState:
         if self.phase is Phase.LEAVING:
             # What comes meanwhile waits, for as long as a round trip, and is sent over the next connection.
             return self._wanted and not self._going_away
-        return self._wanted and not self.mute and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)
+        return self._wanted and not self._aside and self.phase in (Phase.IDLE, Phase.CONNECTING, Phase.UP)
+
+    @property
+    def last_resort(self) -> bool:
+        """Whether calls that nobody else can take may wait for it."""
+        return self._wanted and self._aside
+
+    @property
+    def _aside(self) -> bool:
+        return self.mute or (self.unheard and self.phase is Phase.CONNECTING)
 
     @property
     def promising(self) -> bool:
@@ -425,7 +436,7 @@ class LinkState:
     def _connect(self, now: float) -> list[Effect]:
         self.phase = Phase.CONNECTING
         self.identity = None
-        self.mute = False
+        self.mute = self.unheard = False
         self._going_away = False
         self._attempt += 1
         self._hello_until = now + self._timers.hello

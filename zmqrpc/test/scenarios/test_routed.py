@@ -149,6 +149,20 @@ class OneProxyTests(RoutedCase):
             self.result_of(call)
         self.assertEqual(self.workers["a"].ran, list(range(500)))
 
+    def test_dead_member_holds_up_nobody(self):
+        """Its record stays for a while; calls that other members can take never wait for it."""
+        self.serve("b")
+        self.result_of(self.client.fanout(WORK, "mark"))
+        self.servers["b"].kill()
+        self.network.run(5)
+        longest = 0.0
+        for _ in range(400):
+            began = self.now
+            self.assertEqual(self.result_of(self.call()), "a")
+            longest = max(longest, self.now - began)
+            self.network.run(0.05)
+        self.assertLess(longest, 0.1)
+
     def test_server_killed(self):
         call = self.call("hold")
         self.network.run_until(lambda: self.workers["a"].held)
