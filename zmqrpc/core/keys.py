@@ -56,6 +56,16 @@ def read_topic(key: bytes) -> tuple[str, str] | None:
         return None
 
 
+def describe(key: bytes) -> str:
+    """Say for a log whom a key is for, or what it subscribes to."""
+    instance, topic = read_instance(key), read_topic(key)
+    if instance is not None:
+        return f"instance {instance.hex()}"
+    if topic is not None:
+        return "/".join(topic)
+    return "a token" if is_token(key) else "the proxy" if key == SELF_KEY else f"a key of {len(key)} bytes"
+
+
 class Counter(Struct, array_like=True, frozen=True):
     """How many messages one publisher instance has published under one filter."""
 

@@ -20,7 +20,7 @@ from zmqrpc.broker import BROKER
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Nack, Refusal, encode_message
-from zmqrpc.core.keys import SELF_KEY
+from zmqrpc.core.keys import SELF_KEY, describe
 from zmqrpc.core.plan import plan_of
 from zmqrpc.core.relay import Answer, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
@@ -36,6 +36,14 @@ _WEIGHT = 4
 """As how many envelopes a message counts that is forwarded unread: a pass takes 256 of them (`reactor_zmq`)."""
 
 _REMIND_SECONDS = 0.1
+
+_WHY = {
+    Refusal.UNROUTABLE: "nobody is connected here for it",
+    Refusal.OVERLOADED: "its connection takes no more now",
+    Refusal.TOO_LARGE: "it takes none as large",
+    Refusal.WRONG_INSTANCE: "the connection has not said who it is",
+}
+"""What the log says of a refusal whose message says nothing."""
 
 
 @implementer(IProxy)
@@ -142,17 +150,17 @@ class RouterProxy:
     def other(self, side: int, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what is not to be forwarded."""
         for effect in self._relay.dispatch(side, identity, key, payload, self._site.seconds()):
-            self._perform(side, identity, effect, payload)
+            self._perform(side, identity, key, effect, payload)
         self._site.wake_by(self.wake_at)
         return 1
 
     def not_sent(self, side: int, identity: bytes, to: Connection, fate: int, payload: Any) -> None:
         """Take that a message could not be written to where it was to go."""
-        self._answer(self._relay.undeliverable(side, identity, to, fate == GONE, payload))
+        self._answer(self._relay.undeliverable(side, identity, to, fate == GONE, payload), to.key)
 
-    def too_large(self, side: int, identity: bytes, payload: Any) -> None:
+    def too_large(self, side: int, identity: bytes, to: Connection, payload: Any) -> None:
         """Take that a message is larger than who it is for accepts: ZeroMQ would end that connection."""
-        self._answer(self._relay.give_back(side, identity, Refusal.TOO_LARGE, payload))
+        self._answer(self._relay.give_back(side, identity, Refusal.TOO_LARGE, payload), to.key)
 
     def malformed(self, identity: bytes, reason: str) -> None:
         """Take that a message was dropped."""
@@ -166,14 +174,14 @@ class RouterProxy:
 
     # Effects
 
-    def _perform(self, side: int, identity: bytes, effect: Effect, payload: Any) -> None:
+    def _perform(self, side: int, identity: bytes, key: bytes, effect: Effect, payload: Any) -> None:
         if isinstance(effect, Answer):
-            self._answer(effect)
+            self._answer(effect, key)
         elif isinstance(effect, Publish):
             assert self._publisher is not None
             counter = self._publisher.publish(effect.key, payload)
             if counter is None:
-                self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload))
+                self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload), key)
             else:
                 self._write(side, identity, effect.key, counter, owed=True)
         else:
@@ -181,17 +189,22 @@ class RouterProxy:
             text = "connection {peer}: {reason}"
             self._site.notices.count(effect.name, text, identity, reason=effect.text)
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, key: bytes = SELF_KEY) -> None:
+        """
+        Write an answer of the proxy itself.
+
+        :param key: of the message that is answered.
+        """
         for message in answer.messages:
             if isinstance(message, Nack):
                 reason = Refusal(message.reason)
                 self._site.notices.count(
                     reason.name.lower(),
-                    "a message of instance {instance}, connection {peer}, was refused: {reason}{said}",
+                    "a message of instance {instance}, connection {peer}, for {key} was refused: {why}",
                     answer.identity,
                     instance=answer.instance or "unknown",
-                    reason=reason.words,
-                    said=message.text and f", {message.text}",
+                    key=describe(key),
+                    why=message.text or _WHY.get(reason, reason.words),
                 )
         now = int(self._site.seconds() * 1000)
         messages = [encode_message(message) for message in answer.messages]
@@ -208,7 +221,8 @@ class RouterProxy:
         fate = self._routers[side].send_keyed(identity, key, payload) if self._routers else GONE
         if fate == SENT:
             return
-        self._site.notices.count("answers_dropped", "connection {peer} takes no answer", identity)
+        text = "an answer to connection {peer} was dropped: it has ended, or takes no more now"
+        self._site.notices.count("answers_dropped", text, identity)
         # Of other answers it finds out by itself: by its PINGs, and as what it has sent is not answered.
         if owed:
             self._relay.forget_behind(side, identity)
@@ -245,7 +259,7 @@ class _Side:
         if to is None:
             return self._proxy.other(self.number, identity, key, payload)
         if len(payload) > to.largest:
-            self._proxy.too_large(self.number, identity, payload)
+            self._proxy.too_large(self.number, identity, to, payload)
             return 1
         fate = self._sends[to.side](to.identity, key, payload)
         if fate != SENT:

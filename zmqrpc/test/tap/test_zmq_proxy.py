@@ -85,6 +85,7 @@ class ProxyProcessTests(ProcessTestCase):
         for options, lines in (((), 0), (("--debug", "--log-file", "-"), 2)):
             running = self.run_proxy("-f", str(port), *options)
             self.hello(f"tcp://127.0.0.1:{port}").close(0)
+            running.says("for the proxy itself", lines)
             running.signal()
             running.ends()
             # The rest of it is the goodbye.
