@@ -12,8 +12,8 @@ from itertools import islice
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
+from zmqrpc.core.outgoing import Trouble
 from zmqrpc.core.pending import Stage
-from zmqrpc.core.publishing import Trouble
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import (
     AccessDenied,

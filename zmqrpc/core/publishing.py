@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from itertools import islice
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -21,7 +20,9 @@ from zlib import crc32
 from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.batch import BATCH_OVERHEAD, batch_room, decode_batch, encode_batch
 from zmqrpc.core.envelope import Fanout, readdress
+from zmqrpc.core.given import Given
 from zmqrpc.core.keys import topic_key
+from zmqrpc.core.outgoing import Key, OutgoingBatch, OutgoingFanout, Trouble
 from zmqrpc.core.pending import Stage
 from zmqrpc.errors import RemoteProtocolError
 
@@ -48,108 +49,6 @@ _FORGOTTEN_FOR_EACH = 10
 
 _MOST_LOST = 100
 """How many lost publishers are remembered that may answer yet."""
-
-
-class Trouble(Enum):
-    """Why a fan-out is not published yet."""
-
-    NO_PUBLISHER = "no publisher is up"
-    UNROUTABLE = "nobody is subscribed at any publisher"
-    FULL = "the publisher takes no more"
-    UNANSWERED = "the publisher has not said that it published it"
-
-
-class OutgoingFanout:
-    """
-    One fan-out.
-
-    :ivar call: whom its end is told, a `PendingCall`; None when it has ended or is published.
-    :ivar sequence: its place among all; not the number under its key.
-    :ivar number: the number under its key, 0 before it has one.
-    :ivar attempts: how often it was given to a publisher.
-    :ivar returned: whether a publisher has given it back, since nobody subscribes there.
-    :ivar published: whether a publisher has said so.
-    :ivar uncertain: whether a publisher that was lost may have published it.
-    """
-
-    __slots__ = (
-        *("attempts", "call", "deadline", "encoded", "key", "number", "published", "retry_at", "returned"),
-        *("sequence", "uncertain"),
-    )
-
-    def __init__(self, call: Any, key: Key, sequence: int) -> None:
-        self.call = call
-        self.key = key
-        self.sequence = sequence
-        self.encoded: bytes = call.encoded
-        self.deadline: float = call.deadline
-        self.retry_at = NEVER
-        self.number = self.attempts = 0
-        self.returned = self.published = self.uncertain = False
-
-
-class Key:
-    """
-    One topic-key.
-
-    :ivar waiting: what is to be given to a publisher, in order, by `OutgoingFanout.sequence`.
-    :ivar publisher: by which it goes; None before the first.
-    :ivar kept: how many batches of it are kept of what was published.
-    """
-
-    __slots__ = ("kept", "name", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
-
-    def __init__(self, name: bytes, first: int) -> None:
-        self.name = name
-        self.next_number = first
-        self.kept = 0
-        self.waiting: OrderedDict[int, OutgoingFanout] = OrderedDict()
-        self.publisher: str | None = None
-        self.tried: set[str] = set()
-        self.resume_at = -NEVER
-        self.trouble = Trouble.NO_PUBLISHER
-
-    def put_back(self, fanouts: Iterable[OutgoingFanout]) -> None:
-        """Have fan-outs with numbers wait again, before those without one and in the order of the numbers."""
-        numbered = list(fanouts)
-        for fanout in self.waiting.values():
-            if not fanout.number:
-                break
-            numbered.append(fanout)
-        for fanout in sorted(numbered, key=lambda fanout: fanout.number, reverse=True):
-            self.waiting[fanout.sequence] = fanout
-            self.waiting.move_to_end(fanout.sequence, last=False)
-
-
-class OutgoingBatch:
-    """
-    One payload for one publisher.
-
-    :ivar publisher: its name.
-    :ivar key: the topic-key.
-    :ivar payload: the batch as bytes.
-    :ivar fanouts: what is in it.
-    """
-
-    __slots__ = ("fanouts", "key", "payload", "published_at", "publisher")
-
-    def __init__(self, publisher: str, key: Key, payload: bytes, fanouts: list[OutgoingFanout]) -> None:
-        self.publisher = publisher
-        self.key = key
-        self.payload = payload
-        self.fanouts = fanouts
-        self.published_at = 0.0
-
-
-class _Publisher:
-    """What one publisher was given: what it has not answered, by key, and what it has."""
-
-    __slots__ = ("kept", "unanswered", "unanswered_bytes")
-
-    def __init__(self) -> None:
-        self.unanswered: dict[Key, deque[OutgoingBatch]] = {}
-        self.unanswered_bytes = 0
-        self.kept: deque[OutgoingBatch] = deque()
 
 
 class _Up(NamedTuple):
@@ -198,7 +97,7 @@ class PublishingState:
         self._due_at = self._resume_at = NEVER
         self._sequence = 0
         self.unrepeated = 0
-        self._publishers: dict[str, _Publisher] = {}
+        self._publishers: dict[str, Given] = {}
         self._up: dict[str, _Up] = {}
         self._oversized: list[tuple[Any, bool, int]] = []
         self._lost: OrderedDict[str, dict[Key, deque[OutgoingBatch]]] = OrderedDict()
@@ -429,7 +328,7 @@ class PublishingState:
         :param largest: the largest payload that it takes, bytes.
         """
         self._up[name] = _Up(place.encode(), min(largest, self._largest), now)
-        publisher = self._publishers[name] = self._publishers.get(name, _Publisher())
+        publisher = self._publishers[name] = self._publishers.get(name, Given())
         # It was only silent, and answers what it had before what it gets now.
         for key, batches in self._lost.pop(name, {}).items():
             publisher.unanswered[key] = batches
@@ -509,7 +408,7 @@ class PublishingState:
                 self._ready.update((each, None) for each in self._keys.values() if each.waiting)
         return batch
 
-    def _let_go(self, publisher: _Publisher, now: float) -> None:
+    def _let_go(self, publisher: Given, now: float) -> None:
         """Keep no longer what was published long ago, or is too much."""
         kept = publisher.kept
         while kept and (kept[0].published_at + KEPT_SECONDS <= now or self._kept_bytes > self._most_bytes):

@@ -14,6 +14,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_BYTES, decode_batch, encode_batch
 from zmqrpc.core.envelope import Fanout, encode_message
 from zmqrpc.core.keys import topic_key
+from zmqrpc.core.outgoing import Trouble
 from zmqrpc.core.pending import Stage
 from zmqrpc.core.publishing import (
     KEPT_SECONDS,
@@ -21,7 +22,6 @@ from zmqrpc.core.publishing import (
     RETRY_UNROUTABLE,
     SETTLED_SECONDS,
     PublishingState,
-    Trouble,
 )
 
 KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
