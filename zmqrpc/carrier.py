@@ -1,4 +1,4 @@
-"""What carries the links that go through router proxies: which proxy each takes, and what comes back from it."""
+"""What carries links: a connection for each, or router proxies; then, which each takes and what comes back from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from zmqrpc.core.link import Phase
 from zmqrpc.core.ways import Search, Through
 from zmqrpc.interfaces import GONE
 from zmqrpc.link import Link
-from zmqrpc.links import Links
 from zmqrpc.proxy_link import ProxyLink
 
 if TYPE_CHECKING:
+    from zmqrpc.links import Links
     from zmqrpc.proxies import Proxies
 
 
@@ -27,6 +27,33 @@ _WHY = {
     Refusal.OVERLOADED: "has no room on its way to it",
     Refusal.TOO_LARGE: "was told by it that it takes none as large",
 }
+
+
+class DirectCarrier:
+    """
+    The `zmqrpc.link.Carrier` of links that have a connection of their own.
+
+    :param links: the links of the node.
+    """
+
+    missing = ""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._connector = links.connector
+
+    def connect(self, link: Link) -> None:
+        self._connector.connect(link, self._links.by_identity)
+
+    @property
+    def send(self) -> Callable[[Any, bytes], int]:
+        return self._connector.send
+
+    def drop(self, identity: Any) -> None:
+        self._connector.disconnect(identity, self._links.by_identity)
+
+    def largest(self, identity: Any) -> int:
+        return self._links.settings.max_message_size
 
 
 class ProxyCarrier:

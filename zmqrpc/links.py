@@ -1,5 +1,5 @@
 """
-Every link of a node; and what carries those that have a connection of their own.
+Every link of a node.
 
 Hot path: the loop over replies in `Links.payload_received`, flat because it is every call.
 """
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmqrpc.carrier import DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
@@ -63,8 +64,6 @@ class Links:
     """
     Every link of a node.
 
-    It is the `Carrier` of those with a connection of their own.
-
     :param instance: our own instance.
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
@@ -113,7 +112,8 @@ class Links:
         self._wake_by = wake_by
         self._timers = timers or LinkTimers()
         self.connector = Connector(transport, self, seconds)
-        self.carrier: Carrier = self
+        self._direct = DirectCarrier(self)
+        self.carrier: Carrier = self._direct
         self.proxies: Others | None = None
         self._links: dict[str, Link] = {}
         self.get = self._links.get
@@ -141,7 +141,7 @@ class Links:
         if link is None:
             instance = bytes.fromhex(record.instance) if record.instance else None
             timers = self._timers
-            carrier: Carrier = self
+            carrier: Carrier = self._direct
             # Proxies go by instances: who is recorded without one, in a fixed table, is connected to directly.
             if proxied and instance is not None:
                 timers, carrier = through_proxies(timers), self.carrier
@@ -311,25 +311,6 @@ class Links:
             link.flush()
         self.gathering = True
         self._transport.kick()
-
-    # Carrier
-
-    def connect(self, link: Link) -> None:
-        self.connector.connect(link, self.by_identity)
-
-    @property
-    def send(self) -> Callable[[Any, bytes], int]:
-        return self.connector.send
-
-    def drop(self, identity: Any) -> None:
-        self.connector.disconnect(identity, self.by_identity)
-
-    def largest(self, identity: Any) -> int:
-        return self.settings.max_message_size
-
-    @property
-    def missing(self) -> str:
-        return ""
 
     # ILinkReceiver
 
