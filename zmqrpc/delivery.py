@@ -197,7 +197,9 @@ class Delivery:
 
     def publishes_to(self, route: Route) -> bool:
         """Tell whether a fan-out to a target is published: somebody subscribes, and it is not for one member."""
-        return self.publishing is not None and route.group is None and bool(route.audience().subscribers)
+        if self.publishing is None or route.group is not None or self.publishing.useless:
+            return False
+        return bool(route.audience().subscribers)
 
     def _is_known(self, call: Waiter) -> bool:
         """Tell whether what `when_known` waits for has come."""

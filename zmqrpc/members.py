@@ -164,6 +164,9 @@ class Members:
             return self._send_when_known(route, target, deadline, request, wait_for_ready, refused)
 
         known = self._delivery.when_known(route, target, deadline, kind, wait_for_ready, tried)
+        if kind is Kind.FANOUT and self._delivery.publishing is not None:
+            publishing = self._delivery.publishing
+            known.addCallback(lambda _: publishing.undecided(deadline))
         return known.addCallback(lambda _: self._send_each(kind, route, target, deadline, request)).addCallback(look)
 
     def _route(self, target: Target) -> Route:

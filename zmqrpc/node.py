@@ -162,7 +162,7 @@ class Node(Service):
             settings,
             self._delivery.outcomes,
             self.notices,
-            lambda: publishers.missing,
+            publishers,
             seconds,
             self._transport.kick,
             wake_by,

@@ -16,6 +16,7 @@ class Publishers:
 
     :param found: is told where subscribers connect to them, after each change; None where nobody subscribes.
     :ivar known: whether the matchmaker has said which there are.
+    :ivar changed: called when it has said so again.
     """
 
     log = Logger()
@@ -23,20 +24,29 @@ class Publishers:
     def __init__(self, found: Callable[[list[str]], None] | None) -> None:
         self._found = found
         self._records: list[Record] = []
+        self._routers: list[Record] = []
         self._warned: set[str] = set()
         self.known = False
+        self.changed: Callable[[], None] = lambda: None
 
     def found(self, sightings: list[Sighting]) -> None:
         """Hear of all proxies."""
         self.known = True
         records = [sighting.record for sighting in sightings]
         self._records = [record for record in records if record.role is Role.PUBLISHER]
+        self._routers = [record for record in records if record.role is Role.ROUTER]
         if self._found is None:
             self._warn_of_publishers()
         else:
             if not self._records:
-                self._warn([record for record in records if record.role is Role.ROUTER])
+                self._warn(self._routers)
             self._found(list(dict.fromkeys(record.addresses[-1] for record in self._records)))
+        self.changed()
+
+    @property
+    def none_publishes(self) -> bool:
+        """Whether proxies are recorded and none of them publishes: they are configured otherwise than we are."""
+        return bool(self._routers) and not self._records
 
     def _warn_of_publishers(self) -> None:
         """Say once that proxies publish, and we do not subscribe; they say it too (`zmqrpc.disagreement`)."""
@@ -57,7 +67,7 @@ class Publishers:
         if routers:
             self.log.warn(
                 "fan-outs are to be published (use_pub_sub), but the proxies that are recorded do not publish: "
-                "{proxies}; set use_pub_sub for them too, or not here",
+                "{proxies}; they go to each member by themselves; set use_pub_sub for the proxies too, or not here",
                 proxies=_named(routers),
             )
         else:
@@ -71,6 +81,8 @@ class Publishers:
         """Which publishers are recorded, as a clause that says what to do when none of them is up."""
         if self._records:
             return f"look after those that are recorded: {_named(self._records)}"
+        if self._routers:
+            return f"those proxies that are recorded do not publish, set use_pub_sub for them: {_named(self._routers)}"
         if not self.known:
             return "the matchmaker has not said yet which there are, look after it"
         return "none is recorded in the matchmaker, start one (zmq-proxy with use_pub_sub)"

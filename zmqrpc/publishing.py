@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zmqrpc.core.agenda import NEVER
@@ -14,8 +15,12 @@ from zmqrpc.core.publishing import PublishingState
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
+from zmqrpc.publishers import Publishers
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
+
+DECIDE_SECONDS = 1.0
+"""How long a fan-out waits at most until it is known which publishers are recorded."""
 
 
 class PublishingProxy(Protocol):
@@ -64,7 +69,7 @@ class Publishing:
     Every fan-out of one node that is to be published.
 
     :param instance: our own instance.
-    :param missing: says which publishers are recorded that are not up, or that none is.
+    :param publishers: those that are recorded.
     :param seconds: the monotonic clock.
     :param kick: asks for a pass soon, at the end of which what was gathered is written.
     :param wake_by: asks that `sweep` is called at a time.
@@ -79,7 +84,7 @@ class Publishing:
         settings: Settings,
         outcomes: Outcomes,
         notices: Notices,
-        missing: Callable[[], str],
+        publishers: Publishers,
         seconds: Callable[[], float],
         kick: Callable[[], None],
         wake_by: Callable[[float], None],
@@ -94,7 +99,10 @@ class Publishing:
         )
         self._outcomes = outcomes
         self._notices = notices
-        self._missing = missing
+        self._publishers = publishers
+        publishers.changed = self._decide
+        self._undecided: list[Deferred[None]] = []
+        self._decide_at = NEVER
         self._seconds = seconds
         self._kick = kick
         self._wake_by = wake_by
@@ -115,6 +123,27 @@ class Publishing:
         return Described(len(self._state), self._state.unanswered_bytes, publishers)
 
     # What callers want
+
+    @property
+    def useless(self) -> bool:
+        """Whether nothing can be published, as the proxies that are recorded do not."""
+        return self._publishers.none_publishes and not self.up
+
+    def undecided(self, deadline: float) -> Deferred[None] | None:
+        """Return what fires when it is known whether fan-outs can be published, or soon at least; None when it is."""
+        if self.up or self._publishers.known:
+            return None
+        waiter: Deferred[None] = Deferred(self._undecided.remove)
+        self._undecided.append(waiter)
+        self._decide_at = min(self._decide_at, self._seconds() + DECIDE_SECONDS, deadline)
+        self._wake_by(self._decide_at)
+        return waiter
+
+    def _decide(self) -> None:
+        self._decide_at = NEVER
+        undecided, self._undecided = self._undecided, []
+        for waiter in undecided:
+            waiter.callback(None)
 
     def publish(self, call: Waiter, exchange: str, topic: str) -> None:
         """
@@ -137,6 +166,7 @@ class Publishing:
         """End every fan-out."""
         self._proxies.clear()
         self._names.clear()
+        self._decide()
         for call, _ in self._state.take_all():
             self._outcomes.stopped(call)
 
@@ -149,6 +179,7 @@ class Publishing:
         self._proxies[name] = proxy
         self._state.publisher_up(name, proxy.key, proxy.largest, self._seconds())
         self._kick()
+        self._decide()
         self._came_up()
 
     def publisher_lost(self, proxy: PublishingProxy, reason: str) -> None:
@@ -204,12 +235,14 @@ class Publishing:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._state.wake_at
+        return min(self._state.wake_at, self._decide_at)
 
     def sweep(self, now: float) -> None:
         """End what is past its deadline, and try again what could not be published a moment ago."""
+        if now >= self._decide_at:
+            self._decide()
         for call, trouble, uncertain in self._state.overdue(now):
-            self._outcomes.unpublished(call, trouble, self._missing(), uncertain)
+            self._outcomes.unpublished(call, trouble, self._publishers.missing, uncertain)
         self._state.resume(now)
         self.end_pass()
         if self._state.unrepeated > self._unrepeated:

@@ -57,7 +57,7 @@ class PublishingTests(SynchronousTestCase):
             settings,
             outcomes,
             self.notices,
-            lambda: self.publishers.missing,
+            self.publishers,
             clock.seconds,
             lambda: None,
             lambda when: None,
@@ -305,7 +305,7 @@ class PublishersTests(SynchronousTestCase):
             self.found(Role.ROUTER, Role.ROUTER)
             self.found(Role.ROUTER, Role.PUBLISHER)
         (line,) = self.lines
-        self.assertIn("do not publish: host-0 at tcp://h:0; host-1 at tcp://h:1; set use_pub_sub for them too", line)
+        self.assertIn("do not publish: host-0 at tcp://h:0; host-1 at tcp://h:1; they go to each member", line)
 
     def test_only_proxies_publish(self):
         """A server that does not subscribe says so once."""

@@ -457,6 +457,21 @@ class NoPublisherTests(PublishedCase):
         self.serve("a")
         self.assertEqual(len(lines.about(f"do not publish: {proxy.host} at tcp://")), 1)
 
+    def test_where_no_proxy_publishes_it_goes_to_each(self):
+        """Also that of a client that has only just begun, and knows of no proxy yet."""
+        self.network.proxy()
+        for member in "ab":
+            self.serve(member)
+        # Until the client has heard of the proxy as well.
+        self.network.run(0.5)
+        began = self.network.clock.seconds()
+        late = self.network.client(host="late", zmq_topology=self.topology)
+        for number, client in enumerate((self.client, late, late)):
+            reached = self.fanout(number, client=client)
+            self.assertEqual((self.names(reached.members), reached.published, reached.missing), (["a", "b"], (), ()))
+        self.assertLess(self.network.clock.seconds() - began, 1)
+        self.assertEqual(self.ran(), self.both([0, 1, 2]))
+
     def test_wait_for_ready(self):
         """It is sent when a subscriber and a publisher are there."""
         waiting = self.client.fanout(WORK, "mark", {"number": 1}, wait_for_ready=True)
