@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
@@ -15,7 +16,7 @@ reactor: Any = _reactor
 
 
 class ThreadTests(TestCase):
-    def make(self, idle=lambda: None, last=lambda: None, **limits):
+    def make(self, idle=lambda: None, last=lambda: None, reactor=reactor, **limits):
         thread = WorkThread(reactor, "a thread of the test", idle, last, **limits)
         self.addCleanup(thread.close)
         return thread
@@ -74,10 +75,14 @@ class ThreadTests(TestCase):
 
     async def test_bound_of_what_was_given_up(self):
         """However often it is asked while it hangs, no more waits for it than the bound; it goes on after that."""
-        thread = self.make(bound=3, limit=0.01)
+        clock: Any = Clock()
+        clock.callFromThread = reactor.callFromThread
+        thread = self.make(bound=3, reactor=clock)
         event = self.hold(thread)
         for _ in range(3):
-            await self.assertFailure(thread.run(int), MatchmakerUnavailable)
+            waiting = thread.run(int)
+            clock.advance(2)
+            self.failureResultOf(waiting, MatchmakerUnavailable)
         error = self.failureResultOf(thread.run(int), MatchmakerUnavailable).value
         self.assertIn("3 operations wait", str(error))
         done: Deferred[None] = Deferred()
