@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
@@ -16,6 +16,7 @@ class Summary:
 
     figures: list[float]
     median: float
+    """Or the worst, in a row where that counts."""
     spread: float
     """(max - min) / median."""
 
@@ -42,8 +43,8 @@ class Result:
     verdict: str = "failed"
 
 
-def summarise(figures: Sequence[float]) -> Summary:
-    middle = median(figures)
+def summarise(figures: Sequence[float], middle_of: Callable[[Sequence[float]], float] = median) -> Summary:
+    middle = middle_of(figures)
     return Summary(list(figures), middle, (max(figures) - min(figures)) / middle if middle else 0.0)
 
 
@@ -57,7 +58,8 @@ def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Resul
     figures = {who: [each[row.figure] for each in rounds[who]] for who in both if who in rounds}
     result = Result(name, row.title, row.unit, row.yardstick, row.must, row.aim, row.at_most)
     ours, theirs = map(figures.get, both)
-    result.ours = summarise(ours) if ours else None
+    worst = max if row.at_most else min
+    result.ours = summarise(ours, worst if row.worst else median) if ours else None
     if ours:
         result.also = {name: median(each[figure] for each in rounds[row.ours]) for name, figure in row.also.items()}
     result.theirs = summarise(theirs) if theirs else None

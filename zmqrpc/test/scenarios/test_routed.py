@@ -619,7 +619,7 @@ class ThreeProxiesTests(RoutedCase):
             client = self.network.client(host=f"client-{number}", zmq_topology="router-proxy")
             node = self.network.nodes[-1]
             held = client.call_each(WORK, "hold", {"number": number}, timeout=30)
-            self.network.run_until(lambda: all(number in worker.held for worker in self.workers.values()))  # noqa: B023
+            self.network.run_until(lambda: all(worker.held for worker in self.workers.values()))
             self.proxies[0].kill()
             for proxy in self.proxies[1:]:
                 proxy.silent = number % 2 == 0
