@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch
-from zmqrpc.core.envelope import Hello, Refusal
+from zmqrpc.core.envelope import WIRE_VERSION, Ack, Hello, Nack, Refusal, Reply
 from zmqrpc.core.keys import instance_key
 from zmqrpc.core.link import Phase
 from zmqrpc.core.ways import Search, Through
 from zmqrpc.interfaces import GONE
 from zmqrpc.link import Link
 from zmqrpc.proxy_link import ProxyLink
+from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
     from zmqrpc.links import Links
@@ -187,6 +188,33 @@ class ProxyCarrier:
             for way, link in self._links.by_identity.items()
         )
 
+    def late_received(self, way: Through, batch: Batch) -> bool:
+        """
+        Take answers that come by a way that their link has left.
+
+        Its proxy stops perhaps, and is connected yet; by the time its instance is asked again it may have ended.
+
+        :return: whether there is such a link.
+        """
+        links = self._links
+        link = links.get(way.instance.hex())
+        ours = (WIRE_VERSION, way.instance, links.instance)
+        if link is None or (batch.version, batch.source, batch.destination) != ours:
+            return False
+        links.gathering = True
+        calls: list[Waiter] = []
+        results: list[Any] = []
+        rest: list[Any] = []
+        link.pending.take_results(batch.messages, calls, results, rest)
+        for call, result in zip(calls, results, strict=True):
+            call.succeed(result)
+        now = links.seconds()
+        for message in rest:
+            if _answers(message):
+                link.take(message, way, now)
+        links.kick()
+        return True
+
     def returned(self, proxy: ProxyLink, batch: Batch, reason: Refusal, now: float) -> None:
         """Take a batch that a proxy gave back."""
         way = Through(proxy.connection or b"", batch.destination or b"")
@@ -207,3 +235,9 @@ class ProxyCarrier:
 
 def _opens(link: Link) -> bool:
     return link.state.phase is Phase.CONNECTING
+
+
+def _answers(message: Any) -> bool:
+    """Tell whether a message is about calls alone, and nothing it says about the link it came by."""
+    kind = type(message)
+    return kind is Reply or kind is Ack or (kind is Nack and message.reason != Refusal.WRONG_INSTANCE)

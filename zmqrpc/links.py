@@ -21,7 +21,7 @@ from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Wel
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers, through_proxies
 from zmqrpc.core.pending import RetryPolicy
-from zmqrpc.core.ways import Identity
+from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ILinks, ITransport
 from zmqrpc.link import Carrier, Link
@@ -45,6 +45,9 @@ class Others(Protocol):
 
     def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what came with a routing key."""
+
+    def late_received(self, way: Through, batch: Batch) -> bool:
+        """Take what came by a way that no link has (any more); tell whether it was of use."""
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
         """Hear of what was dropped."""
@@ -341,7 +344,7 @@ class Links:
     def payload_received(self, identity: Identity, payload: Any, batch: Batch | None = None) -> int:
         link = self.by_identity.get(identity)
         if link is None:
-            self.notices.count("stray")
+            self._take_late(identity, batch)
             return 1
         if batch is None:
             try:
@@ -394,6 +397,12 @@ class Links:
         if self._transient:
             self._resting.append(link)
         return len(batch.messages) or 1
+
+    def _take_late(self, identity: Identity, batch: Batch | None) -> None:
+        proxies = self.proxies
+        if proxies and batch and isinstance(identity, Through) and proxies.late_received(identity, batch):
+            return
+        self.notices.count("stray")
 
     # The end of a pass, and time
 

@@ -367,6 +367,10 @@ class Proxies:
             self.publishing.published(proxy, identity, key, bytes(payload))
         return 1
 
+    def late_received(self, way: Through, batch: Batch) -> bool:
+        """Take what came by a way that no link has; tell whether it was of use."""
+        return self.carrier.late_received(way, batch)
+
     # The end of a pass, and time
 
     def end_pass(self) -> None:

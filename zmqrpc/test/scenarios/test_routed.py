@@ -12,6 +12,7 @@ from zmqrpc import Target
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Call, Ping, Refusal, encode_message
 from zmqrpc.core.keys import topic_key
+from zmqrpc.core.link import Phase
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import (
     ClientClosed,
@@ -20,6 +21,7 @@ from zmqrpc.errors import (
     MessageTooLarge,
     NoRoute,
     Overloaded,
+    RemoteError,
     ServerLost,
 )
 from zmqrpc.interfaces import GONE, SENT
@@ -654,6 +656,31 @@ class ThreeProxiesTests(RoutedCase):
         self.network.run(2.9)
         self.assertFalse(stopped.called)
         self.result_of(stopped, 0.5)
+
+    def test_answer_that_comes_by_the_proxy_that_was_left(self):
+        """It stops, and is connected yet; nobody may be there any more to repeat the answer."""
+        target = Target("work", server="a")
+        held, refused, cast = (self.call("hold", target=target, args={"number": n}, timeout=5) for n in range(3))
+        self.network.run_until(lambda: len(self.workers["a"].held) == 3)
+        link: Any = self.node._links.get(self.servers["a"].instance.hex())
+        proxies: Any = self.node._proxies
+        before = link.state.identity
+        key = proxies.behind(before.connection).key
+        stopping = next(proxy for proxy in self.proxies if proxy.instance.hex() == key)
+        for proxy in self.proxies:
+            proxy.silent = proxy is not stopping
+        stopping.go_away()
+        self.network.run_until(lambda: link.state.identity not in (before, None))
+        self.workers["a"].held[0].callback("done")
+        self.workers["a"].held[1].errback(ValueError("no"))
+        self.assertEqual(self.result_of(held, 0.1), "done")
+        self.assertRaises(RemoteError, self.result_of, refused, 0.1)
+        self.assertIs(link.state.phase, Phase.CONNECTING)
+        for proxy in self.proxies:
+            proxy.silent = False
+        self.workers["a"].held[2].callback("done")
+        self.assertEqual(self.result_of(cast), "done")
+        self.flushLoggedErrors(ValueError)
 
     def test_servers_and_proxies_come_and_go(self):
         load = self.load()
