@@ -24,7 +24,6 @@ for _name in (
     "twisted.internet.epollreactor",
     "twisted.scripts._twistd_unix",
     "zmqrpc.matchmaker.sqlite",
-    "zmqrpc.proxy.publisher",
     "zmqrpc.proxy.router",
     "zmqrpc.reactor_zmq",
     "zmqrpc.tap.proxy",
