@@ -60,8 +60,9 @@ class Guarded:
         except Exception:
             if not self._said:
                 self._said = True
-                text = "the wake_at of the connection strategy {name} is of no use, it is not swept"
-                self.log.failure(text, name=self.name)
+                self.log.failure(
+                    "the wake_at of the connection strategy {name} is of no use, it is not swept", name=self.name
+                )
         return NEVER
 
     def sweep(self, now: float) -> None:

@@ -133,7 +133,7 @@ class ThreadTests(NodeCase):
     async def test_context_variables(self):
         """Context variables are those of where the method would have run."""
         await self.begin()
-        (server,) = self.server._servers
+        (server,) = self.server._offers.servers
         run = server.run
 
         def traced(request):
