@@ -42,7 +42,7 @@ class ProxyNode(Service):
     :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
     """
 
-    log = Logger()
+    _log = Logger()
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class ProxyNode(Service):
         if self._disagreement is not None:
             self._disagreement.begin(site.seconds())
         for record in self._records:
-            self.log.info(
+            self._log.info(
                 "{kind} {member} is a {role} at {addresses}, instance {instance}",
                 kind=self.kind,
                 member=record.member,
@@ -150,7 +150,7 @@ class ProxyNode(Service):
                 await site.drain(lambda: proxy.drained)
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
-            self.log.failure("the proxy {kind} failed in its stop", kind=self.kind)
+            self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)
         site.stop_watching()
         if self._is_open:
             proxy.close(settings.linger)

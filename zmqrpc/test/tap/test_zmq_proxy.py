@@ -16,6 +16,7 @@ from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Goaway, Hello, Welcome, encode_message
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, until
+from zmqrpc.test.test_examples import DOCS, blocks
 
 PROXY = ("-n", "--pidfile=", "zmq-proxy")
 
@@ -93,20 +94,10 @@ class ProxyProcessTests(ProcessTestCase):
             self.assertEqual(counted, lines)
 
     def test_several_in_one_process(self):
-        """In an application file they are services like any other."""
-        (self.directory / "two.tac").write_text(
-            f"""
-from twisted.application.service import Application
-from twisted.internet import reactor
-from zmqrpc import Settings
-from zmqrpc.proxy_node import ProxyNode
-
-application = Application("two")
-for host in ("north", "south"):
-    ProxyNode(reactor, Settings(url={self.url!r}, proxy_host=host)).setServiceParent(application)
-"""
-        )
-        running = self.start("twistd", "-n", "--pidfile=", "-y", "two.tac")
+        """In an application file they are services like any other, as docs/howto/router-proxy.rst has it."""
+        source = blocks(DOCS / "howto" / "router-proxy.rst", "python")[-1]
+        (self.directory / "proxies.tac").write_text(source.replace("zmq+sqlite:////tmp/matchmaker.db", self.url))
+        running = self.start("twistd", "--nodaemon", "--pidfile=", "--python", "proxies.tac")
         running.says("is a router at", 2)
         running.signal()
         self.assertEqual(running.ends(), -signal.SIGTERM)
