@@ -10,21 +10,15 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.broker import broker_address
+from zmqrpc.test.paths import short_directory
 
 
 class BrokerAddressTests(SynchronousTestCase):
     def setUp(self):
-        # Not mktemp: the kernel takes paths of 107 bytes.
-        self.directory = os.path.join("/tmp", f"zmqrpc-test-{os.getpid()}-{id(self)}")
-        os.mkdir(self.directory, 0o755)
+        self.directory = short_directory(self)
+        os.mkdir(self.directory)
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "zmq-broker")
-        self.addCleanup(self.remove)
-
-    def remove(self):
-        for name in os.listdir(self.directory):
-            os.unlink(os.path.join(self.directory, name))
-        os.rmdir(self.directory)
 
     def listen(self, path=None):
         listening = socket.socket(socket.AF_UNIX)

@@ -702,10 +702,12 @@ class DrainTests(TransportCase):
         echoing(ear, router)
         heard, connecting = self.connecting()
         links = [connecting.connect(address) for _ in range(4)]
+        dropped = set()
 
         def drop(identity, payload):
             if bytes(payload) == b"last words":
                 connecting.disconnect(identity)
+                dropped.add(identity)
             return 1
 
         heard.taken = drop
@@ -713,6 +715,7 @@ class DrainTests(TransportCase):
             for _ in range(50):
                 connecting.send(link, b"last words")
         await self.echo(connecting, heard, links[3])
+        await eventually("last words of the others", lambda: dropped == set(links[:3]))
         self.assertTrue(all(connecting.send(link, b"?") == GONE for link in links[:3]))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import stat
 import sys
@@ -27,6 +26,7 @@ from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.proxy import router
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
+from zmqrpc.test.paths import short_directory
 from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.testing import Network, Store
 from zmqrpc.testing.proxy_contract import OPAQUE, ProxyContract, PublisherContract, RouterContract
@@ -244,14 +244,9 @@ class SocketTests(TestCase):
 
     # IPC
 
-    def directory(self):
-        directory = f"/tmp/zmqrpc-test-{os.getpid()}-{next(self.numbers)}"
-        self.addCleanup(shutil.rmtree, directory, True)
-        return directory
-
     async def test_ipc(self):
         """The frontend is an IPC socket as well; its directory is made, and the socket goes with the proxy."""
-        directory = self.directory()
+        directory = short_directory(self)
         node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         self.assertEqual(stat.S_IMODE(os.stat(directory).st_mode), 0o755)
         client = await self.peer(node, "client", f"ipc://{directory}/zmq-broker")
@@ -264,7 +259,7 @@ class SocketTests(TestCase):
 
     async def test_ipc_of_whom(self):
         """Whatever the umask is, everybody may connect who may go through the directory, and nobody else."""
-        directory = self.directory()
+        directory = short_directory(self)
         self.addCleanup(os.umask, os.umask(0o077))
         self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         path = f"{directory}/zmq-broker"
@@ -287,7 +282,7 @@ class SocketTests(TestCase):
 
     async def test_ipc_twice(self):
         """There is one on each host; who comes second is refused, and takes nothing away from the first."""
-        directory = self.directory()
+        directory = short_directory(self)
         node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         self.assertIn("somebody listens at", str(refused))
@@ -295,7 +290,7 @@ class SocketTests(TestCase):
 
     async def test_ipc_of_the_dead(self):
         """What a killed proxy has left is replaced."""
-        directory = self.directory()
+        directory = short_directory(self)
         os.mkdir(directory)
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(f"{directory}/zmq-broker")
@@ -304,7 +299,7 @@ class SocketTests(TestCase):
 
     def test_ipc_refused(self):
         """Links, what others may write to, what is no socket, what is too long: one sentence each."""
-        directory = self.directory()
+        directory = short_directory(self)
         os.mkdir(directory)
         for name in ("link", "open", "file", "inner"):
             os.mkdir(f"{directory}/{name}")
@@ -329,7 +324,7 @@ class SocketTests(TestCase):
 
     def test_ipc_of_others(self):
         """A directory of another user is refused; one that everybody may write to is not, where it is sticky."""
-        directory = self.directory()
+        directory = short_directory(self)
         os.mkdir(directory, 0o755)
         if os.geteuid() == 0:
             os.chown(directory, 4711, -1)

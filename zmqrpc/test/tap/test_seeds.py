@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+from zmqrpc.test.paths import short_directory
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, Running, until
 from zmqrpc.test.servers import RedisServer
@@ -161,7 +163,7 @@ class SeedTests(ProcessTestCase):
 
     def test_broker(self):
         """The older seed: the broker of the host, by the second of its names."""
-        path = self.directory / "run"
+        path = Path(short_directory(self))
         file = self.file("older/broker", **{"/var/run/openstack": str(path)})
         log = self.proxy("oslo-messaging-zmq-receiver", "--config-file", file)
         self.assertTrue((path / "zmq-broker").is_socket(), log.read_text())

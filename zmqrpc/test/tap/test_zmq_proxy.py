@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +13,7 @@ import zmq
 
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Goaway, Hello, Welcome, encode_message
+from zmqrpc.test.paths import short_directory
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, until
 from zmqrpc.test.test_examples import DOCS, blocks
@@ -104,9 +104,7 @@ class ProxyProcessTests(ProcessTestCase):
 
     def test_names_of_the_seeds(self):
         """The programs have the flags that the seeds print, and read their file."""
-        # The kernel takes 107 bytes of a path, and that of the tests may be longer.
-        directory = Path(f"/tmp/zmqrpc-test-{os.getpid()}-ipc")
-        self.addCleanup(shutil.rmtree, directory, True)
+        directory = Path(short_directory(self))
         config = self.directory / "zeromq.conf"
         config.write_text(
             f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\nuse_pub_sub = false\n"
