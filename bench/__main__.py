@@ -70,6 +70,13 @@ def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namesp
     return figures
 
 
+def _version(name: str) -> str:
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"no {name}"  # not every row needs it
+
+
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops what was started
@@ -81,10 +88,7 @@ def main(argv: Sequence[str]) -> int:
     measured = {mode: _measure_mode(mode, who, options) for mode, who in wanted.items()}
     busy = neighbours.cores()
     results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
-    versions = ", ".join(
-        f"{name} {metadata.version(name)}"
-        for name in ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")
-    )
+    versions = ", ".join(map(_version, ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")))
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
     print(table(results))
     print(
