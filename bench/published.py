@@ -23,6 +23,7 @@ from zmqrpc.client import RPCClient
 from zmqrpc.matchmaker import make_matchmaker
 
 TOPIC = "published"
+EVERYBODY = Target(TOPIC)
 CONTROL = "control"
 """Served by one Node of each process, which speaks for all of it."""
 
@@ -52,7 +53,7 @@ def _fan_out(client: RPCClient, count: int, order: Order) -> Deferred[None]:
     def fan_out() -> None:
         nonlocal made
         made += 1
-        waiting = client.fanout(Target(TOPIC), "sink", {"id": made, "data": DATA}, timeout=TIMEOUT)
+        waiting = client.fanout(EVERYBODY, "sink", {"id": made, "data": DATA}, timeout=TIMEOUT)
         waiting.addCallback(published).addErrback(failed)
 
     def published(reached: Any) -> None:

@@ -76,7 +76,7 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "open": lambda quick: Order("open", window=1000, count=1000 if quick else 10_000, seconds=0.5 if quick else 3.0),
     "command": lambda quick: Order("command", count=2 if quick else 10),
     "crowd": lambda quick: Order("crowd", window=64, count=20 if quick else 500, seconds=0.5 if quick else 2.0),
-    "fanout": lambda quick: Order("fanout", window=100, count=500 if quick else 5000, servers=2, members=100),
+    "fanout": lambda quick: Order("fanout", window=1000, count=500 if quick else 5000, servers=2, members=100),
     "mesh": lambda quick: Order("mesh", window=4, seconds=1.0 if quick else 4.0, servers=4 if quick else 20),
     "flood": lambda quick: Order("flood", window=1000, seconds=0.5 if quick else 3.0),
     "connections": lambda quick: Order("connections", servers=0, members=5 if quick else 50),

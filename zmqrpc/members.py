@@ -27,6 +27,9 @@ _REQUESTS: dict[Kind, type[Call | Fanout]] = {Kind.CALL: Call, Kind.FANOUT: Fano
 _KINDS = {request: kind for kind, request in _REQUESTS.items()}
 _NOT_TAKEN = (Draining, NoRoute)
 _CONTEXTS = (dict, type(None))
+# Operators of enums take some microseconds.
+_ACK_WANTED = int(Flag.ACK_WANTED)
+_IDEMPOTENT = int(Flag.ACK_WANTED | Flag.IDEMPOTENT)
 
 
 class Answer(NamedTuple):
@@ -195,7 +198,7 @@ class Members:
         request = _REQUESTS[kind](
             sequence=0,
             attempt=1,
-            flags=int(Flag.ACK_WANTED | Flag.IDEMPOTENT if idempotent else Flag.ACK_WANTED),
+            flags=_IDEMPOTENT if idempotent else _ACK_WANTED,
             remaining=0,
             exchange=route.topic.exchange,
             topic=route.topic.name,
@@ -236,8 +239,7 @@ class Members:
             for call in calls:
                 call.cancel()
 
-        def gather(ended: list[tuple[bool, tuple[Any, float]]]) -> Sent:
-            outcomes = [outcome for _, outcome in ended]
+        def gather(outcomes: list[tuple[Any, float]]) -> Sent:
             if published is None:
                 sent = Sent([_answer(*each) for each in zip(records, outcomes, strict=True)])
             elif isinstance(outcomes[0][0], Failure):
@@ -248,7 +250,12 @@ class Members:
             return _gathered(sent, bool(cancelled), kind, target)
 
         gathered: Deferred[Sent] = Deferred(cancel)
-        DeferredList(ends).addCallback(gather).chainDeferred(gathered)
+        if len(ends) == 1:
+            # What is published to everybody.
+            ends[0].addCallback(lambda outcome: gather([outcome])).chainDeferred(gathered)
+        else:
+            each = DeferredList(ends).addCallback(lambda ended: gather([outcome for _, outcome in ended]))
+            each.chainDeferred(gathered)
         return gathered
 
     def _publish(
@@ -261,7 +268,7 @@ class Members:
         assert delivery.publishing is not None
         request.member = None
         call = Waiter(delivery.publishing.cancel)
-        call.begin(kind, target, b"", deadline, request.flags & ~Flag.ACK_WANTED)
+        call.begin(kind, target, b"", deadline, request.flags & ~_ACK_WANTED)
         call.encoded = encode_message(msgspec.structs.replace(request, flags=call.flags))
         if delivery.closed:
             delivery.outcomes.closed(call)

@@ -291,11 +291,13 @@ class Subscriptions:
         repeats = series.repeats
         new: list[Fanout] = []
         again = False
+        name, exchange = topic.name, topic.exchange
         for message in batch.messages:
-            if type(message) is not Fanout or message.topic != topic.name or message.exchange != topic.exchange:
+            if type(message) is not Fanout or message.topic != name or message.exchange != exchange:
                 self.malformed(subscription, _fault_of(message))
                 continue
-            again = again or message.attempt > 1
+            if message.attempt > 1:
+                again = True
             if admit(message.sequence) is _NEW:
                 new.append(message)
         repeats = series.repeats - repeats

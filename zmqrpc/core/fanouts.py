@@ -83,18 +83,23 @@ class Series:
     def admit(self, number: int) -> Seen:
         """Take a number that has come; `Seen.NEW` when it is to be delivered, else `Seen.SETTLED`."""
         highest = self._highest
+        seen = self._seen
+        if number == highest + 1 and seen.watermark == highest and self._lowest >= 0:
+            # Almost all that come: the next one, and nothing is missing. Two calls less, of 2 us that a delivery takes.
+            self._highest = seen.watermark = number
+            return _NEW
         if number > highest:
             if number > highest + 1:
                 self._open(highest + 1, number - 1)
             self._highest = number
             if self._lowest < 0:
                 self._lowest = number
-        elif number in self._seen:
+        elif number in seen:
             self.repeats += 1
             return _SETTLED
         elif number < self._lowest:
             self._lowest = number
-        self._seen.add(number)
+        seen.add(number)
         return _NEW
 
     def answered(self, number: int, reply: bytes) -> None:

@@ -152,7 +152,7 @@ class RouterProxy:
         for effect in self._relay.dispatch(side, identity, key, payload, self._site.seconds()):
             self._perform(side, identity, key, effect, payload)
         self._site.wake_by(self.wake_at)
-        return 1
+        return _WEIGHT
 
     def not_sent(self, side: int, identity: bytes, to: Connection, fate: int, payload: Any) -> None:
         """Take that a message could not be written to where it was to go."""
@@ -260,7 +260,7 @@ class _Side:
             return self._proxy.other(self.number, identity, key, payload)
         if len(payload) > to.largest:
             self._proxy.too_large(self.number, identity, to, payload)
-            return 1
+            return _WEIGHT
         fate = self._sends[to.side](to.identity, key, payload)
         if fate != SENT:
             self._proxy.not_sent(self.number, identity, to, fate, payload)
