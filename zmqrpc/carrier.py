@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch
@@ -30,9 +30,30 @@ _WHY = {
 }
 
 
+class Carrier(Protocol):
+    """What carries a link to its instance: a connection of its own, or router proxies."""
+
+    def connect(self, link: Link) -> None:
+        """Find a way; `LinkState.connected` or `LinkState.postponed` is told."""
+
+    @property
+    def send(self) -> Callable[[Any, bytes], int]:
+        """What writes one payload to an identity, and returns `SENT`, `FULL` or `GONE`."""
+
+    def drop(self, identity: Any) -> None:
+        """Read what has arrived, and give the way up."""
+
+    def largest(self, identity: Any) -> int:
+        """Return the largest payload that gets through, in bytes."""
+
+    @property
+    def missing(self) -> str:
+        """Why there is no way to anybody, as a clause; empty when there are ways, or nobody can tell."""
+
+
 class DirectCarrier:
     """
-    The `zmqrpc.link.Carrier` of links that have a connection of their own.
+    The `Carrier` of links that have a connection of their own.
 
     :param links: the links of the node.
     """
@@ -59,7 +80,7 @@ class DirectCarrier:
 
 class ProxyCarrier:
     """
-    The `zmqrpc.link.Carrier` of links through router proxies.
+    The `Carrier` of links through router proxies.
 
     A link takes one proxy and keeps it while it lives. When that is lost, silent or stops, the link goes on through
     another at once.
@@ -211,7 +232,7 @@ class ProxyCarrier:
         now = links.seconds()
         for message in rest:
             if _answers(message):
-                link.take(message, way, now)
+                links.answers.take(link, message, way, now)
         links.kick()
         return True
 
@@ -230,7 +251,9 @@ class ProxyCarrier:
                 self._ask_next(link, search, now)
             return
         why = _WHY.get(reason, "is not connected to it")
-        link.returned(batch, reason, f"the router proxy {proxy.member} at {proxy.address} {why}", now)
+        self._links.answers.returned(
+            link, batch, reason, f"the router proxy {proxy.member} at {proxy.address} {why}", now
+        )
 
 
 def _opens(link: Link) -> bool:

@@ -1,35 +1,18 @@
 """
 One link to one instance we call: its connection, its queue, and what it has handed over.
 
-A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides. Hot path: `Link.hand_over`,
-which is every call.
+A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides; what its instance answers is
+taken by `zmqrpc.answers`. Hot path: `Link.hand_over`, which is every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import BATCH_OVERHEAD, Batch, encode_batch
-from zmqrpc.core.envelope import (
-    WIRE_VERSION,
-    Ack,
-    Beat,
-    Cancel,
-    Goaway,
-    Hello,
-    Nack,
-    Ping,
-    Pong,
-    Refusal,
-    Reply,
-    Request,
-    Served,
-    Welcome,
-    encode_message,
-    readdress,
-)
+from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
+from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
 from zmqrpc.core.link import Evidence, LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
@@ -48,39 +31,15 @@ from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.ways import Identity, Search
-from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
+    from zmqrpc.carrier import Carrier
     from zmqrpc.links import Links
 
 _USED_SECONDS = 0.25
-_ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
-_NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
-_FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
-
-
-class Carrier(Protocol):
-    """What carries a link to its instance: a connection of its own, or router proxies."""
-
-    def connect(self, link: Link) -> None:
-        """Find a way; `LinkState.connected` or `LinkState.postponed` is told."""
-
-    @property
-    def send(self) -> Callable[[Any, bytes], int]:
-        """What writes one payload to an identity, and returns `SENT`, `FULL` or `GONE`."""
-
-    def drop(self, identity: Any) -> None:
-        """Read what has arrived, and give the way up."""
-
-    def largest(self, identity: Any) -> int:
-        """Return the largest payload that gets through, in bytes."""
-
-    @property
-    def missing(self) -> str:
-        """Why there is no way to anybody, as a clause; empty when there are ways, or nobody can tell."""
 
 
 class Link:
@@ -162,6 +121,19 @@ class Link:
         self._most = largest - BATCH_OVERHEAD
         self._outbox.limit(largest)
 
+    def learn(self, serves: frozenset[Served], limits: Mapping[str, int]) -> None:
+        """
+        Take what the WELCOME of its instance says.
+
+        :param serves: the targets it serves.
+        :param limits: by name, as in docs/spec/wire.
+        """
+        self.serves = serves
+        largest = self.carrier.largest(self.state.identity)
+        self._limit(min(limits.get("message", largest), largest))
+        unsettled = limits.get("unsettled", self.pending.most_unsettled)
+        self.pending.most_unsettled = min(unsettled, self._links.settings.max_unsettled_calls)
+
     # Calls
 
     def hand_over(self, call: Waiter, request: tuple[Any, ...] | None, now: float) -> None:
@@ -232,16 +204,16 @@ class Link:
         """Give up a call: its caller does not want it any more."""
         if call.sequence and self.pending.take(call.sequence) is not None:
             if self.state.phase in (Phase.UP, Phase.DRAINING):
-                self._write(encode_message(Cancel([call.sequence, call.sequence])), now)
+                self.write(encode_message(Cancel([call.sequence, call.sequence])), now)
         else:
             self.queue.remove(call)
-        self._refresh()
+        self.refresh()
         self._links.at_rest(self)
 
     def give_way(self) -> None:
         """Take that nobody knows a way to the instance so far: what waits here goes to others, where there are any."""
         self.state.unheard = True
-        self._refresh()
+        self.refresh()
         tried = (self.key,)
         others = [call for call in self.queue if call.route and set(call.route.choices).difference(tried, call.tried)]
         for call in others:
@@ -269,7 +241,7 @@ class Link:
     def perform(self, effects: list[Effect], now: float) -> None:
         """Do what the state machine asks for."""
         # First, so that what is sent elsewhere below does not come back here.
-        self._refresh()
+        self.refresh()
         if len(effects) > 1 and type(effects[-1]) is Flush:
             # What the errbacks of the lost send here waits for the Flush, which would else send it once more.
             self.ready = False
@@ -283,10 +255,10 @@ class Link:
                 case SayPing(last_round_trip=last_round_trip):
                     # Behind what a full connection did not take it would only pile up.
                     if not self._outbox.batches:
-                        self._write(encode_message(Ping(int(now * 1000), last_round_trip)), now)
+                        self.write(encode_message(Ping(int(now * 1000), last_round_trip)), now)
                 case SayGoodbye():
-                    self._write(encode_message(Ping(LAST_TOKEN, None)), now)
-                    self._write(self._goaway(), now)
+                    self.write(encode_message(Ping(LAST_TOKEN, None)), now)
+                    self.write(self._goaway(), now)
                 case Drop(identity=identity):
                     self._drop(identity)
                 case Flush():
@@ -299,7 +271,7 @@ class Link:
                         self._links.user.lost(lost, self, reason)
                 case Doubt(reason=reason):
                     self._links.user.doubted(self, reason)
-        self._refresh()
+        self.refresh()
         # Whoever is spent goes with the next sweep.
         self._links.wake_by(self, now if self.spent else self.state.wake_at)
         evidence = (self.state.evidence, self.serves)
@@ -318,7 +290,8 @@ class Link:
                 self._links.wake_by(self, self._linger_at)
             self._links.phase_changed(self, before)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Look whether a call can be handed over now, and whether calls may be given to it at all."""
         state = self.state
         self.ready = state.phase is Phase.UP and not self.queue and not self._outbox.batches and not self.pending.full
         if state.available is not self._available:
@@ -341,10 +314,10 @@ class Link:
         unsent = [c for c in self.pending.outstanding() if c.sequence >= self._outbox.written and c.attempts == 1]
         for call in reversed(unsent):
             self.pending.take(call.sequence)
-            self._requeue(call)
+            self.requeue(call)
         self._outbox.clear()
 
-    def _requeue(self, call: Waiter) -> None:
+    def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.put_back(call)
@@ -364,7 +337,7 @@ class Link:
     def _repeat(self, call: Waiter, now: float) -> None:
         stamp = self._stamp if self._outbox.messages else now
         left = max(0, int((call.deadline - stamp) * 1000))
-        self._write(readdress(call.encoded, call.sequence, call.attempts, left), now)
+        self.write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
         while self.queue and not self.pending.full and not self._outbox.batches:
@@ -374,7 +347,8 @@ class Link:
 
     # Writing
 
-    def _write(self, encoded: bytes, now: float) -> None:
+    def write(self, encoded: bytes, now: float) -> None:
+        """Gather an encoded message, which is written at the end of the pass."""
         outbox = self._outbox
         if outbox.size + len(encoded) > outbox.room:
             self.flush()
@@ -385,6 +359,10 @@ class Link:
         outbox.size += len(encoded)
         if not self._links.gathering:
             self._links.kick()
+
+    def write_smaller(self) -> None:
+        """Put less into a batch from now on."""
+        self._outbox.room //= 2
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -405,126 +383,17 @@ class Link:
     def say_goodbye(self, now: float) -> None:
         """Tell a peer that nothing follows, and that it may forget us when no copy of a request can be under way."""
         if self.state.phase is Phase.UP:
-            self._write(self._goaway(), now)
+            self.write(self._goaway(), now)
 
     def _goaway(self) -> bytes:
         only = self.attempt == self._only_attempt and self._links.unused_sequence == 1 and not self.pending
         return encode_message(Goaway("", {"only": True} if only else None))
 
-    # What comes in
-
-    def take(self, message: Any, identity: Identity, now: float) -> None:
-        """Take one message that is neither a REPLY with a result nor a WELCOME."""
-        kind = type(message)
-        state = self.state
-        if kind in _ABOUT_LINK and identity != state.identity:
-            # A connection that is being dropped is read to its end; it still answers calls, and says nothing else.
-            return
-        if kind is Reply:
-            call = self.pending.take(message.sequence)
-            if call is None:
-                self._links.notices.count("late_reply")
-            else:
-                self._links.user.replied(call, message)
-        elif kind is Ack:
-            ended = self.pending.acknowledged(message.ranges)
-            if ended:
-                self._links.user.acknowledged(ended)
-        elif kind is Beat:
-            self.pending.running(message.ranges)
-        elif kind is Pong:
-            if state.ponged(now, message.token) and self.attempt == self._only_attempt:
-                # Nothing is under way: so far, the next connection will be the only one as well.
-                self._only_attempt += 1
-        elif kind is Nack:
-            self._nacked(message, now)
-        elif kind is Goaway:
-            # In kind: nothing new follows, so the peer need not wait for it.
-            self._write(encode_message(Goaway()), now)
-            self.perform(state.going_away(now, message.text), now)
-        elif kind is Hello:
-            # A connect within the ephemeral range of this machine can reach itself.
-            self._links.connection_lost(state.identity, "connected to itself")
-        else:
-            self._links.notices.count("unexpected", "{peer} sent a {kind}", self.address, kind=kind.__name__)
-
-    def welcomed(self, welcome: Welcome, source: bytes, identity: Identity, now: float) -> None:
-        """Take a WELCOME; not from within a pass, since that of another instance drops the connection."""
-        state = self.state
-        if identity != state.identity:
-            return
-        opens = state.phase is Phase.CONNECTING
-        # Asked only now: a record may have changed since the link was made, and others may lead to its address.
-        misfit = misfit_of(welcome, self._links.user.promised(self), by_target=opens and state.learns)
-        if misfit and not opens:
-            self._links.notices.count("unexpected", "{peer} said WELCOME again: {misfit}", self.address, misfit=misfit)
-            return
-        if opens and not misfit:
-            misfit = self._links.claim(self, source)
-        effects = state.welcome(now, source, now - welcome.echoed / 1000, misfit)
-        if state.phase in (Phase.UP, Phase.DRAINING):
-            self.serves = frozenset(welcome.targets)
-            self._take_limits(welcome)
-        self.perform(effects, now)
-
-    def _take_limits(self, welcome: Welcome) -> None:
-        own = self._links.settings
-        largest = self.carrier.largest(self.state.identity)
-        self._limit(min(welcome.limits.get("message", largest), largest))
-        unsettled = welcome.limits.get("unsettled", self.pending.most_unsettled)
-        self.pending.most_unsettled = min(unsettled, own.max_unsettled_calls)
-
-    def _nacked(self, nack: Nack, now: float) -> None:
-        reason = Refusal(nack.reason)
-        if reason in _NO_WELCOME and self.state.phase is Phase.CONNECTING:
-            self._links.connection_lost(self.state.identity, nack.text or reason.words)
-            return
-        text = nack.text or reason.words
-        for call in reversed(self.pending.within(nack.ranges)):
-            if self.pending.take(call.sequence) is None:
-                # The errback of one before it cancelled it.
-                continue
-            if reason is Refusal.WRONG_INSTANCE and call.attempts == 1:
-                # Whether the instance is still there shows in a moment: the connection is made anew.
-                self._requeue(call)
-            elif call.attempts > 1 and reason in _FORGETFUL:
-                # It refuses this repetition; what it did with the message before, it does not know.
-                self._links.user.lost([call], self, f"its repetition was refused: {text}")
-            else:
-                self._links.user.refused(call, self, reason, nack.text)
-        if reason is Refusal.WRONG_INSTANCE:
-            self._links.connection_lost(self.state.identity, "the peer does not know this connection")
-
-    def returned(self, batch: Batch, reason: Refusal, text: str, now: float) -> None:
-        """
-        Take that a proxy gave back a batch of this link; not from within a pass.
-
-        :param reason: OVERLOADED and TOO_LARGE refuse the calls; any other loses the connection.
-        """
-        numbers = flatten([message.sequence for message in batch.messages if isinstance(message, Request)])
-        calls = self.pending.within(numbers)
-        refuses = reason in (Refusal.OVERLOADED, Refusal.TOO_LARGE)
-        if reason is Refusal.TOO_LARGE and len(calls) > 1:
-            # Each may be small enough by itself; the limit of the instance at this proxy is not known here.
-            self._outbox.room //= 2
-            refuses = False
-        for call in reversed(calls):
-            if call.attempts > 1:
-                # An earlier copy may have arrived: only its instance can tell.
-                if reason is Refusal.OVERLOADED:
-                    self.pending.undelivered(call, now + RETRY_FULL)
-                    self._links.wake_by(self, self.pending.wake_at)
-            elif self.pending.take(call.sequence) is not None:
-                if refuses:
-                    self._links.user.refused(call, self, reason, text)
-                else:
-                    self._requeue(call)
-        if reason not in (Refusal.OVERLOADED, Refusal.TOO_LARGE):
-            self._links.connection_lost(self.state.identity, text)
-        elif self.queue:
-            self._links.dirty.append(self)
-            self._links.kick()
-        self._refresh()
+    def all_arrived(self) -> None:
+        """Take that its instance has read all that was sent, and the farewell behind it."""
+        if self.attempt == self._only_attempt:
+            # Nothing is under way: so far, the next connection will be the only one as well.
+            self._only_attempt += 1
 
     # Time
 
@@ -552,7 +421,7 @@ class Link:
         if effects:
             self.perform(effects, now)
         else:
-            self._refresh()
+            self.refresh()
         self._links.at_rest(self)
 
     def _look_for_lingering(self, now: float) -> None:
@@ -578,7 +447,7 @@ class Link:
                 call.retry_at = NEVER
         overdue = self.pending.overdue(now)
         if overdue and self.state.phase in (Phase.UP, Phase.DRAINING):
-            self._write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
+            self.write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
         if overdue:
             self._links.user.overdue(overdue, self)
         if given_up:
@@ -589,7 +458,7 @@ class Link:
         if self.state.phase in (Phase.DRAINING, Phase.LEAVING) or self.queue:
             self._links.dirty.append(self)
         else:
-            self._refresh()
+            self.refresh()
 
     @property
     def spent(self) -> bool:
@@ -616,4 +485,4 @@ class Link:
         if self.state.phase is Phase.UP and self.queue and not self._outbox.batches:
             self._flush_queue(now)
             self.flush()
-        self._refresh()
+        self.refresh()

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmqrpc.carrier import DirectCarrier
+from zmqrpc.answers import Answers
+from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
@@ -24,7 +25,7 @@ from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ILinks, ITransport
-from zmqrpc.link import Carrier, Link
+from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
@@ -73,6 +74,7 @@ class Links:
     :param wake_by: asks that `sweep` is called at a time.
     :ivar connector: the connecting socket.
     :ivar by_identity: the links that are connected, or connect.
+    :ivar answers: what takes what instances say.
     :ivar carrier: what carries links that go through router proxies.
     :ivar proxies: is told of what is no link's; None while there is none.
     :ivar get: returns the link with a key, or None.
@@ -115,6 +117,8 @@ class Links:
         self._wake_by = wake_by
         self._timers = timers or LinkTimers()
         self.connector = Connector(transport, self, seconds)
+        self.answers = Answers(self)
+        self._take = self.answers.take
         self._direct = DirectCarrier(self)
         self.carrier: Carrier = self._direct
         self.proxies: Others | None = None
@@ -391,7 +395,7 @@ class Links:
                 # says GOAWAY with WELCOME, and it counts after that.
                 self._openings.append((link, message, batch.source, identity, now))
             else:
-                link.take(message, identity, now)
+                self._take(link, message, identity, now)
         if not link.ready:
             link.recover(now)
         if self._transient:
@@ -428,9 +432,9 @@ class Links:
         openings, self._openings = self._openings, []
         for opened, message, source, identity, now in openings:
             if type(message) is Goaway:
-                self.guarded(opened, opened.take, message, identity, now)
+                self.guarded(opened, self._take, opened, message, identity, now)
             else:
-                self.guarded(opened, opened.welcomed, message, source, identity, now)
+                self.guarded(opened, self.answers.welcomed, opened, message, source, identity, now)
         losses, self._losses = self._losses, []
         for identity, reason in losses:
             link = self.by_identity.get(identity)

@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "roles": {
         *(
             "adapters",
+            "answers",
             "any_caller",
             "binding",
             "broker",
