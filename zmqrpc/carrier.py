@@ -165,7 +165,7 @@ class ProxyCarrier:
                 continue
             del self._searching[link.key]
             # One that takes long to answer is asked once more by the link itself, for the age of messages.
-            answers = search.asked is not None and link.state.heard_at >= search.asked_at
+            answers = search.asked is not None and link.liveness.heard_at >= search.asked_at
             if _opens(link) and search.attempt == link.attempt and not answers:
                 search.go_on()
                 self._ask_next(link, search, now)

@@ -50,6 +50,7 @@ class Link:
     :ivar address: the advertised address of its instance; what it connects to, unless it goes through proxies.
     :ivar carrier: what carries it.
     :ivar ready: whether a call can be handed over at once: up, nothing waiting, window open.
+    :ivar liveness: that of its state, nearer for what comes in.
     :ivar queue: calls that were not handed over yet.
     :ivar serves: what its instance said last that it serves.
     :ivar search: for a proxy that knows the instance, where it goes through proxies.
@@ -72,6 +73,7 @@ class Link:
         "attempt",
         "carrier",
         "key",
+        "liveness",
         "member",
         "pending",
         "queue",
@@ -88,6 +90,7 @@ class Link:
         self.address = address
         self.member = member
         self.state = state
+        self.liveness = state.liveness
         self.ready = False
         self.sweep_at = NEVER
         settings = links.settings
@@ -182,7 +185,7 @@ class Link:
         links.dirty.append(self)
         if now - self._used_at > _USED_SECONDS:
             self._used_at = now
-            self.state.used(now)
+            self.liveness.used(now)
             links.wake_by(self, self.state.wake_at)
         if not links.gathering:
             links.write_first(self)

@@ -125,6 +125,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self.get = self._links.get
         self.by_identity: dict[Identity, Link] = {}
+        self._link_behind = self.by_identity.get
         self._learned: dict[bytes, Link] = {}
         self._losses: list[tuple[Identity, str]] = []
         self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
@@ -346,7 +347,7 @@ class Links:
         return 1
 
     def payload_received(self, identity: Identity, payload: Any, batch: Batch | None = None) -> int:
-        link = self.by_identity.get(identity)
+        link = self._link_behind(identity)
         if link is None:
             self._take_late(identity, batch)
             return 1
@@ -362,15 +363,16 @@ class Links:
             return 1
         self.gathering = True
         now = self.seconds()
-        state = link.state
-        state.heard_at = now
-        if state.mute:
-            state.mute = False
+        liveness = link.liveness
+        liveness.heard_at = now
+        if liveness.mute:
+            liveness.mute = False
             link.perform([], now)
         if batch.destination != self.instance and batch.destination is not None:
             text = "{peer} answers another instance, {instance}"
             self.notices.count("wrong_instance", text, link.address, instance=batch.destination)
             return 1
+        state = link.state
         if batch.source != state.instance:
             # A stranger may say who it is, on a link that opens, and nothing about what our instance was given.
             opening = list(filter(_opens, batch.messages)) if state.phase is Phase.CONNECTING else []

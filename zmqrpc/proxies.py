@@ -333,10 +333,10 @@ class Proxies:
             self.notices.count("stray")
             return 1
         now = self.seconds()
-        state = proxy.state
-        state.heard_at = now
-        if state.mute:
-            state.mute = False
+        liveness = proxy.liveness
+        liveness.heard_at = now
+        if liveness.mute:
+            liveness.mute = False
             self.changed(proxy)
         if key != self._own_key and key != SELF_KEY:
             return self._published(proxy, identity, key, payload)

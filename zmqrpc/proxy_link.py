@@ -50,6 +50,7 @@ class ProxyLink:
     :ivar key: its instance in hex, or its address where its record names none.
     :ivar address: the address it connects to.
     :ivar member: the name of its host.
+    :ivar liveness: that of its state, nearer for what comes in.
     :ivar known: what is recorded of it; records may be missing, of the broker of this host, which is known by its path.
     :ivar recorded: whether the matchmaker has its record.
     :ivar preferred: whether it is preferred to others.
@@ -68,6 +69,7 @@ class ProxyLink:
         self.preferred = preferred
         self.recorded = True
         self.state = state
+        self.liveness = state.liveness
         self.attempt = 0
         self.largest = proxies.settings.max_message_size
         self.publishes = False
@@ -119,7 +121,7 @@ class ProxyLink:
         now = self._proxies.seconds()
         if now - self._used_at > _USED_SECONDS:
             self._used_at = now
-            self.state.used(now)
+            self.liveness.used(now)
             self._proxies.wake_by(self.state.wake_at)
         return self._proxies.write(connection, key, payload)
 

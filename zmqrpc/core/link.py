@@ -29,6 +29,8 @@ CONNECTING              WELCOME after a loss of the proxy, record withdrawn     
 
 A link is **kept** unless its strategy has released it: it is then connected only while something is to be sent over it,
 or is outstanding. Of one that is not kept and has nothing outstanding, a loss and the end of BACKOFF lead to IDLE.
+
+While it is UP, `zmqrpc.core.liveness` asks the peer whether it is still there.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from zmqrpc.core.link_effects import (
     SayPing,
 )
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.liveness import Liveness
 from zmqrpc.core.ways import Identity, Through
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
@@ -88,16 +91,13 @@ class LinkState:
     :ivar held: whether it does so for a while: nothing else shows that its instance lives.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
-    :ivar mute: whether the peer has not answered for `LinkTimers.mute`.
     :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
-    :ivar heard_at: when the last frame came; the shell sets it on every one.
-    :ivar used_at: when the last message was handed over, see `used`.
+    :ivar liveness: whether the peer still answers.
     :ivar up_since: when it last came up.
     """
 
     __slots__ = (
-        "_asked_at",
         "_attempt",
         "_drain_until",
         "_due",
@@ -108,35 +108,30 @@ class LinkState:
         "_jitter",
         "_lost_at",
         "_moving",
-        "_next_ping",
-        "_pinged_at",
         "_proved",
         "_resume_at",
-        "_round_trip",
-        "_silence",
         "_timers",
         "_wanted",
-        "heard_at",
         "held",
         "identity",
         "instance",
         "kept",
         "learns",
-        "mute",
+        "liveness",
         "phase",
         "trouble",
         "unheard",
         "up_since",
-        "used_at",
     )
 
     def __init__(self, instance: bytes | None, jitter: Callable[[], float], timers: LinkTimers) -> None:
         self.instance = instance
         self.phase = Phase.IDLE
         self.identity: Identity | None = None
-        self.mute = self.unheard = False
+        self.liveness = Liveness(timers)
+        self.unheard = False
         self.trouble = ""
-        self.heard_at = self.used_at = self.up_since = self._asked_at = -NEVER
+        self.up_since = -NEVER
         self.kept = True
         self.held = self._proved = False
         self.learns = instance is None
@@ -144,10 +139,8 @@ class LinkState:
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
-        self._hello_until = self._drain_until = self._resume_at = self._silence = 0.0
-        self._due = self._next_ping = NEVER
-        self._pinged_at: float | None = None
-        self._round_trip: int | None = None
+        self._hello_until = self._drain_until = self._resume_at = 0.0
+        self._due = NEVER
         self._lost_at: float | None = None
         self._going_away = self._moving = False
 
@@ -155,6 +148,11 @@ class LinkState:
     def fails(self) -> int:
         """How many connections in a row have come to nothing."""
         return self._fails
+
+    @property
+    def mute(self) -> bool:
+        """Whether the peer has not answered for `LinkTimers.mute`."""
+        return self.liveness.mute
 
     @property
     def available(self) -> bool:
@@ -171,7 +169,7 @@ class LinkState:
 
     @property
     def _aside(self) -> bool:
-        return self.mute or (self.unheard and self.phase is Phase.CONNECTING)
+        return self.liveness.mute or (self.unheard and self.phase is Phase.CONNECTING)
 
     @property
     def promising(self) -> bool:
@@ -198,9 +196,8 @@ class LinkState:
         everything else: also a peer that said it stops, and one that is silent for long.
         """
         if self.phase is Phase.UP:
-            if not self.mute:
-                return Evidence.ALIVE
-            return Evidence.UNSURE if self._silence < self._timers.silent else Evidence.NONE
+            liveness = self.liveness
+            return Evidence.NONE if liveness.gone else Evidence.UNSURE if liveness.mute else Evidence.ALIVE
         if self._lost_at is not None:
             return Evidence.UNSURE
         proved = self._proved and not self.kept and self._wanted and self.phase is not Phase.DRAINING
@@ -209,7 +206,7 @@ class LinkState:
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""
-        return self._due
+        return self.liveness.wake_at if self.phase is Phase.UP else self._due
 
     @property
     def _stays(self) -> bool:
@@ -223,7 +220,7 @@ class LinkState:
         if self.phase is Phase.DRAINING and not self._going_away:
             self.phase = Phase.UP
             self.trouble = ""
-            self._due = self._next_ping = now
+            self.liveness.ask(now)
 
     def wanted(self, now: float) -> list[Effect]:
         """A record leads here and something is to be sent (or static connections are configured)."""
@@ -236,7 +233,7 @@ class LinkState:
         if self.phase is not Phase.UP:
             return []
         self.phase = Phase.LEAVING
-        self.mute = False
+        self.liveness.mute = False
         self._due = now + self._timers.leave
         return [SayGoodbye()]
 
@@ -322,12 +319,8 @@ class LinkState:
         self._fails = 0
         self._lost_at = None
         self._moving = False
-        self._pinged_at = None
-        self._round_trip = None
-        self.mute = False
-        self.used_at = now
         self.up_since = now
-        self._due = self._next_ping = now + self._timers.ping
+        self.liveness.opened(now)
         if not self._wanted:
             self._drain(now)
         return [*effects, Flush()]
@@ -378,13 +371,6 @@ class LinkState:
             self._drain(now)
         return [Reroute(text)]
 
-    def used(self, now: float) -> None:
-        """Something was handed over; the shell need not say so more often than twice a second."""
-        self.used_at = now
-        if self.phase is Phase.UP and self._pinged_at is None:
-            self._next_ping = min(self._next_ping, now + self._timers.ping)
-            self._due = min(self._due, self._next_ping)
-
     def ponged(self, now: float, token: int = LAST_TOKEN + 1) -> bool:
         """
         PONG came; tells whether it shows that our GOAWAY has arrived, with all that was sent before it.
@@ -394,10 +380,7 @@ class LinkState:
         if self.phase is Phase.LEAVING and token == LAST_TOKEN:
             self._due = now
             return True
-        if self._pinged_at is not None:
-            self._round_trip = int((now - self._pinged_at) * 1000)
-            self._pinged_at = None
-            self.mute = False
+        self.liveness.answered(now)
         return False
 
     # Time
@@ -408,11 +391,11 @@ class LinkState:
 
         :param outstanding: whether anything was handed over and is not answered.
         """
-        if now < self._due and (self.phase is not Phase.DRAINING or outstanding):
+        if now < self.wake_at and (self.phase is not Phase.DRAINING or outstanding):
             return []
-        late = now - self._due
         if self.phase is Phase.UP:
-            return self._liveness(now, outstanding, late)
+            ping = self.liveness.tick(now, outstanding)
+            return [] if ping is None else [ping]
         if self.phase is Phase.DRAINING:
             return self._drained(now, outstanding)
         if self.phase is Phase.LEAVING:
@@ -436,7 +419,7 @@ class LinkState:
     def _connect(self, now: float) -> list[Effect]:
         self.phase = Phase.CONNECTING
         self.identity = None
-        self.mute = self.unheard = False
+        self.liveness.mute = self.unheard = False
         self._going_away = False
         self._attempt += 1
         self._hello_until = now + self._timers.hello
@@ -470,7 +453,7 @@ class LinkState:
 
     def _drain(self, now: float) -> None:
         self.phase = Phase.DRAINING
-        self.mute = False
+        self.liveness.mute = False
         self._drain_until = now + self._timers.drain
         self._due = now
 
@@ -507,40 +490,13 @@ class LinkState:
         drop: list[Effect] = [Drop(self.identity)] if self.phase is Phase.CONNECTING else []
         self.phase = Phase.IDLE
         self.identity = None
-        self.mute = False
+        self.liveness.mute = False
         self._due = NEVER
         return drop
 
     def _lose(self, reason: str) -> Lose:
         self._lost_at = None
         return Lose(reason)
-
-    def _liveness(self, now: float, outstanding: bool, late: float) -> list[Effect]:
-        timers = self._timers
-        if self._pinged_at is not None:
-            # A frame that is no PONG may have been written before the PING was read: silence counts from there again.
-            silent = now - max(self._pinged_at, self.heard_at)
-            if silent < timers.mute:
-                self.mute = False
-            elif late < timers.late:
-                self.mute = True
-                self._silence = silent
-            # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.
-            self._due = now + timers.ping
-            return [SayPing(None)]
-        elif now >= self._next_ping:
-            if now - self.heard_at < timers.ping / 2 and now - self._asked_at < timers.idle_ping:
-                # Who speaks need not be asked whether it is there, only now and then, for how long the answer takes.
-                self._due = self._next_ping = min(self.heard_at + timers.ping, self._asked_at + timers.idle_ping)
-                return []
-            active = outstanding or now - self.used_at < timers.active
-            self._next_ping = now + (timers.ping if active else timers.idle_ping)
-            self._pinged_at = self._asked_at = now
-            self._due = now + timers.ping
-            last, self._round_trip = self._round_trip, None
-            return [SayPing(last)]
-        self._due = self._next_ping
-        return []
 
     def _rearm(self) -> None:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at

@@ -694,68 +694,14 @@ class BackOffTests(SynchronousTestCase):
 class LivenessTests(SynchronousTestCase):
     """PINGs on a link that is up, and what their absence of answers means."""
 
-    def pings(self, link: LinkState, seconds: float, outstanding: bool, pong: bool = True) -> list[float]:
-        """Tick on time, answer each PING, and list when they were sent."""
-        sent: list[float] = []
-        end = NOW + seconds
-        for _ in going_on(lambda: link.wake_at < end):
-            now = link.wake_at
-            if link.tick(now, outstanding):
-                sent.append(now - NOW)
-                if pong:
-                    link.heard_at = now + 0.002
-                    link.ponged(now + 0.002, 1)
-        return sent
-
     def fresh(self) -> LinkState:
         link = connecting()
         link.welcome(NOW, SERVER, 0.001)
         return link
 
-    def test_every_half_second_while_active(self):
-        sent = self.pings(self.fresh(), 9, outstanding=False)
-        self.assertEqual(sent, [0.5 * turn for turn in range(1, 18)])
-
-    def test_every_five_seconds_when_idle(self):
-        sent = self.pings(self.fresh(), 40, outstanding=False)
-        idle_ones = [round(after, 3) for after in sent if after >= TIMERS.active]
-        self.assertEqual(idle_ones, [10.0, 15.0, 20.0, 25.0, 30.0, 35.0])
-
-    def speaking(self, link: LinkState, begin: float, end: float) -> list[float]:
-        """Hear something every 100 ms and answer each PING; list when they were sent."""
-        sent: list[float] = []
-        for turn in range(int(begin * 10), int(end * 10) + 1):
-            now = link.heard_at = NOW + turn / 10
-            if now >= link.wake_at and link.tick(now, True):
-                sent.append(turn / 10)
-                link.ponged(now, 1)
-        return sent
-
-    def test_who_speaks_is_asked_every_five_seconds(self):
-        link = self.fresh()
-        self.assertEqual(self.speaking(link, 0.1, 12), [0.5, 5.5, 10.5])
-        self.assertEqual(link.evidence, Evidence.ALIVE)
-
-    def test_who_falls_silent_is_asked_half_a_second_later(self):
-        link = self.fresh()
-        self.speaking(link, 0.1, 3.3)
-        sent = self.pings(link, 5, outstanding=True)
-        self.assertEqual([round(after, 1) for after in sent], [3.8, 4.3, 4.8])
-
-    def test_something_outstanding_keeps_it_active(self):
-        self.assertEqual(len(self.pings(self.fresh(), 40, outstanding=True)), 79)
-
-    def test_use_ends_idleness_at_once(self):
-        link = self.fresh()
-        self.pings(link, 22, outstanding=False)
-        self.assertEqual(link.wake_at, NOW + 25)
-        link.used(NOW + 22)
-        self.assertEqual(link.wake_at, NOW + 22.5)
-        self.assertEqual(self.pings(link, 24, outstanding=False), [22.5, 23.0, 23.5])
-
     def test_use_elsewhere_than_up_only_counts(self):
         link = connecting()
-        link.used(NOW)
+        link.liveness.used(NOW)
         self.assertEqual(link.wake_at, NOW + TIMERS.hello)
 
     def test_a_ping_tells_the_round_trip_of_the_one_before(self):
@@ -768,18 +714,6 @@ class LivenessTests(SynchronousTestCase):
         link.ponged(NOW + 1.75, 1)
         self.assertEqual(link.tick(NOW + 2, False), [SayPing(750)])
 
-    def test_a_pong_nobody_asked_for_is_nothing(self):
-        link = self.fresh()
-        link.ponged(NOW, 1)
-        self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
-
-    def test_mute_after_a_second_and_a_half(self):
-        link = self.fresh()
-        link.tick(NOW + 0.5, True)
-        for after, mute_then in ((1.0, False), (1.5, False), (2.0, True)):
-            link.tick(NOW + after, True)
-            self.assertEqual(link.mute, mute_then, f"{after} s")
-
     def test_long_silence_is_no_evidence(self):
         link = self.fresh()
         link.tick(NOW + 0.5, True)
@@ -791,53 +725,8 @@ class LivenessTests(SynchronousTestCase):
         ):
             tick_until(link, NOW + after)
             self.assertEqual(link.evidence, evidence, f"{after} s")
-        link.mute = False
+        link.liveness.mute = False
         self.assertEqual(link.evidence, Evidence.ALIVE)
-
-    def test_steady_use_does_not_hide_silence(self):
-        link = self.fresh()
-        now = NOW
-        while now < NOW + 3:
-            now += 0.1
-            link.used(now)
-            if now >= link.wake_at:
-                link.tick(now, True)
-        self.assertTrue(link.mute)
-
-    def test_a_frame_after_the_ping_does_not_hide_the_silence_that_follows(self):
-        # The frame was written before the peer read the PING; then the peer was stopped.
-        link = self.fresh()
-        link.tick(NOW + 0.5, True)
-        link.heard_at = NOW + 0.6
-        for turn in range(2, 8):
-            link.tick(NOW + turn / 2, True)
-        self.assertTrue(link.mute)
-
-    def test_frames_without_pong_are_a_busy_peer(self):
-        link = self.fresh()
-        link.tick(NOW + 0.5, True)
-        for turn in range(2, 12):
-            link.heard_at = NOW + turn / 2 - 0.1
-            link.tick(NOW + turn / 2, True)
-            self.assertFalse(link.mute)
-
-    def test_any_frame_brings_it_back(self):
-        link = mute()
-        link.heard_at = NOW + 0.1
-        link.tick(link.wake_at, True)
-        self.assertFalse(link.mute)
-        link = mute()
-        link.ponged(NOW + 0.1, 1)
-        self.assertFalse(link.mute)
-
-    def test_a_late_tick_judges_nobody(self):
-        # We ourselves were blocked: what the peer sent meanwhile has not been read.
-        link = self.fresh()
-        link.tick(NOW + 0.5, True)
-        link.tick(NOW + 5, True)
-        self.assertFalse(link.mute)
-        link.tick(link.wake_at, True)
-        self.assertTrue(link.mute)
 
     def test_only_a_link_that_is_up_is_mute(self):
         for change in (withdraw, go_away, lose):
@@ -954,7 +843,7 @@ class Shell:
 
     def welcome(self, instance: bytes, round_trip: float, misfit: str = "") -> None:
         if self.connection and not self.waits_for_identity:
-            self.link.heard_at = self.now
+            self.link.liveness.heard_at = self.now
             self.perform(self.link.welcome(self.now, instance, round_trip, misfit))
 
     def go_away(self) -> None:
@@ -964,23 +853,23 @@ class Shell:
     def hand_over(self) -> None:
         if self.link.phase is UP:
             self.outstanding = True
-            self.link.used(self.now)
+            self.link.liveness.used(self.now)
             self.check()
 
     def answer(self) -> None:
         if self.link.phase in (UP, DRAINING):
             self.outstanding = False
-            self.link.heard_at = self.now
-            self.link.mute = False
+            self.link.liveness.heard_at = self.now
+            self.link.liveness.mute = False
 
     def pong(self) -> None:
         if self.connection and not self.waits_for_identity:
-            self.link.heard_at = self.now
+            self.link.liveness.heard_at = self.now
             self.link.ponged(self.now, 1)
 
     def last_pong(self) -> None:
         if self.connection and not self.waits_for_identity:
-            self.link.heard_at = self.now
+            self.link.liveness.heard_at = self.now
             self.link.ponged(self.now, LAST_TOKEN)
 
     def release(self) -> None:

@@ -1,0 +1,111 @@
+"""
+Whether the peer of a connection still answers: when it is asked by PING, and what its silence means.
+
+An idle peer is asked seldom, one that is used often, and one that speaks only now and then, for how long its answer
+takes. Silence counts from a PING that is not answered, or from what came after it: who is busy answers late, and is
+heard meanwhile. A peer that was silent for `LinkTimers.mute` is **mute** until it is heard again.
+
+The connection's own state is `zmqrpc.core.link`, which asks only while it is up.
+"""
+
+from __future__ import annotations
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.link_effects import SayPing
+from zmqrpc.core.link_timers import LinkTimers
+
+
+class Liveness:
+    """
+    That of one peer, from one connection to the next.
+
+    :ivar mute: whether it has not answered for `LinkTimers.mute`; the shell ends that on every frame.
+    :ivar heard_at: when the last frame came; the shell sets it on every one.
+    :ivar wake_at: when `tick` has to be called next, while the connection is up.
+    """
+
+    __slots__ = (
+        "_asked_at",
+        "_next_ping",
+        "_pinged_at",
+        "_round_trip",
+        "_silence",
+        "_timers",
+        "_used_at",
+        "heard_at",
+        "mute",
+        "wake_at",
+    )
+
+    def __init__(self, timers: LinkTimers) -> None:
+        self.mute = False
+        self.heard_at = self._used_at = self._asked_at = -NEVER
+        self.wake_at = self._next_ping = NEVER
+        self._pinged_at: float | None = None
+        self._round_trip: int | None = None
+        self._silence = 0.0
+        self._timers = timers
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is mute for so long that the connection is no evidence of it any more."""
+        return self.mute and self._silence >= self._timers.silent
+
+    def opened(self, now: float) -> None:
+        """The connection has come up."""
+        self.mute = False
+        self._pinged_at = None
+        self._round_trip = None
+        self._used_at = now
+        self.wake_at = self._next_ping = now + self._timers.ping
+
+    def ask(self, now: float) -> None:
+        """Have it asked now: the connection is used again that was to end."""
+        self.wake_at = self._next_ping = now
+
+    def used(self, now: float) -> None:
+        """Something was handed over; the shell need not say so more often than twice a second."""
+        self._used_at = now
+        if self._pinged_at is None:
+            self._next_ping = min(self._next_ping, now + self._timers.ping)
+            self.wake_at = min(self.wake_at, self._next_ping)
+
+    def answered(self, now: float) -> None:
+        """PONG came."""
+        if self._pinged_at is not None:
+            self._round_trip = int((now - self._pinged_at) * 1000)
+            self._pinged_at = None
+            self.mute = False
+
+    def tick(self, now: float, outstanding: bool) -> SayPing | None:
+        """
+        Ask, or judge the silence since; to be called at `wake_at` or later.
+
+        :param outstanding: whether anything was handed over and is not answered.
+        """
+        timers = self._timers
+        late = now - self.wake_at
+        if self._pinged_at is not None:
+            # A frame that is no PONG may have been written before the PING was read: silence counts from there again.
+            silent = now - max(self._pinged_at, self.heard_at)
+            if silent < timers.mute:
+                self.mute = False
+            elif late < timers.late:
+                self.mute = True
+                self._silence = silent
+            # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.
+            self.wake_at = now + timers.ping
+            return SayPing(None)
+        if now < self._next_ping:
+            self.wake_at = self._next_ping
+            return None
+        if now - self.heard_at < timers.ping / 2 and now - self._asked_at < timers.idle_ping:
+            # Who speaks need not be asked whether it is there, only now and then, for how long the answer takes.
+            self.wake_at = self._next_ping = min(self.heard_at + timers.ping, self._asked_at + timers.idle_ping)
+            return None
+        active = outstanding or now - self._used_at < timers.active
+        self._next_ping = now + (timers.ping if active else timers.idle_ping)
+        self._pinged_at = self._asked_at = now
+        self.wake_at = now + timers.ping
+        last, self._round_trip = self._round_trip, None
+        return SayPing(last)
