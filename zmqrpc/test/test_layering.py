@@ -21,7 +21,7 @@ import zmqrpc
 LAYERS: dict[str, set[str]] = {
     "words": {
         *("_version", "address", "errors", "interfaces", "option", "plugins", "reading", "record"),
-        *("settings", "spelling", "target", "transport_url"),
+        *("settings", "sockets", "spelling", "target", "transport_url"),
     },
     "core": {"core"},
     "configuration": {"config_files", "configuration", "families", "ini"},  # reads files, the environment and plugins
