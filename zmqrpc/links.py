@@ -6,8 +6,7 @@ Hot path: the loop over replies in `Links.payload_received`, flat because it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -18,18 +17,17 @@ from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
-from zmqrpc.core.link import LinkState, Phase
-from zmqrpc.core.link_timers import LinkTimers, through_proxies
+from zmqrpc.core.link import Phase
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
-from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ILinks, ITransport
+from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ITransport
 from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
-from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
@@ -38,7 +36,6 @@ LINGER_SECONDS = 1.0
 
 _SOON = 0.001
 _AFTER_FAULT = 1.0
-_SPARE = 100
 
 
 class Others(Protocol):
@@ -63,19 +60,19 @@ class Others(Protocol):
         """Say goodbye; the socket is closed next."""
 
 
-@implementer(ILinkReceiver, ILinks)
+@implementer(ILinkReceiver)
 class Links:
     """
     Every link of a node.
 
     :param instance: our own instance.
     :param seconds: the monotonic clock.
-    :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
     :ivar connector: the connecting socket.
     :ivar by_identity: the links that are connected, or connect.
     :ivar answers: what takes what instances say.
-    :ivar carrier: what carries links that go through router proxies.
+    :ivar direct: what carries links that have a connection of their own.
+    :ivar carrier: what carries those that go through router proxies.
     :ivar proxies: is told of what is no link's; None while there is none.
     :ivar get: returns the link with a key, or None.
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
@@ -95,9 +92,7 @@ class Links:
         user: LinkUser,
         notices: Notices,
         seconds: Callable[[], float],
-        jitter: Callable[[], float],
         wake_by: Callable[[float], None],
-        timers: LinkTimers | None = None,
     ) -> None:
         self.instance = instance
         self.settings = settings
@@ -113,14 +108,12 @@ class Links:
             else None
         )
         self._transport = transport
-        self._jitter = jitter
         self._wake_by = wake_by
-        self._timers = timers or LinkTimers()
         self.connector = Connector(transport, self, seconds)
         self.answers = Answers(self)
         self._take = self.answers.take
-        self._direct = DirectCarrier(self)
-        self.carrier: Carrier = self._direct
+        self.direct = DirectCarrier(self)
+        self.carrier: Carrier = self.direct
         self.proxies: Others | None = None
         self._links: dict[str, Link] = {}
         self.get = self._links.get
@@ -133,7 +126,7 @@ class Links:
         self._in_bursts = False
         self._transient = False
         self._resting: list[Link] = []
-        self._due: list[tuple[float, str]] = []
+        self._due: Due[Link] = Due(self._links)
 
     def wire(self, strategy: IConnectionStrategy) -> None:
         """Tell it what decides when its links are connected, which is made with it."""
@@ -142,26 +135,9 @@ class Links:
 
     # Which links there are
 
-    def open(self, key: str, record: Record, proxied: bool = False) -> Link:
-        """See `ILinks`."""
-        link = self._links.get(key)
-        address = record.addresses[0]
-        if link is None:
-            instance = bytes.fromhex(record.instance) if record.instance else None
-            timers = self._timers
-            carrier: Carrier = self._direct
-            # Proxies go by instances: who is recorded without one, in a fixed table, is connected to directly.
-            if proxied and instance is not None:
-                timers, carrier = through_proxies(timers), self.carrier
-                if self.proxies is not None:
-                    self.proxies.needed()
-            state = LinkState(instance, self._jitter, timers)
-            link = self._links[key] = Link(self, carrier, key, address, record.member, state)
-        link.address = address
-        link.state.found(self.seconds())
-        # The routing table knows nothing of a link that nothing led to, or what one of the past has left there.
-        self.user.availability_changed(link)
-        return link
+    def add(self, link: Link) -> None:
+        """Have one more link."""
+        self._links[link.key] = link
 
     def claim(self, link: Link, instance: bytes) -> str:
         """
@@ -190,59 +166,6 @@ class Links:
         self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
         if link.instance is not None and self._learned.get(link.instance) is link:
             del self._learned[link.instance]
-
-    def connect_now(self, key: str) -> bool:
-        """Connect a link before anything is sent over it; see `ILinks`."""
-        link = self._links.get(key)
-        if link is None:
-            return False
-        now = self.seconds()
-        link.perform(link.state.wanted(now), now)
-        return link.state.phase is Phase.CONNECTING
-
-    def release(self, key: str) -> None:
-        """Close a link when nothing is left on it; see `ILinks`."""
-        link = self._links.get(key)
-        if link is not None:
-            link.release(self.seconds())
-
-    def hold(self, key: str, held: bool) -> None:
-        """
-        Have a link stay connected while it alone shows that its instance lives, whatever the strategy does.
-
-        :param held: whether that is so, or no more.
-        """
-        link = self._links.get(key)
-        if link is None:
-            return
-        link.state.held = held
-        if held:
-            self.connect_now(key)
-        else:
-            # It may have been idle all the time.
-            link.rested_at = 0
-            self.at_rest(link)
-
-    def pass_on(self, key: str, others: Iterable[str]) -> bool:
-        """Give what waits for a link to the first of others that came up; see `ILinks`."""
-        link = self._links.get(key)
-        if link is None:
-            return False
-        others = list(others)
-        up = [other for other in map(self._links.get, others) if other is not None and other.state.phase is Phase.UP]
-        for other in sorted(up, key=lambda other: other.state.up_since):
-            calls = link.waiting_for_any(other.key)
-            for call in calls:
-                link.queue.remove(call)
-            self.user.passed_on(calls, other)
-        return any(link.waiting_for_any(other) for other in others)
-
-    def withdraw(self, key: str, reason: str) -> None:
-        """Take that no record leads to a link any more."""
-        link = self._links.get(key)
-        if link is not None:
-            now = self.seconds()
-            link.perform(link.state.withdrawn(now, reason), now)
 
     def all(self) -> list[Link]:
         """List every link."""
@@ -293,14 +216,7 @@ class Links:
 
     def wake_by(self, link: Link, when: float) -> None:
         """Have a link swept at `when` or sooner."""
-        if when < link.sweep_at:
-            link.sweep_at = when
-            # The entry that this one precedes stays, and is passed over when its time comes.
-            heappush(self._due, (when, link.key))
-            if len(self._due) > 2 * len(self._links) + _SPARE:
-                # In place, since a sweep may be under way.
-                self._due[:] = [(each.sweep_at, each.key) for each in self._links.values() if each.sweep_at < NEVER]
-                heapify(self._due)
+        if self._due.by(link, when):
             self._wake_by(when)
 
     def kick(self) -> None:
@@ -467,17 +383,12 @@ class Links:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._due[0][0] if self._due else NEVER
+        return self._due.wake_at
 
     def sweep(self, now: float) -> None:
         """Do what time asks for on the links whose time has come: of many links few have, and it does so often."""
         self.gathering = True
-        due = self._due
-        while due and due[0][0] <= now:
-            when, key = heappop(due)
-            link = self._links.get(key)
-            if link is None or when != link.sweep_at:
-                continue
+        while (link := self._due.pop(now)) is not None:
             # What has failed would fail again, and be logged, as often as it is asked.
             soonest = now + (_SOON if self.guarded(link, link.sweep, now) else _AFTER_FAULT)
             # Only now: what it asked for meanwhile is asked of it below, and not for this very moment.

@@ -36,6 +36,7 @@ from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site
 from zmqrpc.site import use_monotonic_clock as use_monotonic_clock
+from zmqrpc.strategy_links import StrategyLinks
 from zmqrpc.subscriptions import Subscriptions
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
@@ -95,17 +96,16 @@ class Node(Service):
         self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
         self._watches = Watches(seconds, wake_by)
         self._delivery = Delivery(self.instance, settings, table, self._watches, seconds, self._jitter, wake_by)
-        self._links = Links(
-            self.instance, settings, self._transport, self._delivery, self.notices, seconds, self._jitter, wake_by
-        )
-        strategy = make_strategy(self.plan.calls, self._links, settings, seconds, wake_by)
+        self._links = Links(self.instance, settings, self._transport, self._delivery, self.notices, seconds, wake_by)
+        steered = StrategyLinks(self._links, self._jitter)
+        strategy = make_strategy(self.plan.calls, steered, settings, seconds, wake_by)
         self._links.wire(strategy)
         self._discovery = Discovery(
             matchmaker,
             self._hints,
             table,
             strategy,
-            self._links.hold,
+            steered.hold,
             self._delivery.answered,
             self._delivery.in_use,
             seconds,

@@ -54,7 +54,7 @@ LAYERS: dict[str, set[str]] = {
             "outbox",
         ),
         *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publisher", "publishers", "publishing"),
-        *("registrar", "requests", "server"),
+        *("registrar", "requests", "server", "strategy_links"),
         *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },
     "composition": {"node", "proxy_lines", "proxy_node", "site"},

@@ -12,6 +12,7 @@ from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.notices import Notices
 from zmqrpc.settings import Settings
+from zmqrpc.strategy_links import StrategyLinks
 from zmqrpc.target import Target
 from zmqrpc.testing.matchmaker import make_record
 from zmqrpc.waiter import Waiter
@@ -47,10 +48,10 @@ class SweptLinksTests(SynchronousTestCase):
             return self.now
 
         around = self.surroundings
-        return Links(bytes(16), Settings(), around, around, Notices(now), now, lambda: 1.0, lambda when: None)
+        return Links(bytes(16), Settings(), around, around, Notices(now), now, lambda when: None)
 
     def open(self, key="a"):
-        return self.links.open(key, make_record(member="m"))
+        return StrategyLinks(self.links, lambda: 1.0).open(key, make_record(member="m"))
 
     def queue(self, link, deadline):
         call = Waiter(lambda _: None)

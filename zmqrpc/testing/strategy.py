@@ -21,6 +21,7 @@ from zmqrpc.core.ways import Through
 from zmqrpc.dispatcher import expose
 from zmqrpc.errors import Cancelled, DeadlineExceeded, DeliveryError, NoRoute, ServerLost
 from zmqrpc.interfaces import IConnectionStrategy, IConnectionStrategyFactory
+from zmqrpc.strategy_links import StrategyLinks
 from zmqrpc.target import Target
 from zmqrpc.testing.network import Network
 from zmqrpc.testing.node import MemoryNode
@@ -149,7 +150,8 @@ class StrategyContract(_Case):
         with self.make_network(0) as network:
             self.client(network)
             node = network.nodes[-1]
-            strategy = factory.make(node._links, node.settings, network.clock.seconds, lambda when: None)
+            links = StrategyLinks(node._links, lambda: 1.0)
+            strategy = factory.make(links, node.settings, network.clock.seconds, lambda when: None)
             self.assertTrue(verifyObject(IConnectionStrategy, strategy))
             self.assertEqual(strategy.name, self.topology)
             self.assertIsInstance(strategy.transient, bool)
