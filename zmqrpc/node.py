@@ -1,4 +1,4 @@
-"""The one place that builds a Node out of its parts."""
+"""A Node: what its user makes of it, and how it starts and stops; `zmqrpc.parts` puts it together."""
 
 from __future__ import annotations
 
@@ -12,35 +12,22 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from zmqrpc.broker import broker_address
-from zmqrpc.callers import Callers
 from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
-from zmqrpc.connections import check_strategy, make_strategy
-from zmqrpc.core.plan import ROUTED, check_matchmaker, plan_of
-from zmqrpc.core.quarantine import Quarantine
-from zmqrpc.core.routing import RoutingTable
-from zmqrpc.delivery import Delivery
-from zmqrpc.discovery import Discovery
+from zmqrpc.connections import check_strategy
+from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
-from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
-from zmqrpc.links import Links
 from zmqrpc.listener import Listener
 from zmqrpc.notifier import Notifier
 from zmqrpc.offers import Offers
-from zmqrpc.proxies import Proxies
+from zmqrpc.parts import Parts
 from zmqrpc.publishers import Publishers
-from zmqrpc.publishing import Publishing
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site
 from zmqrpc.site import use_monotonic_clock as use_monotonic_clock
-from zmqrpc.strategy_links import StrategyLinks
-from zmqrpc.subscriptions import Subscriptions
 from zmqrpc.target import Target
-from zmqrpc.threads import Threads
-from zmqrpc.watches import Watches
 
 _log = Logger()
 
@@ -80,60 +67,15 @@ class Node(Service):
         if self.plan.warning:
             _log.warn("{text}", text=self.plan.warning)
         self._reactor = reactor
-        self._chance, self._jitter = site.chance, site.jitter
         self.instance = site.instance
-        self._matchmaker = matchmaker = site.matchmaker
-        self._transport = site.transport
-        self._seconds = seconds = site.seconds
         self.notices = site.notices
+        self._chance, self._seconds, self._transport = site.chance, site.seconds, site.transport
         self._sweep, self._registrar, self._binding = site.sweep, site.registrar, site.binding
-        wake_by = site.wake_by
-        table = RoutingTable(lambda: self._chance.randrange(2**16), settings.max_routes, settings.route_ttl)
-        # Simulated time cannot be blocked: methods run in place there.
-        call_from_thread = None if site.simulated else reactor.callFromThread
-        self._threads = Threads(call_from_thread, settings.rpc_thread_pool_size)
-        quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, self._jitter)
-        self._hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
-        self._watches = Watches(seconds, wake_by)
-        self._delivery = Delivery(self.instance, settings, table, self._watches, seconds, self._jitter, wake_by)
-        self._links = Links(self.instance, settings, self._transport, self._delivery, self.notices, seconds, wake_by)
-        steered = StrategyLinks(self._links, self._jitter)
-        strategy = make_strategy(self.plan.calls, steered, settings, seconds, wake_by)
-        self._links.wire(strategy)
-        self._discovery = Discovery(
-            matchmaker,
-            self._hints,
-            table,
-            strategy,
-            steered.hold,
-            self._delivery.answered,
-            self._delivery.in_use,
-            seconds,
-            self._jitter,
-            wake_by,
-        )
-        self._delivery.wire(self._links, self._discovery)
-        self._callers = Callers(self.instance, settings, self.notices, seconds, self._transport.kick, wake_by)
-        self._proxies = Proxies(
-            ROUTED in (self.plan.calls, self.plan.fanouts),
-            matchmaker,
-            self._links,
-            self._callers,
-            self._broker_address,
-            self._jitter,
-            self._transport.kick,
-            wake_by,
-        )
-        self._publishing: Publishing | None = None
-        self._subscriptions: Subscriptions | None = None
-        if self.plan.subscribes:
-            self._publish_and_subscribe()
-        self._sweep.parts = (
-            *(self._links, self._delivery, self._callers, self._registrar, self._discovery),
-            *(self._hints, self._watches, self._proxies, strategy),
-            *(() if self._publishing is None else (self._publishing,)),
-            *(() if self._subscriptions is None else (self._subscriptions,)),
-        )
+        parts = Parts(site, self.plan)
+        self._links, self._delivery, self._discovery = parts.links, parts.delivery, parts.discovery
+        self._hints, self._watches = parts.hints, parts.watches
+        self._callers, self._threads, self._proxies = parts.callers, parts.threads, parts.proxies
+        self._publishing, self._subscriptions = parts.publishing, parts.subscriptions
 
         self._offers = Offers(self.instance, self.plan.subscribes, self._binding)
         self._serves = [self._named(target) for target in serves]
@@ -142,34 +84,6 @@ class Node(Service):
         self._bound: IBoundRouter | None = None
         self._open = False
         self._stopped = False
-
-    def _publish_and_subscribe(self) -> None:
-        """Make what publishes fan-outs, and what takes those that are published."""
-        settings, seconds, wake_by = self.settings, self._seconds, self._sweep.wake_by
-        self._subscriptions = Subscriptions(
-            settings,
-            self._transport,
-            self._callers.requests,
-            self.notices,
-            lambda: self._chance.randbytes(16),
-            self._jitter,
-            seconds,
-            wake_by,
-        )
-        publishers = Publishers(self._subscriptions.found)
-        self._publishing = self._delivery.publishing = Publishing(
-            self.instance,
-            settings,
-            self._delivery.outcomes,
-            self.notices,
-            publishers,
-            seconds,
-            self._transport.kick,
-            wake_by,
-            self._delivery.look_again,
-        )
-        self._proxies.publishing = self._publishing
-        self._proxies.publishers = publishers
 
     @property
     def address(self) -> str | None:
@@ -379,12 +293,8 @@ class Node(Service):
         # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()
         self._delivery.close()
-        self._site.stop_watching()
         self._open = False
-        if self._bound is not None:
-            self._bound.close(self.settings.linger)
-        await self._transport.close(self.settings.linger)
-        await self._matchmaker.close()
+        await self._site.close(self._close_bound)
 
     # Parts
 
@@ -416,6 +326,10 @@ class Node(Service):
         self._callers.opened(bound)
         self._proxies.serve()
         self._site.watch()
+
+    def _close_bound(self) -> None:
+        if self._bound is not None:
+            self._bound.close(self.settings.linger)
 
     def _subscribe(self, targets: list[Target]) -> None:
         """
@@ -454,10 +368,6 @@ class Node(Service):
             server=target.server or self.settings.host,
             exchange=target.exchange or self.settings.control_exchange,
         )
-
-    def _broker_address(self) -> str | None:
-        # What a simulated host has at its paths is no business of this machine's files.
-        return None if self._site.simulated else broker_address(self.settings.rpc_zmq_ipc_dir)
 
     def _pass_ended(self) -> None:
         self._proxies.end_pass()

@@ -151,11 +151,7 @@ class ProxyNode(Service):
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)
-        site.stop_watching()
-        if self._is_open:
-            proxy.close(settings.linger)
-        await site.transport.close(settings.linger)
-        await site.matchmaker.close()
+        await site.close(self._close_proxy)
         self.stage = "stopped"
 
     # Parts
@@ -188,6 +184,10 @@ class ProxyNode(Service):
         # The sweep asks each part when it wants to be swept, and knows what to do when a plugin cannot tell.
         site.wake_by(site.seconds())
         site.watch()
+
+    def _close_proxy(self) -> None:
+        if self._is_open:
+            self._proxy.close(self.settings.linger)
 
     def _pass_ended(self) -> None:
         self._proxy.end_pass()

@@ -3,7 +3,7 @@ Every option of zmqrpc, in one table.
 
 A row is a field of `Settings`, or stands in `_NOT_KEPT` when its value goes elsewhere or nowhere. Parsers, help texts,
 ``zmqrpc config`` and the reference are made from `OPTIONS`. Names are those of both seeds where these have one. Parsed
-once and frozen; a part gets the whole, or the one value that it needs, where ``zmqrpc/node.py`` makes it.
+once and frozen; a part gets the whole, or the one value that it needs, where ``zmqrpc/parts.py`` makes it.
 """
 
 from __future__ import annotations

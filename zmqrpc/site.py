@@ -130,10 +130,17 @@ class Site:
         while not drained() and self.seconds() < give_up:
             await deferLater(self.reactor, _DRAIN_POLL)
 
-    def stop_watching(self) -> None:
-        """Sweep no more, and look after nothing."""
+    async def close(self, close_bound: Callable[[], None]) -> None:
+        """
+        Sweep no more, look after nothing, and give back everything.
+
+        :param close_bound: closes the sockets that others connect to.
+        """
         self.sweep.stop()
         self._stalls.stop()
+        close_bound()
+        await self.transport.close(self.settings.linger)
+        await self.matchmaker.close()
 
 
 def matchmaker_of(reactor: Any, settings: Settings) -> tuple[IMatchmaker, bool]:

@@ -57,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
         *("registrar", "requests", "server", "strategy_links"),
         *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },
-    "composition": {"node", "proxy_lines", "proxy_node", "site"},
+    "composition": {"node", "parts", "proxy_lines", "proxy_node", "site"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries
     "entries": {"cli", "oslo", "tap", "testing"},
     "tests": {"test"},
@@ -166,7 +166,7 @@ def _fault_inside(item: Import, rank: int, imported: str) -> str | None:
     if RANKS[other] > rank:
         return f"{NAMES[rank]} may not import {NAMES[RANKS[other]]} ({imported}): imports point downwards"
     if NAMES[rank] == "roles" and NAMES[RANKS[other]] == "shells":
-        return f"roles get {imported} through an interface, from node.py"
+        return f"roles get {imported} through an interface, from the composition"
     if RANKS[other] == rank and NAMES[rank] == "shells" and unit != other:
         return f"{unit} may not import {other}: shells do not know each other"
     if unit == other and unit in FAMILIES:
