@@ -6,12 +6,33 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import Effect
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import GONE, IConnectingRouter, ITransport
+
+
+def resolve(
+    transport: ITransport, address: str, turn: int, connect: Callable[[str], None], fail: Callable[[str], None]
+) -> None:
+    """
+    Turn an advertised address into one that ZeroMQ can be given: with a number in place of a host name.
+
+    :param turn: as of `ITransport.resolve`.
+    :param connect: takes that address.
+    :param fail: takes the reason why there is none.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme != "tcp":
+        connect(address)
+        return
+    host, _, port = rest.rpartition(":")
+    resolved: Deferred[str] = transport.resolve(host, turn)
+    resolved.addCallbacks(
+        lambda numeric: connect(f"tcp://{numeric}:{port}"),
+        lambda failure: fail(f"the host name {host} cannot be resolved: {failure.value}"),
+    )
 
 
 class Connected(Protocol):
@@ -64,16 +85,13 @@ class Connector:
 
         :param known: gets the end by its routing id.
         """
-        scheme, _, rest = end.address.partition("://")
         attempt = end.attempt
-        if scheme != "tcp":
-            self._connect_numeric(end, attempt, end.address, known)
-            return
-        host, _, port = rest.rpartition(":")
-        resolved: Deferred[str] = self._transport.resolve(host, end.state.fails)
-        resolved.addCallbacks(
-            lambda numeric: self._connect_numeric(end, attempt, f"tcp://{numeric}:{port}", known),
-            lambda failure: self._unresolved(end, attempt, host, failure),
+        resolve(
+            self._transport,
+            end.address,
+            end.state.fails,
+            lambda numeric: self._connect_numeric(end, attempt, numeric, known),
+            lambda reason: self._unresolved(end, attempt, reason),
         )
 
     def _connect_numeric(self, end: Connected, attempt: int, address: str, known: dict[Any, Any]) -> None:
@@ -90,10 +108,10 @@ class Connector:
         # Readiness is looked at again after what was written, also outside a pass.
         self._transport.kick()
 
-    def _unresolved(self, end: Connected, attempt: int, host: str, failure: Failure) -> None:
+    def _unresolved(self, end: Connected, attempt: int, reason: str) -> None:
         if self._waits(end, attempt):
             now = self._seconds()
-            end.perform(end.state.lost(now, f"the host name {host} cannot be resolved: {failure.value}"), now)
+            end.perform(end.state.lost(now, reason), now)
 
     def _waits(self, end: Connected, attempt: int) -> bool:
         """Tell whether an end still waits for the address of this attempt; it may have been closed meanwhile."""

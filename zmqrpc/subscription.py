@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
+from zmqrpc.connector import resolve
 from zmqrpc.core.subscription import (
     Close,
     Confirmed,
@@ -150,16 +149,13 @@ class Subscription:
         return self._socket
 
     def _resolve(self) -> None:
-        scheme, _, rest = self.address.partition("://")
         attempt = self.state.attempt
-        if scheme != "tcp":
-            self._connect(attempt, self.address)
-            return
-        host, _, port = rest.rpartition(":")
-        resolved: Deferred[str] = self._transport.resolve(host, self.state.fails)
-        resolved.addCallbacks(
-            lambda numeric: self._connect(attempt, f"tcp://{numeric}:{port}"),
-            lambda failure: self._unresolved(attempt, host, failure),
+        resolve(
+            self._transport,
+            self.address,
+            self.state.fails,
+            lambda numeric: self._connect(attempt, numeric),
+            lambda reason: self._unresolved(attempt, reason),
         )
 
     def _connect(self, attempt: int, address: str) -> None:
@@ -172,9 +168,8 @@ class Subscription:
         # It is looked at by a pass whether it can be read already.
         self._transport.kick()
 
-    def _unresolved(self, attempt: int, host: str, failure: TwistedFailure) -> None:
+    def _unresolved(self, attempt: int, reason: str) -> None:
         if self._waits(attempt):
-            reason = f"the host name {host} cannot be resolved: {failure.value}"
             self._perform(self.state.lost(self._seconds(), reason))
 
     def _waits(self, attempt: int) -> bool:

@@ -39,6 +39,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.backoff import backoff
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,
@@ -447,8 +448,8 @@ class LinkState:
     def _back_off(self, now: float) -> None:
         self.phase = Phase.BACKOFF
         self.identity = None
-        longest = min(self._timers.backoff * 2 ** min(self._fails, 20), self._timers.longest_backoff)
-        self._resume_at = now + longest * self._jitter()
+        wait = backoff(self._timers.backoff, self._fails, self._timers.longest_backoff)
+        self._resume_at = now + wait * self._jitter()
         self._rearm()
 
     def _drain(self, now: float) -> None:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.backoff import backoff
 from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
@@ -152,8 +153,7 @@ class Registration:
             self._restore_at = now + self._wait(self._restored)
 
     def _wait(self, times: int) -> float:
-        longest: float = min(RETRY_FIRST * 2 ** min(times, 10), RETRY_MOST)
-        return longest * self._jitter()
+        return backoff(RETRY_FIRST, times, RETRY_MOST) * self._jitter()
 
     def _answered(self) -> list[Effect]:
         self._under_way = False

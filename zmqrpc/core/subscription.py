@@ -26,6 +26,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.backoff import backoff
 from zmqrpc.core.keys import token_key
 
 
@@ -246,10 +247,10 @@ class SubscriptionState:
         if self.phase is Phase.UP and self.confirmed >= 0 and now - self._up_at >= self._timers.steady:
             self._fails = 0
         self.trouble = reason
-        longest = min(self._timers.backoff * 2 ** min(self._fails, 20), self._timers.longest_backoff)
+        wait = backoff(self._timers.backoff, self._fails, self._timers.longest_backoff)
         self._fails += 1
         self._reset(Phase.BACKOFF)
-        self._until = now + longest * self._jitter()
+        self._until = now + wait * self._jitter()
         return [Close(), Lost(reason)]
 
     # Time

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from zmqrpc.core.backoff import backoff
 from zmqrpc.matchmaker._redis_connection import Heard, RedisConnection
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0
@@ -160,9 +161,9 @@ class RedisChannels:
     def _later(self, reason: str) -> None:
         self._reason = ""
         self._state(reason)
-        longest = min(FIRST_WAIT * 2 ** min(self._failures, 10), LONGEST_WAIT)
+        wait = backoff(FIRST_WAIT, self._failures, LONGEST_WAIT)
         self._failures += 1
-        self._timer = self._clock.callLater(longest * self._chance.uniform(0.5, 1), self._begin)
+        self._timer = self._clock.callLater(wait * self._chance.uniform(0.5, 1), self._begin)
 
     def _stop_timers(self) -> None:
         for timer in (self._timer, self._silence):
