@@ -33,6 +33,7 @@ def load(
     config_files: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
     service: str = FOR_SERVICES,
+    unused: Sequence[str] = (),
     without_url: bool = False,
 ) -> Configuration:
     """
@@ -43,6 +44,8 @@ def load(
     :param config_files: paths; a later file overrides an earlier one.
     :param given: what else the command line sets: values by the name of the option, None for what it does not set.
     :param service: `FOR_SERVICES` or `FOR_PROXIES`.
+    :param unused: options that what the command line asks for has no use for. A file may have them, since one file may
+        be for several processes, and they are left out with a warning.
     :param without_url: whether a missing URL is a warning, for who only looks.
     :raises ConfigError: there is no URL, a file cannot be read, or an option, section or value is not valid; the text
         names it, with file and line.
@@ -59,6 +62,8 @@ def load(
         reading.outdated |= files.outdated
         for name, said in files.said.items():
             reading.take(ROWS[name], said.text, said.place, said.written)
+        for name in unused:
+            reading.leave_out(name)
     chosen, origin = _choose_url(reading, url, service, paths, without_url)
     if reading.origins["url"] != origin:
         reading.written.pop("url", None)

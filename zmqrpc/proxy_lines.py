@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from zmqrpc.address import numeric, split_address
+from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import PROXIES, SIDES
@@ -22,8 +23,8 @@ def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]
     Return settings with the host and the ports of the lines that a fixed table has for this proxy.
 
     :return: the settings as they are where the matchmaker lets a proxy choose; and whether it does not.
-    :raises ConfigError: the table has no line for it, its lines name several hosts, or a port is given that is not that
-        of its line.
+    :raises ConfigError: the table has no line for it, its lines name several hosts, a port is given that is not that
+        of its line, or it is to publish there and not by its settings.
     """
     lines = {side: line for side in SIDES if (line := _line(matchmaker.bind_address, settings.host, side)) is not None}
     if not lines:
@@ -35,6 +36,12 @@ def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]
             f"the fixed table has the proxy {settings.host} on several hosts, {' and '.join(hosts)}; one process "
             "advertises one host",
             options=("url",),
+        )
+    if "publisher" in lines and not plan_of(settings).subscribes:
+        raise ConfigError(
+            f"the fixed table has {settings.host} publish at {lines['publisher']}, and without use_pub_sub it publishes "
+            "nothing; set use_pub_sub to true, or take the line away",
+            options=("url", "use_pub_sub"),
         )
     if lines.get("backend") == lines.get("frontend"):
         del addresses["backend"]

@@ -44,7 +44,7 @@ class Publisher:
         """
         self._socket = self._site.transport.publisher(self)
         try:
-            self.address = self._site.bind(self._socket, self._site.settings.proxy_publisher_port)
+            self.address = self._site.bind(self._socket, self._site.settings.proxy_publisher_port or 0)
         except ConfigError:
             self.close(0)
             raise

@@ -80,6 +80,14 @@ class Reading:
         if written:
             self.written[option.name] = written
 
+    def leave_out(self, name: str) -> None:
+        """Leave out an option that is of no use here, and say so, if it is set."""
+        if name in self.values:
+            origin, written = self.origins[name], self.written.pop(name, name)
+            del self.values[name]
+            self.origins[name] = "default"
+            self.warnings.append(f"option {written} ({origin}) is ignored: what is started here has no use for it")
+
     def read_query(self, url: str, origin: str = "URL query") -> str:
         """
         Take the options from the query of a transport URL, and return it without them.

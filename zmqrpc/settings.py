@@ -219,9 +219,9 @@ class Settings:
         flag="backend-port",
         letter="b",
     )
-    proxy_publisher_port: int = _option(
-        0,
-        "Port on which the proxy publishes; 0: one of the range.",
+    proxy_publisher_port: int | None = _option(
+        None,
+        "Port on which the proxy publishes, which takes use_pub_sub; unset or 0: one of the range.",
         0,
         65535,
         group=PROXY,

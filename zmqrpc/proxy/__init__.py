@@ -14,12 +14,15 @@ from zmqrpc.families import Family, describe, raised
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite
 from zmqrpc.settings import Settings
 
-__all__ = ["LOCAL_PUBLISHER", "ROUTER_PROXY", "find_factory", "make_proxy"]
+__all__ = ["LOCAL_PUBLISHER", "ROUTERS_ONLY", "ROUTER_PROXY", "find_factory", "make_proxy"]
 
 ROUTER_PROXY, LOCAL_PUBLISHER = "router-proxy", "local-publisher"
 
 OURS = {ROUTER_PROXY: "router", LOCAL_PUBLISHER: "local_publisher"}
 """Name and module; the module's `factory` is the `IProxyFactory`."""
+
+ROUTERS_ONLY = ("proxy_frontend_port", "proxy_backend_port", "proxy_ipc")
+"""What a local publisher has no use for."""
 
 _OPTIONS = ("proxy_type",)
 

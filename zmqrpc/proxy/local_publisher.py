@@ -21,7 +21,9 @@ from zmqrpc.core.outage import Outage
 from zmqrpc.core.subscription import Phase, SubscriptionState
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
+from zmqrpc.proxy import ROUTERS_ONLY
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.settings import KEPT
 from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
 
@@ -64,7 +66,7 @@ class LocalPublisher:
         site = self._site
         self._socket = site.transport.publisher(self)
         try:
-            self.address = site.bind(self._socket, site.settings.proxy_publisher_port)
+            self.address = site.bind(self._socket, site.settings.proxy_publisher_port or 0)
         except ConfigError:
             self.close(0)
             raise
@@ -258,6 +260,14 @@ class _Factory:
     name = "local-publisher"
 
     def make(self, site: IProxySite) -> IProxy:
+        for name in ROUTERS_ONLY:
+            value = getattr(site.settings, name)
+            if value is not None and value is not False:
+                raise ConfigError(
+                    f"option {name} is {KEPT[name].write(value)}, and a local publisher has nothing of the kind: it "
+                    "listens at proxy_publisher_port alone; take it away",
+                    options=(name,),
+                )
         return LocalPublisher(site)
 
 

@@ -53,7 +53,8 @@ class RouterProxy:
 
     :param site: what it works with.
     :param publisher: who publishes; None for nobody.
-    :raises ConfigError: a backend without a frontend, or one port for two sockets.
+    :raises ConfigError: a backend without a frontend, a port to publish at without a publisher, or one port for two
+        sockets.
     """
 
     _log = Logger()
@@ -300,13 +301,20 @@ def _check_ports(settings: Any, publishes: bool) -> None:
             "--frontend-port too (0: a port of the range), or leave out --backend-port",
             options=("proxy_backend_port",),
         )
+    if settings.proxy_publisher_port is not None and not publishes:
+        raise ConfigError(
+            f"option proxy_publisher_port is {settings.proxy_publisher_port}, and without use_pub_sub nothing is "
+            "published; set use_pub_sub to true, here and for the services, or take proxy_publisher_port away",
+            options=("proxy_publisher_port", "use_pub_sub"),
+        )
     given: dict[int, str] = {}
     for name in named:
         port = getattr(settings, name)
         if port and port in given:
+            one_socket = ", or leave out --backend-port for one socket that is both sides"
             raise ConfigError(
-                f"options {given[port]} and {name} are both {port}; give each its own port, or leave out "
-                "--backend-port for one socket that is both sides",
+                f"options {given[port]} and {name} are both {port}; give each its own port"
+                f"{one_socket if name == 'proxy_backend_port' else ''}",
                 options=(given[port], name),
             )
         given[port or 0] = name

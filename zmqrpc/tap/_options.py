@@ -87,15 +87,20 @@ class CommandOptions(TwistedOptions):
         valid = sorted(f"--{name.rstrip('=')}" for name in self.longOpt)
         return f"; {nearest(unknown[1], valid, f'twistd {self.command} --help lists all')}" if unknown else ""
 
-    def read(self, given: dict[str, Any]) -> None:
+    def read(self, given: dict[str, Any], unused: Sequence[str] = ()) -> None:
         """
         Read the configuration, and see that the log can be written.
 
         :param given: values of options by their names, None for what is not given.
+        :param unused: as of `zmqrpc.configuration.load`.
         :raises ConfigError: it is not valid.
         """
         self.configuration = load(
-            url=self[_URL.flag], config_files=self["config-file"], given=given, service=self.service
+            url=self[_URL.flag],
+            config_files=self["config-file"],
+            given=given,
+            service=self.service,
+            unused=unused,
         )
         self.settings = self.configuration.settings
         self.log_file: LogFile | None = None

@@ -11,6 +11,7 @@ from twisted.python.usage import UsageError
 from zmqrpc.configuration import FOR_PROXIES
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import Option
+from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
 from zmqrpc.settings import KEPT
 from zmqrpc.tap._notify import supervisor_of
 from zmqrpc.tap._options import CommandOptions
@@ -49,7 +50,9 @@ class Options(CommandOptions):
         """Turn the options into what `makeService` needs."""
         given = {option.name: True if self[option.flag] else None for option in _FLAGS}
         given |= {option.name: self._value(option) for option in _VALUES}
-        self.read({**given, "proxy_host": self[_HOST.flag] or None})
+        local = given["proxy_local_publisher"] or given["proxy_type"] == LOCAL_PUBLISHER
+        # The newer seed starts local publishers with the file of the other proxies.
+        self.read({**given, "proxy_host": self[_HOST.flag] or None}, ROUTERS_ONLY if local else ())
 
     def _value(self, option: Option) -> Any:
         text = self[option.flag]

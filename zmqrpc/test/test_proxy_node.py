@@ -96,7 +96,8 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((settings.proxy_frontend_port, settings.rpc_zmq_advertised_address), (7, None))
 
     def test_lines(self):
-        settings = self.place({"frontend": "10.0.0.1:1", "backend": "10.0.0.1:2", "publisher": "10.0.0.1:3"})
+        lines = {"frontend": "10.0.0.1:1", "backend": "10.0.0.1:2", "publisher": "10.0.0.1:3"}
+        settings = self.place(lines, use_pub_sub=True)
         ports = settings.proxy_frontend_port, settings.proxy_backend_port, settings.proxy_publisher_port
         self.assertEqual(ports, (1, 2, 3))
         self.assertEqual(settings.rpc_zmq_bind_address, "10.0.0.1")
@@ -120,6 +121,11 @@ class PlaceTests(SynchronousTestCase):
                 {"proxy_backend_port": 2},
                 "option proxy_backend_port is 2, and the fixed table has one address for both sides of p",
             ),
+            (
+                {"frontend": "a:1", "publisher": "a:3"},
+                {},
+                "the fixed table has p publish at a:3, and without use_pub_sub it publishes nothing; set",
+            ),
         ):
             refused = self.assertRaises(ConfigError, self.place, lines, **options)
             self.assertIn(text, str(refused))
@@ -138,7 +144,36 @@ class KindTests(SynchronousTestCase):
             proxy_local_publisher=True,
         )
         self.refused("a backend port is given and no frontend port", proxy_backend_port=5)
-        self.refused("are both 5; give each", proxy_backend_port=5, proxy_frontend_port=5)
+        self.refused(
+            "options proxy_frontend_port and proxy_backend_port are both 5; give each its own port, or leave out",
+            proxy_backend_port=5,
+            proxy_frontend_port=5,
+        )
+        for name in ("proxy_frontend_port", "proxy_backend_port"):
+            ports = {"proxy_frontend_port": 4, "proxy_backend_port": 6, "proxy_publisher_port": 5, name: 5}
+            refused = self.assertRaises(ConfigError, MemoryProxy, Network(), use_pub_sub=True, **ports)
+            text = f"options {name} and proxy_publisher_port are both 5; give each its own port"
+            self.assertEqual(str(refused), text)
+
+    def test_without_effect(self):
+        """What a kind of proxy has no use for is refused, 0 as well."""
+        for port in (0, 50003):
+            self.refused(
+                f"option proxy_publisher_port is {port}, and without use_pub_sub nothing is published; set",
+                proxy_publisher_port=port,
+            )
+        for name, value, said in (
+            ("proxy_frontend_port", 50001, "50001"),
+            ("proxy_frontend_port", 0, "0"),
+            ("proxy_backend_port", 50002, "50002"),
+            ("proxy_ipc", True, "true"),
+        ):
+            options: dict[str, Any] = {name: value}
+            self.refused(
+                f"option {name} is {said}, and a local publisher has nothing of the kind",
+                proxy_local_publisher=True,
+                **options,
+            )
 
     def test_dummy(self):
         refused = self.assertRaises(ConfigError, ProxyNode, reactor, "zmq://")

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.tap._refusal import StartRefused
-from zmqrpc.tap.proxy import Options
+from zmqrpc.tap.proxy import Options, makeService
 
 URL = "zmq+sqlite:///run/matchmaker.db"
 
@@ -70,6 +70,37 @@ class ProxyOptionsTests(SynchronousTestCase):
             options = Options()
             options.parseOptions(["-c", str(path)])
             self.assertEqual(options.settings.url, "zmq+redis://other")
+
+    def test_file_of_other_proxies(self):
+        """The newer seed starts a local publisher with it: what it has no use for is left out, with a warning."""
+        path = Path(self.mktemp())
+        path.write_text(
+            f"[DEFAULT]\ntransport_url = {URL}\n[oslo_messaging_zmq]\nuse_pub_sub = true\n"
+            "[zmq_proxy_opts]\nfrontend_port = 50001\npublisher_port = 50003\nipc = true\n"
+        )
+        for flags in (("--local-publisher",), ("--type", "local-publisher")):
+            options = Options()
+            options.parseOptions(["-c", str(path), *flags, "-p", "60001"])
+            self.assertEqual((options.settings.proxy_frontend_port, options.settings.proxy_ipc), (None, False))
+            self.assertEqual(options.settings.proxy_publisher_port, 60001)
+            warnings = options.configuration.warnings
+            self.assertEqual(len(warnings), 2)
+            self.assertIn(f"option frontend_port in [zmq_proxy_opts] ({path} line 6) is ignored: what", warnings[0])
+        options = Options()
+        options.parseOptions(["-c", str(path), "--local-publisher", "-f", "50001"])
+        refused = self.assertRaises(StartRefused, makeService, options)
+        self.assertIn("option proxy_frontend_port is 50001, and a local publisher has nothing of", str(refused))
+
+    def test_refused_with_their_places(self):
+        """What contradicts is named with where it was set."""
+        path = Path(self.mktemp())
+        path.write_text("[oslo_messaging_zmq]\nuse_pub_sub = false\n[zmq_proxy_opts]\npublisher_port = 50003\n")
+        refused = self.assertRaises(StartRefused, makeService, self.parse("-c", str(path)))
+        self.assertIn(
+            "option publisher_port in [zmq_proxy_opts] is 50003, and without use_pub_sub nothing is published; ",
+            str(refused),
+        )
+        self.assertIn(f"{path} line 4; use_pub_sub: {path} line 2)", str(refused))
 
     def test_wrong(self):
         for text, *arguments in (
