@@ -75,7 +75,7 @@ def bind_tcp(sock: zmq.Socket[bytes], host: str, ports: Iterable[int]) -> str:
     sock.set(zmq.IPV6, int(numeric_v6))
     host = f"[{host.strip('[]')}]" if numeric_v6 else host
     tried: list[int] = []
-    why = "there is none in the range"
+    why = "there is no port in the range"
     for port in ports:
         tried.append(port)
         try:
@@ -87,8 +87,8 @@ def bind_tcp(sock: zmq.Socket[bytes], host: str, ports: Iterable[int]) -> str:
                 raise ConfigError(f"cannot bind {host}:{port}: {why}") from error
         else:
             return last_endpoint(sock)
-    span = f"ports {min(tried)} to {max(tried)}" if len(tried) > 1 else f"port {tried[0]}" if tried else "no ports"
-    raise PortRangeExhausted(f"none of {len(tried)} tries could bind {host} on {span}: {why}")
+    span = f" on any of {len(tried)} ports tried, {min(tried)} to {max(tried)}" if len(tried) > 1 else ""
+    raise PortRangeExhausted(f"cannot bind {host}{f' on port {tried[0]}' if len(tried) == 1 else span}: {why}")
 
 
 def last_endpoint(sock: zmq.Socket[bytes]) -> str:

@@ -407,7 +407,7 @@ class Proxies:
         self.carrier.rearrange(now)
 
     def _came(self, proxy: ProxyLink) -> None:
-        self.log.info("connected to the proxy {member} at {address}", member=proxy.member, address=proxy.address)
+        self.log.info("connected to {proxy}", proxy=proxy.name)
         if proxy.key in self._doubted:
             self._doubted.discard(proxy.key)
             for record in proxy.known.records:
@@ -416,7 +416,7 @@ class Proxies:
             self.publishing.publisher_up(proxy)
 
     def _went(self, proxy: ProxyLink) -> None:
-        self.log.info("the proxy {proxy} is not used", proxy=proxy.describe())
+        self.log.info("{proxy} is used no more: {why}", proxy=proxy.name, why=proxy.why_not)
         if proxy.role == "client" and proxy.publishes and self.publishing is not None:
             self.publishing.publisher_lost(proxy, proxy.state.trouble or "it is mute")
 

@@ -39,8 +39,8 @@ def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]
         )
     if "publisher" in lines and not plan_of(settings).subscribes:
         raise ConfigError(
-            f"the fixed table has {settings.host} publish at {lines['publisher']}, and without use_pub_sub it publishes "
-            "nothing; set use_pub_sub to true, or take the line away",
+            f"the fixed table has {settings.host} publish at {lines['publisher']}, and without use_pub_sub it "
+            "publishes nothing; set use_pub_sub to true, or take the line away",
             options=("url", "use_pub_sub"),
         )
     if lines.get("backend") == lines.get("frontend"):

@@ -98,6 +98,19 @@ class ProxyLink:
         identity = self.state.identity
         return identity if isinstance(identity, bytes) else None
 
+    @property
+    def name(self) -> str:
+        """Which side of which proxy it leads to, for the log."""
+        side = "frontend" if self.role == "client" else "backend"
+        return f"the {side} of proxy {self.member} at {self.address}"
+
+    @property
+    def why_not(self) -> str:
+        """Why it cannot be used, for the log."""
+        if self.state.mute:
+            return "it does not answer, and is taken again when it does"
+        return self.state.trouble or ("it is stopping" if self.state.stopping else "it is not recorded any more")
+
     def describe(self) -> str:
         """Say which it is and how it stands, for the text of an error."""
         state = self.state

@@ -122,7 +122,7 @@ class ProxyNode(Service):
                 kind=self.kind,
                 member=record.member,
                 role=str(record.role),
-                addresses=", ".join(record.addresses),
+                addresses=_placed(record),
                 instance=self.instance.hex(),
             )
 
@@ -194,6 +194,13 @@ class ProxyNode(Service):
         site = self._site
         if site.seconds() >= site.sweep.at:
             site.sweep.run()
+
+
+def _placed(record: Record) -> str:
+    """Say where a proxy is, and for whom that is."""
+    first, last = record.addresses[0], record.addresses[-1]
+    second = "backend" if record.role is Role.ROUTER else "publisher"
+    return f"{first} (frontend), {last} ({second})" if first != last else f"{first} (frontend and {second})"
 
 
 def _named(settings: Settings) -> Settings:

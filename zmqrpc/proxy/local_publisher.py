@@ -163,7 +163,7 @@ class LocalPublisher:
         subscription.open()
 
     def _leave(self, address: str) -> None:
-        self.log.info("the publisher at {address} is subscribed to no more", address=address)
+        self.log.info("no longer subscribing to the publisher at {address}", address=address)
         self._subscriptions.pop(address).close()
         self._gone(address)
 

@@ -207,11 +207,13 @@ class RouterProxy:
                     key=describe(key),
                     why=message.text or _WHY.get(reason, reason.words),
                 )
+        owed = any(isinstance(message, Nack) and message.returned is not None for message in answer.messages)
+        self._write(answer.side, answer.identity, SELF_KEY, self._encoded(answer), owed)
+
+    def _encoded(self, answer: Answer) -> bytes:
         now = int(self._site.seconds() * 1000)
         messages = [encode_message(message) for message in answer.messages]
-        payload = encode_batch(self._site.instance, answer.instance, now, (), messages)
-        owed = any(isinstance(message, Nack) and message.returned is not None for message in answer.messages)
-        self._write(answer.side, answer.identity, SELF_KEY, payload, owed)
+        return encode_batch(self._site.instance, answer.instance, now, (), messages)
 
     def _write(self, side: int, identity: bytes, key: bytes, payload: bytes, owed: bool) -> None:
         """
@@ -219,8 +221,7 @@ class RouterProxy:
 
         :param owed: whether it is the one answer to something, which the connection would take the next answer for.
         """
-        fate = self._routers[side].send_keyed(identity, key, payload) if self._routers else GONE
-        if fate == SENT:
+        if self._sent(side, identity, key, payload) == SENT:
             return
         text = "an answer to connection {peer} was dropped: it has ended, or takes no more now"
         self._site.notices.count("answers_dropped", text, identity)
@@ -228,10 +229,14 @@ class RouterProxy:
         if owed:
             self._relay.forget_behind(side, identity)
 
+    def _sent(self, side: int, identity: bytes, key: bytes, payload: bytes) -> int:
+        return self._routers[side].send_keyed(identity, key, payload) if self._routers else GONE
+
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
         for answer in self._relay.goaways():
-            self._answer(answer)
+            if self._sent(answer.side, answer.identity, SELF_KEY, self._encoded(answer)) == GONE:
+                self._relay.forget_behind(answer.side, answer.identity)
         self._remind_at = now + _REMIND_SECONDS
         self._site.wake_by(self._remind_at)
 

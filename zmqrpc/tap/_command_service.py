@@ -105,10 +105,11 @@ class CommandService(Service):
 
         :return: fires when that is done; never fails.
         """
-        if self.running:
+        ran = bool(self.running)
+        if ran:
             self._stopping()
         super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._stop())
+        return Deferred.fromCoroutine(self._stop(ran))
 
     # Starting
 
@@ -138,19 +139,20 @@ class CommandService(Service):
             text = str(self._configuration.located(error))
         else:
             text = f"it cannot be started: {raised(error)}"
-        self.log.error("{error}", error=text)
+        if self._refusals.in_log:
+            self.log.error("{error}", error=text)
         cause = error if not isinstance(error, ConfigError) else cause_of(error)
         if cause is not None:
             self.log.failure("this was raised", Failure(cause), level=LogLevel.error)
         self.running = False
-        self._giving_back = Deferred.fromCoroutine(self._stop())
+        self._giving_back = Deferred.fromCoroutine(self._stop(False))
         self._refusals.refuse(text)
 
     def _serves(self) -> None:
         """Tell the supervisor that everything has begun, and all of them when the node is registered."""
         if self._supervisor is not None:
             self._supervisor.serves(self)
-            self._supervisor.says("serving, and not registered with the matchmaker yet")
+            self._supervisor.says(self._almost)
         self._node.when_ready().addCallbacks(self._is_ready, lambda _: None)
 
     def _is_ready(self, _: None) -> None:
@@ -159,13 +161,18 @@ class CommandService(Service):
             self._supervisor.says(self._ready)
 
     @property
+    def _almost(self) -> str:
+        """What is said of a node that serves, and is not ready yet."""
+        return "serving, and not registered with the matchmaker yet"
+
+    @property
     def _ready(self) -> str:
         """What is said of a node that is ready."""
         return "ready: registered with the matchmaker"
 
     # Stopping
 
-    async def _stop(self) -> None:
+    async def _stop(self, ran: bool) -> None:
         if self._supervisor is not None:
             self._supervisor.forgets(self)
         giving_back, self._giving_back = self._giving_back, None
@@ -177,7 +184,7 @@ class CommandService(Service):
         if node is not None:
             await node.stopService()
         await self._left()
-        if node is not None:
+        if ran:
             self.log.info("stopped")
         if self._log_file is not None:
             self._log_file.close()

@@ -33,6 +33,7 @@ class CommandOptions(TwistedOptions):
     The options of a command of `twistd`.
 
     :cvar command: its name.
+    :cvar program: the program that runs it, where that is not `twistd` itself; empty where it is.
     :cvar service: whom its configuration is for (`zmqrpc.configuration.load`).
     :ivar configuration: what they, the URL and the files amount to, once parsed.
     :ivar settings: the same, without where it comes from.
@@ -41,6 +42,8 @@ class CommandOptions(TwistedOptions):
     """
 
     command: str
+    program = ""
+    synopsis = "[options]"
     service = FOR_SERVICES
     optParameters = [
         [_URL.flag, _URL.letter, None, f"{_URL.help} Default: that of the files, else ${URL_VARIABLE}"],
@@ -53,7 +56,7 @@ class CommandOptions(TwistedOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["config-file"] = []
-        self.refusals = Refusals(self.command)
+        self.refusals = Refusals(self.program or self.command)
 
     def opt_config_file(self, path: str) -> None:
         """Read options from this INI file. May be repeated; a later file overrides an earlier one."""
@@ -85,7 +88,22 @@ class CommandOptions(TwistedOptions):
         """Say which options there are, where one was typed that is none."""
         unknown = re.fullmatch(r"option (-.*) not recognized", str(error))
         valid = sorted(f"--{name.rstrip('=')}" for name in self.longOpt)
-        return f"; {nearest(unknown[1], valid, f'twistd {self.command} --help lists all')}" if unknown else ""
+        called = self.program or f"twistd {self.command}"
+        return f"; {nearest(unknown[1], valid, f'{called} --help lists all')}" if unknown else ""
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return f"Usage: {self.program} {self.synopsis}" if self.program else str(super().getSynopsis())
+
+    def opt_help(self) -> None:
+        """Display this help and exit."""
+        try:
+            print(self, flush=True)  # noqa: T201
+        except BrokenPipeError:
+            # Whoever read it, such as `head`, has seen enough. What is buffered would raise once more at the end.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            raise SystemExit(1) from None
+        raise SystemExit
 
     def read(self, given: dict[str, Any], unused: Sequence[str] = ()) -> None:
         """
@@ -145,10 +163,21 @@ class CommandOptions(TwistedOptions):
         ):
             twistd["logger"] = "zmqrpc.tap._log.no_other_log"
 
+    @property
+    def _logs_to_a_standard_stream(self) -> bool:
+        """Whether the log goes where whoever starts us reads what stands on standard error."""
+        runner = self.parent
+        if runner is None or self.becomes_daemon or (self.log_file and self.log_file.path != STANDARD_OUTPUT):
+            return False
+        if "logFile" in runner:  # twist
+            return runner["logFile"].fileno() in (1, 2)
+        return not (runner["logger"] or runner["syslog"]) and runner["logfile"] in (None, STANDARD_OUTPUT)
+
     def prepare(self, reactor: Any) -> None:
         """Make the process ready for a service: its clock, its signals, and what is said when it forks."""
         use_monotonic_clock(reactor)
         StopSignals(reactor).watch()
+        self.refusals.in_log = not self._logs_to_a_standard_stream
         if self.becomes_daemon:
             self.refusals.outlive_fork()
             if self.log_file is None:

@@ -52,9 +52,16 @@ class Proxying(CommandService):
     @property
     def _ready(self) -> str:
         # A local publisher never registers.
-        return super()._ready if self._node.records else "ready"
+        return super()._ready if self._node.records else "ready: who is told of it can subscribe"
+
+    @property
+    def _almost(self) -> str:
+        return super()._almost if self._node.records else "serving"
 
     def _stopping(self) -> None:
+        if not self._node.records:
+            self.log.info("stopping: who subscribes here notices, and connects anew")
+            return
         seconds = self._settings.drain_timeout
         self.log.info(
             "stopping: others are told, and clients have {seconds:g} s to go to another proxy", seconds=seconds

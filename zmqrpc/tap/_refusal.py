@@ -35,9 +35,11 @@ class Refusals:
     Where a command says why it does not start.
 
     :param command: what every sentence begins with.
+    :ivar in_log: whether the log has to say it too. Where that goes to the same terminal, once is enough.
     """
 
     def __init__(self, command: str) -> None:
+        self.in_log = True
         self._command = command
         self._before_fork: int | None = None
         self._ends = (-1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -30,7 +31,6 @@ class Options(CommandOptions):
 
     command = "zmq-proxy"
     service = FOR_PROXIES
-    synopsis = "[options]"
     longdesc = "Run a proxy between clients and servers. SIGTERM stops it when its clients have gone to another."
     optParameters = [
         [_HOST.flag, _HOST.letter, None, KEPT["proxy_host"].help],
@@ -95,6 +95,7 @@ def main(*more: str) -> None:
     """
     from twisted.scripts.twistd import run
 
+    Options.program = os.path.basename(sys.argv[0])
     # The driver that both seeds describe took this for the flag that it abbreviates.
     arguments = ["--local-publisher" if word == "-lp" else word for word in sys.argv[1:]]
     sys.argv[1:] = ["--nodaemon", "--pidfile=", Options.command, *more, *arguments]

@@ -124,9 +124,9 @@ class BindingTests(SynchronousTestCase):
 
     def test_exhausted(self):
         """The text names the range, or the line of the table."""
-        self.router.error = PortRangeExhausted("none of 9 tries could bind *: Address already in use")
+        self.router.error = PortRangeExhausted("cannot bind * on any of 9 ports tried, 1 to 9: Address already in use")
         text = self.refused(self.make(rpc_zmq_min_port=6000), PortRangeExhausted)
-        self.assertIn("none of 9 tries could bind *: Address already in use; the range is rpc_zmq_min_port 6000", text)
+        self.assertIn("ports tried, 1 to 9: Address already in use; the range is rpc_zmq_min_port 6000", text)
         self.assertIn("to rpc_zmq_max_port 65536 (exclusive)", text)
         text = self.refused(self.make("a:7000"), PortRangeExhausted)
         self.assertIn("the fixed table names this port for compute.one: free it, or change the line", text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from zmqrpc import Target
 from zmqrpc.errors import ConfigError
 from zmqrpc.proxy_lines import placed
 from zmqrpc.proxy_node import ProxyNode
@@ -16,7 +18,8 @@ from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
-from zmqrpc.testing import MemoryProxy, Network, Store
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.testing import MemoryNode, MemoryProxy, Network, Store
 
 
 def record(member, subscribes=False, role=Role.SERVER, topic="compute"):
@@ -72,6 +75,54 @@ class DisagreementTests(SynchronousTestCase):
         self.assertEqual(self.said(), [])
         self.network.store.come_back()
         self.assertEqual(len(self.said()), 1)
+
+
+class LogTests(SynchronousTestCase):
+    """What an operator reads."""
+
+    def setUp(self):
+        self.network = Network()
+        self.addCleanup(self.network.close)
+        self.lines = LogLines(self)
+
+    def test_addresses(self):
+        """Each address is named with who connects there."""
+        self.network.proxy("north", use_pub_sub=True)
+        self.network.proxy("south", proxy_frontend_port=0)
+        where = r"tcp://[^ ]+"
+        for line, text in zip(
+            self.lines.about("router-proxy "),
+            (
+                rf"north is a router at {where} \(frontend\), {where} \(backend\), instance",
+                rf"north is a publisher at {where} \(frontend\), {where} \(publisher\), instance",
+                rf"south is a router at {where} \(frontend and backend\), instance",
+            ),
+            strict=True,
+        ):
+            self.assertRegex(line, text)
+
+    def test_connections(self):
+        """Who is connected to a proxy says to which side of it, and why it uses it no more."""
+        for end, why in (
+            (lambda proxy: proxy.kill(), "the connection ended"),
+            (lambda proxy: proxy.clock.pause(2.5), "it does not answer, and is taken again when it does"),
+            (lambda proxy: proxy.stopService(), r"proxy-\d is stopping"),
+        ):
+            proxy = self.network.proxy()
+            self.lines.clear()
+            node = MemoryNode(self.network, zmq_topology="router-proxy")
+            node.client()
+            node.server(Target("work", server="one"), [Worker()])
+            node.startService()
+            self.network.run(2)
+            end(proxy)
+            self.network.run(6)
+            for side in ("frontend", "backend"):
+                name = rf"the {side} of proxy {proxy.host} at tcp://[^ ]+"
+                said = [line for line in self.lines if re.search(rf"connected to {name}$", line)]
+                self.assertTrue(said, (side, self.lines))
+                lost = [line for line in self.lines if re.search(rf"^{name} is used no more: {why}$", line)]
+                self.assertTrue(lost, (side, why, self.lines))
 
 
 class Lines:

@@ -159,11 +159,12 @@ class BindTests(TransportCase):
         self.addCleanup(router.close, 0)
         taken = sorted([self.taken_port(), self.taken_port()])
         text = str(self.assertRaises(PortRangeExhausted, router.bind, LOOPBACK, taken))
-        self.assertIn(f"none of 2 tries could bind 127.0.0.1 on ports {taken[0]} to {taken[1]}", text)
+        self.assertIn(f"cannot bind 127.0.0.1 on any of 2 ports tried, {taken[0]} to {taken[1]}: Addr", text)
         self.assertIn("Address already in use", text)
         text = str(self.assertRaises(PortRangeExhausted, router.bind, LOOPBACK, taken[:1]))
-        self.assertIn(f"none of 1 tries could bind 127.0.0.1 on port {taken[0]}: Address already in use", text)
-        self.assertIn("no ports", str(self.assertRaises(PortRangeExhausted, router.bind, LOOPBACK, [])))
+        self.assertIn(f"cannot bind 127.0.0.1 on port {taken[0]}: Address already in use", text)
+        text = str(self.assertRaises(PortRangeExhausted, router.bind, LOOPBACK, []))
+        self.assertEqual(text, "cannot bind 127.0.0.1: there is no port in the range")
 
     def test_bad_host(self):
         """A host that is none of this machine is no matter of ports."""

@@ -38,6 +38,14 @@ unpack = msgspec.msgpack.decode
 class ContractTests(RouterContract, SynchronousTestCase):
     kind = "router-proxy"
 
+    def test_who_has_gone(self):
+        """At the stop nobody waits for a client that went without a word, and no line speaks of it."""
+        node, client, _ = self.pair()
+        client.close()
+        self.network.run(0.1)
+        self.network.result_of(node.stopService(), 1)
+        self.assertEqual(node.notices.counts["answers_dropped"], 0)
+
 
 class OneSocketTests(RouterContract, SynchronousTestCase):
     kind = "router-proxy"

@@ -146,7 +146,7 @@ class Wiring:
             if not any(self._bound.get((f"{own} {other}", port)) for other in ("0.0.0.0", LOOPBACK, own)):
                 self._bound[f"{own} {numeric}", port] = router
                 return f"tcp://{numeric}:{port}"
-        raise PortRangeExhausted(f"none of {tries} tries could bind {interface}: Address already in use")
+        raise PortRangeExhausted(f"cannot bind {interface} on any of {tries} ports tried: Address already in use")
 
     def bind_path(self, router: Bound, host: str, path: str) -> str:
         """Bind a router to a path of a host."""

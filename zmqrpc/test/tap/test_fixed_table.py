@@ -100,7 +100,7 @@ class FixedTableProcessTests(ProcessTestCase):
         port = self.taken_port()
         self.write({"calc": {"one": f"127.0.0.1:{port}"}})
         self.assert_server_refused(
-            f"none of 1 tries could bind 127.0.0.1 on port {port}: Address already in use; the fixed table "
+            f"cannot bind 127.0.0.1 on port {port}: Address already in use; the fixed table "
             f"{self.path} names this port for openstack/calc.one: free it, or change the line (--url)",
             *("--server", "one"),
         )

@@ -15,7 +15,7 @@ from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Goaway, Hello, Welcome, encode_message
 from zmqrpc.test.paths import short_directory
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.processes import ProcessTestCase, Running, until
+from zmqrpc.test.processes import ProcessTestCase, Running, command, run_to_end, until
 from zmqrpc.test.test_examples import DOCS, blocks
 
 PROXY = ("-n", "--pidfile=", "zmq-proxy")
@@ -52,7 +52,9 @@ class ProxyProcessTests(ProcessTestCase):
         running = self.run_proxy("-f", str(port), "-b", "0", "-H", "localhost")
         (line,) = [line for line in running.out.splitlines() if "is a router at" in line]
         self.assertRegex(
-            line, rf"router-proxy localhost is a router at tcp://127\.0\.0\.1:{port}, tcp://127\.0\.0\.1:\d+, instance "
+            line,
+            rf"router-proxy localhost is a router at tcp://127\.0\.0\.1:{port} \(frontend\), "
+            r"tcp://127\.0\.0\.1:\d+ \(backend\), instance ",
         )
         listed = self.run_to_end("zmqrpc", "ls", "--url", self.url)
         self.assertRegex(
@@ -74,11 +76,21 @@ class ProxyProcessTests(ProcessTestCase):
         for name, *options in (("twistd", *PROXY), ("twist", "zmq-proxy"), ("twistd", "zmq-proxy")):
             ended = self.run_to_end(name, *options, "--url", self.url, "-H", "localhost", "-f", taken)
             self.assertEqual(ended.returncode, 2)
-            self.assert_one_sentence(f"127.0.0.1 on port {taken}: Address already in use; free this port", ended.stderr)
+            said = f"cannot bind 127.0.0.1 on port {taken}: Address already in use; free this port"
+            self.assert_one_sentence(f"zmq-proxy: {said}", ended.stderr)
+            # It is neither said once more by the log beside it, nor does that tell of what never was.
+            for words in (said, "stopping", "stopped"):
+                self.assertNotIn(words, ended.stdout)
             ended = self.run_to_end(name, *options, "--url", self.url, "-b", "5001")
             self.assertEqual(ended.returncode, 2)
             self.assert_one_sentence("a backend port is given and no frontend port", ended.stderr)
         self.assertFalse((self.directory / "twistd.pid").exists())
+        # A daemon's log is read later, and so is a file.
+        self.assertEqual((self.directory / "twistd.log").read_text().count("Address already in use"), 1)
+        ended = self.run_to_end("twistd", *PROXY, "-u", self.url, "-H", "localhost", "-f", taken, "-l", "proxy.log")
+        log = (self.directory / "proxy.log").read_text()
+        self.assertIn(f"cannot bind 127.0.0.1 on port {taken}: Address already in use", log)
+        self.assertEqual(len(log.splitlines()), 1)
 
     def test_debug(self):
         """Each message has a line with it, and none without."""
@@ -138,10 +150,45 @@ class ProxyProcessTests(ProcessTestCase):
         self.assertEqual(os.listdir(directory), [])
 
     def program(self, entry, *options):
-        code = f"import sys; from zmqrpc.tap.proxy import {entry}; sys.argv[0] = 'oslo-messaging-zmq'; {entry}()"
-        running = Running([sys.executable, "-P", "-c", code, *options], self.directory, self.environment)
+        running = Running(self.words(entry, *options), self.directory, self.environment)
         self.addCleanup(running.kill)
         return running
+
+    def words(self, entry, *options):
+        code = f"import sys; from zmqrpc.tap.proxy import {entry}; sys.argv[0] = '/bin/oslo-{entry}'; {entry}()"
+        return [sys.executable, "-P", "-c", code, *options]
+
+    def test_programs_say_their_names(self):
+        """Help and refusals name the program that was called, and not what runs it."""
+        for entry in ("main", "broker"):
+            help = run_to_end(self.words(entry, "--help"), self.directory, self.environment)
+            self.assertEqual((help.returncode, help.stderr), (0, ""))
+            self.assertEqual(help.stdout.splitlines()[0], f"Usage: oslo-{entry} [options]")
+            self.assertNotIn("twistd", help.stdout)
+            refused = run_to_end(self.words(entry, "--bogus"), self.directory, self.environment)
+            self.assert_one_sentence(f"oslo-{entry}: option --bogus not recognized; did you mean", refused.stderr)
+            refused = run_to_end(self.words(entry, "--zzzzz"), self.directory, self.environment)
+            self.assert_one_sentence(f"oslo-{entry} --help lists all", refused.stderr)
+
+    def test_help_into_a_closed_pipe(self):
+        """Who reads only the beginning is told of no traceback."""
+        for words in (self.words("main", "--help"), [*command("twistd"), "zmq-proxy", "--help"]):
+            reads, writes = os.pipe()
+            os.close(reads)
+            ended = run_to_end(words, self.directory, self.environment, writes)
+            os.close(writes)
+            self.assertEqual((ended.returncode, ended.stderr), (1, ""))
+
+    def test_local_publisher(self):
+        """Its log speaks of subscribers, and neither of the matchmaker nor of clients."""
+        running = self.start("twistd", *PROXY, "-u", self.url, "--local-publisher", "-H", "localhost")
+        running.says("ready: who is told of it can subscribe")
+        running.signal()
+        running.ends()
+        self.assertIn("stopping: who subscribes here notices, and connects anew", running.out)
+        self.assertIn("stopped", running.out)
+        self.assertNotIn("registered", running.out)
+        self.assertNotIn("another proxy", running.out)
 
     def test_listed(self):
         self.assertIn("zmq-proxy", self.run_to_end("twistd", "--help").stdout)
