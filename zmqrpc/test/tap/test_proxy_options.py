@@ -7,12 +7,14 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.tap._refusal import StartRefused
-from zmqrpc.tap.proxy import Options, makeService
+from zmqrpc.tap.proxy import Options
 
 URL = "zmq+sqlite:///run/matchmaker.db"
 
@@ -27,6 +29,11 @@ class ProxyOptionsTests(SynchronousTestCase):
         options = Options()
         options.parseOptions(["--url", URL, *arguments])
         return options
+
+    def refusal(self, options):
+        """Return what a proxy with these options is refused with."""
+        refused = self.assertRaises(ConfigError, ProxyNode, Clock(), options.settings)
+        return str(options.configuration.located(refused))
 
     def test_least(self):
         settings = self.parse().settings
@@ -88,19 +95,20 @@ class ProxyOptionsTests(SynchronousTestCase):
             self.assertIn(f"option frontend_port in [zmq_proxy_opts] ({path} line 6) is ignored: what", warnings[0])
         options = Options()
         options.parseOptions(["-c", str(path), "--local-publisher", "-f", "50001"])
-        refused = self.assertRaises(StartRefused, makeService, options)
-        self.assertIn("option proxy_frontend_port is 50001, and a local publisher has nothing of", str(refused))
+        self.assertIn(
+            "option proxy_frontend_port is 50001, and a local publisher has nothing of", self.refusal(options)
+        )
 
     def test_refused_with_their_places(self):
         """What contradicts is named with where it was set."""
         path = Path(self.mktemp())
         path.write_text("[oslo_messaging_zmq]\nuse_pub_sub = false\n[zmq_proxy_opts]\npublisher_port = 50003\n")
-        refused = self.assertRaises(StartRefused, makeService, self.parse("-c", str(path)))
+        refusal = self.refusal(self.parse("-c", str(path)))
         self.assertIn(
             "option publisher_port in [zmq_proxy_opts] is 50003, and without use_pub_sub nothing is published; ",
-            str(refused),
+            refusal,
         )
-        self.assertIn(f"{path} line 4; use_pub_sub: {path} line 2)", str(refused))
+        self.assertIn(f"{path} line 4; use_pub_sub: {path} line 2)", refusal)
 
     def test_wrong(self):
         for text, *arguments in (

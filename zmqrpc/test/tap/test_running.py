@@ -422,7 +422,7 @@ class RefusedTests(RunningTestCase):
     def test_where_nothing_can_be_bound(self):
         port = self.taken_port()
         taken = f"{self.url}?rpc_zmq_min_port={port}&rpc_zmq_max_port={port + 1}"
-        self.assert_refused(f"could bind 127.0.0.1 on port {port}", *self.calc, url=taken)
+        self.assert_refused(f"cannot bind 127.0.0.1 on port {port}", *self.calc, url=taken)
         self.assert_refused("eth99", *self.calc, url=f"{self.url}?rpc_zmq_bind_address=eth99")
 
     def test_one_of_several(self):

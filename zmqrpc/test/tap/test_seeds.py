@@ -123,7 +123,7 @@ class SeedTests(ProcessTestCase):
         log = self.proxy("oslo-messaging-zmq-proxy", *options, "--host", "127.0.0.1")
         self.proxy("oslo-messaging-zmq-proxy", "--config-file", file)
         self.check(self.file("newer/router-proxy.services"))
-        self.assertIn(f"tcp://127.0.0.1:{ports[0]}, tcp://127.0.0.1:{ports[1]}", log.read_text())
+        self.assertIn(f"tcp://127.0.0.1:{ports[0]} (frontend), tcp://127.0.0.1:{ports[1]} (backend)", log.read_text())
 
     def test_pub_sub(self):
         """One ROUTER for both sides, and a publisher port."""

@@ -139,7 +139,7 @@ class ServerProcessTests(ProcessTestCase):
         for name, *options in (("twistd", *RPC_SERVER), ("twist", "zmq-rpc-server")):
             ended = self.run_to_end(name, *options, "--url", self.taken(), *self.calc)
             self.assertEqual(ended.returncode, 2)
-            self.assert_one_sentence("could bind 127.0.0.1", ended.stderr)
+            self.assert_one_sentence("cannot bind 127.0.0.1 on port", ended.stderr)
             self.assertNotIn("Traceback", ended.stdout)
 
     def test_daemon(self):
@@ -162,9 +162,9 @@ class ServerProcessTests(ProcessTestCase):
         """What keeps a daemon from starting is said on the terminal and in its log, and its status says it too."""
         ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.taken(), "-l", "server.log", *self.calc)
         self.assertEqual(ended.returncode, 2)
-        self.assert_one_sentence("could bind 127.0.0.1", ended.stderr)
+        self.assert_one_sentence("cannot bind 127.0.0.1 on port", ended.stderr)
         log = (self.directory / "server.log").read_text()
-        self.assertIn("could bind 127.0.0.1", log)
+        self.assertIn("cannot bind 127.0.0.1 on port", log)
         self.assertNotIn("Traceback", log)
         self.assertFalse((self.directory / "twistd.pid").exists())
 
