@@ -97,9 +97,6 @@ def run(command: str, options: Namespace, report: Report) -> int:
             return await ended
         except CancelledError:
             return Exit.DONE
-        except BrokenPipeError:
-            # Whoever read it, such as `head`, has seen enough.
-            return Exit.UNEXPECTED
         finally:
             if hidden.active():
                 hidden.cancel()

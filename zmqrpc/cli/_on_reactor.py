@@ -43,6 +43,9 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
             statuses.append(await main(reactor))
         except ConfigError as error:
             statuses.append(report.refuse(configuration.located(error)))
+        except BrokenPipeError:
+            # Whoever read it, such as `head`, has seen enough.
+            statuses.append(Exit.UNEXPECTED)
         except Exception as error:
             if isinstance(error, CancelledError) and not isinstance(error, Cancelled):
                 error = Cancelled("interrupted before there was an answer")

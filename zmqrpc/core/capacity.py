@@ -62,7 +62,7 @@ def connections(planned: Deployment) -> list[Connections]:
     # Each end counts: those that a service opens, and those that the others open to it.
     static = 2 * (services - 1)
     dynamic = min(2 * planned.calls * (1 + planned.failover), static)
-    direct = (("static-direct", static, "2(S-1)"), ("dynamic-direct", dynamic, "2C(1+F), not above 2(S-1)"))
+    direct = (("static-direct", static, "2(S-1)"), ("dynamic-direct", dynamic, "min(2C(1+F), 2(S-1))"))
     rows = [_row(planned, name, ends, 0, 0, formula) for name, ends, formula in direct]
     rows.append(_row(planned, "router-proxy", 2 * proxies, 2 * services, 0, "2P"))
     for name, ends, formula in direct:

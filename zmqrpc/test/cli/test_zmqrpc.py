@@ -133,11 +133,32 @@ class CommandTests(ProcessTestCase):
                 ended = self.run_words(words, full)
             self.assertEqual((ended.returncode, len(ended.stderr.splitlines())), (1, 1), ended.stderr)
             self.assertIn("No space left", ended.stderr)
-            reading, writing = os.pipe()
-            os.close(reading)
-            ended = self.run_words(words, writing)
-            os.close(writing)
-            self.assertEqual((ended.returncode, ended.stderr), (1, ""), words)
+            self.assert_quiet(words)
+
+    def test_output_whose_reader_has_left(self):
+        """`head` has seen enough: every command ends without a word about it."""
+        self.serve_calc()
+        called = ["calc", "add", "a=1", "b=2"]
+        for words in (
+            *(
+                ["call", *called],
+                ["cast", *called],
+                ["fanout", *called],
+                ["describe", "calc"],
+                ["ls"],
+                ["ls", "--json"],
+            ),
+            *(["ping", "calc"], ["bench", "calc", "--duration", "0.1", "--warmup", "0"], ["notify", "t", "info", "e"]),
+            *(["plan"], ["plan", "--json"], ["--help"], ["plan", "--help"], ["--version"]),
+        ):
+            self.assert_quiet(words)
+
+    def assert_quiet(self, words):
+        reading, writing = os.pipe()
+        os.close(reading)
+        ended = self.run_words(words, writing)
+        os.close(writing)
+        self.assertEqual((ended.returncode, ended.stderr), (1, ""), words)
 
     def run_words(self, words, stdout):
         return run_to_end([*command("zmqrpc"), *words], self.directory, self.environment, stdout)
