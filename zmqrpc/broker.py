@@ -24,8 +24,16 @@ def broker_address(directory: str) -> str | None:
     except OSError:
         return None
     trusted = all(each.st_uid in (0, os.geteuid()) for each in (around, socket))
-    # Where the sticky bit is set, others may write and yet replace nothing.
-    closed = not around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(around.st_mode & stat.S_ISVTX)
-    if trusted and closed and stat.S_ISDIR(around.st_mode) and stat.S_ISSOCK(socket.st_mode):
+    if trusted and not is_open(around) and stat.S_ISDIR(around.st_mode) and stat.S_ISSOCK(socket.st_mode):
         return f"ipc://{path}"
     return None
+
+
+def is_open(directory: os.stat_result) -> bool:
+    """
+    Tell whether others than its owner may put something into a directory.
+
+    The sticky bit changes nothing: it keeps them from replacing a socket, and not from making one while there is none,
+    just before a client connects.
+    """
+    return bool(directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))

@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 
+from zmqrpc.broker import is_open
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IBoundRouter
 
@@ -73,6 +74,16 @@ class IpcSocket:
             os.mkdir(directory, 0o755)
         except FileExistsError:
             return
+        except (FileNotFoundError, NotADirectoryError) as error:
+            # Not made as well: who may go through it, and whose it is, is for who has chosen it.
+            above = os.path.dirname(directory)
+            why, advice = f"there is no directory {above}", f"run mkdir -p {above}"
+            if isinstance(error, NotADirectoryError):
+                why, advice = f"{above} is no directory", "remove it"
+            raise _refusal(
+                f"{directory}, for the IPC socket, cannot be made, since {why}; {advice}, or set rpc_zmq_ipc_dir to "
+                "another"
+            ) from error
         # Whatever the umask is: others may go through it, and only its owner may write.
         os.chmod(directory, 0o755)
         if owner is not None and os.geteuid() == 0:
@@ -86,10 +97,16 @@ class IpcSocket:
             kind = "a link" if stat.S_ISLNK(found.st_mode) else "no directory"
             raise _refusal(f"{directory}, for the IPC socket, is {kind}; remove it, or set rpc_zmq_ipc_dir to another")
         self._check_owner(directory, found, ours)
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        if is_open(found):
+            # Who has given a directory the sticky bit, as /tmp has it, meant it for others as well.
+            danger, advice = (
+                ("put a socket there while no proxy runs", "set rpc_zmq_ipc_dir to a directory of its own")
+                if found.st_mode & stat.S_ISVTX
+                else ("replace the socket", f"run chmod go-w {directory}")
+            )
             raise _refusal(
                 f"{directory}, for the IPC socket, can be written to by others (mode {stat.S_IMODE(found.st_mode):o}), "
-                f"who could replace the socket; run chmod go-w {directory}"
+                f"who could {danger}; {advice}"
             )
         try:
             found = os.lstat(self._path)

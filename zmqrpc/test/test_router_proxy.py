@@ -309,11 +309,12 @@ class SocketTests(TestCase):
         """Links, what others may write to, what is no socket, what is too long: one sentence each."""
         directory = short_directory(self)
         os.mkdir(directory)
-        for name in ("link", "open", "file", "inner"):
+        for name in ("link", "open", "sticky", "file", "inner"):
             os.mkdir(f"{directory}/{name}")
         os.symlink(f"{directory}/inner", f"{directory}/linked")
         os.symlink(f"{directory}/x", f"{directory}/link/zmq-broker")
         os.chmod(f"{directory}/open", 0o777)
+        os.chmod(f"{directory}/sticky", 0o1777)
         with open(f"{directory}/file/zmq-broker", "w"):
             pass
         long = f"{directory}/{'x' * 100}"
@@ -321,9 +322,21 @@ class SocketTests(TestCase):
             (f"{directory}/linked", f"{directory}/linked, for the IPC socket, is a link; remove it"),
             (f"{directory}/link", f"{directory}/link/zmq-broker is a link, where the IPC socket should be"),
             (f"{directory}/open", f"(mode 777), who could replace the socket; run chmod go-w {directory}/open"),
+            (
+                f"{directory}/sticky",
+                "(mode 1777), who could put a socket there while no proxy runs; set rpc_zmq_ipc_dir",
+            ),
             (f"{directory}/file", "zmq-broker is no socket, where the IPC socket should be; remove it"),
             (f"{directory}/file/zmq-broker", "is no directory; remove it"),
-            (f"{directory}/none/none", f"cannot be made (No such file or directory: {directory}/none/none); create"),
+            (
+                f"{directory}/none/none",
+                f"{directory}/none/none, for the IPC socket, cannot be made, since there is no directory "
+                f"{directory}/none; run mkdir -p {directory}/none, or set rpc_zmq_ipc_dir to another",
+            ),
+            (
+                f"{directory}/file/zmq-broker/x",
+                f"cannot be made, since {directory}/file/zmq-broker is no directory; remove it, or set",
+            ),
             (long, f"has {len(long) + 11} bytes, and the kernel takes 107; set rpc_zmq_ipc_dir to a shorter one"),
             ("/proc", "cannot be made" if os.geteuid() else "cannot bind /proc/zmq-broker"),
         ):
@@ -331,7 +344,7 @@ class SocketTests(TestCase):
             self.assertIn(text, str(refused))
 
     def test_ipc_of_others(self):
-        """A directory of another user is refused; one that everybody may write to is not, where it is sticky."""
+        """A directory of another user is refused."""
         directory = short_directory(self)
         os.mkdir(directory, 0o755)
         if os.geteuid() == 0:
