@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import Random
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zmqrpc import adapters
 from zmqrpc.address import check_host, is_wildcard, numeric, split_address, split_host, tcp_address
@@ -34,6 +36,7 @@ class Binding:
     _log = Logger()
     _warned = False
     _warned_of_loopback = False
+    _warned_of_unknown: ClassVar[set[str]] = set()
 
     def __init__(
         self, settings: Settings, line_of: Callable[[Target], str | None], local: bool, chance: Random
@@ -128,7 +131,7 @@ class Binding:
         address = tcp_address(told[0], told[1] or bound.rpartition(":")[2]) if told else bound
         if is_wildcard(host):
             self._warn_of_wildcard()
-        if not self._local and not self.fixed and not _is_loopback(host):
+        if not self.fixed and not _is_loopback(host):
             self._told_host = told[0] if told else host
             self._told_address = address
         if address != bound:
@@ -137,17 +140,43 @@ class Binding:
 
     def check_told(self, resolve: Callable[[str], Deferred[str]]) -> None:
         """
-        Warn once when others are told a host that is loopback here, while more than this machine can learn of the node.
+        Warn once when others are told a host that cannot be resolved here, or that leads nowhere else.
 
-        Whoever binds loopback on purpose is not warned, nor is whoever wrote the line of a fixed table.
+        The latter is loopback here, while more than this machine can learn of the node. Whoever binds loopback on purpose
+        is not warned, nor is whoever wrote the line of a fixed table.
 
-        :param resolve: `ITransport.resolve`. What cannot be resolved here may be known elsewhere, and is not warned of.
+        :param resolve: `ITransport.resolve`.
         """
-        if self._told_host and not Binding._warned_of_loopback:
-            resolve(self._told_host).addCallbacks(self._resolved, lambda _: None)
+        if self._told_host:
+            resolve(self._told_host).addCallbacks(self._resolved, self._unknown)
+
+    def _unknown(self, failure: Failure) -> None:
+        if self._told_host in Binding._warned_of_unknown:
+            return
+        Binding._warned_of_unknown.add(self._told_host)
+        option = self._option_told()
+        self._log.warn(
+            "others are told {address}, and {host}{option} cannot be resolved here ({error}): who cannot resolve it "
+            "either does not reach this node; set {advised} to a name or address that others can reach",
+            address=self._told_address,
+            host=self._told_host,
+            option=f" (option {option})" if option else ", the host name of this machine,",
+            error=getattr(failure.value, "strerror", None) or failure.value,
+            advised=option or "rpc_zmq_host",
+        )
+
+    def _option_told(self) -> str:
+        """Name the option that others are told; empty for none."""
+        settings = self._settings
+        if settings.rpc_zmq_advertised_address is not None:
+            return "rpc_zmq_advertised_address"
+        if settings.rpc_zmq_host is None:
+            return ""
+        # A proxy has made the one of the other.
+        return "proxy_host" if settings.proxy_host == settings.rpc_zmq_host else "rpc_zmq_host"
 
     def _resolved(self, address: str) -> None:
-        if _is_loopback(address) and not Binding._warned_of_loopback:
+        if _is_loopback(address) and not self._local and not Binding._warned_of_loopback:
             Binding._warned_of_loopback = True
             self._log.warn(
                 "others are told {address}, and {host} is {found} here, which is loopback: other machines reach this "

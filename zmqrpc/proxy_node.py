@@ -183,7 +183,7 @@ class ProxyNode(Service):
         site.sweep.parts = parts if self._disagreement is None else (*parts, self._disagreement)
         # The sweep asks each part when it wants to be swept, and knows what to do when a plugin cannot tell.
         site.wake_by(site.seconds())
-        site.watch()
+        site.watch(self._is_fixed)
 
     def _close_proxy(self) -> None:
         if self._is_open:

@@ -112,13 +112,18 @@ class Site:
         self._bound += 1
         return self.binding.bind_one(socket, port)
 
-    def watch(self) -> None:
-        """Begin to look after what is bound."""
+    def watch(self, fixed: bool = False) -> None:
+        """
+        Begin to look after what is bound.
+
+        :param fixed: whether a fixed table says where that is.
+        """
         if not self.simulated:
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
             self._stalls.start(self.reactor.callFromThread)
-            # The names of simulated hosts are those of no machine.
-            self.binding.check_told(self.transport.resolve)
+            if not fixed:
+                # The names of simulated hosts are those of no machine.
+                self.binding.check_told(self.transport.resolve)
 
     async def drain(self, drained: Callable[[], bool]) -> None:
         """

@@ -194,6 +194,36 @@ class BindingTests(SynchronousTestCase):
             warned = self.lines.about("which is loopback")
             self.assertEqual([text[: len(says)] for text in warned], [says] if says else [], options)
 
+    def test_warning_of_unknown(self):
+        """A host that is told and that nobody here can resolve is warned of, once, with the option that says it."""
+
+        def resolve(host):
+            return fail(socket.gaierror(-2, "Name or service not known"))
+
+        rows: list[tuple[dict[str, Any], Any, bool, str]] = [
+            (
+                {"rpc_zmq_host": "no.such"},
+                None,
+                False,
+                "no.such (option rpc_zmq_host) cannot be resolved here (Name or",
+            ),
+            ({"rpc_zmq_host": "a", "proxy_host": "a"}, None, False, "a (option proxy_host) cannot be resolved here"),
+            ({"rpc_zmq_advertised_address": "nat"}, None, False, "nat (option rpc_zmq_advertised_address) cannot be"),
+            ({}, None, False, "this-machine, the host name of this machine, cannot be resolved here (Name or"),
+            ({"rpc_zmq_bind_address": "*", "rpc_zmq_host": "b"}, None, True, "b (option rpc_zmq_host) cannot be"),
+            ({"rpc_zmq_host": "no.such"}, None, True, ""),
+            ({}, "no.such:7000", False, ""),
+        ]
+        for options, line, local, says in rows:
+            self.patch(Binding, "_warned_of_unknown", set())
+            self.lines.clear()
+            for _ in range(2):
+                self.bound(line, local, **options).check_told(resolve)
+            warned = self.lines.about("cannot be resolved")
+            self.assertEqual(len(warned), bool(says), options)
+            for text in warned:
+                self.assertIn(f":5000, and {says}", text)
+
 
 class AdapterTests(SynchronousTestCase):
     def test_loopback(self):
