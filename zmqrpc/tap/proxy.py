@@ -48,7 +48,7 @@ class Options(CommandOptions):
 
     def postOptions(self) -> None:
         """Turn the options into what `makeService` needs."""
-        given = {option.name: True if self[option.flag] else None for option in _FLAGS}
+        given: dict[str, Any] = {option.name: True if self[option.flag] else None for option in _FLAGS}
         given |= {option.name: self._value(option) for option in _VALUES}
         local = given["proxy_local_publisher"] or given["proxy_type"] == LOCAL_PUBLISHER
         # The newer seed starts local publishers with the file of the other proxies.

@@ -354,10 +354,10 @@ class LocalPublisherTests(PublishingCase):
         self.run_for(1)
         near.found([])
         self.run_for(60)
-        self.assertEqual(len(self.lines.about("subscribed to no more")), 0)
+        self.assertEqual(len(self.lines.about("no longer subscribing")), 0)
         site.kill()
         self.run_for(5)
-        self.assertEqual(len(self.lines.about("subscribed to no more")), 1)
+        self.assertEqual(len(self.lines.about("no longer subscribing")), 1)
         self.assertEqual(near.wake_at, float("inf"))
 
     def test_not_to_itself_nor_to_routers(self):
