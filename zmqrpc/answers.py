@@ -80,7 +80,7 @@ class Answers:
             self._links.connection_lost(link.state.identity, nack.text or reason.words)
             return
         text = nack.text or reason.words
-        for call in reversed(link.pending.within(nack.ranges)):
+        for call in link.pending.within(nack.ranges):
             if link.pending.take(call.sequence) is None:
                 # The errback of one before it cancelled it.
                 continue
@@ -123,10 +123,11 @@ class Answers:
         calls = link.pending.within(numbers)
         refuses = reason in (Refusal.OVERLOADED, Refusal.TOO_LARGE)
         if reason is Refusal.TOO_LARGE and len(calls) > 1:
-            # Each may be small enough by itself; the limit of the instance at this proxy is not known here.
-            link.write_smaller()
+            # Each may be small enough by itself; the limit of the instance at this proxy is not known here. One by one,
+            # so that none comes back again when the next batch has come back, and what is in that has passed it by.
+            link.write_singly()
             refuses = False
-        for call in reversed(calls):
+        for call in calls:
             if call.attempts > 1:
                 # An earlier copy may have arrived: only its instance can tell.
                 if reason is Refusal.OVERLOADED:

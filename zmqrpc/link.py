@@ -315,15 +315,16 @@ class Link:
             self.carrier.drop(identity)
         # What was numbered and never written certainly did not run: it is queued again, its numbers are settled.
         unsent = [c for c in self.pending.outstanding() if c.sequence >= self._outbox.written and c.attempts == 1]
-        for call in reversed(unsent):
+        for call in unsent:
             self.pending.take(call.sequence)
             self.requeue(call)
         self._outbox.clear()
 
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
+        number = call.sequence
         call.unsent(call.encoded, self, Stage.QUEUED)
-        self.queue.put_back(call)
+        self.queue.put_back(call, number)
         self.ready = False
 
     def _reroute(self, reason: str) -> None:
@@ -333,6 +334,8 @@ class Link:
 
     def _flush_calls(self, now: float) -> None:
         for call in self.pending.outstanding():
+            while self.queue.came_back_before(call.sequence) and self._takes:
+                self._flush_next(now)
             self.pending.repeat(call, now)
             self._repeat(call, now)
         self._flush_queue(now)
@@ -343,10 +346,18 @@ class Link:
         self.write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
-        while self.queue and not self.pending.full and not self._outbox.batches:
-            call = self.queue.pop()
-            self.hand_over(call, None, now)
-            self._links.user.handed_over(call)
+        while self.queue and self._takes:
+            self._flush_next(now)
+
+    def _flush_next(self, now: float) -> None:
+        call = self.queue.pop()
+        self.hand_over(call, None, now)
+        self._links.user.handed_over(call)
+
+    @property
+    def _takes(self) -> bool:
+        """Whether the window is open, and the connection takes what is written."""
+        return not self.pending.full and not self._outbox.batches
 
     # Writing
 
@@ -363,9 +374,9 @@ class Link:
         if not self._links.gathering:
             self._links.kick()
 
-    def write_smaller(self) -> None:
-        """Put less into a batch from now on."""
-        self._outbox.room //= 2
+    def write_singly(self) -> None:
+        """Put no two messages into a batch from now on."""
+        self._outbox.room = 0
 
     def flush(self) -> None:
         """Write what was gathered."""

@@ -16,15 +16,19 @@ class CallQueue(Generic[_Call]):
     """
     Calls in the order in which they will be handed over.
 
+    What was handed over and came back is before everything else, in the order of its numbers; it may come back in any.
+
     :param most_calls: how many there may be.
     :param most_bytes: how many bytes of encoded requests.
     :ivar wake_at: when `overdue` next has something; never late, perhaps early.
     """
 
-    __slots__ = ("_bytes", "_calls", "_most_bytes", "_most_calls", "wake_at")
+    __slots__ = ("_bytes", "_calls", "_most_bytes", "_most_calls", "_numbers", "_sorted", "wake_at")
 
     def __init__(self, most_calls: int, most_bytes: int) -> None:
         self._calls: OrderedDict[int, _Call] = OrderedDict()
+        self._numbers: dict[int, int] = {}
+        self._sorted = True
         self._bytes = 0
         self._most_calls = most_calls
         self._most_bytes = most_bytes
@@ -36,6 +40,7 @@ class CallQueue(Generic[_Call]):
 
     def __iter__(self) -> Iterator[_Call]:
         """Go through the calls in order."""
+        self._sort()
         return iter(self._calls.values())
 
     def add(self, call: _Call) -> bool:
@@ -46,10 +51,27 @@ class CallQueue(Generic[_Call]):
         self._put(call)
         return True
 
-    def put_back(self, call: _Call) -> None:
-        """Put a call first: one that was taken out, and for which there is room whatever came since."""
+    def put_back(self, call: _Call, number: int) -> None:
+        """
+        Put a call before those that never were handed over; there is room for it whatever came since.
+
+        :param number: the one that it was handed over under; of two the lower one is before the other.
+        """
         self._put(call)
-        self._calls.move_to_end(id(call), last=False)
+        self._numbers[id(call)] = number
+        self._sorted = False
+
+    def came_back_before(self, number: int) -> bool:
+        """Tell whether the first call is one that was put back, and had a lower number."""
+        self._sort()
+        return self._numbers.get(next(iter(self._calls), 0), number) < number
+
+    def _sort(self) -> None:
+        """Have what was put back stand where it belongs: once for many, which mostly come back together."""
+        if not self._sorted:
+            self._sorted = True
+            for name in sorted(self._numbers, key=self._numbers.__getitem__, reverse=True):
+                self._calls.move_to_end(name, last=False)
 
     def _put(self, call: _Call) -> None:
         self._calls[id(call)] = call
@@ -58,6 +80,7 @@ class CallQueue(Generic[_Call]):
 
     def pop(self) -> _Call:
         """Take the first call out; there must be one."""
+        self._sort()
         call = self._calls.popitem(last=False)[1]
         self._took(call)
         return call
@@ -68,14 +91,17 @@ class CallQueue(Generic[_Call]):
             self._took(call)
 
     def _took(self, call: _Call) -> None:
+        if self._numbers:
+            self._numbers.pop(id(call), None)
         self._bytes -= len(call.encoded)
         if not self._calls:
             self.wake_at = NEVER
 
     def take_all(self) -> list[_Call]:
         """Take every call out."""
-        calls = list(self._calls.values())
+        calls = list(self)
         self._calls.clear()
+        self._numbers.clear()
         self._bytes = 0
         self.wake_at = NEVER
         return calls
@@ -84,7 +110,7 @@ class CallQueue(Generic[_Call]):
         """Take out the calls whose deadline has come."""
         if now < self.wake_at:
             return []
-        late = [call for call in self._calls.values() if call.deadline <= now]
+        late = [call for call in self if call.deadline <= now]
         for call in late:
             self.remove(call)
         self.wake_at = min((call.deadline for call in self._calls.values()), default=NEVER)

@@ -56,9 +56,29 @@ class QueueTests(SynchronousTestCase):
         first, second, third = call_of(1), call_of(1), call_of(1)
         queue = queue_of(first, second)
         self.assertIs(queue.pop(), first)
-        queue.put_back(first)
+        queue.put_back(first, 1)
         queue.add(third)
         self.assertEqual((list(queue), queue.take_all(), list(queue)), ([first, second, third],) * 2 + ([],))
+
+    def test_what_was_put_back_stands_by_its_number(self):
+        """In whatever order it comes back; what was never handed over is behind it."""
+        new = call_of(1)
+        calls = {number: call_of(1) for number in range(1, 8)}
+        queue = queue_of(new)
+        for number in (5, 4, 7, 1, 2):
+            queue.put_back(calls[number], number)
+        self.assertEqual([queue.came_back_before(number) for number in (1, 2)], [False, True])
+        queue.remove(calls[5])
+        self.assertIs(queue.pop(), calls[1])
+        queue.put_back(calls[3], 3)
+        self.assertEqual(list(queue), [*(calls[number] for number in (2, 3, 4, 7)), new])
+        # Another number, under which it was handed over again.
+        self.assertIs(queue.pop(), calls[2])
+        queue.put_back(calls[2], 9)
+        self.assertEqual(queue.take_all(), [*(calls[number] for number in (3, 4, 7, 2)), new])
+        self.assertFalse(queue.came_back_before(100))
+        queue.add(new)
+        self.assertFalse(queue.came_back_before(100))
 
     def test_bounds(self):
         for most_calls, most_bytes, sizes, taken in (
@@ -71,7 +91,7 @@ class QueueTests(SynchronousTestCase):
 
     def test_there_is_always_room_for_what_is_put_back(self):
         queue = queue_of(call_of(10), most_calls=1, most_bytes=10)
-        queue.put_back(call_of(10))
+        queue.put_back(call_of(10), 1)
         self.assertEqual((len(queue), queue.add(call_of(0))), (2, False))
 
     def test_removed(self):
@@ -109,7 +129,7 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual((queue.overdue(10.0), queue.wake_at), ([], 20.0))
         self.assertIs(queue.pop(), second)
         self.assertEqual(queue.wake_at, NEVER)
-        queue.put_back(second)
+        queue.put_back(second, 1)
         self.assertEqual((queue.wake_at, queue.take_all(), queue.wake_at), (20.0, [second], NEVER))
 
     @given(st.lists(st.sampled_from(("add", "back", "pop", "remove", "all", "overdue")), max_size=30), st.randoms())
@@ -120,7 +140,7 @@ class QueueTests(SynchronousTestCase):
             if step == "add":
                 queue.add(call)
             elif step == "back":
-                queue.put_back(call)
+                queue.put_back(call, chance.randrange(5))
             elif step == "pop" and len(queue):
                 queue.pop()
             elif step == "remove" and len(queue):

@@ -321,6 +321,37 @@ class OneProxyTests(RoutedCase):
         self.workers["a"].held[0].callback("done")
         self.assertEqual(self.result_of(held), "done")
 
+    def in_order(self, deny):
+        """Make calls in several batches, of which the proxy gives some back; return what ran in which order."""
+        self.result_of(self.call())
+        self.network.run(2)
+        self.proxies[0].deny = deny
+        pad = {"pad": "x" * 200}
+        calls = [self.call(args={"number": number}, context=pad) for number in range(1, 751)]
+        for call in calls:
+            self.result_of(call)
+        return self.workers["a"].ran[1:]
+
+    def test_order_of_what_is_too_large_on_the_way(self):
+        """What comes back in several batches goes on in the order of its calls."""
+        ran = self.in_order(lambda payload: Refusal.TOO_LARGE if len(payload) > 20000 else None)
+        self.assertEqual(ran, list(range(1, 751)))
+
+    def test_order_of_what_is_given_back(self):
+        """Of the first to come back it is known at once that its connection is of no use, of the others later."""
+        denied: list[float] = []
+
+        def deny(payload):
+            calls = any(type(message) is Call for message in decode_batch(payload).messages)
+            if not calls or (denied and self.now > denied[0] + 0.0005):
+                return None
+            denied.append(self.now)
+            return Refusal.UNROUTABLE
+
+        ran = self.in_order(deny)
+        self.assertGreater(len(denied), 2)
+        self.assertEqual(ran, list(range(1, 751)))
+
     def test_reply_that_is_too_large_on_the_way(self):
         self.result_of(self.call())
         self.proxies[0].deny = lambda payload: Refusal.TOO_LARGE if len(payload) > 500 else None
