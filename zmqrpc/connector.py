@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -133,10 +133,16 @@ class Connector:
             # Whoever heard of what was read may have stopped the node.
             self._router.disconnect(identity)
 
-    def close(self, linger: float) -> None:
-        """Close the socket; what was written is delivered for up to `linger` seconds."""
+    def close(self, linger: float, deaf: Iterable[bytes] = ()) -> None:
+        """
+        Close the socket; what was written is delivered for up to `linger` seconds.
+
+        :param deaf: the connections whose peers are not expected to read it: they would take the whole time.
+        """
         self._closed = True
         if self._router is not None:
+            for identity in deaf:
+                self._router.disconnect(identity)
             self._router.close(linger)
             self._router = None
             self.send = self._send_nowhere

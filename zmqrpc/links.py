@@ -56,8 +56,8 @@ class Others(Protocol):
     def needed(self) -> None:
         """Take that a link is to go through them, perhaps again."""
 
-    def close(self) -> None:
-        """Say goodbye; the socket is closed next."""
+    def close(self) -> list[bytes]:
+        """Say goodbye, the socket is closed next; return the connections that need not be waited for."""
 
 
 @implementer(ILinkReceiver)
@@ -179,6 +179,8 @@ class Links:
         """
         left: list[Waiter] = []
         now = self.seconds()
+        connected = [(name, link) for name, link in self.by_identity.items() if type(name) is bytes]
+        deaf = [name for name, link in connected if self.is_deaf(link.state)]
         for link in self._links.values():
             link.say_goodbye(now)
             link.flush()
@@ -194,10 +196,21 @@ class Links:
         self._due.clear()
         if self.proxies is not None:
             # Last, since they carried the farewells above.
-            self.proxies.close()
+            deaf += self.proxies.close()
         # Casts may have ended for their callers when they were handed over; a peer that reads gets them yet.
-        self.connector.close(min(self.settings.linger, LINGER_SECONDS))
+        self.connector.close(min(self.settings.linger, LINGER_SECONDS), deaf)
         return left
+
+    def is_deaf(self, state: LinkState) -> bool:
+        """
+        Tell whether a stop need not wait for who is at the other end of a connection.
+
+        Who has not said WELCOME was told nothing but HELLO. Who is silent may read on; what he was told matters only
+        where casts have ended for their callers already.
+        """
+        if state.phase is Phase.CONNECTING:
+            return True
+        return state.mute and self.settings.rpc_use_acks
 
     # What links ask for
 

@@ -141,10 +141,11 @@ class Proxies:
             if self._started:
                 self._watch.start()
 
-    def close(self) -> None:
-        """Say goodbye to all; the socket is closed next."""
+    def close(self) -> list[bytes]:
+        """Say goodbye to all, the socket is closed next; return the connections that need not be waited for."""
         now = self.seconds()
         self._watch.close()
+        deaf = [connection for connection, proxy in self._by_connection.items() if self._links.is_deaf(proxy.state)]
         for proxy in self._all():
             if proxy.connected:
                 proxy.say(Goaway(), now)
@@ -155,6 +156,7 @@ class Proxies:
             each.clear()
         self._news.clear()
         self._losses.clear()
+        return deaf
 
     # Which proxies there are
 

@@ -321,6 +321,44 @@ class OneProxyTests(RoutedCase):
         self.workers["a"].held[0].callback("done")
         self.assertEqual(self.result_of(held), "done")
 
+    def left_alone(self):
+        """Close the client; return how many connections it did not wait for."""
+        router = self.node._links.connector.router
+        disconnected: list[bytes] = []
+        disconnect = router.disconnect
+        router.disconnect = lambda identity: (disconnected.append(identity), disconnect(identity))
+        self.result_of(self.client.close())
+        return len(disconnected)
+
+    def test_close_does_not_wait_for_a_silent_proxy(self):
+        """Nobody reads what is written to it, so that the linger would take its whole second."""
+        self.result_of(self.call())
+        self.proxies[0].silent = True
+        with self.assertRaises(DeadlineExceeded):
+            self.result_of(self.call(timeout=4))
+        self.assertEqual(self.left_alone(), 1)
+
+    def test_close_does_not_wait_for_who_never_said_welcome(self):
+        self.proxies[0].silent = True
+        self.client = self.network.client(host="other", zmq_topology="router-proxy")
+        self.node = self.network.nodes[-1]
+        with self.assertRaises(NoRoute):
+            self.result_of(self.call(timeout=4))
+        self.assertEqual(self.left_alone(), 1)
+
+    def test_close_waits_for_who_reads(self):
+        self.result_of(self.call())
+        self.assertEqual(self.left_alone(), 0)
+
+    def test_close_waits_where_casts_have_ended_for_their_callers(self):
+        self.client = self.network.client(host="other", zmq_topology="router-proxy", rpc_use_acks=False)
+        self.node = self.network.nodes[-1]
+        self.result_of(self.call())
+        self.proxies[0].silent = True
+        self.result_of(self.client.cast(WORK, "mark"))
+        self.network.run(4)
+        self.assertEqual(self.left_alone(), 0)
+
     def in_order(self, deny):
         """Make calls in several batches, of which the proxy gives some back; return what ran in which order."""
         self.result_of(self.call())
