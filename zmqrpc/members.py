@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import attrs
 import msgspec
+from msgspec import Raw, msgpack
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
@@ -18,6 +20,7 @@ from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import check_quickly
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute, ZmqRpcError
+from zmqrpc.publishing import TO_EACH
 from zmqrpc.record import Record
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
@@ -195,6 +198,9 @@ class Members:
             raise odd_mapping(method, args, context)
         check_quickly(args, "argument")
         check_quickly(context, "context")
+        # Now, and once for all: it may wait, and whoever made the arguments may change them meanwhile.
+        arguments: Any = Raw(msgpack.encode(args))
+        about: Any = Raw(msgpack.encode(context))
         request = _REQUESTS[kind](
             sequence=0,
             attempt=1,
@@ -206,8 +212,8 @@ class Members:
             namespace=target.namespace,
             interface=target.version,
             method=method,
-            arguments=args,
-            context=context,
+            arguments=arguments,
+            context=about,
         )
         size = len(encode_message(request)) + BATCH_OVERHEAD
         if size > self._settings.max_message_size:
@@ -224,26 +230,35 @@ class Members:
         audience = route.audience()
         published = self._publish(kind, route, target, deadline, request)
         records = audience.records if published is None else audience.others
-        calls = [] if published is None else [published]
-        for record in records:
-            request.member = record.member
-            call = Waiter(delivery.cancel)
-            call.begin(kind, target, encode_message(request), deadline, request.flags)
-            delivery.give_pinned(call, link_key(record))
-            calls.append(call)
-        ends = [call.addBoth(lambda outcome: (outcome, delivery.seconds() - began)) for call in calls]
+        to_some = self._send_to(records, kind, target, deadline, request)
+
+        def ended(calls: Iterable[Deferred[Any]]) -> list[Deferred[Any]]:
+            return [call.addBoth(lambda outcome: (outcome, delivery.seconds() - began)) for call in calls]
+
+        def to_each(result: object) -> Any:
+            """Send it to each after all, when it is not published."""
+            if result is not TO_EACH:
+                return result
+            calls = self._send_to(audience.subscribing, kind, target, deadline, request)
+            gathered: Deferred[Any] = Deferred(lambda _: _cancel(calls))
+            DeferredList(ended(calls)).addCallback(lambda ends: [end for _, end in ends]).chainDeferred(gathered)
+            return gathered
+
+        calls = [*to_some] if published is None else [published.addCallback(to_each), *to_some]
+        ends = ended(calls)
         cancelled: list[bool] = []
 
         def cancel(_: object) -> None:
             cancelled.append(True)
-            for call in calls:
-                call.cancel()
+            _cancel(calls)
 
         def gather(outcomes: list[tuple[Any, float]]) -> Sent:
             if published is None:
                 sent = Sent([_answer(*each) for each in zip(records, outcomes, strict=True)])
             elif isinstance(outcomes[0][0], Failure):
-                sent = Sent(_unpublished(audience, outcomes))
+                sent = Sent(_unpublished(audience, repeat(outcomes[0]), outcomes[1:]))
+            elif outcomes[0][0] is not None:
+                sent = Sent(_unpublished(audience, outcomes[0][0], outcomes[1:]))
             else:
                 answers = [_answer(*each) for each in zip(records, outcomes[1:], strict=True)]
                 sent = Sent(answers, audience.subscribers)
@@ -257,6 +272,19 @@ class Members:
             each = DeferredList(ends).addCallback(lambda ended: gather([outcome for _, outcome in ended]))
             each.chainDeferred(gathered)
         return gathered
+
+    def _send_to(
+        self, records: Iterable[Record], kind: Kind, target: Target, deadline: float, request: Call | Fanout
+    ) -> list[Waiter]:
+        """Send a request to each of some instances, and to no others."""
+        calls = []
+        for record in records:
+            request.member = record.member
+            call = Waiter(self._delivery.cancel)
+            call.begin(kind, target, encode_message(request), deadline, request.flags)
+            self._delivery.give_pinned(call, link_key(record))
+            calls.append(call)
+        return calls
 
     def _publish(
         self, kind: Kind, route: Route, target: Target, deadline: float, request: Call | Fanout
@@ -285,14 +313,21 @@ def _answer(record: Record, outcome: tuple[Any, float]) -> Answer:
     return Answer(record.member, record.instance, result, None, seconds)
 
 
-def _unpublished(audience: Audience, outcomes: list[tuple[Any, float]]) -> list[Answer]:
+def _cancel(calls: Iterable[Deferred[Any]]) -> None:
+    for call in calls:
+        call.cancel()
+
+
+def _unpublished(
+    audience: Audience, subscribing: Iterable[tuple[Any, float]], others: Iterable[tuple[Any, float]]
+) -> list[Answer]:
     """
     Return what each answered when a fan-out was not published.
 
-    :param outcomes: first that of publishing, which all have who subscribe, then that of each of the others.
+    :param subscribing: the outcome for each of those who subscribe, and when it was known; `others` for the others.
     """
-    others = iter(outcomes[1:])
-    return [_answer(record, outcomes[0] if record.subscribes else next(others)) for record in audience.records]
+    outcomes = {True: iter(subscribing), False: iter(others)}
+    return [_answer(record, next(outcomes[record.subscribes])) for record in audience.records]
 
 
 def _gathered(sent: Sent, cancelled: bool, kind: Kind, target: Target) -> Sent:

@@ -19,6 +19,9 @@ from zmqrpc.publishers import Publishers
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
+TO_EACH = object()
+"""What a fan-out ends with that was not published, and will not be: it is to be sent to each by itself."""
+
 DECIDE_SECONDS = 1.0
 """How long a fan-out waits at most until it is known which publishers are recorded."""
 
@@ -144,12 +147,20 @@ class Publishing:
         undecided, self._undecided = self._undecided, []
         for waiter in undecided:
             waiter.callback(None)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Wait no longer for a publisher where proxies are recorded, and none of them publishes."""
+        if self.useless:
+            for call in self._state.take_unwritten():
+                call.succeed(TO_EACH)
 
     def publish(self, call: Waiter, exchange: str, topic: str) -> None:
         """
         Publish a fan-out at the end of the pass, or as soon as a publisher is up.
 
-        :param call: succeeds when it is published, fails as `RPCClient.fanout` says; it was made with `cancel`.
+        :param call: succeeds when it is published, or with `TO_EACH`; fails as `RPCClient.fanout` says; it was made
+            with `cancel`.
         """
         if not self._state.add(topic_key(exchange, topic), call):
             self._outcomes.crowded_out_of_publishing(call, len(self._state))
@@ -188,6 +199,7 @@ class Publishing:
         if name is not None:
             del self._proxies[name]
             self._state.publisher_lost(name, self._seconds())
+            self._give_back()
             self._kick()
 
     def published(self, proxy: PublishingProxy, connection: bytes, key: bytes, counter: bytes) -> None:

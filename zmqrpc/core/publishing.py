@@ -164,6 +164,14 @@ class PublishingState:
         """End every fan-out; return each with whether it may have been published."""
         return [(fanout.call, self._end(fanout)) for fanout in list(self._open.values())]
 
+    def take_unwritten(self) -> list[Any]:
+        """End every fan-out that was never given to a publisher, which has no number and leaves no gap; return them."""
+        waiting = [fanout for key in self._keys.values() for fanout in key.waiting.values() if not fanout.number]
+        calls = [fanout.call for fanout in waiting]
+        for fanout in waiting:
+            self._end(fanout)
+        return calls
+
     def _end(self, fanout: OutgoingFanout) -> bool:
         """End what is open; tell whether it may have been published."""
         call, fanout.call = fanout.call, None

@@ -28,6 +28,11 @@ class Audience(NamedTuple):
     others: tuple[Record, ...]
     subscribers: tuple[tuple[str, str], ...]
 
+    @property
+    def subscribing(self) -> list[Record]:
+        """List the records of those that do."""
+        return [record for record in self.records if record.subscribes]
+
 
 class Route:
     """

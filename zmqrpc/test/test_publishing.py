@@ -17,7 +17,7 @@ from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
 from zmqrpc.publishers import Publishers
-from zmqrpc.publishing import Publishing
+from zmqrpc.publishing import TO_EACH, Publishing
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
@@ -146,6 +146,37 @@ class PublishingTests(SynchronousTestCase):
             error = self.failed(call, NoRoute)
             self.assertIn(f"the fanout failed: no publisher is up: {text}", error)
             self.assertIn("it did not run", error)
+
+    def router(self, name="host-1"):
+        return Sighting(Record(Role.ROUTER, *PROXIES, name, "a" * 32, ("tcp://host-1:1", "tcp://host-1:2")))
+
+    def test_none_publishes_after_all(self):
+        """What was never given to a publisher is to be sent to each, as soon as that is known."""
+        self.publishers.found([])
+        call = self.fanout()
+        self.pass_(0.5)
+        self.publishers.found([self.router()])
+        self.assertIs(self.successResultOf(call), TO_EACH)
+        self.assertEqual(self.publishing.describe().open, 0)
+        # Who has a link to one that publishes waits for that.
+        proxy = self.up()
+        self.publishers.found([self.router("host-2")])
+        self.assertNoResult(self.fanout())
+        self.publishing.publisher_lost(proxy, "it ended")
+        self.pass_()
+
+    def test_none_publishes_any_more(self):
+        """What a publisher may have published is sent to nobody by itself."""
+        proxy = self.up()
+        self.publishers.found([self.router()])
+        given = self.fanout(1, timeout=2)
+        self.pass_()
+        waiting = self.fanout(2)
+        self.publishing.publisher_lost(proxy, "it ended")
+        self.assertIs(self.successResultOf(waiting), TO_EACH)
+        self.assertNoResult(given)
+        self.pass_(2.0)
+        self.assertIn("it may have run", self.failed(given, NoRoute))
 
     def test_nobody_subscribes(self):
         proxy = self.up()

@@ -472,6 +472,54 @@ class NoPublisherTests(PublishedCase):
         self.assertLess(self.network.clock.seconds() - began, 1)
         self.assertEqual(self.ran(), self.both([0, 1, 2]))
 
+    def none_will_publish(self, **options):
+        """Have a fan-out wait for a publisher when it becomes known that the proxies do not publish; return its end."""
+        arguments = {"number": 1}
+        waiting = self.client.fanout(WORK, "mark", arguments, timeout=20, **options)
+        self.network.run(1)
+        self.assertNoResult(waiting)
+        arguments["number"] = 2
+        began = self.network.clock.seconds()
+        self.network.proxy()
+        reached = self.network.result_of(waiting)
+        self.assertLess(self.network.clock.seconds() - began, 1)
+        return reached
+
+    def test_what_waits_when_the_first_proxy_does_not_publish(self):
+        """It goes to each, as what comes after it does; who does not subscribe has it already, and gets no other."""
+        for member in "ab":
+            self.serve(member)
+        self.serve("c", zmq_topology="static-direct")
+        reached = self.none_will_publish()
+        self.assertEqual((self.names(reached.members), reached.published, reached.missing), (["a", "b", "c"], (), ()))
+        self.assertEqual(self.ran(), {"a": [1], "b": [1], "c": [1]})
+        # It took no number among those that are published.
+        self.network.proxy(use_pub_sub=True)
+        self.network.run(3)
+        self.fanout(3)
+        self.network.run(3)
+        self.assertEqual((self.ran()["a"], self.missed("a")), ([1, 3], 0))
+
+    def test_one_of_those_that_it_goes_to_is_gone(self):
+        for member in "ab":
+            self.serve(member)
+        self.nodes["b"].kill()
+        reached = self.none_will_publish()
+        self.assertEqual((self.names(reached.members), self.names(reached.missing)), (["a"], ["b"]))
+
+    def test_cancelled_when_it_goes_to_each(self):
+        self.serve("a")
+        waiting = self.client.fanout(WORK, "mark", {"number": 1}, timeout=20)
+        self.network.run(1)
+        self.network.partition("client", "a")
+        self.network.proxy()
+        self.network.run(0.2)
+        waiting.cancel()
+        self.failureResultOf(waiting, Cancelled)
+        self.network.heal()
+        described = self.node._publishing.describe()
+        self.assertEqual((described.open, self.ran()["a"]), (0, []))
+
     def test_wait_for_ready(self):
         """It is sent when a subscriber and a publisher are there."""
         waiting = self.client.fanout(WORK, "mark", {"number": 1}, wait_for_ready=True)
