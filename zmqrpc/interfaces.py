@@ -324,6 +324,13 @@ class IProxySite(Interface):
         :raises ConfigError: as `IBoundRouter.bind`, or the settings ask for what cannot be.
         """
 
+    def server_came(topics: Iterable[tuple[str, str]]) -> None:
+        """
+        Hear that a server has come, so that what its records say is compared with the settings of the proxy.
+
+        :param topics: exchange and name of what it says that it serves; nobody has checked it.
+        """
+
 
 class IProxy(Interface):
     """

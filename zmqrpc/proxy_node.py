@@ -177,8 +177,14 @@ class ProxyNode(Service):
         roles = {record.role for record in self._records}
         if Role.ROUTER in roles:
             self._disagreement = Disagreement(
-                site.matchmaker, Role.PUBLISHER in roles, self.settings.refresh_interval, site.jitter, site.wake_by
+                site.matchmaker,
+                Role.PUBLISHER in roles,
+                self.settings.refresh_interval,
+                site.seconds,
+                site.jitter,
+                site.wake_by,
             )
+            site.hear_of_server = self._disagreement.server_came
         parts = (self._proxy, site.registrar)
         site.sweep.parts = parts if self._disagreement is None else (*parts, self._disagreement)
         # The sweep asks each part when it wants to be swept, and knows what to do when a plugin cannot tell.

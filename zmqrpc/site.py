@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -48,6 +48,7 @@ class Site:
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
     :param owner: user and group id that the process goes on as once everything is bound, None when it stays as it is.
     :param local: of a matchmaker that is given, whether its records never leave this machine.
+    :ivar hear_of_server: what `server_came` tells.
     :ivar simulated: whether time is simulated: then it cannot be blocked, and no thread is used.
     :raises ConfigError: the URL or a setting is not valid.
     """
@@ -79,6 +80,7 @@ class Site:
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self.jitter)
         self.registrar = Registrar(registration, matchmaker, seconds, self.wake_by)
         self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
+        self.hear_of_server: Callable[[Iterable[tuple[str, str]]], None] = lambda topics: None
         self._stalls = StallWatch()
         self._bound = 0
 
@@ -111,6 +113,10 @@ class Site:
             )
         self._bound += 1
         return self.binding.bind_one(socket, port)
+
+    def server_came(self, topics: Iterable[tuple[str, str]]) -> None:
+        """See `IProxySite`."""
+        self.hear_of_server(topics)
 
     def watch(self, fixed: bool = False) -> None:
         """

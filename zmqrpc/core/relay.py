@@ -25,6 +25,7 @@ from zmqrpc.core.envelope import (
     Ping,
     Pong,
     Refusal,
+    Served,
     Unreadable,
     Welcome,
 )
@@ -127,7 +128,13 @@ class Discard(Struct, frozen=True):
     text: str
 
 
-Effect: TypeAlias = Answer | Publish | Discard
+class Came(Struct, frozen=True):
+    """Tell what a server serves that has come, or serves something else than before."""
+
+    targets: Sequence[Served]
+
+
+Effect: TypeAlias = Answer | Publish | Discard | Came
 
 
 class Relay:
@@ -238,6 +245,8 @@ class Relay:
                 # Who looks for our predecessor on this port is told who is there, and goes.
                 if is_for_us:
                     self._learn(side, identity, batch.source, batch.sent, message, now)
+                    if message.role == SERVER and message.targets:
+                        effects.append(Came(message.targets))
                     if self._drained_since < NEVER:
                         answers.append(self._goaway)
                 continue

@@ -22,7 +22,7 @@ from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Nack, Refusal, encode_message
 from zmqrpc.core.keys import SELF_KEY, describe
 from zmqrpc.core.plan import plan_of
-from zmqrpc.core.relay import Answer, Connection, Discard, Effect, Publish, Relay
+from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
 from zmqrpc.proxy._ipc import IpcSocket
@@ -185,6 +185,8 @@ class RouterProxy:
                 self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload), key)
             else:
                 self._write(side, identity, effect.key, counter, owed=True)
+        elif isinstance(effect, Came):
+            self._site.server_came((target.exchange, target.topic) for target in effect.targets)
         else:
             assert isinstance(effect, Discard)
             text = "connection {peer}: {reason}"

@@ -53,6 +53,9 @@ class Ground:
         bound = socket.bind(getattr(self, "interface", "127.0.0.1"), ports)
         return f"tcp://{self.host}:{bound.rpartition(':')[2]}"
 
+    def server_came(self, topics: Any) -> None:
+        """Do nothing."""
+
     def run(self, part: Any) -> None:
         """Open the one part of this process."""
         self.part = part

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target
+from zmqrpc.disagreement import MOST_TOPICS, SOON_SECONDS, Disagreement
 from zmqrpc.errors import ConfigError
 from zmqrpc.proxy_lines import placed
 from zmqrpc.proxy_node import ProxyNode
@@ -60,6 +62,56 @@ class DisagreementTests(SynchronousTestCase):
         self.said()
         self.register(record("one", True))
         self.assertEqual(len(self.said()), 3)
+
+    def test_one_that_comes_to_the_proxy(self):
+        """It is named within seconds, and once; also where it serves something more."""
+        self.network.proxy()
+        self.network.run(10)
+        options = {"zmq_topology": "static-direct+pub-sub"}
+        node = self.network.serve(Target("work", server="a"), Worker("a"), **options)
+        self.network.run(SOON_SECONDS + 1)
+        (said,) = self.lines
+        self.assertIn("use_pub_sub is false here and true for openstack/work.a: this", said)
+        self.network.serve(Target("work", server="b"), Worker("b"), **options)
+        node.server(Target("more", server="a"), [Worker("a")])
+        self.network.serve(Target("other", server="c"), Worker("c"), zmq_topology="static-direct")
+        self.network.run(SOON_SECONDS + 1)
+        self.assertEqual(len(self.lines), 3)
+        self.assertIn("for openstack/work.b: this", "".join(self.lines[1:]))
+        self.assertIn("for openstack/more.a: this", "".join(self.lines[1:]))
+        self.assertEqual(len(self.said()), 3)
+
+    def test_one_that_comes_to_a_proxy_that_publishes(self):
+        self.network.proxy(use_pub_sub=True)
+        self.network.run(10)
+        self.network.serve(Target("work", server="a"), Worker("a"), zmq_topology="router-proxy")
+        self.network.run(SOON_SECONDS + 1)
+        (said,) = self.lines
+        self.assertIn("use_pub_sub is true here and false for openstack/work.a: fan-outs are sent to each", said)
+
+    def test_what_servers_say_is_bounded(self):
+        """Names that are none are not looked up, and no more than so many at once; nothing is before the start."""
+        asked: list[Any] = []
+
+        class Asked:
+            def lookup(self, *topic):
+                asked.append(topic)
+                return succeed([])
+
+            def records(self):
+                return succeed([])
+
+        disagreement = Disagreement(Asked(), True, 100, lambda: 5.0, lambda: 1.0, lambda when: None)  # type: ignore[arg-type]
+        disagreement.server_came([("x", "early")])
+        disagreement.begin(5.0)
+        disagreement.server_came([("x", name) for name in ("", "a\0", "y" * 256, "\ud800")])
+        self.assertEqual(disagreement.wake_at, 5.0 + 100)
+        disagreement.server_came([("x", f"{number}") for number in range(MOST_TOPICS + 1)] * 2)
+        disagreement.sweep(disagreement.wake_at)
+        self.assertEqual((len(asked), asked[-1]), (MOST_TOPICS, ("x", f"{MOST_TOPICS - 1}")))
+        disagreement.stop()
+        disagreement.server_came([("x", "late")])
+        self.assertEqual(disagreement.wake_at, float("inf"))
 
     def test_many(self):
         self.register(*(record(f"{number:02}", True) for number in range(20)))

@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.batch import decode_batch, encode_batch
-from zmqrpc.core.envelope import Beat, Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
+from zmqrpc.core.envelope import Beat, Goaway, Hello, Nack, Ping, Pong, Refusal, Served, Welcome, encode_message
 from zmqrpc.core.keys import SELF_KEY, instance_key, token_key, topic_key
-from zmqrpc.core.relay import LATE_MILLISECONDS, LEAVE, SILENCE, Answer, Discard, Effect, Publish, Relay
+from zmqrpc.core.relay import LATE_MILLISECONDS, LEAVE, SILENCE, Answer, Came, Discard, Effect, Publish, Relay
 
 FRONT, BACK = 0, 1
 PROXY, CLIENT, SERVER, STRANGER = b"p" * 16, b"c" * 16, b"s" * 16, b"x" * 16
@@ -50,6 +50,12 @@ def dispatch(relay: Relay, side: int, identity: bytes, key: bytes, payload: byte
     return effects[0] if effects else None
 
 
+def served(relay: Relay, identity: bytes, source: bytes, role: str, **more: Any) -> list[Any]:
+    """Say HELLO with a target; return what is done about it."""
+    said = encode_message(Hello(1, 1, role, [], {}, [Served("x", "compute", "a")]))
+    return relay.dispatch(BACK, identity, SELF_KEY, make_batch(source, said, **more), 0.0)
+
+
 def make_relay(publishes: bool = True, most: int = 10) -> Relay:
     """Make a relay to which a client and a server have said HELLO."""
     relay = Relay(PROXY, LARGEST, most, publishes)
@@ -60,6 +66,18 @@ def make_relay(publishes: bool = True, most: int = 10) -> Relay:
 
 def back(reason: Refusal, payload: bytes | None = OPAQUE, side: int = FRONT, identity: bytes = b"client") -> Answer:
     return Answer(side, identity, CLIENT if identity == b"client" else SERVER, (Nack(reason, [], "", payload),))
+
+
+class CameTests(SynchronousTestCase):
+    def test_what_a_server_serves_is_told(self):
+        """Each time it says so to this proxy; what a client says is not."""
+        relay = Relay(PROXY, LARGEST, 10, True)
+        for _ in range(2):
+            came, answer = served(relay, b"server", SERVER, "server")
+            self.assertEqual(came, Came([Served("x", "compute", "a")]))
+            self.assertIsInstance(answer, Answer)
+        self.assertEqual(len(served(relay, b"client", CLIENT, "client")), 1)
+        self.assertEqual(len(served(relay, b"other", STRANGER, "server", destination=STRANGER)), 1)
 
 
 class ForwardTests(SynchronousTestCase):
