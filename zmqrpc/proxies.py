@@ -214,7 +214,8 @@ class Proxies:
         self._known = known_proxies(records)
         self._unsettle()
         if self.publishers is not None:
-            self.publishers.found(sightings)
+            self.publishers.found(sightings, self.seconds())
+            self.wake_by(self.publishers.wake_at)
 
     def _arrange(self, now: float) -> None:
         """Have a link to each proxy that is recorded, and none to others but those that are up."""
@@ -447,7 +448,8 @@ class Proxies:
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
         times = (proxy.state.wake_at for proxy in self._all())
-        return min(self._watch.wake_at, self._look_at, self._gather_until, self.carrier.wake_at, *times)
+        own = (self._watch.wake_at, self._look_at, self._gather_until, self.carrier.wake_at)
+        return min(*own, NEVER if self.publishers is None else self.publishers.wake_at, *times)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
@@ -455,6 +457,8 @@ class Proxies:
             if proxy.state.wake_at <= now:
                 self._guarded(proxy, proxy.tick, now, self.awaits(proxy))
         self._watch.sweep(now)
+        if self.publishers is not None:
+            self.publishers.sweep(now)
         if now >= self._gather_until:
             self._gather_until = NEVER
             self._unsettled = True

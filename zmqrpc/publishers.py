@@ -1,4 +1,4 @@
-"""Which publishers the matchmaker knows, and whether it knows any where there should be some."""
+"""Which publishers the matchmaker knows, and which proxies are set otherwise than we are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterable
 
 from twisted.logger import Logger
 
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.topic import link_key
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.spelling import first_of
+
+SETTLE_SECONDS = 3.0
+"""For how long proxies are recorded as they are before it counts: one that publishes has two records, which come singly."""
 
 
 class Publishers:
@@ -17,6 +22,7 @@ class Publishers:
     :param found: is told where subscribers connect to them, after each change; None where nobody subscribes.
     :ivar known: whether the matchmaker has said which there are.
     :ivar changed: called when it has said so again.
+    :ivar wake_at: when `sweep` has to be called next.
     """
 
     log = Logger()
@@ -25,21 +31,22 @@ class Publishers:
         self._found = found
         self._records: list[Record] = []
         self._routers: list[Record] = []
-        self._warned: set[str] = set()
+        self._warned = False
+        self._named: set[str] = set()
+        self.wake_at = NEVER
         self.known = False
         self.changed: Callable[[], None] = lambda: None
 
-    def found(self, sightings: list[Sighting]) -> None:
+    def found(self, sightings: list[Sighting], now: float) -> None:
         """Hear of all proxies."""
         self.known = True
         records = [sighting.record for sighting in sightings]
         self._records = [record for record in records if record.role is Role.PUBLISHER]
         self._routers = [record for record in records if record.role is Role.ROUTER]
-        if self._found is None:
-            self._warn_of_publishers()
-        else:
-            if not self._records:
-                self._warn(self._routers)
+        self.wake_at = now + SETTLE_SECONDS if self._new() else NEVER
+        if self._found is not None:
+            if not records:
+                self._warn()
             self._found(list(dict.fromkeys(record.addresses[-1] for record in self._records)))
         self.changed()
 
@@ -48,33 +55,50 @@ class Publishers:
         """Whether proxies are recorded and none of them publishes: they are configured otherwise than we are."""
         return bool(self._routers) and not self._records
 
-    def _warn_of_publishers(self) -> None:
-        """Say once that proxies publish, and we do not subscribe; they say it too (`zmqrpc.disagreement`)."""
-        if self._records and "publishers" not in self._warned:
-            self._warned.add("publishers")
-            self.log.warn(
-                "use_pub_sub is false here, but proxies that are recorded publish: {proxies}; write the same for all "
-                "services and proxies",
-                proxies=_named(self._records),
-            )
-
-    def _warn(self, routers: list[Record]) -> None:
-        """Say once that nobody publishes, and once when that is because proxies and we are set otherwise."""
-        kind = "routers" if routers else "none"
-        if kind in self._warned:
-            return
-        self._warned.add(kind)
-        if routers:
-            self.log.warn(
-                "fan-outs are to be published (use_pub_sub), but the proxies that are recorded do not publish: "
-                "{proxies}; they go to each member by themselves; set use_pub_sub for the proxies too, or not here",
-                proxies=_named(routers),
-            )
-        else:
+    def _warn(self) -> None:
+        """Say once that no proxy is recorded."""
+        if not self._warned:
+            self._warned = True
             self.log.warn(
                 "fan-outs are to be published (use_pub_sub), but no proxy that publishes is recorded; "
                 "start one (zmq-proxy with use_pub_sub)"
             )
+
+    # Who is set otherwise
+
+    def _new(self) -> list[Record]:
+        """List those that are set otherwise than we are, and were not named yet: each host is named once."""
+        if self._found is None:
+            differing = self._records
+        else:
+            publishing = set(map(link_key, self._records))
+            differing = [record for record in self._routers if link_key(record) not in publishing]
+        return [record for record in differing if record.member not in self._named]
+
+    def sweep(self, now: float) -> None:
+        """Name the proxies that are set otherwise; they do the same (`zmqrpc.disagreement`)."""
+        if now < self.wake_at:
+            return
+        self.wake_at = NEVER
+        new = self._new()
+        self._named.update(record.member for record in new)
+        if self._found is None:
+            text = (
+                "use_pub_sub is false here, but proxies that are recorded publish: {proxies}; write the same for all "
+                "services and proxies"
+            )
+        elif self._records:
+            text = (
+                "use_pub_sub is true here, but some of the proxies that are recorded do not publish: {proxies}; "
+                "fan-outs go by the others; write the same for all services and proxies"
+            )
+        else:
+            text = (
+                "fan-outs are to be published (use_pub_sub), but the proxies that are recorded do not publish: "
+                "{proxies}; they go to each member by themselves; set use_pub_sub for the proxies too, or not here"
+            )
+        if new:
+            self.log.warn(text, proxies=_named(new))
 
     @property
     def missing(self) -> str:

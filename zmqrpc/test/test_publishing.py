@@ -16,7 +16,7 @@ from zmqrpc.errors import Cancelled, ClientClosed, DeadlineExceeded, MessageTooL
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
-from zmqrpc.publishers import Publishers
+from zmqrpc.publishers import SETTLE_SECONDS, Publishers
 from zmqrpc.publishing import TO_EACH, Publishing
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 from zmqrpc.settings import Settings
@@ -138,7 +138,7 @@ class PublishingTests(SynchronousTestCase):
             ([Sighting(record)] * 2, "look after those that are recorded: host-1 at tcp://host-1:1 ("),
         ):
             if found is not None:
-                self.publishers.found(found)
+                self.publishers.found(found, 1.0)
             call = self.fanout(timeout=1.0)
             self.pass_(0.5)
             self.assertNoResult(call)
@@ -152,15 +152,15 @@ class PublishingTests(SynchronousTestCase):
 
     def test_none_publishes_after_all(self):
         """What was never given to a publisher is to be sent to each, as soon as that is known."""
-        self.publishers.found([])
+        self.publishers.found([], 1.0)
         call = self.fanout()
         self.pass_(0.5)
-        self.publishers.found([self.router()])
+        self.publishers.found([self.router()], 1.0)
         self.assertIs(self.successResultOf(call), TO_EACH)
         self.assertEqual(self.publishing.describe().open, 0)
         # Who has a link to one that publishes waits for that.
         proxy = self.up()
-        self.publishers.found([self.router("host-2")])
+        self.publishers.found([self.router("host-2")], 1.0)
         self.assertNoResult(self.fanout())
         self.publishing.publisher_lost(proxy, "it ended")
         self.pass_()
@@ -168,7 +168,7 @@ class PublishingTests(SynchronousTestCase):
     def test_none_publishes_any_more(self):
         """What a publisher may have published is sent to nobody by itself."""
         proxy = self.up()
-        self.publishers.found([self.router()])
+        self.publishers.found([self.router()], 1.0)
         given = self.fanout(1, timeout=2)
         self.pass_()
         waiting = self.fanout(2)
@@ -309,6 +309,7 @@ class PublishersTests(SynchronousTestCase):
 
     def setUp(self):
         self.lines = LogLines(self, "zmqrpc.publishers")
+        self.now = 10.0
         self.told: list[list[str]] = []
         self.publishers = Publishers(self.told.append)
 
@@ -317,7 +318,11 @@ class PublishersTests(SynchronousTestCase):
             Record(role, *PROXIES, f"host-{number}", f"{number:032x}", (f"tcp://h:{number}", f"tcp://h:{number + 100}"))
             for number, role in enumerate(roles)
         ]
-        self.publishers.found([Sighting(record) for record in records])
+        self.publishers.found([Sighting(record) for record in records], self.now)
+
+    def pass_(self, seconds=SETTLE_SECONDS):
+        self.now += seconds
+        self.publishers.sweep(self.now)
 
     def test_where_they_publish(self):
         self.found(Role.ROUTER, Role.PUBLISHER, Role.PUBLISHER)
@@ -332,20 +337,43 @@ class PublishersTests(SynchronousTestCase):
         self.assertIn("no proxy that publishes is recorded; start one", self.lines[0])
 
     def test_proxies_that_are_set_otherwise(self):
+        """Each is named once, when it is known for certain."""
         for _ in range(2):
             self.found(Role.ROUTER, Role.ROUTER)
-            self.found(Role.ROUTER, Role.PUBLISHER)
+            self.pass_()
         (line,) = self.lines
         self.assertIn("do not publish: host-0 at tcp://h:0; host-1 at tcp://h:1; they go to each member", line)
+        self.assertEqual(self.publishers.wake_at, float("inf"))
+
+    def test_some_proxies_are_set_otherwise(self):
+        for _ in range(2):
+            self.found(Role.PUBLISHER, Role.ROUTER, Role.PUBLISHER)
+            self.pass_()
+        (line,) = self.lines
+        self.assertIn("use_pub_sub is true here, but some of the proxies that are recorded do not publish: ", line)
+        self.assertIn(": host-1 at tcp://h:1; fan-outs go by the others; write the same", line)
+        self.found(Role.PUBLISHER, Role.ROUTER, Role.ROUTER)
+        self.pass_()
+        self.assertIn("do not publish: host-2 at tcp://h:2; fan-outs go by the others", self.lines[1])
+
+    def test_one_whose_records_come_one_by_one(self):
+        """It publishes and routes, and is not taken for one that only routes."""
+        self.found(Role.PUBLISHER, Role.ROUTER)
+        self.pass_(SETTLE_SECONDS - 0.1)
+        self.found(Role.PUBLISHER, Role.PUBLISHER)
+        self.pass_()
+        self.assertEqual(self.lines, [])
 
     def test_only_proxies_publish(self):
         """A server that does not subscribe says so once."""
         self.publishers = Publishers(None)
         self.found(Role.ROUTER)
         self.found()
+        self.pass_()
         self.assertEqual(len(self.lines), 0)
         for _ in range(2):
             self.found(Role.ROUTER, Role.PUBLISHER, Role.PUBLISHER)
+            self.pass_()
         (line,) = self.lines
         self.assertIn(
             "use_pub_sub is false here, but proxies that are recorded publish: host-1 at tcp://h:1; "
@@ -355,4 +383,5 @@ class PublishersTests(SynchronousTestCase):
 
     def test_many_are_not_all_named(self):
         self.found(*[Role.ROUTER] * 8)
+        self.pass_()
         self.assertIn("host-4 at tcp://h:4; and 3 more;", self.lines[0])

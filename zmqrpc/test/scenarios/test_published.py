@@ -451,11 +451,26 @@ class NoPublisherTests(PublishedCase):
         self.assertIn(f"look after those that are recorded: {proxy.host} at tcp://", str(error))
 
     def test_proxies_that_are_set_otherwise(self):
-        """A service that publishes, and proxies that do not, say so."""
+        """Who publishes and who subscribes say that the proxies do not."""
         lines = LogLines(self, "zmqrpc.publishers")
         proxy = self.network.proxy()
         self.serve("a")
-        self.assertEqual(len(lines.about(f"do not publish: {proxy.host} at tcp://")), 1)
+        self.network.run(4)
+        self.assertEqual(len(lines.about(f"do not publish: {proxy.host} at tcp://")), 2)
+
+    def test_some_proxies_are_set_otherwise(self):
+        """Who publishes and who subscribes both name those that do not publish, once, however often they come back."""
+        self.serve("a")
+        lines = LogLines(self, "zmqrpc.publishers")
+        self.network.proxy(use_pub_sub=True)
+        for _ in range(3):
+            other = self.network.proxy("odd")
+            self.network.run(10)
+            self.assertEqual(self.names(self.fanout(1).published), ["a"])
+            self.network.result_of(other.stopService())
+            self.network.run(10)
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(len(lines.about("some of the proxies that are recorded do not publish: odd at tcp://")), 2)
 
     def test_where_no_proxy_publishes_it_goes_to_each(self):
         """Also that of a client that has only just begun, and knows of no proxy yet."""

@@ -839,6 +839,7 @@ class PublishingTests(SynchronousTestCase):
         self.publishing = proxies.publishing = Publishing()
         self.sightings: list[Any] = []
         proxies.publishers = self
+        self.wake_at = float("inf")
         self.node.startService()
         self.proxy = LittleProxy(self.network, "proxy", publishes=True)
         self.key = self.proxy.instance.hex()
@@ -847,7 +848,10 @@ class PublishingTests(SynchronousTestCase):
     def tearDown(self):
         self.network.close()
 
-    def found(self, sightings):
+    def sweep(self, now):
+        pass
+
+    def found(self, sightings, now):
         self.sightings.append([sighting.record for sighting in sightings])
 
     def publishers(self):
