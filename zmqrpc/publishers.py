@@ -12,7 +12,7 @@ from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.spelling import first_of
 
 SETTLE_SECONDS = 3.0
-"""For how long proxies are recorded as they are before it counts: one that publishes has two records, which come singly."""
+"""For how long proxies are recorded so before it counts: one that publishes has two records, and they come singly."""
 
 
 class Publishers:

@@ -15,6 +15,7 @@ from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Fanout, Unreadable
 from zmqrpc.core.fanouts import Fanouts, Missed
 from zmqrpc.core.keys import Counter, decode_counter, topic_key
+from zmqrpc.core.outage import Outage
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.subscription import Phase, SubscriptionState
 from zmqrpc.errors import RemoteProtocolError
@@ -23,13 +24,25 @@ from zmqrpc.interfaces import ITransport
 from zmqrpc.notices import Notices
 from zmqrpc.requests import Requests
 from zmqrpc.settings import Settings
+from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
 from zmqrpc.target import Target
 
 READY_SECONDS = 2.0
-"""How long readiness waits for a publisher to be connected; one that is then has to confirm."""
+"""
+How long readiness waits for a publisher to be connected; one that is then has to confirm. One that has refused twice is
+not waited for where another has confirmed: it is no other case than one that starts later, and clients publish by one
+that is new only where they have no other (`zmqrpc.core.publishing`). Where none has confirmed it may be starting again.
+"""
+
+ALONE_SECONDS = 10.0
+"""Seconds without any publisher after which that is said."""
+
+ALONE_AGAIN_SECONDS = 300.0
+"""Seconds after which it is said again."""
 
 _NEW = Seen.NEW
+_SILENT = "not connected yet"
 
 
 class _Topic:
@@ -90,6 +103,7 @@ class Subscriptions:
         self._tries: deque[tuple[float, Deferred[None]]] = deque()
         self._wait_until = NEVER
         self._awaited: set[Subscription] | None = None
+        self._outage = Outage(ALONE_SECONDS, ALONE_AGAIN_SECONDS)
 
     # What the node does with it
 
@@ -103,6 +117,7 @@ class Subscriptions:
             for subscription in self._subscriptions.values():
                 subscription.subscribe([key])
             self._begin_waiting()
+            self._note()
         topic.members.append(target.server)
 
     def start(self) -> None:
@@ -111,6 +126,7 @@ class Subscriptions:
         if self._settings.subscribe_on:
             self._wanted = tuple(f"tcp://{address}" for address in self._settings.subscribe_on)
         self._arrange()
+        self._note()
 
     def found(self, addresses: Iterable[str]) -> None:
         """Hear where all publishers are that are recorded; nothing follows where ``subscribe_on`` says where."""
@@ -150,6 +166,7 @@ class Subscriptions:
     def close(self) -> None:
         """Hear nothing more; what came runs on."""
         self._closed = True
+        self._outage.ends(self._seconds())
         for subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
@@ -194,12 +211,21 @@ class Subscriptions:
     def _is_ready(self) -> bool:
         if self._wanted is None or not self._started:
             return False
-        awaited = self._subscriptions.values() if self._awaited is None else self._awaited
-        return all(subscription.state.current for subscription in awaited)
+        if self._awaited is not None:
+            return all(subscription.state.current for subscription in self._awaited)
+        late = self._late()
+        return not late or (len(late) < len(self._subscriptions) and all(each.state.refused for each in late))
+
+    def _late(self) -> list[Subscription]:
+        return [subscription for subscription in self._subscriptions.values() if not subscription.state.current]
 
     def _look(self) -> None:
         """Tell who waits when it is ready."""
-        if self._waiting and self._is_ready():
+        if not self._is_ready():
+            return
+        if self._wait_until < NEVER and self._late():
+            self._wait_no_longer()
+        elif self._waiting:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
                 waiter.callback(None)
@@ -207,20 +233,47 @@ class Subscriptions:
     def _wait_no_longer(self) -> None:
         """Go on without the publishers that could not be connected to in time."""
         self._wait_until = NEVER
-        late = [each for each in self._subscriptions.values() if not each.state.current]
+        late = self._late()
         self._awaited = {each for each in late if each.state.phase is Phase.UP}
         for subscription in late:
             if subscription not in self._awaited:
                 self.log.warn(
                     "not subscribed yet at the publisher {address}, it is tried on: {trouble}",
                     address=subscription.address,
-                    trouble=subscription.state.trouble or "not connected yet",
+                    trouble=subscription.state.trouble or _SILENT,
                 )
         self._look()
+
+    def _note(self) -> None:
+        """Note whether any publisher has confirmed something: without one nothing that is published arrives."""
+        if self._closed or not self._topics or not self._started:
+            return
+        now = self._seconds()
+        if all(subscription.state.confirmed < 0 for subscription in self._subscriptions.values()):
+            self._outage.begins(now)
+            self._wake_by(self._outage.wake_at)
+        elif (seconds := self._outage.ends(now)) is not None:
+            self.log.info("what is published arrives again, after {seconds:.0f} s without a publisher", seconds=seconds)
+
+    def _tell_alone(self) -> None:
+        if self._wanted is None:
+            why = "the matchmaker has not said yet which publishers there are"
+        elif not self._wanted:
+            why = "none is recorded in the matchmaker, start one (zmq-proxy with use_pub_sub)"
+        else:
+            of = "subscribe_on" if self._settings.subscribe_on else "the matchmaker"
+            troubles = [f"{each.address}, {each.state.trouble or _SILENT}" for each in self._subscriptions.values()]
+            why = f"look after those that {of} names: {first_of(troubles, '; ', 3)}"
+        self.log.warn(
+            "no publisher has confirmed what the servers here subscribe to, so that they miss every fan-out that is "
+            "published: {why}",
+            why=why,
+        )
 
     # Subscribing
 
     def confirmed(self, subscription: Subscription) -> None:
+        self._note()
         if subscription.state.current:
             self.log.info("subscribed at the publisher {address}", address=subscription.address)
             self._look()
@@ -231,6 +284,7 @@ class Subscriptions:
         if self._awaited is not None:
             self._awaited.discard(subscription)
         self._let_go(subscription)
+        self._note()
         self._look()
 
     def malformed(self, subscription: Subscription, reason: str) -> None:
@@ -328,7 +382,7 @@ class Subscriptions:
         """When `sweep` has to be called next."""
         soonest = min((each.wake_at for each in self._subscriptions.values()), default=NEVER)
         try_until = self._tries[0][0] if self._tries else NEVER
-        return min(soonest, self._fanouts.wake_at, self._wait_until, try_until)
+        return min(soonest, self._fanouts.wake_at, self._wait_until, try_until, self._outage.wake_at)
 
     def sweep(self, now: float) -> None:
         """Look after the publishers, and tell what was missed."""
@@ -337,6 +391,8 @@ class Subscriptions:
                 subscription.sweep(now)
         if now >= self._wait_until:
             self._wait_no_longer()
+        if self._outage.tick(now):
+            self._tell_alone()
         while self._tries and self._tries[0][0] <= now:
             _, waiter = self._tries.popleft()
             if waiter in self._waiting:

@@ -1,4 +1,4 @@
-"""When it is said that something is gone, and that it is back: once each, and not of what is back in a moment."""
+"""When it is said that something is gone, and that it is back; not of what is back in a moment."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ class Outage:
     Whether there is an outage.
 
     :param patience: seconds after which it is one.
+    :param again: seconds after which it is said again that it still is; infinity for never.
     :ivar wake_at: when `tick` has to be called next; infinity for never.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, again: float = NEVER) -> None:
         self.wake_at = NEVER
+        self._again = again
         self._patience = patience
         self._since: float | None = None
         self._said = False
@@ -39,6 +41,6 @@ class Outage:
         """Tell whether it is to be said now that it is gone; to be called at `wake_at` or later."""
         if now < self.wake_at:
             return False
-        self.wake_at = NEVER
+        self.wake_at = now + self._again
         self._said = True
         return True

@@ -156,6 +156,11 @@ class SubscriptionState:
         return self._fails
 
     @property
+    def refused(self) -> bool:
+        """Whether nobody is there: two connections in a row have come to nothing, and none stands."""
+        return self._fails >= 2 and self.phase is not Phase.UP
+
+    @property
     def filters(self) -> Iterable[bytes]:
         """What it has to hear of, in the order it was asked for."""
         return self._filters.keys()

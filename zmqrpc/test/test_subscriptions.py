@@ -17,7 +17,7 @@ from zmqrpc.core.keys import Counter, encode_counter, topic_key
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
-from zmqrpc.subscriptions import READY_SECONDS, Subscriptions
+from zmqrpc.subscriptions import ALONE_AGAIN_SECONDS, ALONE_SECONDS, READY_SECONDS, Subscriptions
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.threads import Threads
@@ -197,6 +197,65 @@ class ReadinessTests(Case):
         self.confirm(B)
         self.assertEqual(len(lines.about(f"subscribed at the publisher {B}")), 1)
 
+    def refuse(self, address=B):
+        self.sockets()[address].receiver.connection_lost("it was refused")
+
+    def test_one_that_refuses_is_not_waited_for(self):
+        """Twice, and where another has confirmed; it is subscribed to when it comes."""
+        lines = LogLines(self)
+        self.subscriptions.start()
+        self.subscriptions.found([A, B])
+        tried = self.subscriptions.when_tried()
+        self.connect()
+        self.refuse()
+        self.confirm()
+        self.assertFalse(self.is_ready())
+        self.sweep(0.1)
+        self.assertFalse(self.is_ready())
+        self.refuse()
+        self.assertTrue(self.is_ready())
+        self.successResultOf(tried)
+        (line,) = lines.about(f"not subscribed yet at the publisher {B}")
+        self.assertIn("it was refused", line)
+        self.sweep(0.3)
+        self.connect(B)
+        self.confirm(B)
+        self.assertEqual(len(lines.about(f"subscribed at the publisher {B}")), 1)
+        self.sweep(READY_SECONDS)
+        self.assertEqual(len(lines.about("not subscribed yet")), 1)
+
+    def test_one_that_starts_again_is_waited_for(self):
+        """Where no other has confirmed, for the whole time: clients would publish by it at once."""
+        for comes_back in (True, False):
+            self.setUp()
+            self.subscriptions.start()
+            self.subscriptions.found([B])
+            waiter = self.subscriptions.when_ready()
+            for seconds in (0.1, 0.2, 0.4):
+                self.refuse()
+                self.assertFalse(waiter.called)
+                self.sweep(seconds)
+            if comes_back:
+                self.connect(B)
+                self.assertFalse(waiter.called)
+                self.confirm(B)
+            else:
+                self.sweep(READY_SECONDS - 0.7)
+            self.assertTrue(waiter.called)
+
+    def test_one_that_refused_and_is_connected_is_waited_for(self):
+        self.subscriptions.start()
+        self.subscriptions.found([A, B])
+        for seconds in (0.1, 0.2):
+            self.refuse()
+            self.sweep(seconds)
+        self.connect(B)
+        self.connect()
+        self.confirm()
+        self.assertFalse(self.is_ready())
+        self.confirm(B)
+        self.assertTrue(self.is_ready())
+
     def test_one_that_is_connected_is_waited_for(self):
         """Until it confirms, or is lost."""
         for end in (self.confirm, lambda: self.sockets()[A].receiver.connection_lost("it ended")):
@@ -257,6 +316,75 @@ class SubscribeOnTests(Case):
         self.connect(B)
         self.confirm(B)
         self.assertTrue(waiter.called)
+
+
+class AloneTests(Case):
+    """A server that no publisher has confirmed anything says so, again and again."""
+
+    def setUp(self):
+        super().setUp()
+        self.lines = LogLines(self, "zmqrpc.subscriptions")
+
+    def told(self, seconds):
+        """Let time pass; list what was told of it."""
+        del self.lines[:]
+        until = self.now + seconds
+        while self.now < until:
+            self.sweep(min(1.0, until - self.now))
+            for address in self.sockets():
+                self.sockets()[address].receiver.connection_lost("it was refused")
+        return self.lines.about("no publisher has confirmed what the servers here subscribe to")
+
+    def test_none_is_recorded(self):
+        self.subscriptions.start()
+        self.assertEqual(self.told(ALONE_SECONDS - 1), [])
+        (line,) = self.told(2)
+        self.assertIn("the matchmaker has not said yet which publishers there are", line)
+        self.subscriptions.found([])
+        self.assertEqual(self.told(ALONE_AGAIN_SECONDS - 2), [])
+        (line,) = self.told(2)
+        self.assertIn("they miss every fan-out that is published: none is recorded in the matchmaker", line)
+        self.assertEqual(len(self.told(3 * ALONE_AGAIN_SECONDS)), 3)
+        self.subscriptions.close()
+        self.assertEqual(self.told(2 * ALONE_AGAIN_SECONDS), [])
+
+    def test_those_that_are_recorded_are_lost(self):
+        self.begin()
+        self.assertEqual(self.subscriptions.wake_at, self.now + READY_SECONDS)
+        (line,) = self.told(ALONE_SECONDS + 2)
+        self.assertIn(f"look after those that the matchmaker names: {A}, it was refused", line)
+        self.sweep(5)
+        self.connect()
+        self.confirm()
+        (line,) = self.lines.about("what is published arrives again")
+        self.assertIn("without a publisher", line)
+
+    def test_back_in_a_moment(self):
+        self.begin()
+        self.assertEqual(self.told(ALONE_SECONDS - 2), [])
+        self.sweep(2)
+        self.connect()
+        self.confirm()
+        self.sweep(2.5)
+        self.assertEqual(self.lines.about("arrives again"), [])
+
+    def test_another_topic(self):
+        """It has the publisher all the same while that has not confirmed it yet."""
+        self.begin()
+        self.serve("a", "other")
+        self.assertEqual(self.subscriptions._outage.wake_at, float("inf"))
+
+
+class NowhereTests(Case):
+    options = {"subscribe_on": ("127.0.0.1:2",)}
+
+    def test_subscribe_on_points_nowhere(self):
+        lines = LogLines(self, "zmqrpc.subscriptions")
+        self.subscriptions.start()
+        self.sweep(READY_SECONDS)
+        self.sweep(ALONE_SECONDS)
+        (line,) = lines.about("no publisher has confirmed")
+        self.assertIn(f"look after those that subscribe_on names: {B}, not connected", line)
 
 
 class WhichTests(Case):
