@@ -65,6 +65,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
+_MOST_POOLS = 8
 _NOUNS = {0: "lookup", int(Kind.NOTIFY): "notification"}
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
@@ -181,17 +182,34 @@ class Outcomes:
         self, call: Waiter, recorded: Sequence[Link], stopping: Sequence[Link]
     ) -> tuple[type[DeliveryError], str]:
         """Say why nobody can take a call, and with which error it ends unless it waits; see `unroutable`."""
+        if isinstance(call.target, Pool):
+            return self._no_listener(call, call.target, recorded, stopping)
         if stopping or call.stopping:
             others = [link for link in recorded if link not in stopping and link.key not in call.tried]
             troubles = [self.tell(call, link) for link in stopping] or [call.stopping]
             troubles += [self.tell(call, link) for link in others]
             return Draining, f"{_ALL_STOPPING}: {first_of(troubles, '; ')}"
-        if not recorded and isinstance(call.target, Pool):
-            return NoRoute, "no listener of the pool is there, start one"
         if not recorded:
             return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
         return NoRoute, f"{_NONE_REACHED}: {first_of(troubles, '; ')}"
+
+    def _no_listener(
+        self, call: Waiter, pool: Pool, recorded: Sequence[Link], stopping: Sequence[Link]
+    ) -> tuple[type[DeliveryError], str]:
+        """Say why no listener of a pool takes a notification, and which other pools have some."""
+        topic = self._table.known_topic(pool.exchange, pool.topic)
+        pools = sorted(each.called for each in (topic.pools if topic is not None else ()) if each != pool)
+        others = f"; {pool.topic} is listened to by {first_of(pools, ', ', _MOST_POOLS)}" if pools else ""
+        ends = bool(stopping or call.stopping)
+        if not recorded and not ends:
+            return NoRoute, f"no listener of {pool.called} is there, start one{others}"
+        links = [*stopping, *(link for link in recorded if link not in stopping)]
+        troubles = first_of([self.tell(call, link) for link in links], "; ") or call.stopping
+        if ends:
+            return Draining, f"only listeners of {pool.called} that stop are left, start another: {troubles}{others}"
+        text = f"no listener of {pool.called} can be reached, look after them or start another"
+        return NoRoute, f"{text}: {troubles}{others}"
 
     def _others(self, target: Target | Pool) -> str:
         """Say who or what is known beside a target where nobody listens; what is known already, asked of nobody."""

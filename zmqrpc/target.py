@@ -107,7 +107,11 @@ class Pool:
     server: ClassVar[None] = None
     """It has no member that could be meant."""
 
+    @property
+    def called(self) -> str:
+        """What it is called in a sentence."""
+        return f"pool {self.name}" if self.name is not None else "the pool without a name"
+
     def __str__(self) -> str:
         """Return the topic as `Target` writes it, and the pool."""
-        pool = f"pool {self.name}" if self.name is not None else "the pool without a name"
-        return f"{self.exchange}/{self.topic}, {pool}"
+        return f"{self.exchange}/{self.topic}, {self.called}"

@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.envelope import Kind
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.errors import NoRoute
+from zmqrpc.errors import Draining, NoRoute
 from zmqrpc.outcomes import Outcomes
 from zmqrpc.settings import Settings
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 
 
@@ -32,6 +32,19 @@ class NobodyTests(SynchronousTestCase):
         error, text = outcomes.nobody(call, (), ())
         self.assertIs(error, NoRoute)
         return text, next(looked_at)
+
+    def test_notification(self):
+        """It is told of its pool; it waits by itself, so that nobody is told how to have a call wait."""
+        outcomes = Outcomes(bytes(16), Settings(), RoutingTable(), lambda: 1.0)
+        call = Waiter(lambda _: None)
+        call.begin(Kind.NOTIFY, Pool("x", "events", "audit"), b"", 10.0)
+        self.assertEqual(outcomes.nobody(call, (), ()), (NoRoute, "no listener of pool audit is there, start one"))
+        call.stopping = "a at tcp://a:1, stopping"
+        error, text = outcomes.nobody(call, (), ())
+        self.assertIs(error, Draining)
+        self.assertEqual(
+            text, "only listeners of pool audit that stop are left, start another: a at tcp://a:1, stopping"
+        )
 
     def test_few_topics_are_all_compared(self):
         text, looked_at = self.nobody(*(f"other-{number}" for number in range(150)), "wrok")

@@ -360,6 +360,20 @@ class MoreScenarios(Ears, Scenario):
         error = await self.fails(sent, DeadlineExceeded)
         self.assertTrue(error.maybe_executed)
         self.assertIn("events, the pool without a name", str(error))
+        says = "no listener of the pool without a name can be reached, look after them or start another: "
+        self.assertIn(says, str(error))
+        self.assertNotIn("wait_for_ready", str(error))
+
+    async def test_the_other_pools_are_named(self):
+        """Who looks for the pool that does not take it finds which are there, and what to do."""
+        lost = await self.ear(pool="audit")
+        others = [await self.ear(HANDLED, pool=pool) for pool in ("billing", None)]
+        self.world.kill(lost.node)
+        await self.world.sleep(3)
+        text = str(await self.fails(self.world.notifier(TOPIC).info({}, "e", 1, timeout=2), DeadlineExceeded))
+        self.assertIn("no listener of pool audit can be reached, look after them or start another: ", text)
+        self.assertIn("; events is listened to by pool billing, the pool without a name", text)
+        self.assertEqual([ear.heard for ear in others], [[1], [1]])
 
     async def test_a_connection_that_breaks(self):
         """The same instance is asked again under the same number, and does not run it twice."""
