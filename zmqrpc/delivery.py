@@ -114,7 +114,7 @@ class Delivery:
         link = self.links.get(key)
         if link is None or self.closed:
             self.outcomes.fail(call, NoRoute, "its record was withdrawn")
-        elif link.state.available or link.state.last_resort:
+        elif (link.state.available or link.state.last_resort) and not link.state.hopeless:
             self.give(call, link, self.seconds())
         else:
             self.outcomes.unreached(call, link, link.state.trouble)

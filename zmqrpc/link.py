@@ -217,12 +217,17 @@ class Link:
         """Take that nobody knows a way to the instance so far: what waits here goes to others, where there are any."""
         self.state.unheard = True
         self.refresh()
-        tried = (self.key,)
-        others = [call for call in self.queue if call.route and set(call.route.choices).difference(tried, call.tried)]
+        others = [call for call in self.queue if self._may_leave(call)]
         for call in others:
             self.queue.remove(call)
         if others:
             self._links.user.rerouted(others, self, self.state.trouble)
+
+    def _may_leave(self, call: Waiter) -> bool:
+        """Tell whether a call need not wait here: others could take it, or nobody could and it is not worth while."""
+        if call.route is None:
+            return self.state.hopeless
+        return bool(set(call.route.choices).difference((self.key,), call.tried))
 
     def waiting_for_any(self, key: str) -> list[Waiter]:
         """List the calls that wait here and may as well go to the instance behind another link."""

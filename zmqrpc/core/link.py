@@ -173,6 +173,11 @@ class LinkState:
         return self.liveness.mute or (self.unheard and self.phase is Phase.CONNECTING)
 
     @property
+    def hopeless(self) -> bool:
+        """Whether what only the peer can take need not wait: nobody knows a way to it, as when it was tried before."""
+        return self.phase is Phase.CONNECTING and self.unheard and self._fails > 0
+
+    @property
     def promising(self) -> bool:
         """Whether what is given to this link should get there: it is up, or is connected only when it is needed."""
         return self.phase is Phase.UP or (not self.kept and self.available)

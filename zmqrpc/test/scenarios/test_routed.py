@@ -165,6 +165,38 @@ class OneProxyTests(RoutedCase):
             self.network.run(0.05)
         self.assertLess(longest, 0.1)
 
+    def test_dead_member_holds_up_one_fanout(self):
+        """The first one waits until it is known that it is not just being connected anew; the others do not."""
+        self.serve("b")
+        self.result_of(self.client.fanout(WORK, "mark"))
+        self.network.run(3)
+        self.servers["b"].kill()
+        longest = []
+        for _ in range(200):
+            began = self.now
+            reached = self.result_of(self.client.fanout(WORK, "mark"))
+            longest.append(self.now - began)
+            ((member, _, error),) = reached.missing
+            self.assertEqual((member, error.maybe_executed), ("b", False))
+            self.assertIn("no router proxy is connected to it", str(error))
+            self.network.run(0.13)
+        self.assertLess(longest[0], 1.2)
+        self.assertLess(max(longest[1:]), 0.1)
+
+    def test_fanout_to_a_member_that_is_connected_anew(self):
+        """Its connection to the proxy has broken, and it is back in a moment: it is reached."""
+        self.network.run(2)
+        self.result_of(self.client.fanout(WORK, "mark"))
+        self.network.run(3)
+        self.network.refuse(self.proxies[0].host)
+        self.network.break_connections("a", self.proxies[0].host)
+        self.network.run(0.1)
+        waiting = self.client.fanout(WORK, "mark")
+        self.network.run(0.1)
+        self.network.accept(self.proxies[0].host)
+        reached = self.result_of(waiting)
+        self.assertEqual([member for member, _ in reached.members], ["a"])
+
     def test_server_killed(self):
         call = self.call("hold")
         self.network.run_until(lambda: self.workers["a"].held)
