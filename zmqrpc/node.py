@@ -60,12 +60,11 @@ class Node(Service):
     ) -> None:
         self.settings = settings = settings if isinstance(settings, Settings) else Settings.from_url(settings)
         self.plan = plan_of(settings)
-        if matchmaker is None:
-            check_matchmaker(self.plan, settings.matchmaker)
+        otherwise = check_matchmaker(self.plan, settings.matchmaker) if matchmaker is None else ""
         self._site = site = Site(reactor, settings, transport, matchmaker, chance)
         check_strategy(self.plan.name)
-        if self.plan.warning:
-            _log.warn("{text}", text=self.plan.warning)
+        for text in filter(None, (self.plan.warning, otherwise)):
+            _log.warn("{text}", text=text)
         self._reactor = reactor
         self.instance = site.instance
         self.notices = site.notices

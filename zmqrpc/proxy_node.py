@@ -175,7 +175,13 @@ class ProxyNode(Service):
             attrs.evolve(record, instance="" if self._is_fixed else record.instance) for record in self._proxy.records()
         )
         roles = {record.role for record in self._records}
-        if Role.ROUTER in roles:
+        if self._is_fixed:
+            # Nor does it know who subscribes.
+            self._log.warn(
+                "nobody who goes by the same fixed table calls or publishes through this proxy, as the table names no "
+                "instances and does not tell who subscribes; use another matchmaker, such as zmq+redis or zmq+sqlite"
+            )
+        elif Role.ROUTER in roles:
             self._disagreement = Disagreement(
                 site.matchmaker,
                 Role.PUBLISHER in roles,

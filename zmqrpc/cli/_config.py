@@ -52,6 +52,7 @@ def still_to_come(configuration: Configuration) -> list[str]:
     :raises ConfigError: topology and matchmaker do not exist, or do not fit together.
     """
     settings, sentences = configuration.settings, []
+    otherwise = ""
     try:
         plan = plan_of(settings)
         check_strategy(plan.name)
@@ -61,11 +62,11 @@ def still_to_come(configuration: Configuration) -> list[str]:
             # It opens nothing. That of a third party may ask the reactor for anything.
             from twisted.internet import reactor
 
-            check_matchmaker(plan, settings.matchmaker)
+            otherwise = check_matchmaker(plan, settings.matchmaker)
             make_matchmaker(reactor, settings)
     except ConfigError as error:
         raise configuration.located(error) from None
-    return [*sentences, plan.warning] if plan.warning else sentences
+    return [*sentences, *filter(None, (plan.warning, otherwise))]
 
 
 def sample() -> Iterator[str]:

@@ -92,10 +92,11 @@ def plan_of(settings: Settings) -> DeliveryPlan:
     return named
 
 
-def check_matchmaker(plan: DeliveryPlan, matchmaker: str) -> None:
+def check_matchmaker(plan: DeliveryPlan, matchmaker: str) -> str:
     """
     Check that a matchmaker, which is named as in a transport URL, can serve a plan.
 
+    :return: what it serves otherwise than the plan says, to tell the operator once; empty for nothing.
     :raises ConfigError: it cannot; the text says why.
     """
     if plan.calls == ROUTED and matchmaker == "file":
@@ -104,3 +105,9 @@ def check_matchmaker(plan: DeliveryPlan, matchmaker: str) -> None:
             "router proxies go by these; use another matchmaker, such as zmq+redis or zmq+sqlite, or static-direct",
             options=("url", "rpc_zmq_matchmaker", "zmq_topology", "use_router_proxy"),
         )
+    if plan.subscribes and matchmaker == "file":
+        return (
+            "fan-outs go to each member by itself (use_pub_sub), as the table of the matchmaker file does not tell who "
+            "subscribes; use another matchmaker, such as zmq+redis or zmq+sqlite, or static-direct"
+        )
+    return ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.cli._config import still_to_come
 from zmqrpc.configuration import FOR_PROXIES, load
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker._redis_place import RedisPlace
@@ -427,6 +428,15 @@ class TopologyTests(ConfigurationCase):
         content = "[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1\n"
         Node(Clock(), self.load(f"[DEFAULT]\ntransport_url = zmq+redis://h:1\n{content}").settings)
         self.assertEqual(len(lines.about("use_dynamic_connections is ignored because use_router_proxy is set")), 1)
+
+    def test_a_fixed_table_and_publishers(self):
+        """It is said at the start that nothing is published, and by `zmqrpc config`."""
+        Path("ring.json").write_text('{"calc": {"one": "127.0.0.1:5001"}}')
+        loaded = self.load(f"[DEFAULT]\ntransport_url = zmq+file://{Path('ring.json').absolute()}?use_pub_sub=1\n")
+        lines = LogLines(self)
+        Node(Clock(), loaded.settings)
+        (line,) = lines.about("fan-outs go to each member by itself (use_pub_sub), as the table")
+        self.assertIn(line, still_to_come(loaded))
 
     def test_matchmakers(self):
         """One that cannot serve the topology, that is still to come, that there is not, or whose URL it refuses."""

@@ -325,7 +325,9 @@ class FixedTableTests(TestCase):
         path.write_text(json.dumps({"$proxies": {"p": lines, "q": {"frontend": "a:1"}}}))
         node = ProxyNode(reactor, Settings(url=f"zmq+file://{path}", proxy_host="p"))
         self.addCleanup(node.stopService)
+        log = LogLines(self, "zmqrpc.proxy_node")
         node.startService()
+        self.assertEqual(len(log.about("nobody who goes by the same fixed table calls or publishes through")), 1)
         (ours,) = node.records
         self.assertEqual((ours.instance, ours.addresses), ("", tuple(f"tcp://127.0.0.1:{port}" for port in ports)))
         await node.when_ready()

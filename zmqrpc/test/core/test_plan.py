@@ -59,5 +59,10 @@ class PlanTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, check_matchmaker, plan_named(name), "file")
             self.assertIn(f"the topology {name} cannot be served with the matchmaker file", str(error))
             for matchmaker in ("redis", "sqlite", "sentinel", "etcd", "theirs"):
-                check_matchmaker(plan_named(name), matchmaker)
-        check_matchmaker(plan_named("static-direct"), "file")
+                self.assertEqual(check_matchmaker(plan_named(name), matchmaker), "")
+        self.assertEqual(check_matchmaker(plan_named("static-direct"), "file"), "")
+
+    def test_a_fixed_table_does_not_tell_who_subscribes(self):
+        for name in ("static-direct+pub-sub", "dynamic-direct+pub-sub"):
+            self.assertIn("fan-outs go to each member by itself", check_matchmaker(plan_named(name), "file"))
+            self.assertEqual(check_matchmaker(plan_named(name), "sqlite"), "")
