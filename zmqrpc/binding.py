@@ -142,8 +142,8 @@ class Binding:
         """
         Warn once when others are told a host that cannot be resolved here, or that leads nowhere else.
 
-        The latter is loopback here, while more than this machine can learn of the node. Whoever binds loopback on purpose
-        is not warned, nor is whoever wrote the line of a fixed table.
+        The latter is loopback here, while more than this machine can learn of the node. Whoever binds loopback on
+        purpose is not warned, nor is whoever wrote the line of a fixed table.
 
         :param resolve: `ITransport.resolve`.
         """

@@ -19,7 +19,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
-from zmqrpc.core.link import Phase
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
