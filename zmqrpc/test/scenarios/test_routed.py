@@ -355,10 +355,15 @@ class OneProxyTests(RoutedCase):
 
     def left_alone(self):
         """Close the client; return how many connections it did not wait for."""
-        router = self.node._links.connector.router
+        router: Any = self.node._links.connector.router
         disconnected: list[bytes] = []
         disconnect = router.disconnect
-        router.disconnect = lambda identity: (disconnected.append(identity), disconnect(identity))
+
+        def noted(identity):
+            disconnected.append(identity)
+            disconnect(identity)
+
+        router.disconnect = noted
         self.result_of(self.client.close())
         return len(disconnected)
 
