@@ -82,23 +82,26 @@ class Publishers:
         self.wake_at = NEVER
         new = self._new()
         self._named.update(record.member for record in new)
+        if not new:
+            return
         if self._found is None:
-            text = (
+            self.log.warn(
                 "use_pub_sub is false here, but proxies that are recorded publish: {proxies}; write the same for all "
-                "services and proxies"
+                "services and proxies",
+                proxies=_named(new),
             )
         elif self._records:
-            text = (
+            self.log.warn(
                 "use_pub_sub is true here, but some of the proxies that are recorded do not publish: {proxies}; "
-                "fan-outs go by the others; write the same for all services and proxies"
+                "fan-outs go by the others; write the same for all services and proxies",
+                proxies=_named(new),
             )
         else:
-            text = (
+            self.log.warn(
                 "fan-outs are to be published (use_pub_sub), but the proxies that are recorded do not publish: "
-                "{proxies}; they go to each member by themselves; set use_pub_sub for the proxies too, or not here"
+                "{proxies}; they go to each member by themselves; set use_pub_sub for the proxies too, or not here",
+                proxies=_named(new),
             )
-        if new:
-            self.log.warn(text, proxies=_named(new))
 
     @property
     def missing(self) -> str:
