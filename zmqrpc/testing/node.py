@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from zmqrpc.client import RPCClient
 from zmqrpc.node import Node
@@ -14,7 +11,7 @@ from zmqrpc.notifier import Notifier
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.testing.asked import AskedLog
-from zmqrpc.testing.clock import ProcessClock
+from zmqrpc.testing.process import MemoryProcess
 from zmqrpc.testing.store import Store
 
 if TYPE_CHECKING:
@@ -49,23 +46,17 @@ class MemoryNode(Node):
         self.network = network = network or _new_network()
         self.store = store = store or network.store
         self.host = host = host or f"host-{len(network.nodes) + 1}"
-        options = {
-            "rpc_zmq_host": host,
-            "rpc_zmq_bind_address": network.add_host(host),
-            "rpc_zmq_advertised_address": None,
-            **options,
-        }
-        settings = attrs.evolve(settings or Settings(), **options)
-        self.clock = ProcessClock(network.clock)
+        self._process = process = MemoryProcess(network, store, host, settings, options)
+        self.clock = process.clock
         # For the network, which tells a test that ends what has not ended.
         self.asked = AskedLog(self.clock.seconds)
-        self._mortal = (
-            network.transport(host, self.clock, settings.max_message_size),
-            store.matchmaker(self.clock),
+        super().__init__(
+            process.clock,
+            process.settings,
+            transport=process.transport,
+            matchmaker=process.matchmaker,
+            chance=process.chance,
         )
-        transport, matchmaker = self._mortal
-        chance = Random(network.chance.getrandbits(64))
-        super().__init__(self.clock, settings, transport=transport, matchmaker=matchmaker, chance=chance)
         # A test may ask the store what no client asks a real one.
         self._delivery.outcomes.served = store.served
         network.nodes.append(self)
@@ -89,9 +80,7 @@ class MemoryNode(Node):
         Its records stay in the store, its Deferreds never fire, its timers and passes never run again; who was
         connected to it finds out as from a dead process's kernel.
         """
-        self.clock.stop()
-        for part in self._mortal:
-            part.kill()
+        self._process.kill()
 
     @property
     def state(self) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
-from zmqrpc.testing.clock import ProcessClock
+from zmqrpc.testing.process import MemoryProcess
 from zmqrpc.testing.store import Store
 
 if TYPE_CHECKING:
@@ -41,19 +38,15 @@ class MemoryProxy(ProxyNode):
         self.network = network
         self.store = store = store or network.store
         self.host = host = host or f"proxy-{len(network.proxies) + 1}"
-        options = {
-            "rpc_zmq_host": host,
-            "rpc_zmq_bind_address": network.add_host(host),
-            "rpc_zmq_advertised_address": None,
-            **options,
-        }
-        settings = attrs.evolve(settings or Settings(), **options)
-        self.clock = ProcessClock(network.clock)
-        transport = network.transport(host, self.clock, settings.max_message_size)
-        matchmaker = store.matchmaker(self.clock)
-        self._mortal = (transport, matchmaker)
-        chance = Random(network.chance.getrandbits(64))
-        super().__init__(self.clock, settings, transport=transport, matchmaker=matchmaker, chance=chance)
+        self._process = process = MemoryProcess(network, store, host, settings, options)
+        self.clock = process.clock
+        super().__init__(
+            process.clock,
+            process.settings,
+            transport=process.transport,
+            matchmaker=process.matchmaker,
+            chance=process.chance,
+        )
         network.proxies.append(self)
 
     def kill(self) -> None:
@@ -63,9 +56,7 @@ class MemoryProxy(ProxyNode):
         Its records stay in the store, its timers and passes never run again; who was connected to it finds out as from
         a dead process's kernel.
         """
-        self.clock.stop()
-        for part in self._mortal:
-            part.kill()
+        self._process.kill()
 
     @property
     def state(self) -> str:

@@ -1,0 +1,51 @@
+"""What a simulated process stands on, all of which ends with it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from zmqrpc.settings import Settings
+from zmqrpc.testing.clock import ProcessClock
+from zmqrpc.testing.store import Store
+
+if TYPE_CHECKING:
+    from zmqrpc.testing.network import Network
+
+
+class MemoryProcess:
+    """
+    One process on a host of a `Network`.
+
+    :param store: where it registers and looks up.
+    :param host: the name of its host.
+    :param settings: None for the defaults; name and address of the host replace what they say.
+    :param options: options of `Settings` that differ.
+    :ivar clock: tells its time until it is killed.
+    :ivar transport: its sockets.
+    :ivar matchmaker: its way to the store.
+    :ivar chance: its own, out of that of the network.
+    """
+
+    def __init__(
+        self, network: Network, store: Store, host: str, settings: Settings | None, options: dict[str, Any]
+    ) -> None:
+        options = {
+            "rpc_zmq_host": host,
+            "rpc_zmq_bind_address": network.add_host(host),
+            "rpc_zmq_advertised_address": None,
+            **options,
+        }
+        self.settings = attrs.evolve(settings or Settings(), **options)
+        self.clock = ProcessClock(network.clock)
+        self.transport = network.transport(host, self.clock, self.settings.max_message_size)
+        self.matchmaker = store.matchmaker(self.clock)
+        self.chance = Random(network.chance.getrandbits(64))
+
+    def kill(self) -> None:
+        """End at once: its timers never run again, its connections break, its records stay."""
+        self.clock.stop()
+        self.transport.kill()
+        self.matchmaker.kill()
