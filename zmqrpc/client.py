@@ -172,7 +172,8 @@ class RPCClient:
         if seconds <= 0:
             delivery.outcomes.fail(call, DeadlineExceeded, "its timeout was over at once")
         elif len(call.encoded) > self._most:
-            text = f"{len(call.encoded)} bytes are over max_message_size ({self._most + BATCH_OVERHEAD})"
+            size = len(call.encoded) + BATCH_OVERHEAD
+            text = f"{size} bytes are over max_message_size of this client ({self._most + BATCH_OVERHEAD})"
             delivery.outcomes.fail(call, MessageTooLarge, text)
         elif link is not None:
             delivery.give(call, link, now)

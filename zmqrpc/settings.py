@@ -161,7 +161,12 @@ class Settings:
         4, "Probes without an answer until TCP ends a connection; -1 or 0: what the system does.", -1, 127
     )
     drain_timeout: float = _option(30.0, "Seconds running calls may take after a stop was asked for.", 0)
-    max_message_size: int = _option(64 * 2**20, "Largest encoded message, in bytes, sent or accepted.", 4096)
+    max_message_size: int = _option(
+        64 * 2**20,
+        "Bytes of the largest message sent or accepted, encoded and with 1280 around it. Of both ends and a proxy "
+        "between them the least counts; subscribers are not asked, and one that takes less misses what is published.",
+        4096,
+    )
     max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
     max_unsettled_bytes: int = _option(
         256 * 2**20, "Bytes of calls in flight to one instance; past it calls wait, as max_queued_bytes allows.", 1024

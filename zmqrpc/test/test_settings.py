@@ -15,10 +15,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.cli import run
+from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.node import Node
-from zmqrpc.settings import Settings, masked_url
+from zmqrpc.settings import KEPT, Settings, masked_url
 from zmqrpc.tap.server import Options
 
 MASKED = {
@@ -182,6 +183,10 @@ class ValueTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, Settings.from_url, f"zmq://?{query}")
             self.assertEqual(str(error), f"the transport URL gives the option {name!r} twice; take one of them away")
             self.assertEqual(error.options, ("url",))
+
+    def test_overhead(self):
+        """What max_message_size says of the bytes around a message is what is counted."""
+        self.assertIn(f" with {BATCH_OVERHEAD} around it. ", KEPT["max_message_size"].help)
 
     def test_quarantine(self):
         """The first time is not above the most that it grows to."""

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
+from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.errors import (
     Cancelled,
     ConfigError,
@@ -173,6 +174,16 @@ class CallScenarios(Scenario):
         self.assertEqual([results[0], results[2], results[4]], [11, 12, 13])
         self.assertFalse(results[1].maybe_executed)
         self.assertTrue(results[3].maybe_executed)
+
+    async def test_limit(self):
+        """The limit counts what is around a message as well, and its refusal names what is over it."""
+        await self.begin()
+        small = self.world.client(max_message_size=10_000)
+        fits = bytes(10_000 - BATCH_OVERHEAD - 100)
+        self.assertEqual(await small.call(WORK, "echo", {"value": fits}), fits)
+        fresh = self.world.client(max_message_size=10_000)
+        error = await self.fails(fresh.call(WORK, "echo", {"value": fits + bytes(100)}), MessageTooLarge)
+        self.assertRegex(str(error), r" 100\d\d bytes are over max_message_size of this client \(10000\)")
 
     async def test_too_large_for_the_member(self):
         """A call over the member's limit, which only WELCOME tells, fails alone as well, queued or not."""
