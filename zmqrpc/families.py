@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os.path import dirname, join
 from traceback import extract_tb
 from types import ModuleType
@@ -114,6 +115,47 @@ class Family:
         if sentence not in _logged:
             _logged.add(sentence)
             _log.warn("{sentence}", sentence=sentence)
+
+
+def find(name: str, ours: Mapping[str, str], theirs: Callable[[], Family], what: str, options: tuple[str, ...]) -> Any:
+    """
+    Find a factory by its name, ours before a plugin's.
+
+    :param ours: name and module of ours, imported only when it is wanted; the `factory` of the module is found.
+    :param theirs: makes the family of the plugins.
+    :param what: what kind of thing it is, for people.
+    :param options: which options name it.
+    :raises ConfigError: there is none of the name, or two plugins have it; the text lists those there are.
+    """
+    if name in ours:
+        return importlib.import_module(ours[name]).factory
+    family = theirs()
+    try:
+        factory = family.find(name)
+    except ConfigError as error:
+        error.options = options
+        raise
+    if factory is None:
+        raise ConfigError(f"there is no {what} {name!r}; {family.known}", options=options)
+    return factory
+
+
+@contextmanager
+def making(factory: Any, is_ours: bool, options: tuple[str, ...]) -> Iterator[None]:
+    """
+    Have what a factory of a plugin raises be a `ConfigError` that names it; what ours raise is a fault of ours.
+
+    :param options: those that a `ConfigError` is about which names none.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.options = error.options or options
+        raise
+    except (Exception, SystemExit) as error:
+        if is_ours:
+            raise
+        raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=options) from error
 
 
 def raised(error: BaseException) -> str:

@@ -7,11 +7,10 @@ are wanted, so that nobody pays for a store that is not used; those of others ar
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.families import Family, describe, raised
+from zmqrpc.families import Family, find, making
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
 from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
@@ -32,15 +31,12 @@ def find_factory(name: str) -> IMatchmakerFactory:
     :param name: the scheme, for example `Settings.matchmaker`.
     :raises ConfigError: there is none, or two plugins have the name; the text lists those there are.
     """
-    if name in _OURS:
-        return cast(IMatchmakerFactory, import_module(_OURS[name]).factory)
-    theirs = _theirs()
-    factory = theirs.find(name)
-    if factory is None and name in MATCHMAKERS_TO_COME:
-        raise ConfigError(f"the matchmaker {name} is not served by this version yet; {theirs.known}", options=_OPTIONS)
-    if factory is None:
-        raise ConfigError(f"there is no matchmaker {name!r}; {theirs.known}", options=_OPTIONS)
-    return cast(IMatchmakerFactory, factory)
+    if is_later(name):
+        raise ConfigError(
+            f"the matchmaker {name} is not served by this version yet; {_theirs().known}", options=_OPTIONS
+        )
+    factory: IMatchmakerFactory = find(name, _OURS, _theirs, "matchmaker", _OPTIONS)
+    return factory
 
 
 def is_later(name: str) -> bool:
@@ -62,16 +58,9 @@ def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactor
     """
     if factory is None:
         factory = find_factory(settings.matchmaker)
-    try:
+    # What they refuse is the URL, unless they say otherwise.
+    with making(factory, settings.matchmaker in _OURS, ("url",)):
         return factory.make(reactor, settings.url, settings)
-    except ConfigError as error:
-        # What they refuse is the URL, unless they say otherwise.
-        error.options = error.options or ("url",)
-        raise
-    except (Exception, SystemExit) as error:
-        if settings.matchmaker in _OURS:
-            raise
-        raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=("url",)) from error
 
 
 def _theirs() -> Family:

@@ -6,11 +6,8 @@ Ours are named in `OURS` and imported when they are wanted (``zmq-proxy --type N
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast
-
 from zmqrpc.errors import ConfigError
-from zmqrpc.families import Family, describe, raised
+from zmqrpc.families import Family, find, making
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite
 from zmqrpc.settings import Settings
 
@@ -18,7 +15,7 @@ __all__ = ["LOCAL_PUBLISHER", "ROUTERS_ONLY", "ROUTER_PROXY", "find_factory", "m
 
 ROUTER_PROXY, LOCAL_PUBLISHER = "router-proxy", "local-publisher"
 
-OURS = {ROUTER_PROXY: "router", LOCAL_PUBLISHER: "local_publisher"}
+OURS = {ROUTER_PROXY: f"{__name__}.router", LOCAL_PUBLISHER: f"{__name__}.local_publisher"}
 """Name and module; the module's `factory` is the `IProxyFactory`."""
 
 ROUTERS_ONLY = ("proxy_frontend_port", "proxy_backend_port", "proxy_ipc")
@@ -41,17 +38,8 @@ def find_factory(settings: Settings) -> IProxyFactory:
         )
     if name is None:
         name = LOCAL_PUBLISHER if settings.proxy_local_publisher else ROUTER_PROXY
-    if name in OURS:
-        return cast(IProxyFactory, import_module(f"{__name__}.{OURS[name]}").factory)
-    theirs = Family(IProxyFactory, "name", taken=frozenset(OURS))
-    try:
-        factory = theirs.find(name)
-    except ConfigError as error:
-        error.options = _OPTIONS
-        raise
-    if factory is None:
-        raise ConfigError(f"there is no kind of proxy {name!r}; {theirs.known}", options=_OPTIONS)
-    return cast(IProxyFactory, factory)
+    factory: IProxyFactory = find(name, OURS, _theirs, "kind of proxy", _OPTIONS)
+    return factory
 
 
 def make_proxy(factory: IProxyFactory, site: IProxySite) -> IProxy:
@@ -60,11 +48,9 @@ def make_proxy(factory: IProxyFactory, site: IProxySite) -> IProxy:
 
     :raises ConfigError: a setting is not valid for it, or a plugin raised.
     """
-    try:
+    with making(factory, factory.name in OURS, _OPTIONS):
         return factory.make(site)
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        if factory.name in OURS:
-            raise
-        raise ConfigError(f"the plugin {describe(factory)} raised {raised(error)}", options=_OPTIONS) from error
+
+
+def _theirs() -> Family:
+    return Family(IProxyFactory, "name", taken=frozenset(OURS))
