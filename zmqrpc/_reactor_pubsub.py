@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,18 @@ import zmq
 from zmq.backend import Socket as CSocket
 from zope.interface import implementer
 
-from zmqrpc._reactor_zmq import LOSSES, NOBLOCK, OPENED, PASS_SECONDS, Monitor, Reader, bind_tcp, set_options
+from zmqrpc._reactor_zmq import (
+    LOSSES,
+    NOBLOCK,
+    OPENED,
+    PASS_SECONDS,
+    CallerWatcher,
+    Monitor,
+    Reader,
+    bind_tcp,
+    hang_up,
+    set_options,
+)
 from zmqrpc.core.keys import LONGEST_SUBSCRIPTION
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
@@ -19,6 +31,7 @@ if TYPE_CHECKING:
     from zmqrpc.reactor_zmq import ZmqTransport
 
 PASS_MESSAGES = 256
+_MOST_UNREAD = 16
 _MORE = int(zmq.SNDMORE) | NOBLOCK
 
 
@@ -28,17 +41,22 @@ class Publisher(Reader):
 
     def __init__(self, transport: ZmqTransport, receiver: IPublisherReceiver) -> None:
         sock = transport.context.socket(zmq.XPUB)
-        # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it: 14 filters
-        # of a megabyte took half a gigabyte, and the reactor 5 s.
+        # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it, and all that
+        # have come in one go: 14 filters of a megabyte took half a gigabyte, and the reactor 5 s. So it takes few at a
+        # time, which together are a megabyte.
         set_options(sock, LONGEST_SUBSCRIPTION, transport.keepalive)
+        sock.set(zmq.RCVHWM, _MOST_UNREAD)
         # Every subscription is told, and not only the first to a filter: who subscribes waits for an answer to it.
         sock.set(zmq.XPUB_VERBOSE, 1)
         self._receiver = receiver
+        self._port = 0
         self._send = CSocket.send.__get__(sock)
         super().__init__(transport, sock)
+        self._monitor = Monitor(transport, sock, CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
         address = bind_tcp(self._socket, host, ports)
+        self._port = int(address.rpartition(":")[2])
         self.schedule()
         return address
 
@@ -57,6 +75,10 @@ class Publisher(Reader):
     def close(self, linger: float) -> None:
         self._close_reader(linger)
 
+    def _close_reader(self, linger: float) -> None:
+        self._monitor.close()
+        super()._close_reader(linger)
+
     def _read(self) -> bool:
         recv, receiver = self._recv, self._receiver
         until = monotonic() + PASS_SECONDS
@@ -71,7 +93,8 @@ class Publisher(Reader):
                 frame = recv(NOBLOCK, False)
             try:
                 if alone and message[:1] == b"\1":
-                    receiver.subscribed(message[1:])
+                    if receiver.subscribed(message[1:]):
+                        self._refuse(frame)
                 elif alone and message[:1] == b"\0":
                     receiver.unsubscribed(message[1:])
                 else:
@@ -83,6 +106,19 @@ class Publisher(Reader):
             if monotonic() > until:
                 break
         return True
+
+    def _refuse(self, subscription: zmq.Frame) -> None:
+        """
+        End the connection that a subscription came by: ZeroMQ follows it already, and takes none back.
+
+        Not by ``XPUB_MANUAL``: there one stray message of anybody has the next subscription go to another connection.
+        """
+        peer = ""
+        # A connection that has ended has left none of this.
+        with suppress(zmq.ZMQError):
+            peer = str(subscription.get("Peer-Address"))
+            hang_up(int(subscription.get(zmq.SRCFD)), self._port, peer)
+        self._receiver.refused(peer, len(subscription) - 1)
 
 
 @implementer(ISubscriber)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from errno import EACCES
 from itertools import count
 from time import monotonic
@@ -24,7 +25,7 @@ from zope.interface import implementer
 
 from zmqrpc.core.handshakes import LONGEST, Failed, Handshakes
 from zmqrpc.errors import ConfigError, PortRangeExhausted
-from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver
+from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver, IPublisherReceiver
 
 if TYPE_CHECKING:
     from zmqrpc.reactor_zmq import ZmqTransport
@@ -276,7 +277,7 @@ class CallerWatcher:
 
     events: ClassVar[int] = _ACCEPTED | OPENED | _ENDED | sum(_FAILURES)
 
-    def __init__(self, receiver: IBoundReceiver) -> None:
+    def __init__(self, receiver: IBoundReceiver | IPublisherReceiver) -> None:
         self._receiver = receiver
         self._handshakes = Handshakes()
 
@@ -304,16 +305,31 @@ def _peer_of(descriptor: int) -> str:
     """
     Return the numeric address at the other end of a descriptor that is libzmq's; empty when it is closed by now.
 
-    The descriptor is only asked. It is never closed, and never copied: to close a copy could take the locks of a file
-    that has the number by now.
+    A descriptor is only asked, or shut down. It is never closed, and never copied: to close a copy could take the locks
+    of a file that has the number by now.
     """
-    try:
-        asked = socket.socket(fileno=descriptor)
-    except OSError:
-        return ""
-    try:
+    with suppress(OSError, ValueError, IndexError), _borrowed(descriptor) as asked:
         return str(asked.getpeername()[0])
-    except (OSError, IndexError):
-        return ""
+    return ""
+
+
+def hang_up(descriptor: int, port: int, peer: str) -> None:
+    """
+    End a TCP connection that is libzmq's, which reads the end of it and closes it.
+
+    :param descriptor: of the connection; something else may have it by now, and is left alone.
+    :param port: its port here.
+    :param peer: the numeric address at its other end.
+    """
+    with suppress(OSError, ValueError, IndexError), _borrowed(descriptor) as borrowed:
+        if (borrowed.getsockname()[1], borrowed.getpeername()[0]) == (port, peer):
+            borrowed.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        yield borrowed
     finally:
-        asked.detach()
+        borrowed.detach()

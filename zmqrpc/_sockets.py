@@ -126,14 +126,29 @@ class IConnectingRouter(Interface):
 class IPublisherReceiver(Interface):
     """Who is told who subscribes. Its methods must not raise; what they raise is logged."""
 
-    def subscribed(filter: bytes) -> None:
-        """Hear that a subscription to a filter has arrived; also when others subscribe to it already."""
+    def subscribed(filter: bytes) -> bool:
+        """
+        Hear that a subscription to a filter has arrived; also when others subscribe to it already.
+
+        :return: whether it is refused: then the connection that it came by is ended, and `refused` tells whose it was.
+        """
+
+    def refused(peer: str, size: int) -> None:
+        """
+        Hear that a connection is ended since `subscribed` has refused its filter.
+
+        :param peer: the numeric address of who had it; empty when that is not known any more.
+        :param size: of the filter, bytes.
+        """
 
     def unsubscribed(filter: bytes) -> None:
         """Hear that nobody subscribes to a filter any more."""
 
     def malformed_received(size: int) -> None:
         """Hear of a message of a subscriber that is no subscription, and was dropped."""
+
+    def handshake_failed(peer: str, reason: str) -> None:
+        """As `IBoundReceiver.handshake_failed`."""
 
 
 class IPublisher(Interface):

@@ -12,9 +12,10 @@ from typing import Any
 
 from zope.interface import implementer
 
-from zmqrpc.core.publications import Publications, Say
+from zmqrpc.core.publications import NO_FILTER, Publications, Say
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IProxySite, IPublisher, IPublisherReceiver
+from zmqrpc.notices import Notices
 
 
 @implementer(IPublisherReceiver)
@@ -94,12 +95,13 @@ class Publisher:
 
     # IPublisherReceiver
 
-    def subscribed(self, filter: bytes) -> None:
+    def subscribed(self, filter: bytes) -> bool:
         fault = self._publications.subscribed(filter, self._site.seconds())
-        if fault:
-            text = "a subscription was refused: its filter of {size} bytes {fault}"
-            self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
         self._site.wake_by(self.wake_at)
+        return bool(fault)
+
+    def refused(self, peer: str, size: int) -> None:
+        count_refused(self._site.notices, peer, size)
 
     def unsubscribed(self, filter: bytes) -> None:
         self._publications.unsubscribed(filter, self._site.seconds())
@@ -109,7 +111,22 @@ class Publisher:
         text = "a message of {size} bytes from a subscriber was dropped: it is no subscription"
         self._site.notices.count("malformed", text, size=size)
 
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        count_stranger(self._site.notices, peer, reason)
+
     def _say(self, said: list[Say]) -> None:
         if self._socket is not None:
             for each in said:
                 self._socket.publish(each.key, each.counter)
+
+
+def count_refused(notices: Notices, peer: str, size: int) -> None:
+    """Count a subscription to what is no filter, whose connection is ended."""
+    text = "a subscription of {peer} was refused and its connection ended: its filter of {size} bytes {fault}"
+    notices.count("subscription_refused", text, peer or "an unknown address", size=size, fault=NO_FILTER)
+
+
+def count_stranger(notices: Notices, peer: str, reason: str) -> None:
+    """Count a connection that came to nothing."""
+    text = "a connection from {peer} was dropped: {reason}"
+    notices.count("handshake_failed", text, peer or "an unknown address", reason=reason)

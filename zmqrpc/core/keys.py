@@ -12,8 +12,11 @@ from zmqrpc.core.envelope import DECODE_ERRORS
 from zmqrpc.errors import RemoteProtocolError
 
 SELF_KEY = b""
-LONGEST_SUBSCRIPTION = 1024
-"""Bytes of a subscription, at most: the longest filter has 513, and ZeroMQ adds a few. A longer one is none of ours."""
+LONGEST_SUBSCRIPTION = 64 * 1024
+"""
+Bytes of a subscription, at most, for a publisher to hear of it and say who it came from; a longer one ends its
+connection without a word. The longest filter of ours has 513.
+"""
 
 _INSTANCE, _TOPIC, _TOKEN = b"I", b"T", b"K"
 _INSTANCE_SIZE = 16

@@ -18,10 +18,12 @@ from zope.interface import implementer
 
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
+from zmqrpc.core.publications import NO_FILTER
 from zmqrpc.core.subscription import Phase, SubscriptionState
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import ROUTERS_ONLY
+from zmqrpc.publisher import count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.settings import KEPT
 from zmqrpc.spelling import first_of
@@ -226,7 +228,7 @@ class LocalPublisher:
 
     # IPublisherReceiver
 
-    def subscribed(self, filter: bytes) -> None:
+    def subscribed(self, filter: bytes) -> bool:
         self._changed = True
         for subscription in self._subscriptions.values():
             if subscription.state.asks_by(filter):
@@ -234,11 +236,18 @@ class LocalPublisher:
                 self.log.error("{address} leads to this local publisher itself", address=subscription.address)
                 self._leave(subscription.address)
                 self._follow()
-                return
+                return False
         fault = self._publications.subscribed(filter)
+        if fault == NO_FILTER:
+            return True
         if fault:
+            # Whoever has it may have others, which go on.
             text = "a subscription was refused: its filter of {size} bytes {fault}"
             self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
+        return False
+
+    def refused(self, peer: str, size: int) -> None:
+        count_refused(self._site.notices, peer, size)
 
     def unsubscribed(self, filter: bytes) -> None:
         self._changed = True
@@ -247,6 +256,9 @@ class LocalPublisher:
     def malformed_received(self, size: int) -> None:
         text = "a message of {size} bytes from a subscriber was dropped: it is no subscription"
         self._site.notices.count("malformed", text, size=size)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        count_stranger(self._site.notices, peer, reason)
 
     def _publish(self, *frames: Any) -> None:
         if self._socket is not None:

@@ -112,6 +112,12 @@ class Connection:
                 self.backward.write(Mark.END)
             self._forget_if_over()
 
+    def refuse(self) -> str:
+        """Take that the bound end ends it, with all that is under way; return the numeric address of the other end."""
+        self._reset()
+        own = self._network.address_of(self._path.source) or ""
+        return self.address[0] if self.address[0] == own or self._path.source == self._path.target else own
+
     def snap(self) -> None:
         """Break it, as a router on the way might; both ends hear of it after what still arrives."""
         self.forward.cut_short()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
+from zmqrpc.core.handshakes import NOT_ZMTP
 from zmqrpc.core.keys import LONGEST_SUBSCRIPTION
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
 from zmqrpc.testing.connection import Connection
@@ -33,7 +34,7 @@ class MemoryPublisher:
         self._receiver = receiver
         self._filters: dict[Connection, set[bytes]] = {}
         self._subscribed: Counter[bytes] = Counter()
-        self._told: deque[bytes] = deque()
+        self._told: deque[tuple[bytes, Connection | None]] = deque()
         self._scheduled = False
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
@@ -78,7 +79,7 @@ class MemoryPublisher:
         if payload[:1] == _SUBSCRIBE:
             self._subscribed[filter] += filter not in filters
             filters.add(filter)
-            self._tell(payload)
+            self._tell(payload, connection)
         elif filter in filters:
             self._drop(filters, [filter])
         return True
@@ -89,7 +90,13 @@ class MemoryPublisher:
         self._drop(filters, list(filters))
 
     def knocked(self, peer: str) -> None:
-        """Take that somebody who is no peer has connected, which nobody hears of."""
+        """Take that somebody who is no peer has connected; its receiver hears of it in a pass of its own."""
+        self.transport.clock.callLater(self.transport.reading_delay(), self._tell_knock, peer)
+
+    def _tell_knock(self, peer: str) -> None:
+        if not self.closed:
+            self._guarded(self._receiver.handshake_failed, peer, NOT_ZMTP)
+            self.transport.end_pass()
 
     def _drop(self, filters: set[bytes], gone: list[bytes]) -> None:
         for filter in gone:
@@ -99,9 +106,9 @@ class MemoryPublisher:
                 del self._subscribed[filter]
                 self._tell(_UNSUBSCRIBE + filter)
 
-    def _tell(self, message: bytes) -> None:
+    def _tell(self, message: bytes, origin: Connection | None = None) -> None:
         if not self.closed:
-            self._told.append(message)
+            self._told.append((message, origin))
             self._schedule(self.transport.reading_delay())
 
     def _schedule(self, delay: float) -> None:
@@ -114,16 +121,25 @@ class MemoryPublisher:
         for _ in range(PASS_MESSAGES):
             if self.closed or not self._told:
                 break
-            message = self._told.popleft()
+            message, origin = self._told.popleft()
             tell = self._receiver.subscribed if message[:1] == _SUBSCRIBE else self._receiver.unsubscribed
-            try:
-                tell(message[1:])
-            except Exception:
-                self.transport.log.failure("a subscription could not be taken")
+            if self._guarded(tell, message[1:]):
+                self._refuse(origin, len(message) - 1)
         if not self.closed:
             self.transport.end_pass()
             if self._told:
                 self._schedule(0)
+
+    def _refuse(self, origin: Any, size: int) -> None:
+        """End the connection that a subscription came by."""
+        peer = origin.refuse() if origin in self._filters else ""
+        self._guarded(self._receiver.refused, peer, size)
+
+    def _guarded(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return act(*arguments)
+        except Exception:
+            self.transport.log.failure("what a subscriber does could not be taken")
 
 
 @implementer(ISubscriber)

@@ -24,21 +24,34 @@ class Subscribed:
     What a publisher has heard.
 
     :ivar told: ``+`` or ``-`` and a filter, in order.
+    :ivar refuses: the filters that it refuses.
+    :ivar refusals: address and size of each filter that was refused.
+    :ivar failures: address and reason of each handshake that failed.
     """
 
     def __init__(self) -> None:
         self.told: list[bytes] = []
+        self.refuses: set[bytes] = set()
+        self.refusals: list[tuple[str, int]] = []
+        self.failures: list[tuple[str, str]] = []
         self.act: Callable[[], None] = lambda: None
 
-    def subscribed(self, filter: bytes) -> None:
+    def subscribed(self, filter: bytes) -> bool:
         self.told.append(b"+" + filter)
         self.act()
+        return filter in self.refuses
+
+    def refused(self, peer: str, size: int) -> None:
+        self.refusals.append((peer, size))
 
     def unsubscribed(self, filter: bytes) -> None:
         self.told.append(b"-" + filter)
 
     def malformed_received(self, size: int) -> None:
         raise AssertionError(f"a message of {size} bytes was called malformed")
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        self.failures.append((peer, reason))
 
 
 @implementer(ISubscriberReceiver)
@@ -143,8 +156,35 @@ class PubSubContract(TransportCase):
         await self.eventually("the subscriptions", lambda: len(subscribed.told) == len(filters))
         self.assertEqual(subscribed.told, [b"+" + filter for filter in filters])
 
+    async def test_refused(self) -> None:
+        """Who subscribes to what is refused loses the connection, and gets nothing; others stay."""
+        publisher, address, subscribed = self.publisher()
+        _, other = self.subscriber(address, b"Ta")
+        await self.eventually("the other", lambda: subscribed.told)
+        for filter in (b"", b"T", bytes(2000), bytes(LONGEST_SUBSCRIPTION // 2)):
+            subscribed.told.clear()
+            subscribed.refuses = {filter}
+            _, heard = self.subscriber(address, filter, b"Tb")
+            await self.eventually("the loss", lambda: heard.losses)  # noqa: B023
+            await self.eventually("that nobody is left", lambda: b"-" + filter in subscribed.told)  # noqa: B023
+            publisher.publish(b"Ta", b"count", b"payload")
+            await self.eventually("the message", lambda: other.messages)
+            other.messages.clear()
+            self.assertEqual((heard.messages, heard.losses, other.losses), ([], ["the connection ended"], []))
+            self.assertEqual(subscribed.refusals.pop(), ("127.0.0.1", len(filter)))
+        self.assertEqual(subscribed.refusals, [])
+
+    async def test_stranger(self) -> None:
+        """Who connects and speaks no ZMTP is told of."""
+        _, address, subscribed = self.publisher()
+        origin = self.knock(address)
+        await self.eventually("that it is told", lambda: subscribed.failures)
+        ((peer, reason),) = subscribed.failures
+        self.assertIn(peer, ("", origin))
+        self.assertTrue(reason)
+
     async def test_long_filters(self) -> None:
-        """A filter that is longer than any of ours ends the connection of who subscribes to it; others stay."""
+        """A filter that is too long to be heard of ends the connection of who subscribes to it; others stay."""
         _, address, subscribed = self.publisher()
         _, other = self.subscriber(address, bytes(LONGEST_SUBSCRIPTION // 2))
         await self.eventually("the longest of ours", lambda: subscribed.told)

@@ -74,12 +74,45 @@ class PublisherTests(PublishingCase):
         self.assertEqual((listening.losses, listening.tally.faults), ([], []))
 
     def test_refused_filters(self):
+        """Who subscribes to everything, or to a part of a filter, gets nothing; who has subscribed before goes on."""
         site, publisher = central(self.network, "one")
-        listening = listen(self.network, "a", publisher.address, KEY, b"", b"T", b"x" * 1000)
-        self.confirmed(listening)
-        self.assertEqual(site.notices.counts["subscription_refused"], 3)
-        self.assertEqual(len(self.lines.about("its filter of")), 1)
+        local_site, near = local(self.network, "near", subscribe_on=("one:50003",))
+        listening = [listen(self.network, host, each.address) for host, each in (("a", publisher), ("b", near))]
+        self.confirmed(*listening)
+        for where, refuser in ((site, publisher), (local_site, near)):
+            for number, filter in enumerate((b"", b"T", KEY[:-1], b"x" * 2000)):
+                stranger = listen(self.network, f"stranger{number}", refuser.address, KEY, filter)
+                self.run_for(0.3)
+                publisher.publish(KEY, b"%d" % number)
+                self.run_for(0.3)
+                self.assertEqual((stranger.messages, stranger.confirmations), ([], 0))
+                self.assertEqual(set(stranger.losses), {"the connection ended"})
+                self.assertEqual(where.notices.counts["subscription_refused"], len(stranger.losses))
+                self.assertEqual(
+                    len(
+                        self.lines.about(
+                            f"was refused and its connection ended: its filter of {len(filter)} bytes is neither"
+                        )
+                    ),
+                    1,
+                )
+                stranger.site.kill()
+                where.notices.counts.clear()
+                self.lines.clear()
+        for each in listening:
+            self.assertEqual([payload for _, payload in each.messages], [b"0", b"1", b"2", b"3"] * 2)
+            self.assertEqual((each.losses, each.tally.faults), ([], []))
         self.assertIsNone(publisher.publish(OTHER_KEY, b"for nobody"))
+
+    def test_stranger(self):
+        """What is no subscriber is told of by the address it comes from."""
+        site, publisher = central(self.network, "one")
+        near, local_publisher = local(self.network, "near", subscribe_on=("one:50003",))
+        for where, address in ((site, publisher.address), (near, local_publisher.address)):
+            self.network.knock("scanner", address)
+            self.run_for(0.1)
+            self.assertEqual(where.notices.counts["handshake_failed"], 1)
+        self.assertEqual(len(self.lines.about("a connection from 10.0.0.")), 2)
 
     def test_too_many_filters(self):
         """Those that were idle for longest are counted anew; everything arrives all the same."""
@@ -430,15 +463,18 @@ class LocalPublisherTests(PublishingCase):
         site, publisher = central(self.network, "one")
         at_node, near = local(self.network, "node")
         near.found([sighting(site, publisher.address)])
-        listening = listen(self.network, "node", near.address, KEY, b"anything")
+        listening = listen(self.network, "node", near.address)
+        stranger = listen(self.network, "node", near.address, KEY, b"anything")
         self.run_for(1)
+        stranger.site.kill()
         socket: Any = publisher._socket
         for frames in ((KEY,), (KEY, b"no counter", b""), (KEY, b"", b"", b"")):
             socket.publish(*frames)
         self.run_for(0.1)
         self.assertEqual(at_node.notices.counts["malformed"], 3)
-        self.assertEqual(at_node.notices.counts["subscription_refused"], 1)
-        self.assertEqual(listening.messages, [])
+        self.assertEqual(at_node.notices.counts["subscription_refused"], len(stranger.losses))
+        self.assertGreater(len(stranger.losses), 0)
+        self.assertEqual((listening.messages, listening.losses, stranger.messages), ([], [], []))
 
     def test_closed(self):
         site, publisher = central(self.network, "one")
