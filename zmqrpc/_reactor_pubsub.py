@@ -41,9 +41,9 @@ class Publisher(Reader):
 
     def __init__(self, transport: ZmqTransport, receiver: IPublisherReceiver) -> None:
         sock = transport.context.socket(zmq.XPUB)
-        # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it, and all that
-        # have come in one go: 14 filters of a megabyte took half a gigabyte, and the reactor 5 s. So it takes few at a
-        # time, which together are a megabyte.
+        # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it, and all
+        # that have come in one go: 14 filters of a megabyte took half a gigabyte, and the reactor 5 s. So it takes few
+        # at a time, which together are a megabyte.
         set_options(sock, LONGEST_SUBSCRIPTION, transport.keepalive)
         sock.set(zmq.RCVHWM, _MOST_UNREAD)
         # Every subscription is told, and not only the first to a filter: who subscribes waits for an answer to it.
