@@ -14,8 +14,8 @@ from zmqrpc.core.subscription import (
     Effect,
     Lost,
     Open,
-    Phase,
     Subscribe,
+    SubscriptionPhase,
     SubscriptionState,
     Unsubscribe,
 )
@@ -174,4 +174,5 @@ class Subscription:
 
     def _waits(self, attempt: int) -> bool:
         """Tell whether it waits for this answer still; it may have been closed meanwhile."""
-        return self.state.phase is Phase.CONNECTING and self.state.attempt == attempt and self._socket is None
+        state = self.state
+        return state.phase is SubscriptionPhase.CONNECTING and state.attempt == attempt and self._socket is None

@@ -17,7 +17,7 @@ from zmqrpc.core.fanouts import Fanouts, Missed
 from zmqrpc.core.keys import Counter, decode_counter, topic_key
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.seen import Seen
-from zmqrpc.core.subscription import Phase, SubscriptionState
+from zmqrpc.core.subscription import SubscriptionPhase, SubscriptionState
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.fanout_caller import FanoutCaller
 from zmqrpc.interfaces import ITransport
@@ -45,7 +45,7 @@ _NEW = Seen.NEW
 _SILENT = "not connected yet"
 
 
-class _Topic:
+class _Served:
     """
     One topic that is served here.
 
@@ -94,7 +94,7 @@ class Subscriptions:
         self._seconds = seconds
         self._wake_by = wake_by
         self._fanouts = Fanouts(settings.max_clients, settings.rpc_message_ttl)
-        self._topics: dict[bytes, _Topic] = {}
+        self._topics: dict[bytes, _Served] = {}
         self._callers: dict[bytes, dict[tuple[bytes, str], FanoutCaller]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._wanted: tuple[str, ...] | None = None
@@ -113,7 +113,7 @@ class Subscriptions:
         key = topic_key(target.exchange, target.topic)
         topic = self._topics.get(key)
         if topic is None:
-            topic = self._topics[key] = _Topic(target.exchange, target.topic)
+            topic = self._topics[key] = _Served(target.exchange, target.topic)
             for subscription in self._subscriptions.values():
                 subscription.subscribe([key])
             self._begin_waiting()
@@ -195,7 +195,7 @@ class Subscriptions:
 
     def _let_go(self, subscription: Subscription) -> None:
         # Its record may only be lost, and what it publishes is not.
-        if subscription.state.phase is not Phase.UP and subscription.address not in (self._wanted or ()):
+        if subscription.state.phase is not SubscriptionPhase.UP and subscription.address not in (self._wanted or ()):
             if self._subscriptions.get(subscription.address) is subscription:
                 del self._subscriptions[subscription.address]
             subscription.close()
@@ -234,7 +234,7 @@ class Subscriptions:
         """Go on without the publishers that could not be connected to in time."""
         self._wait_until = NEVER
         late = self._late()
-        self._awaited = {each for each in late if each.state.phase is Phase.UP}
+        self._awaited = {each for each in late if each.state.phase is SubscriptionPhase.UP}
         for subscription in late:
             if subscription not in self._awaited:
                 self.log.warn(
@@ -330,7 +330,14 @@ class Subscriptions:
         return True
 
     def _take(
-        self, subscription: Subscription, key: bytes, topic: _Topic, batch: Batch, size: int, fresh: bool, now: float
+        self,
+        subscription: Subscription,
+        key: bytes,
+        topic: _Served,
+        batch: Batch,
+        size: int,
+        fresh: bool,
+        now: float,
     ) -> None:
         """Run what has not come before; tell what comes again."""
         arrival = int(now * 1000)
@@ -368,7 +375,7 @@ class Subscriptions:
             self._requests.take(caller, named, now, age, size, [])
             client.until = max(client.until, caller.until)
 
-    def _caller(self, source: bytes, key: bytes, topic: _Topic, member: str) -> FanoutCaller:
+    def _caller(self, source: bytes, key: bytes, topic: _Served, member: str) -> FanoutCaller:
         callers = self._callers.setdefault(source, {})
         caller = callers.get((key, member))
         if caller is None:

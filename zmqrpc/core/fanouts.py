@@ -164,7 +164,7 @@ class FanoutClient:
         self.series: dict[bytes, Series] = {}
 
 
-class _Topic:
+class _Losses:
     """
     What is known to be missed under one topic-key.
 
@@ -221,7 +221,7 @@ class Fanouts:
         self._clients: dict[bytes, FanoutClient] = {}
         self._publishers: OrderedDict[bytes, dict[bytes, Series]] = OrderedDict()
         self._publishers_heard: dict[bytes, float] = {}
-        self._topics: dict[bytes, _Topic] = {}
+        self._losses: dict[bytes, _Losses] = {}
         self._gaps: dict[Series, tuple[bytes, bytes | None, bytes | None]] = {}
         self._look_at = NEVER
 
@@ -280,13 +280,13 @@ class Fanouts:
 
     def repeated(self, key: bytes, now: float) -> None:
         """Take that fan-outs come that are published again."""
-        self._topic(key).repeats_until = now + REPEATS
+        self._losses_of(key).repeats_until = now + REPEATS
 
-    def _topic(self, key: bytes) -> _Topic:
-        topic = self._topics.get(key)
-        if topic is None:
-            topic = self._topics[key] = _Topic()
-        return topic
+    def _losses_of(self, key: bytes) -> _Losses:
+        losses = self._losses.get(key)
+        if losses is None:
+            losses = self._losses[key] = _Losses()
+        return losses
 
     # Time
 
@@ -312,7 +312,7 @@ class Fanouts:
             number = series.close(now)
             if series.wake_at == NEVER:
                 del self._gaps[series]
-            new = self._topic(key).missed(number, client is not None, now, self._ttl) if number else 0
+            new = self._losses_of(key).missed(number, client is not None, now, self._ttl) if number else 0
             if new:
                 yield Missed(key, new, client, publisher)
 

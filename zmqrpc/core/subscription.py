@@ -89,7 +89,7 @@ class SubscriptionTimers(Struct, frozen=True):
     longest_backoff: float = 1.5
 
 
-class Phase(Enum):
+class SubscriptionPhase(Enum):
     """Where a subscription stands."""
 
     IDLE = "idle"
@@ -136,7 +136,7 @@ class SubscriptionState:
         jitter: Callable[[], float],
         timers: SubscriptionTimers = SubscriptionTimers(),  # noqa: B008 (it is frozen)
     ) -> None:
-        self.phase = Phase.IDLE
+        self.phase = SubscriptionPhase.IDLE
         self.asked = 0
         self.confirmed = -1
         self.attempt = 0
@@ -158,7 +158,7 @@ class SubscriptionState:
     @property
     def refused(self) -> bool:
         """Whether nobody is there: two connections in a row have come to nothing, and none stands."""
-        return self._fails >= 2 and self.phase is not Phase.UP
+        return self._fails >= 2 and self.phase is not SubscriptionPhase.UP
 
     @property
     def filters(self) -> Iterable[bytes]:
@@ -177,7 +177,7 @@ class SubscriptionState:
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next; infinity for never."""
-        if self.phase is not Phase.UP:
+        if self.phase is not SubscriptionPhase.UP:
             return self._until
         # Without a filter nothing is heard, and nothing is missed.
         due = self.heard_at + self._timers.silence if self._filters or self._tokens else NEVER
@@ -187,11 +187,11 @@ class SubscriptionState:
 
     def open(self, now: float) -> list[Effect]:
         """Begin; a subscription that has begun goes on."""
-        return self._connect(now) if self.phase is Phase.IDLE else []
+        return self._connect(now) if self.phase is SubscriptionPhase.IDLE else []
 
     def close(self) -> list[Effect]:
         """End; it can be opened again."""
-        self._reset(Phase.IDLE)
+        self._reset(SubscriptionPhase.IDLE)
         self._until = NEVER
         return [Close()]
 
@@ -205,7 +205,7 @@ class SubscriptionState:
             self.heard_at = now
         self._filters.update(dict.fromkeys(new))
         self.asked += 1
-        if self.phase is not Phase.UP:
+        if self.phase is not SubscriptionPhase.UP:
             return []
         return [*map(Subscribe, new), *self._ask(now)]
 
@@ -214,15 +214,15 @@ class SubscriptionState:
         old = [filter for filter in dict.fromkeys(filters) if filter in self._filters]
         for filter in old:
             del self._filters[filter]
-        return [*map(Unsubscribe, old)] if self.phase is Phase.UP else []
+        return [*map(Unsubscribe, old)] if self.phase is SubscriptionPhase.UP else []
 
     # What the connection does
 
     def connected(self, now: float) -> list[Effect]:
         """The connection stands."""
-        if self.phase is not Phase.CONNECTING:
+        if self.phase is not SubscriptionPhase.CONNECTING:
             return []
-        self.phase = Phase.UP
+        self.phase = SubscriptionPhase.UP
         self.heard_at = self._up_at = now
         return [*map(Subscribe, self._filters), *self._ask(now)]
 
@@ -247,14 +247,14 @@ class SubscriptionState:
 
     def lost(self, now: float, reason: str) -> list[Effect]:
         """The connection has ended, or could not be made."""
-        if self.phase not in (Phase.CONNECTING, Phase.UP):
+        if self.phase not in (SubscriptionPhase.CONNECTING, SubscriptionPhase.UP):
             return []
-        if self.phase is Phase.UP and self.confirmed >= 0 and now - self._up_at >= self._timers.steady:
+        if self.phase is SubscriptionPhase.UP and self.confirmed >= 0 and now - self._up_at >= self._timers.steady:
             self._fails = 0
         self.trouble = reason
         wait = backoff(self._timers.backoff, self._fails, self._timers.longest_backoff)
         self._fails += 1
-        self._reset(Phase.BACKOFF)
+        self._reset(SubscriptionPhase.BACKOFF)
         self._until = now + wait * self._jitter()
         return [Close(), Lost(reason)]
 
@@ -266,12 +266,12 @@ class SubscriptionState:
         late = now - self.wake_at
         if late < 0:
             return []
-        if self.phase is Phase.BACKOFF:
+        if self.phase is SubscriptionPhase.BACKOFF:
             return self._connect(now)
         if late >= timers.late:
             self._excuse(now)
             return []
-        if self.phase is Phase.CONNECTING:
+        if self.phase is SubscriptionPhase.CONNECTING:
             return self.lost(now, f"not connected within {timers.connect:g} s: stopped, blocked or cut off")
         if now >= self.heard_at + timers.silence:
             what = "its subscriptions" if self.confirmed < 0 else "any filter"
@@ -281,7 +281,7 @@ class SubscriptionState:
     # Transitions
 
     def _connect(self, now: float) -> list[Effect]:
-        self.phase = Phase.CONNECTING
+        self.phase = SubscriptionPhase.CONNECTING
         self.attempt += 1
         self._until = now + self._timers.connect
         return [Open(self.attempt)]
@@ -301,14 +301,14 @@ class SubscriptionState:
     def _excuse(self, now: float) -> None:
         """Judge the publisher later: we have not read for a while ourselves."""
         timers = self._timers
-        if self.phase is Phase.CONNECTING:
+        if self.phase is SubscriptionPhase.CONNECTING:
             self._until = now + timers.grace
             return
         self.heard_at = max(self.heard_at, now - timers.silence + timers.grace)
         if self._tokens:
             self._asked_at = max(self._asked_at, now - timers.silence + timers.grace)
 
-    def _reset(self, phase: Phase) -> None:
+    def _reset(self, phase: SubscriptionPhase) -> None:
         self.phase = phase
         self.confirmed = -1
         self._tokens.clear()

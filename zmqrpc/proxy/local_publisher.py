@@ -19,7 +19,7 @@ from zope.interface import implementer
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.publications import NO_FILTER
-from zmqrpc.core.subscription import Phase, SubscriptionState
+from zmqrpc.core.subscription import SubscriptionPhase, SubscriptionState
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import ROUTERS_ONLY
@@ -104,7 +104,7 @@ class LocalPublisher:
         states = {address: subscription.state for address, subscription in subscriptions.items()}
         said = publications.answer(
             {address: state.asked for address, state in states.items()},
-            {address: state.confirmed for address, state in states.items() if state.phase is Phase.UP},
+            {address: state.confirmed for address, state in states.items() if state.phase is SubscriptionPhase.UP},
         )
         for each in said:
             self._publish(each.key, each.counter)
@@ -151,7 +151,7 @@ class LocalPublisher:
                 self._subscribe(address)
         for address in [address for address in self._subscriptions if address not in wanted]:
             # One that is connected stays: the matchmaker may have lost its record, and not it its process.
-            if self._subscriptions[address].state.phase is not Phase.UP:
+            if self._subscriptions[address].state.phase is not SubscriptionPhase.UP:
                 self._leave(address)
 
     def _subscribe(self, address: str) -> None:

@@ -17,8 +17,8 @@ from zmqrpc.core.subscription import (
     Effect,
     Lost,
     Open,
-    Phase,
     Subscribe,
+    SubscriptionPhase,
     SubscriptionState,
     SubscriptionTimers,
     Unsubscribe,
@@ -121,7 +121,7 @@ class EventTests(SynchronousTestCase):
     def test_lost(self):
         for state in (connecting(A), up(A), confirmed(A)):
             self.assertEqual(state.lost(NOW, "gone"), [Close(), Lost("gone")])
-            self.assertEqual((state.phase, state.confirmed, state.trouble), (Phase.BACKOFF, -1, "gone"))
+            self.assertEqual((state.phase, state.confirmed, state.trouble), (SubscriptionPhase.BACKOFF, -1, "gone"))
         for state in (make(), backing_off(A)):
             self.assertEqual(state.lost(NOW, "gone"), [])
 
@@ -136,7 +136,7 @@ class EventTests(SynchronousTestCase):
     def test_close(self):
         for state in (make(), connecting(A), up(A), confirmed(A), backing_off(A)):
             self.assertEqual(state.close(), [Close()])
-            self.assertEqual((state.phase, state.wake_at, state.lost(NOW, "gone")), (Phase.IDLE, NEVER, []))
+            self.assertEqual((state.phase, state.wake_at, state.lost(NOW, "gone")), (SubscriptionPhase.IDLE, NEVER, []))
             self.assertEqual(state.open(NOW + 9), [Open(state.attempt)])
 
 
@@ -176,7 +176,7 @@ class TimeTests(SynchronousTestCase):
 
     def test_who_did_not_read_does_not_judge(self):
         state = confirmed(A)
-        self.assertEqual((state.tick(NOW + 60), state.phase, state.wake_at), ([], Phase.UP, NOW + 61))
+        self.assertEqual((state.tick(NOW + 60), state.phase, state.wake_at), ([], SubscriptionPhase.UP, NOW + 61))
         self.assertEqual(state.tick(NOW + 61)[0], Close())
         state = connecting(A)
         self.assertEqual((state.tick(NOW + 60), state.wake_at), ([], NOW + 61))

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from zmqrpc.configuration import FOR_PROXIES, FOR_SERVICES, load
 from zmqrpc.core.keys import token_key, topic_key
-from zmqrpc.core.subscription import Phase
+from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import PortRangeExhausted
 from zmqrpc.interfaces import IProxy, IProxyFactory, IPublisherReceiver, ISubscriberReceiver
 from zmqrpc.proxy.local_publisher import factory
@@ -565,4 +565,4 @@ class StormTests(PublishingCase):
                 if instance in alive:
                     self.assertEqual(seen, len(log[instance]))
             self.assertEqual(len(set(each.messages)), len(each.messages))
-            self.assertIs(each.subscription.state.phase, Phase.UP)
+            self.assertIs(each.subscription.state.phase, SubscriptionPhase.UP)
