@@ -23,7 +23,7 @@ from zmqrpc.core.subscription import SubscriptionPhase, SubscriptionState
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import ROUTERS_ONLY
-from zmqrpc.publisher import count_refused, count_stranger
+from zmqrpc.publishing_half import count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.settings import KEPT
 from zmqrpc.spelling import first_of

@@ -26,7 +26,7 @@ from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
 from zmqrpc.proxy._ipc import IpcSocket
-from zmqrpc.publisher import Publisher
+from zmqrpc.publishing_half import PublishingHalf
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 
 FRONTEND, BACKEND = 0, 1
@@ -59,7 +59,7 @@ class RouterProxy:
 
     _log = Logger()
 
-    def __init__(self, site: IProxySite, publisher: Publisher | None = None) -> None:
+    def __init__(self, site: IProxySite, publisher: PublishingHalf | None = None) -> None:
         _check_ports(site.settings, publisher is not None)
         self._site = site
         self._publisher = publisher
@@ -292,7 +292,7 @@ class _Factory:
     name = "router-proxy"
 
     def make(self, site: IProxySite) -> IProxy:
-        return RouterProxy(site, Publisher(site) if plan_of(site.settings).subscribes else None)
+        return RouterProxy(site, PublishingHalf(site) if plan_of(site.settings).subscribes else None)
 
 
 factory = _Factory()

@@ -12,7 +12,7 @@ from zmqrpc.core.subscription import SubscriptionState
 from zmqrpc.interfaces import IProxySite, ITransport
 from zmqrpc.notices import Notices
 from zmqrpc.proxy.local_publisher import LocalPublisher
-from zmqrpc.publisher import Publisher
+from zmqrpc.publishing_half import PublishingHalf
 from zmqrpc.record import PROXIES, Record, Role, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.subscription import Subscription
@@ -92,10 +92,10 @@ def ground(network: Network, host: str, **options: Any) -> Ground:
     return site
 
 
-def central(network: Network, host: str, port: int = 50003) -> tuple[Ground, Publisher]:
+def central(network: Network, host: str, port: int = 50003) -> tuple[Ground, PublishingHalf]:
     """Start a publisher."""
     site = ground(network, host, proxy_publisher_port=port)
-    publisher = Publisher(site)
+    publisher = PublishingHalf(site)
     site.run(publisher)
     return site, publisher
 

@@ -53,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
             "offers",
             "outbox",
         ),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publisher", "publishers", "publishing"),
+        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "server", "strategy_links"),
         *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
     },

@@ -13,7 +13,7 @@ from time import monotonic
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.proxy.local_publisher import LocalPublisher
-from zmqrpc.publisher import Publisher
+from zmqrpc.publishing_half import PublishingHalf
 from zmqrpc.reactor_zmq import ZmqTransport
 from zmqrpc.test.integration.support import eventually, reactor
 from zmqrpc.test.processes import ENVIRONMENT, Running
@@ -48,7 +48,7 @@ class ManySubscribersTests(TestCase):
         self.addCleanup(site.stop)
         return site
 
-    async def receive_all(self, publisher: Publisher, addresses: list[str], connected: int) -> None:
+    async def receive_all(self, publisher: PublishingHalf, addresses: list[str], connected: int) -> None:
         """
         Have everybody subscribe, publish, and check that everybody gets everything.
 
@@ -71,7 +71,7 @@ class ManySubscribersTests(TestCase):
     async def test_everybody_gets_everything(self):
         """First from one publisher, then over local ones, of which there is one for each node."""
         site = self.ground()
-        publisher = Publisher(site)
+        publisher = PublishingHalf(site)
         site.run(publisher)
         await self.receive_all(publisher, [publisher.address], SUBSCRIBERS)
 

@@ -19,7 +19,7 @@ from zmqrpc.notices import Notices
 
 
 @implementer(IPublisherReceiver)
-class Publisher:
+class PublishingHalf:
     """
     The publisher of one proxy; nothing is opened before `open`.
 
