@@ -17,7 +17,7 @@ from zmqrpc.core.fanouts import Fanouts, Missed
 from zmqrpc.core.keys import Counter, decode_counter, topic_key
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.seen import Seen
-from zmqrpc.core.subscription import SubscriptionPhase, SubscriptionState
+from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.fanout_caller import FanoutCaller
 from zmqrpc.interfaces import ITransport
@@ -26,6 +26,7 @@ from zmqrpc.requests import Requests
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
+from zmqrpc.subscription_set import SubscriptionSet
 from zmqrpc.target import Target
 
 READY_SECONDS = 2.0
@@ -86,17 +87,14 @@ class Subscriptions:
         wake_by: Callable[[float], None],
     ) -> None:
         self._settings = settings
-        self._transport = transport
         self._requests = requests
         self._notices = notices
-        self._random_bytes = random_bytes
-        self._jitter = jitter
         self._seconds = seconds
         self._wake_by = wake_by
         self._fanouts = Fanouts(settings.max_clients, settings.rpc_message_ttl)
         self._topics: dict[bytes, _Served] = {}
         self._callers: dict[bytes, dict[tuple[bytes, str], FanoutCaller]] = {}
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions = SubscriptionSet(self, transport, random_bytes, jitter, seconds, wake_by)
         self._wanted: tuple[str, ...] | None = None
         self._started = self._closed = False
         self._waiting: list[Deferred[None]] = []
@@ -114,7 +112,7 @@ class Subscriptions:
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = _Served(target.exchange, target.topic)
-            for subscription in self._subscriptions.values():
+            for subscription in self._subscriptions:
                 subscription.subscribe([key])
             self._begin_waiting()
             self._note()
@@ -167,9 +165,7 @@ class Subscriptions:
         """Hear nothing more; what came runs on."""
         self._closed = True
         self._outage.ends(self._seconds())
-        for subscription in self._subscriptions.values():
-            subscription.close()
-        self._subscriptions.clear()
+        self._subscriptions.close()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.cancel()
@@ -182,23 +178,14 @@ class Subscriptions:
             return
         if self._topics and self._wait_until == NEVER and self._awaited is None:
             self._begin_waiting()
-        for address in [address for address in self._subscriptions if address not in self._wanted]:
-            self._let_go(self._subscriptions[address])
-        for address in self._wanted:
-            if address not in self._subscriptions:
-                state = SubscriptionState(self._random_bytes, self._jitter)
-                subscription = Subscription(address, state, self, self._transport, self._seconds, self._wake_by)
-                self._subscriptions[address] = subscription
-                subscription.subscribe(self._topics)
-                subscription.open()
+        self._subscriptions.want(self._wanted)
+        for subscription in self._subscriptions:
+            if self._subscriptions.is_over(subscription):
+                self._subscriptions.drop(subscription)
+        for subscription in self._subscriptions.missing():
+            subscription.subscribe(self._topics)
+            subscription.open()
         self._look()
-
-    def _let_go(self, subscription: Subscription) -> None:
-        # Its record may only be lost, and what it publishes is not.
-        if subscription.state.phase is not SubscriptionPhase.UP and subscription.address not in (self._wanted or ()):
-            if self._subscriptions.get(subscription.address) is subscription:
-                del self._subscriptions[subscription.address]
-            subscription.close()
 
     # Readiness
 
@@ -217,7 +204,7 @@ class Subscriptions:
         return not late or (len(late) < len(self._subscriptions) and all(each.state.refused for each in late))
 
     def _late(self) -> list[Subscription]:
-        return [subscription for subscription in self._subscriptions.values() if not subscription.state.current]
+        return [subscription for subscription in self._subscriptions if not subscription.state.current]
 
     def _look(self) -> None:
         """Tell who waits when it is ready."""
@@ -249,7 +236,7 @@ class Subscriptions:
         if self._closed or not self._topics or not self._started:
             return
         now = self._seconds()
-        if all(subscription.state.confirmed < 0 for subscription in self._subscriptions.values()):
+        if all(subscription.state.confirmed < 0 for subscription in self._subscriptions):
             self._outage.begins(now)
             self._wake_by(self._outage.wake_at)
         elif (seconds := self._outage.ends(now)) is not None:
@@ -262,7 +249,7 @@ class Subscriptions:
             why = "none is recorded in the matchmaker, start one (zmq-proxy with use_pub_sub)"
         else:
             of = "subscribe_on" if self._settings.subscribe_on else "the matchmaker"
-            troubles = [f"{each.address}, {each.state.trouble or _SILENT}" for each in self._subscriptions.values()]
+            troubles = [f"{each.address}, {each.state.trouble or _SILENT}" for each in self._subscriptions]
             why = f"look after those that {of} names: {first_of(troubles, '; ', 3)}"
         self.log.warn(
             "no publisher has confirmed what the servers here subscribe to, so that they miss every fan-out that is "
@@ -283,7 +270,8 @@ class Subscriptions:
             self.log.info("the publisher {address} is lost: {reason}", address=subscription.address, reason=reason)
         if self._awaited is not None:
             self._awaited.discard(subscription)
-        self._let_go(subscription)
+        if self._subscriptions.is_over(subscription):
+            self._subscriptions.drop(subscription)
         self._note()
         self._look()
 
@@ -387,15 +375,14 @@ class Subscriptions:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        soonest = min((each.wake_at for each in self._subscriptions.values()), default=NEVER)
         try_until = self._tries[0][0] if self._tries else NEVER
-        return min(soonest, self._fanouts.wake_at, self._wait_until, try_until, self._outage.wake_at)
+        return min(
+            self._subscriptions.wake_at, self._fanouts.wake_at, self._wait_until, try_until, self._outage.wake_at
+        )
 
     def sweep(self, now: float) -> None:
         """Look after the publishers, and tell what was missed."""
-        for subscription in list(self._subscriptions.values()):
-            if subscription.wake_at <= now:
-                subscription.sweep(now)
+        self._subscriptions.sweep(now)
         if now >= self._wait_until:
             self._wait_no_longer()
         if self._outage.tick(now):

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.publications import NO_FILTER
-from zmqrpc.core.subscription import SubscriptionPhase, SubscriptionState
+from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import ROUTERS_ONLY
@@ -28,6 +28,7 @@ from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.settings import KEPT
 from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
+from zmqrpc.subscription_set import SubscriptionSet
 
 _PATIENCE = 2.0
 """Seconds without a publisher after which that is an outage: longer than it takes to connect anew."""
@@ -53,7 +54,10 @@ class LocalPublisher:
         self.address = ""
         self._site = site
         self._publications = LocalPublications(site.instance)
-        self._subscriptions: dict[str, Subscription] = {}
+        # Nothing depends on what a token is, so a simulation need not draw it from its seed.
+        self._subscriptions = SubscriptionSet(
+            self, site.transport, partial(os.urandom, 16), site.jitter, site.seconds, site.wake_by
+        )
         self._named = [f"tcp://{each}" for each in site.settings.subscribe_on]
         self._recorded: list[str] = []
         self._own: set[str] = set()
@@ -98,10 +102,10 @@ class LocalPublisher:
         self._changed = False
         publications, subscriptions = self._publications, self._subscriptions
         new, gone = publications.changes()
-        for subscription in subscriptions.values():
+        for subscription in subscriptions:
             subscription.subscribe(new)
             subscription.unsubscribe(gone)
-        states = {address: subscription.state for address, subscription in subscriptions.items()}
+        states = {subscription.address: subscription.state for subscription in subscriptions}
         said = publications.answer(
             {address: state.asked for address, state in states.items()},
             {address: state.confirmed for address, state in states.items() if state.phase is SubscriptionPhase.UP},
@@ -112,11 +116,10 @@ class LocalPublisher:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min((self._outage.wake_at, *(each.wake_at for each in self._subscriptions.values())))
+        return min(self._outage.wake_at, self._subscriptions.wake_at)
 
     def sweep(self, now: float) -> None:
-        for subscription in list(self._subscriptions.values()):
-            subscription.sweep(now)
+        self._subscriptions.sweep(now)
         if self._outage.tick(now):
             self.log.warn(
                 "no publisher is connected, so that nothing published reaches the subscribers of this node, and their "
@@ -130,9 +133,7 @@ class LocalPublisher:
         """Do nothing: nobody has given it anything."""
 
     def close(self, linger: float) -> None:
-        subscriptions, self._subscriptions = self._subscriptions, {}
-        for subscription in subscriptions.values():
-            subscription.close()
+        self._subscriptions.close()
         socket, self._socket = self._socket, None
         if socket is not None:
             socket.close(linger)
@@ -145,29 +146,24 @@ class LocalPublisher:
 
     def _follow(self) -> None:
         """Subscribe to the publishers that there are."""
-        wanted = self._wanted()
-        for address in wanted:
-            if address not in self._subscriptions and self._socket is not None:
-                self._subscribe(address)
-        for address in [address for address in self._subscriptions if address not in wanted]:
-            # One that is connected stays: the matchmaker may have lost its record, and not it its process.
-            if self._subscriptions[address].state.phase is not SubscriptionPhase.UP:
-                self._leave(address)
+        if self._socket is None:
+            return
+        self._subscriptions.want(self._wanted())
+        for subscription in self._subscriptions.missing():
+            self.log.info("subscribing to the publisher at {address}", address=subscription.address)
+            subscription.subscribe(self._publications.filters)
+            subscription.open()
+        for subscription in self._subscriptions:
+            self._leave_if_over(subscription)
 
-    def _subscribe(self, address: str) -> None:
-        site = self._site
-        # Nothing depends on what a token is, so a simulation need not draw it from its seed.
-        state = SubscriptionState(partial(os.urandom, 16), site.jitter)
-        subscription = Subscription(address, state, self, site.transport, site.seconds, site.wake_by)
-        self._subscriptions[address] = subscription
-        self.log.info("subscribing to the publisher at {address}", address=address)
-        subscription.subscribe(self._publications.filters)
-        subscription.open()
+    def _leave_if_over(self, subscription: Subscription) -> None:
+        if self._subscriptions.is_over(subscription):
+            self._leave(subscription)
 
-    def _leave(self, address: str) -> None:
-        self.log.info("no longer subscribing to the publisher at {address}", address=address)
-        self._subscriptions.pop(address).close()
-        self._gone(address)
+    def _leave(self, subscription: Subscription) -> None:
+        self.log.info("no longer subscribing to the publisher at {address}", address=subscription.address)
+        self._subscriptions.drop(subscription)
+        self._gone(subscription.address)
 
     def _gone(self, address: str) -> None:
         """Take that nothing is heard over a subscription any more."""
@@ -179,7 +175,7 @@ class LocalPublisher:
             self._site.wake_by(self._outage.wake_at)
 
     def _why_alone(self) -> str:
-        troubles = [f"{each.address}, {each.state.trouble or 'no answer yet'}" for each in self._subscriptions.values()]
+        troubles = [f"{each.address}, {each.state.trouble or 'no answer yet'}" for each in self._subscriptions]
         return first_of(troubles, "; ", 3) or "the matchmaker knows none"
 
     # What subscriptions tell
@@ -218,8 +214,7 @@ class LocalPublisher:
         text = "the publisher at {peer} was lost: {reason}" if address in self._up else None
         self._site.notices.count("publisher_lost", text, address, reason=reason)
         self._gone(address)
-        if address not in self._wanted():
-            self._leave(address)
+        self._leave_if_over(subscription)
         self._site.transport.kick()
 
     def malformed(self, subscription: Subscription, reason: str) -> None:
@@ -230,11 +225,11 @@ class LocalPublisher:
 
     def subscribed(self, filter: bytes) -> bool:
         self._changed = True
-        for subscription in self._subscriptions.values():
+        for subscription in self._subscriptions:
             if subscription.state.asks_by(filter):
                 self._own.add(subscription.address)
                 self.log.error("{address} leads to this local publisher itself", address=subscription.address)
-                self._leave(subscription.address)
+                self._leave(subscription)
                 self._follow()
                 return False
         fault = self._publications.subscribed(filter)

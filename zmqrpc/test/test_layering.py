@@ -55,7 +55,17 @@ LAYERS: dict[str, set[str]] = {
         ),
         *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "server", "strategy_links"),
-        *("signals", "stall", "subscription", "subscriptions", "sweep", "threads", "waiter", "watches"),
+        *(
+            "signals",
+            "stall",
+            "subscription",
+            "subscription_set",
+            "subscriptions",
+            "sweep",
+            "threads",
+            "waiter",
+            "watches",
+        ),
     },
     "composition": {"node", "parts", "proxy_lines", "proxy_node", "site"},
     "facade": {""},  # zmqrpc itself: names the public things, so it sees all but the entries

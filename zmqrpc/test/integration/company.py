@@ -59,7 +59,7 @@ class Member:
 
 def subscribed(node: Node) -> int:
     """Return how many publishers have confirmed what a node subscribes to."""
-    subscriptions = node._subscriptions._subscriptions.values() if node._subscriptions is not None else ()
+    subscriptions = node._subscriptions._subscriptions if node._subscriptions is not None else ()
     return sum(subscription.state.current for subscription in subscriptions)
 
 
