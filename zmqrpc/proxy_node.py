@@ -95,20 +95,12 @@ class ProxyNode(Service):
     # IService
 
     def privilegedStartService(self) -> None:
-        """
-        Bind, while the process may still have the rights to (``twistd --uid``).
-
-        :raises ConfigError: what `Settings` asks for cannot be bound; `PortRangeExhausted` when no port is free.
-        """
+        """Bind, as `Node.privilegedStartService` does."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._open()
 
     def startService(self) -> None:
-        """
-        Start: bind, unless that is done, and register; never waits for a store.
-
-        :raises ConfigError: as `privilegedStartService`, or it was started before.
-        """
+        """Bind, unless that is done, and register, as `Node.startService` does."""
         self._open()
         super().startService()  # type: ignore[no-untyped-call]
         site = self._site

@@ -50,13 +50,7 @@ class MemoryNode(Node):
         self.clock = process.clock
         # For the network, which tells a test that ends what has not ended.
         self.asked = AskedLog(self.clock.seconds)
-        super().__init__(
-            process.clock,
-            process.settings,
-            transport=process.transport,
-            matchmaker=process.matchmaker,
-            chance=process.chance,
-        )
+        super().__init__(process.clock, process.settings, **process.ground)
         # A test may ask the store what no client asks a real one.
         self._delivery.outcomes.served = store.served
         network.nodes.append(self)

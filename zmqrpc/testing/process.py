@@ -24,9 +24,7 @@ class MemoryProcess:
     :param settings: None for the defaults; name and address of the host replace what they say.
     :param options: options of `Settings` that differ.
     :ivar clock: tells its time until it is killed.
-    :ivar transport: its sockets.
-    :ivar matchmaker: its way to the store.
-    :ivar chance: its own, out of that of the network.
+    :ivar ground: its sockets, its way to the store and its chance, as a `Node` takes them.
     """
 
     def __init__(
@@ -40,12 +38,17 @@ class MemoryProcess:
         }
         self.settings = attrs.evolve(settings or Settings(), **options)
         self.clock = ProcessClock(network.clock)
-        self.transport = network.transport(host, self.clock, self.settings.max_message_size)
-        self.matchmaker = store.matchmaker(self.clock)
-        self.chance = Random(network.chance.getrandbits(64))
+        self._transport = network.transport(host, self.clock, self.settings.max_message_size)
+        self._matchmaker = store.matchmaker(self.clock)
+        chance = Random(network.chance.getrandbits(64))
+        self.ground: dict[str, Any] = {
+            "transport": self._transport,
+            "matchmaker": self._matchmaker,
+            "chance": chance,
+        }
 
     def kill(self) -> None:
         """End at once: its timers never run again, its connections break, its records stay."""
         self.clock.stop()
-        self.transport.kill()
-        self.matchmaker.kill()
+        self._transport.kill()
+        self._matchmaker.kill()

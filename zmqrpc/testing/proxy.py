@@ -40,13 +40,7 @@ class MemoryProxy(ProxyNode):
         self.host = host = host or f"proxy-{len(network.proxies) + 1}"
         self._process = process = MemoryProcess(network, store, host, settings, options)
         self.clock = process.clock
-        super().__init__(
-            process.clock,
-            process.settings,
-            transport=process.transport,
-            matchmaker=process.matchmaker,
-            chance=process.chance,
-        )
+        super().__init__(process.clock, process.settings, **process.ground)
         network.proxies.append(self)
 
     def kill(self) -> None:
