@@ -97,12 +97,12 @@ def serve(child, *, url, names, log, publishers):
 
 
 def proxy(child, *, url, host, ports, log):
-    """Be ``twistd zmq-proxy`` at these ports: of the frontend, the backend and the publisher."""
+    """Be ``twistd zmq-proxy`` at these ports: of the frontend, the backend and, if it publishes, the publisher."""
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for descriptor in (0, 1, 2):
         os.dup2(output, descriptor)
     options = ["--url", url, "--host", "127.0.0.1"]
-    for name, port in zip(("frontend", "backend", "publisher"), ports, strict=True):
+    for name, port in zip(("frontend", "backend", "publisher"), ports, strict=False):
         options += [f"--{name}-port", str(port)]
     sys.argv = ["twistd", "-n", "--pidfile=", "zmq-proxy", *options]
     from twisted.scripts.twistd import run

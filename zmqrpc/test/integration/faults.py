@@ -148,7 +148,9 @@ class Company:
         log = os.path.join(self.directory, f"{proxy.host}.log")
         url = f"{self._url.partition('?')[0]}?use_pub_sub={str(self._publishes).lower()}"
         proxy.up_since = 0.0
-        proxy.child = self.nursery.start(kind="proxy", url=url, host=proxy.host, ports=proxy.ports, log=log)
+        # A port for what it does not do is refused.
+        ports = proxy.ports if self._publishes else proxy.ports[:2]
+        proxy.child = self.nursery.start(kind="proxy", url=url, host=proxy.host, ports=ports, log=log)
         return proxy
 
     def start_servers(self, *names: str, publishers: int = 0) -> Servers:
