@@ -1,4 +1,4 @@
-"""What comes published: the subscriptions of a node that serves, and the fan-outs that they bring."""
+"""The subscriptions of a node that serves: to which publishers, and when it is ready."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import Batch, decode_batch
-from zmqrpc.core.envelope import WIRE_VERSION, Fanout, Unreadable
-from zmqrpc.core.fanouts import Fanouts, Missed
-from zmqrpc.core.keys import Counter, decode_counter, topic_key
 from zmqrpc.core.outage import Outage
-from zmqrpc.core.seen import Seen
 from zmqrpc.core.subscription import SubscriptionPhase
-from zmqrpc.errors import RemoteProtocolError
-from zmqrpc.fanout_caller import FanoutCaller
 from zmqrpc.interfaces import ITransport
 from zmqrpc.notices import Notices
+from zmqrpc.published import PublishedFanouts
 from zmqrpc.requests import Requests
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of
@@ -42,25 +35,7 @@ ALONE_SECONDS = 10.0
 ALONE_AGAIN_SECONDS = 300.0
 """Seconds after which it is said again."""
 
-_NEW = Seen.NEW
 _SILENT = "not connected yet"
-
-
-class _Served:
-    """
-    One topic that is served here.
-
-    :ivar members: the names under which it is.
-    """
-
-    def __init__(self, exchange: str, name: str) -> None:
-        self.exchange = exchange
-        self.name = name
-        self.members: list[str] = []
-
-    def __str__(self) -> str:
-        """Name it as people do."""
-        return f"{self.exchange}/{self.name}"
 
 
 class Subscriptions:
@@ -87,13 +62,9 @@ class Subscriptions:
         wake_by: Callable[[float], None],
     ) -> None:
         self._settings = settings
-        self._requests = requests
-        self._notices = notices
         self._seconds = seconds
         self._wake_by = wake_by
-        self._fanouts = Fanouts(settings.max_clients, settings.rpc_message_ttl)
-        self._topics: dict[bytes, _Served] = {}
-        self._callers: dict[bytes, dict[tuple[bytes, str], FanoutCaller]] = {}
+        self._published = PublishedFanouts(requests, notices, settings.max_clients, settings.rpc_message_ttl)
         self._subscriptions = SubscriptionSet(self, transport, random_bytes, jitter, seconds, wake_by)
         self._wanted: tuple[str, ...] | None = None
         self._started = self._closed = False
@@ -107,16 +78,12 @@ class Subscriptions:
 
     def serve(self, target: Target) -> None:
         """Subscribe to what is published for a server too."""
-        assert target.exchange is not None and target.topic is not None and target.server is not None
-        key = topic_key(target.exchange, target.topic)
-        topic = self._topics.get(key)
-        if topic is None:
-            topic = self._topics[key] = _Served(target.exchange, target.topic)
+        key = self._published.serve(target)
+        if key is not None:
             for subscription in self._subscriptions:
                 subscription.subscribe([key])
             self._begin_waiting()
             self._note()
-        topic.members.append(target.server)
 
     def start(self) -> None:
         """Subscribe, now or as soon as it is known where."""
@@ -156,10 +123,7 @@ class Subscriptions:
 
     def cancel_running(self) -> None:
         """Cancel what still runs: its time to drain is up."""
-        for callers in self._callers.values():
-            for caller in callers.values():
-                for result, _ in list(caller.running.values()):
-                    self._requests.cancel_one(result)
+        self._published.cancel_running()
 
     def close(self) -> None:
         """Hear nothing more; what came runs on."""
@@ -176,14 +140,14 @@ class Subscriptions:
         """Have a subscription to each publisher that is wanted; one that is not any more stays while it is up."""
         if not self._started or self._closed or self._wanted is None:
             return
-        if self._topics and self._wait_until == NEVER and self._awaited is None:
+        if self._published.keys and self._wait_until == NEVER and self._awaited is None:
             self._begin_waiting()
         self._subscriptions.want(self._wanted)
         for subscription in self._subscriptions:
             if self._subscriptions.is_over(subscription):
                 self._subscriptions.drop(subscription)
         for subscription in self._subscriptions.missing():
-            subscription.subscribe(self._topics)
+            subscription.subscribe(self._published.keys)
             subscription.open()
         self._look()
 
@@ -233,7 +197,7 @@ class Subscriptions:
 
     def _note(self) -> None:
         """Note whether any publisher has confirmed something: without one nothing that is published arrives."""
-        if self._closed or not self._topics or not self._started:
+        if self._closed or not self._published.keys or not self._started:
             return
         now = self._seconds()
         if all(subscription.state.confirmed < 0 for subscription in self._subscriptions):
@@ -276,99 +240,14 @@ class Subscriptions:
         self._look()
 
     def malformed(self, subscription: Subscription, reason: str) -> None:
-        self._notices.count(
-            "malformed", "a message of the publisher {peer} was dropped: {reason}", subscription.address, reason=reason
-        )
+        self._published.malformed(subscription.address, reason)
 
     def published(self, subscription: Subscription, key: bytes, counter: bytes, payload: Any) -> int:
-        now = self._seconds()
-        topic = self._topics.get(key)
-        try:
-            told = decode_counter(counter)
-            batch = None if payload is None else decode_batch(payload)
-        except RemoteProtocolError as error:
-            self.malformed(subscription, str(error))
-            return 1
-        if topic is None:
-            self._notices.count("stray")
-            return 1
-        fresh = self._fanouts.counted(told.publisher, key, told.count, batch is None, now)
-        if batch is not None and self._is_ours(subscription, batch, told):
-            self._take(subscription, key, topic, batch, len(payload), fresh, now)
-        if self._fanouts.wake_at < NEVER:
-            self._wake_by(self._fanouts.wake_at)
-        return len(batch.messages) or 1 if batch is not None else 1
-
-    def _is_ours(self, subscription: Subscription, batch: Batch, told: Counter) -> bool:
-        """Tell whether a batch can be taken."""
-        if batch.version != WIRE_VERSION:
-            text = "client {client} published a batch of wire version {version} at {address}"
-            self._notices.count(
-                "bad_version",
-                text,
-                batch.source,
-                client=batch.source,
-                version=batch.version,
-                address=subscription.address,
-            )
-            return False
-        if batch.destination is not None:
-            self.malformed(subscription, "what is published is for one instance")
-            return False
-        return True
-
-    def _take(
-        self,
-        subscription: Subscription,
-        key: bytes,
-        topic: _Served,
-        batch: Batch,
-        size: int,
-        fresh: bool,
-        now: float,
-    ) -> None:
-        """Run what has not come before; tell what comes again."""
-        arrival = int(now * 1000)
-        source = batch.source
-        client = self._fanouts.client(source, arrival, batch.sent, now)
-        if client is None:
-            text = "the fan-outs of client {client} are refused, too many clients are remembered (max_clients)"
-            self._notices.count("overloaded", text, source, client=source)
-            return
-        series = self._fanouts.series(source, key, now)
-        admit = series.admit
-        repeats = series.repeats
-        new: list[Fanout] = []
-        again = False
-        name, exchange = topic.name, topic.exchange
-        for message in batch.messages:
-            if type(message) is not Fanout or message.topic != name or message.exchange != exchange:
-                self.malformed(subscription, _fault_of(message))
-                continue
-            if message.attempt > 1:
-                again = True
-            if admit(message.sequence) is _NEW:
-                new.append(message)
-        repeats = series.repeats - repeats
-        if again or (repeats and fresh):
-            self._fanouts.repeated(key, now)
-        self._notices.count("repeated", number=repeats)
-        age = client.offset.age(arrival, batch.sent)
-        for member in topic.members if new else ():
-            # A fan-out is for each member, and a node may have several.
-            named = new if member is topic.members[-1] else [msgspec.structs.replace(message) for message in new]
-            for message in named:
-                message.member = member
-            caller = self._caller(source, key, topic, member)
-            self._requests.take(caller, named, now, age, size, [])
-            client.until = max(client.until, caller.until)
-
-    def _caller(self, source: bytes, key: bytes, topic: _Served, member: str) -> FanoutCaller:
-        callers = self._callers.setdefault(source, {})
-        caller = callers.get((key, member))
-        if caller is None:
-            caller = callers[key, member] = FanoutCaller(source, str(topic), self._notices)
-        return caller
+        published = self._published
+        envelopes = published.take(subscription.address, key, counter, payload, self._seconds())
+        if published.wake_at < NEVER:
+            self._wake_by(published.wake_at)
+        return envelopes
 
     # Time
 
@@ -377,7 +256,7 @@ class Subscriptions:
         """When `sweep` has to be called next."""
         try_until = self._tries[0][0] if self._tries else NEVER
         return min(
-            self._subscriptions.wake_at, self._fanouts.wake_at, self._wait_until, try_until, self._outage.wake_at
+            self._subscriptions.wake_at, self._published.wake_at, self._wait_until, try_until, self._outage.wake_at
         )
 
     def sweep(self, now: float) -> None:
@@ -392,27 +271,4 @@ class Subscriptions:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 waiter.callback(None)
-        if now >= self._fanouts.wake_at:
-            missed, forgotten = self._fanouts.sweep(now)
-            for each in missed:
-                self._tell(each)
-            for instance in forgotten:
-                self._callers.pop(instance, None)
-
-    def _tell(self, missed: Missed) -> None:
-        who = f"client {missed.client.hex()}" if missed.client else f"publisher {(missed.publisher or b'').hex()}"
-        self._notices.count(
-            "fanout_missed",
-            "{number} published fan-outs to {topic} never came, as the numbers of {who} show",
-            missed.key,
-            topic=str(self._topics[missed.key]),
-            number=missed.number,
-            who=who,
-        )
-
-
-def _fault_of(message: Any) -> str:
-    """Say why a message is none that is published under its key."""
-    if type(message) is Unreadable:
-        return str(message.reason)
-    return f"a {type(message).__name__} of another topic" if type(message) is Fanout else f"a {type(message).__name__}"
+        self._published.sweep(now)

@@ -53,7 +53,8 @@ LAYERS: dict[str, set[str]] = {
             "offers",
             "outbox",
         ),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch", "publishers", "publishing", "publishing_half"),
+        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch"),
+        *("published", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "server", "strategy_links"),
         *(
             "signals",

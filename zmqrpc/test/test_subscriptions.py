@@ -519,9 +519,9 @@ class FanoutTests(Case):
         """Nothing is left of a client that was silent for long."""
         self.publish(self.fanout(1))
         self.sweep(self.settings.rpc_message_ttl + 1)
-        self.assertEqual(self.subscriptions._callers, {})
+        self.assertEqual(self.subscriptions._published._callers, {})
         self.sweep(self.settings.rpc_message_ttl)
-        self.assertEqual(self.subscriptions._fanouts.wake_at, float("inf"))
+        self.assertEqual(self.subscriptions._published.wake_at, float("inf"))
 
 
 class BoundedTests(Case):
