@@ -8,10 +8,11 @@ from twisted.internet.defer import Deferred
 
 from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.batch import RETURN_OVERHEAD
 from zmqrpc.core.envelope import Ack, encode_message
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
-from zmqrpc.core.ways import Identity
+from zmqrpc.core.ways import Identity, Through
 from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.outbox import Outbox
 
@@ -131,7 +132,8 @@ class Caller:
     @property
     def limited_by(self) -> str:
         """Who it is that accepts no larger payload, for an error's text."""
-        return "the client" if self.largest < self._callers.settings.max_message_size else "the server"
+        own = self._callers.settings.max_message_size - (RETURN_OVERHEAD if type(self.identity) is Through else 0)
+        return "the client" if self.largest < own else "the server"
 
     @property
     def idle(self) -> bool:

@@ -10,6 +10,7 @@ from zmqrpc.core.batch import Batch
 from zmqrpc.core.envelope import WIRE_VERSION, Ack, Hello, Nack, Refusal, Reply
 from zmqrpc.core.keys import instance_key
 from zmqrpc.core.link import Phase
+from zmqrpc.core.pending import Stage
 from zmqrpc.core.ways import Search, Through
 from zmqrpc.interfaces import GONE
 from zmqrpc.link import Link
@@ -235,6 +236,14 @@ class ProxyCarrier:
                 links.answers.take(link, message, way, now)
         links.kick()
         return True
+
+    def kept_back(self, proxy: ProxyLink) -> None:
+        """Take that a proxy has not forwarded something that is too large: it may be any call that nobody has seen."""
+        for way, link in self._links.by_identity.items():
+            if isinstance(way, Through) and way.connection == proxy.connection:
+                for call in link.pending.outstanding():
+                    if call.stage is Stage.SENT:
+                        call.trouble = f"the proxy {proxy.member} refused a message as too large, perhaps this one"
 
     def returned(self, proxy: ProxyLink, batch: Batch, reason: Refusal, now: float) -> None:
         """Take a batch that a proxy gave back."""

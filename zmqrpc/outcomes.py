@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from zmqrpc.core.batch import BATCH_OVERHEAD
+from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
 from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
@@ -274,7 +274,8 @@ class Outcomes:
         """End a call that its member does not take."""
         if reason in _REFUSED:
             error, says = _REFUSED[reason]
-            if reason is Refusal.TOO_LARGE and len(call.encoded) > self._settings.max_message_size - BATCH_OVERHEAD:
+            own = self._settings.max_message_size - BATCH_OVERHEAD - RETURN_OVERHEAD
+            if reason is Refusal.TOO_LARGE and len(call.encoded) > own:
                 says = "it is too large for this client (max_message_size)"
             self.fail(call, error, f"{says}: {text}")
         elif reason in ELSEWHERE:

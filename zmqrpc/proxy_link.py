@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from zmqrpc.core.batch import Batch, encode_batch
+from zmqrpc.core.batch import RETURN_OVERHEAD, Batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Goaway,
@@ -54,7 +54,7 @@ class ProxyLink:
     :ivar known: what is recorded of it; records may be missing, of the broker of this host, which is known by its path.
     :ivar recorded: whether the matchmaker has its record.
     :ivar preferred: whether it is preferred to others.
-    :ivar largest: the largest payload it takes, bytes.
+    :ivar largest: the largest payload it takes and can give back, bytes.
     :ivar publishes: whether it says that it publishes.
     """
 
@@ -71,7 +71,7 @@ class ProxyLink:
         self.state = state
         self.liveness = state.liveness
         self.attempt = 0
-        self.largest = proxies.settings.max_message_size
+        self.largest = self._returnable = proxies.settings.max_message_size - RETURN_OVERHEAD
         self.publishes = False
         self._routes = False
         self._proxies = proxies
@@ -202,8 +202,7 @@ class ProxyLink:
         misfit = misfit_of(welcome, self.known.records, by_target=False)
         if not misfit and welcome.role not in _PROXIES:
             misfit = f"it is a {welcome.role[:100]!r}, and no proxy"
-        own = self._proxies.settings.max_message_size
-        self.largest = min(welcome.limits.get("message", own), own)
+        self.largest = min(welcome.limits.get("message", self._returnable), self._returnable)
         self.publishes = PUBLISH in welcome.features
         self._routes = welcome.role == Role.ROUTER
         self.perform(self.state.welcome(now, source, now - welcome.echoed / 1000, misfit), now)
@@ -212,11 +211,16 @@ class ProxyLink:
         """
         Take a refusal of the connection: of HELLO, or because the proxy has forgotten it.
 
-        Or of what it cannot give back, which is too large together with the NACK; then everything is asked for again.
+        Or of a message that it does not give back, so that nobody knows which one that was. Of what is too large, to
+        ask for everything again would have it come again.
         """
         reason = Refusal(nack.reason)
         if self.state.phase is Phase.CONNECTING or reason in _LOSSES:
             self._proxies.connection_lost(self.connection, nack.text or reason.words)
+        elif reason is Refusal.TOO_LARGE:
+            text = "the proxy at {peer} did not take a message that is too large, and does not say which"
+            self._proxies.notices.count("too_large", text, self.address)
+            self._proxies.carrier.kept_back(self)
 
     def tick(self, now: float, outstanding: bool) -> None:
         """

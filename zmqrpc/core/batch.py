@@ -84,6 +84,9 @@ def encode_batch(
 BATCH_OVERHEAD = 1280
 """At least what `encode_batch` adds to the messages: 129 sequences of at most 9 bytes, and 56 bytes for the rest."""
 
+RETURN_OVERHEAD = 256
+"""More than what a proxy adds to a payload that it gives back, in a NACK."""
+
 
 def batch_room(largest: int) -> int:
     """

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.batch import decode_batch
+from zmqrpc.core.batch import RETURN_OVERHEAD, decode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Goaway,
@@ -46,9 +46,6 @@ ROLE, PUBLISH = "router", "publish"
 
 _LOOK = 5.0
 """Seconds between two looks at who has been silent."""
-
-_RETURN_OVERHEAD = 256
-"""More than what a NACK adds to the payload that it gives back."""
 
 
 class Connection:
@@ -207,7 +204,7 @@ class Relay:
     def give_back(self, side: int, identity: bytes, reason: Refusal, payload: Any) -> Answer:
         """Return a payload to its sender, or say at least that it went nowhere when that could not read so much."""
         connection = self._by_identity[side].get(identity)
-        fits = connection is None or len(payload) + _RETURN_OVERHEAD <= connection.largest
+        fits = connection is None or len(payload) + RETURN_OVERHEAD <= connection.largest
         nack = Nack(reason, [], "", bytes(payload) if fits else None)
         return Answer(side, identity, connection.instance if connection is not None else None, (nack,))
 

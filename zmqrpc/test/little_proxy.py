@@ -43,6 +43,7 @@ class LittleProxy:
     :param path: of an IPC socket beside the frontend.
     :ivar silent: whether it takes nothing in, as a stopped process does.
     :ivar deny: a function of a payload that says whether it is given back: with UNROUTABLE, or with what it returns.
+    :ivar keeps: whether it keeps what it gives back, and says only that it does not forward it.
     :ivar forwarded: how many payloads it has forwarded.
     :ivar publishes: whether it says that it publishes, to nobody: it counts what it is given.
     """
@@ -52,7 +53,7 @@ class LittleProxy:
         self.host = host
         self.clock = ProcessClock(network.clock)
         self.instance = network.chance.randbytes(16)
-        self.silent = False
+        self.silent = self.keeps = False
         self.deny = lambda payload: None
         self.forwarded = self.published = 0
         self.publishes = publishes
@@ -121,7 +122,7 @@ class LittleProxy:
                 self.forwarded += 1
                 return
             reason = Refusal.UNROUTABLE if fate == GONE else Refusal.OVERLOADED
-        self.say(side, identity, Nack(reason, [], "", payload))
+        self.say(side, identity, Nack(reason, [], "", None if self.keeps else payload))
 
     def take_own(self, side, identity, batch):
         for message in batch.messages:

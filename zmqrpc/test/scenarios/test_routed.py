@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target
-from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.batch import RETURN_OVERHEAD, decode_batch, encode_batch
 from zmqrpc.core.envelope import Call, Ping, Refusal, encode_message
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.link import Phase
@@ -24,8 +24,9 @@ from zmqrpc.errors import (
     RemoteError,
     ServerLost,
 )
-from zmqrpc.interfaces import GONE, SENT
+from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.test.little_proxy import LittleProxy
+from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network, Weather
 
@@ -40,6 +41,7 @@ class RoutedCase(SynchronousTestCase):
 
     def setUp(self):
         self.network = Network(5)
+        self.lines = LogLines(self)
         self.proxies = [self.proxy() for _ in range(self.proxy_count)]
         self.workers = {}
         self.servers = {}
@@ -426,6 +428,47 @@ class OneProxyTests(RoutedCase):
         ran = self.in_order(deny)
         self.assertGreater(len(denied), 2)
         self.assertEqual(ran, list(range(1, 751)))
+
+    def test_too_large_and_not_given_back(self):
+        """Which one it was is not known: none is ended for it, and the error of the one whose time is up tells it."""
+        self.result_of(self.call())
+        proxy = self.proxies[0]
+        proxy.deny = lambda payload: Refusal.TOO_LARGE if len(payload) > 500 else None
+        proxy.keeps = True
+        held = self.call("hold", timeout=60)
+        self.network.run_until(lambda: self.workers["a"].held)
+        too_large = self.call(args={"number": bytes(600)}, timeout=5)
+        self.network.run(1)
+        self.assertEqual(self.node.notices.counts["too_large"], 1)
+        self.assertEqual(len(self.lines.about("too_large: the proxy at tcp://")), 1)
+        self.assertEqual(self.result_of(self.call(args={"number": 7})), "a")
+        self.network.run_until(lambda: too_large.called)
+        error = self.failureResultOf(too_large, DeadlineExceeded).value
+        self.assertIn(f"the proxy {proxy.host} refused a message as too large, perhaps this one", str(error))
+        self.workers["a"].held[0].callback("done")
+        self.assertEqual(self.result_of(held), "done")
+
+    def test_what_could_not_be_given_back(self):
+        """Nothing is given to a proxy that would be over our own limit when it comes back with a NACK around it."""
+        limit = 10_000
+        client = self.network.client(zmq_topology="router-proxy", max_message_size=limit)
+        self.result_of(client.call(WORK, "mark"))
+        sizes: list[int] = []
+        self.proxies[0].deny = lambda payload: sizes.append(len(payload))
+        for size in range(limit - 2000, limit):
+            call = client.call(WORK, "mark", {"number": bytes(size)})
+            self.network.run_until(lambda: call.called)  # noqa: B023
+            if isinstance(call.result, str):
+                self.result_of(call)
+            else:
+                error = self.failureResultOf(call, MessageTooLarge).value
+                self.assertIn("too large for this client (max_message_size)", str(error))
+                self.assertFalse(error.maybe_executed)
+                break
+        self.assertTrue(limit - 2000 < max(sizes) <= limit - RETURN_OVERHEAD, max(sizes))
+        proxy = self.network.nodes[-1]._proxies._all()[0]
+        self.assertEqual(proxy.largest, limit - RETURN_OVERHEAD)
+        self.assertEqual(proxy.publish(topic_key("x", "work"), bytes(limit - RETURN_OVERHEAD + 1)), FULL)
 
     def test_reply_that_is_too_large_on_the_way(self):
         self.result_of(self.call())
