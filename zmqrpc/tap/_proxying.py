@@ -13,7 +13,7 @@ from zmqrpc.tap._command_service import CommandService
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
 from zmqrpc.tap._refusal import Refusals
-from zmqrpc.tap._trace import TracedTransport
+from zmqrpc.tap._traced_proxy import TracedProxy
 
 
 class Proxying(CommandService):
@@ -43,7 +43,9 @@ class Proxying(CommandService):
         super().__init__(reactor, refusals, configuration, log_file, supervisor)
 
     def _make_node(self) -> ProxyNode:
-        transport: Any = TracedTransport(sockets(self._reactor, self._settings)) if self._trace else None
+        transport: Any = None
+        if self._trace:
+            transport = TracedProxy(sockets(self._reactor, self._settings), self._reactor.seconds)
         return ProxyNode(self._reactor, self._settings, transport=transport, owner=self._owner)
 
     def _began(self, node: ProxyNode) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter
 from typing import Any
 
 from twisted.application.service import IService
@@ -15,12 +14,14 @@ from zmqrpc.configuration import Configuration
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IRPCApplication
 from zmqrpc.node import Node
+from zmqrpc.site import sockets
 from zmqrpc.tap._applications import make, names_of
 from zmqrpc.tap._command_service import CommandService, cause_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
 from zmqrpc.tap._offer import ask, check_apart
 from zmqrpc.tap._refusal import Refusals
+from zmqrpc.tap._traced_node import TracedNode
 from zmqrpc.target import Target
 
 
@@ -32,6 +33,7 @@ class Serving(CommandService):
 
     :param found: name and object of each application, as ``--app`` gave them.
     :param target: topic, exchange and member, for an application that names none.
+    :param trace: whether each message is logged.
     :param supervisor: who is told how it is; None for nobody.
     :raises ConfigError: a setting is not valid.
     """
@@ -59,7 +61,10 @@ class Serving(CommandService):
 
     def _make_node(self) -> Node:
         serves = [self._named_target(name, found) for name, found in self._found]
-        return Node(self._reactor, self._settings, serves=serves)
+        transport: Any = None
+        if self._trace:
+            transport = TracedNode(sockets(self._reactor, self._settings), self._reactor.seconds)
+        return Node(self._reactor, self._settings, transport=transport, serves=serves)
 
     def _named_target(self, name: str, found: object) -> Target:
         try:
@@ -119,10 +124,7 @@ class Serving(CommandService):
             self._services += map(IService, filter(IService.providedBy, offer.endpoints))
             await offer.start()
         endpoints = [endpoint for offer in offers for endpoint in offer.endpoints]
-        server = node.server(target, endpoints)
-        if self._trace:
-            # Only this server's, and only when asked for: the hot path pays nothing for it.
-            server.run = _traced(server.run, self.log)  # type: ignore[method-assign]
+        node.server(target, endpoints)
         self._missing -= 1
         if not self._missing:
             self._serves()
@@ -154,26 +156,3 @@ class Serving(CommandService):
                 await maybeDeferred(service.stopService)
             except (Exception, SystemExit):
                 self.log.failure("the endpoint {endpoint} raised when it was stopped", endpoint=service)
-
-
-def _traced(run: Any, log: Logger) -> Any:
-    """Return what runs a request as `run` does, and logs its method, its end and its time."""
-
-    def traced(request: Any) -> Any:
-        started = perf_counter()
-        result = run(request)
-
-        def ended(outcome: Any) -> Any:
-            log.debug(
-                "{kind} {method} of {topic} took {milliseconds:.1f} ms: {outcome}",
-                kind=type(request).__name__,
-                method=request.method,
-                topic=request.topic,
-                milliseconds=(perf_counter() - started) * 1000,
-                outcome=type(outcome).__name__,
-            )
-            return outcome
-
-        return result.addCallback(ended) if isinstance(result, Deferred) else ended(result)
-
-    return traced

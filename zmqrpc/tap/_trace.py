@@ -1,94 +1,110 @@
-"""What ``zmq-proxy --debug`` logs: each message that a proxy takes, writes or publishes."""
+"""
+What ``--debug`` logs: one line for each message that is dispatched.
+
+That is a request, a REPLY or a NACK. What opens links, keeps them alive and acknowledges is not told. The batches are
+read a second time for it, by what is put around the sockets: without ``--debug`` nothing is there.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
-from zope.interface import directlyProvides, providedBy
 
-from zmqrpc.core.keys import read_topic
+from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.envelope import Nack, Refusal, Reply, Request
+from zmqrpc.errors import RemoteProtocolError
 
-_FATES = ("sent", "not sent, the connection is full", "not sent, there is no such connection")
+_MOST_TEXT = 200
+_MOST_REMEMBERED = 10_000
+"""Calls of which it is remembered when they were seen."""
+
+_DIGITS = 12
+"""Of each instance in the id of a message; the errors of calls write it so too."""
 
 
-class TracedTransport:
+class MessageLog:
     """
-    The sockets of a proxy, with a line in the log for each message; only when asked for, since it costs more than they.
+    Writes the lines of one process.
 
-    :param transport: the `ITransport`.
+    :param seconds: the monotonic clock.
     """
 
     log = Logger()
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        directlyProvides(self, providedBy(transport))
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._seen: OrderedDict[str, float] = OrderedDict()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def tell(self, payload: Any, way: str) -> None:
+        """
+        Write a line for each message of a payload.
 
-    def bound_router(self, receiver: Any) -> Any:
-        """Make a ROUTER whose messages are logged."""
-        return _TracedRouter(self._transport.bound_router(_TracedReceiver(receiver, self.log)), self.log)
+        :param way: where it comes from or goes to, and what becomes of it.
+        """
+        try:
+            batch = decode_batch(payload)
+        except RemoteProtocolError:
+            # It is counted where it is dropped.
+            return
+        for message in batch.messages:
+            if isinstance(message, Request):
+                self._tell_request(batch, message, way)
+            elif isinstance(message, Reply):
+                self._tell_reply(batch, message, way)
+            elif isinstance(message, Nack) and message.ranges:
+                self._tell_nack(batch, message, way)
 
-    def publisher(self, receiver: Any) -> Any:
-        """Make an XPUB whose messages are logged."""
-        return _TracedPublisher(self._transport.publisher(receiver), self.log)
-
-
-class _TracedReceiver:
-    def __init__(self, receiver: Any, log: Logger) -> None:
-        self._receiver = receiver
-        self._log = log
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._receiver, name)
-
-    def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
-        self._log.debug(
-            "{size} bytes from connection {peer}, for {key}", size=len(payload), peer=identity.hex(), key=_named(key)
+    def _tell_request(self, batch: Batch, request: Request, way: str) -> None:
+        message_id = _id(batch.source, batch.destination, request.sequence)
+        self._seen[message_id] = self._seconds()
+        if len(self._seen) > _MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        member = f".{request.member}" if request.member else ""
+        self.log.debug(
+            "{kind} {topic} {method}, message {message_id}{again}, {way}",
+            kind=_kind(request),
+            topic=_printable(f"{request.exchange}/{request.topic}{member}"),
+            method=_printable(request.method),
+            message_id=message_id,
+            again=f" for time {request.attempt}" if request.attempt > 1 else "",
+            way=way,
         )
-        return int(self._receiver.keyed_received(identity, key, payload))
 
-
-class _TracedRouter:
-    def __init__(self, router: Any, log: Logger) -> None:
-        self._router = router
-        self._log = log
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._router, name)
-
-    def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
-        fate = int(self._router.send_keyed(identity, key, payload))
-        self._log.debug(
-            "{size} bytes to connection {peer}, for {key}: {fate}",
-            size=len(payload),
-            peer=identity.hex(),
-            key=_named(key),
-            fate=_FATES[fate],
+    def _tell_reply(self, batch: Batch, reply: Reply, way: str) -> None:
+        message_id = _id(batch.destination, batch.source, reply.sequence)
+        seen = self._seen.pop(message_id, None)
+        self.log.debug(
+            "{kind} of message {message_id}, {way}: {outcome}{after}",
+            kind=_kind(reply),
+            message_id=message_id,
+            way=way,
+            outcome="a result" if reply.failure is None else _printable(reply.failure.type_name) or "a failure",
+            after="" if seen is None else f" after {(self._seconds() - seen) * 1000:.1f} ms",
         )
-        return fate
+
+    def _tell_nack(self, batch: Batch, nack: Nack, way: str) -> None:
+        self.log.debug(
+            "{kind} of message {message_id}, {way}: {outcome}",
+            kind=_kind(nack),
+            message_id=_id(batch.destination, batch.source, ",".join(map(str, nack.ranges[:20:2]))),
+            way=way,
+            outcome=_printable(nack.text) or Refusal(nack.reason).words,
+        )
 
 
-class _TracedPublisher:
-    def __init__(self, publisher: Any, log: Logger) -> None:
-        self._publisher = publisher
-        self._log = log
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._publisher, name)
-
-    def publish(self, *frames: Any) -> None:
-        self._publisher.publish(*frames)
-        size = len(frames[2]) if len(frames) > 2 else 0
-        self._log.debug("{size} bytes published, for {key}", size=size, key=_named(bytes(frames[0])))
+def _kind(message: Request | Reply | Nack) -> str:
+    return type(message).__name__.upper()
 
 
-def _named(key: bytes) -> str:
-    """Name whom a key is for."""
-    if not key:
-        return "the proxy itself"
-    topic = read_topic(key)
-    return f"topic {topic[0]}/{topic[1]}" if topic is not None else f"instance {key[1:17].hex()}"
+def _id(client: bytes | None, server: bytes | None, number: int | str) -> str:
+    """Write the id of a message: client instance, server instance and number; what is published has no server."""
+    ends = (b"" if end is None else end for end in (client, server))
+    return "/".join([*(end.hex()[:_DIGITS] or "published" for end in ends), str(number)])
+
+
+def _printable(text: str) -> str:
+    """Escape what a hostile peer could forge log lines with."""
+    return text[:_MOST_TEXT].encode("unicode_escape").decode()

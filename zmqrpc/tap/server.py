@@ -36,7 +36,7 @@ class Options(CommandOptions):
         ["topic", None, None, "The topic of an APP that names none"],
         ["exchange", None, None, "The exchange of an APP that names none; default: control_exchange"],
     ]
-    optFlags = [["debug", "d", "Log every call, and what else helps to find a fault"]]
+    optFlags = [["debug", "d", "Log each message, which costs more than to run a method"]]
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from pathlib import Path
 import zmq
 
 from zmqrpc.core.batch import decode_batch, encode_batch
-from zmqrpc.core.envelope import Goaway, Hello, Welcome, encode_message
+from zmqrpc.core.envelope import Call, Goaway, Hello, Ping, Welcome, encode_message
 from zmqrpc.test.paths import short_directory
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, command, run_to_end, until
@@ -93,17 +93,27 @@ class ProxyProcessTests(ProcessTestCase):
         self.assertEqual(len(log.splitlines()), 1)
 
     def test_debug(self):
-        """Each message has a line with it, and none without."""
+        """Each message has a line with it, and none without; what is said to the proxy itself has none."""
         port = free_port()
-        for options, lines in (((), 0), (("--debug", "--log-file", "-"), 2)):
+        for options, lines in (((), 0), (("--debug", "--log-file", "-"), 1)):
             running = self.run_proxy("-f", str(port), *options)
-            self.hello(f"tcp://127.0.0.1:{port}").close(0)
-            running.says("for the proxy itself", lines)
+            peer = self.hello(f"tcp://127.0.0.1:{port}")
+            call = encode_message(Call(7, 1, 0, 1000, "openstack", "work", None, None, None, "mark", {}))
+            said = (
+                (b"", [encode_message(Ping(1))]),
+                (b"I" + b"2" * 16, [encode_message(Ping(2))]),
+                (b"I" + b"2" * 16, [call]),
+            )
+            for key, messages in said:
+                peer.send_multipart([key, encode_batch(b"1" * 16, b"2" * 16, 1, (), messages)])
+            for _ in said:
+                self.heard(peer)
             running.signal()
             running.ends()
-            # The rest of it is the goodbye.
-            counted = running.out.partition("Received SIGTERM")[0].count("for the proxy itself")
-            self.assertEqual(counted, lines)
+            self.assertEqual(running.out.count("message 313131313131"), lines, running.out)
+            self.assertEqual(running.out.count("zmqrpc.tap._trace"), lines, running.out)
+            told = "CALL openstack/work mark, message 313131313131/323232323232/7, from connection "
+            self.assertEqual(running.out.count(told), lines, running.out)
 
     def test_several_in_one_process(self):
         """In an application file they are services like any other, as docs/howto/router-proxy.rst has it."""
