@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
@@ -81,7 +82,8 @@ class Discovery:
         self._seconds = seconds
         self._jitter = jitter
         self._wake_by = wake_by
-        self._due: dict[Topic, float] = {}
+        self._polled: dict[tuple[str, str], Topic] = {}
+        self._due = Due(self._polled)
         self._once_more: set[Topic] = set()
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = NEVER
@@ -94,7 +96,7 @@ class Discovery:
         topic.resolving = True
         if self._look_at == NEVER:
             self._look_by(self._seconds())
-        key = (topic.exchange, topic.name)
+        key = topic.key
         if key not in self._watches:
             self._watches[key] = lambda: None
             self._watches[key] = self._matchmaker.watch(
@@ -111,29 +113,32 @@ class Discovery:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._look_at, min(self._due.values(), default=NEVER))
+        return min(self._look_at, self._due.wake_at)
 
     def sweep(self, now: float) -> None:
         """Look the topics up again whose turn it is, in the background."""
-        for topic in [topic for topic, due in self._due.items() if due <= now]:
-            # A lookup before it may have made room by giving this one up.
-            if self._due.pop(topic, None) is not None:
-                if topic in self._once_more:
-                    self._ask(topic)
-                else:
-                    self.resolve(topic)
+        # One that a lookup before it has made room by giving up does not come up any more.
+        while (topic := self._due.pop(now)) is not None:
+            topic.sweep_at = NEVER
+            if topic in self._once_more:
+                self._ask(topic)
+            else:
+                self.resolve(topic)
         if self._look_at <= now:
             self._look(now)
 
     def _again(self, topic: Topic, seconds: float) -> None:
-        self._due[topic] = due = self._seconds() + seconds * self._jitter()
-        self._wake_by(due)
+        topic.sweep_at = NEVER
+        self._polled[topic.key] = topic
+        self._due.by(topic, self._seconds() + seconds * self._jitter())
+        self._wake_by(topic.sweep_at)
 
     def close(self) -> None:
         """End every watch."""
         self._closed = True
         self._hints.close()
         self._look_at = NEVER
+        self._polled.clear()
         self._due.clear()
         self._once_more.clear()
         for stop in self._watches.values():
@@ -256,8 +261,8 @@ class Discovery:
 
     def _give_up(self, topic: Topic) -> None:
         """Forget a topic, its watch and its lookups, and let go of the links that only it leads to."""
-        self._due.pop(topic, None)
-        stop = self._watches.pop((topic.exchange, topic.name), None)
+        self._polled.pop(topic.key, None)
+        stop = self._watches.pop(topic.key, None)
         if stop is not None:
             stop()
         self._gone(self._table.give_up(topic))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from zmqrpc.core.agenda import NEVER
 
@@ -19,11 +19,11 @@ class Timed(Protocol):
     """
     What can be due.
 
-    :ivar key: by which the owner of `Due` knows it.
+    :ivar key: by which the owner of `Due` knows it; keys have an order.
     :ivar sweep_at: when it is due; set by `Due.by`, and to `NEVER` by whoever has seen to it.
     """
 
-    key: str
+    key: Any
     sweep_at: float
 
 
@@ -37,9 +37,9 @@ class Due(Generic[T]):
     :param known: everything that can be, by its key; what is taken out of it is due no more.
     """
 
-    def __init__(self, known: Mapping[str, T]) -> None:
+    def __init__(self, known: Mapping[Any, T]) -> None:
         self._known = known
-        self._entries: list[tuple[float, str]] = []
+        self._entries: list[tuple[float, Any]] = []
 
     @property
     def wake_at(self) -> float:

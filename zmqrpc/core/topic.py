@@ -22,6 +22,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Pool
 
@@ -53,6 +54,8 @@ class Topic:
     """
     One topic of one exchange.
 
+    :ivar key: exchange and name.
+    :ivar sweep_at: when it is looked up again.
     :ivar knowledge: what is known of it.
     :ivar resolving: whether a lookup is under way.
     :ivar answer: the newest answer of the store, perhaps stale.
@@ -63,13 +66,15 @@ class Topic:
     """
 
     __slots__ = (
-        *("answer", "emptied_at", "exchange", "kept", "knowledge", "learned_at", "name", "pools", "resolving"),
-        "routes",
+        *("answer", "emptied_at", "exchange", "kept", "key", "knowledge", "learned_at", "name", "pools", "resolving"),
+        *("routes", "sweep_at"),
     )
 
     def __init__(self, exchange: str, name: str) -> None:
         self.exchange = exchange
         self.name = name
+        self.key = (exchange, name)
+        self.sweep_at = NEVER
         self.knowledge = Knowledge.UNKNOWN
         self.resolving = False
         self.answer: tuple[Sighting, ...] = ()

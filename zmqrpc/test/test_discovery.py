@@ -177,3 +177,42 @@ class DiscoveryTests(SynchronousTestCase):
             self.discovery.sweep(self.clock.seconds())
         self.discovery.resolve(topic)
         self.assertEqual((topic.resolving, list(left)), (True, []))
+
+    def look(self, seconds):
+        """Let time pass, and list what is looked up in it, with the second."""
+        asked: list[tuple[str, float]] = []
+        lookup = self.matchmaker.lookup
+
+        def ask(exchange, name):
+            asked.append((name, self.clock.seconds()))
+            return lookup(exchange, name)
+
+        self.matchmaker.lookup = ask
+        for _ in range(seconds):
+            self.clock.advance(1)
+            if self.discovery.wake_at <= self.clock.seconds():
+                self.discovery.sweep(self.clock.seconds())
+        self.matchmaker.lookup = lookup
+        return asked
+
+    def test_each_topic_is_looked_up_again_at_its_own_time(self):
+        """A lookup for its use puts that off, of this topic alone."""
+        self.learn(make_record("one"), make_record("two"))
+        self.assertEqual(self.look(20), [])
+        self.discovery.resolve(self.table.topic("x", "one"))
+        again = self.look(70)
+        self.assertEqual([name for name, _ in again], ["two", "one"])
+        self.assertEqual(again[1][1] - again[0][1], 21)
+        self.assertEqual([name for name, _ in self.look(60)], ["two", "one"])
+
+    def test_times_that_were_put_off_do_not_gather(self):
+        """Whoever uses many topics often pays for them once; a topic that is given up is not looked up again."""
+        topics = [self.table.topic("x", str(number)) for number in range(500)]
+        for _ in range(20):
+            for topic in topics:
+                self.discovery.resolve(topic)
+            self.clock.advance(1)
+        self.assertLessEqual(len(self.discovery._due), 2 * len(topics) + 100)
+        for topic in topics[1:]:
+            self.discovery._give_up(topic)
+        self.assertEqual([name for name, _ in self.look(65)], ["0"])

@@ -32,7 +32,7 @@ class UnusedScenarios(Scenario):
             await self.fails(client.call(Target(f"work{number}"), "mark", timeout=5), NoRoute)
         self.assertGreater(self.held(client), (0, 0, 0, 0))
         await self.forgotten(client)
-        self.assertEqual(client.node._discovery._due, {})
+        self.assertEqual(client.node._discovery._polled, {})
         await self.member("a")
         self.assertEqual(await client.call(WORK, "mark"), "a")
 
