@@ -63,7 +63,8 @@ class Publisher(Reader):
     def publish(self, *frames: Any) -> None:
         if self.closed:
             return
-        self.wrote = True
+        if not self.wrote:
+            self.note_write()
         send = self._send
         try:
             for frame in frames[:-1]:
@@ -152,9 +153,8 @@ class Subscriber(Reader):
 
     def _set(self, option: int, filter: bytes) -> None:
         if not self.closed:
-            self.wrote = True
             self._socket.set(option, filter)
-            self._transport.kick()
+            self.note_write()
 
     def _close_reader(self, linger: float) -> None:
         self._monitor.close()

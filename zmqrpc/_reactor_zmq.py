@@ -128,6 +128,7 @@ class Reader:
     def doRead(self) -> None:
         if self.closed:
             return
+        self._transport.passing = True
         try:
             again = self._read()
         except BaseException:
@@ -144,6 +145,12 @@ class Reader:
 
     def readable(self) -> bool:
         return bool(zmq_poll(self._poll, 0))
+
+    def note_write(self) -> None:
+        """Take that something is written, and have readiness looked at again when it was in no pass."""
+        self.wrote = True
+        if not self._transport.passing:
+            self._transport.kick()
 
     def recheck(self) -> None:
         """Look at readiness again after a write."""

@@ -77,8 +77,6 @@ class PublishingHalf:
     def sweep(self, now: float) -> None:
         """Repeat the counters of filters that are idle."""
         self._say(self._publications.tick(now))
-        # Readiness is looked at again after what was written, also outside a pass.
-        self._site.transport.kick()
         forgotten, self._forgotten = self._publications.forgotten - self._forgotten, self._publications.forgotten
         if forgotten:
             text = (

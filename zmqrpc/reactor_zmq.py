@@ -6,7 +6,7 @@ Hot path, measured on 200 B messages: pyzmq's bound C methods with plain int fla
 percentile, one that stops after 256 envelopes or 2 ms by 2 ms.
 
 libzmq's file descriptor is edge triggered, and `send` consumes its edge: readiness is looked at again after every pass
-that wrote, or wake-ups are missed (6 of 48 bursts without).
+that wrote, or wake-ups are missed (6 of 48 bursts without). Who writes in no pass, as a timer does, has one follow.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class _Router(Reader):
     def send(self, identity: bytes, payload: bytes) -> int:
         if self.closed:
             return GONE
-        self.wrote = True
+        if not self.wrote:
+            self.note_write()
         try:
             self._send(identity, _SNDMORE | _NOBLOCK)
             self._send(payload, _NOBLOCK, len(payload) < _COPY_BELOW)
@@ -101,7 +102,8 @@ class _Router(Reader):
     def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
         if self.closed:
             return GONE
-        self.wrote = True
+        if not self.wrote:
+            self.note_write()
         try:
             self._send(identity, _SNDMORE | _NOBLOCK)
             self._send(key, _SNDMORE | _NOBLOCK)
@@ -207,7 +209,7 @@ class ConnectingRouter(_Router):
             self._socket.connect(unique)
         except zmq.ZMQError as error:
             raise ConfigError(f"cannot connect to {address}: {error.strerror}") from error
-        self.wrote = True
+        self.note_write()
         self._addresses[identity] = unique
         self._identities[unique] = identity
         return identity
@@ -223,7 +225,7 @@ class ConnectingRouter(_Router):
             # ENOENT: libzmq has given this connection up itself (a protocol error, or ZAP's refusal).
             if error.errno != 2:
                 self._transport.log.error("ZeroMQ refused to disconnect: {error}", error=error)
-        self.wrote = True
+        self.note_write()
 
     def drain(self) -> None:
         self.readable()
@@ -260,6 +262,7 @@ class ZmqTransport:
     :param reactor: a reactor with `addReader`; it must not be the select reactor's copy of another thread.
     :param max_message_size: frames over it end the connection they come by, bytes.
     :param keepalive: as `Settings.keepalive`.
+    :ivar passing: whether a pass is under way, at whose end it is looked what can be read.
     """
 
     log = Logger()
@@ -273,7 +276,7 @@ class ZmqTransport:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._pass_ended: Callable[[], None] = lambda: None
         self._readers: list[Reader] = []
-        self._kicked = False
+        self._kicked = self.passing = False
 
     @property
     def context(self) -> zmq.Context[zmq.Socket[bytes]]:
@@ -323,6 +326,7 @@ class ZmqTransport:
         self.end_pass()
 
     def end_pass(self) -> None:
+        self.passing = True
         try:
             self._pass_ended()
         except BaseException:
@@ -330,6 +334,7 @@ class ZmqTransport:
         for reader in self._readers:
             if reader.wrote:
                 reader.recheck()
+        self.passing = False
 
     def resolve(self, host: str, turn: int = 0) -> Deferred[str]:
         if isIPAddress(host):

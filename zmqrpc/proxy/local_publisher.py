@@ -126,8 +126,6 @@ class LocalPublisher:
                 "subscriptions are not confirmed: {why}",
                 why=self._why_alone(),
             )
-        # Readiness is looked at again after what was written, also outside a pass.
-        self._site.transport.kick()
 
     def drain(self, text: str) -> None:
         """Do nothing: nobody has given it anything."""
