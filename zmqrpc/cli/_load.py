@@ -71,14 +71,20 @@ class Measurement:
         """How long it lasted, in seconds."""
         return max(0.0, self.ends - self.begins)
 
-    def send(self, due: float) -> None:
-        """Make a call that is due at that time, now or before; `ended` is called when it has ended."""
+    def send(self, due: float | None = None) -> None:
+        """
+        Make a call; `ended` is called when it has ended.
+
+        :param due: when it was due; None for now, as one is that waited for another to end: it cannot be late.
+        """
+        now = self.seconds()
+        due = now if due is None else due
         counts = self.begins <= due < self.ends
         self.in_flight += 1
         if counts:
             self.due += 1
             self.unfinished += 1
-            late = self.seconds() - due
+            late = now - due
             self.lateness.record(late)
             if late > LATE_SECONDS:
                 self.late += 1
@@ -146,7 +152,7 @@ class ClosedLoop:
             timer.cancel()
 
     def _send(self) -> None:
-        self._measurement.send(self._measurement.seconds())
+        self._measurement.send()
 
     def _next(self, answered: bool) -> None:
         measurement = self._measurement

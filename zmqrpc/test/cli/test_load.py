@@ -166,6 +166,28 @@ class LoadTests(SynchronousTestCase):
         self.assert_near(self.measurement.answers, 4 * 2 / 0.001, 0.1 * 8000)
         self.assertEqual(self.measurement.latencies.count, self.measurement.due)
 
+    def test_closed_is_never_late(self):
+        """However slow the process is: its calls are due when those before them have ended."""
+
+        def seconds():
+            # Each look at the clock takes two milliseconds.
+            self.clock.advance(0.002)
+            return self.clock.seconds()
+
+        self.measurement = Measurement(self.call, seconds, 0.0, 1.0)
+        ClosedLoop(self.clock, self.measurement, 3).start()
+        self.advance(1.1)
+        self.assertGreater(self.measurement.due, 50)
+        self.assertEqual((self.measurement.late, self.measurement.lateness.longest), (0, 0.0))
+
+    def test_open_is_late_where_the_clock_is_slow(self):
+        self.measurement = Measurement(self.call, self.clock.seconds, 0.0, 10.0)
+        for late, counted in ((0.0, 0), (0.0009, 0), (0.0011, 1), (0.5, 2)):
+            self.clock.advance(1)
+            self.measurement.send(self.clock.seconds() - late)
+            self.assertEqual(self.measurement.late, counted)
+            self.assert_near(self.measurement.lateness.longest, late, 1e-9)
+
     def test_closed_with_failures(self):
         """After calls that fail at once there is a pause, longer with each, and the end is in time."""
         self.measurement = Measurement(lambda: fail(Overloaded("full")), self.clock.seconds, 1.0, 3.0)
