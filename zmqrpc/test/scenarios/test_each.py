@@ -45,6 +45,8 @@ class EachScenarios(Scenario):
         began = self.world.clock.seconds()
         await self.world.sleep(0.2)
         a.let_go()
+        # What comes after its answer by the same connection: the answer is there then, however busy the machine is.
+        await client.call(Target("work", server="a"), "mark")
         await self.world.sleep(0.2)
         b.let_go()
         first, second = await waiting
