@@ -7,6 +7,7 @@ That words of the glossary and pages that are linked exist is seen by Sphinx (``
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -224,6 +225,29 @@ class StaticDirectTests(SynchronousTestCase):
         settings = Settings()
         ports = f"{settings.rpc_zmq_min_port}:{settings.rpc_zmq_max_port - 1}"
         self.assertTrue(any(f"--dports {ports} " in block for block in self.blocks("console")))
+
+
+class TopologiesTests(SynchronousTestCase):
+    def test_rows(self) -> None:
+        """The page has the plan of each way to set the three booleans."""
+        page = DOCS / "howto" / "topologies.rst"
+        if not page.exists():
+            raise SkipTest("the documentation is not here")
+        boolean = "- (true|false)\n     "
+        row = rf"   \* {boolean * 3}- ``(.+)``\n     - (.+)\n     - (.+)\n"
+        rows = re.findall(row, page.read_text())
+        calls = {
+            "static-direct": "direct, kept",
+            "dynamic-direct": "direct, for a message",
+            "router-proxy": "router proxy",
+        }
+        expected = []
+        for booleans in itertools.product((False, True), repeat=3):
+            plan = plan_for(*booleans)
+            fanouts = "published" if plan.subscribes else f"to each member, {calls[plan.fanouts].partition(',')[0]}"
+            words = [str(boolean).lower() for boolean in booleans]
+            expected.append((*words, plan.name, calls[plan.calls], fanouts))
+        self.assertEqual(rows, expected)
 
 
 class DynamicDirectTests(StaticDirectTests):
