@@ -17,7 +17,10 @@ from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT, LIMIT, ProcessTestCase, until
 
 EXAMPLES = CHECKOUT / "examples"
-UNITS = ("greeter@.service", "greeter-logged@.service", "zmq-local-publisher.service", "zmq-proxy.service")
+UNITS = (
+    *("greeter@.service", "greeter-logged@.service"),
+    *("zmq-broker.service", "zmq-local-publisher.service", "zmq-proxy.service"),
+)
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
