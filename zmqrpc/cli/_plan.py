@@ -29,13 +29,14 @@ def run(command: str, options: Namespace, report: Report) -> int:
         return Exit.DONE
     report.lines(
         [
-            f"{planned.hosts} hosts with {planned.services} services each, everybody calls everybody:",
+            f"{planned.hosts} hosts with K = {planned.services} services each, everybody calls everybody:",
             f"S = {planned.hosts * planned.services} services, P = {planned.proxies} proxies, "
             f"C = {planned.calls} calls in flight at a service, F = {planned.failover} failover connections",
             "",
             *aligned([_HEADINGS, *map(_cells, rows)], right=frozenset({1, 2, 3, 4})),
             "",
             "SERVICE, HOST and PROXY count the ends of connections there; DESCRIPTORS is what LimitNOFILE has to allow",
+            "FORMULA is that of SERVICE; a host has as much for each of its services, and P + K for a local publisher",
         ]
     )
     return Exit.DONE
