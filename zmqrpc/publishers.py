@@ -73,7 +73,8 @@ class Publishers:
         else:
             publishing = set(map(link_key, self._records))
             differing = [record for record in self._routers if link_key(record) not in publishing]
-        return [record for record in differing if record.member not in self._named]
+        # Through those of a fixed table, which have no instance, nobody goes anyway.
+        return [record for record in differing if record.instance and record.member not in self._named]
 
     def sweep(self, now: float) -> None:
         """Name the proxies that are set otherwise; they do the same (`zmqrpc.disagreement`)."""

@@ -27,9 +27,10 @@ def run(command: str, options: Namespace, report: Report) -> int:
     if options.json:
         report.result([msgspec.structs.asdict(row) for row in rows])
         return Exit.DONE
+    hosts = "host" if planned.hosts == 1 else "hosts"
     report.lines(
         [
-            f"{planned.hosts} hosts with K = {planned.services} services each, everybody calls everybody:",
+            f"{planned.hosts} {hosts} with K = {planned.services} services each, everybody calls everybody:",
             f"S = {planned.hosts * planned.services} services, P = {planned.proxies} proxies, "
             f"C = {planned.calls} calls in flight at a service, F = {planned.failover} failover connections",
             "",

@@ -381,6 +381,13 @@ class PublishersTests(SynchronousTestCase):
             line,
         )
 
+    def test_of_a_fixed_table(self):
+        """Nobody goes through what it names, so it is not set otherwise."""
+        self.publishers = Publishers(None)
+        self.publishers.found([Sighting(Record(Role.PUBLISHER, *PROXIES, "host", "", ("tcp://h:1",) * 2))], self.now)
+        self.pass_()
+        self.assertEqual(self.lines, [])
+
     def test_many_are_not_all_named(self):
         self.found(*[Role.ROUTER] * 8)
         self.pass_()

@@ -102,6 +102,7 @@ LEGS = {
     "direct": ["batch"],
     "proxied": ["key", "batch"],
     "publish": ["key", "batch"],
+    "publish-done": ["key", "counter"],
     "published": ["key", "counter", "batch"],
     "published-idle": ["key", "counter"],
     "published-token": ["key", "counter"],

@@ -256,6 +256,7 @@ DIRECT = {
 }
 
 CALL_PAYLOAD = payload(batch(call(1), settled=[0]))
+FANOUT = batch(request("FANOUT", 9, "reload", {"at": 12}), destination=None, settled=[8])
 PROXIED: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "hello-to-proxy": ("HELLO to the proxy itself", "self", batch(hello(), destination=None)),
     "welcome-of-proxy": (
@@ -280,14 +281,19 @@ PROXIED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "self",
         answer(nack(3, [], "its connection is full", returned=CALL_PAYLOAD), source=PROXY),
     ),
+    "returned-publish": (
+        "a publisher proxy gives back what nobody subscribes to",
+        "self",
+        answer(nack(5, [], returned=payload(FANOUT)), source=PROXY),
+    ),
 }
 
-FANOUT = batch(request("FANOUT", 9, "reload", {"at": 12}), destination=None, settled=[8])
 ABROAD = {"exchange": "öffentlich", "topic": "compute.cell1"}
 # Name: what it shows, leg, key, batch, count.
 PUBLISHED: dict[str, tuple[str, str, Any, dict[str, Any] | None, int | None]] = {
     "publish": ("a FANOUT on its way to a publisher proxy", "publish", COMPUTE, FANOUT, None),
     "publish-names": ("names may hold dots and any alphabet", "publish", ABROAD, FANOUT, None),
+    "publish-done": ("the proxy has published it, and this is the counter", "publish-done", COMPUTE, None, 17),
     "published": ("the same on its way to subscribers, with its counter", "published", COMPUTE, FANOUT, 17),
     "published-idle": ("the counter alone", "published-idle", COMPUTE, None, 17),
     "published-token": ("a subscription has arrived", "published-token", {"token": TOKEN}, None, 0),
