@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmqrpc.caller import Caller
+from zmqrpc.core.age import ClockOffset, is_read_late
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
@@ -256,10 +257,13 @@ class Callers:
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
             self._sweep_by(now + self.settings.rpc_message_ttl)
-        elif batch.sent < caller.hello_sent:
+        elif is_read_late(batch.sent, caller.hello_sent):
             # A connection of the past, read late: the answers stay with the later one.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
             return
+        elif batch.sent < caller.hello_sent:
+            # One of the two is no time of its clock, and may have made the base.
+            caller.base = ClockOffset(arrival, batch.sent)
         caller.hello_sent = batch.sent
         self._detach(caller)
         largest = self.largest_through(identity) if type(identity) is Through else self.settings.max_message_size

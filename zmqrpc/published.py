@@ -134,9 +134,8 @@ class PublishedFanouts:
         now: float,
     ) -> None:
         """Run what has not come before; tell what comes again."""
-        arrival = int(now * 1000)
         source = batch.source
-        client = self._fanouts.client(source, arrival, batch.sent, now)
+        client = self._fanouts.client(source, now)
         if client is None:
             text = "the fan-outs of client {client} are refused, too many clients are remembered (max_clients)"
             self._notices.count("overloaded", text, source, client=source)
@@ -159,8 +158,10 @@ class PublishedFanouts:
         if again or (repeats and fresh):
             self._fanouts.repeated(key, now)
         self._notices.count("repeated", number=repeats)
-        age = client.offset.age(arrival, batch.sent)
-        for member in topic.members if new else ():
+        if not new:
+            return
+        age = client.age(int(now * 1000), batch.sent)
+        for member in topic.members:
             # A fan-out is for each member, and a node may have several.
             named = new if member is topic.members[-1] else [msgspec.structs.replace(message) for message in new]
             for message in named:

@@ -150,18 +150,28 @@ class FanoutClient:
     """
     One client instance whose fan-outs come published.
 
-    :ivar offset: tells how long its batches were under way.
     :ivar heard_at: when the last came.
     :ivar until: the last deadline of what it sent.
     :ivar series: what came of it, by topic-key.
     """
 
-    __slots__ = ("heard_at", "offset", "series", "until")
+    __slots__ = ("_offset", "heard_at", "series", "until")
 
-    def __init__(self, arrival: int, sent: int) -> None:
-        self.offset = DriftingOffset(arrival, sent)
+    def __init__(self) -> None:
+        self._offset: DriftingOffset | None = None
         self.heard_at = self.until = 0.0
         self.series: dict[bytes, Series] = {}
+
+    def age(self, arrival: int, sent: int) -> int:
+        """
+        Return how many ms a batch was under way that has brought something new.
+
+        :param arrival: our monotonic clock in ms.
+        :param sent: that of the client, when it wrote the batch.
+        """
+        if self._offset is None:
+            self._offset = DriftingOffset(arrival, sent)
+        return self._offset.age(arrival, sent)
 
 
 class _Losses:
@@ -225,18 +235,13 @@ class Fanouts:
         self._gaps: dict[Series, tuple[bytes, bytes | None, bytes | None]] = {}
         self._look_at = NEVER
 
-    def client(self, source: bytes, arrival: int, sent: int, now: float) -> FanoutClient | None:
-        """
-        Return the client a batch is from; None when too many are remembered already.
-
-        :param arrival: our monotonic clock in ms.
-        :param sent: that of the client, when it wrote the batch.
-        """
+    def client(self, source: bytes, now: float) -> FanoutClient | None:
+        """Return the client a batch is from; None when too many are remembered already."""
         client = self._clients.get(source)
         if client is None:
             if len(self._clients) >= self._most_clients:
                 return None
-            client = self._clients[source] = FanoutClient(arrival, sent)
+            client = self._clients[source] = FanoutClient()
             self._look_by(now + self._ttl)
         client.heard_at = now
         return client

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from zmqrpc.core.age import is_read_late
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import RETURN_OVERHEAD, decode_batch
 from zmqrpc.core.envelope import (
@@ -37,9 +38,6 @@ SILENCE = 60.0
 
 LEAVE = 2.0
 """Seconds of a stop for which a client that says nothing is waited for."""
-
-LATE_MILLISECONDS = 5000
-"""A HELLO that was sent before the last one of its instance, but not by more, is of a connection of the past."""
 
 CLIENT, SERVER = "client", "server"
 ROLE, PUBLISH = "router", "publish"
@@ -279,10 +277,7 @@ class Relay:
 
     def _learn(self, side: int, identity: bytes, instance: bytes, said: int, hello: Hello, now: float) -> None:
         """
-        Take who is behind a connection, which is the newest of the instance.
-
-        Unless a later HELLO came before, as when this one was read late. That is a matter of seconds: by one with a
-        stamp of the far future anybody could keep an instance out.
+        Take who is behind a connection, which is the newest of the instance, unless its HELLO was read late.
         """
         before = self._by_identity[side].get(identity)
         if before is not None:
@@ -295,7 +290,7 @@ class Relay:
         connection = Connection(side, identity, instance, serves, said, largest, others, now)
         self._known[side, identity] = self._by_identity[side][identity] = connection
         older = newest.get(connection.key)
-        if older is None or not 0 < older.said - said <= LATE_MILLISECONDS:
+        if older is None or not is_read_late(said, older.said):
             newest[connection.key] = connection
         if self._next_look == NEVER:
             self._next_look = now + _LOOK

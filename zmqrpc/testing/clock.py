@@ -8,6 +8,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from zmqrpc.core.agenda import NEVER
+
 _PRUNE_ABOVE = 64
 
 
@@ -24,16 +26,18 @@ class ProcessClock:
         self.stopped = False
         self._clock = clock
         self._paused_until = 0.0
+        self._behind = 0.0
+        self._stood_at = -NEVER
         self._calls: list[IDelayedCall] = []
         self._prune_above = _PRUNE_ABOVE
 
     def seconds(self) -> float:
         """Tell the time."""
-        return float(self._clock.seconds())
+        return max(self._stood_at, float(self._clock.seconds()) - self._behind)
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """Call a callable in some time, if the process lives then."""
-        delay = max(delay, self._paused_until - self.seconds())
+        delay = max(delay, self._paused_until - self._clock.seconds())
         call: IDelayedCall = self._clock.callLater(delay, callable, *args, **kwargs)
         if self.stopped:
             call.cancel()
@@ -50,10 +54,17 @@ class ProcessClock:
 
     def pause(self, seconds: float) -> None:
         """Stop the process for a while, as SIGSTOP does: what was to be called meanwhile is called then, in order."""
-        now = self.seconds()
-        self._paused_until = now + seconds
+        self._paused_until = self._clock.seconds() + seconds
         for call in sorted(self.getDelayedCalls(), key=lambda call: call.getTime()):
             call.delay(max(0.0, self._paused_until - call.getTime()))
+
+    def suspend(self, seconds: float) -> None:
+        """Stop the process for a while, and its clock with it, as when its host is suspended: all is late by as much."""
+        self._stood_at = self.seconds()
+        self._behind += seconds
+        self._paused_until = self._clock.seconds() + seconds
+        for call in self.getDelayedCalls():
+            call.delay(seconds)
 
     def stop(self) -> None:
         """End the process: nothing that it has scheduled, or schedules from now on, is called."""

@@ -4,9 +4,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.age import FASTEST_DRIFT, REBASE_AFTER, SHORT_ROUND_TRIP, ClockOffset, DriftingOffset
+from zmqrpc.core.age import (
+    DRIFT_EVERY,
+    LATE_MILLISECONDS,
+    REBASE_AFTER,
+    SHORT_ROUND_TRIP,
+    ClockOffset,
+    DriftingOffset,
+    is_read_late,
+)
 
 TIMES = st.integers(0, 2**63)
+STAMPS = st.integers(0, 2**64 - 1)
 
 
 class Age(SynchronousTestCase):
@@ -23,13 +32,22 @@ class Age(SynchronousTestCase):
         ):
             self.assertEqual(base.age(arrival, sent), age, (arrival, sent))
 
-    @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=20))
+    @given(TIMES, TIMES, st.lists(st.integers(0, 2**40), min_size=1, max_size=20))
     @settings(derandomize=True)
-    def test_is_what_exceeds_the_smallest_so_far(self, batches):
-        base = ClockOffset(*batches[0])
-        for index, (arrival, sent) in enumerate(batches):
-            smallest = min(a - s for a, s in batches[: index + 1])
-            self.assertEqual(base.age(arrival, sent), arrival - sent - smallest)
+    def test_is_what_exceeds_the_smallest_so_far(self, arrival, sent, delays):
+        """Whatever the delays, where none is smaller than all before it by more than is believed."""
+        smallest = delays[0]
+        base = ClockOffset(arrival + smallest, sent)
+        for delay in delays:
+            delay = max(delay, smallest - LATE_MILLISECONDS)
+            smallest = min(delay, smallest)
+            self.assertEqual(base.age(arrival + delay, sent), delay - smallest)
+
+    def test_too_young_to_be_believed(self):
+        for younger, later in ((LATE_MILLISECONDS, LATE_MILLISECONDS), (LATE_MILLISECONDS + 1, 0), (2**63, 0)):
+            base = ClockOffset(1000, 1000)
+            self.assertEqual(base.age(1000, 1000 + younger), 0)
+            self.assertEqual(base.age(1000, 1000), later, younger)
 
     @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 50)), min_size=1, max_size=20), TIMES, TIMES)
     @settings(derandomize=True)
@@ -72,6 +90,28 @@ class Rebase(SynchronousTestCase):
             self.base.ping(when, when - 10, last_round_trip)
             self.assertEqual(self.age(), 10, name)
 
+    def test_a_step(self):
+        """A clock that was set anew, or a base that was forged: known with the first short round trip, not in a minute."""
+        for step in (SHORT_ROUND_TRIP + 1, 10_000, 2**63, -LATE_MILLISECONDS - 1, -(2**62)):
+            base = ClockOffset(2**63, 2**63)
+            self.assertEqual(base.age(2**63 + 10, 2**63 + 10 - step), max(0, step))
+            base.ping(2**63 + 20, 2**63 + 20 - step, None)
+            self.assertEqual(base.age(2**63 + 30, 2**63 + 30 - step), max(0, step))
+            base.ping(2**63 + 40, 2**63 + 40 - step, 1)
+            self.assertEqual(base.age(2**63 + 50, 2**63 + 45 - step), 5)
+
+    @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 20_000), st.integers(0, 20_000)), max_size=30))
+    @settings(derandomize=True)
+    def test_no_base_of_a_backlog(self, pings):
+        """Whatever PINGs and PONGs wait for, a batch seems younger than it is by less than a short round trip."""
+        base, now, last_round_trip = ClockOffset(0, 0), 0, None
+        for pause, there, back in pings:
+            now += pause
+            base.age(now + there, now)
+            base.ping(now + there, now, last_round_trip)
+            now, last_round_trip = now + there + back, there + back
+            self.assertGreater(base.age(now + 30_000, now), 30_000 - SHORT_ROUND_TRIP)
+
     def test_backlog_makes_no_base(self):
         """A batch that waited 5 s in a stopped process is 5 s old, also after a PING from the same backlog."""
         self.base.ping(self.later, self.later, 1)
@@ -88,15 +128,19 @@ class Rebase(SynchronousTestCase):
         self.assertEqual(self.base.age(self.later + 220, REBASE_AFTER + 200), 20)
 
 
-class Drift(SynchronousTestCase):
-    """Of what is published no PING tells; a base grows by what clocks may drift apart, and no faster."""
+class Published(SynchronousTestCase):
+    """Of what is published no PING tells."""
+
+    def assert_ages(self, base, rows):
+        for arrival, sent, age in rows:
+            self.assertEqual(base.age(arrival, sent), age, (arrival, sent))
 
     def test_beyond_the_fastest(self):
         base = DriftingOffset(1000, 500_000)
-        for arrival, sent, age in ((1000, 500_000, 0), (1025, 500_020, 4), (6020, 500_020, 4997), (6030, 505_033, 0)):
-            self.assertEqual(base.age(arrival, sent), age, (arrival, sent))
+        rows = ((1000, 500_000, 0), (1025, 500_020, 5), (6020, 500_020, 4997), (6030, 505_033, 0), (6040, 505_033, 10))
+        self.assert_ages(base, rows)
 
-    @given(st.floats(-FASTEST_DRIFT, FASTEST_DRIFT), st.lists(st.integers(0, 86_400_000), max_size=20), TIMES)
+    @given(st.floats(-1 / DRIFT_EVERY, 1 / DRIFT_EVERY), st.lists(st.integers(0, 86_400_000), max_size=20), TIMES)
     @settings(derandomize=True)
     def test_clocks_that_drift_make_nothing_old(self, drift, pauses, theirs):
         """Whatever time passes between what is sent without delay; a millisecond or two is rounding."""
@@ -111,4 +155,111 @@ class Drift(SynchronousTestCase):
         """By all but the drift of the time since the base was seen."""
         age = DriftingOffset(0, 0).age(passed + delay, passed)
         self.assertLessEqual(age, delay)
-        self.assertGreaterEqual(age, delay - FASTEST_DRIFT * (passed + delay) - 1)
+        self.assertGreaterEqual(age, delay - (passed + delay) / DRIFT_EVERY - 1)
+
+    @given(
+        st.integers(1, 30_000),
+        st.integers(0, 7_200_000),
+        st.one_of(st.just(0.0), st.floats(0.001, 0.9)),
+        st.integers(0, 3),
+    )
+    @settings(derandomize=True)
+    def test_a_queue_that_empties_is_old(self, every, stood, slowness, before):
+        """
+        Of a publisher that has stood for up to two hours, and then gives out what has come, at once or slowly: whatever
+        it gives out is as old as it was when the one before it came.
+        """
+        base = DriftingOffset(0, 0)
+        for number in range(before):
+            base.age(number * every, number * every)
+        begun = before * every
+        late = 0
+        for number in range(200):
+            sent = begun + number * every
+            arrival = max(sent, begun + stood + int(number * every * slowness))
+            late = arrival - sent
+            self.assertGreaterEqual(base.age(arrival, sent), late - SHORT_ROUND_TRIP - arrival / DRIFT_EVERY - 1)
+        self.assertLessEqual(late, stood)
+
+    @given(st.integers(1, 30_000), st.floats(0.01, 10))
+    @settings(derandomize=True)
+    def test_a_queue_that_grows_is_old(self, every, slowness):
+        """Whatever of it has come for a minute and longer."""
+        base = DriftingOffset(0, 0)
+        for number in range(200):
+            sent, late = number * every, int(number * every * slowness)
+            least = late - SHORT_ROUND_TRIP - (sent + late) / DRIFT_EVERY - 1
+            self.assertGreaterEqual(base.age(sent + late, sent), least)
+
+    def test_a_queue_that_stands(self):
+        """What makes everything late by the same time, for a minute, is no queue to us."""
+        base = DriftingOffset(0, 0)
+        rows = [(20_000 + sent, sent, 20_000 - (20_000 + sent) // DRIFT_EVERY) for sent in range(0, REBASE_AFTER, 1000)]
+        self.assert_ages(base, rows)
+        self.assertEqual(base.age(20_000 + REBASE_AFTER, REBASE_AFTER), 0)
+        # It is empty again. One alone could be anybody's.
+        later = REBASE_AFTER + 20_001
+        self.assert_ages(base, [(later, later, 0), (later, later, 0), (later + 5000, later, 4998)])
+
+    @given(
+        st.integers(0, 86_400_000),
+        st.integers(SHORT_ROUND_TRIP + 100, 86_400_000),
+        st.integers(1, 3_600_000),
+        st.lists(st.integers(0, 90), min_size=5, max_size=5),
+    )
+    @settings(derandomize=True)
+    def test_a_step(self, before, step, every, delays):
+        """A clock that stood is known to have stood after a minute, or with the next batch that comes later."""
+        base, now = DriftingOffset(0, 0), before
+        begun = now
+        for number in range(-(-REBASE_AFTER // every) + 1):
+            now = begun + number * every
+            age = base.age(now + delays[number % 5], now - step)
+            if number == 0:
+                self.assertGreater(age, step - now / DRIFT_EVERY - SHORT_ROUND_TRIP)
+        for number in range(3):
+            now += every
+            self.assertLess(base.age(now + delays[number], now - step), 2 * SHORT_ROUND_TRIP)
+
+    def test_a_step_forward(self):
+        """Ours stood, or what made the base was forged: two in a row are believed, the older of them."""
+        base = DriftingOffset(100_000, 100_000)
+        rows = [(100_000, 130_000, 0), (100_003, 130_001, 0), (100_103, 130_101, 0), (100_108, 130_101, 5)]
+        self.assert_ages(base, rows)
+
+    @given(st.lists(st.tuples(st.integers(0, 90_000), STAMPS), max_size=20), st.integers(0, 60_000))
+    @settings(derandomize=True)
+    def test_a_stamp_that_nobody_believes(self, forged, delay):
+        """Whatever else comes in the name of a client, one batch at a time: what it says itself is not silenced."""
+        base, now = DriftingOffset(2**62, 2**62), 2**62
+        for pause, stamp in forged:
+            now += pause
+            if not 0 <= stamp - now <= LATE_MILLISECONDS + now // DRIFT_EVERY:
+                base.age(now, stamp)
+            self.assertLessEqual(base.age(now, now), pause // DRIFT_EVERY + 1)
+        self.assertLessEqual(base.age(now + delay, now), delay)
+
+    @given(STAMPS, STAMPS)
+    @settings(derandomize=True)
+    def test_two_stamps_that_nobody_should_believe(self, first, second):
+        """They silence a client for a minute, and not for longer."""
+        base, now = DriftingOffset(2**62, 2**62), 2**62
+        base.age(now, first)
+        base.age(now, second)
+        for later in range(0, REBASE_AFTER + 1, 10_000):
+            base.age(now + later, now + later)
+        self.assertLessEqual(base.age(now + REBASE_AFTER + 1, now + REBASE_AFTER + 1), SHORT_ROUND_TRIP)
+
+
+class ReadLate(SynchronousTestCase):
+    def test_by_seconds(self):
+        """Nobody keeps an instance out by a number of the far future."""
+        for ahead, late in (
+            (-1, False),
+            (0, False),
+            (1, True),
+            (LATE_MILLISECONDS, True),
+            (LATE_MILLISECONDS + 1, False),
+        ):
+            self.assertEqual(is_read_late(7000, 7000 + ahead), late, ahead)
+        self.assertFalse(is_read_late(0, 2**64 - 1))

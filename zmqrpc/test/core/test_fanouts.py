@@ -114,7 +114,7 @@ class FanoutsTests(SynchronousTestCase):
         """Take a fan-out; tell whether it is to be delivered."""
         if counted is not None:
             self.fanouts.counted(publisher, key, counted, False, now)
-        if self.fanouts.client(client, int(now * 1000), int(now * 1000), now) is None:
+        if self.fanouts.client(client, now) is None:
             return False
         return self.fanouts.series(client, key, now).admit(number) is Seen.NEW
 
@@ -200,7 +200,7 @@ class FanoutsTests(SynchronousTestCase):
         """Not before the last deadline of what they have sent; then a number of theirs is as good as new."""
         self.take(1, None, 0.0, b"a" * 16)
         self.take(9, None, 0.0, b"b" * 16)
-        client = self.fanouts.client(b"b" * 16, 0, 0, 0.0)
+        client = self.fanouts.client(b"b" * 16, 0.0)
         assert client is not None
         client.until = 2 * TTL
         self.assertEqual(self.fanouts.wake_at, GRACE)
@@ -289,7 +289,7 @@ class Losses(SynchronousTestCase):
             missed += sum(sweep(now))
             source, key = bytes([client]) * 16, KEY
             fresh = fanouts.counted(bytes([publisher]) * 16, key, counted, False, now)
-            fanouts.client(source, 0, 0, now)
+            fanouts.client(source, now)
             series = fanouts.series(source, key, now)
             before = series.repeats
             if series.admit(number) is Seen.NEW:

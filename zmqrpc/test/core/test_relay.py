@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.age import LATE_MILLISECONDS
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Beat, Goaway, Hello, Nack, Ping, Pong, Refusal, Served, Welcome, encode_message
 from zmqrpc.core.keys import SELF_KEY, instance_key, token_key, topic_key
-from zmqrpc.core.relay import LATE_MILLISECONDS, LEAVE, SILENCE, Answer, Came, Discard, Effect, Publish, Relay
+from zmqrpc.core.relay import LEAVE, SILENCE, Answer, Came, Discard, Effect, Publish, Relay
 
 FRONT, BACK = 0, 1
 PROXY, CLIENT, SERVER, STRANGER = b"p" * 16, b"c" * 16, b"s" * 16, b"x" * 16
