@@ -56,9 +56,9 @@ class ClockOffset:
 
     def ping(self, arrival: int, sent: int, last_round_trip: int | None) -> None:
         """
-        Take a PING; when the round trip of the one before it was short, that becomes the new base of an old or wrong one.
+        Take a PING; when the round trip of the one before it was short, that replaces a base that is old or wrong.
 
-        Wrong is a base that is off by more than the round trip: its clock has made a step.
+        Wrong is one that is off by more than the round trip: a clock has made a step.
 
         :param last_round_trip: what this PING tells of the one before it, in ms.
         """

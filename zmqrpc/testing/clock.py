@@ -59,7 +59,7 @@ class ProcessClock:
             call.delay(max(0.0, self._paused_until - call.getTime()))
 
     def suspend(self, seconds: float) -> None:
-        """Stop the process for a while, and its clock with it, as when its host is suspended: all is late by as much."""
+        """Stop the process and its clock for a while, as when its host is suspended: everything is late by as much."""
         self._stood_at = self.seconds()
         self._behind += seconds
         self._paused_until = self._clock.seconds() + seconds

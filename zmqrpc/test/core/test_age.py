@@ -39,9 +39,9 @@ class Age(SynchronousTestCase):
         smallest = delays[0]
         base = ClockOffset(arrival + smallest, sent)
         for delay in delays:
-            delay = max(delay, smallest - LATE_MILLISECONDS)
-            smallest = min(delay, smallest)
-            self.assertEqual(base.age(arrival + delay, sent), delay - smallest)
+            believed = max(delay, smallest - LATE_MILLISECONDS)
+            smallest = min(believed, smallest)
+            self.assertEqual(base.age(arrival + believed, sent), believed - smallest)
 
     def test_too_young_to_be_believed(self):
         for younger, later in ((LATE_MILLISECONDS, LATE_MILLISECONDS), (LATE_MILLISECONDS + 1, 0), (2**63, 0)):
@@ -91,7 +91,7 @@ class Rebase(SynchronousTestCase):
             self.assertEqual(self.age(), 10, name)
 
     def test_a_step(self):
-        """A clock that was set anew, or a base that was forged: known with the first short round trip, not in a minute."""
+        """A clock that stood, or a base that was forged: known with the first short round trip, not in a minute."""
         for step in (SHORT_ROUND_TRIP + 1, 10_000, 2**63, -LATE_MILLISECONDS - 1, -(2**62)):
             base = ClockOffset(2**63, 2**63)
             self.assertEqual(base.age(2**63 + 10, 2**63 + 10 - step), max(0, step))

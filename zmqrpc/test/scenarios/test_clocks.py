@@ -33,7 +33,7 @@ class ClockCase(SynchronousTestCase):
             self.proxy = self.network.proxy(use_pub_sub="pub-sub" in self.topology)
         self.lines = LogLines(self)
         self.worker = Worker("a")
-        self.server = self.network.serve("work.a", self.worker, zmq_topology=self.topology)
+        self.server: Any = self.network.serve("work.a", self.worker, zmq_topology=self.topology)
         self.client = self.network.client(zmq_topology=self.topology)
         self.node: Any = self.network.nodes[-1]
 
@@ -62,7 +62,7 @@ class DirectTests(ClockCase):
         return self.network.result_of(self.client.call(WORK, "mark", timeout=timeout))
 
     def test_the_host_of_a_client_is_suspended(self):
-        """What it calls seems late until two PINGs have come, and not for a minute."""
+        """What it calls seems late until two PINGs have come, which is no minute."""
         self.call()
         self.node.clock.suspend(1.0)
         self.network.run(1.5)
