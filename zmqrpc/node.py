@@ -36,7 +36,8 @@ class Node(Service):
     """
     One process's part in zmqrpc, for one transport URL: client, server, or both.
 
-    Nothing is opened before it is started, and it is started once.
+    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop gives
+    back what it had opened.
 
     :param reactor: the reactor.
     :param settings: a `Settings`, or a transport URL.
@@ -240,7 +241,8 @@ class Node(Service):
         """
         Start: bind, unless that is done, and register; never waits for a store.
 
-        :raises ConfigError: as `privilegedStartService`, or the node was started before.
+        :raises ConfigError: as `privilegedStartService`, also where that was called and has raised, unless it can be bound
+            by now; or the node was stopped before.
         """
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
@@ -298,15 +300,15 @@ class Node(Service):
     # Parts
 
     def _open_sockets(self) -> None:
-        if self._open:
-            return
-        if self.address is not None or self.running:
+        if self._stopped:
             raise ConfigError("a Node is started once; make a new one")
         targets = [server.target for server in self._offers.servers] + self._serves
-        for target in targets:
-            self._binding.serve(target)
-        self._site.open(self._pass_ended)
-        self._open = True
+        if not self._open:
+            for target in targets:
+                self._binding.serve(target)
+            self._site.open(self._pass_ended)
+            self._open = True
+        # Also when that was tried before in vain.
         if targets or self._offers.listeners:
             self._bind()
 
@@ -316,7 +318,7 @@ class Node(Service):
         bound = self._transport.bound_router(self._callers)
         try:
             self._binding.bind(bound)
-        except ConfigError:
+        except BaseException:
             bound.close(0)
             raise
         self._bound = bound

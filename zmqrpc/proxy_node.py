@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -28,7 +29,8 @@ class ProxyNode(Service):
     """
     One proxy: a process's part in zmqrpc that neither calls nor serves.
 
-    Nothing is opened before it is started, and it is started once.
+    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop gives
+    back what it had opened.
 
     :param reactor: the reactor.
     :param settings: a `Settings`, or a transport URL; ``proxy_type`` names the kind of proxy.
@@ -38,7 +40,9 @@ class ProxyNode(Service):
     :param owner: user and group id that the process goes on as once it has bound, None when it stays as it is.
     :ivar instance: its random id, 16 bytes.
     :ivar kind: the name of the kind of proxy.
-    :ivar stage: ``not started``, ``open`` once it is bound, ``stopping`` or ``stopped``.
+    :ivar notices: its counters, a `Notices`; ``notices.counts`` has how often each thing happened.
+    :ivar settings: the `Settings` it goes by: those it was given, with the host and the ports that follow from them.
+    :ivar stage: ``not started``, ``failed`` when it could not be bound, ``open`` once it is, ``stopping`` or ``stopped``.
     :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
     """
 
@@ -77,10 +81,12 @@ class ProxyNode(Service):
         self.instance = site.instance
         self.notices = site.notices
         self.kind = factory.name
-        self._proxy = make_proxy(factory, site)
+        self._make_proxy = partial(make_proxy, factory, site)
+        self._proxy = self._make_proxy()
         self._records: tuple[Record, ...] = ()
         self._disagreement: Disagreement | None = None
         self._unwatch: Callable[[], None] = lambda: None
+        self._waiting: list[Deferred[None]] = []
         self.stage = "not started"
 
     @property
@@ -89,8 +95,15 @@ class ProxyNode(Service):
         return self._records
 
     def when_ready(self) -> Deferred[None]:
-        """Return a Deferred that fires when what was started is registered; a stop cancels it."""
-        return self._site.registrar.when_current()
+        """Return a Deferred that fires when it runs, and is registered; a stop cancels it."""
+        if self.running:
+            return self._site.registrar.when_current()
+        waiter: Deferred[None] = Deferred()
+        if self.stage in ("stopping", "stopped"):
+            waiter.cancel()
+        else:
+            self._waiting.append(waiter)
+        return waiter
 
     # IService
 
@@ -117,6 +130,9 @@ class ProxyNode(Service):
                 addresses=_placed(record),
                 instance=self.instance.hex(),
             )
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            self.when_ready().chainDeferred(waiter)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -125,9 +141,15 @@ class ProxyNode(Service):
         :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
         """
         super().stopService()  # type: ignore[no-untyped-call]
-        if self.stage != "open":
+        if self.stage in ("stopping", "stopped"):
             return succeed(None)
-        self.stage = "stopping"
+        waiting, self._waiting = self._waiting, []
+        is_open, self.stage = self.stage != "not started", "stopping"
+        for waiter in waiting:
+            waiter.cancel()
+        if not is_open:
+            self.stage = "stopped"
+            return succeed(None)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -151,22 +173,31 @@ class ProxyNode(Service):
     def _open(self) -> None:
         if self.stage == "open":
             return
-        if self.stage != "not started":
+        if self.stage in ("stopping", "stopped"):
             raise ConfigError("a ProxyNode is started once; make a new one")
-        self.stage = "open"
         site = self._site
-        site.open(self._pass_ended)
+        if self.stage == "not started":
+            site.open(self._pass_ended)
+            self.stage = "failed"
         try:
             self._proxy.open()
+            records = self._proxy.records()
         except BaseException:
             self._proxy.close(0)
+            # No proxy need open again what it has closed.
+            self._proxy = self._make_proxy()
             raise
-        self._is_open = True
         # A fixed table knows no instances.
         self._records = tuple(
-            attrs.evolve(record, instance="" if self._is_fixed else record.instance) for record in self._proxy.records()
+            attrs.evolve(record, instance="" if self._is_fixed else record.instance) for record in records
         )
-        roles = {record.role for record in self._records}
+        self._watch_over({record.role for record in records})
+        self._is_open = True
+        self.stage = "open"
+
+    def _watch_over(self, roles: set[Role]) -> None:
+        """Begin what goes on while it is open."""
+        site = self._site
         if self._is_fixed:
             # Nor does it know who subscribes.
             self._log.warn(

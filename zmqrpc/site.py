@@ -111,8 +111,10 @@ class Site:
                 "alone",
                 options=("rpc_zmq_advertised_address",),
             )
+        address = self.binding.bind_one(socket, port)
+        # What was tried in vain, and may be tried again, is none of several.
         self._bound += 1
-        return self.binding.bind_one(socket, port)
+        return address
 
     def server_came(self, topics: Iterable[tuple[str, str]]) -> None:
         """See `IProxySite`."""

@@ -83,9 +83,9 @@ class MemoryNode(Node):
             return "killed"
         if self.running:
             return "running"
-        if self._open:
-            return "stopping"
-        return "stopped" if self._stopped else "not started"
+        if not self._stopped:
+            return "not started"
+        return "stopping" if self._open else "stopped"
 
 
 def _new_network() -> Network:

@@ -54,7 +54,7 @@ class MemoryProxy(ProxyNode):
 
     @property
     def state(self) -> str:
-        """What has become of it: ``not started``, ``running``, ``stopping``, ``stopped`` or ``killed``."""
+        """What has become of it: ``running``, ``killed``, or its `stage`."""
         if self.clock.stopped:
             return "killed"
         return "running" if self.running else self.stage
