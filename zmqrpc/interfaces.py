@@ -337,7 +337,8 @@ class IProxy(Interface):
     What stands between clients and servers: everything of it that is not the same for every process.
 
     The node that runs it finds the matchmaker, registers it, and stops it: it calls `open` once, then the others, and
-    `close` at the end. Where `open` or `records` raises, `close` follows at once, and another try is with another proxy.
+    `close` at the end. Where `open` or `records` raises, `close` follows at once, and the next try is with another
+    proxy.
     """
 
     wake_at = Attribute("When `sweep` has to be called next; infinity for never.")

@@ -36,8 +36,8 @@ class Node(Service):
     """
     One process's part in zmqrpc, for one transport URL: client, server, or both.
 
-    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop gives
-    back what it had opened.
+    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop
+    gives back what it had opened.
 
     :param reactor: the reactor.
     :param settings: a `Settings`, or a transport URL.
@@ -241,8 +241,8 @@ class Node(Service):
         """
         Start: bind, unless that is done, and register; never waits for a store.
 
-        :raises ConfigError: as `privilegedStartService`, also where that was called and has raised, unless it can be bound
-            by now; or the node was stopped before.
+        :raises ConfigError: as `privilegedStartService`, also where that has raised before, unless it can be bound by
+            now; or the node was stopped before.
         """
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]

@@ -29,8 +29,8 @@ class ProxyNode(Service):
     """
     One proxy: a process's part in zmqrpc that neither calls nor serves.
 
-    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop gives
-    back what it had opened.
+    Nothing is opened before it is started, and it is started once. A start that raised may be tried again; its stop
+    gives back what it had opened.
 
     :param reactor: the reactor.
     :param settings: a `Settings`, or a transport URL; ``proxy_type`` names the kind of proxy.
@@ -42,7 +42,8 @@ class ProxyNode(Service):
     :ivar kind: the name of the kind of proxy.
     :ivar notices: its counters, a `Notices`; ``notices.counts`` has how often each thing happened.
     :ivar settings: the `Settings` it goes by: those it was given, with the host and the ports that follow from them.
-    :ivar stage: ``not started``, ``failed`` when it could not be bound, ``open`` once it is, ``stopping`` or ``stopped``.
+    :ivar stage: ``not started``, ``failed`` when it could not be bound, ``open`` once it is, ``stopping``, or
+        ``stopped``.
     :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
     """
 
