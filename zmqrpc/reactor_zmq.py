@@ -11,10 +11,10 @@ that wrote, or wake-ups are missed (6 of 48 bursts without). Who writes in no pa
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import count
 from threading import Thread
 from time import monotonic
@@ -68,6 +68,9 @@ _MOST_SELECTED = 1024
 """FD_SETSIZE."""
 _SPARE = 64
 """What a context and its sockets may take."""
+_NOBODY = {errno.ECONNREFUSED, errno.ENOENT}
+_SOMEBODY = {0, errno.EAGAIN}
+"""What connecting to a path says; EAGAIN of who has as many connections to accept as may wait: connect(2)."""
 
 
 class _Router(Reader):
@@ -175,8 +178,7 @@ class BoundRouter(_Router):
         return address
 
     def bind_path(self, path: str) -> str:
-        if _answers(path):
-            raise ConfigError(f"somebody listens at {path} already; it is run once on each host")
+        _check_free(path)
         try:
             self._socket.bind(f"ipc://{path}")
         except zmq.ZMQError as error:
@@ -374,13 +376,25 @@ class ZmqTransport:
         return done
 
 
-def _answers(path: str) -> bool:
-    """Tell whether somebody accepts connections at a path; ZeroMQ would take it away from whoever does."""
-    with socket.socket(socket.AF_UNIX) as caller, suppress(OSError):
-        caller.settimeout(1)
-        caller.connect(path)
-        return True
-    return False
+def _check_free(path: str) -> None:
+    """
+    Check that nobody listens at a path: ZeroMQ would take it away from whoever does.
+
+    :raises ConfigError: somebody does, be it one who is stopped and accepts nothing, or it cannot be told.
+    """
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            error = caller.connect_ex(path)
+        except (OSError, ValueError) as refused:
+            raise ConfigError(f"cannot bind {path!r}: {refused}") from refused
+    if error in _NOBODY:
+        return
+    if error in _SOMEBODY:
+        raise ConfigError(f"somebody listens at {path} already; it is run once on each host")
+    raise ConfigError(
+        f"cannot tell whether somebody listens at {path} ({os.strerror(error)}); remove it if nobody does"
+    )
 
 
 def _check_select() -> None:

@@ -305,6 +305,57 @@ class SocketTests(TestCase):
         node = self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
         await self.peer(node, "client", f"ipc://{directory}/zmq-broker")
 
+    def test_ipc_of_the_stopped(self):
+        """Who listens and accepts nothing, as a stopped process does once others wait there, is not nobody."""
+        directory = short_directory(self)
+        os.mkdir(directory)
+        path = f"{directory}/zmq-broker"
+        stopped = socket.socket(socket.AF_UNIX)
+        self.addCleanup(stopped.close)
+        stopped.bind(path)
+        stopped.listen(0)
+        waiting = self.fill(path)
+        before = os.lstat(path)
+        refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        self.assertIn(f"somebody listens at {path} already; it is run once on each host", str(refused))
+        self.assertEqual(os.lstat(path), before)
+        with stopped.accept()[0] as taken, waiting[0] as first:
+            first.setblocking(True)
+            first.sendall(b"x")
+            self.assertEqual(taken.recv(1), b"x")
+
+    def fill(self, path):
+        """Connect until no more may wait to be accepted; return the sockets that do."""
+        waiting: list[socket.socket] = []
+        while True:
+            caller = socket.socket(socket.AF_UNIX)
+            self.addCleanup(caller.close)
+            caller.setblocking(False)
+            try:
+                caller.connect(path)
+            except BlockingIOError:
+                return waiting
+            waiting.append(caller)
+
+    def test_ipc_of_another_kind(self):
+        """A socket of which it cannot be said that nobody listens there is left to whoever has it."""
+        directory = short_directory(self)
+        os.mkdir(directory)
+        path = f"{directory}/zmq-broker"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(path)
+            refused = self.assertRaises(ConfigError, self.start, proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+            self.assertIn(f"cannot tell whether somebody listens at {path} (", str(refused))
+            self.assertIn("remove it if nobody does", str(refused))
+            self.assertTrue(os.path.exists(path))
+
+    def test_ipc_of_no_path(self):
+        """What is no path at all is refused as well."""
+        node = self.start()
+        for path in (f"/tmp/{'x' * 200}", "/tmp/a\0b"):
+            refused = self.assertRaises(ConfigError, node._proxy._routers[0].bind_path, path)
+            self.assertIn(f"cannot bind {path!r}: ", str(refused))
+
     def test_ipc_refused(self):
         """Links, what others may write to, what is no socket, what is too long: one sentence each."""
         directory = short_directory(self)
