@@ -386,8 +386,9 @@ def _check_free(path: str) -> None:
         caller.setblocking(False)
         try:
             error = caller.connect_ex(path)
-        except (OSError, ValueError) as refused:
-            raise ConfigError(f"cannot bind {path!r}: {refused}") from refused
+        except OSError as refused:
+            # Longer than the kernel takes.
+            raise ConfigError(f"cannot bind {path}: {refused}") from refused
     if error in _NOBODY:
         return
     if error in _SOMEBODY:

@@ -350,11 +350,10 @@ class SocketTests(TestCase):
             self.assertTrue(os.path.exists(path))
 
     def test_ipc_of_no_path(self):
-        """What is no path at all is refused as well."""
-        node = self.start()
-        for path in (f"/tmp/{'x' * 200}", "/tmp/a\0b"):
-            refused = self.assertRaises(ConfigError, node._proxy._routers[0].bind_path, path)
-            self.assertIn(f"cannot bind {path!r}: ", str(refused))
+        """What the kernel does not take is refused by the socket itself as well."""
+        path = f"/tmp/{'x' * 200}"
+        refused = self.assertRaises(ConfigError, self.start()._proxy._routers[0].bind_path, path)
+        self.assertEqual(str(refused), f"cannot bind {path}: AF_UNIX path too long")
 
     def test_ipc_refused(self):
         """Links, what others may write to, what is no socket, what is too long: one sentence each."""
