@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -20,18 +21,36 @@ Seconds after a server has come until its topics are looked up: it is registered
 for two. So no topic is looked up more often.
 """
 
+LOOKUP_SECONDS = 0.1
+"""
+Seconds between two topics that are looked up: whoever says HELLO says what he likes, and must not load the matchmaker.
+"""
+
 MOST_TOPICS = 1000
-"""How many topics wait to be looked up: who says HELLO says what he likes. What is left out is found when all are."""
+"""How many topics wait to be looked up. What is left out is found when all records are looked at."""
 
 _MOST_NAMED = 8
+
+
+@attrs.define
+class _Waiting:
+    """
+    A topic that is to be looked up.
+
+    :ivar due_at: from when on; those that came later have a later one.
+    :ivar came_at: when a server of it came last.
+    """
+
+    due_at: float
+    came_at: float
 
 
 class Disagreement:
     """
     Warns, once for each server, when a router proxy and servers disagree on ``use_pub_sub``.
 
-    The topics of a server that comes to the proxy are looked up soon, and all records now and then: a server may come
-    to no proxy, or register late.
+    The topics of a server that comes to the proxy are looked up soon, one after the other, and all records now and
+    then: a server may come to no proxy, or register late.
 
     :param publishes: what the proxy does.
     :param interval: seconds between two looks at all records.
@@ -56,8 +75,9 @@ class Disagreement:
         self._seconds = seconds
         self._jitter = jitter
         self._wake_by = wake_by
-        self._look_at = self._soon_at = NEVER
-        self._topics: dict[tuple[str, str], None] = {}
+        self._look_at = NEVER
+        self._free_at = 0.0
+        self._topics: dict[tuple[str, str], _Waiting] = {}
         self._named: set[tuple[str, str, str]] = set()
 
     def begin(self, now: float) -> None:
@@ -73,17 +93,24 @@ class Disagreement:
         """
         if self._look_at == NEVER:
             return
+        now = self._seconds()
         for topic in topics:
-            if len(self._topics) < MOST_TOPICS and not any(map(fault_of_name, topic)):
-                self._topics[topic] = None
-        if self._topics and self._soon_at == NEVER:
-            self._soon_at = self._seconds() + SOON_SECONDS
-            self._wake_by(self._soon_at)
+            waiting = self._topics.get(topic)
+            if waiting is not None:
+                waiting.came_at = now
+            elif len(self._topics) < MOST_TOPICS and not any(map(fault_of_name, topic)):
+                self._topics[topic] = _Waiting(now + SOON_SECONDS, now)
+        self._wake_by(self.wake_at)
 
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._look_at, self._soon_at)
+        return min(self._look_at, self._look_up_at)
+
+    @property
+    def _look_up_at(self) -> float:
+        first = next(iter(self._topics.values()), None)
+        return NEVER if first is None else max(first.due_at, self._free_at)
 
     def sweep(self, now: float) -> None:
         """Look, and plan the next look."""
@@ -92,17 +119,25 @@ class Disagreement:
             self._look_at = now + self._interval * (0.8 + 0.4 * (self._jitter() - 0.5))
             all_of_them: Deferred[list[Sighting]] = self._matchmaker.records()
             all_of_them.addCallbacks(self._compare, lambda _: None)
-        if now >= self._soon_at:
-            topics, self._topics = self._topics, {}
-            self._soon_at = NEVER
-            for topic in topics:
-                looked_up: Deferred[list[Sighting]] = self._matchmaker.lookup(*topic)
-                looked_up.addCallbacks(partial(self._compare, topic=topic), lambda _: None)
+        if now >= self._look_up_at:
+            self._look_up(now)
         self._wake_by(self.wake_at)
+
+    def _look_up(self, now: float) -> None:
+        """Look up the topic that has waited for longest."""
+        topic = next(iter(self._topics))
+        came_at = self._topics.pop(topic).came_at
+        if now < came_at + SOON_SECONDS:
+            # Who came last may not be registered yet.
+            self._topics[topic] = _Waiting(now + SOON_SECONDS, came_at)
+        self._free_at = now + LOOKUP_SECONDS
+        looked_up: Deferred[list[Sighting]] = self._matchmaker.lookup(*topic)
+        looked_up.addCallbacks(partial(self._compare, topic=topic), lambda _: None)
 
     def stop(self) -> None:
         """Look no more."""
-        self._look_at = self._soon_at = NEVER
+        self._look_at = NEVER
+        self._topics.clear()
 
     def _compare(self, sightings: Iterable[Sighting], topic: tuple[str, str] | None = None) -> None:
         """

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target
-from zmqrpc.disagreement import MOST_TOPICS, SOON_SECONDS, Disagreement
+from zmqrpc.disagreement import LOOKUP_SECONDS, MOST_TOPICS, SOON_SECONDS, Disagreement
 from zmqrpc.errors import ConfigError
 from zmqrpc.proxy_lines import placed
 from zmqrpc.proxy_node import ProxyNode
@@ -89,30 +92,6 @@ class DisagreementTests(SynchronousTestCase):
         (said,) = self.lines
         self.assertIn("use_pub_sub is true here and false for openstack/work.a: fan-outs are sent to each", said)
 
-    def test_what_servers_say_is_bounded(self):
-        """Names that are none are not looked up, and no more than so many at once; nothing is before the start."""
-        asked: list[Any] = []
-
-        class Asked:
-            def lookup(self, *topic):
-                asked.append(topic)
-                return succeed([])
-
-            def records(self):
-                return succeed([])
-
-        disagreement = Disagreement(Asked(), True, 100, lambda: 5.0, lambda: 1.0, lambda when: None)  # type: ignore[arg-type]
-        disagreement.server_came([("x", "early")])
-        disagreement.begin(5.0)
-        disagreement.server_came([("x", name) for name in ("", "a\0", "y" * 256, "\ud800")])
-        self.assertEqual(disagreement.wake_at, 5.0 + 100)
-        disagreement.server_came([("x", f"{number}") for number in range(MOST_TOPICS + 1)] * 2)
-        disagreement.sweep(disagreement.wake_at)
-        self.assertEqual((len(asked), asked[-1]), (MOST_TOPICS, ("x", f"{MOST_TOPICS - 1}")))
-        disagreement.stop()
-        disagreement.server_came([("x", "late")])
-        self.assertEqual(disagreement.wake_at, float("inf"))
-
     def test_many(self):
         self.register(*(record(f"{number:02}", True) for number in range(20)))
         self.network.proxy()
@@ -127,6 +106,104 @@ class DisagreementTests(SynchronousTestCase):
         self.assertEqual(self.said(), [])
         self.network.store.come_back()
         self.assertEqual(len(self.said()), 1)
+
+
+class LookupsTests(SynchronousTestCase):
+    """What a proxy asks the matchmaker since servers came: anybody may say HELLO, and serve what he likes."""
+
+    def setUp(self):
+        self.now = 5.0
+        self.asked: list[tuple[float, str]] = []
+        self.disagreement = Disagreement(self, True, 1e6, lambda: self.now, lambda: 1.0, lambda when: None)  # type: ignore[arg-type]
+
+    # As a matchmaker
+
+    def lookup(self, exchange, topic):
+        self.asked.append((self.now, topic))
+        return succeed([])
+
+    def records(self):
+        return succeed([])
+
+    def run_until(self, then):
+        """Sweep whenever that is wanted."""
+        while self.disagreement.wake_at <= then:
+            self.now = self.disagreement.wake_at
+            self.disagreement.sweep(self.now)
+        self.now = then
+
+    def came(self, *names):
+        self.disagreement.server_came([("x", name) for name in names])
+
+    def test_not_before_the_start_nor_after_the_stop(self):
+        self.came("early")
+        self.disagreement.begin(5.0)
+        self.assertEqual(self.disagreement.wake_at, 5.0 + 1e6)
+        self.disagreement.stop()
+        self.came("late")
+        self.assertEqual(self.disagreement.wake_at, float("inf"))
+
+    def test_no_names(self):
+        self.disagreement.begin(5.0)
+        self.came("", "a\0", "y" * 256, "\ud800")
+        self.assertEqual(self.disagreement.wake_at, 5.0 + 1e6)
+
+    def test_each_after_the_last_that_came(self):
+        """A topic is looked up when whoever came last is registered, and no more often than that takes."""
+        self.disagreement.begin(5.0)
+        self.came("a")
+        self.now += SOON_SECONDS - 1
+        self.came("a", "b")
+        self.run_until(100)
+        self.assertEqual(
+            self.asked,
+            [(5 + SOON_SECONDS, "a"), (5 + 2 * SOON_SECONDS - 1, "b"), (5 + 2 * SOON_SECONDS, "a")],
+        )
+
+    def test_one_topic(self):
+        """Whoever comes again and again has his topic looked up once in so many seconds."""
+        self.disagreement.begin(5.0)
+        for _ in range(600):
+            self.came("a")
+            self.run_until(self.now + 0.05)
+        times = [when for when, _ in self.asked]
+        self.assertGreater(len(times), 8)
+        for before, after in pairwise(times):
+            self.assertGreaterEqual(after - before, SOON_SECONDS)
+
+    def test_many_topics(self):
+        """However many topics come, few are looked up at a time, one after the other; what is too many is left out."""
+        self.disagreement.begin(5.0)
+        for first in range(0, 3 * MOST_TOPICS, 100):
+            self.came(*(f"{first + number}" for number in range(100)))
+            self.run_until(self.now + 0.01)
+        self.run_until(1000)
+        times = [when for when, _ in self.asked]
+        for before, after in pairwise(times):
+            self.assertGreaterEqual(round(after - before, 6), LOOKUP_SECONDS)
+        self.assertEqual([name for _, name in self.asked], [f"{number}" for number in range(MOST_TOPICS)])
+        self.assertEqual(self.disagreement.wake_at, 5.0 + 1e6)
+
+    @given(st.lists(st.tuples(st.floats(0, 2), st.lists(st.sampled_from("abcdefgh"), min_size=1)), max_size=40))
+    def test_rates(self, comings):
+        """Whatever comes when: the rates are kept, and each that came is looked up once it is registered."""
+        self.setUp()
+        self.disagreement.begin(5.0)
+        last: dict[str, float] = {}
+        for pause, names in comings:
+            self.run_until(self.now + pause)
+            self.came(*names)
+            last.update(dict.fromkeys(names, self.now))
+        self.run_until(self.now + 100)
+        looked: dict[str, float] = {}
+        free_at = 0.0
+        for when, name in self.asked:
+            self.assertGreaterEqual(when, free_at)
+            self.assertGreaterEqual(round(when - looked.get(name, 0), 6), SOON_SECONDS)
+            free_at, looked[name] = when + LOOKUP_SECONDS, when
+        self.assertEqual(looked.keys(), last.keys())
+        for name, came in last.items():
+            self.assertGreaterEqual(looked[name], came + SOON_SECONDS)
 
 
 class LogTests(SynchronousTestCase):
