@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from zmqrpc.broker import broker_address
+from collections.abc import Callable
+
+from zmqrpc.broker import HostBroker
 from zmqrpc.callers import Callers
 from zmqrpc.connections import make_strategy
 from zmqrpc.core.plan import ROUTED, DeliveryPlan
@@ -68,10 +70,10 @@ class Parts:
         call_from_thread = None if site.simulated else site.reactor.callFromThread
         self.threads = Threads(call_from_thread, settings.rpc_thread_pool_size)
 
-        def broker() -> str | None:
-            # What a simulated host has at its paths is no business of this machine's files.
-            return None if site.simulated else broker_address(settings.rpc_zmq_ipc_dir)
-
+        # What a simulated host has at its paths is no business of this machine's files.
+        broker: Callable[[], str | None] = (
+            (lambda: None) if site.simulated else HostBroker(settings.rpc_zmq_ipc_dir, notices).address
+        )
         routed = ROUTED in (plan.calls, plan.fanouts)
         self.proxies = Proxies(routed, matchmaker, self.links, self.callers, broker, jitter, transport.kick, wake_by)
         self.publishing: Publishing | None = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 
-from zmqrpc.broker import is_open
+from zmqrpc.broker import fault_of_place
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IBoundRouter
 
@@ -46,12 +45,15 @@ class IpcSocket:
             )
         try:
             self._make_directory(owner)
-            self._check_place(owner)
+            users = {os.geteuid()} if owner is None else {os.geteuid(), owner[0]}
+            fault = fault_of_place(self._path, users)
         except OSError as error:
             raise _refusal(
                 f"the IPC socket {self._path} cannot be made ({error.strerror}: {error.filename}); create the "
                 "directory, or set rpc_zmq_ipc_dir to one that the user of this process may write to"
             ) from error
+        if fault:
+            raise _refusal(fault)
         router.bind_path(self._path)
         with suppress(OSError):
             # Without a file there is a network in memory.
@@ -88,41 +90,6 @@ class IpcSocket:
         os.chmod(directory, 0o755)
         if owner is not None and os.geteuid() == 0:
             os.chown(directory, *owner)
-
-    def _check_place(self, owner: tuple[int, int] | None) -> None:
-        directory = os.path.dirname(self._path)
-        ours = {0, os.geteuid(), owner[0] if owner is not None else 0}
-        found = os.lstat(directory)
-        if not stat.S_ISDIR(found.st_mode):
-            kind = "a link" if stat.S_ISLNK(found.st_mode) else "no directory"
-            raise _refusal(f"{directory}, for the IPC socket, is {kind}; remove it, or set rpc_zmq_ipc_dir to another")
-        self._check_owner(directory, found, ours)
-        if is_open(found):
-            # Who has given a directory the sticky bit, as /tmp has it, meant it for others as well.
-            danger, advice = (
-                ("put a socket there while no proxy runs", "set rpc_zmq_ipc_dir to a directory of its own")
-                if found.st_mode & stat.S_ISVTX
-                else ("replace the socket", f"run chmod go-w {directory}")
-            )
-            raise _refusal(
-                f"{directory}, for the IPC socket, can be written to by others (mode {stat.S_IMODE(found.st_mode):o}), "
-                f"who could {danger}; {advice}"
-            )
-        try:
-            found = os.lstat(self._path)
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(found.st_mode):
-            kind = "a link" if stat.S_ISLNK(found.st_mode) else "no socket"
-            raise _refusal(f"{self._path} is {kind}, where the IPC socket should be; remove it")
-        self._check_owner(self._path, found, ours)
-
-    def _check_owner(self, path: str, found: os.stat_result, ours: set[int]) -> None:
-        if found.st_uid not in ours:
-            raise _refusal(
-                f"{path}, for the IPC socket, belongs to user {found.st_uid}, who is neither root nor the user of this "
-                f"process ({os.geteuid()}); set rpc_zmq_ipc_dir to a directory of its own"
-            )
 
 
 def _refusal(text: str) -> ConfigError:

@@ -150,7 +150,8 @@ class ProxyNodeTests(FailedStarts, TestCase):
         self.addCleanup(node.stopService)
         for _ in range(2):
             self.assertRaises(PortRangeExhausted, node.startService)
-            self.assertEqual((node._site.transport._readers, os.listdir(directory)), ([], []))
+            transport: Any = node._site.transport
+            self.assertEqual((transport._readers, os.listdir(directory)), ([], []))
         self.taken.close()
         node.startService()
         self.assertEqual(len(node.records), 2)

@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from zmqrpc import Target, expose, reactor_zmq
+from zmqrpc import Node, Target, expose, reactor_zmq
 from zmqrpc.core.envelope import Refusal
 from zmqrpc.core.keys import topic_key
 from zmqrpc.errors import ConfigError, PortRangeExhausted
@@ -26,6 +26,7 @@ from zmqrpc.interfaces import FULL, GONE
 from zmqrpc.proxy import router
 from zmqrpc.proxy_node import ProxyNode
 from zmqrpc.settings import Settings
+from zmqrpc.test.logs import LogLines
 from zmqrpc.test.paths import short_directory
 from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.testing import Network, Store
@@ -278,8 +279,8 @@ class SocketTests(TestCase):
         connects = (
             "import os, socket, sys\n"
             "os.setgroups([]); os.setgid(4711); os.setuid(4711)\n"
-            "from zmqrpc.broker import broker_address\n"
-            "assert broker_address(sys.argv[1]) == f'ipc://{sys.argv[1]}/zmq-broker'\n"
+            "from zmqrpc.broker import find_broker\n"
+            "assert find_broker(sys.argv[1]) == (f'ipc://{sys.argv[1]}/zmq-broker', '')\n"
             "socket.socket(socket.AF_UNIX).connect(f'{sys.argv[1]}/zmq-broker')\n"
         )
         for mode, status in ((0o755, 0), (0o750, 1)):
@@ -287,6 +288,19 @@ class SocketTests(TestCase):
             environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
             ended = await getProcessValue(sys.executable, ["-c", connects, directory], environment)
             self.assertEqual(ended, status)
+
+    async def test_ipc_that_clients_do_not_trust(self):
+        """A client whose broker may be another's says so, and goes on without it."""
+        directory = short_directory(self)
+        self.start(proxy_ipc=True, rpc_zmq_ipc_dir=directory)
+        os.chmod(directory, 0o777)
+        settings = Settings(zmq_topology="router-proxy", rpc_zmq_ipc_dir=directory)
+        node = Node(reactor, settings, matchmaker=Store(reactor).matchmaker())
+        self.addCleanup(node.stopService)
+        lines = LogLines(self, "zmqrpc.notices")
+        node.startService()
+        await self.eventually(lambda: node.notices.counts["broker_not_trusted"])
+        self.assertEqual((len(lines.about(f"run chmod go-w {directory}")), node._proxies.describe()), (1, {}))
 
     async def test_ipc_twice(self):
         """There is one on each host; who comes second is refused, and takes nothing away from the first."""
