@@ -32,9 +32,6 @@ that is new only where they have no other (`zmqrpc.core.publishing`). Where none
 ALONE_SECONDS = 10.0
 """Seconds without any publisher after which that is said."""
 
-ALONE_AGAIN_SECONDS = 300.0
-"""Seconds after which it is said again."""
-
 _SILENT = "not connected yet"
 
 
@@ -72,7 +69,7 @@ class Subscriptions:
         self._tries: deque[tuple[float, Deferred[None]]] = deque()
         self._wait_until = NEVER
         self._awaited: set[Subscription] | None = None
-        self._outage = Outage(ALONE_SECONDS, ALONE_AGAIN_SECONDS)
+        self._outage = Outage(ALONE_SECONDS)
 
     # What the node does with it
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from zmqrpc.core.agenda import NEVER
 
+AGAIN_SECONDS = 300.0
+"""Seconds after which it is said again that something is still gone: whoever reads the newest of a log is to find it."""
+
 
 class Outage:
     """
     Whether there is an outage.
 
     :param patience: seconds after which it is one.
-    :param again: seconds after which it is said again that it still is; infinity for never.
     :ivar wake_at: when `tick` has to be called next; infinity for never.
     """
 
-    def __init__(self, patience: float, again: float = NEVER) -> None:
+    def __init__(self, patience: float) -> None:
         self.wake_at = NEVER
-        self._again = again
         self._patience = patience
         self._since: float | None = None
         self._said = False
@@ -38,9 +39,9 @@ class Outage:
         return now - since if said and since is not None else None
 
     def tick(self, now: float) -> bool:
-        """Tell whether it is to be said now that it is gone; to be called at `wake_at` or later."""
+        """Tell whether it is to be said now that it is gone, or still is; to be called at `wake_at` or later."""
         if now < self.wake_at:
             return False
-        self.wake_at = now + self._again
+        self.wake_at = now + AGAIN_SECONDS
         self._said = True
         return True

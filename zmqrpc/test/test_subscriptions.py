@@ -14,10 +14,11 @@ from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Call, Fanout, encode_message
 from zmqrpc.core.fanouts import GRACE
 from zmqrpc.core.keys import Counter, encode_counter, topic_key
+from zmqrpc.core.outage import AGAIN_SECONDS
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
-from zmqrpc.subscriptions import ALONE_AGAIN_SECONDS, ALONE_SECONDS, READY_SECONDS, Subscriptions
+from zmqrpc.subscriptions import ALONE_SECONDS, READY_SECONDS, Subscriptions
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.threads import Threads
@@ -341,12 +342,12 @@ class AloneTests(Case):
         (line,) = self.told(2)
         self.assertIn("the matchmaker has not said yet which publishers there are", line)
         self.subscriptions.found([])
-        self.assertEqual(self.told(ALONE_AGAIN_SECONDS - 2), [])
+        self.assertEqual(self.told(AGAIN_SECONDS - 2), [])
         (line,) = self.told(2)
         self.assertIn("they miss every fan-out that is published: none is recorded in the matchmaker", line)
-        self.assertEqual(len(self.told(3 * ALONE_AGAIN_SECONDS)), 3)
+        self.assertEqual(len(self.told(3 * AGAIN_SECONDS)), 3)
         self.subscriptions.close()
-        self.assertEqual(self.told(2 * ALONE_AGAIN_SECONDS), [])
+        self.assertEqual(self.told(2 * AGAIN_SECONDS), [])
 
     def test_those_that_are_recorded_are_lost(self):
         self.begin()

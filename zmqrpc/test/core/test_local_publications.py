@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.keys import Counter, encode_counter, token_key, topic_key
 from zmqrpc.core.local_publications import Heard, LocalPublications
-from zmqrpc.core.outage import Outage
+from zmqrpc.core.outage import AGAIN_SECONDS, Outage
 from zmqrpc.core.publications import Say
 from zmqrpc.errors import RemoteProtocolError
 
@@ -184,6 +184,14 @@ class OutageTests(SynchronousTestCase):
         outage.begins(11.0)
         self.assertEqual([outage.tick(now) for now in (11.9, 12.0, 12.1, 99.0)], [False, True, False, False])
         self.assertEqual((outage.ends(15.0), outage.ends(16.0)), (5.0, None))
+
+    def test_said_again(self):
+        outage = Outage(2.0)
+        outage.begins(10.0)
+        said = [now for now in range(10, 1000) if outage.tick(now)]
+        self.assertEqual(said, [12, 12 + AGAIN_SECONDS, 12 + 2 * AGAIN_SECONDS, 12 + 3 * AGAIN_SECONDS])
+        self.assertEqual(outage.ends(1000.0), 990.0)
+        self.assertFalse(outage.tick(9999.0))
 
     def test_back_in_a_moment(self):
         outage = Outage(2.0)

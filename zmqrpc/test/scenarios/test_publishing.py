@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from zmqrpc.configuration import FOR_PROXIES, FOR_SERVICES, load
 from zmqrpc.core.keys import token_key, topic_key
+from zmqrpc.core.outage import AGAIN_SECONDS
 from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import PortRangeExhausted
 from zmqrpc.interfaces import IProxy, IProxyFactory, IPublisherReceiver, ISubscriberReceiver
@@ -372,6 +373,16 @@ class LocalPublisherTests(PublishingCase):
         self.run_for(60)
         self.assertEqual(len(self.lines.about("confirmed: the matchmaker knows none")), 1)
 
+    def test_said_again(self):
+        """That there is none is said every five minutes, as servers say it, and no more when there is one."""
+        _, near = local(self.network, "node")
+        self.run_for(3 * AGAIN_SECONDS + 10)
+        self.assertEqual(len(self.lines.about("no publisher is connected")), 4)
+        site, publisher = central(self.network, "one")
+        near.found([sighting(site, publisher.address)])
+        self.run_for(3 * AGAIN_SECONDS)
+        self.assertEqual(len(self.lines.about("no publisher is connected")), 4)
+
     def test_short_interruption_is_no_outage(self):
         _, _, listening = self.make()
         self.confirmed(listening)
@@ -391,7 +402,9 @@ class LocalPublisherTests(PublishingCase):
         site.kill()
         self.run_for(5)
         self.assertEqual(len(self.lines.about("no longer subscribing")), 1)
-        self.assertEqual(near.wake_at, float("inf"))
+        # What is left to do is to say again that there is none.
+        self.assertEqual(near._subscriptions.wake_at, float("inf"))
+        self.assertGreater(near.wake_at, self.network.clock.seconds() + AGAIN_SECONDS - 70)
 
     def test_not_to_itself_nor_to_routers(self):
         site, publisher = central(self.network, "one")
