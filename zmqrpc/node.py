@@ -46,6 +46,10 @@ class Node(Service):
     :param chance: the source of jitter, ports and instance id; seeded in simulations.
     :param serves: servers that will be made after the start, for endpoints that come later: the node binds for them as
         well; what is not known yet of a target may be missing.
+    :ivar instance: its random id, 16 bytes.
+    :ivar notices: its counters, a `Notices`; ``notices.counts`` has how often each thing happened.
+    :ivar plan: which strategy serves which kind of message, a `DeliveryPlan`.
+    :ivar settings: the `Settings` it goes by.
     :raises ConfigError: the URL or a setting is not valid.
     """
 

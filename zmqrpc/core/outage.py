@@ -5,7 +5,7 @@ from __future__ import annotations
 from zmqrpc.core.agenda import NEVER
 
 AGAIN_SECONDS = 300.0
-"""Seconds after which it is said again that something is still gone: whoever reads the newest of a log is to find it."""
+"""Seconds after which it is said again that something is still gone: whoever reads only the end of a log is to know."""
 
 
 class Outage:

@@ -34,7 +34,11 @@ def spell(method: str, arguments: object) -> str:
 
 
 class Asked:
-    """One thing that a client was asked, and how far it got."""
+    """
+    One thing that a client was asked, and how far it got.
+
+    :ivar deferred: the Deferred that the client returned.
+    """
 
     def __init__(
         self, what: str, target: object, method: str | None, args: Any, began: float, deferred: Deferred[Any]

@@ -35,6 +35,13 @@ class Connection:
 
     :param address: numeric host and port that it goes to.
     :param identity: its routing id at the connecting end.
+    :ivar server: the socket at the bound end; None before that has taken it.
+    :ivar server_identity: its routing id there.
+    :ivar forward: carries what the connecting end writes.
+    :ivar backward: carries what the bound end writes.
+    :ivar lost: whether the connecting end has been told that it is lost.
+    :ivar released: whether the connecting end has given it up.
+    :ivar gone: whether the bound end knows it no more.
     """
 
     def __init__(

@@ -12,7 +12,13 @@ from zmqrpc.testing.asked import spell
 
 
 class FakeCall(NamedTuple):
-    """A call that came to a double."""
+    """
+    A call that came to a double.
+
+    :ivar method: the name of the method.
+    :ivar arguments: its arguments by name.
+    :ivar context: the context of the caller.
+    """
 
     method: str
     arguments: dict[str, Any]

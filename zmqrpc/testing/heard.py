@@ -29,7 +29,11 @@ def by_key(record: Record) -> tuple[str, ...]:
 
 
 class Heard:
-    """What a watch said: a callable for `IMatchmaker.watch`."""
+    """
+    What a watch said: a callable for `IMatchmaker.watch`.
+
+    :ivar calls: what it was called with each time, the oldest first.
+    """
 
     def __init__(self) -> None:
         self.calls: list[list[Sighting]] = []

@@ -33,6 +33,7 @@ class MemoryNode(Node):
     :ivar store: the store.
     :ivar host: the name of the host.
     :ivar clock: the clock of this process; methods that wait should wait by it.
+    :ivar asked: what its clients and notifiers were asked, for the network's `close`; an `AskedLog`.
     """
 
     def __init__(

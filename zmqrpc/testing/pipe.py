@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class Mark(Enum):
-    """What a pipe carries beside messages."""
+    """
+    What a pipe carries beside messages.
+
+    :cvar OPEN: the wish to connect, or that it is granted.
+    :cvar REFUSED: that nobody listens there.
+    :cvar END: that the other end is gone.
+    """
 
     OPEN = "open"
     REFUSED = "refused"
@@ -31,6 +37,7 @@ class Pipe:
     """
     One direction of a connection: delivers in order what is written to it, when its path lets it.
 
+    :param path: the way that it takes.
     :param arrived: takes what arrives.
     :param held: is told that the path is cut while something is under way.
     :ivar unread: how many messages were written and not read.

@@ -39,6 +39,8 @@ class ProxyContract(_Case):
 
     :ivar kind: the name of the factory, as ``--type`` gives it.
     :ivar options: options of `Settings` that it needs.
+    :ivar network: the network that everything is on; it is closed after each test.
+    :ivar peers: who has connected to a proxy; they are closed after each test.
     """
 
     kind: str
@@ -346,7 +348,11 @@ class RouterContract(ProxyContract):
 
 
 class PublisherContract(RouterContract):
-    """The contract of a proxy that routes and publishes: what "Through a publisher proxy" says of its frontend."""
+    """
+    The contract of a proxy that routes and publishes: what "Through a publisher proxy" says of its frontend.
+
+    :ivar options: those that have it publish.
+    """
 
     options = {"use_pub_sub": True}
 

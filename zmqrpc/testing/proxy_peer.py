@@ -106,7 +106,9 @@ class ProxySubscriber:
     """
     One who subscribes to a proxy that publishes.
 
+    :param address: where it publishes, with the name of its host.
     :ivar received: counter and payload of what has come, by filter; the payload is None where the counter came alone.
+    :ivar subscribe: subscribes to a filter, `ISubscriber.subscribe`.
     """
 
     def __init__(self, network: Network, address: str) -> None:

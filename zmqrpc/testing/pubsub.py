@@ -24,7 +24,13 @@ _SUBSCRIBE, _UNSUBSCRIBE = b"\1", b"\0"
 
 @implementer(IPublisher)
 class MemoryPublisher:
-    """An XPUB socket; made by `MemoryTransport.publisher`."""
+    """
+    An XPUB socket; made by `MemoryTransport.publisher`.
+
+    :cvar partner: the kind of socket that may connect to it.
+    :ivar closed: whether it has been closed.
+    :ivar transport: what it was made by.
+    """
 
     partner = "SUB"
 
@@ -144,7 +150,13 @@ class MemoryPublisher:
 
 @implementer(ISubscriber)
 class MemorySubscriber:
-    """A SUB socket with one connection; made by `MemoryTransport.subscriber`."""
+    """
+    A SUB socket with one connection; made by `MemoryTransport.subscriber`.
+
+    :cvar kind: the kind of socket that it is.
+    :ivar closed: whether it has been closed.
+    :ivar transport: what it was made by.
+    """
 
     kind = "SUB"
     _numbers = count(1)

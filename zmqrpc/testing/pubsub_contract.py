@@ -27,6 +27,7 @@ class Subscribed:
     :ivar refuses: the filters that it refuses.
     :ivar refusals: address and size of each filter that was refused.
     :ivar failures: address and reason of each handshake that failed.
+    :ivar act: called after each filter.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,8 @@ class Published:
     What a subscriber has heard.
 
     :ivar messages: key, counter and payload of each message.
+    :ivar malformed: why something was no message, each time.
+    :ivar newest: the payload of the last message as it came.
     :ivar ups: how often it was told that it is connected.
     :ivar losses: why the connection was lost.
     """

@@ -40,6 +40,8 @@ class Worker:
     """
     One member's methods; it remembers what ran.
 
+    :param name: that of the member.
+    :ivar node: the node that serves it, once there is one.
     :ivar ran: the numbers that methods were called with, in order.
     :ivar held: the calls of `hold` that have not ended, by number.
     :ivar cancelled: the numbers of those that were cancelled.

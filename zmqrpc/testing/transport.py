@@ -104,7 +104,11 @@ class _Router:
 
 @implementer(IBoundRouter)
 class MemoryBoundRouter(_Router):
-    """A ROUTER that others connect to; made by `MemoryTransport.bound_router`."""
+    """
+    A ROUTER that others connect to; made by `MemoryTransport.bound_router`.
+
+    :cvar partner: the kind of socket that may connect to it.
+    """
 
     partner = "ROUTER"
 
@@ -173,7 +177,11 @@ class MemoryBoundRouter(_Router):
 
 @implementer(IConnectingRouter)
 class MemoryConnectingRouter(_Router):
-    """A ROUTER that connects to others; made by `MemoryTransport.connecting_router`."""
+    """
+    A ROUTER that connects to others; made by `MemoryTransport.connecting_router`.
+
+    :cvar kind: the kind of socket that it is.
+    """
 
     kind = "ROUTER"
 
@@ -249,6 +257,7 @@ class MemoryTransport:
     """
     The sockets of one process; made by `Network.transport`.
 
+    :param network: the network that it is part of.
     :param host: the name of the host it runs on.
     :param clock: the clock of its process.
     :param max_message_size: messages over it end the connection they come by, bytes.

@@ -39,6 +39,7 @@ class Received:
     :ivar losses: routing id and reason of each loss.
     :ivar failures: address and reason of each handshake that failed.
     :ivar passes: how many messages each pass has delivered.
+    :ivar envelopes: as how many envelopes it says that each message counts.
     :ivar act: called after each message.
     """
 

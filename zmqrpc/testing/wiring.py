@@ -27,6 +27,9 @@ class Path:
     """
     One direction between two hosts.
 
+    :param source: the name of the host that it leads from.
+    :param target: that of the host it leads to.
+    :ivar own_weather: what happens to messages on it; None for the weather of the network.
     :ivar back: the other direction.
     :ivar cut: whether nothing gets through.
     """
@@ -53,6 +56,7 @@ class Wiring:
     :param seed: what every chance is drawn from.
     :param weather: what happens to messages.
     :param clock: the clock that everything runs on; None for a new one.
+    :ivar chance: gives everything that happens by chance.
     :ivar events: the last ones: when, what happened, from where to where, and a message or a mark.
     """
 
