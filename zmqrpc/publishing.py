@@ -234,7 +234,7 @@ class Publishing:
             return
         now = self._seconds()
         while (batch := self._state.next_batch(now)) is not None:
-            fate = self._proxies[batch.publisher].publish(batch.key.name, batch.payload)
+            fate = self._proxies[batch.publisher].publish(batch.topic.key, batch.payload)
             if fate == SENT:
                 self._state.taken(batch)
             else:

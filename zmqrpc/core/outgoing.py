@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import Enum
 from typing import Any
 
@@ -24,22 +24,25 @@ class OutgoingFanout:
     One fan-out.
 
     :ivar call: whom its end is told, a `PendingCall`; None when it has ended or is published.
-    :ivar sequence: its place among all; not the number under its key.
-    :ivar number: the number under its key, 0 before it has one.
-    :ivar attempts: how often it was given to a publisher.
+    :ivar sequence: its place among all; not the number under its topic-key.
+    :ivar encoded: the message; empty when it has ended without being published, so that nobody writes it any more.
+    :ivar deadline: that of the call, by the monotonic clock.
+    :ivar retry_at: `NEVER`, for `zmqrpc.core.agenda`: it is tried again with all that waits under its topic-key.
+    :ivar number: the number under its topic-key, 0 while no publisher has taken it.
+    :ivar attempts: how often a publisher has taken it.
     :ivar returned: whether a publisher has given it back, since nobody subscribes there.
-    :ivar published: whether a publisher has said so.
+    :ivar published: whether a publisher has said so before its call ended.
     :ivar uncertain: whether a publisher that was lost may have published it.
     """
 
     __slots__ = (
-        *("attempts", "call", "deadline", "encoded", "key", "number", "published", "retry_at", "returned"),
-        *("sequence", "uncertain"),
+        *("attempts", "call", "deadline", "encoded", "number", "published", "retry_at", "returned"),
+        *("sequence", "topic", "uncertain"),
     )
 
-    def __init__(self, call: Any, key: Key, sequence: int) -> None:
+    def __init__(self, call: Any, topic: OutgoingTopic, sequence: int) -> None:
         self.call = call
-        self.key = key
+        self.topic = topic
         self.sequence = sequence
         self.encoded: bytes = call.encoded
         self.deadline: float = call.deadline
@@ -48,19 +51,25 @@ class OutgoingFanout:
         self.returned = self.published = self.uncertain = False
 
 
-class Key:
+class OutgoingTopic:
     """
-    One topic-key.
+    What is published under one topic-key.
 
-    :ivar waiting: what is to be given to a publisher, in order, by `OutgoingFanout.sequence`.
-    :ivar publisher: by which it goes; None before the first.
+    :ivar key: the topic-key.
+    :ivar next_number: the number of the next fan-out that no publisher has taken yet.
+    :ivar waiting: what is to be given to a publisher, by `OutgoingFanout.sequence` and in that order, which is that of
+        the numbers too.
+    :ivar publisher: the name of the one by which it goes; None before the first.
+    :ivar tried: the names of those that have given back what is next, since nobody subscribes there.
+    :ivar resume_at: before when nothing is given to a publisher, by the monotonic clock.
+    :ivar trouble: why what waits was not given to one when that was last tried.
     :ivar kept: how many batches of it are kept of what was published.
     """
 
-    __slots__ = ("kept", "name", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
+    __slots__ = ("kept", "key", "next_number", "publisher", "resume_at", "tried", "trouble", "waiting")
 
-    def __init__(self, name: bytes, first: int) -> None:
-        self.name = name
+    def __init__(self, key: bytes, first: int) -> None:
+        self.key = key
         self.next_number = first
         self.kept = 0
         self.waiting: OrderedDict[int, OutgoingFanout] = OrderedDict()
@@ -69,14 +78,15 @@ class Key:
         self.resume_at = -NEVER
         self.trouble = Trouble.NO_PUBLISHER
 
-    def put_back(self, fanouts: Iterable[OutgoingFanout]) -> None:
-        """Have fan-outs with numbers wait again, before those without one and in the order of the numbers."""
-        numbered = list(fanouts)
+    def put_back(self, fanouts: Collection[OutgoingFanout]) -> None:
+        """Have fan-outs wait again, each in its place."""
+        last = max((fanout.sequence for fanout in fanouts), default=0)
+        ahead = list(fanouts)
         for fanout in self.waiting.values():
-            if not fanout.number:
+            if fanout.sequence > last:
                 break
-            numbered.append(fanout)
-        for fanout in sorted(numbered, key=lambda fanout: fanout.number, reverse=True):
+            ahead.append(fanout)
+        for fanout in sorted(ahead, key=lambda fanout: fanout.sequence, reverse=True):
             self.waiting[fanout.sequence] = fanout
             self.waiting.move_to_end(fanout.sequence, last=False)
 
@@ -86,16 +96,49 @@ class OutgoingBatch:
     One payload for one publisher.
 
     :ivar publisher: its name.
-    :ivar key: the topic-key.
-    :ivar payload: the batch as bytes.
-    :ivar fanouts: what is in it.
+    :ivar payload: the batch as bytes; empty when it is written: what is in it is held once.
+    :ivar size: how many bytes the payload has.
+    :ivar fanouts: what is in it; nothing any more when its publisher was lost, since it goes by another then.
+    :ivar lost: when its publisher was lost, the sequences of what was in it and had not ended; else None.
+    :ivar payloads: how many it stands for; more than one where what was in them is forgotten.
+    :ivar published_at: when its publisher said so, by the monotonic clock.
     """
 
-    __slots__ = ("fanouts", "key", "payload", "published_at", "publisher")
+    __slots__ = ("fanouts", "lost", "payload", "payloads", "published_at", "publisher", "size", "topic")
 
-    def __init__(self, publisher: str, key: Key, payload: bytes, fanouts: list[OutgoingFanout]) -> None:
+    def __init__(self, publisher: str, topic: OutgoingTopic, payload: bytes, fanouts: list[OutgoingFanout]) -> None:
         self.publisher = publisher
-        self.key = key
+        self.topic = topic
         self.payload = payload
+        self.size = len(payload)
         self.fanouts = fanouts
+        self.lost: tuple[int, ...] | None = None
+        self.payloads = 1
         self.published_at = 0.0
+
+    def begins_with(self, number: int, attempt: int) -> bool:
+        """Tell whether this is the batch whose first message has that number and that attempt."""
+        if self.lost is not None:
+            return True
+        first = self.fanouts[0]
+        return (first.number, first.attempts) == (number, attempt)
+
+    def lose(self) -> list[OutgoingFanout]:
+        """Take that its publisher is lost, which may answer yet; return what may go by another."""
+        fanouts, self.fanouts = self.fanouts, []
+        self.lost = tuple(fanout.sequence for fanout in fanouts if fanout.call is not None)
+        for fanout in fanouts:
+            fanout.uncertain = True
+        return fanouts
+
+    def unnumber(self) -> None:
+        """Take that it was not written, and that nothing was given to a publisher under its topic-key since."""
+        unwritten = []
+        for fanout in self.fanouts:
+            fanout.attempts -= 1
+            if not fanout.attempts:
+                unwritten.append(fanout)
+        if unwritten:
+            self.topic.next_number = unwritten[0].number
+        for fanout in unwritten:
+            fanout.number = 0
