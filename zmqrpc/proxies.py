@@ -421,7 +421,7 @@ class Proxies:
     def _went(self, proxy: ProxyLink) -> None:
         self.log.info("{proxy} is used no more: {why}", proxy=proxy.name, why=proxy.why_not)
         if proxy.role == "client" and proxy.publishes and self.publishing is not None:
-            self.publishing.publisher_lost(proxy, proxy.state.trouble or "it is mute")
+            self.publishing.publisher_lost(proxy)
 
     def _given_back(self, proxy: ProxyLink, nack: Nack) -> None:
         """Take a NACK with a payload of ours."""

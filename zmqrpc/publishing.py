@@ -193,7 +193,7 @@ class Publishing:
         self._decide()
         self._came_up()
 
-    def publisher_lost(self, proxy: PublishingProxy, reason: str) -> None:
+    def publisher_lost(self, proxy: PublishingProxy) -> None:
         """A proxy cannot be used any more; what it answers yet counts."""
         name = self._names.pop(proxy.key, None)
         if name is not None:

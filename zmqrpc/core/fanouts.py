@@ -2,9 +2,8 @@
 Which published fan-outs a subscriber has had, and how many it has missed (docs/spec/wire, Through a publisher proxy).
 
 Two series of numbers tell: each client numbers its fan-outs under a topic-key without gaps, whatever publisher they
-come by, and each publisher counts what it publishes under it. A number of a client that has come is not taken again.
-One that does not come within `GRACE` after a higher one is missed, and is not taken any more either: each fan-out is
-delivered or counted, never both. What was published last shows only in the counter, which its publisher repeats.
+come by, and each publisher counts what it publishes under it. Of each series every number is delivered or missed, never
+both (`zmqrpc.core.series`). What was published last shows only in the counter, which its publisher repeats.
 
 Both series see the same loss, so the number missed under a topic is the larger of what they say. While fan-outs are
 published again (their client lost a publisher), two copies of one count twice at publishers, and clients alone are
@@ -13,18 +12,15 @@ believed.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
 
 from msgspec import Struct
 
 from zmqrpc.core.age import DriftingOffset
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.ranges import Ranges
+from zmqrpc.core.due import Due
 from zmqrpc.core.seen import Seen
-
-GRACE = 1.0
-"""Seconds within which what is missing may still come by another publisher."""
+from zmqrpc.core.series import Series
 
 LATE = 0.5
 """Seconds by which a sweep may be late and still judge: before a later one we have not read, and what is missing may be
@@ -33,13 +29,13 @@ there. It then waits as long again."""
 REPEATS = 10.0
 """Seconds after a fan-out that was published again in which the counters of publishers tell nothing."""
 
-MOST_GAPS = 1000
-"""How many gaps of one series wait for `GRACE`; past it the oldest are closed at once."""
+MOST_GAPS_OF_ALL = 100_000
+"""How many gaps of all series wait for `GRACE`; past it the oldest are closed at once. A client may have many names."""
 
 MOST_PUBLISHERS = 1000
 """How many publisher instances are remembered; for one more, the one that was silent for longest is forgotten."""
 
-_NEW, _SETTLED = Seen.NEW, Seen.SETTLED
+_NEW = Seen.NEW
 
 
 class Missed(Struct, frozen=True):
@@ -56,94 +52,6 @@ class Missed(Struct, frozen=True):
     number: int
     client: bytes | None = None
     publisher: bytes | None = None
-
-
-class Series:
-    """
-    Numbers that somebody gives without gaps; it may have begun long before we listen.
-
-    What is below the first number that came is not missed, but may still come within `GRACE`.
-
-    :param gap_opened: called when it has a gap and had none.
-    :ivar now: the time by which what comes is judged; set by who takes a batch.
-    :ivar repeats: how many numbers came that had come before, or too late.
-    """
-
-    __slots__ = ("_gap_opened", "_gaps", "_highest", "_lowest", "_missed", "_seen", "now", "repeats")
-
-    def __init__(self, gap_opened: Callable[[Series], None]) -> None:
-        self.now = 0.0
-        self.repeats = 0
-        self._gap_opened = gap_opened
-        self._seen = Ranges()
-        self._lowest = -1
-        self._highest = self._missed = 0
-        self._gaps: deque[tuple[float, int, int]] = deque()  # when it is closed, low, high
-
-    def admit(self, number: int) -> Seen:
-        """Take a number that has come; `Seen.NEW` when it is to be delivered, else `Seen.SETTLED`."""
-        highest = self._highest
-        seen = self._seen
-        if number == highest + 1 and seen.watermark == highest and self._lowest >= 0:
-            # Almost all that come: the next one, and nothing is missing. Two calls less, of 2 us that a delivery takes.
-            self._highest = seen.watermark = number
-            return _NEW
-        if number > highest:
-            if number > highest + 1:
-                self._open(highest + 1, number - 1)
-            self._highest = number
-            if self._lowest < 0:
-                self._lowest = number
-        elif number in seen:
-            self.repeats += 1
-            return _SETTLED
-        elif number < self._lowest:
-            self._lowest = number
-        seen.add(number)
-        return _NEW
-
-    def answered(self, number: int, reply: bytes) -> None:
-        """Keep nothing: nobody is told what becomes of a published fan-out."""
-
-    def reached(self, number: int) -> None:
-        """Take that everything up to this number was given out, whether or not it comes."""
-        highest = self._highest
-        self._highest = max(number, highest)
-        if self._lowest < 0:
-            # It begins here: what was before is none of ours.
-            self._lowest = number
-            self._seen.add_range(1, number)
-        elif number > highest:
-            self._open(highest + 1, number)
-
-    def _open(self, low: int, high: int) -> None:
-        self._gaps.append((self.now + GRACE, low, high))
-        if len(self._gaps) == 1:
-            self._gap_opened(self)
-        elif len(self._gaps) > MOST_GAPS:
-            self._close_oldest()
-
-    def _close_oldest(self) -> None:
-        _, low, high = self._gaps.popleft()
-        for begin, end in self._seen.add_range(low, high):
-            if begin > self._lowest:
-                self._missed += end - begin + 1
-
-    @property
-    def wake_at(self) -> float:
-        """When `close` next has something."""
-        return self._gaps[0][0] if self._gaps else NEVER
-
-    def close(self, now: float) -> int:
-        """
-        Wait no longer for what is overdue: it will not be taken.
-
-        :return: how many numbers have been missed.
-        """
-        while self.wake_at <= now:
-            self._close_oldest()
-        missed, self._missed = self._missed, 0
-        return missed
 
 
 class FanoutClient:
@@ -232,7 +140,10 @@ class Fanouts:
         self._publishers: OrderedDict[bytes, dict[bytes, Series]] = OrderedDict()
         self._publishers_heard: dict[bytes, float] = {}
         self._losses: dict[bytes, _Losses] = {}
-        self._gaps: dict[Series, tuple[bytes, bytes | None, bytes | None]] = {}
+        self._gapped: dict[tuple[bytes, bytes, bytes], Series] = {}
+        self._due = Due(self._gapped)
+        self._gaps = 0
+        self._closed_early: list[Missed] = []
         self._look_at = NEVER
 
     def client(self, source: bytes, now: float) -> FanoutClient | None:
@@ -251,7 +162,7 @@ class Fanouts:
         found = self._clients[source].series
         series = found.get(key)
         if series is None:
-            series = found[key] = Series(lambda series: self._opened(series, key, source, None))
+            series = found[key] = Series((key, source, b""), self._opened)
         series.now = now
         return series
 
@@ -264,8 +175,7 @@ class Fanouts:
         """
         series = self._counters(publisher, now).get(key)
         if series is None:
-            series = Series(lambda series: self._opened(series, key, None, publisher))
-            self._publishers[publisher][key] = series
+            series = self._publishers[publisher][key] = Series((key, b"", publisher), self._opened)
         series.now = now
         if alone:
             series.reached(count)
@@ -301,25 +211,29 @@ class Fanouts:
 
         :return: what was missed, and the client instances that are forgotten.
         """
-        if now - max(self._soonest_gap, self._judge_at) >= LATE:
+        if now - max(self._due.wake_at, self._judge_at) >= LATE:
             self._judge_at = now + LATE
-        missed = list(self._close(now)) if now >= self._judge_at else []
+        missed, self._closed_early = self._closed_early, []
+        if now >= self._judge_at:
+            while (series := self._due.pop(now)) is not None:
+                missed += self._close(series, now, now)
         forgotten = self._forget(now) if now >= self._look_at else []
-        self.wake_at = min(self._look_at, max(self._soonest_gap, self._judge_at))
+        self.wake_at = min(self._look_at, max(self._due.wake_at, self._judge_at))
         return missed, forgotten
 
-    @property
-    def _soonest_gap(self) -> float:
-        return min((series.wake_at for series in self._gaps), default=NEVER)
-
-    def _close(self, now: float) -> Iterator[Missed]:
-        for series, (key, client, publisher) in list(self._gaps.items()):
-            number = series.close(now)
-            if series.wake_at == NEVER:
-                del self._gaps[series]
-            new = self._losses_of(key).missed(number, client is not None, now, self._ttl) if number else 0
-            if new:
-                yield Missed(key, new, client, publisher)
+    def _close(self, series: Series, until: float, now: float) -> list[Missed]:
+        """Close the gaps of one whose time has come, or whose gaps are too many, as far as they are due at `until`."""
+        gaps = series.gaps
+        number = series.close(until)
+        self._gaps -= gaps - series.gaps
+        series.sweep_at = NEVER
+        if series.gaps:
+            self._due.by(series, series.wake_at)
+        else:
+            del self._gapped[series.key]
+        key, client, publisher = series.key
+        new = self._losses_of(key).missed(number, bool(client), now, self._ttl) if number else 0
+        return [Missed(key, new, client or None, publisher or None)] if new else []
 
     def _forget(self, now: float) -> list[bytes]:
         since = now - self._ttl
@@ -327,8 +241,7 @@ class Fanouts:
             instance for instance, client in self._clients.items() if client.heard_at <= since and client.until <= now
         ]
         for instance in silent:
-            for series in self._clients.pop(instance).series.values():
-                self._gaps.pop(series, None)
+            self._drop(self._clients.pop(instance).series)
         for publisher in [publisher for publisher, heard_at in self._publishers_heard.items() if heard_at <= since]:
             self._forget_publisher(publisher)
         self._look_at = now + self._ttl / 2 if self._clients or self._publishers else NEVER
@@ -336,12 +249,27 @@ class Fanouts:
 
     def _forget_publisher(self, publisher: bytes) -> None:
         del self._publishers_heard[publisher]
-        for series in self._publishers.pop(publisher).values():
-            self._gaps.pop(series, None)
+        self._drop(self._publishers.pop(publisher))
 
-    def _opened(self, series: Series, key: bytes, client: bytes | None, publisher: bytes | None) -> None:
-        self._gaps[series] = (key, client, publisher)
-        self.wake_at = min(self.wake_at, max(series.wake_at, self._judge_at))
+    def _drop(self, dropped: dict[bytes, Series]) -> None:
+        for series in dropped.values():
+            self._gaps -= series.gaps
+            self._gapped.pop(series.key, None)
+        if not self._gapped:
+            self._due.clear()
+
+    def _opened(self, series: Series) -> None:
+        """Take that one has a gap more."""
+        self._gaps += 1
+        self._gapped[series.key] = series
+        if self._due.by(series, series.wake_at):
+            self.wake_at = min(self.wake_at, max(series.wake_at, self._judge_at))
+        if self._gaps > MOST_GAPS_OF_ALL:
+            now = series.now
+            oldest = self._due.pop(NEVER)
+            assert oldest is not None
+            self._closed_early += self._close(oldest, oldest.wake_at, now)
+            self.wake_at = min(self.wake_at, now)
 
     def _look_by(self, when: float) -> None:
         self._look_at = min(self._look_at, when)

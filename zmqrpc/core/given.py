@@ -96,7 +96,7 @@ class Given:
     def up(self, name: str) -> None:
         """Take that a publisher can be used; one that was only silent has what it was given before."""
         if name not in self._given:
-            self._given[name] = self._lost.pop(name, None) or GivenToOne()
+            self._given[name] = self._lost.pop(name) if name in self._lost else GivenToOne()
 
     def is_full(self, name: str) -> bool:
         """Tell whether a publisher is to be given no more before it has answered."""

@@ -36,8 +36,16 @@ _FORGOTTEN_FOR_EACH = 10
 """For each filter that is counted at most, how many of those that were forgotten are remembered."""
 
 _KEPT = 60.0
+"""Seconds for which the count of a filter is kept that nobody subscribes to any more."""
+
 _GATHER, _GATHER_EACH, _GATHER_MOST = 0.05, 50e-6, 0.5
+"""
+Seconds between two answers to those who subscribe: at least, for each subscription to the filter that most have joined,
+and at most.
+"""
+
 _MOST_SAID = 256
+"""How many counters are repeated at once, so that a sweep with many filters leaves time to others."""
 
 
 class Say(Struct, frozen=True):

@@ -114,8 +114,8 @@ class PublishingTests(SynchronousTestCase):
 
     def test_too_large_for_every_publisher(self):
         a, b = self.up("a"), self.up("b")
-        self.publishing.publisher_lost(a, "it says WELCOME again")
-        self.publishing.publisher_lost(b, "it says WELCOME again")
+        self.publishing.publisher_lost(a)
+        self.publishing.publisher_lost(b)
         a.largest, b.largest = 1000, 2000
         self.publishing.publisher_up(a)
         self.publishing.publisher_up(b)
@@ -162,7 +162,7 @@ class PublishingTests(SynchronousTestCase):
         proxy = self.up()
         self.publishers.found([self.router("host-2")], 1.0)
         self.assertNoResult(self.fanout())
-        self.publishing.publisher_lost(proxy, "it ended")
+        self.publishing.publisher_lost(proxy)
         self.pass_()
 
     def test_none_publishes_any_more(self):
@@ -172,11 +172,21 @@ class PublishingTests(SynchronousTestCase):
         given = self.fanout(1, timeout=2)
         self.pass_()
         waiting = self.fanout(2)
-        self.publishing.publisher_lost(proxy, "it ended")
+        self.publishing.publisher_lost(proxy)
         self.assertIs(self.successResultOf(waiting), TO_EACH)
         self.assertNoResult(given)
         self.pass_(2.0)
         self.assertIn("it may have run", self.failed(given, NoRoute))
+
+    def test_none_publishes_any_more_what_was_not_taken(self):
+        """It may be sent to each by itself, since a publisher that was full was given nothing."""
+        proxy = self.up()
+        self.publishers.found([self.router()], 1.0)
+        proxy.fate = FULL
+        call = self.fanout()
+        self.pass_()
+        self.publishing.publisher_lost(proxy)
+        self.assertIs(self.successResultOf(call), TO_EACH)
 
     def test_nobody_subscribes(self):
         proxy = self.up()
@@ -224,8 +234,8 @@ class PublishingTests(SynchronousTestCase):
         c = self.up("c")
         self.pass_()
         self.assertEqual(self.read(c), [(1, 0)])
-        self.publishing.publisher_lost(a, "gone")
-        self.publishing.publisher_lost(b, "gone")
+        self.publishing.publisher_lost(a)
+        self.publishing.publisher_lost(b)
         self.publishing.published(c, c.connection, KEY, b"")
         self.successResultOf(call)
 
@@ -238,8 +248,8 @@ class PublishingTests(SynchronousTestCase):
         second = self.fanout(2)
         self.pass_()
         b = self.up("b")
-        self.publishing.publisher_lost(a, "killed")
-        self.publishing.publisher_lost(a, "killed")
+        self.publishing.publisher_lost(a)
+        self.publishing.publisher_lost(a)
         self.pass_()
         self.assertEqual(self.read(b), [(1, 1), (2, 2)])
         self.publishing.published(b, b.connection, KEY, b"")
@@ -251,7 +261,7 @@ class PublishingTests(SynchronousTestCase):
         a = self.up("a")
         call = self.fanout(1)
         self.pass_()
-        self.publishing.publisher_lost(a, "killed")
+        self.publishing.publisher_lost(a)
         a = self.up("a", b"2")
         self.publishing.published(a, b"2", KEY, b"")
         self.assertNoResult(call)
@@ -263,7 +273,7 @@ class PublishingTests(SynchronousTestCase):
         a = self.up("a")
         call = self.fanout(1)
         self.pass_()
-        self.publishing.publisher_lost(a, "reset")
+        self.publishing.publisher_lost(a)
         a = self.up("a", b"2")
         self.publishing.published(a, b"1", KEY, b"")
         self.successResultOf(call)
@@ -275,7 +285,7 @@ class PublishingTests(SynchronousTestCase):
         calls = [self.fanout(number, timeout=1.0) for number in range(3)]
         self.pass_()
         self.publishing.published(a, a.connection, KEY, b"")
-        self.publishing.publisher_lost(a, "killed")
+        self.publishing.publisher_lost(a)
         self.pass_(2.0)
         self.up("b")
         self.pass_()

@@ -12,9 +12,9 @@ from zmqrpc import Target
 from zmqrpc.callers import Callers
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Call, Fanout, encode_message
-from zmqrpc.core.fanouts import GRACE
 from zmqrpc.core.keys import Counter, encode_counter, topic_key
 from zmqrpc.core.outage import AGAIN_SECONDS
+from zmqrpc.core.series import GRACE
 from zmqrpc.notices import Notices
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings

@@ -38,7 +38,8 @@ from twisted.internet.task import LoopingCall
 
 from zmqrpc import Node, Settings, Target
 from zmqrpc.client import RPCClient
-from zmqrpc.core.fanouts import GRACE, LATE
+from zmqrpc.core.fanouts import LATE
+from zmqrpc.core.series import GRACE
 from zmqrpc.core.ways import Through
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import PROXIES
