@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+LOOPBACK = "127.0.0.1"
+"""Where only processes of the same machine connect."""
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 

@@ -13,13 +13,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc import adapters
-from zmqrpc.address import check_host, is_wildcard, numeric, split_address, split_host, tcp_address
+from zmqrpc.address import LOOPBACK, check_host, is_wildcard, numeric, split_address, split_host, tcp_address
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IBoundRouter, IPublisher
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
-_LOOPBACK = "127.0.0.1"
 _PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
 
@@ -203,8 +202,8 @@ class Binding:
             if numeric(host):
                 return host
             # Any other name may mean an address that is not ours, or one that others do not have: 127.0.1.1 of Debian.
-            return _LOOPBACK if host == "localhost" else "*"
-        return _LOOPBACK if self._local else "*"
+            return LOOPBACK if host == "localhost" else "*"
+        return LOOPBACK if self._local else "*"
 
     def _adapter(self, name: str) -> str:
         address = adapters.address_of(name)

@@ -33,6 +33,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.ranges import flatten
+from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
@@ -285,7 +286,7 @@ class Callers:
 
     def _welcome(self, echoed: int) -> Welcome:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
-        return Welcome(WIRE_VERSION, echoed, "server", [], limits, self._requests.served())
+        return Welcome(WIRE_VERSION, echoed, SERVER, [], limits, self._requests.served())
 
     def _bad_version(self, identity: Identity, batch: Batch, theirs: str) -> None:
         text = f"wire versions {WIRE_VERSION} to {WIRE_VERSION} are spoken here, not {theirs}"

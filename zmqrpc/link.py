@@ -30,6 +30,7 @@ from zmqrpc.core.link_effects import (
 from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
+from zmqrpc.core.roles import CLIENT
 from zmqrpc.core.ways import Identity, Search
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox
@@ -308,7 +309,7 @@ class Link:
 
     def _say_hello(self, now: float) -> None:
         links = self._links
-        hello = Hello(WIRE_VERSION, WIRE_VERSION, "client", [], {"message": links.settings.max_message_size}, [])
+        hello = Hello(WIRE_VERSION, WIRE_VERSION, CLIENT, [], {"message": links.settings.max_message_size}, [])
         # Where the record names no instance, whoever comes next at the address is meant as well.
         meant = None if self.state.learns else self.instance
         payload = encode_batch(links.instance, meant, int(now * 1000), (), [encode_message(hello)])

@@ -21,6 +21,7 @@ from zmqrpc.core.keys import SELF_KEY, instance_key, read_topic
 from zmqrpc.core.known_proxies import KnownProxy, known_proxies
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.roles import CLIENT, SERVER
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import GONE, IMatchmaker
@@ -228,7 +229,7 @@ class Proxies:
             clients.update({key: known for key, known in self._known.items() if known.publishes})
         clients.pop(same, None)
         servers = routers if self._serves else {}
-        for role, wanted, links in (("client", clients, self._clients), ("server", servers, self._servers)):
+        for role, wanted, links in ((CLIENT, clients, self._clients), (SERVER, servers, self._servers)):
             for key, proxy in list(links.items()):
                 proxy.recorded = key in wanted or key == self._broker_key
                 # Whoever is connected is there, whatever the store says; who stops has taken its record back.
@@ -238,7 +239,7 @@ class Proxies:
                 if key in links:
                     links[key].known = known
                 else:
-                    address = known.frontend if role == "client" else known.backend or known.frontend
+                    address = known.frontend if role == CLIENT else known.backend or known.frontend
                     self._open(links, ProxyLink(self, known, role, address, self._state(known.instance)), now)
 
     def _state(self, instance: bytes | None) -> LinkState:
@@ -253,7 +254,7 @@ class Proxies:
 
     def _part(self, proxy: ProxyLink, now: float) -> None:
         """Give up the link to a proxy."""
-        links = self._clients if proxy.role == "client" else self._servers
+        links = self._clients if proxy.role == CLIENT else self._servers
         del links[proxy.key]
         if proxy.connected:
             proxy.say(Goaway(), now)
@@ -274,7 +275,7 @@ class Proxies:
         if broker is None and address is not None:
             self._broker_key = address
             known = KnownProxy(address, self.settings.host, address, None, False)
-            self._open(self._clients, ProxyLink(self, known, "client", address, self._state(None), True), now)
+            self._open(self._clients, ProxyLink(self, known, CLIENT, address, self._state(None), True), now)
 
     # For links to proxies
 
@@ -290,7 +291,7 @@ class Proxies:
         """Read what has come by a connection, and end it."""
         proxy = self._by_connection.get(connection)
         self._links.connector.disconnect(connection, self._by_connection)
-        if proxy is not None and proxy.role == "server":
+        if proxy is not None and proxy.role == SERVER:
             self._callers.way_ended(connection)
         self._unsettle()
 
@@ -303,7 +304,7 @@ class Proxies:
     def awaits(self, proxy: ProxyLink) -> bool:
         """Tell whether answers are to come through a proxy."""
         connection = proxy.connection
-        return proxy.role == "client" and connection is not None and self.carrier.awaits(connection)
+        return proxy.role == CLIENT and connection is not None and self.carrier.awaits(connection)
 
     def doubted(self, proxy: ProxyLink, reason: str) -> None:
         """Tell the matchmaker that a record does not lead to its proxy."""
@@ -349,7 +350,7 @@ class Proxies:
             self.malformed_received(identity, str(error))
             return 1
         if key == SELF_KEY:
-            if self.publishing is not None and proxy.role == "client":
+            if self.publishing is not None and proxy.role == CLIENT:
                 # Now: each of these is an answer like those above, and they count in the order in which they come.
                 for message in batch.messages:
                     if isinstance(message, Nack) and message.returned is not None:
@@ -357,14 +358,14 @@ class Proxies:
             self._news.append((proxy, identity, batch, now))
             return len(batch.messages) or 1
         way = Through(identity, batch.source)
-        receiver = self._links if proxy.role == "client" else self._callers
+        receiver = self._links if proxy.role == CLIENT else self._callers
         return receiver.payload_received(way, payload, batch)
 
     def _published(self, proxy: ProxyLink, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what is neither for a link, for a server nor for us: it is about something published, or astray."""
         if read_topic(key) is None:
             self.malformed_received(identity, "its routing key is for somebody else")
-        elif self.publishing is None or proxy.role != "client":
+        elif self.publishing is None or proxy.role != CLIENT:
             self.malformed_received(identity, "it is about something published, and nothing was")
         else:
             self.publishing.published(proxy, identity, key, bytes(payload))
@@ -415,12 +416,12 @@ class Proxies:
             self._doubted.discard(proxy.key)
             for record in proxy.known.records:
                 self._hint(self._matchmaker.acknowledge, record)
-        if proxy.role == "client" and proxy.publishes and self.publishing is not None:
+        if proxy.role == CLIENT and proxy.publishes and self.publishing is not None:
             self.publishing.publisher_up(proxy)
 
     def _went(self, proxy: ProxyLink) -> None:
         self.log.info("{proxy} is used no more: {why}", proxy=proxy.name, why=proxy.why_not)
-        if proxy.role == "client" and proxy.publishes and self.publishing is not None:
+        if proxy.role == CLIENT and proxy.publishes and self.publishing is not None:
             self.publishing.publisher_lost(proxy)
 
     def _given_back(self, proxy: ProxyLink, nack: Nack) -> None:
@@ -432,7 +433,7 @@ class Proxies:
             self.notices.count("malformed", "{peer} gives back what is not ours: {error}", proxy.address, error=error)
             return
         reason = Refusal(nack.reason)
-        if proxy.role == "server":
+        if proxy.role == SERVER:
             self._callers.returned(Through(proxy.connection or b"", batch.destination or b""), returned, reason)
         elif batch.destination is not None:
             self.carrier.returned(proxy, batch, reason, self.seconds())

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from zmqrpc.address import numeric, split_address
+from zmqrpc.address import LOOPBACK, numeric, split_address
 from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker
@@ -66,7 +66,7 @@ def placed(settings: Settings, matchmaker: IMatchmaker) -> tuple[Settings, bool]
     if settings.rpc_zmq_bind_address is None:
         changed["rpc_zmq_bind_address"] = hosts[0] if numeric(hosts[0]) else "*"
         if hosts[0] == "localhost":
-            changed["rpc_zmq_bind_address"] = "127.0.0.1"
+            changed["rpc_zmq_bind_address"] = LOOPBACK
     return attrs.evolve(settings, **changed), True
 
 

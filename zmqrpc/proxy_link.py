@@ -22,15 +22,13 @@ from zmqrpc.core.keys import SELF_KEY
 from zmqrpc.core.known_proxies import KnownProxy
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, SayHello, SayPing
+from zmqrpc.core.roles import CLIENT, PUBLISH, SERVER
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.record import Role
 
 if TYPE_CHECKING:
     from zmqrpc.proxies import Proxies
-
-PUBLISH = "publish"
-"""The feature of a proxy that publishes, and of a client that has something published."""
 
 _USED_SECONDS = 0.25
 _PROXIES = (Role.ROUTER, Role.PUBLISHER)
@@ -45,7 +43,7 @@ class ProxyLink:
     others.
 
     :param proxies: those of the node.
-    :param role: ``client`` or ``server``: as what we are connected to it.
+    :param role: `CLIENT` or `SERVER`: as what we are connected to it.
     :param told: what is made of messages of the proxy that are about others.
     :ivar key: its instance in hex, or its address where its record names none.
     :ivar address: the address it connects to.
@@ -101,7 +99,7 @@ class ProxyLink:
     @property
     def name(self) -> str:
         """Which side of which proxy it leads to, for the log."""
-        side = "frontend" if self.role == "client" else "backend"
+        side = "frontend" if self.role == CLIENT else "backend"
         return f"the {side} of proxy {self.member} at {self.address}"
 
     @property
@@ -148,8 +146,8 @@ class ProxyLink:
     def say_hello(self, now: float) -> None:
         """Say who we are, and what we serve; also on an open link, when that has changed."""
         limits = {"message": self._proxies.settings.max_message_size}
-        features = [PUBLISH] if self.role == "client" and self._proxies.publishing is not None else []
-        targets = self._proxies.served() if self.role == "server" else []
+        features = [PUBLISH] if self.role == CLIENT and self._proxies.publishing is not None else []
+        targets = self._proxies.served() if self.role == SERVER else []
         hello = Hello(WIRE_VERSION, WIRE_VERSION, self.role, features, limits, targets)
         if not self.say(hello, now):
             self._proxies.connection_lost(self.connection, "HELLO could not be written")

@@ -12,7 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from zmqrpc.address import numeric
+from zmqrpc.address import LOOPBACK, numeric
 from zmqrpc.disagreement import Disagreement
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker, ITransport
@@ -21,8 +21,6 @@ from zmqrpc.proxy_lines import placed
 from zmqrpc.record import PROXIES, Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.site import Site, matchmaker_of
-
-_LOOPBACK = "127.0.0.1"
 
 
 class ProxyNode(Service):
@@ -76,7 +74,7 @@ class ProxyNode(Service):
             settings, self._is_fixed = placed(settings, matchmaker)
         elif settings.rpc_zmq_bind_address is None:
             # It is for its own host, and whoever reaches it reads every fan-out.
-            settings = attrs.evolve(settings, rpc_zmq_bind_address=_LOOPBACK)
+            settings = attrs.evolve(settings, rpc_zmq_bind_address=LOOPBACK)
         self.settings = settings
         self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner, local)
         self.instance = site.instance
@@ -244,7 +242,7 @@ def _named(settings: Settings) -> Settings:
     host = settings.proxy_host
     if host is None:
         return settings
-    address = numeric(_LOOPBACK if host == "localhost" else host)
+    address = numeric(LOOPBACK if host == "localhost" else host)
     if settings.rpc_zmq_bind_address is None and address is not None and address.is_loopback:
         return attrs.evolve(settings, rpc_zmq_host=host, rpc_zmq_bind_address=str(address))
     return attrs.evolve(settings, rpc_zmq_host=host)

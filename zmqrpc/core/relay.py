@@ -31,6 +31,7 @@ from zmqrpc.core.envelope import (
     Welcome,
 )
 from zmqrpc.core.keys import SELF_KEY, instance_key, read_instance, read_topic
+from zmqrpc.core.roles import CLIENT, PUBLISH, ROUTER, SERVER
 from zmqrpc.errors import RemoteProtocolError
 
 SILENCE = 60.0
@@ -38,9 +39,6 @@ SILENCE = 60.0
 
 LEAVE = 2.0
 """Seconds of a stop for which a client that says nothing is waited for."""
-
-CLIENT, SERVER = "client", "server"
-ROLE, PUBLISH = "router", "publish"
 
 _LOOK = 5.0
 """Seconds between two looks at who has been silent."""
@@ -271,7 +269,7 @@ class Relay:
 
     def _welcome(self, echoed: int) -> Welcome:
         features = [PUBLISH] if self._publishes else []
-        return Welcome(WIRE_VERSION, echoed, ROLE, features, {"message": self._largest}, [])
+        return Welcome(WIRE_VERSION, echoed, ROUTER, features, {"message": self._largest}, [])
 
     # Who is there
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zmqrpc.core.envelope import WIRE_VERSION, Welcome
+from zmqrpc.core.roles import SERVER
 from zmqrpc.record import Record, Role
 
-_SAYS = {Role.LISTENER: str(Role.SERVER)}
+_SAYS = {Role.LISTENER: SERVER}
 """What the peer calls itself, where that is another role than its record's: who serves and who listens is one node."""
 
 _MOST_NAMED = 3
@@ -32,7 +33,7 @@ def misfit_of(welcome: Welcome, records: Sequence[Record], by_target: bool) -> s
     if roles and welcome.role not in roles:
         return f"it is a {welcome.role[:_LONGEST_NAME]!r}, and its record says {' or '.join(sorted(roles))}"
     promised = [(record.exchange, record.topic, record.member) for record in records if record.role is Role.SERVER]
-    if by_target and promised and welcome.role == Role.SERVER:
+    if by_target and promised and welcome.role == SERVER:
         served = [(target.exchange, target.topic, target.member) for target in welcome.targets]
         if set(served).isdisjoint(promised):
             return f"it serves {_name(served)}, and its record says {_name(promised)}"

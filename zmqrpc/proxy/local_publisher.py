@@ -16,13 +16,14 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from zmqrpc.address import LOOPBACK
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.publications import NO_FILTER
 from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
-from zmqrpc.proxy import ROUTERS_ONLY
+from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
 from zmqrpc.publishing_half import count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.settings import KEPT
@@ -33,7 +34,7 @@ from zmqrpc.subscription_set import SubscriptionSet
 _PATIENCE = 2.0
 """Seconds without a publisher after which that is an outage: longer than it takes to connect anew."""
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_THIS_HOST = ("localhost", LOOPBACK, "[::1]")
 
 
 @implementer(IProxy, IPublisherReceiver)
@@ -77,7 +78,7 @@ class LocalPublisher:
             self.close(0)
             raise
         told, _, port = self.address.removeprefix("tcp://").rpartition(":")
-        self._own = {f"tcp://{host}:{port}" for host in (*_LOOPBACK, told, site.settings.host)}
+        self._own = {f"tcp://{host}:{port}" for host in (*_THIS_HOST, told, site.settings.host)}
         if self._own.intersection(self._named):
             # One file may configure the services of a node and its local publisher.
             self.log.info("subscribe_on names {address}, which is this local publisher itself", address=self.address)
@@ -262,7 +263,7 @@ class LocalPublisher:
 class _Factory:
     """Makes local publishers."""
 
-    name = "local-publisher"
+    name = LOCAL_PUBLISHER
 
     def make(self, site: IProxySite) -> IProxy:
         for name in ROUTERS_ONLY:

@@ -25,6 +25,7 @@ from zmqrpc.core.plan import plan_of
 from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
+from zmqrpc.proxy import ROUTER_PROXY
 from zmqrpc.proxy._ipc import IpcSocket
 from zmqrpc.publishing_half import PublishingHalf
 from zmqrpc.record import PROXIES, Record, Role, Sighting
@@ -289,7 +290,7 @@ class _Side:
 class _Factory:
     """Makes router proxies, which publish as well when ``use_pub_sub`` says so."""
 
-    name = "router-proxy"
+    name = ROUTER_PROXY
 
     def make(self, site: IProxySite) -> IProxy:
         return RouterProxy(site, PublishingHalf(site) if plan_of(site.settings).subscribes else None)

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
+from zmqrpc.address import LOOPBACK
 from zmqrpc.client import RPCClient
 from zmqrpc.errors import DeliveryError
 from zmqrpc.server import RPCServer
@@ -26,7 +27,7 @@ from zmqrpc.testing.proxy import MemoryProxy
 from zmqrpc.testing.report import report, where_it_waits
 from zmqrpc.testing.store import Store
 from zmqrpc.testing.weather import Weather
-from zmqrpc.testing.wiring import LOOPBACK, Wiring
+from zmqrpc.testing.wiring import Wiring
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from random import Random
 
 from twisted.internet.task import Clock
 
+from zmqrpc.address import LOOPBACK
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.testing.clock import ProcessClock
 from zmqrpc.testing.connection import Connection
@@ -16,8 +17,6 @@ from zmqrpc.testing.ends import Bound, Connecting
 from zmqrpc.testing.pipe import Item
 from zmqrpc.testing.transport import MemoryTransport
 from zmqrpc.testing.weather import Weather
-
-LOOPBACK = "127.0.0.1"
 
 _EVENTS = 200
 """How many of the last events are kept for the text of a failure, which leaves out what only keeps links alive."""
