@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from zmqrpc.errors import ConfigError
 from zmqrpc.reading import ROWS, Reading
 from zmqrpc.reading import Configuration as Configuration
-from zmqrpc.settings import KEPT, URL_VARIABLE, Settings
+from zmqrpc.settings import FIELDS, URL_VARIABLE, Settings
 from zmqrpc.transport_url import masked_url
 
 _OLDER_MATCHMAKERS = {"dummy", "redis", "sentinel"}
@@ -72,7 +72,7 @@ def load(
     for name, value in (given or {}).items():
         if value is not None:
             reading.values[name] = value
-            reading.origins[name] = f"--{KEPT[name].flag}" if KEPT[name].flag else "the command line"
+            reading.origins[name] = f"--{FIELDS[name].flag}" if FIELDS[name].flag else "the command line"
             reading.written.pop(name, None)
     configuration = reading.finish(bare)
     if "rpc_backend" in reading.values and origin == reading.origins["rpc_backend"]:
@@ -120,4 +120,4 @@ def _choose_url(
     if not without:
         raise ConfigError(missing)
     reading.warnings.append(missing)
-    return KEPT["url"].default, "default"
+    return FIELDS["url"].default, "default"

@@ -53,7 +53,7 @@ class Option(Struct, frozen=True, kw_only=True):
     :ivar flag: the option of our commands that sets it, for example ``host``.
     :ivar letter: the short form of that.
     :ivar secret: whether its value may hold a password.
-    :ivar kept: whether `Settings` has it; what it has not goes into the transport URL, or has no effect.
+    :ivar field: whether `Settings` has it; what it has not goes into the transport URL, or has no effect.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Option(Struct, frozen=True, kw_only=True):
     flag: str = ""
     letter: str = ""
     secret: bool = False
-    kept: bool = True
+    field: bool = True
 
     @property
     def optional(self) -> bool:

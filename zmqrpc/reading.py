@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import REDIS, Effect, Option
-from zmqrpc.settings import KEPT, OF_URLS, OPTIONS, Settings, check_names
+from zmqrpc.settings import FIELDS, OF_URLS, OPTIONS, Settings, check_names
 from zmqrpc.transport_url import masked_url, split_url, store_url
 
 ROWS = {option.name: option for option in OPTIONS}
@@ -112,13 +112,15 @@ class Reading:
         self._report_effects()
         try:
             for option in OPTIONS:
-                if not option.kept and option.name in self.values:
+                if not option.field and option.name in self.values:
                     option.check(self.values[option.name])
             whole = self._complete(url)
-            settings = Settings(**{name: value for name, value in self.values.items() if name in KEPT} | {"url": whole})
+            settings = Settings(
+                **{name: value for name, value in self.values.items() if name in FIELDS} | {"url": whole}
+            )
         except ConfigError as error:
             raise error.located(self.origins, self.written) from None
-        origins = {name: self.origins[name] for name in KEPT}
+        origins = {name: self.origins[name] for name in FIELDS}
         return Configuration(settings, origins, tuple(self.warnings), frozenset(self.outdated), self.written)
 
     # The transport URL
@@ -184,7 +186,7 @@ class Reading:
         lost = [
             f"{option.key}{f' in [{REDIS}]' if option.group == REDIS else ''} ({self.origins[option.name]})"
             for option in OPTIONS
-            if option.name == "rpc_zmq_matchmaker" or (option.group == REDIS and not option.kept)
+            if option.name == "rpc_zmq_matchmaker" or (option.group == REDIS and not option.field)
             if option.effect is not Effect.NONE and option.name not in used
             if self._value(option.name) not in (option.default, said.get(option.name))
         ]

@@ -1,7 +1,7 @@
 """
 Every option of zmqrpc, in one table.
 
-A row is a field of `Settings`, or stands in `_NOT_KEPT` when its value goes elsewhere or nowhere. Parsers, help texts,
+A row is a field of `Settings`, or stands in `_NO_FIELDS` when its value goes elsewhere or nowhere. Parsers, help texts,
 ``zmqrpc config`` and the reference are made from `OPTIONS`. Names are those of both seeds where these have one. Parsed
 once and frozen; a part gets the whole, or the one value that it needs, where ``zmqrpc/parts.py`` makes it.
 """
@@ -264,7 +264,7 @@ class Settings:
         return super().__new__(cls)
 
     def __attrs_post_init__(self) -> None:
-        for option in KEPT.values():
+        for option in FIELDS.values():
             option.check(getattr(self, option.name))
         parse_url(self.url)
         if self.rpc_zmq_min_port >= self.rpc_zmq_max_port:
@@ -351,8 +351,8 @@ def check_names(names: Iterable[str]) -> None:
     :raises ConfigError: there is no such option; the text has those that are most like it.
     """
     for name in names:
-        if name not in KEPT:
-            raise ConfigError(f"there is no option {name!r}; {nearest(name, KEPT)}")
+        if name not in FIELDS:
+            raise ConfigError(f"there is no option {name!r}; {nearest(name, FIELDS)}")
 
 
 def _row(field: attrs.Attribute[Any]) -> Option:
@@ -372,7 +372,7 @@ def _elsewhere(group: str, key: str, type: str, default: Any, help: str, **more:
         type=type,
         default=default,
         help=help,
-        kept=False,
+        field=False,
         **more,
     )
 
@@ -381,7 +381,7 @@ def _dead(group: str, key: str, help: str, *was: tuple[str, str]) -> Option:
     return _elsewhere(group, key, "str | None", None, help, effect=Effect.NONE, was=was)
 
 
-_NOT_KEPT = (
+_NO_FIELDS = (
     _elsewhere(DEFAULT, "rpc_backend", "str | None", None, "zmq: the older spelling of transport_url = zmq://."),
     _elsewhere(REDIS, "host", "str", "127.0.0.1", "The Redis server, where the URL names none.", form="host"),
     _elsewhere(REDIS, "port", "int", 6379, "Its port.", low=1, high=65535),
@@ -421,15 +421,15 @@ _NOT_KEPT = (
 )
 """The rows that are no fields of `Settings`."""
 
-OPTIONS: tuple[Option, ...] = (*(_row(field) for field in attrs.fields(Settings)), *_NOT_KEPT)
+OPTIONS: tuple[Option, ...] = (*(_row(field) for field in attrs.fields(Settings)), *_NO_FIELDS)
 """The table."""
 
-KEPT: dict[str, Option] = {option.name: option for option in OPTIONS if option.kept}
+FIELDS: dict[str, Option] = {option.name: option for option in OPTIONS if option.field}
 """The rows that are fields of `Settings`, by name."""
 
 OF_URLS: dict[str, Option] = {
     option.name: option
     for option in OPTIONS
-    if option.group == ZMQ or (option.kept and option.group != PROXY and not option.secret)
+    if option.group == ZMQ or (option.field and option.group != PROXY and not option.secret)
 }
 """The rows that the query of a transport URL may name."""

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from zmqrpc.core.notification import PRIORITIES
-from zmqrpc.settings import KEPT
+from zmqrpc.settings import FIELDS
 
 
 class Kind(Enum):
@@ -141,7 +141,7 @@ def _timeout(default: str) -> CommandOption:
     return CommandOption("--timeout", f"seconds that an answer may take; default: {default}", Kind.SECONDS, "S")
 
 
-_TIMEOUT = _timeout(f"rpc_response_timeout, {KEPT['rpc_response_timeout'].default:g}")
+_TIMEOUT = _timeout(f"rpc_response_timeout, {FIELDS['rpc_response_timeout'].default:g}")
 _SENDING = (*_STORE, *_MEMBER, *_INTERFACE, _TIMEOUT, _WAIT, _JSON)
 
 COMMANDS: tuple[Command, ...] = (

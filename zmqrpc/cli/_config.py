@@ -15,7 +15,7 @@ from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import is_later, make_matchmaker
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
-from zmqrpc.settings import KEPT, OPTIONS, Settings, masked_url
+from zmqrpc.settings import FIELDS, OPTIONS, Settings, masked_url
 
 _GROUPS = (DEFAULT, ZMQ, PROXY, REDIS)
 
@@ -104,7 +104,7 @@ def described() -> dict[str, Any]:
 def effective(configuration: Configuration) -> Iterator[str]:
     """Write each option with its value, below a comment that says where it comes from."""
     for number, group in enumerate(_GROUPS):
-        options = [option for option in KEPT.values() if option.group == group]
+        options = [option for option in FIELDS.values() if option.group == group]
         if number:
             yield ""
         yield f"[{group}]"
@@ -118,7 +118,7 @@ def effective(configuration: Configuration) -> Iterator[str]:
 def valued(configuration: Configuration, warnings: Sequence[str]) -> dict[str, Any]:
     """Write values and origins for programs: by group and name."""
     groups: dict[str, Any] = {}
-    for option in KEPT.values():
+    for option in FIELDS.values():
         groups.setdefault(option.group, {})[option.key] = {
             "value": _value(configuration.settings, option),
             "origin": configuration.origins[option.name],

@@ -9,7 +9,7 @@ import msgspec
 from zmqrpc.cli._exit import Exit
 from zmqrpc.cli._report import Report, aligned
 from zmqrpc.core.capacity import Connections, Deployment, connections
-from zmqrpc.settings import KEPT
+from zmqrpc.settings import FIELDS
 
 _HEADINGS = ("TOPOLOGY", "SERVICE", "HOST", "PROXY", "DESCRIPTORS", "FORMULA")
 
@@ -21,7 +21,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
         options.services or 1,
         options.proxies or 3,
         options.calls or 1,
-        KEPT["zmq_failover_connections"].default if options.failover is None else options.failover,
+        FIELDS["zmq_failover_connections"].default if options.failover is None else options.failover,
     )
     rows = connections(planned)
     if options.json:

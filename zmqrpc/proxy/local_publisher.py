@@ -26,7 +26,7 @@ from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPu
 from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
 from zmqrpc.publishing_half import count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.settings import KEPT
+from zmqrpc.settings import FIELDS
 from zmqrpc.spelling import first_of
 from zmqrpc.subscription import Subscription
 from zmqrpc.subscription_set import SubscriptionSet
@@ -270,7 +270,7 @@ class _Factory:
             value = getattr(site.settings, name)
             if value is not None and value is not False:
                 raise ConfigError(
-                    f"option {name} is {KEPT[name].write(value)}, and a local publisher has nothing of the kind: it "
+                    f"option {name} is {FIELDS[name].write(value)}, and a local publisher has nothing of the kind: it "
                     "listens at proxy_publisher_port alone; take it away",
                     options=(name,),
                 )

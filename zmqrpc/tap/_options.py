@@ -18,14 +18,14 @@ from twisted.python.usage import UsageError
 from zmqrpc.configuration import FOR_SERVICES, load
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import use_monotonic_clock
-from zmqrpc.settings import KEPT, URL_VARIABLE
+from zmqrpc.settings import FIELDS, URL_VARIABLE
 from zmqrpc.signals import StopSignals
 from zmqrpc.spelling import nearest
 from zmqrpc.tap._hangup import HangUp, nothing_to_open
 from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
 from zmqrpc.tap._refusal import Refusals
 
-_URL = KEPT["url"]
+_URL = FIELDS["url"]
 
 
 class CommandOptions(TwistedOptions):

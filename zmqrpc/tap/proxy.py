@@ -13,15 +13,15 @@ from zmqrpc.configuration import FOR_PROXIES
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import Option
 from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
-from zmqrpc.settings import KEPT
+from zmqrpc.settings import FIELDS
 from zmqrpc.tap._notify import supervisor_of
 from zmqrpc.tap._options import CommandOptions
 from zmqrpc.tap._proxying import Proxying
 
 __all__ = ["Options", "broker", "main", "makeService"]
 
-_HOST = KEPT["rpc_zmq_host"]
-_OURS = [option for option in KEPT.values() if option.name.startswith("proxy_") and option.flag]
+_HOST = FIELDS["rpc_zmq_host"]
+_OURS = [option for option in FIELDS.values() if option.name.startswith("proxy_") and option.flag]
 _FLAGS = [option for option in _OURS if option.kind == "bool"]
 _VALUES = [option for option in _OURS if option.kind != "bool"]
 
@@ -33,7 +33,7 @@ class Options(CommandOptions):
     service = FOR_PROXIES
     longdesc = "Run a proxy between clients and servers. SIGTERM stops it when its clients have gone to another."
     optParameters = [
-        [_HOST.flag, _HOST.letter, None, KEPT["proxy_host"].help],
+        [_HOST.flag, _HOST.letter, None, FIELDS["proxy_host"].help],
         *([option.flag, option.letter or None, None, option.help] for option in _VALUES),
     ]
     optFlags = [

@@ -6,7 +6,7 @@ from twisted.application.service import IService
 from twisted.python.usage import UsageError
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.settings import KEPT
+from zmqrpc.settings import FIELDS
 from zmqrpc.tap._applications import find
 from zmqrpc.tap._notify import supervisor_of
 from zmqrpc.tap._options import CommandOptions
@@ -16,7 +16,7 @@ from zmqrpc.target import Target
 __all__ = ["Options", "makeService"]
 
 
-_HOST = KEPT["rpc_zmq_host"]
+_HOST = FIELDS["rpc_zmq_host"]
 
 
 class Options(CommandOptions):

@@ -19,7 +19,7 @@ from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.node import Node
-from zmqrpc.settings import KEPT, Settings, masked_url
+from zmqrpc.settings import FIELDS, Settings, masked_url
 from zmqrpc.tap.server import Options
 
 MASKED = {
@@ -186,7 +186,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_overhead(self):
         """What max_message_size says of the bytes around a message is what is counted."""
-        self.assertIn(f" with {BATCH_OVERHEAD} around it. ", KEPT["max_message_size"].help)
+        self.assertIn(f" with {BATCH_OVERHEAD} around it. ", FIELDS["max_message_size"].help)
 
     def test_quarantine(self):
         """The first time is not above the most that it grows to."""

@@ -20,7 +20,7 @@ from zmqrpc.configuration import load
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.option import Effect
-from zmqrpc.settings import KEPT, OPTIONS, Settings
+from zmqrpc.settings import FIELDS, OPTIONS, Settings
 from zmqrpc.test.processes import ProcessTestCase
 
 FILE = """\
@@ -123,7 +123,7 @@ class ConfigTests(SynchronousTestCase):
     def test_values_for_programs(self):
         config("zmq+redis://h?max_routes=6", [self.file(FILE)], True)
         shown = json.loads(self.out.getvalue())
-        self.assertEqual(sum(map(len, shown["options"].values())), len(KEPT))
+        self.assertEqual(sum(map(len, shown["options"].values())), len(FIELDS))
         self.assertEqual(shown["options"]["DEFAULT"]["transport_url"], {"value": "zmq+redis://h", "origin": "--url"})
         self.assertEqual(shown["options"]["oslo_messaging_zmq"]["max_routes"], {"value": 6, "origin": "URL query"})
         self.assertEqual(len(shown["warnings"]), 2)
