@@ -115,9 +115,8 @@ class Reading:
                 if not option.field and option.name in self.values:
                     option.check(self.values[option.name])
             whole = self._complete(url)
-            settings = Settings(
-                **{name: value for name, value in self.values.items() if name in FIELDS} | {"url": whole}
-            )
+            fields = {name: value for name, value in self.values.items() if name in FIELDS}
+            settings = Settings(**fields | {"url": whole})
         except ConfigError as error:
             raise error.located(self.origins, self.written) from None
         origins = {name: self.origins[name] for name in FIELDS}

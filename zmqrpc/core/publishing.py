@@ -14,8 +14,7 @@ A publisher is known here by its name, another one for each connection to it; a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import Any
 
 from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.batch import BATCH_OVERHEAD, batch_room, decode_batch, encode_batch
@@ -25,6 +24,7 @@ from zmqrpc.core.keys import topic_key
 from zmqrpc.core.outgoing import OutgoingBatch, OutgoingFanout, OutgoingTopic, Trouble
 from zmqrpc.core.outgoing_topics import OutgoingTopics
 from zmqrpc.core.pending import Stage
+from zmqrpc.core.up_publishers import UpPublishers
 from zmqrpc.errors import RemoteProtocolError
 
 RETRY_UNROUTABLE = 0.1
@@ -33,25 +33,8 @@ RETRY_UNROUTABLE = 0.1
 RETRY_FULL = 0.05
 """Seconds until a publisher that took no more is written to again."""
 
-SETTLED_SECONDS = 2.0
-"""After which subscribers have found a publisher that came up; while there is another it is not used before."""
-
 _READDRESSED = 32
 """More bytes than the numbers take that a fan-out gets when it is given to a publisher."""
-
-
-class _Up(NamedTuple):
-    """
-    A publisher that can be used.
-
-    :ivar place: by which it is chosen.
-    :ivar largest: the largest payload that it takes, bytes.
-    :ivar since: when it came up.
-    """
-
-    place: bytes
-    largest: int
-    since: float
 
 
 class PublishingState:
@@ -70,7 +53,6 @@ class PublishingState:
 
     def __init__(self, instance: bytes, largest: int, most_calls: int, most_bytes: int, most_topics: int) -> None:
         self._instance = instance
-        self._largest = largest
         self._most_calls = most_calls
         self._most_bytes = most_bytes
         self._open: dict[int, OutgoingFanout] = {}
@@ -83,7 +65,7 @@ class PublishingState:
         self._given = Given(most_bytes)
         self._topics = OutgoingTopics(most_topics, self._given.topics)
         self._known = self._topics.known
-        self._up: dict[str, _Up] = {}
+        self._up = UpPublishers(instance, largest)
         self._oversized: list[tuple[Any, bool, int]] = []
         self._ready: dict[OutgoingTopic, None] = {}
 
@@ -182,7 +164,7 @@ class PublishingState:
         if self._given.is_full(name):
             topic.trouble = Trouble.FULL
             return None
-        room = batch_room(self._up[name].largest)
+        room = batch_room(self._up.largest(name))
         fanouts: list[OutgoingFanout] = []
         messages: list[bytes] = []
         size = 0
@@ -226,18 +208,14 @@ class PublishingState:
                 topic.tried.clear()
                 self._resume_later(topic, now + RETRY_UNROUTABLE)
             return None
-        settled = [name for name in left if self._up[name].since + SETTLED_SECONDS <= now]
-        # Many clients spread over the publishers, and each comes to the same one for one topic.
-        topic.publisher = max(
-            settled or left, key=lambda name: crc32(self._up[name].place + topic.key + self._instance)
-        )
+        topic.publisher = self._up.choose(left, topic.key, now)
         return topic.publisher
 
     def _fitting(self, topic: OutgoingTopic, now: float) -> list[str]:
         """List the publishers that take what is next under a topic; what none takes ends."""
         while self._up and (fanout := self._next(topic, now)) is not None:
             size = len(fanout.encoded) + _READDRESSED + BATCH_OVERHEAD
-            fitting = [name for name, publisher in self._up.items() if size <= publisher.largest]
+            fitting = self._up.fitting(size)
             if fitting:
                 return fitting
             self._end_oversized(fanout)
@@ -246,8 +224,7 @@ class PublishingState:
     def _end_oversized(self, fanout: OutgoingFanout) -> None:
         call = fanout.call
         if call is not None:
-            largest = max(publisher.largest for publisher in self._up.values())
-            self._oversized.append((call, self._end(fanout), largest))
+            self._oversized.append((call, self._end(fanout), self._up.largest()))
             return
         self.unrepeated += fanout.published
         del fanout.topic.waiting[fanout.sequence]
@@ -277,7 +254,7 @@ class PublishingState:
         batch.unnumber()
         self._wait_again(batch.topic, batch.fanouts, now)
         if gone:
-            self._up.pop(batch.publisher, None)
+            self._up.remove(batch.publisher)
         else:
             batch.topic.trouble = Trouble.FULL
             self._resume_later(batch.topic, now + RETRY_FULL)
@@ -305,7 +282,7 @@ class PublishingState:
         :param place: what it has in common with itself before, by which it is chosen.
         :param largest: the largest payload that it takes, bytes.
         """
-        self._up[name] = _Up(place.encode(), min(largest, self._largest), now)
+        self._up.add(name, place, largest, now)
         self._given.up(name)
         for topic in self._known.values():
             if topic.waiting:
@@ -314,7 +291,7 @@ class PublishingState:
 
     def publisher_lost(self, name: str, now: float) -> None:
         """Take that a publisher cannot be used any more: what it had goes by another."""
-        self._up.pop(name, None)
+        self._up.remove(name)
         for topic, fanouts in self._given.lose(name, now).items():
             self._wait_again(topic, fanouts, now)
 

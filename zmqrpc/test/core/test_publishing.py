@@ -21,9 +21,9 @@ from zmqrpc.core.pending import Stage
 from zmqrpc.core.publishing import (
     RETRY_FULL,
     RETRY_UNROUTABLE,
-    SETTLED_SECONDS,
     PublishingState,
 )
+from zmqrpc.core.up_publishers import SETTLED_SECONDS
 
 KEY, OTHER = topic_key("openstack", "compute"), topic_key("openstack", "other")
 OURS = b"o" * 16
