@@ -145,6 +145,14 @@ class FanoutsTests(SynchronousTestCase):
         self.assertEqual(sum(each.number for each in self.sweep(now + GRACE)), 49)
         self.assertEqual(self.sweep(now + 2 * GRACE), [])
 
+    def test_gaps_of_who_is_forgotten_count_no_more(self):
+        self.patch(fanouts, "MOST_GAPS_OF_ALL", 4)
+        for now in (0.0, 2 * TTL):
+            for number in (1, 3, 5):
+                self.take(number, number, now)
+            self.assertEqual(self.fanouts.wake_at, now + GRACE)
+            self.sweep(now + TTL)
+
     def test_clients_are_bounded(self):
         for name in (b"a", b"b", b"c"):
             self.assertTrue(self.take(1, None, 0.0, name * 16))

@@ -216,8 +216,8 @@ class Company:
     def publishing(self) -> Proxy:
         """Return the proxy that most clients publish by."""
         publishing: list[Any] = [node._publishing for node in self.nodes]
-        names = [str(key.publisher) for each in publishing for key in each._state._keys.values()]
-        return self.proxy(Counter(name.partition("/")[0] for name in names).most_common(1)[0][0])
+        keys = Counter(key for each in publishing for key in each.describe().publishers.values())
+        return self.proxy(keys.most_common(1)[0][0])
 
     def proxy(self, instance: str | None) -> Proxy:
         return next(proxy for proxy in self.proxies if proxy.instance == instance)

@@ -765,8 +765,8 @@ class PublishedScenarios(Scenario):
             waiting.append(client.fanout(WORK, "mark", {"number": number}))
             await self.world.sleep(0.002)
             if number == 100:
-                (key,) = client.node._publishing._state._keys.values()
-                self.world.kill(next(each for each in proxies if key.publisher.startswith(each.instance.hex())))
+                (key,) = client.node._publishing.describe().publishers.values()
+                self.world.kill(next(each for each in proxies if each.instance.hex() == key))
         results = await gatherResults(waiting)
         self.assertEqual({len(reached.published) for reached in results}, {2})
         await self.world.eventually("all ran all", lambda: all(len(worker.ran) >= 200 for worker in workers))
