@@ -112,14 +112,14 @@ class EndScenarios(Scenario):
         client = self.world.client()
         call = client.call(WORK, "hold", timeout=8)
         await self.world.eventually("it runs", lambda: worker.held)
-        began = self.world.clock.seconds()
+        began = self.world.seconds()
         stopped = Deferred.fromCoroutine(self.world.stop(worker.node))
         with self.assertRaises(Exception) as caught:
             await call
         self.assertTrue(caught.exception.maybe_executed)
         await stopped
         self.assertEqual(worker.cancelled, [0])
-        self.assertLess(self.world.clock.seconds() - began, 3)
+        self.assertLess(self.world.seconds() - began, 3)
 
     async def test_records_are_withdrawn(self):
         """A stop withdraws the records of a node, and no others."""

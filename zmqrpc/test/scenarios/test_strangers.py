@@ -90,10 +90,10 @@ class StrangerScenarios(Scenario):
         """A member that accepts and says nothing costs a call no more than its deadline."""
         await self.world.stranger("work.silent", Peer())
         client = self.world.client()
-        began = self.world.clock.seconds()
+        began = self.world.seconds()
         error = await self.fails(client.call(WORK, "mark", timeout=0.3), DeadlineExceeded)
         self.assertFalse(error.maybe_executed)
-        self.assertLess(self.world.clock.seconds() - began, 0.5)
+        self.assertLess(self.world.seconds() - began, 0.5)
 
     async def test_silent_member_among_others(self):
         """Calls that wait for a member which says nothing go to another when it is given up."""
@@ -293,11 +293,11 @@ class StrangerScenarios(Scenario):
         client = self.world.client()
         for number, (named, welcome, says) in enumerate(rows):
             peer, _ = await self.welcoming(f"work{number}.m", welcome, f"{number + 1:032x}" if named else "")
-            began = self.world.clock.seconds()
+            began = self.world.seconds()
             error = await self.fails(client.call(Target(f"work{number}"), "mark", timeout=8), NoRoute)
             self.assertIn(f"answered: {says}", str(error))
             self.assertFalse(error.maybe_executed)
-            self.assertLess(self.world.clock.seconds() - began, 1)
+            self.assertLess(self.world.seconds() - began, 1)
             self.assertNotIn(Call, peer.kinds())
 
     async def test_member_that_is_not_what_its_record_says_among_others(self):
@@ -514,10 +514,10 @@ class StrangerScenarios(Scenario):
         write(self.hello())
         await self.world.eventually("the WELCOME", lambda: Welcome in peer.kinds())
         self.assertEqual(await self.world.client().call(WORK, "mark"), "a")
-        began = self.world.clock.seconds()
+        began = self.world.seconds()
         await self.world.stop(worker.node)
         self.assertIn(Goaway, peer.kinds())
-        self.assertLess(self.world.clock.seconds() - began, 3)
+        self.assertLess(self.world.seconds() - began, 3)
 
     async def test_without_hello(self):
         """What comes over a connection without HELLO does not run; it is answered, so that its client begins anew."""

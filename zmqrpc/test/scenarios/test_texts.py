@@ -150,16 +150,16 @@ class TextScenarios(Scenario):
         """Whose only member does not answer is told so when that is known; who waits, when the time is up."""
         await self.world.stranger("work.a", Peer())
         client = self.world.client()
-        began = self.world.clock.seconds()
+        began, by_clock = self.world.seconds(), self.world.clock.seconds()
         error = await self.fails(client.call(WORK, "mark", timeout=30), NoRoute)
-        self.assertLess(self.world.clock.seconds() - began, 5)
+        self.assertLess(self.world.seconds() - began, 5)
         silent = (
             r"recorded can be reached.* \(wait_for_ready\): a at tcp://[\d.:]+, .*, record \d\.\d s old: no WELCOME "
         )
         self.assertRegex(str(error), f"{silent}within 2 s: stopped, blocked, cut off, or no zmqrpc")
         error = await self.fails(client.call(WORK, "mark", timeout=3, wait_for_ready=True), DeadlineExceeded)
         self.assertRegex(str(error), f"{silent}|the link is connecting: no WELCOME within 2 s: stopped")
-        self.assertGreater(self.world.clock.seconds() - began, 4.9)
+        self.assertGreater(self.world.clock.seconds() - by_clock, 4.9)
 
     async def test_no_matchmaker(self):
         self.world.store.go_down()

@@ -25,6 +25,7 @@ from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scheduling import KeptWaiting
 from zmqrpc.testing import MemoryNode, Network, Store
 from zmqrpc.testing.clock import ProcessClock
 from zmqrpc.testing.proxy import MemoryProxy
@@ -177,6 +178,10 @@ class World:
         self.nodes.remove(node)
         await node.stopService()
 
+    def seconds(self):
+        """Tell the time that limits are measured by: what else runs on the machine does not count."""
+        return self.clock.seconds()
+
     def sleep(self, seconds):
         """Let time pass."""
         return deferLater(self.clock, seconds)
@@ -255,6 +260,10 @@ class SocketWorld(World):
 
     def __init__(self):
         super().__init__(reactor)
+        self._kept_waiting = KeptWaiting()
+
+    def seconds(self):
+        return self.clock.seconds() - self._kept_waiting.seconds()
 
     def _make_node(self, host, options):
         return MortalNode(self.store, Settings(rpc_zmq_bind_address="127.0.0.1", **options))
