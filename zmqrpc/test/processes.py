@@ -133,6 +133,16 @@ class Running:
 
         return until(printed, lambda: f"{text!r} in {self.out}\n{self.err}")
 
+    def handles(self, number: int = signal.SIGTERM) -> None:
+        """Wait until it handles a signal: what it says in its start it says before its reactor does."""
+        status = Path(f"/proc/{self.process.pid}/status")
+
+        def handled() -> bool:
+            (caught,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+            return bool(int(caught, 16) >> (number - 1) & 1)
+
+        until(handled, lambda: f"{number} handled by {self.process.pid}: {self.out}\n{self.err}")
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 

@@ -121,6 +121,7 @@ class ProxyProcessTests(ProcessTestCase):
         (self.directory / "proxies.tac").write_text(source.replace("zmq+sqlite:////tmp/matchmaker.db", self.url))
         running = self.start("twistd", "--nodaemon", "--pidfile=", "--python", "proxies.tac")
         running.says("is a router at", 2)
+        running.handles()
         running.signal()
         self.assertEqual(running.ends(), -signal.SIGTERM)
 
@@ -193,6 +194,7 @@ class ProxyProcessTests(ProcessTestCase):
         """Its log speaks of subscribers, and neither of the matchmaker nor of clients."""
         running = self.start("twistd", *PROXY, "-u", self.url, "--local-publisher", "-H", "localhost")
         running.says("ready: who is told of it can subscribe")
+        running.handles()
         running.signal()
         running.ends()
         self.assertIn("stopping: who subscribes here notices, and connects anew", running.out)
