@@ -6,7 +6,7 @@ They are imported from `zmqrpc.interfaces`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -126,19 +126,22 @@ class IConnectingRouter(Interface):
 class IPublisherReceiver(Interface):
     """Who is told who subscribes. Its methods must not raise; what they raise is logged."""
 
-    def subscribed(filter: bytes) -> bool:
+    def subscribed(filter: bytes, connection: Hashable) -> str:
         """
         Hear that a subscription to a filter has arrived; also when others subscribe to it already.
 
-        :return: whether it is refused: then the connection that it came by is ended, and `refused` tells whose it was.
+        :param connection: by which it has come; while that stands no other one has the same.
+        :return: empty; or why it is refused, a clause about the filter: then that connection is ended, and `refused`
+            tells whose it was.
         """
 
-    def refused(peer: str, size: int) -> None:
+    def refused(peer: str, size: int, fault: str) -> None:
         """
         Hear that a connection is ended since `subscribed` has refused its filter.
 
         :param peer: the numeric address of who had it; empty when that is not known any more.
         :param size: of the filter, bytes.
+        :param fault: what `subscribed` has said of it.
         """
 
     def unsubscribed(filter: bytes) -> None:

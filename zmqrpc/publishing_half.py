@@ -7,12 +7,15 @@ What is published, with which counter and when it is repeated is decided in `zmq
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
 from zope.interface import implementer
 
-from zmqrpc.core.publications import NO_FILTER, Publications, Say
+from zmqrpc.core.keys import describe
+from zmqrpc.core.publications import Publications, Say
+from zmqrpc.core.surplus import Fault
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.notices import Notices
@@ -33,8 +36,9 @@ class PublishingHalf:
         self.address = ""
         self._site = site
         # Nothing depends on what these bytes are, so a simulation need not draw them from its seed.
-        self._publications = Publications(site.instance, partial(os.urandom, 16), site.jitter)
-        self._forgotten = 0
+        self._publications = Publications(
+            site.instance, partial(os.urandom, 16), site.jitter, site.settings.max_filters
+        )
         self._socket: IPublisher | None = None
 
     def open(self) -> None:
@@ -77,13 +81,6 @@ class PublishingHalf:
     def sweep(self, now: float) -> None:
         """Repeat the counters of filters that are idle."""
         self._say(self._publications.tick(now))
-        forgotten, self._forgotten = self._publications.forgotten - self._forgotten, self._publications.forgotten
-        if forgotten:
-            text = (
-                "more than {most} filters are subscribed to; {number} that were idle for longest were forgotten, and "
-                "are counted anew when something is published under them"
-            )
-            self._site.notices.count("filter_forgotten", text, most=len(self._publications), number=forgotten)
 
     def close(self, linger: float) -> None:
         """Close at once; what was published is delivered in the background for up to `linger` seconds."""
@@ -93,13 +90,13 @@ class PublishingHalf:
 
     # IPublisherReceiver
 
-    def subscribed(self, filter: bytes) -> bool:
-        fault = self._publications.subscribed(filter, self._site.seconds())
+    def subscribed(self, filter: bytes, connection: Hashable) -> str:
+        fault = self._publications.subscribed(filter, connection, self._site.seconds())
         self._site.wake_by(self.wake_at)
-        return bool(fault)
+        return count_fault(self._site.notices, filter, fault)
 
-    def refused(self, peer: str, size: int) -> None:
-        count_refused(self._site.notices, peer, size)
+    def refused(self, peer: str, size: int, fault: str) -> None:
+        count_refused(self._site.notices, peer, size, fault)
 
     def unsubscribed(self, filter: bytes) -> None:
         self._publications.unsubscribed(filter, self._site.seconds())
@@ -118,10 +115,21 @@ class PublishingHalf:
                 self._socket.publish(each.key, each.counter)
 
 
-def count_refused(notices: Notices, peer: str, size: int) -> None:
-    """Count a subscription to what is no filter, whose connection is ended."""
+def count_fault(notices: Notices, filter: bytes, fault: Fault | None) -> str:
+    """Return what `IPublisherReceiver.subscribed` does; count a subscription whose connection is let be."""
+    if fault is None:
+        return ""
+    if fault.ends:
+        return fault.text
+    text = "a subscription to {filter} was refused: it {fault}"
+    notices.count("subscription_refused", text, filter=describe(filter), fault=fault.text)
+    return ""
+
+
+def count_refused(notices: Notices, peer: str, size: int, fault: str) -> None:
+    """Count a subscription that was refused, and its connection ended."""
     text = "a subscription of {peer} was refused and its connection ended: its filter of {size} bytes {fault}"
-    notices.count("subscription_refused", text, peer or "an unknown address", size=size, fault=NO_FILTER)
+    notices.count("subscription_refused", text, peer or "an unknown address", size=size, fault=fault)
 
 
 def count_stranger(notices: Notices, peer: str, reason: str) -> None:

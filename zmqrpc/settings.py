@@ -188,6 +188,12 @@ class Settings:
         "that was silent for longest is forgotten.",
         1,
     )
+    max_filters: int = _option(
+        10000,
+        "Topics that may be subscribed to at one publisher, 64 bytes long on average with their exchange; one more is "
+        "refused, and after a tenth more its connection is ended.",
+        1,
+    )
     max_reply_memory: int = _option(
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024
     )

@@ -8,13 +8,13 @@ publisher proxy). A subscription is named by its address.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from enum import Enum
 
 from zmqrpc.core.keys import Counter, decode_counter, encode_counter, is_token, read_topic
-from zmqrpc.core.publications import MOST_FILTERS, NO_FILTER, Say
-
-_MOST_TOKENS = 10_000
+from zmqrpc.core.publications import Say
+from zmqrpc.core.surplus import NO_FILTER, Fault, Room, Surplus
+from zmqrpc.core.tokens import OpenTokens
 
 
 class Heard(Enum):
@@ -37,13 +37,17 @@ class LocalPublications:
     The filters of one local publisher.
 
     :param instance: its instance.
-    :param most: how many filters it takes; one more is refused, since to give up another would be to lose its messages.
+    :param most: how many filters it takes, and how many tokens wait for an answer; one more filter is refused, since to
+        give up another would be to lose its messages.
     """
 
-    def __init__(self, instance: bytes, most: int = MOST_FILTERS) -> None:
+    def __init__(self, instance: bytes, most: int) -> None:
         self._most = most
         self._answer = encode_counter(Counter(instance, 0))
         self._filters: set[bytes] = set()
+        self._room = Room(most)
+        self._surplus = Surplus(most)
+        self._open = OpenTokens()
         self._touched: dict[bytes, None] = {}
         self._joined: dict[bytes, None] = {}
         self._new_tokens: dict[bytes, None] = {}
@@ -64,37 +68,49 @@ class LocalPublications:
 
     # Who subscribes
 
-    def subscribed(self, filter: bytes) -> str:
+    def subscribed(self, filter: bytes, connection: Hashable) -> Fault | None:
         """
         Take that a subscription to a filter has arrived.
 
-        :return: empty; or why it counts for nothing, a clause about the filter.
+        :param connection: by which it has come.
+        :return: why it counts for nothing; None when it does not.
         """
         if is_token(filter):
-            self._new_tokens[filter] = None
-            return ""
+            fault = self._open.subscribed(filter, connection)
+            if fault is None:
+                self._new_tokens[filter] = None
+            return fault
         if filter in self._filters:
             self._joined[filter] = None
-            return ""
+            return None
         if read_topic(filter) is None:
             return NO_FILTER
-        if len(self._filters) >= self._most:
-            return f"is one too many, {self._most} are subscribed to"
+        if not self._room.has(filter):
+            return self._surplus.add(filter)
+        self._room.take(filter)
+        self._add(filter)
+        return None
+
+    def _add(self, filter: bytes) -> None:
         self._filters.add(filter)
         self._touched[filter] = None
         if filter in self._last:
             # It was left in the same pass, and is subscribed to still.
             self._joined[filter] = None
-        return ""
 
     def unsubscribed(self, filter: bytes) -> None:
         """Take that nobody subscribes to a filter any more."""
+        self._open.unsubscribed(filter)
         self._new_tokens.pop(filter, None)
         self._waiting.pop(filter, None)
         self._joined.pop(filter, None)
+        self._surplus.discard(filter)
         if filter in self._filters:
             self._filters.remove(filter)
             self._touched[filter] = None
+            self._room.leave(filter)
+            for waiting in self._surplus.take_into(self._room):
+                self._add(waiting)
 
     def changes(self) -> tuple[list[bytes], list[bytes]]:
         """Return which filters are to be subscribed to from now on, and which not any more."""
@@ -125,7 +141,7 @@ class LocalPublications:
             needed = dict(asked)
             self._waiting.update((token, needed) for token in self._new_tokens)
             self._new_tokens.clear()
-            while len(self._waiting) > _MOST_TOKENS:
+            while len(self._waiting) > self._most:
                 # Who subscribed to it asks again.
                 del self._waiting[next(iter(self._waiting))]
         while self._waiting and confirmed:

@@ -9,31 +9,27 @@ what it has missed, the last message included. Two rules keep that true:
 - A filter that was forgotten, and is counted again, is counted under a new publisher instance: so nobody takes a count
   that begins again for the one before it.
 
+What somebody subscribes to is never forgotten. One more than are counted at most is not counted, and nothing is
+published under it, until another has been left.
+
 Pure: what is to be published comes out as `Say`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
 
 from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.keys import Counter, encode_counter, is_token, read_topic
-
-MOST_FILTERS = 10_000
-"""How many filters are counted."""
+from zmqrpc.core.surplus import NO_FILTER, Fault, Room, Surplus
+from zmqrpc.core.tokens import OpenTokens
 
 IDLE = 1.0
 """Seconds after which the counter of a filter is repeated that nothing was published under."""
-
-NO_FILTER = "is neither a topic-key nor a token"
-"""What is wrong with a filter that is not ours."""
-
-_FORGOTTEN_FOR_EACH = 10
-"""For each filter that is counted at most, how many of those that were forgotten are remembered."""
 
 _KEPT = 60.0
 """Seconds for which the count of a filter is kept that nobody subscribes to any more."""
@@ -88,9 +84,7 @@ class Publications:
     :param instance: of the publisher.
     :param random_bytes: gives 16 random bytes, a new publisher instance each time.
     :param jitter: gives a number from 0.5 to 1, which spreads the counters of idle filters in time.
-    :param most: how many filters are counted; past it the one that was published under longest ago is forgotten, those
-        that nobody subscribes to first.
-    :ivar forgotten: how many filters were forgotten in that way while somebody subscribed to them.
+    :param most: how many filters are counted; for one more, one that nobody subscribes to any more is forgotten.
     """
 
     def __init__(
@@ -98,22 +92,22 @@ class Publications:
         instance: bytes,
         random_bytes: Callable[[], bytes],
         jitter: Callable[[], float],
-        most: int = MOST_FILTERS,
+        most: int,
     ) -> None:
-        self.forgotten = 0
         self._random_bytes = random_bytes
         self._jitter = jitter
-        self._most = most
+        self._room = Room(most)
         self._instance = instance
         self._answer = encode_counter(Counter(instance, 0))
         self._renew = False
         self._made = 0
-        self._counts: OrderedDict[bytes, _Count] = OrderedDict()
+        self._counts: dict[bytes, _Count] = {}
         self._left: OrderedDict[bytes, float] = OrderedDict()
-        self._uncounted: OrderedDict[bytes, None] = OrderedDict()
+        self._surplus = Surplus(most)
         self._idle: list[tuple[float, int, _Count]] = []
         self._joined: dict[bytes, None] = {}
         self._tokens: dict[bytes, None] = {}
+        self._open = OpenTokens()
         self._gather_until = -NEVER
 
     def __len__(self) -> int:
@@ -122,19 +116,25 @@ class Publications:
 
     # Who subscribes
 
-    def subscribed(self, filter: bytes, now: float) -> str:
+    def subscribed(self, filter: bytes, connection: Hashable, now: float) -> Fault | None:
         """
         Take that a subscription to a filter has arrived; `end_pass` answers it.
 
-        :return: empty; or why it counts for nothing, a clause about the filter.
+        :param connection: by which it has come.
+        :return: why it counts for nothing; None when it does not.
         """
         if is_token(filter):
-            self._tokens[filter] = None
-            return ""
+            fault = self._open.subscribed(filter, connection)
+            if fault is None:
+                self._tokens[filter] = None
+            return fault
         count = self._counts.get(filter)
         if count is None:
             if read_topic(filter) is None:
                 return NO_FILTER
+            if not self._make_room(filter):
+                return self._surplus.add(filter)
+            self._room.take(filter)
             count = self._begin(filter, now)
         elif not count.wanted:
             count.wanted = True
@@ -143,17 +143,19 @@ class Publications:
             self._wait(count, now)
         count.crowd += 1
         self._joined[filter] = None
-        return ""
+        return None
 
     def unsubscribed(self, filter: bytes, now: float) -> None:
         """Take that nobody subscribes to a filter any more."""
+        self._open.unsubscribed(filter)
         self._tokens.pop(filter, None)
-        self._uncounted.pop(filter, None)
+        self._surplus.discard(filter)
         count = self._counts.get(filter)
         if count is not None and count.wanted:
             count.wanted = False
             self._joined.pop(filter, None)
             self._left[filter] = now + _KEPT
+            self._take_surplus(now)
 
     def end_pass(self, now: float) -> list[Say]:
         """
@@ -180,18 +182,14 @@ class Publications:
         Count a message that is published now.
 
         :param key: a topic-key.
-        :return: the counter frame that goes with it; None when nobody subscribes, and nothing is to be published.
+        :return: the counter frame that goes with it; None when nobody subscribes, or it is not counted, and nothing is
+            to be published.
         """
         count = self._counts.get(key)
-        if count is None:
-            if key not in self._uncounted:
-                return None
-            count = self._begin(key, now)
-        elif not count.wanted:
+        if count is None or not count.wanted:
             return None
         count.count += 1
         count.said_at = now
-        self._counts.move_to_end(key)
         return encode_counter(Counter(count.publisher, count.count))
 
     # Time
@@ -223,10 +221,20 @@ class Publications:
 
     # Counting
 
+    def _make_room(self, filter: bytes) -> bool:
+        """Forget those that everybody has left, the oldest first, until there is room; tell whether there is."""
+        while self._left and not self._room.has(filter):
+            self._forget(next(iter(self._left)))
+        return self._room.has(filter)
+
+    def _take_surplus(self, now: float) -> None:
+        first = self._surplus.first
+        if first is not None and self._make_room(first):
+            for filter in self._surplus.take_into(self._room):
+                self._begin(filter, now)
+                self._joined[filter] = None
+
     def _begin(self, key: bytes, now: float) -> _Count:
-        self._uncounted.pop(key, None)
-        if len(self._counts) >= self._most:
-            self._make_room()
         if self._renew:
             self._renew = False
             self._instance = self._random_bytes()
@@ -235,19 +243,9 @@ class Publications:
         self._wait(count, now)
         return count
 
-    def _make_room(self) -> None:
-        if self._left:
-            self._forget(next(iter(self._left)))
-        else:
-            key = next(iter(self._counts))
-            self._forget(key)
-            self.forgotten += 1
-            self._uncounted[key] = None
-            if len(self._uncounted) > _FORGOTTEN_FOR_EACH * self._most:
-                self._uncounted.popitem(last=False)
-
     def _forget(self, key: bytes) -> None:
         count = self._counts.pop(key)
+        self._room.leave(key)
         count.wanted = False
         self._left.pop(key, None)
         self._joined.pop(key, None)

@@ -9,6 +9,7 @@ state of each subscription in `zmqrpc.core.subscription`.
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -19,12 +20,11 @@ from zope.interface import implementer
 from zmqrpc.address import LOOPBACK
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
-from zmqrpc.core.publications import NO_FILTER
 from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import ConfigError, RemoteProtocolError
 from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
-from zmqrpc.publishing_half import count_refused, count_stranger
+from zmqrpc.publishing_half import count_fault, count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.settings import FIELDS
 from zmqrpc.spelling import first_of
@@ -54,7 +54,7 @@ class LocalPublisher:
     def __init__(self, site: IProxySite) -> None:
         self.address = ""
         self._site = site
-        self._publications = LocalPublications(site.instance)
+        self._publications = LocalPublications(site.instance, site.settings.max_filters)
         # Nothing depends on what a token is, so a simulation need not draw it from its seed.
         self._subscriptions = SubscriptionSet(
             self, site.transport, partial(os.urandom, 16), site.jitter, site.seconds, site.wake_by
@@ -222,7 +222,7 @@ class LocalPublisher:
 
     # IPublisherReceiver
 
-    def subscribed(self, filter: bytes) -> bool:
+    def subscribed(self, filter: bytes, connection: Hashable) -> str:
         self._changed = True
         for subscription in self._subscriptions:
             if subscription.state.asks_by(filter):
@@ -230,18 +230,11 @@ class LocalPublisher:
                 self.log.error("{address} leads to this local publisher itself", address=subscription.address)
                 self._leave(subscription)
                 self._follow()
-                return False
-        fault = self._publications.subscribed(filter)
-        if fault == NO_FILTER:
-            return True
-        if fault:
-            # Whoever has it may have others, which go on.
-            text = "a subscription was refused: its filter of {size} bytes {fault}"
-            self._site.notices.count("subscription_refused", text, size=len(filter), fault=fault)
-        return False
+                return ""
+        return count_fault(self._site.notices, filter, self._publications.subscribed(filter, connection))
 
-    def refused(self, peer: str, size: int) -> None:
-        count_refused(self._site.notices, peer, size)
+    def refused(self, peer: str, size: int, fault: str) -> None:
+        count_refused(self._site.notices, peer, size, fault)
 
     def unsubscribed(self, filter: bytes) -> None:
         self._changed = True

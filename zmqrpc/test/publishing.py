@@ -92,9 +92,9 @@ def ground(network: Network, host: str, **options: Any) -> Ground:
     return site
 
 
-def central(network: Network, host: str, port: int = 50003) -> tuple[Ground, PublishingHalf]:
+def central(network: Network, host: str, port: int = 50003, **options: Any) -> tuple[Ground, PublishingHalf]:
     """Start a publisher."""
-    site = ground(network, host, proxy_publisher_port=port)
+    site = ground(network, host, proxy_publisher_port=port, **options)
     publisher = PublishingHalf(site)
     site.run(publisher)
     return site, publisher

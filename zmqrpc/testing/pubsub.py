@@ -128,18 +128,21 @@ class MemoryPublisher:
             if self.closed or not self._told:
                 break
             message, origin = self._told.popleft()
-            tell = self._receiver.subscribed if message[:1] == _SUBSCRIBE else self._receiver.unsubscribed
-            if self._guarded(tell, message[1:]):
-                self._refuse(origin, len(message) - 1)
+            if message[:1] == _UNSUBSCRIBE:
+                self._guarded(self._receiver.unsubscribed, message[1:])
+                continue
+            fault = self._guarded(self._receiver.subscribed, message[1:], origin)
+            if fault:
+                self._refuse(origin, len(message) - 1, fault)
         if not self.closed:
             self.transport.end_pass()
             if self._told:
                 self._schedule(0)
 
-    def _refuse(self, origin: Any, size: int) -> None:
+    def _refuse(self, origin: Any, size: int, fault: str) -> None:
         """End the connection that a subscription came by."""
         peer = origin.refuse() if origin in self._filters else ""
-        self._guarded(self._receiver.refused, peer, size)
+        self._guarded(self._receiver.refused, peer, size, fault)
 
     def _guarded(self, act: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from zope.interface import implementer
@@ -17,6 +17,8 @@ from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IPublisher, IPublisherReceiver, ISubscriber, ISubscriberReceiver
 from zmqrpc.testing.transport_case import LIMIT, TransportCase
 
+REFUSED = "is refused by a test"
+
 
 @implementer(IPublisherReceiver)
 class Subscribed:
@@ -24,26 +26,32 @@ class Subscribed:
     What a publisher has heard.
 
     :ivar told: ``+`` or ``-`` and a filter, in order.
+    :ivar connections: by which each subscription came, in order.
     :ivar refuses: the filters that it refuses.
     :ivar refusals: address and size of each filter that was refused.
+    :ivar faults: what was told to be wrong with them.
     :ivar failures: address and reason of each handshake that failed.
     :ivar act: called after each filter.
     """
 
     def __init__(self) -> None:
         self.told: list[bytes] = []
+        self.connections: list[Hashable] = []
         self.refuses: set[bytes] = set()
         self.refusals: list[tuple[str, int]] = []
+        self.faults: set[str] = set()
         self.failures: list[tuple[str, str]] = []
         self.act: Callable[[], None] = lambda: None
 
-    def subscribed(self, filter: bytes) -> bool:
+    def subscribed(self, filter: bytes, connection: Hashable) -> str:
         self.told.append(b"+" + filter)
+        self.connections.append(connection)
         self.act()
-        return filter in self.refuses
+        return REFUSED if filter in self.refuses else ""
 
-    def refused(self, peer: str, size: int) -> None:
+    def refused(self, peer: str, size: int, fault: str) -> None:
         self.refusals.append((peer, size))
+        self.faults.add(fault)
 
     def unsubscribed(self, filter: bytes) -> None:
         self.told.append(b"-" + filter)
@@ -175,7 +183,20 @@ class PubSubContract(TransportCase):
             other.messages.clear()
             self.assertEqual((heard.messages, heard.losses, other.losses), ([], ["the connection ended"], []))
             self.assertEqual(subscribed.refusals.pop(), ("127.0.0.1", len(filter)))
-        self.assertEqual(subscribed.refusals, [])
+        self.assertEqual((subscribed.refusals, subscribed.faults), ([], {REFUSED}))
+
+    async def test_connections(self) -> None:
+        """It is told which subscriptions came by one connection."""
+        _, address, subscribed = self.publisher()
+        one, _ = self.subscriber(address, b"Ta", b"Tb")
+        await self.eventually("the subscriptions", lambda: len(subscribed.told) == 2)
+        self.subscriber(address, b"Ta")
+        await self.eventually("those of the other", lambda: len(subscribed.told) == 3)
+        one.subscribe(b"Tc")
+        await self.eventually("one more", lambda: len(subscribed.told) == 4)
+        first, again, other, last = subscribed.connections
+        self.assertEqual((first, first), (again, last))
+        self.assertNotEqual(first, other)
 
     async def test_stranger(self) -> None:
         """Who connects and speaks no ZMTP is told of."""

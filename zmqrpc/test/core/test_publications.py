@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.keys import Counter, decode_counter, instance_key, token_key, topic_key
 from zmqrpc.core.publications import IDLE, Publications, Say
+from zmqrpc.core.surplus import NO_FILTER
+from zmqrpc.core.tokens import MOST_TOKENS
 from zmqrpc.test.core.tally import Tally
 
 NOW = 1000.0
@@ -28,7 +30,7 @@ def subscribed(*filters: bytes, most: int = 100) -> Publications:
     """Make a publisher at which the first subscriptions have been answered."""
     publications = make(most)
     for filter in filters:
-        publications.subscribed(filter, NOW)
+        publications.subscribed(filter, "me", NOW)
     publications.end_pass(NOW - 1)
     return publications
 
@@ -57,13 +59,13 @@ class SubscriptionTests(SynchronousTestCase):
             b"T\n\0a\0",
         ):
             publications = make()
-            self.assertIn("neither", publications.subscribed(filter, NOW), filter[:20])
+            self.assertIs(publications.subscribed(filter, "me", NOW), NO_FILTER, filter[:20])
             self.assertEqual((publications.end_pass(NOW), len(publications)), ([], 0))
 
     def test_counters_come_before_tokens(self):
         publications = make()
         for filter in (TOKEN, B, A, OTHER_TOKEN):
-            self.assertEqual(publications.subscribed(filter, NOW), "")
+            self.assertIsNone(publications.subscribed(filter, "me", NOW))
         expected = [(B, PROXY, 0), (A, PROXY, 0), (TOKEN, PROXY, 0), (OTHER_TOKEN, PROXY, 0)]
         self.assertEqual(read(publications.end_pass(NOW)), expected)
         self.assertEqual(publications.end_pass(NOW), [])
@@ -72,7 +74,7 @@ class SubscriptionTests(SynchronousTestCase):
         publications = subscribed(A, B)
         publications.publish(A, NOW)
         for _ in range(1000):
-            publications.subscribed(A, NOW)
+            publications.subscribed(A, "me", NOW)
         self.assertEqual(read(publications.end_pass(NOW)), [(A, PROXY, 1)])
 
     def test_the_larger_the_crowd_the_less_often(self):
@@ -80,9 +82,9 @@ class SubscriptionTests(SynchronousTestCase):
         for crowd, seconds in ((100, 0.05), (2000, 0.1), (100_000, 0.5)):
             publications = make()
             for _ in range(crowd):
-                publications.subscribed(A, NOW)
+                publications.subscribed(A, "me", NOW)
             publications.end_pass(NOW)
-            publications.subscribed(A, NOW)
+            publications.subscribed(A, "me", NOW)
             self.assertAlmostEqual(publications.wake_at, NOW + seconds)
             self.assertEqual(publications.end_pass(NOW + seconds - 0.01), [])
             self.assertEqual(len(publications.end_pass(NOW + seconds)), 1)
@@ -93,8 +95,8 @@ class SubscriptionTests(SynchronousTestCase):
         answers = []
         for thousandth in range(100):
             now = NOW + thousandth / 1000
-            publications.subscribed(A, now)
-            publications.subscribed(token_key(b"%016d" % thousandth), now)
+            publications.subscribed(A, "me", now)
+            publications.subscribed(token_key(b"%016d" % thousandth), "me", now)
             answers.append(len(publications.end_pass(now)))
         self.assertLess(sum(map(bool, answers)), 4)
         self.assertEqual(answers[0], 2)
@@ -104,7 +106,7 @@ class SubscriptionTests(SynchronousTestCase):
     def test_who_has_left_within_the_pass_is_not_answered(self):
         publications = make()
         for filter in (A, TOKEN):
-            publications.subscribed(filter, NOW)
+            publications.subscribed(filter, "me", NOW)
             publications.unsubscribed(filter, NOW)
         self.assertEqual(publications.end_pass(NOW), [])
 
@@ -133,7 +135,7 @@ class PublishTests(SynchronousTestCase):
         publications.publish(A, NOW)
         publications.unsubscribed(A, NOW)
         self.assertEqual((publications.tick(NOW + 59), len(publications)), ([], 1))
-        publications.subscribed(A, NOW + 59)
+        publications.subscribed(A, "me", NOW + 59)
         self.assertEqual(read(publications.end_pass(NOW + 59)), [(A, PROXY, 1)])
         self.assertEqual(publications.tick(NOW + 59.9), [])
         self.assertEqual(counted(publications.publish(A, NOW + 60)), (PROXY, 2))
@@ -145,15 +147,15 @@ class PublishTests(SynchronousTestCase):
         publications.unsubscribed(A, NOW)
         publications.tick(NOW + 60)
         self.assertEqual(len(publications), 1)
-        publications.subscribed(A, NOW + 60)
-        publications.subscribed(C, NOW + 60)
+        publications.subscribed(A, "me", NOW + 60)
+        publications.subscribed(C, "me", NOW + 60)
         anew = b"%016d" % 1
         self.assertEqual(read(publications.end_pass(NOW + 60)), [(A, anew, 0), (C, anew, 0)])
         self.assertEqual(counted(publications.publish(B, NOW + 60)), (PROXY, 1))
         self.assertIn(TOKEN, self.answered(publications))
 
     def answered(self, publications: Publications) -> dict[bytes, bytes]:
-        publications.subscribed(TOKEN, NOW)
+        publications.subscribed(TOKEN, "me", NOW)
         answers = {key: publisher for key, publisher, _ in read(publications.end_pass(NOW + 61))}
         self.assertEqual(answers[TOKEN], PROXY)
         return answers
@@ -162,51 +164,82 @@ class PublishTests(SynchronousTestCase):
 class BoundTests(SynchronousTestCase):
     """There are more filters than are counted."""
 
-    def test_the_longest_idle_is_forgotten(self):
+    def test_one_too_many(self):
+        """Who comes last waits, and those who are there are counted and repeated as ever."""
         publications = subscribed(A, B, C, most=3)
-        publications.publish(A, NOW)
-        publications.subscribed(D, NOW)
-        self.assertEqual((len(publications), publications.forgotten), (3, 1))
-        self.assertEqual(counted(publications.publish(A, NOW)), (PROXY, 2))
-        # B is counted anew, under another instance than anything before it, and C is forgotten for it.
-        self.assertEqual(counted(publications.publish(B, NOW)), (b"%016d" % 2, 1))
-        self.assertEqual(counted(publications.publish(D, NOW)), (b"%016d" % 1, 1))
-        self.assertEqual((len(publications), publications.forgotten), (3, 2))
+        fault = publications.subscribed(D, "me", NOW)
+        self.assertIn("one too many, 3 may be subscribed to", fault.text)
+        self.assertFalse(fault.ends)
+        self.assertIsNone(publications.publish(D, NOW))
+        self.assertEqual([counted(publications.publish(key, NOW)) for key in (A, B, C)], [(PROXY, 1)] * 3)
+        for second in range(1, 10):
+            self.assertEqual({each.key for each in publications.tick(NOW + second)}, {A, B, C}, second)
+
+    def test_counted_when_another_is_left(self):
+        """Under another instance than anything before it, since one was forgotten."""
+        publications = subscribed(A, B, C, most=2)
+        publications.unsubscribed(C, NOW)
+        self.assertFalse(publications.subscribed(D, "me", NOW).ends)
+        publications.unsubscribed(A, NOW)
+        self.assertEqual(read(publications.end_pass(NOW + 1)), [(D, b"%016d" % 1, 0)])
+        self.assertEqual(counted(publications.publish(D, NOW + 1)), (b"%016d" % 1, 1))
+        self.assertEqual(counted(publications.publish(B, NOW + 1)), (PROXY, 1))
+        self.assertEqual((publications.publish(A, NOW + 1), publications.publish(C, NOW + 1)), (None, None))
+        self.assertEqual(len(publications), 2)
+
+    def test_a_tenth_more_are_let_be(self):
+        filters = [topic_key("x", str(number)) for number in range(24)]
+        publications = subscribed(*filters[:20], most=20)
+        faults = [publications.subscribed(filters[number], "me", NOW) for number in (20, 21, 20, 22, 23, 21)]
+        self.assertEqual([fault.ends for fault in faults], [False, False, False, False, True, False])
+        publications.unsubscribed(filters[22], NOW)
+        self.assertFalse(publications.subscribed(filters[23], "me", NOW).ends)
+
+    def test_long_filters(self):
+        """They are fewer: for each of their bytes ZeroMQ takes some 200."""
+        filters = [topic_key("x", f"{number:0200}") for number in range(20)]
+        publications = make(most=10)
+        faults = [publications.subscribed(filter, "me", NOW) for filter in filters]
+        self.assertEqual([fault and fault.ends for fault in faults], [None] * 3 + [True] * 17)
+        # What is short fits, and those that were left make room for it.
+        self.assertIsNone(publications.subscribed(A, "me", NOW))
+        publications.unsubscribed(filters[0], NOW)
+        publications.unsubscribed(filters[1], NOW)
+        self.assertIsNone(publications.subscribed(topic_key("y" * 200, "z" * 200), "me", NOW))
+        self.assertEqual(len(publications), 3)
 
     def test_those_that_nobody_subscribes_to_go_first(self):
         publications = subscribed(A, B, C, most=3)
         publications.unsubscribed(C, NOW)
         publications.unsubscribed(B, NOW)
         for filter in (D, topic_key("x", "e")):
-            publications.subscribed(filter, NOW)
-        self.assertEqual((len(publications), publications.forgotten), (3, 0))
+            self.assertIsNone(publications.subscribed(filter, "me", NOW))
+        self.assertEqual(len(publications), 3)
         self.assertEqual(counted(publications.publish(A, NOW)), (PROXY, 1))
 
-    def test_only_what_was_forgotten_is_counted_again(self):
-        """Whatever clients publish under, no filter that somebody subscribes to is forgotten for it."""
+    def test_nothing_is_forgotten_for_what_is_published(self):
         publications = subscribed(A, B, C, most=2)
-        self.assertEqual(publications.forgotten, 1)
         for number in range(100):
             self.assertIsNone(publications.publish(topic_key("x", f"nobody-{number}"), NOW))
-        self.assertEqual(publications.forgotten, 1)
-        for key in (A, B, C):
-            self.assertIsNotNone(publications.publish(key, NOW))
-        # One that everybody has left meanwhile is counted no more.
-        forgotten = next(key for key in (A, B, C) if key not in publications._counts)
-        publications.unsubscribed(forgotten, NOW)
-        self.assertIsNone(publications.publish(forgotten, NOW))
+        self.assertEqual([counted(publications.publish(key, NOW)) for key in (A, B)], [(PROXY, 1)] * 2)
 
-    def test_what_was_forgotten_is_bounded(self):
-        keys = [topic_key("x", str(number)) for number in range(30)]
-        publications = subscribed(*keys, most=2)
-        self.assertIsNone(publications.publish(keys[0], NOW))
-        self.assertIsNotNone(publications.publish(keys[20], NOW))
-
-    def test_one_that_was_forgotten_is_left(self):
-        publications = subscribed(A, B, most=1)
-        publications.unsubscribed(A, NOW)
-        self.assertEqual(len(publications), 1)
-        self.assertEqual(counted(publications.publish(B, NOW))[1], 1)
+    def test_too_many_tokens(self):
+        """Of one connection: its others are answered, and so are those of others."""
+        publications = make()
+        for number in range(MOST_TOKENS):
+            self.assertIsNone(publications.subscribed(token_key(b"%016d" % number), "me", NOW))
+        fault = publications.subscribed(TOKEN, "me", NOW)
+        self.assertTrue(fault.ends)
+        self.assertIn("one token too many", fault.text)
+        # One that it has already is no more than it was.
+        self.assertIsNone(publications.subscribed(token_key(b"%016d" % 7), "me", NOW))
+        self.assertIsNone(publications.subscribed(OTHER_TOKEN, "another", NOW))
+        self.assertEqual(len(publications.end_pass(NOW)), MOST_TOKENS + 1)
+        for number in range(MOST_TOKENS):
+            publications.unsubscribed(token_key(b"%016d" % number), NOW)
+        publications.unsubscribed(OTHER_TOKEN, NOW)
+        self.assertEqual((len(publications._open), publications._open._open), (0, {}))
+        self.assertIsNone(publications.subscribed(TOKEN, "me", NOW))
 
 
 class IdleTests(SynchronousTestCase):
@@ -227,9 +260,9 @@ class IdleTests(SynchronousTestCase):
 
     def test_spread_in_time(self):
         jitters = iter(number / 200 for number in range(100, 200))
-        publications = Publications(PROXY, lambda: b"", lambda: next(jitters))
+        publications = Publications(PROXY, lambda: b"", lambda: next(jitters), 100)
         for number in range(100):
-            publications.subscribed(topic_key("x", str(number)), NOW)
+            publications.subscribed(topic_key("x", str(number)), "me", NOW)
         publications.end_pass(NOW)
         for second in range(3):
             said = [len(publications.tick(NOW + second + tick / 20)) for tick in range(20)]
@@ -239,7 +272,7 @@ class IdleTests(SynchronousTestCase):
         """Those that are due together do not hold up everything else."""
         publications = make(most=1000)
         for number in range(1000):
-            publications.subscribed(topic_key("x", str(number)), NOW)
+            publications.subscribed(topic_key("x", str(number)), "me", NOW)
         publications.end_pass(NOW)
         sizes = []
         while publications.wake_at <= NOW + IDLE:
@@ -250,7 +283,7 @@ class IdleTests(SynchronousTestCase):
         publications = make(most=10)
         for number in range(1000):
             filter = topic_key("x", str(number % 50))
-            publications.subscribed(filter, NOW + number / 10)
+            publications.subscribed(filter, "me", NOW + number / 10)
             publications.unsubscribed(filter, NOW + number / 10)
             publications.tick(NOW + number / 10)
             self.assertLessEqual(len(publications), 10)
@@ -298,7 +331,8 @@ class PropertyTests(SynchronousTestCase):
                 assert isinstance(subject, bytes)
                 frame = publications.publish(subject, now)
                 if frame is None:
-                    self.assertFalse(any(subject in each.filters for each in everybody))
+                    wanted = any(subject in each.filters for each in everybody)
+                    self.assertEqual(wanted, subject in publications._surplus)
                     continue
                 publisher, number = counted(frame)
                 # A number is given once, and the next one is one more.
@@ -318,7 +352,7 @@ class PropertyTests(SynchronousTestCase):
                 subscriber = everybody[who]
                 if event == "subscribe":
                     subscriber.filters.add(subject)
-                    publications.subscribed(subject, now)
+                    publications.subscribed(subject, "me", now)
                     now += 0.02
                     for each in publications.end_pass(now):
                         deliver(each.key, each.counter, True, None)
@@ -336,11 +370,11 @@ class PropertyTests(SynchronousTestCase):
             self.assertEqual(tally.faults, [])
             for about, seen in tally.seen.items():
                 self.assertEqual(tally.missed[about], seen - tally.base[about] - tally.received[about])
-        if not publications.forgotten:
-            # What is subscribed to was heard of in the end, the last message included.
-            wanted = {key for subscriber in everybody for key in subscriber.filters}
-            next_one = {key: counted(publications.publish(key, now)) for key in wanted}
-            for subscriber in everybody:
-                for key in subscriber.filters:
-                    publisher, number = next_one[key]
-                    self.assertEqual(subscriber.tally.seen[publisher, key], number - 1)
+        # As many are counted as may be, and what is counted was heard of in the end, the last message included.
+        wanted = {key for subscriber in everybody for key in subscriber.filters}
+        self.assertEqual(len(publications._surplus), max(0, len(wanted) - most))
+        next_one = {key: counted(publications.publish(key, now)) for key in wanted if key not in publications._surplus}
+        for subscriber in everybody:
+            for key in subscriber.filters & next_one.keys():
+                publisher, number = next_one[key]
+                self.assertEqual(subscriber.tally.seen[publisher, key], number - 1)

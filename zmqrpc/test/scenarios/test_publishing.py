@@ -116,19 +116,71 @@ class PublisherTests(PublishingCase):
         self.assertEqual(len(self.lines.about("a connection from 10.0.0.")), 2)
 
     def test_too_many_filters(self):
-        """Those that were idle for longest are counted anew; everything arrives all the same."""
-        site, publisher = central(self.network, "one")
-        publisher._publications._most = 10
-        keys = [topic_key("x", str(number)) for number in range(30)]
-        listening = listen(self.network, "a", publisher.address, *keys)
-        self.confirmed(listening)
-        for key in keys * 2:
+        """Those who are there lose nothing, idle for however long; who comes then waits until another has left."""
+        keys = [topic_key("x", str(number)) for number in range(12)]
+        site, publisher = central(self.network, "one", max_filters=10)
+        there = [listen(self.network, f"host{number}", publisher.address, keys[number]) for number in range(10)]
+        self.confirmed(*there)
+        late = [listen(self.network, f"late{number}", publisher.address, keys[10 + number]) for number in range(2)]
+        # Longer than a publisher may be silent about a filter.
+        self.run_for(12)
+        self.assertEqual([each.losses for each in there], [[]] * 10)
+        self.assertIsNone(publisher.publish(keys[10], b""))
+        for key in keys[:10]:
             self.assertIsNotNone(publisher.publish(key, b""))
-        self.run_for(2)
-        self.assertEqual([key for key, _ in listening.messages], keys * 2)
-        self.assertEqual(listening.tally.faults, [])
-        self.assertEqual(site.notices.counts["filter_forgotten"], 20 + 60)
-        self.assertTrue(self.lines.about("more than 10 filters are subscribed to"))
+        self.run_for(1)
+        self.assertEqual([each.messages for each in there], [[(key, b"")] for key in keys[:10]])
+        # They hear nothing, and connect anew.
+        attempts = sum(1 + len(each.losses) for each in late)
+        self.assertEqual(site.notices.counts["subscription_refused"], attempts)
+        self.assertTrue(
+            self.lines.about("a subscription to x/10 was refused: it is one too many, 10 may be subscribed to")
+        )
+        for each in there[:2]:
+            each.site.kill()
+        self.run_for(5)
+        for key in keys[10:]:
+            self.assertIsNotNone(publisher.publish(key, b""))
+        self.run_for(1)
+        self.assertEqual([each.messages for each in late], [[(key, b"")] for key in keys[10:]])
+        self.assertEqual([each.tally.faults for each in (*there, *late)], [[]] * 12)
+
+    def test_far_too_many_filters(self):
+        """A connection that brings more than are taken and are let be is ended, and leaves room."""
+        keys = [topic_key("x", str(number)) for number in range(30)]
+        site, publisher = central(self.network, "one", max_filters=10)
+        near_site, near = local(self.network, "near", max_filters=10)
+        for where, address in ((site, publisher.address), (near_site, near.address)):
+            stranger = listen(self.network, f"of-{where.host}", address, *keys)
+            self.run_for(5)
+            self.assertEqual(set(stranger.losses), {"the connection ended"})
+            self.assertGreater(where.notices.counts["subscription_refused"], 10)
+            stranger.site.kill()
+            self.run_for(1)
+            other = listen(self.network, f"at-{where.host}", address)
+            if where is site:
+                self.confirmed(other)
+                self.assertIsNotNone(publisher.publish(KEY, b""))
+            self.run_for(1)
+            self.assertEqual(other.losses, [])
+        self.assertTrue(self.lines.about("was refused and its connection ended: its filter of 6 bytes is one too many"))
+
+    def test_too_many_tokens(self):
+        """A connection that takes none of them back is ended; others are answered."""
+        site, publisher = central(self.network, "one")
+        near_site, near = local(self.network, "near", subscribe_on=("one:50003",))
+        for where, address in ((site, publisher.address), (near_site, near.address)):
+            stranger = listen(self.network, f"of-{where.host}", address)
+            self.confirmed(stranger)
+            socket = stranger.subscription._socket
+            for number in range(1000):
+                socket.subscribe(token_key(b"%016d" % number))
+            self.run_for(0.1)
+            self.assertEqual(stranger.losses, ["the connection ended"])
+            self.assertTrue(self.lines.about("is one token too many"))
+            self.lines.clear()
+            self.assertTrue(where.notices.counts["subscription_refused"])
+            self.confirmed(stranger, listen(self.network, f"at-{where.host}", address))
 
     def test_port_is_taken(self):
         central(self.network, "one")
@@ -520,7 +572,7 @@ class PageTests(PublishingCase):
         theirs = load(config_files=[str(services)], service=FOR_SERVICES).settings
         self.assertEqual(theirs.subscribe_on, (f"{settings.proxy_host}:{settings.proxy_publisher_port}",))
         page = (CHECKOUT / "docs" / "howto" / "pub-sub.rst").read_text()
-        for name in ("subscription_refused", "filter_forgotten", "publisher_lost", "published_twice"):
+        for name in ("subscription_refused", "publisher_lost", "published_twice"):
             self.assertIn(f"``{name}``", page)
 
 
