@@ -23,6 +23,7 @@ from zmq.backend import Socket as CSocket
 from zmq.backend import zmq_poll
 from zope.interface import implementer
 
+from zmqrpc._reactor_backlog import HIGH_WATER
 from zmqrpc.core.handshakes import LONGEST, Failed, Handshakes
 from zmqrpc.errors import ConfigError, PortRangeExhausted
 from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver, IPublisherReceiver
@@ -61,8 +62,8 @@ def set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple
     sock.set(zmq.HANDSHAKE_IVL, 2000)
     sock.set(zmq.CONNECT_TIMEOUT, 2000)
     sock.set(zmq.RECONNECT_IVL, _LONGEST_INTERVAL)
-    sock.set(zmq.SNDHWM, 1000)
-    sock.set(zmq.RCVHWM, 1000)
+    sock.set(zmq.SNDHWM, HIGH_WATER)
+    sock.set(zmq.RCVHWM, HIGH_WATER)
     sock.set(zmq.MAXMSGSIZE, max_message_size)
     sock.set(zmq.BACKLOG, 1024)
     for option, value in zip(_KEEPALIVE, keepalive, strict=True):

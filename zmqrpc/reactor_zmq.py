@@ -1,5 +1,5 @@
 """
-ZeroMQ sockets on the Twisted reactor; with its other half, `zmqrpc._reactor_zmq`, all that imports zmq.
+ZeroMQ sockets on the Twisted reactor; with its other parts, `zmqrpc._reactor_zmq` and so on, all that imports zmq.
 
 Hot path, measured on 200 B messages: pyzmq's bound C methods with plain int flags read a frame in 0.17 us where
 ``recv_multipart`` takes 5.6 us for five; a pass that reads until EAGAIN delays its neighbours by 36 ms at the 99th
@@ -30,6 +30,7 @@ from zmq.backend import Socket as CSocket
 from zmq.backend import zmq_poll
 from zope.interface import implementer
 
+from zmqrpc._reactor_backlog import Backlog
 from zmqrpc._reactor_pubsub import Publisher, Subscriber
 from zmqrpc._reactor_zmq import NOBLOCK as _NOBLOCK
 from zmqrpc._reactor_zmq import (
@@ -61,7 +62,6 @@ from zmqrpc.settings import Settings
 PASS_ENVELOPES = 256
 _BURST = 8
 _DRAIN_MESSAGES = 100_000
-_COPY_BELOW = 128 * 1024
 _SNDMORE = int(zmq.SNDMORE)
 _PADDINGS = 8
 _MOST_SELECTED = 1024
@@ -71,6 +71,7 @@ _SPARE = 64
 _NOBODY = {errno.ECONNREFUSED, errno.ENOENT}
 _SOMEBODY = {0, errno.EAGAIN}
 """What connecting to a path says; EAGAIN of who has as many connections to accept as may wait: connect(2)."""
+_DEFAULTS = Settings()
 
 
 class _Router(Reader):
@@ -84,41 +85,62 @@ class _Router(Reader):
         sock.set(zmq.ROUTER_MANDATORY, 1)
         self._receiver = receiver
         self._send = CSocket.send.__get__(sock)
+        self._backlog = Backlog(transport.max_queued_bytes)
+        self._large = self._backlog.large
         super().__init__(transport, sock)
 
     def send(self, identity: bytes, payload: bytes) -> int:
         if self.closed:
             return GONE
+        if len(payload) >= self._large:
+            return self._send_large(payload, identity)
         if not self.wrote:
             self.note_write()
         try:
             self._send(identity, _SNDMORE | _NOBLOCK)
-            self._send(payload, _NOBLOCK, len(payload) < _COPY_BELOW)
-        except zmq.Again:
-            return FULL
+            self._send(payload, _NOBLOCK)
         except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                self._transport.log.error("ZeroMQ refused a message: {error}", error=error)
-            return GONE
+            return self._unsent(error)
         return SENT
 
     def send_keyed(self, identity: bytes, key: bytes, payload: Any) -> int:
         if self.closed:
             return GONE
+        if len(payload) >= self._large:
+            return self._send_large(payload, identity, key)
         if not self.wrote:
             self.note_write()
         try:
             self._send(identity, _SNDMORE | _NOBLOCK)
             self._send(key, _SNDMORE | _NOBLOCK)
             # What was received is a frame of ZeroMQ's, which is handed on without a copy.
-            self._send(payload, _NOBLOCK, len(payload) < _COPY_BELOW)
-        except zmq.Again:
-            return FULL
+            self._send(payload, _NOBLOCK)
         except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                self._transport.log.error("ZeroMQ refused a message: {error}", error=error)
-            return GONE
+            return self._unsent(error)
         return SENT
+
+    def _send_large(self, payload: Any, identity: bytes, *key: bytes) -> int:
+        backlog, size = self._backlog, len(payload)
+        if backlog.is_full(identity, size):
+            return FULL
+        if not self.wrote:
+            self.note_write()
+        frame = backlog.frame(payload)
+        try:
+            for head in (identity, *key):
+                self._send(head, _SNDMORE | _NOBLOCK)
+            self._send(frame, _NOBLOCK)
+        except zmq.ZMQError as error:
+            return self._unsent(error)
+        backlog.add(identity, frame, size)
+        return SENT
+
+    def _unsent(self, error: zmq.ZMQError) -> int:
+        if error.errno == zmq.EAGAIN:
+            return FULL
+        if error.errno != zmq.EHOSTUNREACH:
+            self._transport.log.error("ZeroMQ refused a message: {error}", error=error)
+        return GONE
 
     def _close_reader(self, linger: float) -> None:
         self._monitor.close()
@@ -264,17 +286,23 @@ class ZmqTransport:
     :param reactor: a reactor with `addReader`; it must not be the select reactor's copy of another thread.
     :param max_message_size: frames over it end the connection they come by, bytes.
     :param keepalive: as `Settings.keepalive`.
+    :param max_queued_bytes: bytes in large messages that libzmq may hold for one connection; about as many in others.
     :ivar passing: whether a pass is under way, at whose end it is looked what can be read.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, max_message_size: int, keepalive: tuple[int, int, int, int] = Settings().keepalive
+        self,
+        reactor: Any,
+        max_message_size: int,
+        keepalive: tuple[int, int, int, int] = _DEFAULTS.keepalive,
+        max_queued_bytes: int = _DEFAULTS.max_queued_bytes,
     ) -> None:
         self.reactor = reactor
         self.max_message_size = max_message_size
         self.keepalive = keepalive
+        self.max_queued_bytes = max_queued_bytes
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._pass_ended: Callable[[], None] = lambda: None
         self._readers: list[Reader] = []

@@ -170,4 +170,4 @@ def sockets(reactor: Any, settings: Settings) -> ITransport:
     """Make ZeroMQ's sockets; it is loaded only now, since a test in memory does without."""
     from zmqrpc.reactor_zmq import ZmqTransport
 
-    return ZmqTransport(reactor, settings.max_message_size, settings.keepalive)
+    return ZmqTransport(reactor, settings.max_message_size, settings.keepalive, settings.max_queued_bytes)

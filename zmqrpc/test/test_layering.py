@@ -135,7 +135,7 @@ def unit_of(module: str) -> str:
     """
     Name the part of the house: ``zmqrpc.core.plan`` is in ``core``; ``zmqrpc`` itself is the empty name.
 
-    ``zmqrpc._reactor_zmq`` and ``zmqrpc._reactor_pubsub`` are parts of ``zmqrpc.reactor_zmq``.
+    ``zmqrpc._reactor_zmq`` and others of such names are parts of ``zmqrpc.reactor_zmq``.
     """
     name = module.split(".")[1] if "." in module else ""
     if name.startswith("_reactor"):

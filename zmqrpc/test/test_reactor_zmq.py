@@ -98,8 +98,8 @@ class TransportCase(TestCase):
         self.peers = RawPeers(self)
         self.passes: list[None] = []
 
-    def transport(self, most=2**20):
-        transport = ZmqTransport(reactor, most)
+    def transport(self, most=2**20, **options):
+        transport = ZmqTransport(reactor, most, **options)
         transport.open(lambda: self.passes.append(None))
         self.addCleanup(transport.close, 0)
         return transport
