@@ -30,7 +30,10 @@ REPEATS = 10.0
 """Seconds after a fan-out that was published again in which the counters of publishers tell nothing."""
 
 MOST_GAPS_OF_ALL = 100_000
-"""How many gaps of all series wait for `GRACE`; past it the oldest are closed at once. A client may have many names."""
+"""
+How many gaps of all series wait for `GRACE`; past it the oldest are closed at once. A client may have many names. No
+option, as the next: they bound how exact we are, and no queue (docs/howto/capacity).
+"""
 
 MOST_PUBLISHERS = 1000
 """How many publisher instances are remembered; for one more, the one that was silent for longest is forgotten."""

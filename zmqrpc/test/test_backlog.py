@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import zmq
 
 from zmqrpc._reactor_backlog import HIGH_WATER, Backlog
@@ -17,10 +19,9 @@ MOST_IN_THE_SYSTEM = 32
 
 
 class BacklogTests(TransportCase):
-    def slow(self, limit=MIB):
-        """Connect one who does not read to a bound ROUTER; return the socket, and how that and its `Ear` stand."""
-        ear, router, address = self.bound(self.transport(64 * MIB, max_queued_bytes=limit))
-        context = zmq.Context()
+    def dealer(self, address):
+        """Connect one who does not read."""
+        context: Any = zmq.Context()
         self.addCleanup(context.term)
         raw = context.socket(zmq.DEALER)
         self.addCleanup(raw.close, 0)
@@ -28,7 +29,12 @@ class BacklogTests(TransportCase):
         raw.set(zmq.RECONNECT_IVL, -1)
         raw.connect(address)
         raw.send(b"hello")
-        return raw, router, ear
+        return raw
+
+    def slow(self, limit=MIB):
+        """Bind a ROUTER, and connect one who does not read; return both, and the `Ear` of the first."""
+        ear, router, address = self.bound(self.transport(64 * MIB, max_queued_bytes=limit))
+        return self.dealer(address), router, ear
 
     async def identity(self, ear):
         await eventually("its HELLO", lambda: ear.payloads)
@@ -64,10 +70,7 @@ class BacklogTests(TransportCase):
         """Small messages pass yet, and those of any other connection; one larger than the limit goes alone."""
         raw, router, ear = self.slow(limit=1024)
         identity = await self.identity(ear)
-        other = zmq.Context.instance().socket(zmq.DEALER)
-        self.addCleanup(other.close, 0)
-        other.connect(raw.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
-        other.send(b"hello")
+        self.dealer(raw.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
         await eventually("the other", lambda: len(ear.payloads) == 2)
         while router.send(identity, bytes(MIB)) == SENT:
             pass
@@ -88,7 +91,7 @@ class BacklogTests(TransportCase):
         self.assertEqual(len(router._backlog), 1)
 
     def test_from_the_settings(self):
-        transport = sockets(reactor, Settings(max_queued_bytes=5000))
+        transport: Any = sockets(reactor, Settings(max_queued_bytes=5000))
         self.assertEqual(transport.max_queued_bytes, 5000)
 
     def test_what_is_large(self):

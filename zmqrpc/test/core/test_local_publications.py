@@ -73,10 +73,10 @@ class FilterTests(SynchronousTestCase):
         publications = LocalPublications(LOCAL, most=2)
         faults = [publications.subscribed(filter, "me") for filter in (A, B, C, C, D)]
         self.assertEqual([fault and fault.ends for fault in faults], [None, None, False, False, True])
-        self.assertIn("one too many, 2 may be", faults[2].text)
+        self.assertIn("one too many, 2 may be", str(faults[2]))
         self.assertEqual(publications.changes(), ([A, B], []))
         publications.unsubscribed(C)
-        self.assertFalse(publications.subscribed(D, "me").ends)
+        self.assertEqual(publications.subscribed(D, "me"), faults[2])
         publications.unsubscribed(A)
         self.assertEqual(publications.changes(), ([D], [A]))
         publications.unsubscribed(B)
@@ -100,7 +100,7 @@ class FilterTests(SynchronousTestCase):
         publications = LocalPublications(LOCAL, most=2)
         for number in range(MOST_TOKENS):
             self.assertIsNone(publications.subscribed(token_key(b"%016d" % number), "me"))
-        self.assertTrue(publications.subscribed(token_key(b"one more".ljust(16)), "me").ends)
+        self.assertIn("one token too many", str(publications.subscribed(token_key(b"one more".ljust(16)), "me")))
         publications.unsubscribed(TOKENS[0])
         self.assertIsNone(publications.subscribed(TOKENS[0], "me"))
 

@@ -164,12 +164,16 @@ class PublishTests(SynchronousTestCase):
 class BoundTests(SynchronousTestCase):
     """There are more filters than are counted."""
 
+    def refused(self, publications: Publications, filter: bytes, text: str = "", *, ends: bool) -> None:
+        fault = publications.subscribed(filter, "me", NOW)
+        assert fault is not None
+        self.assertIn(text, fault.text)
+        self.assertEqual(fault.ends, ends)
+
     def test_one_too_many(self):
         """Who comes last waits, and those who are there are counted and repeated as ever."""
         publications = subscribed(A, B, C, most=3)
-        fault = publications.subscribed(D, "me", NOW)
-        self.assertIn("one too many, 3 may be subscribed to", fault.text)
-        self.assertFalse(fault.ends)
+        self.refused(publications, D, "one too many, 3 may be subscribed to", ends=False)
         self.assertIsNone(publications.publish(D, NOW))
         self.assertEqual([counted(publications.publish(key, NOW)) for key in (A, B, C)], [(PROXY, 1)] * 3)
         for second in range(1, 10):
@@ -179,7 +183,7 @@ class BoundTests(SynchronousTestCase):
         """Under another instance than anything before it, since one was forgotten."""
         publications = subscribed(A, B, C, most=2)
         publications.unsubscribed(C, NOW)
-        self.assertFalse(publications.subscribed(D, "me", NOW).ends)
+        self.refused(publications, D, ends=False)
         publications.unsubscribed(A, NOW)
         self.assertEqual(read(publications.end_pass(NOW + 1)), [(D, b"%016d" % 1, 0)])
         self.assertEqual(counted(publications.publish(D, NOW + 1)), (b"%016d" % 1, 1))
@@ -190,10 +194,10 @@ class BoundTests(SynchronousTestCase):
     def test_a_tenth_more_are_let_be(self):
         filters = [topic_key("x", str(number)) for number in range(24)]
         publications = subscribed(*filters[:20], most=20)
-        faults = [publications.subscribed(filters[number], "me", NOW) for number in (20, 21, 20, 22, 23, 21)]
-        self.assertEqual([fault.ends for fault in faults], [False, False, False, False, True, False])
+        for number in (20, 21, 20, 22, 23, 21):
+            self.refused(publications, filters[number], ends=number == 23)
         publications.unsubscribed(filters[22], NOW)
-        self.assertFalse(publications.subscribed(filters[23], "me", NOW).ends)
+        self.refused(publications, filters[23], ends=False)
 
     def test_long_filters(self):
         """They are fewer: for each of their bytes ZeroMQ takes some 200."""
@@ -228,9 +232,7 @@ class BoundTests(SynchronousTestCase):
         publications = make()
         for number in range(MOST_TOKENS):
             self.assertIsNone(publications.subscribed(token_key(b"%016d" % number), "me", NOW))
-        fault = publications.subscribed(TOKEN, "me", NOW)
-        self.assertTrue(fault.ends)
-        self.assertIn("one token too many", fault.text)
+        self.refused(publications, TOKEN, "one token too many", ends=True)
         # One that it has already is no more than it was.
         self.assertIsNone(publications.subscribed(token_key(b"%016d" % 7), "me", NOW))
         self.assertIsNone(publications.subscribed(OTHER_TOKEN, "another", NOW))
@@ -331,8 +333,8 @@ class PropertyTests(SynchronousTestCase):
                 assert isinstance(subject, bytes)
                 frame = publications.publish(subject, now)
                 if frame is None:
-                    wanted = any(subject in each.filters for each in everybody)
-                    self.assertEqual(wanted, subject in publications._surplus)
+                    is_wanted = any(subject in each.filters for each in everybody)
+                    self.assertEqual(is_wanted, subject in publications._surplus)
                     continue
                 publisher, number = counted(frame)
                 # A number is given once, and the next one is one more.

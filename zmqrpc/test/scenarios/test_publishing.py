@@ -172,7 +172,7 @@ class PublisherTests(PublishingCase):
         for where, address in ((site, publisher.address), (near_site, near.address)):
             stranger = listen(self.network, f"of-{where.host}", address)
             self.confirmed(stranger)
-            socket = stranger.subscription._socket
+            socket: Any = stranger.subscription._socket
             for number in range(1000):
                 socket.subscribe(token_key(b"%016d" % number))
             self.run_for(0.1)
