@@ -278,7 +278,7 @@ class ValueTests(ConfigurationCase):
             ("[DEFAULT]\ntransport_url = zmq://?colour=red\n", "unknown option 'colour'"),
             (
                 "[DEFAULT]\ntransport_url = zmq://?max_route=1\n",
-                "unknown option 'max_route'; did you mean max_routes or max_",
+                "unknown option 'max_route'; did you mean max_routes, max_running_bytes or max_filters?",
             ),
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
             (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
@@ -641,7 +641,11 @@ class CompletedTests(ConfigurationCase):
             ("zmq://?max_routes=x", {}, "option max_routes is 'x' (URL query); it must be a whole number"),
             ("zmq://?max_routes=0", {}, "option max_routes is 0; it must be at least 1 (URL query)"),
             ("zmq://?max_routes=5", {"max_routes": 0}, "option max_routes is 0; it must be at least 1"),
-            ("zmq://", {"max_route": 1}, "there is no option 'max_route'; did you mean max_routes or max_"),
+            (
+                "zmq://",
+                {"max_route": 1},
+                "there is no option 'max_route'; did you mean max_routes, max_running_bytes or max_filters?",
+            ),
             (
                 "zmq+redis://:QQQ@QQQ@h",
                 {},

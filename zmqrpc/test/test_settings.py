@@ -148,7 +148,9 @@ class ValueTests(SynchronousTestCase):
             lambda **options: attrs.evolve(Settings(), **options),
         ):
             error = self.assertRaises(ConfigError, make, max_route=5)
-            self.assertIn("there is no option 'max_route'; did you mean max_routes or ", str(error))
+            self.assertIn(
+                "there is no option 'max_route'; did you mean max_routes, max_running_bytes or max_filters?", str(error)
+            )
 
     def test_url(self):
         """What is no transport URL is refused when it is given, and not when it is used; passwords are not shown."""

@@ -200,7 +200,10 @@ class ConfigProcessTests(ProcessTestCase):
         self.assertEqual((shown.returncode, shown.stderr), (0, ""))
         self.assertIn(f"# --url\ntransport_url = {self.url}\n", shown.stdout)
         for content, text in (
-            ("[oslo_messaging_zmq]\nmax_route = 5\n", "zeromq.conf line 2); did you mean max_routes or "),
+            (
+                "[oslo_messaging_zmq]\nmax_route = 5\n",
+                "zeromq.conf line 2); did you mean max_routes, max_running_bytes or max_filters?",
+            ),
             ("[DEFAULT]\ntransport_url = zmq+redis://:QQQ@h?max_routes=x\n", "(URL query, zeromq.conf line 2)"),
             ("password QQQ\n", "zeromq.conf line 1 stands before any section"),
             ("", "zeromq.conf is empty"),
