@@ -152,6 +152,8 @@ class Relay:
         self._by_identity: tuple[dict[bytes, Connection], dict[bytes, Connection]] = ({}, {})
         self._clients: dict[bytes, Connection] = {}
         self._servers: dict[bytes, Connection] = {}
+        # By whether it serves, and its key: all connections of an instance that has several, the newest last.
+        self._siblings: dict[tuple[bool, bytes], dict[Connection, None]] = {}
         self._next_look = NEVER
         self._drained_since = NEVER
         self._goaway = Goaway()
@@ -250,7 +252,7 @@ class Relay:
             if isinstance(message, Ping):
                 answers.append(Pong(message.token))
             elif isinstance(message, Goaway):
-                connection.leaving = True
+                self._leave(connection)
             else:
                 effects.append(Discard("unexpected", f"a {type(message).__name__} for the proxy"))
         if answers:
@@ -287,9 +289,14 @@ class Relay:
         largest = hello.limits.get("message", self._largest)
         connection = Connection(side, identity, instance, serves, said, largest, others, now)
         self._known[side, identity] = self._by_identity[side][identity] = connection
-        older = newest.get(connection.key)
-        if older is None or not is_read_late(said, older.said):
-            newest[connection.key] = connection
+        older = newest.setdefault(connection.key, connection)
+        if older is not connection:
+            siblings = self._siblings.setdefault((serves, connection.key), {older: None})
+            siblings[connection] = None
+            if is_read_late(said, older.said):
+                siblings[older] = siblings.pop(older)
+            else:
+                newest[connection.key] = connection
         if self._next_look == NEVER:
             self._next_look = now + _LOOK
 
@@ -300,8 +307,29 @@ class Relay:
         del self._known[connection.side, connection.identity]
         del self._by_identity[connection.side][connection.identity]
         newest = self._servers if connection.serves else self._clients
-        if newest.get(connection.key) is connection:
+        among = connection.serves, connection.key
+        siblings = self._siblings.get(among)
+        if siblings is None:
             del newest[connection.key]
+            return
+        del siblings[connection]
+        newest[connection.key] = next(reversed(siblings))
+        if len(siblings) == 1:
+            del self._siblings[among]
+
+    def heir(self, connection: Connection) -> Connection | None:
+        """Forget a connection that is gone; return another of its instance, in the same role."""
+        self.forget(connection)
+        return (self._servers if connection.serves else self._clients).get(connection.key)
+
+    def _leave(self, connection: Connection) -> None:
+        """Take that a connection is left; what is for its instance goes by another that is not."""
+        connection.leaving = True
+        siblings = self._siblings.get((connection.serves, connection.key), {})
+        stays = [sibling for sibling in siblings if not sibling.leaving]
+        if stays:
+            siblings[stays[-1]] = siblings.pop(stays[-1])
+            (self._servers if connection.serves else self._clients)[connection.key] = stays[-1]
 
     def forget_behind(self, side: int, identity: bytes) -> None:
         """Know no more who is behind a connection, as `forget`: it could not be told what it counts on."""

@@ -158,6 +158,14 @@ class RouterProxy:
 
     def not_sent(self, side: int, identity: bytes, to: Connection, fate: int, payload: Any) -> None:
         """Take that a message could not be written to where it was to go."""
+        while fate == GONE and (heir := self._relay.heir(to)) is not None:
+            to = heir
+            if len(payload) > to.largest:
+                self.too_large(side, identity, to, payload)
+                return
+            fate = self._routers[to.side].send_keyed(to.identity, to.key, payload)
+        if fate == SENT:
+            return
         self._answer(self._relay.undeliverable(side, identity, to, fate == GONE, payload), to.key)
 
     def too_large(self, side: int, identity: bytes, to: Connection, payload: Any) -> None:

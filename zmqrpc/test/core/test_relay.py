@@ -152,6 +152,31 @@ class ForwardTests(SynchronousTestCase):
         self.assertEqual(self.way(relay, FRONT, b"client", instance_key(SERVER)), (BACK, b"2"))
         self.assertIsNone(self.way(relay, BACK, b"server", instance_key(CLIENT)))
 
+    def test_an_older_connection_takes_over(self):
+        """A client that has found two ways to one proxy leaves the one that it has said HELLO by last."""
+        for ends in ("goaway", "forgotten", "gone"):
+            relay = make_relay()
+            for number in (2, 3):
+                say(relay, FRONT, b"%d" % number, CLIENT, hello("client"), sent=number)
+            last = relay.way(BACK, b"server", instance_key(CLIENT))
+            assert last is not None and last.identity == b"3"
+            if ends == "goaway":
+                say(relay, FRONT, b"3", CLIENT, GOAWAY)
+            elif ends == "gone":
+                heir = relay.heir(last)
+                assert heir is not None and heir.identity == b"2"
+            else:
+                relay.forget(last)
+            self.assertEqual(self.way(relay, BACK, b"server", instance_key(CLIENT)), (FRONT, b"2"))
+            for identity in (b"2", b"client"):
+                say(relay, FRONT, identity, CLIENT, GOAWAY)
+            # All leave, and what is under way still comes to the one that was there last.
+            self.assertEqual(self.way(relay, BACK, b"server", instance_key(CLIENT)), (FRONT, b"client"))
+            for identity in (b"2", b"client", b"3"):
+                relay.forget_behind(FRONT, identity)
+            self.assertIsNone(relay.way(BACK, b"server", instance_key(CLIENT)))
+            self.assertEqual(relay._siblings, {})
+
     def test_a_connection_has_one_instance(self):
         relay = make_relay()
         for number in range(100):
@@ -375,7 +400,7 @@ class Connections(RuleBasedStateMachine):
     def says_hello(self, side: int, identity: bytes, instance: bytes, role: str) -> None:
         say(self.relay, side, identity, instance, hello(role), now=self.now, sent=int(self.now * 1000))
         newest = self.relay._servers if role == "server" else self.relay._clients
-        assert newest[instance_key(instance)].identity == identity
+        assert newest[instance_key(instance)] is self.relay._by_identity[side][identity]
 
     @rule(side=sides, identity=identities, instance=instances, gone=st.booleans())
     def sends(self, side: int, identity: bytes, instance: bytes, gone: bool) -> None:
@@ -414,6 +439,10 @@ class Connections(RuleBasedStateMachine):
         for newest, serves in ((relay._clients, False), (relay._servers, True)):
             for key, connection in newest.items():
                 assert connection in known and connection.serves is serves and connection.key == key
+            assert set(newest) == {connection.key for connection in known if connection.serves is serves}
+        for (serves, key), siblings in relay._siblings.items():
+            assert len(siblings) > 1
+            assert set(siblings) == {each for each in known if each.serves is serves and each.key == key}
         for connection in known:
             assert connection.others is (relay._clients if connection.serves else relay._servers)
 
