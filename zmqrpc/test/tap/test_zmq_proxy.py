@@ -16,6 +16,7 @@ from zmqrpc.core.envelope import Call, Goaway, Hello, Ping, Welcome, encode_mess
 from zmqrpc.test.paths import short_directory
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, command, run_to_end, until
+from zmqrpc.test.tap.test_twistd import CALC
 from zmqrpc.test.test_examples import DOCS, blocks
 
 PROXY = ("-n", "--pidfile=", "zmq-proxy")
@@ -69,6 +70,24 @@ class ProxyProcessTests(ProcessTestCase):
         self.assertIn("stopped", running.out)
         self.assertNotIn("Traceback", running.out)
         self.assertIn("nobody is registered", self.run_to_end("zmqrpc", "ls", "--url", self.url).stderr)
+
+    def test_a_broker_and_its_record(self):
+        """Clients find it twice, by its IPC socket and by its record, and leave one of the two ways."""
+        self.module("calc", CALC)
+        settings = self.directory / "host.conf"
+        settings.write_text(
+            f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\nuse_router_proxy = true\n"
+            f"rpc_zmq_ipc_dir = {short_directory(self)}\n"
+        )
+        broker = self.start("twistd", *PROXY, "--ipc", "--config-file", str(settings))
+        broker.says("ready: registered")
+        where = ("--app", "calc:Calc", "--topic", "calc", "--server", "one", "--config-file", str(settings))
+        server = self.start("twistd", "-n", "--pidfile=", "zmq-rpc-server", *where)
+        server.says("ready: registered")
+        for _ in range(4):
+            words = ("call", "calc", "add", "a=2", "b=3", "--config-file", str(settings), "--timeout", "10", "--json")
+            called = self.run_to_end("zmqrpc", *words)
+            self.assertEqual((called.stdout, called.stderr), ("5\n", ""), broker.out)
 
     def test_refused(self):
         """A port that is taken, a bad option: one sentence and status 2, also by twist and of a daemon."""
