@@ -196,11 +196,12 @@ class PublishedFanouts:
 
     def _tell(self, missed: Missed) -> None:
         who = f"client {missed.client.hex()}" if missed.client else f"publisher {(missed.publisher or b'').hex()}"
+        topic = str(self._topics[missed.key])
         self._notices.count(
             "fanout_missed",
             "{number} published fan-outs to {topic} never came, as the numbers of {who} show",
-            missed.key,
-            topic=str(self._topics[missed.key]),
+            f"{topic} {who}",  # what another client or publisher shows is a line of its own
+            topic=topic,
             number=missed.number,
             who=who,
         )

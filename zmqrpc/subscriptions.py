@@ -185,12 +185,16 @@ class Subscriptions:
         self._awaited = {each for each in late if each.state.phase is SubscriptionPhase.UP}
         for subscription in late:
             if subscription not in self._awaited:
-                self.log.warn(
-                    "not subscribed yet at the publisher {address}, it is tried on: {trouble}",
-                    address=subscription.address,
-                    trouble=subscription.state.trouble or _SILENT,
-                )
+                self._warn_of(subscription)
         self._look()
+
+    def _warn_of(self, subscription: Subscription) -> None:
+        """Say that readiness does not wait for a publisher."""
+        self.log.warn(
+            "not subscribed yet at the publisher {address}, it is tried on: {trouble}",
+            address=subscription.address,
+            trouble=subscription.state.trouble or _SILENT,
+        )
 
     def _note(self) -> None:
         """Note whether any publisher has confirmed something: without one nothing that is published arrives."""
@@ -229,8 +233,9 @@ class Subscriptions:
     def lost(self, subscription: Subscription, reason: str) -> None:
         if subscription.state.fails == 1:
             self.log.info("the publisher {address} is lost: {reason}", address=subscription.address, reason=reason)
-        if self._awaited is not None:
+        if self._awaited is not None and subscription in self._awaited:
             self._awaited.discard(subscription)
+            self._warn_of(subscription)
         if self._subscriptions.is_over(subscription):
             self._subscriptions.drop(subscription)
         self._note()

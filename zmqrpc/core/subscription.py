@@ -72,6 +72,8 @@ class SubscriptionTimers(Struct, frozen=True):
     :ivar connect: from the look-up of its host name until the handshake is done.
     :ivar silence: of a publisher, after which it is connected to anew; also from a token until another one is
         subscribed, since a publisher drops what a full connection does not take.
+    :ivar doubt: from the end of that silence until it counts: where our reactor was blocked, what came meanwhile is
+        read in between.
     :ivar late: by which a tick may be late and still judge the publisher: what it said may not have been read.
     :ivar grace: that a publisher gets when a tick is later.
     :ivar steady: that a connection has to be up for the back-off to begin anew.
@@ -82,6 +84,7 @@ class SubscriptionTimers(Struct, frozen=True):
 
     connect: float = 2.0
     silence: float = 3.0
+    doubt: float = 0.1
     late: float = 0.5
     grace: float = 1.0
     steady: float = 1.0
@@ -114,6 +117,7 @@ class SubscriptionState:
 
     __slots__ = (
         "_asked_at",
+        "_doubted_at",
         "_fails",
         "_filters",
         "_jitter",
@@ -149,6 +153,8 @@ class SubscriptionState:
         self._tokens: dict[bytes, int] = {}
         self._fails = 0
         self._until = self._asked_at = self._up_at = NEVER
+        # What `heard_at` was when silence was noticed.
+        self._doubted_at = NEVER
 
     @property
     def fails(self) -> int:
@@ -180,8 +186,8 @@ class SubscriptionState:
         if self.phase is not SubscriptionPhase.UP:
             return self._until
         # Without a filter nothing is heard, and nothing is missed.
-        due = self.heard_at + self._timers.silence if self._filters or self._tokens else NEVER
-        return min(due, self._asked_at + self._timers.silence)
+        due = self._silent_at if self._filters or self._tokens else NEVER
+        return due if self._doubted_at == self.heard_at else min(due, self._asked_at + self._timers.silence)
 
     # What its owner wants
 
@@ -260,6 +266,11 @@ class SubscriptionState:
 
     # Time
 
+    @property
+    def _silent_at(self) -> float:
+        doubted = self._doubted_at == self.heard_at
+        return self.heard_at + self._timers.silence + (self._timers.doubt if doubted else 0.0)
+
     def tick(self, now: float) -> list[Effect]:
         """Do what time asks for; to be called at `wake_at` or later."""
         timers = self._timers
@@ -273,7 +284,10 @@ class SubscriptionState:
             return []
         if self.phase is SubscriptionPhase.CONNECTING:
             return self.lost(now, f"not connected within {timers.connect:g} s: stopped, blocked or cut off")
-        if now >= self.heard_at + timers.silence:
+        if now >= self._silent_at:
+            if self._doubted_at != self.heard_at:
+                self._doubted_at = self.heard_at
+                return []
             what = "its subscriptions" if self.confirmed < 0 else "any filter"
             return self.lost(now, f"heard nothing of {what} for {timers.silence:g} s")
         return self._ask(now)

@@ -198,6 +198,20 @@ class ReadinessTests(Case):
         self.confirm(B)
         self.assertEqual(len(lines.about(f"subscribed at the publisher {B}")), 1)
 
+    def test_one_that_confirms_nothing_is_left_out(self):
+        """A local publisher without publishers is connected, and has nothing to confirm."""
+        lines = LogLines(self)
+        self.subscriptions.start()
+        self.subscriptions.found([A])
+        self.connect()
+        self.sweep(READY_SECONDS)
+        self.sweep(1.0)
+        self.assertEqual((self.is_ready(), lines.about("not subscribed yet")), (False, []))
+        self.sweep(0.1)
+        self.assertTrue(self.is_ready())
+        (line,) = lines.about(f"not subscribed yet at the publisher {A}")
+        self.assertIn("heard nothing of its subscriptions for 3 s", line)
+
     def refuse(self, address=B):
         self.sockets()[address].receiver.connection_lost("it was refused")
 
@@ -446,6 +460,18 @@ class FanoutTests(Case):
         (line,) = lines.about("fanout_missed")
         self.assertIn("2 published fan-outs to x/work never came", line)
         self.assertTrue(CLIENT.hex() in line or PUBLISHER.hex() in line, line)
+
+    def test_what_each_client_shows_is_told(self):
+        """A line about one keeps back none about another."""
+        lines = LogLines(self)
+        clients = (CLIENT, b"d" * 16)
+        for number in (1, 3):
+            for source in clients:
+                self.publish(self.fanout(number), source=source)
+        self.sweep(GRACE)
+        self.assertEqual(self.notices.counts["fanout_missed"], 2)
+        told = lines.about("fanout_missed")
+        self.assertEqual(sum(source.hex() in line for source in clients for line in told), 2, told)
 
     def test_the_last_one_is_missed(self):
         lines = LogLines(self)

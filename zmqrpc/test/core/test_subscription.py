@@ -156,10 +156,22 @@ class TimeTests(SynchronousTestCase):
         state = confirmed(A)
         state.heard_at = NOW + 5
         self.assertEqual(state.wake_at, NOW + 8)
-        self.assertEqual(state.tick(NOW + 8), [Close(), Lost("heard nothing of any filter for 3 s")])
+        self.assertEqual((state.tick(NOW + 8), state.wake_at), ([], NOW + 8.1))
+        self.assertEqual(state.tick(NOW + 8.1), [Close(), Lost("heard nothing of any filter for 3 s")])
+
+    def test_silence_of_ours(self):
+        """After a method that has blocked for a little longer than that, what came meanwhile is read first."""
+        state = confirmed(A)
+        for seconds in (3.0, 3.1, 3.3, 3.49):
+            now = state.heard_at + seconds
+            self.assertEqual(state.tick(now), [])
+            state.heard_at = now
+            self.assertEqual((state.tick(now), state.wake_at), ([], now + 3))
 
     def test_silence_before_the_first_answer(self):
-        self.assertEqual(up(A).tick(NOW + 3), [Close(), Lost("heard nothing of its subscriptions for 3 s")])
+        state = up(A)
+        self.assertEqual(state.tick(NOW + 3), [])
+        self.assertEqual(state.tick(NOW + 3.1), [Close(), Lost("heard nothing of its subscriptions for 3 s")])
 
     def test_without_a_filter_silence_means_nothing(self):
         state = confirmed()
@@ -177,7 +189,8 @@ class TimeTests(SynchronousTestCase):
     def test_who_did_not_read_does_not_judge(self):
         state = confirmed(A)
         self.assertEqual((state.tick(NOW + 60), state.phase, state.wake_at), ([], SubscriptionPhase.UP, NOW + 61))
-        self.assertEqual(state.tick(NOW + 61)[0], Close())
+        self.assertEqual(state.tick(NOW + 61), [])
+        self.assertEqual(state.tick(NOW + 61.1)[0], Close())
         state = connecting(A)
         self.assertEqual((state.tick(NOW + 60), state.wake_at), ([], NOW + 61))
         self.assertEqual(state.tick(NOW + 61)[0], Close())
