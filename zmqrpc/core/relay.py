@@ -199,6 +199,11 @@ class Relay:
             return [Publish(connection, key)]
         return [self.give_back(side, identity, Refusal.UNROUTABLE, payload)]
 
+    def largest(self, side: int, identity: bytes) -> float:
+        """Return the largest payload that a connection accepts, bytes; 0 where it has not said HELLO."""
+        connection = self._by_identity[side].get(identity)
+        return 0 if connection is None else connection.largest
+
     def give_back(self, side: int, identity: bytes, reason: Refusal, payload: Any) -> Answer:
         """Return a payload to its sender, or say at least that it went nowhere when that could not read so much."""
         connection = self._by_identity[side].get(identity)

@@ -26,6 +26,7 @@ from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
 from zmqrpc.proxy import ROUTER_PROXY
+from zmqrpc.proxy._answers import Answers
 from zmqrpc.proxy._ipc import IpcSocket
 from zmqrpc.publishing_half import PublishingHalf
 from zmqrpc.record import PROXIES, Record, Role, Sighting
@@ -66,6 +67,7 @@ class RouterProxy:
         self._publisher = publisher
         settings = site.settings
         self._relay = Relay(site.instance, settings.max_message_size, settings.max_clients, publisher is not None)
+        self._answers = Answers(site.instance, site.seconds, self._write_own)
         self._routers: list[IBoundRouter] = []
         self._addresses: list[str] = []
         self._ipc: IpcSocket | None = None
@@ -107,6 +109,7 @@ class RouterProxy:
         """Do nothing: no proxy needs another."""
 
     def end_pass(self) -> None:
+        self._answers.end_pass()
         if self._publisher is not None:
             self._publisher.end_pass()
 
@@ -193,6 +196,8 @@ class RouterProxy:
             if counter is None:
                 self._answer(self._relay.give_back(side, identity, Refusal.UNROUTABLE, payload), key)
             else:
+                # What is published and what is given back is answered in the order in which it came.
+                self._answers.flush(side, identity)
                 self._write(side, identity, effect.key, counter, owed=True)
         elif isinstance(effect, Came):
             self._site.server_came((target.exchange, target.topic) for target in effect.targets)
@@ -203,7 +208,7 @@ class RouterProxy:
 
     def _answer(self, answer: Answer, key: bytes = SELF_KEY) -> None:
         """
-        Write an answer of the proxy itself.
+        Have an answer of the proxy itself written at the end of the pass.
 
         :param key: of the message that is answered.
         """
@@ -218,13 +223,10 @@ class RouterProxy:
                     key=describe(key),
                     why=message.text or _WHY.get(reason, reason.words),
                 )
-        owed = any(isinstance(message, Nack) and message.returned is not None for message in answer.messages)
-        self._write(answer.side, answer.identity, SELF_KEY, self._encoded(answer), owed)
+        self._answers.add(answer, self._relay.largest(answer.side, answer.identity))
 
-    def _encoded(self, answer: Answer) -> bytes:
-        now = int(self._site.seconds() * 1000)
-        messages = [encode_message(message) for message in answer.messages]
-        return encode_batch(self._site.instance, answer.instance, now, (), messages)
+    def _write_own(self, side: int, identity: bytes, payload: bytes, owed: bool) -> None:
+        self._write(side, identity, SELF_KEY, payload, owed)
 
     def _write(self, side: int, identity: bytes, key: bytes, payload: bytes, owed: bool) -> None:
         """
@@ -246,7 +248,9 @@ class RouterProxy:
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
         for answer in self._relay.goaways():
-            if self._sent(answer.side, answer.identity, SELF_KEY, self._encoded(answer)) == GONE:
+            messages = [encode_message(message) for message in answer.messages]
+            payload = encode_batch(self._site.instance, answer.instance, int(now * 1000), (), messages)
+            if self._sent(answer.side, answer.identity, SELF_KEY, payload) == GONE:
                 self._relay.forget_behind(answer.side, answer.identity)
         self._remind_at = now + _REMIND_SECONDS
         self._site.wake_by(self._remind_at)

@@ -30,6 +30,11 @@ class TracedProxy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def open(self, pass_ended: Callable[[], None]) -> None:
+        """Open the transport."""
+        self._passage.pass_ended = pass_ended
+        self._transport.open(pass_ended)
+
     def bound_router(self, receiver: Any) -> Any:
         """Make the ROUTER of one side."""
         router = self._transport.bound_router(_TracedReceiver(receiver, self._passage))
@@ -45,12 +50,14 @@ class _Passage:
     What becomes of the message that is being dispatched, if one is.
 
     :ivar fate: that, as far as it is known.
+    :ivar pass_ended: has the proxy write what it says itself.
     """
 
     def __init__(self, lines: MessageLog) -> None:
         self.lines = lines
         self.dispatches = False
         self.fate = ""
+        self.pass_ended: Callable[[], None] = lambda: None
 
 
 class _TracedReceiver:
@@ -67,7 +74,11 @@ class _TracedReceiver:
             return int(self._receiver.keyed_received(identity, key, payload))
         passage.dispatches, passage.fate = True, "dropped"
         try:
-            return int(self._receiver.keyed_received(identity, key, payload))
+            held = int(self._receiver.keyed_received(identity, key, payload))
+            if passage.fate == "dropped":
+                # It may be given back, which is written at the end of a pass: this is the only message of one.
+                passage.pass_ended()
+            return held
         finally:
             passage.dispatches = False
             passage.lines.tell(payload, f"from connection {identity.hex()} for {describe(key)}, {passage.fate}")
