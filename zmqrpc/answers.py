@@ -79,6 +79,11 @@ class Answers:
         if reason in _NO_WELCOME and link.state.phase is Phase.CONNECTING:
             self._links.connection_lost(link.state.identity, nack.text or reason.words)
             return
+        if reason is Refusal.WRONG_INSTANCE and link.state.phase is Phase.CONNECTING:
+            # It never answers HELLO. A proxy that was stopped has brought what this way carried before; that may have
+            # gone another way since, and is asked for once more when WELCOME comes.
+            self._links.notices.count("stray")
+            return
         text = nack.text or reason.words
         for call in link.pending.within(nack.ranges):
             if link.pending.take(call.sequence) is None:

@@ -47,6 +47,9 @@ class Carrier(Protocol):
     def largest(self, identity: Any) -> int:
         """Return the largest payload that gets through, in bytes."""
 
+    def proxy(self, link: Link) -> str | None:
+        """Name the proxy that a link goes through, or went through last, and its address; None for none."""
+
     @property
     def missing(self) -> str:
         """Why there is no way to anybody, as a clause; empty when there are ways, or nobody can tell."""
@@ -77,6 +80,9 @@ class DirectCarrier:
 
     def largest(self, identity: Any) -> int:
         return self._links.settings.max_message_size
+
+    def proxy(self, link: Link) -> str | None:
+        return None
 
 
 class ProxyCarrier:
@@ -121,6 +127,10 @@ class ProxyCarrier:
     def largest(self, way: Through) -> int:
         proxy = self._proxies.behind(way.connection)
         return self._links.settings.max_message_size if proxy is None else proxy.largest
+
+    def proxy(self, link: Link) -> str | None:
+        proxy = self._proxies.client(link.search.chosen) if link.search is not None else None
+        return f"{proxy.member} at {proxy.address}" if proxy is not None else None
 
     @property
     def missing(self) -> str:

@@ -88,6 +88,7 @@ class Journey:
     :ivar message_id: client instance, server instance and sequence, or empty before they are known.
     :ivar stage: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
     :ivar record_age: age in seconds of the record it was routed by, None when none is left.
+    :ivar through: host name and address of the router proxy on the way to the member, None where there is none.
     """
 
     target: str
@@ -96,6 +97,7 @@ class Journey:
     message_id: str = ""
     stage: str = "queued"
     record_age: float | None = None
+    through: str | None = None
 
     def __str__(self) -> str:
         """Return the facts as one clause of a sentence."""
@@ -104,6 +106,8 @@ class Journey:
             facts.append(f"member {self.member}")
         if self.address is not None:
             facts.append(f"at {self.address}")
+        if self.through is not None:
+            facts.append(f"through router proxy {self.through}")
         if self.message_id:
             facts.append(f"message {self.message_id}")
         facts.append(f"stage {self.stage}")

@@ -120,7 +120,7 @@ class Links:
         self.by_identity: dict[Identity, Link] = {}
         self._link_behind = self.by_identity.get
         self._learned: dict[bytes, Link] = {}
-        self._losses: list[tuple[Identity, str]] = []
+        self._losses: dict[Identity, str] = {}
         self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
         self._first: Link | None = None
         self._in_bursts = False
@@ -264,7 +264,7 @@ class Links:
             return
         if identity in self.by_identity:
             # Not here: this may be called from within a pass, and a connection is drained before it is dropped.
-            self._losses.append((identity, reason))
+            self._losses.setdefault(identity, reason)
             self._transport.kick()
         elif self.proxies is not None and type(identity) is bytes:
             self.proxies.connection_lost(identity, reason)
@@ -366,8 +366,9 @@ class Links:
                 self.guarded(opened, self._take, opened, message, identity, now)
             else:
                 self.guarded(opened, self.answers.welcomed, opened, message, source, identity, now)
-        losses, self._losses = self._losses, []
-        for identity, reason in losses:
+        # Each once: a way through a proxy is the same again when the link goes on through it.
+        losses, self._losses = self._losses, {}
+        for identity, reason in losses.items():
             link = self.by_identity.get(identity)
             if link is not None and link.state.identity == identity:
                 now = self.seconds()

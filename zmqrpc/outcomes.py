@@ -121,6 +121,7 @@ class Outcomes:
             message_id=message_id,
             stage=call.stage.name.lower(),
             record_age=self._age(call, link) if link is not None else None,
+            through=link.carrier.proxy(link) if link is not None else None,
         )
 
     def _age(self, call: Waiter, link: Link) -> float | None:
@@ -139,7 +140,8 @@ class Outcomes:
         how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
         age = self._age(call, link)
         record = f"record {age:.1f} s old" if age is not None else "its record is gone"
-        return f"{link.member} at {link.address}, {how}, {record}: {trouble or state.trouble or call.trouble}"
+        where = f"{link.member} at {link.address}{_way(link)}"
+        return f"{where}, {how}, {record}: {trouble or state.trouble or call.trouble}"
 
     # Before it was handed over
 
@@ -321,9 +323,10 @@ class Outcomes:
                 continue
             trouble = f", {call.trouble}" if call.trouble else ""
             if link is not None and link.state.phase is not Phase.UP:
-                trouble = f", the link is {link.state.phase.value}: {link.state.trouble or 'no WELCOME yet'}"
+                why = link.state.trouble or f"no WELCOME of the member has come yet{_way(link, ' ')}"
+                trouble = f", the link is {link.state.phase.value}: {why}"
             elif link is not None and link.state.mute:
-                trouble = ", the member answers no PING either: it is stopped, blocked or cut off"
+                trouble = f", {_unheard(link)}"
             self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
 
     def given_up(self, calls: Sequence[Waiter], link: Link) -> None:
@@ -339,3 +342,17 @@ class Outcomes:
     def stopped(self, call: Waiter) -> None:
         """End a call whose node stops."""
         self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
+
+
+def _way(link: Link, before: str = ", ") -> str:
+    """Name the router proxy that a link goes through; empty when it goes through none."""
+    proxy = link.carrier.proxy(link)
+    return f"{before}through router proxy {proxy}" if proxy is not None else ""
+
+
+def _unheard(link: Link) -> str:
+    """Say who may be the cause when no PING is answered."""
+    way = _way(link, " ")
+    if way:
+        return f"no PING is answered{way} either: that proxy or the member is stopped, blocked or cut off"
+    return "the member answers no PING either: it is stopped, blocked or cut off"

@@ -266,6 +266,8 @@ class LinkState:
         self.identity = identity
         self._hellos = 1
         if self._hello_until == NEVER:
+            # What it was postponed for is over.
+            self.trouble = ""
             self._hello_until = now + self._timers.hello
             if self._lost_at is not None:
                 self._lost_at = now

@@ -69,6 +69,7 @@ class Search(Struct):
     :ivar silent: those that have not answered in time, or the instance behind them.
     :ivar asked: the proxy whose answer is waited for; None when all have been asked.
     :ivar asked_at: since when.
+    :ivar chosen: the proxy that was asked last, also when its answer is not waited for any more; for error texts.
     :ivar again_at: when to ask on, as `go_on` says; infinity for never.
     """
 
@@ -78,6 +79,7 @@ class Search(Struct):
     silent: set[str] = field(default_factory=set)
     asked: str | None = None
     asked_at: float = -NEVER
+    chosen: str | None = None
     again_at: float = NEVER
 
     @classmethod
@@ -98,6 +100,7 @@ class Search(Struct):
             left = [each for each in tier if each not in self.refused and each not in self.silent]
             self.asked = choose(client, instance, left)
             if self.asked is not None:
+                self.chosen = self.asked
                 break
         # One alone is asked once: it has the HELLO.
         again = self.asked is not None or self.refused or len(self.silent) > 1

@@ -78,6 +78,29 @@ class RoutedCase(SynchronousTestCase):
         [key] = self.proxied()
         return next(proxy for proxy in self.proxies if proxy.instance.hex() == key)
 
+    def load(self, most=60.0):
+        """Call all members a hundred times a second, and list how each call ended."""
+        outcomes: list[Any] = []
+        numbers = iter(range(100_000))
+
+        def one():
+            call = self.call(args={"number": next(numbers)}, timeout=most)
+            call.addCallbacks(outcomes.append, lambda failure: outcomes.append(failure.value))
+
+        loop = LoopingCall(one)
+        loop.clock = self.network.clock
+        loop.start(0.01, now=False).addErrback(lambda failure: outcomes.append(failure.value))
+        self.addCleanup(lambda: loop.running and loop.stop())
+        return loop, outcomes
+
+    def end(self, load):
+        loop, outcomes = load
+        loop.stop()
+        self.network.run(3)
+        self.assertEqual([each for each in outcomes if isinstance(each, Exception)], [])
+        ran = sorted(number for worker in self.workers.values() for number in worker.ran)
+        self.assertEqual(ran, list(range(len(outcomes))), "each call has run once")
+
     @property
     def now(self):
         return self.network.clock.seconds()
@@ -524,6 +547,41 @@ class OneProxyTests(RoutedCase):
         self.network.run(1)
         self.assertEqual(self.result_of(self.call()), "a")
 
+    def named(self):
+        return f"router proxy {self.proxies[0].host} at {self.proxies[0].record.addresses[0]}"
+
+    def test_failed_call_names_its_proxy(self):
+        """Also where the method raised, and who is to look for it has two logs to read."""
+        with self.assertRaises(RemoteError) as raised:
+            self.result_of(self.call("no_such"))
+        self.assertEqual(f"router proxy {raised.exception.journey.through}", self.named())
+        self.assertIn(f", through {self.named()}, message ", str(raised.exception))
+        call = self.call("hold")
+        self.network.run_until(lambda: self.workers["a"].held)
+        call.cancel()
+        self.assertIn(f", through {self.named()}, message ", str(self.failureResultOf(call).value))
+
+    def test_call_without_welcome_through_a_proxy(self):
+        """The server is stopped, the proxy is not: no other trouble than that is told, however early it ends."""
+        self.network.run(1)
+        self.servers["a"].clock.pause(2)
+        client = self.network.client(host="other", zmq_topology="router-proxy")
+        with self.assertRaises(DeadlineExceeded) as caught:
+            self.result_of(client.call(WORK, "mark", timeout=1))
+        said = f"the link is connecting: no WELCOME of the member has come yet through {self.named()} (target work, "
+        self.assertIn(said, str(caught.exception))
+        self.network.run(2)
+
+    def test_mute_member_or_proxy(self):
+        """Either may be stopped."""
+        self.result_of(self.call())
+        self.proxies[0].clock.pause(5)
+        with self.assertRaises(DeadlineExceeded) as caught:
+            self.result_of(self.call(timeout=4))
+        said = f"no PING is answered through {self.named()} either: that proxy or the member is stopped, blocked or cut"
+        self.assertIn(said, str(caught.exception))
+        self.network.run(2)
+
     def test_draining_proxy_serves_on_while_it_is_the_only_one(self):
         held = self.call("hold", timeout=20)
         self.network.run_until(lambda: self.workers["a"].held)
@@ -623,32 +681,62 @@ class NoProxyTests(RoutedCase):
         self.assertEqual(self.result_of(client.call(WORK, "mark")), "a")
 
 
+class TwoProxiesTests(RoutedCase):
+    proxy_count = 2
+
+    def test_one_that_was_stopped_and_goes_on(self):
+        """
+        A link goes back to it before it has brought back what the server says to what it had when it was stopped.
+
+        That says nothing of the HELLO which follows, nor of what was sent another way meanwhile.
+        """
+        self.result_of(self.call())
+        self.network.run(2)
+        ran = self.workers["a"].ran
+        ran.clear()
+        stopped = self.in_use()
+        [other] = (proxy for proxy in self.proxies if proxy is not stopped)
+        load = self.load()
+        held = self.call("hold", args={"number": -1}, timeout=60)
+        self.network.run(1)
+        stopped.clock.pause(4)
+        late = self.call("hold", args={"number": -2}, timeout=60)
+        self.network.run(3.9)
+        self.assertIs(self.in_use(), other)
+        self.network.set_weather(Weather(delay=(0.05, 0.06)), "a", stopped.host)
+        proxy: Any = self.node._proxies.client(stopped.instance.hex())
+        self.network.run_until(lambda: proxy.up)
+        self.assertEqual(self.servers["a"].notices.counts.get("wrong_instance", 0), 0)
+        other.kill()
+        self.network.run_until(lambda: self.servers["a"].notices.counts.get("wrong_instance"))
+        self.network.run(2)
+        self.assertIs(self.in_use(), stopped)
+        self.workers["a"].let_go()
+        for call in (held, late):
+            self.result_of(call)
+        for number in (-1, -2):
+            ran.remove(number)
+        self.end(load)
+
+    def test_server_that_has_forgotten_the_way(self):
+        """It says so to each batch of a pass; the link loses the way once, and opens it anew at once."""
+        self.result_of(self.call())
+        self.network.run(3)
+        [caller] = self.servers["a"]._callers._callers.values()
+        self.servers["a"]._callers._detach(caller)
+        calls = [self.call("echo", args={"value": bytes(40_000)}) for _ in range(10)]
+        known = self.servers["a"].notices.counts
+        self.network.run_until(lambda: known.get("wrong_instance"))
+        self.node.clock.pause(0.1)
+        self.network.run(0.1)
+        self.assertGreater(known["wrong_instance"], 1)
+        for call in calls:
+            self.assertEqual(len(self.result_of(call, 0.05)), 40_000)
+
+
 class ThreeProxiesTests(RoutedCase):
     proxy_count = 3
     members = "abcdef"
-
-    def load(self, most=60.0):
-        """Call all members a hundred times a second, and list how each call ended."""
-        outcomes: list[Any] = []
-        numbers = iter(range(100_000))
-
-        def one():
-            call = self.call(args={"number": next(numbers)}, timeout=most)
-            call.addCallbacks(outcomes.append, lambda failure: outcomes.append(failure.value))
-
-        loop = LoopingCall(one)
-        loop.clock = self.network.clock
-        loop.start(0.01, now=False).addErrback(lambda failure: outcomes.append(failure.value))
-        self.addCleanup(lambda: loop.running and loop.stop())
-        return loop, outcomes
-
-    def end(self, load):
-        loop, outcomes = load
-        loop.stop()
-        self.network.run(3)
-        self.assertEqual([each for each in outcomes if isinstance(each, Exception)], [])
-        ran = sorted(number for worker in self.workers.values() for number in worker.ran)
-        self.assertEqual(ran, list(range(len(outcomes))), "each call has run once")
 
     def test_one_proxy_for_each_instance(self):
         self.result_of(self.client.call_each(WORK, "mark"))
