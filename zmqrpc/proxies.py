@@ -221,8 +221,9 @@ class Proxies:
     def _arrange(self, now: float) -> None:
         """Have a link to each proxy that is recorded, and none to others but those that are up."""
         broker = self._clients.get(self._broker_key)
-        # The same proxy as one that is recorded under its instance: a client has one link to it.
-        same = broker.state.instance.hex() if broker is not None and broker.up and broker.state.instance else ""
+        # The same proxy as one that is recorded under its instance: a client has one link to it. Also while it is mute:
+        # when it goes on, a second connection would take what comes for us from the first.
+        same = broker.state.instance.hex() if broker is not None and broker.connected and broker.state.instance else ""
         routers = {key: known for key, known in self._known.items() if known.backend is not None}
         clients = dict(routers) if self._calls else {}
         if self.publishing is not None:

@@ -973,6 +973,22 @@ class BrokerTests(RoutedCase):
         self.network.run(8)
         self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
 
+    def test_one_that_is_stopped_and_goes_on(self):
+        """It is recorded too; a second connection would take from the first what is for the client."""
+        broker = self.broker()
+        self.network.run(2)
+        self.assertEqual(self.result_of(self.call()), "a")
+        self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
+        self.workers["a"].ran.clear()
+        load = self.load()
+        broker.clock.pause(4)
+        self.network.run(3.9)
+        self.assertNotIn(broker.instance.hex(), self.node._proxies.describe())
+        self.assertNotEqual(self.proxied(), [f"ipc://{self.path}"])
+        self.network.run(0.5)
+        self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
+        self.end(load)
+
     def test_socket_that_nobody_listens_on(self):
         self.network.run(10)
         self.assertEqual(self.result_of(self.call()), "a")

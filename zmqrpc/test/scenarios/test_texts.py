@@ -338,8 +338,8 @@ class CompletenessTests(SynchronousTestCase):
                 "target work, member a, at tcp://h:1, stage queued, its record is gone",
             ),
             (
-                Journey("work", "a", "tcp://h:1", "x/y/3", "sent", 3.21, "h2 at tcp://h2:9"),
-                "target work, member a, at tcp://h:1, through router proxy h2 at tcp://h2:9, message x/y/3, stage sent, "
+                Journey("work", "a", "tcp://h:1", "x/y/3", "sent", 3.21, "p at tcp://p:9"),
+                "target work, member a, at tcp://h:1, through router proxy p at tcp://p:9, message x/y/3, stage sent, "
                 "record 3.2 s old",
             ),
         ]
