@@ -128,7 +128,7 @@ class ProxyProcessTests(ProcessTestCase):
             )
             for key, messages in said:
                 peer.send_multipart([key, encode_batch(b"1" * 16, b"2" * 16, 1, (), messages)])
-            answers = []
+            answers: list[object] = []
             while len(answers) < len(said):
                 answers += self.all_heard(peer)
             running.signal()
