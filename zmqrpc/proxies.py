@@ -234,7 +234,7 @@ class Proxies:
             for key, proxy in list(links.items()):
                 proxy.recorded = key in wanted or key == self._broker_key
                 # Whoever is connected is there, whatever the store says; who stops has taken its record back.
-                if not proxy.recorded and (key == same or not proxy.connected):
+                if not proxy.recorded and (not proxy.connected or (role == CLIENT and key == same)):
                     self._part(proxy, now)
             for key, known in wanted.items():
                 if key in links:

@@ -181,8 +181,8 @@ class ProxyLink:
             match message:
                 case Welcome():
                     self._welcomed(message, batch.source, now)
-                case Pong():
-                    self.state.ponged(now)
+                case Pong(token=token):
+                    self.state.ponged(now, token)
                 case Goaway():
                     self.perform(self.state.going_away(now, message.text or "it stops"), now)
                     if not self._proxies.awaits(self):

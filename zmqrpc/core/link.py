@@ -388,7 +388,7 @@ class LinkState:
         if self.phase is Phase.LEAVING and token == LAST_TOKEN:
             self._due = now
             return True
-        self.liveness.answered(now)
+        self.liveness.answered(now, token)
         return False
 
     # Time

@@ -70,10 +70,16 @@ class Liveness:
             self._next_ping = min(self._next_ping, now + self._timers.ping)
             self.wake_at = min(self.wake_at, self._next_ping)
 
-    def answered(self, now: float) -> None:
-        """PONG came."""
+    def answered(self, now: float, token: int) -> None:
+        """
+        PONG came.
+
+        :param token: that of the PING it answers, the ms of our clock when that was written. Only the answer to the
+            last that was begun tells a round trip: that to an earlier one may have waited in a queue.
+        """
         if self._pinged_at is not None:
-            self._round_trip = int((now - self._pinged_at) * 1000)
+            newest = token == int(self._pinged_at * 1000)
+            self._round_trip = int((now - self._pinged_at) * 1000) if newest else None
             self._pinged_at = None
             self.mute = False
 

@@ -87,6 +87,7 @@ class LocalPublications:
             return NO_FILTER
         if not self._room.has(filter):
             return self._surplus.add(filter)
+        self._surplus.discard(filter)
         self._room.take(filter)
         self._add(filter)
         return None
@@ -109,8 +110,8 @@ class LocalPublications:
             self._filters.remove(filter)
             self._touched[filter] = None
             self._room.leave(filter)
-            for waiting in self._surplus.take_into(self._room):
-                self._add(waiting)
+        for waiting in self._surplus.take_into(self._room):
+            self._add(waiting)
 
     def changes(self) -> tuple[list[bytes], list[bytes]]:
         """Return which filters are to be subscribed to from now on, and which not any more."""

@@ -134,6 +134,7 @@ class Publications:
                 return NO_FILTER
             if not self._make_room(filter):
                 return self._surplus.add(filter)
+            self._surplus.discard(filter)
             self._room.take(filter)
             count = self._begin(filter, now)
         elif not count.wanted:
@@ -155,7 +156,7 @@ class Publications:
             count.wanted = False
             self._joined.pop(filter, None)
             self._left[filter] = now + _KEPT
-            self._take_surplus(now)
+        self._take_surplus(now)
 
     def end_pass(self, now: float) -> list[Say]:
         """

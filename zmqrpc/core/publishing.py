@@ -294,6 +294,8 @@ class PublishingState:
         self._up.remove(name)
         for topic, fanouts in self._given.lose(name, now).items():
             self._wait_again(topic, fanouts, now)
+        # Also those that it was too full for.
+        self._ready.update((topic, None) for topic in self._known.values() if topic.waiting)
 
     def published(self, name: str, key: bytes, now: float) -> list[Any]:
         """

@@ -329,6 +329,8 @@ class Relay:
 
     def _leave(self, connection: Connection) -> None:
         """Take that a connection is left; what is for its instance goes by another that is not."""
+        if connection.leaving:
+            return
         connection.leaving = True
         siblings = self._siblings.get((connection.serves, connection.key), {})
         stays = [sibling for sibling in siblings if not sibling.leaving]

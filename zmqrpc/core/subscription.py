@@ -118,6 +118,7 @@ class SubscriptionState:
     __slots__ = (
         "_asked_at",
         "_doubted_at",
+        "_doubted_until",
         "_fails",
         "_filters",
         "_jitter",
@@ -153,8 +154,8 @@ class SubscriptionState:
         self._tokens: dict[bytes, int] = {}
         self._fails = 0
         self._until = self._asked_at = self._up_at = NEVER
-        # What `heard_at` was when silence was noticed.
-        self._doubted_at = NEVER
+        # What `heard_at` was when silence was noticed, and until when that is not believed.
+        self._doubted_at = self._doubted_until = NEVER
 
     @property
     def fails(self) -> int:
@@ -268,8 +269,7 @@ class SubscriptionState:
 
     @property
     def _silent_at(self) -> float:
-        doubted = self._doubted_at == self.heard_at
-        return self.heard_at + self._timers.silence + (self._timers.doubt if doubted else 0.0)
+        return self._doubted_until if self._doubted_at == self.heard_at else self.heard_at + self._timers.silence
 
     def tick(self, now: float) -> list[Effect]:
         """Do what time asks for; to be called at `wake_at` or later."""
@@ -286,7 +286,7 @@ class SubscriptionState:
             return self.lost(now, f"not connected within {timers.connect:g} s: stopped, blocked or cut off")
         if now >= self._silent_at:
             if self._doubted_at != self.heard_at:
-                self._doubted_at = self.heard_at
+                self._doubted_at, self._doubted_until = self.heard_at, now + timers.doubt
                 return []
             what = "its subscriptions" if self.confirmed < 0 else "any filter"
             return self.lost(now, f"heard nothing of {what} for {timers.silence:g} s")

@@ -707,11 +707,11 @@ class LivenessTests(SynchronousTestCase):
     def test_a_ping_tells_the_round_trip_of_the_one_before(self):
         link = self.fresh()
         self.assertEqual(link.tick(NOW + 0.5, False), [SayPing(None)])
-        link.ponged(NOW + 0.75, 1)
+        link.ponged(NOW + 0.75, int((NOW + 0.5) * 1000))
         self.assertEqual(link.tick(NOW + 1, False), [SayPing(250)])
         # Unanswered, it is repeated: it or its answer may be lost.
         self.assertEqual(link.tick(NOW + 1.5, False), [SayPing(None)])
-        link.ponged(NOW + 1.75, 1)
+        link.ponged(NOW + 1.75, int((NOW + 1) * 1000))
         self.assertEqual(link.tick(NOW + 2, False), [SayPing(750)])
 
     def test_long_silence_is_no_evidence(self):

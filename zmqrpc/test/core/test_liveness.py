@@ -90,7 +90,7 @@ def happen(liveness: Liveness, what: str, now: float) -> SayPing | None:
     if what == HEARD:
         liveness.heard_at = now
     elif what == ANSWERED:
-        liveness.answered(now)
+        liveness.answered(now, int((liveness._pinged_at or 0.0) * 1000))
     elif what == USED:
         liveness.used(now)
     elif what == ASK:
@@ -158,7 +158,7 @@ class LivenessTests(SynchronousTestCase):
             if liveness.tick(now, outstanding):
                 sent.append(now - NOW)
                 liveness.heard_at = now + 0.002
-                liveness.answered(now + 0.002)
+                liveness.answered(now + 0.002, int(now * 1000))
         return sent
 
     def test_every_half_second_while_active(self) -> None:
@@ -177,7 +177,7 @@ class LivenessTests(SynchronousTestCase):
             now = liveness.heard_at = NOW + turn / 10
             if now >= liveness.wake_at and liveness.tick(now, True):
                 sent.append(turn / 10)
-                liveness.answered(now)
+                liveness.answered(now, int(now * 1000))
         return sent
 
     def test_who_speaks_is_asked_every_five_seconds(self) -> None:
@@ -229,13 +229,24 @@ class LivenessTests(SynchronousTestCase):
             liveness.tick(NOW + turn / 2, True)
             self.assertFalse(liveness.mute)
 
+    def test_the_answer_to_an_earlier_ping_tells_no_round_trip(self) -> None:
+        """It waited in a queue, as the one after it does: how long that is on its way is not known."""
+        for newest, told in ((True, SayPing(250)), (False, SayPing(None))):
+            liveness = fresh()
+            self.assertEqual(liveness.tick(NOW + 0.5, True), ASKED)
+            self.assertEqual(liveness.tick(NOW + 1.0, True), ASKED)
+            liveness.answered(NOW + 1.48, int((NOW + 0.5) * 1000))
+            self.assertEqual(liveness.tick(NOW + 1.5, True), SayPing(980))
+            liveness.answered(NOW + 1.75, int((NOW + (1.5 if newest else 1.0)) * 1000))
+            self.assertEqual(liveness.tick(NOW + 2.0, True), told)
+
     def test_any_frame_brings_it_back(self) -> None:
         liveness = mute()
         liveness.heard_at = NOW + 0.1
         liveness.tick(liveness.wake_at, True)
         self.assertFalse(liveness.mute)
         liveness = mute()
-        liveness.answered(NOW + 0.1)
+        liveness.answered(NOW + 0.1, int(NOW * 1000))
         self.assertFalse(liveness.mute)
 
     def test_a_late_tick_judges_nobody(self) -> None:

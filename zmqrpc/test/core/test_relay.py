@@ -177,6 +177,14 @@ class ForwardTests(SynchronousTestCase):
             self.assertIsNone(relay.way(BACK, b"server", instance_key(CLIENT)))
             self.assertEqual(relay._siblings, {})
 
+    def test_goaway_counts_once(self):
+        relay = make_relay()
+        say(relay, FRONT, b"2", CLIENT, hello("client"), sent=2)
+        say(relay, FRONT, b"2", CLIENT, GOAWAY)
+        say(relay, FRONT, b"3", CLIENT, hello("client"), sent=3)
+        say(relay, FRONT, b"2", CLIENT, GOAWAY)
+        self.assertEqual(self.way(relay, BACK, b"server", instance_key(CLIENT)), (FRONT, b"3"))
+
     def test_a_connection_has_one_instance(self):
         relay = make_relay()
         for number in range(100):

@@ -963,6 +963,20 @@ class BrokerTests(RoutedCase):
         self.assertEqual(self.result_of(self.call()), "a")
         self.assertNotEqual(self.proxied(), [f"ipc://{self.path}"])
 
+    def test_one_that_stops_keeps_its_servers(self):
+        """Also those that are clients of it: what other clients have on it, or send yet, is to be answered."""
+        broker = self.broker()
+        self.serve("b", host="client", zmq_topology="router-proxy")
+        node = self.servers["b"]
+        self.patch(node._proxies, "_broker", lambda: f"ipc://{self.path}")
+        self.network.run(3)
+        key = broker.instance.hex()
+        self.assertIn(f"ipc://{self.path}", node._proxies.describe())
+        self.assertNotIn(key, node._proxies.describe())
+        broker.go_away()
+        self.network.run(3)
+        self.assertTrue(node._proxies._servers[key].connected)
+
     def test_one_that_does_not_answer(self):
         broker = self.broker()
         broker.silent = True
