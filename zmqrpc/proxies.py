@@ -257,7 +257,8 @@ class Proxies:
         """Give up the link to a proxy."""
         links = self._clients if proxy.role == CLIENT else self._servers
         del links[proxy.key]
-        if proxy.connected:
+        if proxy.connection is not None:
+            # Also before its WELCOME: our HELLO may be there, and make this the connection that is written to.
             proxy.say(Goaway(), now)
         proxy.perform(proxy.state.withdrawn(now, "its record is gone"), now)
         if proxy.connection is not None:
