@@ -17,14 +17,14 @@ from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
-from zmqrpc.matchmaker._redis_answers import Look, read_list, read_look
-from zmqrpc.matchmaker._redis_asker import RedisAsker
-from zmqrpc.matchmaker._redis_channels import RedisChannels
-from zmqrpc.matchmaker._redis_connection import connect
-from zmqrpc.matchmaker._redis_follower import RedisFollower
-from zmqrpc.matchmaker._redis_names import new_channel
-from zmqrpc.matchmaker._redis_place import RedisPlace
-from zmqrpc.matchmaker._redis_scripts import RedisScripts, Words
+from zmqrpc.matchmaker._redis.answers import Look, read_list, read_look
+from zmqrpc.matchmaker._redis.asker import RedisAsker
+from zmqrpc.matchmaker._redis.channels import RedisChannels
+from zmqrpc.matchmaker._redis.connection import connect
+from zmqrpc.matchmaker._redis.follower import RedisFollower
+from zmqrpc.matchmaker._redis.names import new_channel
+from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker._redis.scripts import RedisScripts, Words
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings

@@ -15,11 +15,11 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
-from zmqrpc.matchmaker._lookout import Lookout
-from zmqrpc.matchmaker._machine import Machine
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
-from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile, is_missing
+from zmqrpc.matchmaker._sqlite.file import Row, SqliteFile, is_missing
+from zmqrpc.matchmaker._sqlite.lookout import Lookout
+from zmqrpc.matchmaker._sqlite.machine import Machine
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting

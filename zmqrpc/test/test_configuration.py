@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.cli._config import still_to_come
 from zmqrpc.configuration import FOR_PROXIES, load
 from zmqrpc.errors import ConfigError
-from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.node import Node
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect
 from zmqrpc.settings import OPTIONS, Settings

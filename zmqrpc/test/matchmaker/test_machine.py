@@ -8,8 +8,8 @@ import time
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.matchmaker._machine import Machine
-from zmqrpc.matchmaker._roll import INSPECT_EVERY, Roll
+from zmqrpc.matchmaker._sqlite.machine import Machine
+from zmqrpc.matchmaker._sqlite.roll import INSPECT_EVERY, Roll
 
 
 class MachineTests(SynchronousTestCase):

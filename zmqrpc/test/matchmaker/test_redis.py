@@ -9,8 +9,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis_names import record_field
-from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.matchmaker._redis.names import record_field
+from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.record import Role
 from zmqrpc.test.integration.support import eventually, pause
@@ -469,9 +469,9 @@ class OutageTests(RedisCase):
 
     async def test_hears_nothing(self):
         """A connection for channels that is dead without an end is noticed, and made anew."""
-        from zmqrpc.matchmaker import _redis_channels
+        from zmqrpc.matchmaker._redis import channels
 
-        self.patch(_redis_channels, "PING_SECONDS", 0.2)
+        self.patch(channels, "PING_SECONDS", 0.2)
         matchmaker = self.matchmaker(limit=0.2)
         heard = await self.watching(matchmaker)
         self.server.stop_answering()

@@ -10,11 +10,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis_answers import Look
-from zmqrpc.matchmaker._redis_asker import RedisAsker
-from zmqrpc.matchmaker._redis_channels import LONGEST_WAIT, PING_SECONDS, RedisChannels
-from zmqrpc.matchmaker._redis_follower import FIRST_SECONDS, MOST_LOOKS, POLL_SECONDS, RETRY_SECONDS, RedisFollower
-from zmqrpc.matchmaker._redis_names import new_channel, topic_channel
+from zmqrpc.matchmaker._redis.answers import Look
+from zmqrpc.matchmaker._redis.asker import RedisAsker
+from zmqrpc.matchmaker._redis.channels import LONGEST_WAIT, PING_SECONDS, RedisChannels
+from zmqrpc.matchmaker._redis.follower import FIRST_SECONDS, MOST_LOOKS, POLL_SECONDS, RETRY_SECONDS, RedisFollower
+from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 
 TOPIC = ("openstack", "compute")
 CHANNEL = topic_channel(0, TOPIC)

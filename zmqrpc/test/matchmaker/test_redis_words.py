@@ -15,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._entry import write_body
-from zmqrpc.matchmaker._redis_answers import Change, Entry, Look, read_change, read_list, read_look
-from zmqrpc.matchmaker._redis_copy import TopicCopy
-from zmqrpc.matchmaker._redis_errors import refusal, unreachable
-from zmqrpc.matchmaker._redis_names import join, record_field, split, topic_channel
-from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.matchmaker._redis.answers import Change, Entry, Look, read_change, read_list, read_look
+from zmqrpc.matchmaker._redis.copy import TopicCopy
+from zmqrpc.matchmaker._redis.errors import refusal, unreachable
+from zmqrpc.matchmaker._redis.names import join, record_field, split, topic_channel
+from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record

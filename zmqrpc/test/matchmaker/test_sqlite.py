@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._machine import Machine
+from zmqrpc.matchmaker._sqlite.machine import Machine
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.target import Target
 from zmqrpc.test.logs import LogLines

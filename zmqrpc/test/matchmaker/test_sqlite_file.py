@@ -9,9 +9,9 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._machine import Machine
-from zmqrpc.matchmaker._sqlite_errors import reason
-from zmqrpc.matchmaker._sqlite_file import SqliteFile
+from zmqrpc.matchmaker._sqlite.errors import reason
+from zmqrpc.matchmaker._sqlite.file import SqliteFile
+from zmqrpc.matchmaker._sqlite.machine import Machine
 from zmqrpc.matchmaker.sqlite import factory
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.support import new_path

@@ -21,8 +21,8 @@ reactor: Any = _reactor
 
 MEMBER = """
 import os, sys
-from zmqrpc.matchmaker._machine import Machine
-from zmqrpc.matchmaker._sqlite_file import SqliteFile
+from zmqrpc.matchmaker._sqlite.machine import Machine
+from zmqrpc.matchmaker._sqlite.file import SqliteFile
 from zmqrpc.testing.matchmaker import make_record
 SqliteFile(sys.argv[1], Machine()).register(make_record(member=sys.argv[2]), 0)
 print("registered", flush=True)
@@ -31,8 +31,8 @@ sys.stdin.read()
 
 STRANGER = """
 import os, resource, sys
-from zmqrpc.matchmaker._machine import Machine
-from zmqrpc.matchmaker._sqlite_file import SqliteFile
+from zmqrpc.matchmaker._sqlite.machine import Machine
+from zmqrpc.matchmaker._sqlite.file import SqliteFile
 from zmqrpc.testing.matchmaker import make_record
 from zmqrpc.errors import MatchmakerUnavailable
 Machine().owner()  # what Python imports for it might not be for another user to read

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis_connection import RedisConnection
-from zmqrpc.matchmaker._redis_scripts import Words
+from zmqrpc.matchmaker._redis.connection import RedisConnection
+from zmqrpc.matchmaker._redis.scripts import Words
 
 PAUSE = 0.1
 """Seconds at most after a connection that failed in which no other is tried: questions fail at once, as that did."""

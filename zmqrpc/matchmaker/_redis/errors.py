@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
-from zmqrpc.matchmaker._redis_place import RedisPlace
+from zmqrpc.matchmaker._redis.place import RedisPlace
 
 _REFUSALS = {
     "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",

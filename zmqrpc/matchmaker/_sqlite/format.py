@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._sqlite_errors import is_busy
+from zmqrpc.matchmaker._sqlite.errors import is_busy
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x7A6D7172  # "zmqr"

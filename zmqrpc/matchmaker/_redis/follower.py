@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.matchmaker._redis_answers import Look, read_change
-from zmqrpc.matchmaker._redis_copy import TopicCopy
-from zmqrpc.matchmaker._redis_names import new_channel, topic_channel
+from zmqrpc.matchmaker._redis.answers import Look, read_change
+from zmqrpc.matchmaker._redis.copy import TopicCopy
+from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 from zmqrpc.record import Sighting
 
 FIRST_SECONDS = 0.2

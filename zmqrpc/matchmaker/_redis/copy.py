@@ -7,7 +7,7 @@ from math import inf
 import attrs
 
 from zmqrpc.matchmaker._entry import lookup_order
-from zmqrpc.matchmaker._redis_answers import Change, Look
+from zmqrpc.matchmaker._redis.answers import Change, Look
 from zmqrpc.record import Record, Sighting
 
 

@@ -12,7 +12,7 @@ import msgspec
 from twisted.logger import Logger
 
 from zmqrpc.matchmaker._entry import TopicKey, read_record
-from zmqrpc.matchmaker._redis_names import split
+from zmqrpc.matchmaker._redis.names import split
 from zmqrpc.record import Record, Sighting
 
 _log = Logger()

@@ -13,9 +13,9 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis_errors import refusal, unreachable
-from zmqrpc.matchmaker._redis_place import RedisPlace
-from zmqrpc.matchmaker._redis_scripts import FORMAT
+from zmqrpc.matchmaker._redis.errors import refusal, unreachable
+from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker._redis.scripts import FORMAT
 
 ADDRESS_DELAY = 0.1
 """Seconds between tries of the several addresses of a host: where only IPv4 listens, ``localhost`` is ``::1`` first."""
@@ -33,7 +33,7 @@ class RedisConnection:
     """
 
     def __init__(self, place: RedisPlace, heard: Heard) -> None:
-        self._library = import_module("zmqrpc.matchmaker._redis_protocol")
+        self._library = import_module("zmqrpc.matchmaker._redis.protocol")
         self._place = place
         self.ended: Deferred[None] = Deferred()
         self.up = True

@@ -8,7 +8,7 @@ network 1.5 kB for each, but costs a second round trip whenever the server has f
 from __future__ import annotations
 
 from zmqrpc.matchmaker._entry import TopicKey, write_body
-from zmqrpc.matchmaker._redis_names import (
+from zmqrpc.matchmaker._redis.names import (
     FORMAT_KEY,
     TOPIC_PREFIX,
     TOPICS_KEY,

@@ -10,8 +10,8 @@ from math import inf
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.matchmaker._machine import Machine, Owner
-from zmqrpc.matchmaker._sqlite_file import Row, SqliteFile
+from zmqrpc.matchmaker._sqlite.file import Row, SqliteFile
+from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
 from zmqrpc.record import Record
 
 INTERVAL = 0.03

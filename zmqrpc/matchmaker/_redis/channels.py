@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from zmqrpc.core.backoff import backoff
-from zmqrpc.matchmaker._redis_connection import Heard, RedisConnection
+from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0
 """Seconds until a connection that was lost is made again: doubled each time, up to the longest, and less by chance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zmqrpc.matchmaker._machine import Machine, Owner
+from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
 
 INSPECT_EVERY = 0.2
 """Seconds for which a process that was seen to live is only asked for its pid."""

@@ -14,10 +14,10 @@ import attrs
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, read_record, write_body
-from zmqrpc.matchmaker._machine import Machine, Owner
-from zmqrpc.matchmaker._roll import Roll
-from zmqrpc.matchmaker._sqlite_errors import is_busy, reason
-from zmqrpc.matchmaker._sqlite_format import prepare, transaction
+from zmqrpc.matchmaker._sqlite.errors import is_busy, reason
+from zmqrpc.matchmaker._sqlite.format import prepare, transaction
+from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
+from zmqrpc.matchmaker._sqlite.roll import Roll
 from zmqrpc.record import Record, Sighting
 
 _COLUMNS = "exchange, topic, member, instance, role, pool, body, stamp, expires, boot, namespace, pid, started"

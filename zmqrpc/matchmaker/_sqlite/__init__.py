@@ -1,0 +1,1 @@
+"""The parts of the matchmaker in an SQLite file."""
