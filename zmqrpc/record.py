@@ -24,6 +24,8 @@ class Role(StrEnum):
     LISTENER = "listener"
     ROUTER = "router"
     PUBLISHER = "publisher"
+    DOUBT = "doubt"
+    """Somebody could not reach the instance: a hint beside its records (docs/spec/records, Doubts)."""
 
 
 def _strings(values: Iterable[str]) -> tuple[str, ...]:
@@ -51,6 +53,7 @@ class Record:
     :ivar versions: lowest and highest wire version the instance speaks.
     :ivar pool: the listeners' pool, for notifications; None for the pool without a name, and for what is no listener.
     :ivar subscribes: whether the instance subscribes to publishers (then a fan-out reaches it published).
+    :ivar reason: of a doubt, what made somebody doubt the instance, for people; else empty.
     :raises ConfigError: a name is malformed, an address is missing, or the versions are out of order.
     """
 
@@ -63,6 +66,7 @@ class Record:
     versions: tuple[int, int] = attrs.field(default=(1, 1), converter=tuple)
     pool: str | None = None
     subscribes: bool = False
+    reason: str = ""
 
     def __attrs_post_init__(self) -> None:
         if not self.addresses:
@@ -82,8 +86,11 @@ class Sighting:
     A record as a store gave it: with its age there.
 
     :ivar record: the record.
-    :ivar age: seconds since the instance registered or refreshed it, by the store's clock.
+    :ivar age: seconds since the instance registered or refreshed it, by the store's clock; None where the store tells
+        that in `IMatchmaker.records` only.
+    :ivar source: which store it was read from, for people; several where several have it.
     """
 
     record: Record
-    age: float = 0.0
+    age: float | None = 0.0
+    source: str = ""

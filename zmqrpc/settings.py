@@ -35,7 +35,7 @@ def _option(
     default: Any, help: str, low: float | None = None, high: float | None = None, group: str = ZMQ, **more: Any
 ) -> Any:
     row = {"help": help, "low": low, "high": high, "group": group, **more}
-    return attrs.field(default=default, kw_only=True, metadata=row)
+    return attrs.field(default=default, kw_only=True, repr=not more.get("secret", False), metadata=row)
 
 
 def _seed(default: Any, help: str, low: float | None = None, high: float | None = None, **more: Any) -> Any:
@@ -199,8 +199,35 @@ class Settings:
     )
     send_tracebacks: bool = _option(False, "Whether a remote error carries the server's traceback.")
 
-    redis_socket_timeout: int = _option(
-        2000, "Milliseconds until a Redis server that does not answer counts as away.", 1, group=REDIS
+    matchmaker_timeout: int = _option(
+        1000,
+        "Milliseconds until a store (Redis, Sentinel, etcd) that does not answer counts as away.",
+        1,
+        was=((REDIS, "socket_timeout"),),
+    )
+    matchmaker_tls: bool = _option(False, "Whether the store (Redis, Sentinel, etcd) is reached by TLS.")
+    matchmaker_tls_ca: str | None = _option(
+        None,
+        "File with the certificates (PEM) of who may have issued the store's; unset: those that the system trusts.",
+        form="path",
+    )
+    matchmaker_tls_certificate: str | None = _option(
+        None, "File with the certificate (PEM) that is shown to the store; unset: none is.", form="path"
+    )
+    matchmaker_tls_key: str | None = _option(None, "File with the private key (PEM) of that certificate.", form="path")
+    matchmaker_tls_name: str | None = _option(
+        None,
+        "Name that the store's certificates are for; unset: the host of each server as it is connected to.",
+        form="host",
+    )
+    redis_sentinel_user: str | None = _option(
+        None, "User that Sentinels ask for; unset: their default user.", group=REDIS
+    )
+    redis_sentinel_password: str | None = _option(
+        None,
+        "Password that Sentinels ask for; unset: that of the transport URL, where they ask for one.",
+        group=REDIS,
+        secret=True,
     )
 
     proxy_host: str | None = _option(
@@ -291,6 +318,24 @@ class Settings:
                 f"({self.quarantine_time_max:g}); make it smaller, or quarantine_time_max larger",
                 options=("quarantine_time", "quarantine_time_max"),
             )
+        if (self.matchmaker_tls_certificate is None) is not (self.matchmaker_tls_key is None):
+            raise ConfigError(
+                "one of the options matchmaker_tls_certificate and matchmaker_tls_key is set and the other is not; "
+                "give both files, or neither",
+                options=("matchmaker_tls_certificate", "matchmaker_tls_key"),
+            )
+        if self.redis_sentinel_user is not None and self.redis_sentinel_password is None:
+            raise ConfigError(
+                "option redis_sentinel_user is set and redis_sentinel_password is not; set it too",
+                options=("redis_sentinel_user", "redis_sentinel_password"),
+            )
+        for name in ("ca", "certificate", "name"):
+            if getattr(self, f"matchmaker_tls_{name}") is not None and not self.matchmaker_tls:
+                raise ConfigError(
+                    f"option matchmaker_tls_{name} is set and matchmaker_tls is not, so there would be no TLS; "
+                    f"set matchmaker_tls to true, or take matchmaker_tls_{name} away",
+                    options=(f"matchmaker_tls_{name}", "matchmaker_tls"),
+                )
         if self.subscribe_on and self.zmq_topology is None and not self.use_pub_sub:
             raise ConfigError(
                 "option subscribe_on is set and use_pub_sub is not, so nothing would be subscribed to; "

@@ -132,7 +132,9 @@ def _kind(option: Option) -> str:
 
 def _value(settings: Settings, option: Option) -> Any:
     value = getattr(settings, option.name)
-    return masked_url(value) if option.secret else value
+    if value is None or not option.secret:
+        return value
+    return masked_url(value) if option.name == "url" else "***"
 
 
 def _meant(settings: Settings, option: Option) -> str:

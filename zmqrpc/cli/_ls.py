@@ -74,8 +74,10 @@ def _row(sighting: Sighting) -> tuple[str, ...]:
     )
 
 
-def _age(seconds: float) -> str:
+def _age(seconds: float | None) -> str:
     """Write an age so that it can be compared at a glance."""
+    if seconds is None:
+        return "-"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -91,7 +93,7 @@ def _described(sighting: Sighting) -> dict[str, Any]:
         "member": record.member,
         "instance": record.instance,
         "addresses": list(record.addresses),
-        "age": round(sighting.age, 3),
+        "age": round(sighting.age, 3) if sighting.age is not None else None,
         "versions": list(record.versions),
         "pool": record.pool,
         "subscribes": record.subscribes,

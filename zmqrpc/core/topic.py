@@ -115,10 +115,10 @@ class Topic:
         return groups
 
     def age(self, key: str, now: float) -> float | None:
-        """Return how old the record behind a link is, in seconds; None when there is none."""
+        """Return how old the record behind a link is, in seconds; None when there is none, or nobody has told."""
         for sighting in self.sightings:
             if link_key(sighting.record) == key:
-                return sighting.age + now - self.learned_at
+                return sighting.age + now - self.learned_at if sighting.age is not None else None
         return None
 
     @property

@@ -13,23 +13,26 @@ from zmqrpc.record import Record, Role, Sighting
 
 _log = Logger()
 _ROLES = frozenset(Role)
+_VERSIONS = (1, 1)
 
 TopicKey = tuple[str, str]
 """Exchange and bare topic."""
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, omit_defaults=True):
     """What a record holds beside its key. Members that are not named here are ignored when read."""
 
     addresses: tuple[str, ...]
-    versions: tuple[int, int] = (1, 1)
+    versions: tuple[int, int] = _VERSIONS
     subscribes: bool = False
+    reason: str = ""
 
 
 def write_body(record: Record) -> str:
     """Return the JSON object that holds what a refresh may change."""
-    versions = (record.versions[0], record.versions[1])
-    return msgspec.json.encode(_Body(record.addresses, versions, record.subscribes)).decode()
+    # What is left out is told by identity.
+    versions = _VERSIONS if record.versions == _VERSIONS else record.versions
+    return msgspec.json.encode(_Body(record.addresses, versions, record.subscribes, record.reason)).decode()
 
 
 @lru_cache(maxsize=8192)
@@ -46,7 +49,16 @@ def read_record(
     try:
         read: Any = msgspec.json.decode(body, type=_Body)
         return Record(
-            Role(role), exchange, topic, member, instance, read.addresses, read.versions, pool or None, read.subscribes
+            role=Role(role),
+            exchange=exchange,
+            topic=topic,
+            member=member,
+            instance=instance,
+            pool=pool or None,
+            addresses=read.addresses,
+            versions=read.versions,
+            subscribes=read.subscribes,
+            reason=read.reason,
         )
     except (msgspec.MsgspecError, ConfigError) as error:
         _log.warn(

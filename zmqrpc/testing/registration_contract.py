@@ -85,13 +85,20 @@ class MatchmakerContract(LookupContract):
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 300)
         await self.pass_time(1.5)
-        (sighting,) = await matchmaker.lookup("openstack", "compute")
-        self.assertGreater(sighting.age, 1.4)
-        self.assertLess(sighting.age, PATIENCE)
+        for age in await self._ages(matchmaker):
+            self.assertGreater(age, 1.4)
+            self.assertLess(age, PATIENCE)
         await matchmaker.register(make_record(), 300)
-        (sighting,) = await matchmaker.lookup("openstack", "compute")
-        self.assertGreaterEqual(sighting.age, 0)
-        self.assertLess(sighting.age, 1.4)
+        for age in await self._ages(matchmaker):
+            self.assertGreaterEqual(age, 0)
+            self.assertLess(age, 1.4)
+
+    async def _ages(self, matchmaker: IMatchmaker) -> list[float]:
+        """Return the age of the only record, as `records` tells it, and as a lookup does where the store can tell."""
+        (listed,) = await matchmaker.records()
+        (found,) = await matchmaker.lookup("openstack", "compute")
+        assert listed.age is not None, "records() tells every age"
+        return [age for age in (listed.age, found.age) if age is not None]
 
     async def test_expired(self) -> None:
         """A record that is not refreshed is forgotten, one that is stays, and one with expire 0 or less always does."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -84,13 +85,17 @@ def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda
     connecting = Deferred.fromCoroutine(_connect(reactor, place, limit, heard))
 
     def late(_: object, __: float) -> NoReturn:
-        raise MatchmakerUnavailable(f"the Redis server {place.name} did not answer within {limit:g} s")
+        raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s")
 
     return connecting.addTimeout(limit, reactor, late)
 
 
 async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
-    endpoint = HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(
+        reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY
+    )
+    if place.tls is not None:
+        endpoint = place.tls.wrap(endpoint, place.host)
     connection = RedisConnection(place, heard)
     factory = Factory.forProtocol(lambda: connection.protocol)
     factory.noisy = False  # outages are logged, and not each connection

@@ -32,7 +32,7 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
     :param version: the format that we write.
     """
     code, _, rest = text.removeprefix("ERR ").partition(" ")
-    server = f"the Redis server {place.name}"
+    server = place.called
     if "unauthenticated" in text:  # it does not even read that many words of somebody unknown
         code = "NOAUTH"
     if code == "FORMAT":
@@ -48,7 +48,7 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
 
 def unreachable(place: RedisPlace, error: BaseException) -> str:
     """Write a sentence about a connection that could not be made."""
-    server = f"the Redis server {place.name}"
+    server = place.called
     if isinstance(error, DNSLookupError):
         return f"{server} is not known by that name; correct the transport URL or the name service"
     if isinstance(error, ConnectionRefusedError):

@@ -83,6 +83,9 @@ class RedisFollower:
         self._looking = 0
         self._timer: IDelayedCall | None = None
 
+    def __contains__(self, topic: TopicKey) -> bool:
+        return topic_channel(self._db, topic) in self._followed
+
     def add(self, topic: TopicKey) -> str:
         """Follow a topic; return the channel that is to be heard for it."""
         channel = topic_channel(self._db, topic)

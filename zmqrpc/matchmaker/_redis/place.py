@@ -1,4 +1,4 @@
-"""Which Redis server a transport URL means."""
+"""Where a Redis server or a Sentinel is, and how it is talked to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 
 from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.settings import masked_url
 
 PORT = 6379
@@ -20,12 +21,14 @@ _MOST_DB = 2**31 - 1
 @attrs.frozen
 class RedisPlace:
     """
-    One database of one Redis server, and who we are there.
+    One database of one server that speaks as Redis does, and who we are there.
 
     :ivar host: a name, or a numeric address without brackets.
     :ivar db: the number of the database.
     :ivar user: empty for the server's default user.
     :ivar password: None to say none.
+    :ivar tls: what is needed for TLS; None for none.
+    :ivar kind: what people call such a server.
     """
 
     host: str
@@ -33,6 +36,8 @@ class RedisPlace:
     db: int = 0
     user: bytes = b""
     password: bytes | None = attrs.field(default=None, repr=False)
+    tls: StoreTls | None = attrs.field(default=None, repr=False)
+    kind: str = "Redis server"
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -76,6 +81,11 @@ class RedisPlace:
         """Whether it can only be a server of this machine."""
         address = numeric(self.host)
         return self.host == "localhost" or (address is not None and address.is_loopback)
+
+    @property
+    def called(self) -> str:
+        """What people call it, with `name`."""
+        return f"the {self.kind} {self.name}"
 
     @property
     def name(self) -> str:

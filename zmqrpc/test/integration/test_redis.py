@@ -149,7 +149,7 @@ class RedisNodeTests(NodeCase):
         await self.calls(client)
         begin = time.monotonic()
         await self.assertEnds(
-            MatchmakerUnavailable, client.call(Target("new"), "echo", timeout=30), "did not answer within 2 s"
+            MatchmakerUnavailable, client.call(Target("new"), "echo", timeout=30), "did not answer within 1 s"
         )
         await node.stopService()
         self.assertLess(time.monotonic() - begin, 10)
@@ -157,7 +157,7 @@ class RedisNodeTests(NodeCase):
 
     async def test_stop_while_it_hangs(self):
         """A stop waits for the store no longer than a question may take; the record goes when the store goes on."""
-        node = await self.serve(member="one", redis_socket_timeout=300)
+        node = await self.serve(member="one", matchmaker_timeout=300)
         self.server.stop_answering()
         begin = time.monotonic()
         await node.stopService()
@@ -169,7 +169,7 @@ class RedisNodeTests(NodeCase):
         """So it does where a new connection and a password would be needed. What becomes of the record is open."""
         self.server = RedisServer(self, "--requirepass", "secret")
         url = self.server.url.replace("//", "//:secret@")
-        node = await self.serve(member="one", url=url, redis_socket_timeout=300, zmq_target_update=0.2)
+        node = await self.serve(member="one", url=url, matchmaker_timeout=300, zmq_target_update=0.2)
         lines = len(self.lines)
         self.server.stop_answering()
         await eventually("a refresh that was not answered", lambda: len(self.lines) > lines)
@@ -282,7 +282,7 @@ class RedisProcessTests(ProcessTestCase):
         begin = time.monotonic()
         status, _, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2")
         self.assertEqual(status, 6, err)
-        self.assert_one_sentence("did not answer within 2 s", err)
+        self.assert_one_sentence("did not answer within 1 s", err)
         self.assertLess(time.monotonic() - begin, 12)
 
     def test_command_with_a_wrong_password(self):

@@ -106,7 +106,7 @@ class BeginningTests(SynchronousTestCase):
     def test_production_settings(self):
         """Settings as they are in production do: what they say about the network is replaced."""
         settings = Settings.from_url(
-            "zmq+redis://redis.example?redis_socket_timeout=5",
+            "zmq+redis://redis.example?matchmaker_timeout=5",
             rpc_zmq_host="server.example",
             rpc_zmq_bind_address="eth7",
             rpc_zmq_advertised_address="gateway.example:6000",
