@@ -51,6 +51,7 @@ __all__ = [
     "ILinks",
     "IMatchmaker",
     "IMatchmakerFactory",
+    "IOutages",
     "IProxy",
     "IProxyFactory",
     "IProxySite",
@@ -159,6 +160,25 @@ class IMatchmaker(Interface):
 
         :return: fires when nothing of it runs any more; never fails.
         """
+
+
+class IOutages(Interface):
+    """
+    What a matchmaker may provide besides `IMatchmaker`, when it knows whether its store answers.
+
+    Then a node is known to be not ready as soon as that is so, and not only when it refreshes its records. Both methods
+    tell what is known already, at once, and ask nobody. A store that has not been used yet counts as one that answers.
+    """
+
+    def away() -> str:
+        """
+        Tell why nothing can be registered or looked up now: a clause that names the store.
+
+        :return: empty while that works, also where it works with some of several stores only.
+        """
+
+    def silent() -> list[str]:
+        """Tell for each store, of one or several, that does not answer, why not: a clause that names it."""
 
 
 class IMatchmakerFactory(IPlugin):

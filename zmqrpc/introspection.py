@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -26,17 +27,21 @@ class Introspection:
     The endpoint in the namespace ``zmqrpc`` of every server (docs/spec/wire).
 
     :param described: finds the methods that are described.
+    :param not_ready: tells why others cannot find this server, empty when they can.
     """
 
     target = Target(namespace=OWN_NAMESPACE)
 
-    def __init__(self, described: Dispatcher) -> None:
+    def __init__(self, described: Dispatcher, not_ready: Callable[[], str]) -> None:
         self._described = described
+        self._not_ready = not_ready
         self._methods: list[dict[str, Any]] | None = None
 
     @expose
-    def ping(self, context: Any) -> None:
-        """Answer, which tells that this server takes calls and runs them."""
+    def ping(self, context: Any) -> dict[str, Any]:
+        """Answer, which tells that this server takes calls and runs them; and whether others can find it."""
+        text = _short(self._not_ready())
+        return {"ready": not text, "not_ready": text}
 
     @expose
     def describe(self, context: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import time
 from typing import Any
 from uuid import UUID
@@ -124,7 +124,7 @@ class Node(Service):
         target = self._named(plain_target(target))
         if any(server.target == target for server in self._offers.servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
-        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks)
+        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not)
         if self._open:
             self._binding.serve(target)
             self._bind()
@@ -222,6 +222,29 @@ class Node(Service):
         else:
             self._waiting.append(waiter)
         return waiter
+
+    @property
+    def not_ready(self) -> str:
+        """
+        Why others cannot find what this node serves, a clause; empty when they can, as far as it knows.
+
+        It is told by `watch_ready` and in the log, and is the answer to ``zmqrpc ping``. What is over within 5 s is not
+        told; a node that only calls is always ready while it runs.
+        """
+        if not self.running:
+            return "it is stopping" if self._stopped else "it is not started"
+        return "not subscribed with publishers yet" if self._offers.unregistered else self._registrar.not_ready
+
+    def watch_ready(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """
+        Call `changed` with `not_ready` each time that what is served was lost to others, or can be found again.
+
+        :return: ends it.
+        """
+        return self._registrar.watch_ready(changed)
+
+    def _why_not(self) -> str:
+        return self.not_ready
 
     def _when_ready(self) -> Deferred[None]:
         subscriptions = self._subscriptions

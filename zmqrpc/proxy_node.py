@@ -104,6 +104,17 @@ class ProxyNode(Service):
             self._waiting.append(waiter)
         return waiter
 
+    @property
+    def not_ready(self) -> str:
+        """Why others cannot find this proxy, as `Node.not_ready`; a local publisher is ready while it runs."""
+        if not self.running:
+            return "it is stopping" if self.stage in ("stopping", "stopped") else "it is not started"
+        return self._site.registrar.not_ready
+
+    def watch_ready(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """Call `changed` as `Node.watch_ready` does."""
+        return self._site.registrar.watch_ready(changed)
+
     # IService
 
     def privilegedStartService(self) -> None:

@@ -89,8 +89,11 @@ class Sighting:
     :ivar age: seconds since the instance registered or refreshed it, by the store's clock; None where the store tells
         that in `IMatchmaker.records` only.
     :ivar source: which store it was read from, for people; several where several have it.
+    :ivar lasts: seconds after a refresh for which the store keeps it, infinity for ever; None where it does not tell.
+    :ivar lasts: seconds after a refresh for which the store keeps it, infinity for ever; None where it does not tell.
     """
 
     record: Record
     age: float | None = 0.0
     source: str = ""
+    lasts: float | None = None

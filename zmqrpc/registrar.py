@@ -10,12 +10,17 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.readiness import MUTE, Readiness
 from zmqrpc.core.registration import Effect, Register, Registration
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.interfaces import IMatchmaker, IOutages
 from zmqrpc.record import Record, Sighting
 
 _MOST_NAMED = 8
+
+_ASK_SECONDS = 1.0
+"""Seconds between two questions to the matchmaker, in this process, whether its store answers."""
 
 
 class Registrar:
@@ -23,6 +28,7 @@ class Registrar:
     The records of one node and their state in the store.
 
     Their topics are watched: of all that a matchmaker offers, this costs least to notice that the store has lost them.
+    It says when others cannot find the node any more, and when they can again (`not_ready`).
 
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
@@ -48,6 +54,32 @@ class Registrar:
         self._refusal: str | None = None
         self._stored: dict[tuple[str, ...], Record] = {}
         self._trouble: object = "it was stored after it had been withdrawn"
+        self._outages: Any = IOutages(matchmaker, None)
+        self._readiness = Readiness()
+        self._asked_at = NEVER
+        self._look_at = NEVER
+        self._error = ""
+        self._is_refused = self._said = False
+        self._told: list[Callable[[str], None]] = []
+
+    @property
+    def not_ready(self) -> str:
+        """Why others cannot find what is registered here, a clause; empty when they can, as far as is known."""
+        return self._readiness.trouble if self._registration.records else ""
+
+    def watch_ready(self, changed: Callable[[str], None]) -> Callable[[], None]:
+        """
+        Call `changed` with `not_ready` whenever that becomes empty, or ceases to be.
+
+        :return: ends it.
+        """
+        self._told.append(changed)
+
+        def stop() -> None:
+            if changed in self._told:
+                self._told.remove(changed)
+
+        return stop
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
@@ -96,15 +128,17 @@ class Registrar:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._registration.wake_at
+        return min(self._registration.wake_at, self._readiness.wake_at, self._look_at)
 
     def sweep(self, now: float) -> None:
-        """Refresh what is due."""
+        """Refresh what is due, and see whether we are ready."""
         self._perform(self._registration.tick(now))
+        self._judge()
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Register):
+                self._asked_at = self._seconds()
                 stored = [self._register(record, effect.expire) for record in effect.records]
                 every = DeferredList(stored, fireOnOneErrback=True, consumeErrors=True)
                 self._storing = every.addCallbacks(
@@ -115,7 +149,45 @@ class Registrar:
             else:
                 for record in effect.records:
                     self._withdrawals.append(self._withdraw(record))
-        self._wake_by(self._registration.wake_at)
+        self._wake_by(self.wake_at)
+
+    def _judge(self) -> None:
+        """See whether we are ready now, and say when that has changed."""
+        now = self._seconds()
+        registration = self._registration
+        if not registration.records:
+            self._look_at = NEVER
+            return
+        mute_at = self._asked_at + MUTE if registration.under_way else NEVER
+        self._look_at = now + _ASK_SECONDS if self._outages is not None or mute_at <= now else mute_at
+        before = self._readiness.trouble
+        trouble = self._what_is_wrong(now)
+        if not trouble:
+            seconds = self._readiness.well(now)
+            if seconds is not None and self._said:
+                self._said = False
+                self.log.info("ready again after {seconds:.0f} s: registered with the matchmaker", seconds=seconds)
+        elif self._readiness.ill(trouble, now):
+            # A refusal is logged where it comes from, once too.
+            self._said = not self._is_refused
+            if self._said:
+                self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
+        after = self._readiness.trouble
+        if bool(before) != bool(after):
+            for changed in list(self._told):
+                changed(after)
+        self._wake_by(self.wake_at)
+
+    def _what_is_wrong(self, now: float) -> str:
+        registration = self._registration
+        away: str = self._outages.away() if self._outages is not None else ""
+        if away:
+            return away
+        if registration.under_way and now - self._asked_at >= MUTE:
+            return f"the matchmaker has not answered for {now - self._asked_at:.0f} s what was to be registered"
+        if not registration.current:
+            return self._error or "not registered with the matchmaker yet"
+        return "the matchmaker has lost what we registered" if registration.lacking else ""
 
     def _register(self, record: Record, expire: float) -> Deferred[Any]:
         registered: Deferred[Any] = self._matchmaker.register(record, expire)
@@ -138,13 +210,16 @@ class Registrar:
         records = [sighting.record for sighting in sightings]
         if self._registration.shown(*topic, records, self._seconds()):
             self.log.warn("the matchmaker has lost what we registered under {topic}, and gets it again", topic=topic[1])
-        self._wake_by(self._registration.wake_at)
+        self._judge()
+        self._wake_by(self.wake_at)
 
     def _succeeded(self) -> None:
         if self._refusal is not None:
             self._refusal = None
             self.log.info("the matchmaker takes what it refused before")
+        self._error, self._is_refused = "", False
         self._perform(self._registration.succeeded(self._seconds()))
+        self._judge()
         if self._registration.current:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
@@ -159,7 +234,10 @@ class Registrar:
         elif not failure.check(MatchmakerUnavailable):
             # A fault of ours or of a plugin. Outages are logged by the matchmaker.
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
+        self._is_refused = failure.check(ConfigError) is not None
+        self._error = " ".join(str(failure.value).split())
         self._perform(self._registration.failed(self._seconds()))
+        self._judge()
 
     def _not_withdrawn(self, failure: Failure) -> None:
         self._trouble = failure.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from inspect import iscoroutine
 from typing import Any
 
@@ -30,17 +30,23 @@ class RPCServer:
     One member of one topic; made by `Node.server`.
 
     :param threads: where the methods run that block.
+    :param not_ready: tells why others cannot find it, empty when they can.
     :ivar target: exchange, topic and member, all set.
     """
 
     log = Logger()
 
     def __init__(
-        self, target: Target, endpoints: Iterable[object], threads: Threads, send_tracebacks: bool = False
+        self,
+        target: Target,
+        endpoints: Iterable[object],
+        threads: Threads,
+        send_tracebacks: bool = False,
+        not_ready: Callable[[], str] = str,
     ) -> None:
         self.target = target
         self._dispatcher = Dispatcher(endpoints, threads)
-        self._dispatcher.add(Introspection(self._dispatcher))
+        self._dispatcher.add(Introspection(self._dispatcher, not_ready))
         self._send_tracebacks = send_tracebacks
 
     def run(self, request: Request) -> Any:

@@ -69,6 +69,16 @@ class Registration:
         self._gone: tuple[Record, ...] = ()
 
     @property
+    def lacking(self) -> bool:
+        """Whether the store was seen without a record that it had stored."""
+        return bool(self._lacking)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a `Register` is still to be answered."""
+        return self._under_way
+
+    @property
     def records(self) -> tuple[Record, ...]:
         """The records that are to be stored."""
         return self._records

@@ -12,6 +12,7 @@ class Outage:
 
     :param clock: what measures how long an outage took.
     :param what: what may stop working, for the log lines.
+    :ivar reason: why it does not work, as the last failure said; empty while it works.
     """
 
     _log = Logger()
@@ -21,10 +22,12 @@ class Outage:
         self._what = what
         self._since: float | None = None
         self._failures = 0
+        self.reason = ""
 
     def failed(self, reason: str) -> None:
         """Take note of a failure; logged if it is the first after a success."""
         self._failures += 1
+        self.reason = reason
         if self._since is None:
             self._since = self._clock.seconds()
             self._log.warn("{what} fails: {reason}", what=self._what, reason=reason)
@@ -40,3 +43,4 @@ class Outage:
             )
         self._since = None
         self._failures = 0
+        self.reason = ""

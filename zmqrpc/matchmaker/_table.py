@@ -21,7 +21,7 @@ class _Entry:
     expires: float
 
     def sighting(self, now: float) -> Sighting:
-        return Sighting(self.record, max(0.0, now - self.stamp))
+        return Sighting(self.record, max(0.0, now - self.stamp), "this process", self.expires - self.stamp)
 
 
 class Table:

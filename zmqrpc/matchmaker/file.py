@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
+from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory, IOutages
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._fixed_file import FixedFile
@@ -32,7 +33,7 @@ RETRY = 0.5
 """Seconds until a file that cannot be used is looked at again."""
 
 
-@implementer(IMatchmaker)
+@implementer(IMatchmaker, IOutages)
 class FileMatchmaker:
     """
     One Node's view of the file, which is read once when it is made, and then in a thread.
@@ -130,6 +131,14 @@ class FileMatchmaker:
         self._watched.clear()
         return self._thread.close()
 
+    def away(self) -> str:
+        """See `IOutages`; what the file said before counts, so nothing is away."""
+        return ""
+
+    def silent(self) -> list[str]:
+        """See `IOutages`."""
+        return list(filter(None, [self._reading.reason]))
+
     # What the file says
 
     def _renewed(self) -> Deferred[None]:
@@ -161,7 +170,7 @@ class FileMatchmaker:
     def _sighted(self, records: Iterable[Record], order: Callable[[Sighting], Any]) -> list[Sighting]:
         # The age of a line is for how long nobody has seen it: it grows while the file cannot be used.
         age = max(0.0, time.monotonic() - self._file.seen_at)
-        return sorted((Sighting(record, age) for record in records), key=order)
+        return sorted((Sighting(record, age, self._file.path, inf) for record in records), key=order)
 
     # What this process serves
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
+from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory, IOutages
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import records_order
 from zmqrpc.matchmaker._redis.connection import connect
@@ -27,7 +27,7 @@ CONNECT = 3
 """How many times as long as an answer a connection may take: whoever asks does not wait for it that long."""
 
 
-@implementer(IMatchmaker)
+@implementer(IMatchmaker, IOutages)
 class RedisMatchmaker:
     """
     One Node's part in a database.
@@ -99,6 +99,14 @@ class RedisMatchmaker:
         self._closed = True
         self._watches.close()
         return self._store.close()
+
+    def away(self) -> str:
+        """See `IOutages`."""
+        return self._store.trouble
+
+    def silent(self) -> list[str]:
+        """See `IOutages`."""
+        return list(filter(None, [self._store.trouble]))
 
 
 @implementer(IMatchmakerFactory)

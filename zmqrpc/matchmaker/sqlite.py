@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
+from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory, IOutages
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
@@ -27,7 +27,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 
-@implementer(IMatchmaker)
+@implementer(IMatchmaker, IOutages)
 class SqliteMatchmaker:
     """
     One Node's part in the file. The file is touched in a thread of its own only, from the first use on.
@@ -100,12 +100,20 @@ class SqliteMatchmaker:
         self._watches.close()
         return self._thread.close()
 
+    def away(self) -> str:
+        """See `IOutages`."""
+        return self._writing.reason or self._reading.reason
+
+    def silent(self) -> list[str]:
+        """See `IOutages`."""
+        return list(filter(None, [self.away()]))
+
     def _sighted(self, rows: list[Row], order: Callable[[Sighting], Any]) -> list[Sighting]:
         if self._file.missing and not self._told_missing:
             self._told_missing = True
             self._log.info("{text}", text=_absence(self._path))
         now = self._machine.now()
-        return sorted((row.sighting(now) for row in rows), key=order)
+        return sorted((row.sighting(now, self._path) for row in rows), key=order)
 
     def _note(self, outage: Outage, answer: Deferred[Any]) -> Deferred[Any]:
         def worked(result: Any) -> Any:

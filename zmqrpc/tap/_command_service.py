@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import localtime, strftime
 from typing import Any, NoReturn
 
 from twisted.application.service import Service
@@ -14,6 +16,7 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.families import raised
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
 
 
@@ -22,6 +25,7 @@ class CommandService(Service):
     What starts and stops a node for a command of `twistd`. Each start makes a new node.
 
     :param supervisor: who is told how it is; None for nobody.
+    :param ready_file: what is there while it is ready; None for no such file.
     :raises ConfigError: a setting is not valid.
     """
 
@@ -34,6 +38,7 @@ class CommandService(Service):
         configuration: Configuration,
         log_file: LogFile | None = None,
         supervisor: Supervisor | None = None,
+        ready_file: ReadyFile | None = None,
     ) -> None:
         self._reactor = reactor
         self._refusals = refusals
@@ -42,6 +47,8 @@ class CommandService(Service):
         self._log_file = log_file
         self._warnings = configuration.warnings
         self._supervisor = supervisor
+        self._ready_file = ready_file
+        self._unwatch: Callable[[], None] = lambda: None
         # Made here for what it refuses, and used at the first start; it opens nothing until then.
         self._node: Any = self._make_node()
         self._opened = False
@@ -122,6 +129,8 @@ class CommandService(Service):
                 if self._log_file is not None:
                     self._log_file.open(self._reactor)
                 self._warn()
+                if self._ready_file is not None:
+                    self._ready_file.begin()
                 self._node.privilegedStartService()
             except ConfigError as error:
                 self._refuse(error)
@@ -157,8 +166,18 @@ class CommandService(Service):
 
     def _is_ready(self, _: None) -> None:
         self.log.info("{ready}", ready=self._ready)
+        self._unwatch = self._node.watch_ready(self._changed)
+        self._changed(self._node.not_ready)
+
+    def _changed(self, trouble: str) -> None:
+        """Say whether it is ready, now that this has changed; the log is told by the node."""
         if self._supervisor is not None:
-            self._supervisor.says(self._ready)
+            # When it began, as the text stays until it changes.
+            since = strftime("%H:%M:%S", localtime())
+            status = f"not ready since {since}: {trouble}; those who know us are served" if trouble else self._ready
+            self._supervisor.says(status)
+        if self._ready_file is not None:
+            self._ready_file.says("" if trouble else self._ready)
 
     @property
     def _almost(self) -> str:
@@ -173,6 +192,9 @@ class CommandService(Service):
     # Stopping
 
     async def _stop(self, ran: bool) -> None:
+        self._unwatch()
+        if self._ready_file is not None:
+            self._ready_file.says("")
         if self._supervisor is not None:
             self._supervisor.forgets(self)
         giving_back, self._giving_back = self._giving_back, None

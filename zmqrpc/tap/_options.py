@@ -23,6 +23,7 @@ from zmqrpc.signals import StopSignals
 from zmqrpc.spelling import nearest
 from zmqrpc.tap._hangup import HangUp, nothing_to_open
 from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
+from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
 
 _URL = FIELDS["url"]
@@ -39,6 +40,7 @@ class CommandOptions(TwistedOptions):
     :ivar settings: the same, without where it comes from.
     :ivar refusals: where they say what is wrong.
     :ivar log_file: where ``--log-file`` writes, None without it.
+    :ivar ready_file: what ``--ready-file`` names, None without it.
     """
 
     command: str
@@ -48,6 +50,7 @@ class CommandOptions(TwistedOptions):
     optParameters = [
         [_URL.flag, _URL.letter, None, f"{_URL.help} Default: that of the files, else ${URL_VARIABLE}"],
         ["log-file", "l", None, "Append the log to this file, opened again at SIGHUP; - for standard output"],
+        ["ready-file", None, None, "Have this file, with the process id in it, exactly while the service is ready"],
         ["log-format", None, "text", "How the log file is written: text, or json for one object a line"],
     ]
 
@@ -122,6 +125,7 @@ class CommandOptions(TwistedOptions):
         )
         self.settings = self.configuration.settings
         self.log_file: LogFile | None = None
+        self.ready_file = self._make_ready_file(self["ready-file"])
         if self["log-format"] not in FORMATS:
             raise UsageError(f"--log-format {self['log-format']} is not known; there are {' and '.join(FORMATS)}")
         if self["log-file"]:
@@ -136,6 +140,14 @@ class CommandOptions(TwistedOptions):
         """Whether `twistd` runs us, and will fork before the service starts."""
         twistd = self.parent
         return twistd is not None and not (twistd.get("nodaemon", True) or twistd.get("debug", False))
+
+    def _make_ready_file(self, path: str | None) -> ReadyFile | None:
+        if path is None:
+            return None
+        if not path:
+            raise UsageError("--ready-file is empty; name a file")
+        # Made absolute now: twistd changes directory before the service starts.
+        return ReadyFile(os.path.abspath(path))
 
     def _make_log_file(self, path: str) -> LogFile:
         if path != STANDARD_OUTPUT:

@@ -12,6 +12,7 @@ from zmqrpc.site import sockets
 from zmqrpc.tap._command_service import CommandService
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._traced_proxy import TracedProxy
 
@@ -23,6 +24,7 @@ class Proxying(CommandService):
     :param trace: whether each message is logged.
     :param owner: as `ProxyNode`.
     :param supervisor: who is told how it is; None for nobody.
+    :param ready_file: what is there while it is ready; None for no such file.
     :raises ConfigError: a setting is not valid.
     """
 
@@ -37,10 +39,11 @@ class Proxying(CommandService):
         trace: bool = False,
         owner: tuple[int, int] | None = None,
         supervisor: Supervisor | None = None,
+        ready_file: ReadyFile | None = None,
     ) -> None:
         self._trace = trace
         self._owner = owner
-        super().__init__(reactor, refusals, configuration, log_file, supervisor)
+        super().__init__(reactor, refusals, configuration, log_file, supervisor, ready_file)
 
     def _make_node(self) -> ProxyNode:
         transport: Any = None

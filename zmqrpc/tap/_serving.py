@@ -19,6 +19,7 @@ from zmqrpc.tap._applications import make, names_of
 from zmqrpc.tap._command_service import CommandService, cause_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._offer import ask, check_apart
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._traced_node import TracedNode
@@ -35,6 +36,7 @@ class Serving(CommandService):
     :param target: topic, exchange and member, for an application that names none.
     :param trace: whether each message is logged.
     :param supervisor: who is told how it is; None for nobody.
+    :param ready_file: what is there while it is ready; None for no such file.
     :raises ConfigError: a setting is not valid.
     """
 
@@ -50,6 +52,7 @@ class Serving(CommandService):
         log_file: LogFile | None = None,
         trace: bool = False,
         supervisor: Supervisor | None = None,
+        ready_file: ReadyFile | None = None,
     ) -> None:
         self._found = tuple(found)
         self._target = target
@@ -57,7 +60,7 @@ class Serving(CommandService):
         self._making: list[Deferred[None]] = []
         self._missing = 0
         self._services: list[IService] = []
-        super().__init__(reactor, refusals, configuration, log_file, supervisor)
+        super().__init__(reactor, refusals, configuration, log_file, supervisor, ready_file)
 
     def _make_node(self) -> Node:
         serves = [self._named_target(name, found) for name, found in self._found]

@@ -82,6 +82,7 @@ def makeService(options: Options) -> IService:
             trace=bool(options["debug"]),
             owner=options.later_owner(),
             supervisor=supervisor_of(reactor),
+            ready_file=options.ready_file,
         )
     except ConfigError as error:
         options.refusals.refuse(str(options.configuration.located(error)))

@@ -81,6 +81,7 @@ def makeService(options: Options) -> IService:
             options.log_file,
             trace=bool(options["debug"]),
             supervisor=supervisor_of(reactor),
+            ready_file=options.ready_file,
         )
     except ConfigError as error:
         options.refusals.refuse(str(options.configuration.located(error)))

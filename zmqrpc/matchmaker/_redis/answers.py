@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import attrs
@@ -38,7 +39,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     def sighting(self, now: int) -> Sighting:
         """Return the record with its age."""
-        return Sighting(self.record, max(0, now - self.stamp) / 1000)
+        lasts = (self.ends - self.stamp) / 1000 if self.ends else inf
+        return Sighting(self.record, max(0, now - self.stamp) / 1000, lasts=lasts)
 
 
 @attrs.frozen

@@ -63,6 +63,11 @@ class RedisStore:
         self._failing: set[str] = set()
         self._closed = False
 
+    @property
+    def trouble(self) -> str:
+        """Why it does not answer, as far as is known now; empty while it does."""
+        return self._outage.reason
+
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
         return self._ask(self._scripts.register(record, expire), _nothing)

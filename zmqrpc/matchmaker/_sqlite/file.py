@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
+from math import inf
 from stat import S_IMODE
 from urllib.parse import quote
 
@@ -44,9 +45,10 @@ class Row:
     expires: float | None
     owner: Owner
 
-    def sighting(self, now: float) -> Sighting:
-        """Return the record with its age."""
-        return Sighting(self.record, max(0.0, now - self.stamp))
+    def sighting(self, now: float, path: str) -> Sighting:
+        """Return the record with its age, as read from the file with this path."""
+        lasts = inf if self.expires is None else self.expires - self.stamp
+        return Sighting(self.record, max(0.0, now - self.stamp), path, lasts)
 
 
 class SqliteFile:

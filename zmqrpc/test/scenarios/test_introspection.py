@@ -73,7 +73,7 @@ class IntrospectionScenarios(Scenario):
         """A ping tells that calls are taken and run; everybody answers for itself."""
         await self.begin(Described())
         await self.world.serve("work.b", Versioned())
-        self.assertIsNone(await self.client.call(OWN, "ping"))
+        self.assertEqual(await self.client.call(OWN, "ping"), {"ready": True, "not_ready": ""})
         answers = await self.client.call_each(OWN, "ping")
         self.assertEqual([(a.member, a.result, a.error) for a in answers], [("a", None, None), ("b", None, None)])
 
