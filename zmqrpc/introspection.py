@@ -21,6 +21,8 @@ _MOST_DEFAULT = 100
 _MOST_IN_ALL = 250_000
 """Characters of one description; what is over it is left out: docstrings first, the last ones, then methods."""
 
+_READY = {"ready": True, "not_ready": ""}
+
 
 class Introspection:
     """
@@ -40,8 +42,8 @@ class Introspection:
     @expose
     def ping(self, context: Any) -> dict[str, Any]:
         """Answer, which tells that this server takes calls and runs them; and whether others can find it."""
-        text = _short(self._not_ready())
-        return {"ready": not text, "not_ready": text}
+        text = self._not_ready()
+        return {"ready": False, "not_ready": _short(text)} if text else _READY
 
     @expose
     def describe(self, context: Any) -> list[dict[str, Any]]:

@@ -7,15 +7,16 @@ from typing import Any
 
 from zmqrpc.cli._configured import configured
 from zmqrpc.cli._exit import Exit
+from zmqrpc.cli._listed import HEADINGS, Listed, listed
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned
 from zmqrpc.errors import NoRoute
+from zmqrpc.interfaces import IMatchmaker, IOutages
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import PROXIES, Record, Sighting
 from zmqrpc.settings import Settings, masked_url
 
-_HEADINGS = ("TOPIC", "MEMBER", "ROLE", "AGE", "ADDRESS", "EXCHANGE", "INSTANCE")
-_AGE = _HEADINGS.index("AGE")
+_AGE = HEADINGS.index("AGE")
 
 
 def run(command: str, options: Namespace, report: Report) -> int:
@@ -25,76 +26,52 @@ def run(command: str, options: Namespace, report: Report) -> int:
     :raises ConfigError: an option is not valid.
     """
     configuration = configured(options, report)
+    settings = configuration.settings
 
     async def main(reactor: Any) -> int:
-        matchmaker = make_matchmaker(reactor, configuration.settings)
-        try:
-            sightings = await matchmaker.records()
-        finally:
-            await matchmaker.close()
+        sightings = await read(make_matchmaker(reactor, settings), report)
+        found = list(listed(sightings, settings.zmq_target_update, settings.refresh_interval))
         if options.topic is not None:
-            sightings = [sighting for sighting in sightings if _is_of(sighting.record, options.topic)]
-            if not sightings:
+            found = [each for each in found if _is_of(each.sighting.record, options.topic)]
+            if not found:
                 return report.error(NoRoute(f"nobody listens on {options.topic}; start a server or check the name"))
-        _tell(report, options, configuration.settings, sightings)
+        _tell(report, options, settings, found)
         return Exit.DONE
 
     return on_reactor(configuration, report, main)
+
+
+async def read(matchmaker: IMatchmaker, report: Report) -> list[Sighting]:
+    """
+    Read everything, and close the matchmaker; of several stores those that do not answer are reported.
+
+    :raises MatchmakerUnavailable: none of them answers.
+    """
+    outages: Any = IOutages(matchmaker, None)
+    try:
+        sightings: list[Sighting] = await matchmaker.records()
+        silent: list[str] = outages.silent() if outages is not None else []
+    finally:
+        await matchmaker.close()
+    for reason in silent:
+        report.warn(f"{reason}; what is known without it is listed")
+    return sightings
 
 
 def _is_of(record: Record, topic: str) -> bool:
     return topic in (record.topic, f"{record.topic}.{record.member}")
 
 
-def _tell(report: Report, options: Namespace, settings: Settings, sightings: list[Sighting]) -> None:
+def _tell(report: Report, options: Namespace, settings: Settings, found: list[Listed]) -> None:
+    records = [each.sighting.record for each in found]
     # Proxies share one that nobody calls.
-    topics = sorted({each.record.topic for each in sightings if each.record.exchange != PROXIES[0]})
+    topics = sorted({record.topic for record in records if record.exchange != PROXIES[0]})
     if options.json:
-        report.result(topics if options.topics else [_described(sighting) for sighting in sightings])
-    elif not sightings:
+        report.result(topics if options.topics else [each.description for each in found])
+    elif not found:
         nobody = f"nobody is registered with the matchmaker of {masked_url(settings.url)}"
         report.note(report.missing() or nobody)
     elif options.topics:
         report.lines(topics)
     else:
-        report.lines(aligned([_HEADINGS, *sorted(map(_row, sightings))], right=frozenset({_AGE})))
-
-
-def _row(sighting: Sighting) -> tuple[str, ...]:
-    record = sighting.record
-    member = f"{record.member} ({record.pool})" if record.pool else record.member
-    return (
-        record.topic,
-        member,
-        str(record.role),
-        _age(sighting.age),
-        ",".join(record.addresses),
-        record.exchange,
-        record.instance or "-",
-    )
-
-
-def _age(seconds: float | None) -> str:
-    """Write an age so that it can be compared at a glance."""
-    if seconds is None:
-        return "-"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _described(sighting: Sighting) -> dict[str, Any]:
-    record = sighting.record
-    return {
-        "role": str(record.role),
-        "exchange": record.exchange,
-        "topic": record.topic,
-        "member": record.member,
-        "instance": record.instance,
-        "addresses": list(record.addresses),
-        "age": round(sighting.age, 3) if sighting.age is not None else None,
-        "versions": list(record.versions),
-        "pool": record.pool,
-        "subscribes": record.subscribes,
-    }
+        report.lines(aligned([HEADINGS, *sorted(each.row for each in found)], right=frozenset({_AGE})))

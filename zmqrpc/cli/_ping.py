@@ -32,6 +32,7 @@ class Pinged:
     :ivar answered: how often it answered.
     :ivar shortest: its round trips, in seconds; None before the first.
     :ivar error: how the last call ended that it did not answer.
+    :ivar not_ready: why others cannot find it, as it said last: empty when they can, None when it does not tell.
     """
 
     member: str
@@ -42,6 +43,7 @@ class Pinged:
     longest: float = 0.0
     total: float = 0.0
     error: Exception | None = None
+    not_ready: str | None = None
 
     def take(self, answer: Answer) -> None:
         """Take how one call ended."""
@@ -50,6 +52,7 @@ class Pinged:
             self.error = answer.error
             return
         self.answered += 1
+        self.not_ready = not_ready(answer)
         self.total += answer.seconds
         self.longest = max(self.longest, answer.seconds)
         self.shortest = answer.seconds if self.shortest is None else min(self.shortest, answer.seconds)
@@ -130,12 +133,22 @@ def run(command: str, options: Namespace, report: Report) -> int:
     return on_reactor(configuration, report, main)
 
 
+def not_ready(answer: Answer) -> str | None:
+    """Read whether who answered says that others can find it; it may be an earlier release, or nothing of ours."""
+    match answer.result:
+        case {"ready": bool(), "not_ready": str(text)}:
+            return text
+    return None
+
+
 def _tell_round(report: Report, rounds: Rounds, answers: list[Answer], begin: str) -> None:
     if rounds.nobody is not None and begin:
         report.note(f"{begin}nobody listens")
     for answer in answers:
         if answer.error is None:
-            report.lines([f"{begin}{answer.member}: {answer.seconds * 1e3:.2f} ms"])
+            trouble = not_ready(answer)
+            more = f", not ready: {trouble}" if trouble else ""
+            report.lines([f"{begin}{answer.member}: {answer.seconds * 1e3:.2f} ms{more}"])
         else:
             report.error(answer.error, f"{begin}{answer.member}")
 
@@ -173,5 +186,7 @@ def _described(pinged: Pinged) -> dict[str, Any]:
         "min": pinged.shortest,
         "avg": pinged.mean,
         "max": pinged.longest if pinged.answered else None,
+        "ready": not pinged.not_ready if pinged.not_ready is not None else None,
+        "not_ready": pinged.not_ready,
         "last_error": described(pinged.error) if pinged.error is not None else None,
     }

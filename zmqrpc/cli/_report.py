@@ -102,6 +102,10 @@ class Report:
         if not self.json:
             print(f"{self._program}: {printable(text)}", file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Tell people and programs something on standard error that does not change the status."""
+        self._say({"warning": text}, printable(text))
+
     def _say(self, value: dict[str, Any], text: str) -> None:
         line = json.dumps(value, ensure_ascii=False) if self.json else f"{self._program}: {text}"
         print(line, file=sys.stderr, flush=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
+from zmqrpc.matchmaker._sqlite.file import SqliteFile
+from zmqrpc.matchmaker._sqlite.machine import Machine
+from zmqrpc.record import Record, Role
 from zmqrpc.test.processes import ProcessTestCase, until
 
 APPLICATIONS = """
@@ -136,8 +140,9 @@ class MemberTests(ProcessTestCase):
         self.serve_calc("node-1")
         self.serve_calc("node-2", topic="other.topic")
         lines = self.zmqrpc("ls")[0].splitlines()
-        self.assertRegex(lines[0], "^TOPIC +MEMBER +ROLE +AGE +ADDRESS +EXCHANGE +INSTANCE$")
-        record = r" +server +\d+ s  tcp://127\.0\.0\.1:\d+ +openstack +[0-9a-f]{32}$"
+        self.assertRegex(lines[0], "^TOPIC +MEMBER +ROLE +AGE +STATE +ADDRESS +EXCHANGE +INSTANCE +SOURCE +SUSPICION$")
+        path = re.escape(str(self.directory / "matchmaker.db"))
+        record = rf" +server +\d+ s  fresh +tcp://127\.0\.0\.1:\d+ +openstack +[0-9a-f]{{8}}  {path}  -$"
         self.assertRegex(lines[1], f"^calc +node-1{record}")
         self.assertRegex(lines[2], f"^other.topic +node-2{record}")
         self.assertEqual(len({line.index("tcp:") for line in lines[1:]}), 1)
@@ -145,8 +150,11 @@ class MemberTests(ProcessTestCase):
         self.assertEqual(
             [(row["topic"], row["member"]) for row in records], [("calc", "node-1"), ("other.topic", "node-2")]
         )
-        self.assertTrue(0 <= records[0].pop("age") < 30)
-        del records[0]["addresses"], records[0]["instance"]
+        age = records[0].pop("age")
+        self.assertTrue(0 <= age < 30)
+        self.assertAlmostEqual(records[0].pop("expires_in"), 300 - age, 2)
+        self.assertRegex(records[0].pop("instance"), "^[0-9a-f]{32}$")
+        del records[0]["addresses"]
         self.assertEqual(
             records[0],
             {
@@ -154,6 +162,10 @@ class MemberTests(ProcessTestCase):
                 "exchange": "openstack",
                 "topic": "calc",
                 "member": "node-1",
+                "for_ever": False,
+                "state": "fresh",
+                "source": str(self.directory / "matchmaker.db"),
+                "suspicion": None,
                 "versions": [1, 1],
                 "pool": None,
                 "subscribes": False,
@@ -164,6 +176,23 @@ class MemberTests(ProcessTestCase):
         for topic in ("other.topic", "other.topic.node-2"):
             self.assertEqual(len(self.zmqrpc("ls", topic)[0].splitlines()), 2)
         self.assert_fails(3, "nobody listens on calc.node-2", "ls", "calc.node-2")
+
+    def test_ls_of_doubts(self):
+        """What others say of an instance stands with its record, and is none itself."""
+        self.serve_calc("node-1")
+        (record,) = json.loads(self.zmqrpc("ls", "--json")[0])
+        file = SqliteFile(str(self.directory / "matchmaker.db"), Machine())
+        self.addCleanup(file.close)
+        doubt = {name: record[name] for name in ("exchange", "topic", "member", "instance", "addresses")}
+        file.register(Record(Role.DOUBT, **doubt, reason="it refuses\nthe connection"), 30)
+        file.register(Record(Role.DOUBT, **{**doubt, "topic": "alone"}), 30)
+        (line,) = self.zmqrpc("ls")[0].splitlines()[1:]
+        self.assertRegex(line, r" \d+ s ago: it refuses\\nthe connection$")
+        (told,) = json.loads(self.zmqrpc("ls", "--json")[0])
+        self.assertTrue(0 <= told["suspicion"].pop("age") < 30)
+        self.assertEqual(told["suspicion"], {"reason": "it refuses\nthe connection"})
+        self.assertEqual(self.zmqrpc("ls", "--topics"), ("calc\n", ""))
+        self.assert_fails(3, "nobody listens on alone", "ls", "alone")
 
     def test_configuration_file(self):
         del self.environment["ZMQRPC_URL"]
@@ -216,7 +245,8 @@ class MemberTests(ProcessTestCase):
         answered, silent = json.loads(out)
         self.assertEqual((answered["member"], answered["calls"], answered["answers"]), ("node-1", 1, 1))
         self.assertTrue(0 < answered["min"] <= answered["avg"] <= answered["max"] < 1)
-        self.assertIsNone(answered["last_error"])
+        self.assertEqual((answered["last_error"], answered["ready"], answered["not_ready"]), (None, True, ""))
+        self.assertEqual((silent["ready"], silent["not_ready"]), (None, None))
         self.assertEqual((silent["member"], silent["answers"], silent["min"]), ("node-2", 0, None))
         self.assertEqual((silent["last_error"]["error"], json.loads(err)["exit_status"]), ("DeadlineExceeded", 4))
 

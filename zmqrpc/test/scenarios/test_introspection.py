@@ -73,9 +73,10 @@ class IntrospectionScenarios(Scenario):
         """A ping tells that calls are taken and run; everybody answers for itself."""
         await self.begin(Described())
         await self.world.serve("work.b", Versioned())
-        self.assertEqual(await self.client.call(OWN, "ping"), {"ready": True, "not_ready": ""})
+        ready = {"ready": True, "not_ready": ""}
+        self.assertEqual(await self.client.call(OWN, "ping"), ready)
         answers = await self.client.call_each(OWN, "ping")
-        self.assertEqual([(a.member, a.result, a.error) for a in answers], [("a", None, None), ("b", None, None)])
+        self.assertEqual([(a.member, a.result, a.error) for a in answers], [("a", ready, None), ("b", ready, None)])
 
     async def test_describe(self):
         """Every exposed method is listed with what a caller has to know."""

@@ -1,0 +1,138 @@
+"""What `zmqrpc ls` says of one record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from math import inf
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from zmqrpc.cli._listed import HEADINGS, listed, state_of
+from zmqrpc.cli._ls import read
+from zmqrpc.cli._report import Report, aligned
+from zmqrpc.interfaces import IOutages
+from zmqrpc.matchmaker._table import Table
+from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.record import Record, Role, Sighting
+
+ONE, TWO = "a" * 32, "b" * 32
+MINUTE, DAY = 60.0, 86400.0
+
+
+def make_record(role=Role.SERVER, member="node-1", instance=ONE, **more):
+    return Record(role, "openstack", "compute", member, instance, ("tcp://10.0.0.1:5001",), **more)
+
+
+def told(*sightings, update=None):
+    return list(listed(sightings, update, 150.0))
+
+
+class StateTests(SynchronousTestCase):
+    def test_states(self):
+        record, line = make_record(), make_record(instance="")
+        for sighting, update, state in (
+            (Sighting(record, 0.0, lasts=300.0), None, "fresh"),
+            (Sighting(record, 160.0, lasts=300.0), None, "fresh"),
+            (Sighting(record, 161.0, lasts=300.0), None, "late"),
+            # The record tells how long it is kept; that the reader would keep it for longer is of no matter.
+            (Sighting(record, 16.0, lasts=20.0), None, "late"),
+            (Sighting(record, 16.0, lasts=20.0), 12.0, "fresh"),
+            (Sighting(record, 191.0, lasts=inf), None, "late"),
+            (Sighting(record, 190.0, lasts=inf), None, "fresh"),
+            (Sighting(record, 161.0), None, "late"),
+            (Sighting(record, 160.0), None, "fresh"),
+            (Sighting(record, None, lasts=300.0), None, "unknown"),
+            (Sighting(line, 0.1, lasts=inf), None, "fixed"),
+            (Sighting(line, 3.0, lasts=inf), None, "stale"),
+        ):
+            self.assertEqual(state_of(sighting, update, 150.0), state, sighting)
+
+    def test_for_ever(self):
+        """What never expires says so, also when nobody refreshes it."""
+        fresh, late, unknown, fixed = told(
+            Sighting(make_record(), 5.0, lasts=inf),
+            Sighting(make_record(), 9 * DAY, lasts=inf),
+            Sighting(make_record(), 5.0),
+            Sighting(make_record(instance=""), 0.0, lasts=inf),
+        )
+        state = HEADINGS.index("STATE")
+        self.assertEqual(
+            [each.row[state] for each in (fresh, late, unknown, fixed)],
+            ["fresh, for ever", "late, for ever", "fresh", "fixed"],
+        )
+        self.assertEqual([each.for_ever for each in (fresh, late, unknown, fixed)], [True, True, None, True])
+        self.assertEqual([each.description["expires_in"] for each in (late, unknown)], [None, None])
+
+    def test_expires_in(self):
+        one, past = told(Sighting(make_record(), 100.25, lasts=300.0), Sighting(make_record(), 301.0, lasts=300.0))
+        self.assertEqual((one.description["expires_in"], past.description["expires_in"]), (199.75, 0.0))
+
+
+class DoubtTests(SynchronousTestCase):
+    def test_beside_what_it_is_about(self):
+        """A doubt is told with every record of its instance under the topic, and with no other; it is none itself."""
+        found = told(
+            Sighting(make_record(Role.DOUBT, reason="it refuses the connection"), 12.0),
+            Sighting(make_record(), 40.0),
+            Sighting(make_record(Role.LISTENER, pool="p"), 40.0),
+            Sighting(make_record(instance=TWO), 40.0),
+            Sighting(make_record(member="node-2"), 40.0),
+            Sighting(make_record(instance=""), 0.0),
+        )
+        self.assertEqual(
+            [each.row[-1] for each in found], ["12 s ago: it refuses the connection"] * 2 + ["-", "-", "-"]
+        )
+        self.assertEqual(
+            [each.description["suspicion"] for each in found],
+            [{"reason": "it refuses the connection", "age": 12.0}] * 2 + [None] * 3,
+        )
+
+    def test_of_nobody(self):
+        self.assertEqual(told(Sighting(make_record(Role.DOUBT), 1.0)), [])
+
+    def test_little_is_told(self):
+        (found,) = told(Sighting(make_record(Role.DOUBT), None), Sighting(make_record(), None))
+        self.assertEqual(found.row[-1], "no reason is told")
+        self.assertEqual(found.description["suspicion"], {"reason": "", "age": None})
+
+
+@implementer(IOutages)
+class SomeSilent(DummyMatchmaker):
+    """Several stores, of which one does not answer."""
+
+    def away(self):
+        return ""
+
+    def silent(self):
+        return ["the Redis server 10.0.0.2:6379 refuses the connection; start it"]
+
+
+class SilentStoreTests(SynchronousTestCase):
+    def read(self, as_json):
+        written = StringIO()
+        self.patch(sys, "stderr", written)
+        matchmaker = SomeSilent(Table(Clock()))
+        self.successResultOf(matchmaker.register(make_record(), 30))
+        report = Report("zmqrpc ls", as_json)
+        (sighting,) = self.successResultOf(Deferred.fromCoroutine(read(matchmaker, report)))
+        self.assertEqual(sighting.record, make_record())
+        return written.getvalue()
+
+    def test_which_one(self):
+        """What the others know is listed, and standard error tells which one did not answer."""
+        text = "the Redis server 10.0.0.2:6379 refuses the connection; start it; what is known without it is listed"
+        self.assertEqual(self.read(False), f"zmqrpc ls: {text}\n")
+        self.assertEqual(json.loads(self.read(True)), {"warning": text})
+
+
+class WidthTests(SynchronousTestCase):
+    def test_usual_names_fit(self):
+        """What is usual fits on 120 characters, so that a terminal shows it without wrapping."""
+        sighting = Sighting(make_record(), 100 * MINUTE, "127.0.0.1:6379", lasts=300.0)
+        for line in aligned([HEADINGS, *(each.row for each in told(sighting))]):
+            self.assertLessEqual(len(line), 120, line)
