@@ -19,8 +19,8 @@ from zmqrpc.tap._applications import make, names_of
 from zmqrpc.tap._command_service import CommandService, cause_of
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
-from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._offer import ask, check_apart
+from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
 from zmqrpc.tap._traced_node import TracedNode
 from zmqrpc.target import Target
