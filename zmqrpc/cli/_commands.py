@@ -229,11 +229,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "ping",
-        "call every member of a topic, and print its round trip",
+        "call every member of a topic, or who is at an address, and print the round trips",
+        "An address, tcp://HOST:PORT or ipc:///PATH, is asked without a matchmaker and without a configuration: "
+        "who is there, and each of its servers whether it takes calls. "
+        "A member that others cannot find just now says so itself. "
         "The status is 0 when each member has answered at least once; else that of what kept the others, the highest. "
         "Ctrl-C ends it like the last round.",
         "_ping",
-        (_TOPIC,),
+        (Word("TOPIC", "compute, compute.machine1 for one member, or an address", Kind.TOPIC),),
         (
             *_STORE,
             *_MEMBER,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 
 from zmqrpc.cli._configured import configured
+from zmqrpc.cli._direct import Direct
 from zmqrpc.cli._exit import Exit, exit_for
-from zmqrpc.cli._members import ask_each
+from zmqrpc.cli._greeting import check_address, is_address
+from zmqrpc.cli._members import TIMEOUT, ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned, described
 from zmqrpc.cli._request import target_of
+from zmqrpc.configuration import load
 from zmqrpc.errors import NoRoute
 from zmqrpc.node import connect
 
@@ -98,21 +102,30 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    configuration = configured(options, report)
-    target = target_of(options)
+    # Who is asked at its address is asked when the store is down, or by who knows of none.
+    direct = is_address(options.topic)
+    configuration = load(url="zmq://") if direct else configured(options, report)
+    target = None if direct else target_of(options)
+    if direct:
+        check_address(options.topic)
     count = 1 if options.count is None else options.count
     interval = 1.0 if options.interval is None else options.interval
     rounds = Rounds()
 
     async def main(reactor: Any) -> int:
-        client = await connect(reactor, configuration.settings)
+        ask: Callable[[], Awaitable[list[Answer]]]
+        if target is None:
+            ask, close = Direct(reactor, options.topic, options.timeout or TIMEOUT).ask, _nothing
+        else:
+            client = await connect(reactor, configuration.settings)
+            ask, close = partial(ask_each, client, target, "ping", options), client.close
         try:
             number = 0
             while True:
                 number += 1
                 begun = reactor.seconds()
                 try:
-                    answers = await ask_each(client, target, "ping", options)
+                    answers = await ask()
                 except NoRoute as error:
                     rounds.nobody = error
                     answers = []
@@ -127,10 +140,14 @@ def run(command: str, options: Namespace, report: Report) -> int:
             if not rounds and rounds.nobody is None:
                 raise
         finally:
-            await client.close()
+            await close()
         return _tell(report, rounds, summary=count != 1)
 
     return on_reactor(configuration, report, main)
+
+
+def _nothing() -> Deferred[None]:
+    return succeed(None)
 
 
 def not_ready(answer: Answer) -> str | None:

@@ -47,7 +47,7 @@ class ReadyNowProcessTests(ProcessTestCase):
         path.write_text("4194305\nready: registered with the matchmaker\n")
         running = self.start("twistd", "-n", "--pidfile=", name, "--ready-file", path.name, *words)
         running.says("ready: registered")
-        until(lambda: path.exists(), "the ready file")
+        until(path.exists, "the ready file")
         self.assertEqual(path.read_text(), f"{running.process.pid}\nready: registered with the matchmaker\n")
         return running, path
 

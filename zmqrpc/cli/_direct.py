@@ -1,0 +1,80 @@
+"""Pings who is at an address, without a matchmaker: every server there, or the proxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zmqrpc.cli._greeting import Greeting, greet
+from zmqrpc.client import Answer
+from zmqrpc.core.envelope import Served
+from zmqrpc.core.roles import SERVER
+from zmqrpc.dispatcher import OWN_NAMESPACE
+from zmqrpc.errors import NoRoute, ZmqRpcError
+from zmqrpc.matchmaker._table import Table
+from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.node import Node
+from zmqrpc.record import Record, Role
+from zmqrpc.settings import Settings
+from zmqrpc.site import sockets
+from zmqrpc.target import Target
+
+
+class Direct:
+    """
+    Who is at one address.
+
+    :param address: as people are told it, ``tcp://host:port`` or ``ipc://path``.
+    :param limit: seconds that an answer may take.
+    """
+
+    def __init__(self, reactor: Any, address: str, limit: float) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._limit = limit
+        self._settings = Settings.from_url("zmq://")
+
+    async def ask(self) -> list[Answer]:
+        """
+        Ask once, over new connections: who was there before may have been restarted.
+
+        :return: one for each server, whose member is ``TOPIC.MEMBER``; of whoever serves nothing, such as a proxy, one
+            whose member is its role, and whose result is None.
+        :raises NoRoute: nobody listens there.
+        :raises DeadlineExceeded: nobody has answered in time.
+        """
+        transport = sockets(self._reactor, self._settings)
+        transport.open(lambda: None)
+        try:
+            greeting = await greet(self._reactor, transport, self._address, self._limit)
+        finally:
+            await transport.close(0)
+        answers = await self._ping(greeting) if greeting.role == SERVER else []
+        return answers or [Answer(greeting.role, greeting.instance, None, None, greeting.seconds)]
+
+    async def _ping(self, greeting: Greeting) -> list[Answer]:
+        table = Table(self._reactor)
+        # Listeners to notifications are told as well, and nobody calls them; those of no pool look like servers.
+        served = [each for each in greeting.targets if each.member is not None and each.pool is None]
+        for each in served:
+            table.put(self._record(each, greeting.instance), 0)
+        node = Node(self._reactor, self._settings, matchmaker=DummyMatchmaker(table))
+        node.startService()
+        answers: list[Answer] = []
+        try:
+            for each in served:
+                target = Target(each.topic, each.member, each.exchange, namespace=OWN_NAMESPACE)
+                name = f"{each.topic}.{each.member}"
+                try:
+                    (answer,) = await node.client().call_each(target, "ping", timeout=self._limit)
+                except ZmqRpcError as error:
+                    answer = Answer(name, greeting.instance, None, error, self._limit)
+                if not isinstance(answer.error, NoRoute):
+                    answers.append(answer._replace(member=name))
+        finally:
+            await node.stopService()
+        return answers
+
+    def _record(self, served: Served, instance: str) -> Record:
+        return Record(
+            Role.SERVER, served.exchange, served.topic, served.member or "", instance, addresses=(self._address,)
+        )
