@@ -132,8 +132,8 @@ class FileMatchmaker:
         return self._thread.close()
 
     def away(self) -> str:
-        """See `IOutages`; what the file said before counts, so nothing is away."""
-        return ""
+        """See `IOutages`; what the file said before counts, so a line that is missing is all there can be."""
+        return "; ".join(self._missing_text(self._ours[key]) for key in sorted(self._missing))
 
     def silent(self) -> list[str]:
         """See `IOutages`."""

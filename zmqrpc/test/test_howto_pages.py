@@ -57,6 +57,12 @@ class PageTests(ProcessTestCase):
         (self.directory / "wrong.json").write_text('{"greeter": {\n"node-1": "127.0.0.1:1",\n"node-1": "127.0.0.1:2"}}')
         self.assertEqual(self.follow("fixed-table.rst", **ports), 2)
 
+    def test_when_the_store_fails(self):
+        """What asks nobody but the server itself."""
+        running = self.serve("--app", "greeter:Greeter", "--topic", "greeter", "--server", "node-1")
+        (address,) = set(re.findall(r"tcp://127\.0\.0\.1:\d+", running.out))
+        self.assertEqual(self.follow("when-the-store-fails.rst", **{"tcp://127.0.0.1:49153": address}), 0)
+
     def test_addresses(self):
         self.assertEqual(self.follow("addresses.rst"), 0)
 

@@ -65,8 +65,9 @@ class RedisStore:
 
     @property
     def trouble(self) -> str:
-        """Why it does not answer, as far as is known now; empty while it does."""
-        return self._outage.reason
+        """Why it does not answer, as far as is known now, with its name; empty while it does."""
+        reason = self._outage.reason
+        return f"{self._name} fails: {reason}" if reason and self._name not in reason else reason
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""

@@ -29,7 +29,7 @@ class AddressTests(SynchronousTestCase):
             ("tcp://10.0.0.1", "has no port"),
             ("tcp://:1", "has the host ''"),
             ("tcp://0.0.0.0:1", "has the host '0.0.0.0', which is every address of a machine"),
-            ("tcp://a:99999", "from 1 to 65535"),
+            ("tcp://a:99999", "has the port '99999'; it must be a number from 1 to 65535"),
             ("ipc://run/x", "has no absolute path"),
         ):
             with self.assertRaises(ConfigError) as caught:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 
 from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.servers import RedisServer
+from zmqrpc.test.test_examples import DOCS
 
 APP = ("--app", "examples.demo.calc:Calc", "--topic", "calc", "--server", "node-1")
 
@@ -81,11 +83,23 @@ class ReadyNowProcessTests(ProcessTestCase):
         (pinged,) = json.loads(self.run_to_end("zmqrpc", "ping", "calc", "--json").stdout)
         self.assertEqual((pinged["ready"], pinged["not_ready"]), (True, ""))
 
+        for line in self.shown():
+            self.assertRegex(serving.out, line)
+
         for running, path in ((serving, served), (proxying, proxied)):
             running.signal()
             self.assertEqual(running.ends(), -signal.SIGTERM)
             self.assertFalse(path.exists())
             self.assertNotIn("Traceback", running.out)
+
+    def shown(self):
+        """Read the lines of a log that the page on failures shows, as patterns for ours."""
+        page = (DOCS / "howto" / "when-the-store-fails.rst").read_text()
+        lines = re.findall(r"^   ((?:not ready: |ready again |the matchmaker ).+)$", page, re.MULTILINE)
+        self.assertEqual(len(lines), 7)
+        for line in lines:
+            pattern = re.escape(line.replace("127.0.0.1:6379", f"127.0.0.1:{self.server.port}"))
+            yield re.sub(r" \d+(\\\.\d)?\\ ", r" [0-9.]+\\ ", pattern) + "\n"
 
     def test_absent_at_the_start(self):
         """What was left by another is gone from the start on, and nothing is there before the store is."""
