@@ -179,6 +179,6 @@ class _Greeter:
                 seconds = monotonic() - self._begun
                 self._settle(Greeting(message.role[:100], batch.source.hex(), targets, seconds))
             elif isinstance(message, Nack):
-                text = f"{self._address} refuses HELLO: {message.text or message.reason.words}"
-                overloaded = message.reason is Refusal.OVERLOADED
+                text = f"{self._address} refuses HELLO: {message.text or Refusal(message.reason).words}"
+                overloaded = message.reason == Refusal.OVERLOADED
                 self._settle(Overloaded(text) if overloaded else RemoteProtocolError(text))

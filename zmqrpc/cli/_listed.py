@@ -12,7 +12,7 @@ from zmqrpc.record import Record, Role, Sighting
 
 HEADINGS = (
     *("TOPIC", "MEMBER", "ROLE", "AGE", "STATE", "ADDRESS"),
-    *("EXCHANGE", "INSTANCE", "SOURCE", "SUSPICION"),
+    *("EXCHANGE", "INSTANCE", "SUSPICION", "SOURCE"),
 )
 
 _MOST_GRACE = 10.0
@@ -60,8 +60,8 @@ class Listed:
             ",".join(record.addresses),
             record.exchange,
             record.instance[:_SHOWN_DIGITS] or "-",
-            self.sighting.source or "-",
             self._suspicion,
+            self.sighting.source or "-",
         )
 
     @property

@@ -20,6 +20,7 @@ from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.record import Record, Role, Sighting
 
+SUSPICION = HEADINGS.index("SUSPICION")
 ONE, TWO = "a" * 32, "b" * 32
 MINUTE, DAY = 60.0, 86400.0
 
@@ -85,7 +86,7 @@ class DoubtTests(SynchronousTestCase):
             Sighting(make_record(instance=""), 0.0),
         )
         self.assertEqual(
-            [each.row[-1] for each in found], ["12 s ago: it refuses the connection"] * 2 + ["-", "-", "-"]
+            [each.row[SUSPICION] for each in found], ["12 s ago: it refuses the connection"] * 2 + ["-", "-", "-"]
         )
         self.assertEqual(
             [each.description["suspicion"] for each in found],
@@ -97,7 +98,7 @@ class DoubtTests(SynchronousTestCase):
 
     def test_little_is_told(self):
         (found,) = told(Sighting(make_record(Role.DOUBT), None), Sighting(make_record(), None))
-        self.assertEqual(found.row[-1], "no reason is told")
+        self.assertEqual(found.row[SUSPICION], "no reason is told")
         self.assertEqual(found.description["suspicion"], {"reason": "", "age": None})
 
 

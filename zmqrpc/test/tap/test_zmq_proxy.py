@@ -62,7 +62,7 @@ class ProxyProcessTests(ProcessTestCase):
         )
         listed = self.run_to_end("zmqrpc", "ls", "--url", self.url)
         self.assertRegex(
-            listed.stdout, rf"proxies +localhost +router +\d s +tcp://127.0.0.1:{port},tcp://127.0.0.1:\d+"
+            listed.stdout, rf"proxies +localhost +router +\d s +fresh +tcp://127.0.0.1:{port},tcp://127.0.0.1:\d+"
         )
         self.assertEqual(self.run_to_end("zmqrpc", "ls", "--topics", "--url", self.url).stdout, "")
         peer = self.hello(f"tcp://127.0.0.1:{port}")
