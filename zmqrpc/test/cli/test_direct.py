@@ -6,6 +6,7 @@ import json
 import re
 import signal
 
+import zmq
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.cli._greeting import check_address, is_address
@@ -80,6 +81,19 @@ class DirectTests(ProcessTestCase):
         self.assert_one_sentence("has no port", self.ping("tcp://127.0.0.1", status=2)[1])
         told = json.loads(self.ping("tcp://127.0.0.1:1", "--json", status=3)[1])
         self.assertEqual(told["error"], "NoRoute")
+
+    def test_nonsense(self):
+        """Who answers HELLO with what is no message of ours is named as such."""
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+            socket.linger = 0
+            address = f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+            for frames, text in (([b"\xff" * 20], "is not a batch"), ([b"", b"", b""], "is no message of ours")):
+                pinging = self.start("zmqrpc", "ping", address)
+                self.assertTrue(socket.poll(20_000))
+                identity, *_ = socket.recv_multipart()
+                socket.send_multipart([identity, *frames])
+                self.assertEqual(pinging.ends(), 1)
+                self.assert_one_sentence(text, pinging.err)
 
     def test_somebody_else(self):
         """What listens there and says nothing, or something else, is an error in time."""

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from functools import partial
+from math import inf
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -158,11 +159,16 @@ class FileTests(LookupContract, TestCase):
                 self.assertEqual(await self.found(matchmaker), before)
             (sighting,) = await matchmaker.lookup("openstack", "compute")
             self.assertGreater(sighting.age, 0)
+            self.assertEqual((sighting.source, sighting.lasts), (self.path, inf))
+            (silent,) = matchmaker.silent()
+            self.assertIn(self.path, silent)
+            self.assertEqual(matchmaker.away(), "")
             after = self.record(number=number)
             if os.path.isdir(self.path):
                 os.rmdir(self.path)
             self.write(table_of([after]))
             await self.eventually("the table that was mended", partial(heard.last, after))
+            self.assertEqual(matchmaker.silent(), [])
         fails, works = self.lines.about("reading a fixed table fails"), self.lines.about("works again")
         self.assertEqual((len(fails), len(works), len(self.lines)), (2, 2, 4), self.lines)
         self.assertIn(self.path, fails[0])

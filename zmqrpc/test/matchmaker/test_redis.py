@@ -440,6 +440,8 @@ class OutageTests(RedisCase):
             self.assertLess(reactor.seconds() - begin, 1)
             await pause(0.1)
         self.assertTrue(heard.last(make_record()), "nothing is known to be gone")
+        self.assertIn(f"the Redis server 127.0.0.1:{self.server.port} ", matchmaker.away())
+        self.assertEqual(matchmaker.silent(), [matchmaker.away()])
         self.server.start()
         await eventually("the loss", heard.last)
         await eventually("both lines", lambda: len(self.lines) == 2)
@@ -447,6 +449,7 @@ class OutageTests(RedisCase):
         self.assertIn("works again", self.lines[1])
         await pause(0.3)
         self.assertEqual(len(self.lines), 2)
+        self.assertEqual((matchmaker.away(), matchmaker.silent()), ("", []))
 
     async def test_hangs(self):
         """Everything that is asked fails in time, however much it is; when it goes on, so do we."""
@@ -461,6 +464,7 @@ class OutageTests(RedisCase):
             for asking in asked[1000:]:
                 await self.refused(asking, "1000 questions wait")
             self.assertLess(reactor.seconds() - begin, 5)
+        self.assertIn(f"the Redis server 127.0.0.1:{self.server.port} ", matchmaker.away())
         self.server.answer_again()
         await matchmaker.lookup("openstack", "compute")
         self.assertEqual(len(self.lines), 2, self.lines)

@@ -161,13 +161,13 @@ class AnswerTests(SynchronousTestCase):
         look = self.read("", "5", record_field(record), value(record, NOW - 1500, 2000))
         entry = Entry(record, NOW - 1500, NOW + 500)
         self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}))
-        self.assertEqual(entry.sighting(NOW).age, 1.5)
+        self.assertEqual((entry.sighting(NOW).age, entry.sighting(NOW).lasts), (1.5, 2.0))
         self.assertEqual(entry.sighting(NOW - 9000).age, 0)
 
     def test_never(self):
         record = make_record()
         (entry,) = self.read(record_field(record), value(record, expire=0)).entries.values()
-        self.assertEqual(entry.ends, 0)
+        self.assertEqual((entry.ends, entry.sighting(NOW).lasts), (0, inf))
 
     def test_unchanged(self):
         self.assertIsNone(read_look(TOPIC, msgspec.msgpack.encode([NOW, 5, 7, False])).entries)

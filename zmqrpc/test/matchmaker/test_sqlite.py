@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+from math import inf
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -82,12 +83,23 @@ class SqliteTests(MatchmakerContract, TestCase):
             await self.assertFailure(matchmaker.register(make_record(), 300), MatchmakerUnavailable)
         (line,) = self.lines
         self.assertIn("its directory does not exist", line)
+        self.assertEqual(matchmaker.silent(), [matchmaker.away()])
+        self.assertIn(f"the matchmaker file {self.path} cannot be made", matchmaker.away())
         os.rename(directory + "-away", directory)
         await matchmaker.register(make_record(), 300)
         await matchmaker.register(make_record(), 300)
         self.assertEqual(len(self.lines), 2)
         self.assertIn("works again", self.lines[1])
         self.assertIn("3 failures", self.lines[1])
+        self.assertEqual((matchmaker.silent(), matchmaker.away()), ([], ""))
+
+    async def test_told_of_a_record(self):
+        """Where it was read from, and for how long it is kept."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(number=1), 300)
+        await matchmaker.register(make_record(number=2), 0)
+        told = [(sighting.source, sighting.lasts) for sighting in await matchmaker.records()]
+        self.assertEqual(told, [(self.path, 300), (self.path, inf)])
 
     async def test_missing_logged_once(self):
         """Whoever looks for others in a file that is not there says so once in the log, and finds them later."""
