@@ -78,7 +78,7 @@ class SqliteTests(MatchmakerContract, TestCase):
         """An outage is one line in the log, with the reason, and its end another."""
         directory = os.path.dirname(self.path)
         os.rename(directory, directory + "-away")
-        matchmaker = self.matchmaker()
+        matchmaker: Any = self.matchmaker()
         for _ in range(3):
             await self.assertFailure(matchmaker.register(make_record(), 300), MatchmakerUnavailable)
         (line,) = self.lines
