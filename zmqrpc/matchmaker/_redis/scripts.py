@@ -112,7 +112,8 @@ _LOOK = (
     + """
 local known, until_then = tonumber(ARGV[5]), tonumber(ARGV[6])
 local before = version()
-if known == before and (until_then == 0 or now < until_then) then
+-- A version of the future: the clock was set back, and what is known of the expiry is wrong.
+if known == before and before <= now and (until_then == 0 or now < until_then) then
   return cmsgpack.pack({now, before, until_then, false})
 end
 local entries = redis.call('HGETALL', topic)
