@@ -10,6 +10,8 @@ class Outage:
     """
     Something that may stop working, with one log line at the begin of each outage and one at its end.
 
+    It may have several parts, each of which may fail: the outage ends when none does any more.
+
     :param clock: what measures how long an outage took.
     :param what: what may stop working, for the log lines.
     :ivar reason: why it does not work, as the last failure said; empty while it works.
@@ -23,17 +25,22 @@ class Outage:
         self._since: float | None = None
         self._failures = 0
         self.reason = ""
+        self._failing: set[str] = set()
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, part: str = "") -> None:
         """Take note of a failure; logged if it is the first after a success."""
+        self._failing.add(part)
         self._failures += 1
         self.reason = reason
         if self._since is None:
             self._since = self._clock.seconds()
             self._log.warn("{what} fails: {reason}", what=self._what, reason=reason)
 
-    def worked(self) -> None:
-        """Take note of a success; logged if it is the first after a failure."""
+    def worked(self, *parts: str) -> None:
+        """Take note of a success of these parts, of the only one where none is named; logged if it ends the outage."""
+        self._failing.difference_update(parts or ("",))
+        if self._failing:
+            return
         if self._since is not None:
             self._log.info(
                 "{what} works again after {seconds:.1f} s and {failures} failures",

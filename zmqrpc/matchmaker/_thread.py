@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.logger import Logger
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._room import Room
 
 
 class IThreadedReactor(IReactorTime, IReactorFromThreads):
@@ -44,7 +45,7 @@ class WorkThread:
     :param idle: called in the thread after work, and again after as many seconds as it returns; None is not again.
     :param last: called in the thread as its last work.
     :param limit: seconds that work may take, waiting included.
-    :param bound: how many may wait; what was given up counts until the thread comes to it.
+    :param bound: how many may wait while it works (`Room`); what was given up counts until the thread comes to it.
     """
 
     _log = Logger()
@@ -63,7 +64,7 @@ class WorkThread:
         self._idle = idle
         self._last = last
         self._limit = limit
-        self._bound = bound
+        self._room = Room(reactor, limit, bound)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting = 0
         # What was given up stays in the queue until it is taken. Each of these two has one writer, so that no lock is
@@ -84,8 +85,10 @@ class WorkThread:
         """
         if self._closed:
             return fail(MatchmakerUnavailable(f"{self._name} is closed; make a new Node"))
-        if max(self._waiting, self._put - self._taken) >= self._bound:
-            return fail(MatchmakerUnavailable(f"{self._bound} operations wait for {self._name} already"))
+        waiting = max(self._waiting, self._put - self._taken)
+        most = self._room.most(waiting)
+        if waiting >= most:
+            return fail(MatchmakerUnavailable(f"{most} operations wait for {self._name} already"))
         try:
             self._start()
         except RuntimeError as error:  # the machine has no room for another thread
@@ -137,6 +140,7 @@ class WorkThread:
             job.timer.cancel()
 
     def _time_is_up(self, job: _Job) -> None:
+        self._room.missed()
         self._give_up(job)
         assert job.deferred is not None
         job.deferred.errback(MatchmakerUnavailable(f"{self._name} did not answer within {self._limit:g} s"))
@@ -146,8 +150,10 @@ class WorkThread:
             return
         self._give_up(job)
         if error is None:
+            self._room.answered()
             job.deferred.callback(result)
         else:
+            self._room.missed()
             job.deferred.errback(error)
 
     def _ended(self) -> None:

@@ -26,6 +26,9 @@ from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
+READING, WRITING = "reading", "writing"
+"""The parts of an outage."""
+
 
 @implementer(IMatchmaker, IOutages)
 class SqliteMatchmaker:
@@ -35,41 +38,42 @@ class SqliteMatchmaker:
     :param reactor: the reactor.
     :param path: the absolute path of the file.
     :param machine: whose time and processes count.
+    :param limit: seconds that an operation may take; half of that to wait for a lock of another process.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IThreadedReactor, path: str, machine: Machine | None = None) -> None:
+    def __init__(
+        self, reactor: IThreadedReactor, path: str, machine: Machine | None = None, limit: float = 2.0
+    ) -> None:
         name = f"the matchmaker file {path}"
         self._path = path
         self._reactor = reactor
         self._machine = machine if machine is not None else Machine()
-        self._file = SqliteFile(path, self._machine)
+        self._file = SqliteFile(path, self._machine, limit / 2)
         self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
-        self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close)
+        self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close, limit=limit)
         self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
         self._told_missing = False
-        # Apart from each other: while another process keeps the file locked, reading works and writing does not.
-        self._reading = Outage(reactor, f"reading {name}")
-        self._writing = Outage(reactor, f"writing {name}")
+        self._outage = Outage(reactor, name)
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """See `IMatchmaker`."""
-        return self._note(self._writing, self._thread.run(self._file.register, record, expire))
+        return self._note(WRITING, self._thread.run(self._file.register, record, expire))
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """See `IMatchmaker`."""
-        return self._note(self._writing, self._thread.run(self._file.withdraw, record))
+        return self._note(WRITING, self._thread.run(self._file.withdraw, record))
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        reading = self._note(self._reading, self._thread.run(self._file.read, (exchange, topic)))
+        reading = self._note(READING, self._thread.run(self._file.read, (exchange, topic)))
         return reading.addCallback(self._sighted, lookup_order)
 
     def records(self) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        return self._note(self._reading, self._thread.run(self._file.read)).addCallback(self._sighted, records_order)
+        return self._note(READING, self._thread.run(self._file.read)).addCallback(self._sighted, records_order)
 
     def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
         """See `IMatchmaker`; a change by another process is seen within 50 ms, the death of one within 250."""
@@ -102,7 +106,7 @@ class SqliteMatchmaker:
 
     def away(self) -> str:
         """See `IOutages`."""
-        return self._writing.reason or self._reading.reason
+        return self._outage.reason
 
     def silent(self) -> list[str]:
         """See `IOutages`."""
@@ -115,14 +119,15 @@ class SqliteMatchmaker:
         now = self._machine.now()
         return sorted((row.sighting(now, self._path) for row in rows), key=order)
 
-    def _note(self, outage: Outage, answer: Deferred[Any]) -> Deferred[Any]:
+    def _note(self, part: str, answer: Deferred[Any]) -> Deferred[Any]:
         def worked(result: Any) -> Any:
-            outage.worked()
+            # While another process keeps the file locked, reading works and writing does not; not the other way round.
+            self._outage.worked(*((READING, WRITING) if part == WRITING else (READING,)))
             return result
 
         def failed(failure: Failure) -> Failure:
             if isinstance(failure.value, MatchmakerUnavailable):
-                outage.failed(str(failure.value))
+                self._outage.failed(str(failure.value), part)
             return failure
 
         return answer.addCallbacks(worked, failed)
@@ -134,9 +139,9 @@ class SqliteMatchmaker:
 
     def _looked(self, error: MatchmakerUnavailable | None) -> None:
         if error is None:
-            self._reactor.callFromThread(self._reading.worked)
+            self._reactor.callFromThread(self._outage.worked, READING)
         else:
-            self._reactor.callFromThread(self._reading.failed, str(error))
+            self._reactor.callFromThread(self._outage.failed, str(error), READING)
 
     def _show(self, topic: TopicKey, rows: list[Row]) -> None:
         self._watches.publish(topic, self._sighted(rows, lookup_order))

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._room import FEW, Room
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Sighting
 from zmqrpc.test.logs import LogLines
@@ -55,6 +56,19 @@ class OutageTests(SynchronousTestCase):
         both = ["the store fails: it is away", "the store works again after 3.0 s and 3 failures"]
         self.assertEqual(lines, both * 2)
 
+    def test_parts(self):
+        """What has several parts fails with the first of them, and works again with the last."""
+        lines, clock = LogLines(self, "zmqrpc.matchmaker._outage.Outage"), Clock()
+        outage = Outage(clock, "the file")
+        outage.failed("it is locked", "writing")
+        outage.worked("reading")
+        outage.failed("it is away", "reading")
+        outage.worked("writing")
+        self.assertEqual(lines, ["the file fails: it is locked"])
+        outage.failed("it is locked", "writing")
+        outage.worked("writing", "reading")
+        self.assertEqual(lines[1:], ["the file works again after 0.0 s and 3 failures"])
+
 
 class WatchesTests(SynchronousTestCase):
     def setUp(self):
@@ -104,3 +118,46 @@ class WatchesTests(SynchronousTestCase):
         self.assertNotIn(TOPIC, self.watches)
         self.publish(2)
         stop()
+
+
+class RoomTests(SynchronousTestCase):
+    """How many may wait for a store."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.room = Room(self.clock, 2.0, 1000)
+
+    def test_silent(self):
+        """Few once nothing has been said for half the limit, though some wait; many again after the next answer."""
+        self.assertEqual(self.room.most(0), 1000)
+        self.clock.advance(0.9)
+        self.assertEqual(self.room.most(1), 1000)
+        self.clock.advance(0.1)
+        self.assertEqual(self.room.most(1), FEW)
+        self.room.answered()
+        self.assertEqual(self.room.most(1), 1000)
+
+    def test_idle(self):
+        """That nobody has asked for long is no silence."""
+        self.room.answered()
+        self.clock.advance(3600)
+        self.assertEqual(self.room.most(0), 1000)
+        self.clock.advance(0.5)
+        self.assertEqual(self.room.most(1), 1000)
+
+    def test_missed(self):
+        """What has not answered the last time has to answer first."""
+        self.room.most(0)
+        self.clock.advance(2)
+        self.room.missed()
+        self.clock.advance(3600)
+        self.assertEqual(self.room.most(0), FEW)
+        self.room.answered()
+        self.assertEqual(self.room.most(0), 1000)
+
+    def test_small(self):
+        """Never more than the bound."""
+        room = Room(self.clock, 2.0, 10)
+        room.missed()
+        self.clock.advance(5)
+        self.assertEqual(room.most(0), 10)
