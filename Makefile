@@ -43,7 +43,7 @@ demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they an
 
 test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
-		ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
+		faketime=faketime ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
 	@$(BIN)/python -m compileall -q zmqrpc examples twisted
 	$(BIN)/python -m twisted.trial -j $(JOBS) $(TESTS)
 

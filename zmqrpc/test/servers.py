@@ -33,7 +33,10 @@ class RedisServer:
     :param options: for its command line, for example ``("--requirepass", "secret")``.
     :param configuration: the path of a configuration file.
     :ivar port: stays the same when it is started again.
+    :ivar environment: of its process; None for ours.
     """
+
+    environment: dict[str, str] | None = None
 
     def __init__(self, case, *options: str, configuration: Path | None = None) -> None:
         self.port = free_port()
@@ -59,7 +62,10 @@ class RedisServer:
             words.append(str(self.configuration))
         for name, value in settings.items():
             words += [f"--{name}", str(value)]
-        self._process = subprocess.Popen([*words, *self.options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        words += self.options
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment
+        )
         give_up = time.monotonic() + LIMIT
         while not self._answers():
             said = log.read_text() if log.exists() else ""

@@ -65,7 +65,7 @@ class LookupContract(_Case):
         self.addCleanup(matchmaker.close)
         return matchmaker
 
-    async def eventually(self, what: str, holds: Callable[[], bool]) -> None:
+    async def eventually(self, what: str, holds: Callable[[], object]) -> None:
         """Wait until something holds; fail, saying what, when it does not in `PATIENCE`."""
         deadline = time.monotonic() + PATIENCE
         while not holds():

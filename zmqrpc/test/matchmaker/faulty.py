@@ -1,0 +1,181 @@
+"""The stores that the suite of matchmakers under faults runs on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from zope.interface import implementer
+
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.matchmaker._table import Table
+from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.settings import Settings
+from zmqrpc.test.forwarder import Forwarder
+from zmqrpc.test.matchmaker.support import new_path
+from zmqrpc.test.servers import RedisServer
+from zmqrpc.test.wall import Wall
+from zmqrpc.testing.matchmaker import FAULTS, IFaultyStore
+
+reactor: Any = _reactor
+
+SECRET = "wr0ng-s3cret"
+
+
+class Whole:
+    """What a store that can have no fault says; methods that one can have override these."""
+
+    cannot: frozenset[str] = FAULTS
+    keeps = reads_while_hung = False
+    together = 1
+    limit = 1.0
+    secret = SECRET
+
+    def make_stranger(self):
+        raise NotImplementedError
+
+    make_stranded = make_stranger
+
+    def kill(self):
+        raise NotImplementedError
+
+    admit_stranger = hang = resume = fail_over = hang_over = split = heal = kill
+
+    def start(self, empty):
+        raise NotImplementedError
+
+    def slow(self, seconds):
+        raise NotImplementedError
+
+    step_clock = slow
+
+    def turns(self):
+        return None
+
+
+@implementer(IFaultyStore)
+class FaultyTable(Whole):
+    """A table in the memory of this process, to which nothing can happen."""
+
+    named = "the matchmaker"
+
+    def __init__(self):
+        self._table = Table(reactor)
+
+    def make_matchmaker(self):
+        return DummyMatchmaker(self._table)
+
+
+class _Redis(RedisServer):
+    """A server that writes a file, and goes by a clock of its own."""
+
+    def __init__(self, case, wall):
+        self.environment = wall.environment
+        super().__init__(case, "--requirepass", "right", "--appendonly", "yes")
+
+    def forget(self):
+        shutil.rmtree(self._directory / "appendonlydir")
+
+
+@implementer(IFaultyStore)
+class FaultyRedis(Whole):
+    """A ``redis-server`` that keeps what it has in a file, and goes by a clock of its own."""
+
+    cannot = frozenset(("fail_over", "hang_over", "split"))
+    keeps = True
+    together = 100
+
+    def __init__(self, case):
+        self._case = case
+        self._wall = Wall(case)
+        self._server = _Redis(case, self._wall)
+        self._way: Forwarder | None = None
+
+    @property
+    def named(self):
+        return f"127.0.0.1:{self._server.port}"
+
+    def make_matchmaker(self):
+        return self._make("right", self._server.port if self._way is None else self._way.port)
+
+    def make_stranger(self):
+        return self._make(SECRET, self._server.port)
+
+    async def admit_stranger(self):
+        self._server.ask("CONFIG", "SET", "requirepass", SECRET)
+
+    async def kill(self):
+        self._server.kill()
+
+    async def start(self, empty):
+        if empty:
+            self._server.forget()
+        self._server.start()
+
+    async def hang(self):
+        self._server.stop_answering()
+
+    async def resume(self):
+        self._server.answer_again()
+
+    async def slow(self, seconds):
+        if self._way is None:
+            self._way = Forwarder(self._case, self._server.port)
+        self._way.delay = seconds
+
+    def turns(self):
+        return None if self._way is None else self._way.turns
+
+    async def step_clock(self, seconds):
+        self._wall.step(seconds)
+
+    def _make(self, password, port):
+        url = f"zmq+redis://:{password}@127.0.0.1:{port}"
+        return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
+
+
+@implementer(IFaultyStore)
+class FaultyFile(Whole):
+    """A file of SQLite, in a directory that can be away."""
+
+    cannot = frozenset(("slow", "fail_over", "hang_over", "split", "make_stranger", "admit_stranger"))
+    keeps = reads_while_hung = True
+
+    def __init__(self, case):
+        self._case = case
+        self.named = new_path(case)
+        self._directory = Path(self.named).parent
+        self._away = self._directory.with_name(f"{self._directory.name}-away")
+        self._writer: sqlite3.Connection | None = None
+
+    def make_matchmaker(self):
+        return SqliteMatchmaker(reactor, self.named, limit=self.limit)
+
+    async def kill(self):
+        self._directory.rename(self._away)
+
+    async def start(self, empty):
+        if empty:
+            shutil.rmtree(self._away)
+            self._directory.mkdir()
+        else:
+            self._away.rename(self._directory)
+
+    async def hang(self):
+        self._writer = sqlite3.connect(self.named, isolation_level=None)
+        self._case.addCleanup(self._writer.close)
+        self._writer.execute("BEGIN IMMEDIATE")
+
+    async def resume(self):
+        assert self._writer is not None
+        self._writer.execute("ROLLBACK")
+
+    async def step_clock(self, seconds):
+        """Set the clock that this process reads: that of the boot, by which the file goes, nobody can set."""
+        real = time.time
+        self._case.patch(time, "time", lambda: real() + seconds)
