@@ -68,7 +68,7 @@ class ExamplePluginTests(SynchronousTestCase):
         self.environment("matchmaker-plugin")
         url = f"zmq+directory://{self.home}/members"
         text = "no matchmaker 'directory'; valid are dummy, file, redis, sqlite"
-        self.check_call(url, text, "zmqrpc_directory.test_contract")
+        self.check_call(url, text, "zmqrpc_directory")
         self.assertEqual(list((self.home / "members").iterdir()), [])
 
     def test_strategy(self):

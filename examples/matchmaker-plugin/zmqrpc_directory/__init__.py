@@ -128,9 +128,17 @@ class DirectoryMatchmaker:
 
     def _read(self):
         sightings = []
-        for file in self._path.glob("*.json"):
+        now = time.time()
+        try:
+            names = os.listdir(self._path)
+        except FileNotFoundError:
+            return []  # it is made with the first record
+        for file in (self._path / name for name in names if name.endswith(".json")):
             try:
-                age = max(0.0, time.time() - file.stat().st_mtime)
+                age = now - file.stat().st_mtime
+                if age < 0:  # the clock was set back: it would live too long
+                    os.utime(file, (now, now))
+                    age = 0.0
                 fields, expire = json.loads(file.read_text())
                 if not 0 < expire <= age:
                     sightings.append(Sighting(Record(*fields), age))
