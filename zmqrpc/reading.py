@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import REDIS, Effect, Option
 from zmqrpc.settings import FIELDS, OF_URLS, OPTIONS, Settings, check_names
-from zmqrpc.transport_url import masked_url, split_url, store_url
+from zmqrpc.transport_url import cut_url, masked_url, split_url, store_url
 
 ROWS = {option.name: option for option in OPTIONS}
 """Every row of the table, by name."""
@@ -126,7 +126,7 @@ class Reading:
 
     def _complete(self, url: str) -> str:
         """Put into a URL what it leaves to ``rpc_zmq_matchmaker`` and ``[matchmaker_redis]``."""
-        parts = urlsplit(url)
+        parts = cut_url(url)
         named = parts.scheme.partition("+")[2]
         name = named or self._value("rpc_zmq_matchmaker")
         path = parts.path.strip("/")
@@ -168,7 +168,7 @@ class Reading:
         :param used: those that did complete it.
         :raises ConfigError: one is a password, and the URL has another.
         """
-        userinfo, _, location = urlsplit(url).netloc.rpartition("@")
+        userinfo, _, location = cut_url(url).netloc.rpartition("@")
         password = unquote_to_bytes(userinfo.partition(":")[2])
         said = {"rpc_zmq_matchmaker": name}
         if location == f"{self._value('redis_host')}:{self._value('redis_port')}":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 from twisted.logger import Logger
@@ -19,8 +18,8 @@ from twisted.logger import Logger
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect, Option
 from zmqrpc.spelling import nearest
+from zmqrpc.transport_url import cut_url, parse_url
 from zmqrpc.transport_url import masked_url as masked_url
-from zmqrpc.transport_url import parse_url
 
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when nothing else names one."""
@@ -365,7 +364,7 @@ class Settings:
     @property
     def matchmaker(self) -> str:
         """The name of the matchmaker: the URL's, or that of `rpc_zmq_matchmaker` for ``zmq://``."""
-        return urlsplit(self.url).scheme.partition("+")[2] or self.rpc_zmq_matchmaker
+        return cut_url(self.url).scheme.partition("+")[2] or self.rpc_zmq_matchmaker
 
     @property
     def refresh_interval(self) -> float:

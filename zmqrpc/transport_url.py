@@ -77,7 +77,7 @@ def parse_url(url: str) -> SplitResult:
             f"the transport URL {masked_url(url)!r} holds a control character; write it with % if it belongs there"
         )
     try:
-        parts = urlsplit(url)
+        parts = cut_url(url)
     except ValueError:
         # Its text repeats what is between // and /, password and all.
         raise _refusal(
@@ -96,6 +96,23 @@ def parse_url(url: str) -> SplitResult:
         )
     _check_userinfo(url, parts.netloc.rpartition("@")[0])
     return parts
+
+
+def cut_url(url: str) -> SplitResult:
+    """
+    Cut a URL as `urlsplit` does, which refuses ``h1,[::1]:7`` though it takes each of these hosts alone.
+
+    :return: several hosts are whole in ``netloc``, and nowhere else.
+    :raises ValueError: it is not well-formed.
+    """
+    begin, slashes, rest = url.partition("//")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    userinfo, at, hosts = netloc.rpartition("@")
+    first, *others = hosts.split(",")
+    for host in others:
+        urlsplit(f"//{host}")
+    parts = urlsplit(f"{begin}{slashes}{userinfo}{at}{first}{rest.removeprefix(netloc)}")
+    return parts._replace(netloc=netloc) if others else parts
 
 
 def store_url(matchmaker: str, hosts: Iterable[str], password: str | None, path: str = "") -> str:

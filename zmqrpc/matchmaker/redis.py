@@ -1,8 +1,9 @@
-"""The matchmaker of many machines: a Redis server (``zmq+redis://host:port``)."""
+"""The matchmaker of many machines: one Redis server, or several (``zmq+redis://host:port,host:port``)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -13,10 +14,10 @@ from zope.interface import implementer
 
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory, IOutages
 from zmqrpc.matchmaker._doubts import Doubts
-from zmqrpc.matchmaker._entry import records_order
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.store import RedisStore
+from zmqrpc.matchmaker._redis.stores import RedisStores, Show
 from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
@@ -30,56 +31,57 @@ CONNECT = 3
 @implementer(IMatchmaker, IOutages)
 class RedisMatchmaker:
     """
-    One Node's part in a database.
+    One Node's part in a database, or in one of several servers each.
 
     :param reactor: the reactor.
-    :param place: the server and its database.
+    :param places: the servers and their databases.
     :param limit: seconds after which a server that does not answer is given up.
     :param chance: the source of jitter.
     """
 
-    def __init__(self, reactor: Any, place: RedisPlace, limit: float, chance: Random | None = None) -> None:
+    def __init__(self, reactor: Any, places: Sequence[RedisPlace], limit: float, chance: Random | None = None) -> None:
+        chance = chance or Random()
         self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
         self._closed = False
-        self._store = RedisStore(
-            reactor,
-            place.called,
-            place.db,
-            lambda heard: connect(reactor, place, CONNECT * limit, heard),
-            self._watches.publish,
-            limit,
-            chance or Random(),
-        )
+
+        def store_at(place: RedisPlace, show: Show, turned: Callable[[], None]) -> RedisStore:
+            connected = partial(connect, reactor, place, CONNECT * limit)
+            return RedisStore(
+                reactor, place.called, place.db, connected, show, limit, chance, source=place.location, turned=turned
+            )
+
+        makers = [partial(store_at, place) for place in places]
+        self._stores = RedisStores(reactor, makers, self._watches.publish, chance)
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """See `IMatchmaker`."""
-        return self._store.register(record, expire)
+        return self._stores.register(record, expire)
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """See `IMatchmaker`."""
-        return self._store.withdraw(record)
+        return self._stores.withdraw(record)
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        return self._store.lookup((exchange, topic))
+        return self._stores.lookup((exchange, topic))
 
     def records(self) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        return self._store.records().addCallback(sorted, key=records_order)
+        return self._stores.records()
 
     def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
-        """See `IMatchmaker`; a change is told by the server, an expiry is seen within 0.3 s."""
+        """See `IMatchmaker`; a change is told by a server, an expiry is seen within 0.3 s."""
         if self._closed:
             return lambda: None
         watched = (exchange, topic)
-        self._store.follow(watched)
+        self._stores.follow(watched)
         stop_watch = self._watches.add(watched, changed)
 
         def stop() -> None:
             stop_watch()
             if watched not in self._watches and not self._closed:
-                self._store.leave(watched)
+                self._stores.leave(watched)
 
         return stop
 
@@ -98,20 +100,21 @@ class RedisMatchmaker:
         """See `IMatchmaker`; what was registered stays in the database until it expires."""
         self._closed = True
         self._watches.close()
-        return self._store.close()
+        return self._stores.close()
 
     def away(self) -> str:
         """See `IOutages`."""
-        return self._store.trouble
+        silent = self.silent()
+        return "; ".join(silent) if len(silent) == self._stores.count else ""
 
     def silent(self) -> list[str]:
         """See `IOutages`."""
-        return list(filter(None, [self._store.trouble]))
+        return self._stores.silent()
 
 
 @implementer(IMatchmakerFactory)
 class RedisFactory:
-    """Makes the matchmakers of ``zmq+redis://host:port``."""
+    """Makes the matchmakers of ``zmq+redis://host:port,host:port``."""
 
     scheme = "redis"
     local = False
@@ -120,14 +123,16 @@ class RedisFactory:
 
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        place = attrs.evolve(RedisPlace.from_url(url), tls=StoreTls.from_settings(settings))
-        if place.password is None and not place.is_loopback:
-            self._log.warn(
-                "{place} is used without a password: whoever reaches it decides where calls go; "
-                "set one there (requirepass) and in the transport URL",
-                place=place.called,
-            )
-        return RedisMatchmaker(reactor, place, settings.matchmaker_timeout / 1000)
+        tls = StoreTls.from_settings(settings)
+        places = [attrs.evolve(place, tls=tls) for place in RedisPlace.from_url(url)]
+        for place in places:
+            if place.password is None and not place.is_loopback:
+                self._log.warn(
+                    "{place} is used without a password: whoever reaches it decides where calls go; "
+                    "set one there (requirepass) and in the transport URL",
+                    place=place.called,
+                )
+        return RedisMatchmaker(reactor, places, settings.matchmaker_timeout / 1000)
 
 
 factory = RedisFactory()

@@ -556,7 +556,7 @@ class OlderTests(ConfigurationCase):
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
     def test_passwords(self, password):
         """Whatever a password holds, a Redis server is told exactly that."""
-        place = RedisPlace.from_url(store_url("redis", ["host:1"], password))
+        (place,) = RedisPlace.from_url(store_url("redis", ["host:1"], password))
         self.assertEqual((place.host, place.port, place.password), ("host", 1, password.encode()))
 
     def test_options_in_default(self):

@@ -18,9 +18,12 @@ from zmqrpc.record import Record, Sighting
 
 _log = Logger()
 _REST = re.compile(r"(\d{1,16}) (.*)", re.DOTALL | re.ASCII)
-_look = msgspec.msgpack.Decoder(tuple[int, int, int, bool | list[str]])
-_raw_look = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
-_list = msgspec.msgpack.Decoder(tuple[int, list[tuple[msgspec.Raw, list[msgspec.Raw]]]])
+_written = msgspec.msgpack.Decoder(list[int | str])
+_looks = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
+_look = msgspec.msgpack.Decoder(str | tuple[int, int, bool | list[str]])
+_raw_look = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
+_list = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[msgspec.Raw, msgspec.Raw]]])
+_strings = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _change = msgspec.msgpack.Decoder(tuple[int, int, str, str, list[str], int])
 _string = msgspec.msgpack.Decoder(str)
 
@@ -37,10 +40,10 @@ class Entry(msgspec.Struct, frozen=True):
     stamp: int
     ends: int
 
-    def sighting(self, now: int) -> Sighting:
+    def sighting(self, now: int, source: str = "") -> Sighting:
         """Return the record with its age."""
         lasts = (self.ends - self.stamp) / 1000 if self.ends else inf
-        return Sighting(self.record, max(0, now - self.stamp) / 1000, lasts=lasts)
+        return Sighting(self.record, max(0, now - self.stamp) / 1000, source, lasts)
 
 
 @attrs.frozen
@@ -52,12 +55,29 @@ class Look:
     :ivar version: 0 when nobody listens.
     :ivar soonest: when the first record expires; 0 for never.
     :ivar entries: by field; None when nothing has changed that the reader did not know.
+    :ivar since: when the database was found new, in milliseconds.
     """
 
     now: int
     version: int
     soonest: int
     entries: dict[str, Entry] | None
+    since: int = 0
+
+
+@attrs.frozen
+class Listing:
+    """
+    What a database holds.
+
+    :ivar now: the server's time, in milliseconds.
+    :ivar since: when the database was found new, in milliseconds.
+    :ivar entries: those that have not expired, of all topics.
+    """
+
+    now: int
+    since: int
+    entries: list[Entry]
 
 
 @attrs.frozen
@@ -81,34 +101,48 @@ class Change:
     soonest: int
 
 
-def read_look(topic: TopicKey, answer: Any) -> Look:
+def read_written(count: int, answer: Any) -> list[str | None]:
     """
-    Read what the script `look` answered.
+    Read what the script that writes answered: for each record None, or the error that its topic caused.
+
+    :param count: how many records it was given.
+    :raises ValueError: it is malformed.
+    """
+    parts = _written.decode(answer)
+    _check_count(count, parts)
+    return [part if isinstance(part, str) else None for part in parts]
+
+
+def read_looks(topics: Sequence[TopicKey], answer: Any) -> list[Look | str]:
+    """
+    Read what the script that looks answered: for each topic what it holds, or the error that it caused.
 
     :raises ValueError: it is malformed.
     """
-    strings: bool | list[str]
-    try:
-        now, version, soonest, strings = _look.decode(answer)
-    except ValueError:  # a string that is no text spoils only its own entry
-        now, version, soonest, raw = _raw_look.decode(answer)
-        strings = [_text(part) for part in raw]
-    return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)))
+    now, since, parts = _looks.decode(answer)
+    _check_count(len(topics), parts)
+    return [_read_look(topic, now, since, part) for topic, part in zip(topics, parts, strict=True)]
 
 
-def read_list(answer: Any) -> list[Sighting]:
+def read_list(answer: Any) -> Listing:
     """
-    Read what the script `list` answered: the live records of all topics.
+    Read what the script that lists answered.
 
     :raises ValueError: it is malformed.
     """
-    now, topics = _list.decode(answer)
+    now, since, topics = _list.decode(answer)
     found: list[Entry] = []
-    for name, raw in topics:
+    for name, content in topics:
         topic = split(_text(name))
-        if len(topic) == 2:
-            found.extend(entry for _, entry in _entries((topic[0], topic[1]), [_text(part) for part in raw]))
-    return [entry.sighting(now) for entry in found if not 0 < entry.ends <= now]
+        if len(topic) != 2:
+            continue
+        try:
+            strings = [_text(part) for part in _strings.decode(content)]
+        except ValueError:  # the error of a key that is not ours
+            _skip_topic(topic[0], topic[1], _text(content))
+        else:
+            found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings))
+    return Listing(now, since, [entry for entry in found if not 0 < entry.ends <= now])
 
 
 def read_change(topic: TopicKey, message: bytes) -> Change | None:
@@ -118,6 +152,24 @@ def read_change(topic: TopicKey, message: bytes) -> Change | None:
     except ValueError:
         return None
     return Change(before, after, field, _entry(topic, field, value) if field else None, gone, soonest)
+
+
+def _check_count(count: int, parts: Sequence[object]) -> None:
+    if len(parts) != count:
+        raise ValueError(f"{len(parts)} answers to {count} questions")
+
+
+def _read_look(topic: TopicKey, now: int, since: int, answer: msgspec.Raw) -> Look | str:
+    strings: bool | list[str]
+    try:
+        read = _look.decode(answer)
+        if isinstance(read, str):
+            return read
+        version, soonest, strings = read
+    except ValueError:  # a string that is no text spoils only its own entry
+        version, soonest, raw = _raw_look.decode(answer)
+        strings = [_text(part) for part in raw]
+    return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)), since)
 
 
 def _text(raw: msgspec.Raw) -> str:
@@ -171,4 +223,15 @@ def _skip(exchange: str, topic: str, field: str) -> None:
         topic=topic,
         exchange=exchange,
         field=field[:200],
+    )
+
+
+@lru_cache(maxsize=1024)
+def _skip_topic(exchange: str, topic: str, error: str) -> None:
+    """Log a topic that cannot be read, once."""
+    _log.warn(
+        "Skipped the topic {topic} in exchange {exchange}: {error}",
+        topic=topic[:200],
+        exchange=exchange[:200],
+        error=error[:300],
     )

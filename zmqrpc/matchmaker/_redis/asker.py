@@ -52,7 +52,7 @@ class RedisAsker:
         name: str,
         chance: Random,
         limit: float,
-        bound: int = 1000,
+        bound: int = 100,
     ) -> None:
         self._clock = clock
         self._connect = connect

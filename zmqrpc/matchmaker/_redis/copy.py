@@ -16,8 +16,8 @@ class _Seen:
     record: Record
     since: float  # when it was registered or refreshed, by the local clock
 
-    def sighting(self, now: float) -> Sighting:
-        return Sighting(self.record, max(0.0, now - self.since))
+    def sighting(self, now: float, source: str) -> Sighting:
+        return Sighting(self.record, max(0.0, now - self.since), source)
 
 
 class TopicCopy:
@@ -88,6 +88,6 @@ class TopicCopy:
             self.soonest = change.soonest
         return True
 
-    def sightings(self, now: float) -> list[Sighting]:
+    def sightings(self, now: float, source: str = "") -> list[Sighting]:
         """List the records, in the order of `IMatchmaker.lookup`."""
-        return sorted((seen.sighting(now) for seen in self._seen.values()), key=lookup_order)
+        return sorted((seen.sighting(now, source) for seen in self._seen.values()), key=lookup_order)

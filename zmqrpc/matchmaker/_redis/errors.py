@@ -23,6 +23,8 @@ _REFUSALS = {
 }
 """The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
 
+_LONGEST_KEY = 300
+
 
 def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
     """
@@ -44,6 +46,22 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
     if command == "AUTH":
         shown = code = code if code in _REFUSALS else "AUTH"
     return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')} ({shown})"
+
+
+def spoiled(server: str, text: str) -> str:
+    """
+    Write a sentence about a key that cannot be used, which is no matter of the others.
+
+    :param server: what people call it.
+    :param text: what a script said of it, the key in parentheses at its end.
+    """
+    said, _, key = text.rpartition(" (")
+    key = key.removesuffix(")")[:_LONGEST_KEY]
+    if text.startswith("WRONGTYPE"):
+        what = "has something under our keys that is not ours, {}; remove it, or use another database (WRONGTYPE)"
+    else:
+        what = "does not allow us the key {}; give our user the rights that docs/howto/redis lists"
+    return f"{server} {what.format(key)}" if said else f"{server} answered {text[:200]}"
 
 
 def unreachable(place: RedisPlace, error: BaseException) -> str:

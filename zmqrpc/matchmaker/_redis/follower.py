@@ -61,7 +61,8 @@ class RedisFollower:
 
     :param db: the number of the database.
     :param look: looks at a topic, given the version that is known of it and when the first record of it expires.
-    :param show: is called with a topic and its records, changed or not.
+    :param show: is called with a topic and its records whenever they were read or told, changed or not.
+    :param source: what the records are seen in, for people.
     """
 
     _log = Logger()
@@ -73,12 +74,14 @@ class RedisFollower:
         look: Callable[[TopicKey, int, int], Deferred[Look]],
         show: Callable[[TopicKey, list[Sighting]], None],
         chance: Random,
+        source: str = "",
     ) -> None:
         self._clock = clock
         self._db = db
         self._look = look
         self._show = show
         self._chance = chance
+        self._source = source
         self._followed: dict[str, _Followed] = {}
         self._looking = 0
         self._timer: IDelayedCall | None = None
@@ -206,8 +209,7 @@ class RedisFollower:
         if not followed.copy.looked(look, heard, self._clock.seconds()):
             return False
         followed.lag = self._chance.uniform(0.005, SPREAD_SECONDS)
-        if look.entries is not None:
-            self._pass_on(followed)
+        self._pass_on(followed)
         return True
 
     def _poll_seconds(self) -> float:
@@ -221,4 +223,4 @@ class RedisFollower:
     def _pass_on_now(self, followed: _Followed) -> None:
         followed.showing = None
         followed.shown = now = self._clock.seconds()
-        self._show(followed.topic, followed.copy.sightings(now))
+        self._show(followed.topic, followed.copy.sightings(now, self._source))

@@ -10,12 +10,17 @@ PREFIX = "zmqrpc:"
 
 FORMAT_KEY = PREFIX + "format"
 TOPICS_KEY = PREFIX + "topics"
+SINCE_KEY = PREFIX + "since"
 TOPIC_PREFIX = PREFIX + "topic:"
 """Followed by exchange and topic: the key of the hash that holds the records of a topic."""
 
 
-def topic_channel(db: int, topic: TopicKey) -> str:
-    """Return the channel on which the changes of a topic are told; channels do not belong to a database as keys do."""
+def topic_channel(db: int, topic: TopicKey | tuple[()]) -> str:
+    """
+    Return the channel on which the changes of a topic are told; channels do not belong to a database as keys do.
+
+    :param topic: nothing for what all of them begin with.
+    """
     return f"{PREFIX}{db}:topic:{join(topic)}"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import Self
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import attrs
 
 from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker._tls import StoreTls
-from zmqrpc.settings import masked_url
+from zmqrpc.transport_url import masked_url, parse_url
 
 PORT = 6379
 
@@ -40,25 +40,16 @@ class RedisPlace:
     kind: str = "Redis server"
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str) -> list[Self]:
         """
-        Read ``zmq+redis://[[user]:password@]host[:port][/db]``; user and password may be written with ``%``.
+        Read ``zmq+redis://[[user]:password@]host[:port][,host[:port]...][/db]``.
 
-        :raises ConfigError: it is not of this form.
+        User and password may be written with ``%``; they are those of all hosts, and so is the database.
+
+        :raises ConfigError: it is not of this form, or names a server twice.
         """
-        parts = urlsplit(url)
-        userinfo, at, location = parts.netloc.rpartition("@")
-        if "," in location:
-            raise _refusal(url, "names several hosts, which this version does not serve yet; name one")
-        if not parts.hostname and location.count(":") < 2:
-            raise _refusal(url, "names no host")
-        try:
-            host, port = split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{PORT}")
-        except ValueError:
-            # Its text repeats what may be a piece of a password.
-            raise _refusal(
-                url, "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
-            ) from None
+        parts = parse_url(url)
+        userinfo, at, locations = parts.netloc.rpartition("@")
         database = parts.path.removeprefix("/") or "0"
         if parts.fragment or not _is_database(database):
             raise _refusal(
@@ -68,13 +59,20 @@ class RedisPlace:
         user, colon, password = userinfo.partition(":")
         if at and not password:
             raise _refusal(url, "names a user without a password; write user:password@, or :password@ without a user")
-        return cls(
-            host=host,
-            port=port,
-            db=int(database),
-            user=unquote_to_bytes(user),
-            password=unquote_to_bytes(password) if colon else None,
-        )
+        places = [
+            cls(
+                host=host,
+                port=port,
+                db=int(database),
+                user=unquote_to_bytes(user),
+                password=unquote_to_bytes(password) if colon else None,
+            )
+            for host, port in (_split_location(url, location) for location in locations.split(","))
+        ]
+        for number, place in enumerate(places):
+            if place in places[:number]:
+                raise _refusal(url, f"names {place.location} twice; name each server once")
+        return places
 
     @property
     def is_loopback(self) -> bool:
@@ -90,8 +88,24 @@ class RedisPlace:
     @property
     def name(self) -> str:
         """The server and database for people, without user and password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" + (f", database {self.db}" if self.db else "")
+        return self.location + (f", database {self.db}" if self.db else "")
+
+    @property
+    def location(self) -> str:
+        """The server as it stands in the URL: host and port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _split_location(url: str, location: str) -> tuple[str, int]:
+    if not location.partition(":")[0] and location.count(":") < 2:
+        raise _refusal(url, "names no host, or has a comma too many")
+    try:
+        return split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{PORT}")
+    except ValueError:
+        # Its text repeats what may be a piece of a password.
+        raise _refusal(
+            url, "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
+        ) from None
 
 
 def _is_database(text: str) -> bool:

@@ -7,9 +7,13 @@ network 1.5 kB for each, but costs a second round trip whenever the server has f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
+
 from zmqrpc.matchmaker._entry import TopicKey, write_body
 from zmqrpc.matchmaker._redis.names import (
     FORMAT_KEY,
+    SINCE_KEY,
     TOPIC_PREFIX,
     TOPICS_KEY,
     join,
@@ -24,18 +28,32 @@ FORMAT = "1"
 Words = tuple[str | int, ...]
 """A command: its name and arguments."""
 
-# KEYS: format, topics[, topic]. ARGV: format, channel for a new database[, channel of the topic, name of the topic].
+# KEYS: format, topics, since. ARGV: format, channel for a new database, what the channels of topics begin with, what
+# their keys begin with; then what is asked of topics.
 _BEGIN = """
-local format = redis.call('GET', KEYS[1])
-if not format then
-  redis.call('SET', KEYS[1], ARGV[1])
-  redis.call('PUBLISH', ARGV[2], '')
-elseif format ~= ARGV[1] then
-  return redis.error_reply('FORMAT ' .. format)
+local now, topic, channel, name
+
+local function call(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) == 'table' and answer.err then
+    error(answer.err .. ' (' .. key .. ')', 0)
+  end
+  return answer
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local topics, topic, channel, name = KEYS[2], KEYS[3], ARGV[3], ARGV[4]
+
+local function use(exchange_and_topic)
+  name = exchange_and_topic
+  topic, channel = ARGV[4] .. name, ARGV[3] .. name
+end
+
+-- Do something with a topic. What is wrong with that topic alone is its answer, and no matter of the others.
+local function part(work, ...)
+  local done, answer = pcall(work, ...)
+  if not done and not string.find(answer, '^WRONGTYPE') and not string.find(answer, 'access a key', 1, true) then
+    error(answer, 0)
+  end
+  return answer
+end
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -49,114 +67,183 @@ local function read(value)
 end
 
 local function version()
-  return tonumber(redis.call('HGET', topic, '') or '') or 0
+  return tonumber(call('HGET', topic, '') or '') or 0
 end
 
 local function tell(field, value, gone, soonest)
   local before = version()
   local after = math.max(before + 1, now)
-  if redis.call('HLEN', topic) == (before > 0 and 1 or 0) then
-    redis.call('DEL', topic)
-    redis.call('ZREM', topics, name)
+  if call('HLEN', topic) == (before > 0 and 1 or 0) then
+    call('DEL', topic)
+    call('ZREM', KEYS[2], name)
     after = 0
   else
-    redis.call('HSET', topic, '', whole(after))
+    call('HSET', topic, '', whole(after))
   end
-  redis.call('PUBLISH', channel, cmsgpack.pack({before, after, field, value, gone, soonest}))
+  call('PUBLISH', channel, cmsgpack.pack({before, after, field, value, gone, soonest}))
   return after
 end
-"""
 
-_REGISTER = (
-    _BEGIN
-    + """
-local field, rest = ARGV[5], ARGV[6]
-local old = redis.call('HGET', topic, field)
-local value = whole(now) .. ' ' .. rest
-redis.call('HSET', topic, field, value)
-
-local _, ends = read(value)
-local known = redis.call('ZSCORE', topics, name)
-if not known or (known ~= 'inf' and (not ends or tonumber(known) < ends)) then
-  redis.call('ZADD', topics, ends or '+inf', name)
-end
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', topics, '-inf', now, 'LIMIT', 0, 10)) do
-  redis.call('DEL', string.sub(topic, 1, -#name - 1) .. other)
-  redis.call('ZREM', topics, other)
+-- When this database was found new. Where the clock was set back, now: what is new must not seem to be so for ever.
+local function begun()
+  local since = tonumber(call('GET', KEYS[3]) or '')
+  if not since or since > now then
+    since = now
+    call('SET', KEYS[3], whole(since))
+  end
+  return since
 end
 
-if old then
-  local _, ended, same = read(old)
-  if same == rest and not (ended and ended <= now) then
-    return 0
+local function begin()
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local format = call('GET', KEYS[1])
+  if not format then
+    call('SET', KEYS[1], ARGV[1])
+    call('SET', KEYS[3], whole(now))
+    call('PUBLISH', ARGV[2], '')
+  elseif format ~= ARGV[1] then
+    error('FORMAT ' .. format, 0)
   end
 end
-tell(field, value, {}, -1)
-return 1
 """
-)
 
-_WITHDRAW = (
+_END = """
+local done, answer = pcall(function()
+  begin()
+  return cmsgpack.pack(run())
+end)
+return done and answer or redis.error_reply(answer)
+"""
+
+# For each record: the name of its topic, its field, and its value without the time; an empty one removes it.
+_WRITE = (
     _BEGIN
     + """
-local gone = redis.call('HDEL', topic, ARGV[5])
-if gone == 1 then
-  tell('', '', {ARGV[5]}, -1)
+local function register(field, rest)
+  local old = call('HGET', topic, field)
+  local value = whole(now) .. ' ' .. rest
+  call('HSET', topic, field, value)
+
+  local _, ends = read(value)
+  local known = call('ZSCORE', KEYS[2], name)
+  if not known or (known ~= 'inf' and (not ends or tonumber(known) < ends)) then
+    call('ZADD', KEYS[2], ends or '+inf', name)
+  end
+
+  if old then
+    local _, ended, same = read(old)
+    if same == rest and not (ended and ended <= now) then
+      return 0
+    end
+  end
+  tell(field, value, {}, -1)
+  return 1
 end
-return gone
+
+local function write(named, field, rest)
+  use(named)
+  if rest ~= '' then
+    return register(field, rest)
+  end
+  local gone = call('HDEL', topic, field)
+  if gone == 1 then
+    tell('', '', {field}, -1)
+  end
+  return gone
+end
+
+local function run()
+  local answers = {}
+  for first = 5, #ARGV, 3 do
+    answers[#answers + 1] = part(write, ARGV[first], ARGV[first + 1], ARGV[first + 2])
+  end
+  for _, other in ipairs(call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 10 * #answers)) do
+    part(function()
+      call('DEL', ARGV[4] .. other)
+      call('ZREM', KEYS[2], other)
+    end)
+  end
+  return answers
+end
 """
+    + _END
 )
 
+# For each topic: its name, the version that the reader has, and when the first record expires that the reader knows.
 _LOOK = (
     _BEGIN
     + """
-local known, until_then = tonumber(ARGV[5]), tonumber(ARGV[6])
-local before = version()
--- A version of the future: the clock was set back, and what is known of the expiry is wrong.
-if known == before and before <= now and (until_then == 0 or now < until_then) then
-  return cmsgpack.pack({now, before, until_then, false})
-end
-local entries = redis.call('HGETALL', topic)
-local live, gone, soonest = {}, {}, 0
-for i = 1, #entries, 2 do
-  local field, value = entries[i], entries[i + 1]
-  local stamp, ends, rest = read(value)
-  if stamp and stamp > now then
-    -- The clock was set back: what is in its future would live too long.
-    value = whole(now) .. ' ' .. rest
-    redis.call('HSET', topic, field, value)
-    stamp, ends = read(value)
+local function look(named, known, until_then)
+  use(named)
+  local before = version()
+  -- A version of the future: the clock was set back, and what is known of the expiry is wrong.
+  if known == before and before <= now and (until_then == 0 or now < until_then) then
+    return {before, until_then, false}
   end
-  if ends and ends <= now then
-    gone[#gone + 1] = field
-  elseif field ~= '' then
-    live[#live + 1] = field
-    live[#live + 1] = value
-    if ends and (soonest == 0 or ends < soonest) then
-      soonest = ends
+  local entries = call('HGETALL', topic)
+  local live, gone, soonest = {}, {}, 0
+  for i = 1, #entries, 2 do
+    local field, value = entries[i], entries[i + 1]
+    local stamp, ends, rest = read(value)
+    if stamp and stamp > now then
+      -- The clock was set back: what is in its future would live too long.
+      value = whole(now) .. ' ' .. rest
+      call('HSET', topic, field, value)
+      stamp, ends = read(value)
+    end
+    if ends and ends <= now then
+      gone[#gone + 1] = field
+    elseif field ~= '' then
+      live[#live + 1] = field
+      live[#live + 1] = value
+      if ends and (soonest == 0 or ends < soonest) then
+        soonest = ends
+      end
     end
   end
-end
-if #gone > 0 then
-  for _, field in ipairs(gone) do
-    redis.call('HDEL', topic, field)
+  if #gone > 0 then
+    for _, field in ipairs(gone) do
+      call('HDEL', topic, field)
+    end
+    before = tell('', '', gone, soonest)
   end
-  before = tell('', '', gone, soonest)
+  return {before, soonest, live}
 end
-return cmsgpack.pack({now, before, soonest, live})
+
+local function run()
+  local answers = {}
+  for first = 5, #ARGV, 3 do
+    answers[#answers + 1] = part(look, ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]))
+  end
+  return {now, begun(), answers}
+end
 """
+    + _END
 )
 
 _LIST = (
     _BEGIN
     + """
-local all = {}
-for _, name in ipairs(redis.call('ZRANGE', topics, 0, -1)) do
-  all[#all + 1] = {name, redis.call('HGETALL', ARGV[3] .. name)}
+local function run()
+  local all = {}
+  for _, named in ipairs(call('ZRANGE', KEYS[2], 0, -1)) do
+    all[#all + 1] = {named, part(call, 'HGETALL', ARGV[4] .. named)}
+  end
+  return {now, begun(), all}
 end
-return cmsgpack.pack({now, all})
 """
+    + _END
 )
+
+Write = tuple[TopicKey, str, str]
+"""The topic of a record, its field, and its value without the time; an empty value to remove it."""
+
+Known = tuple[TopicKey, int, int]
+"""
+A topic, and what its reader has of it: the version, -1 for nothing, and when the first record expires that the reader
+knows, in milliseconds of the server's clock, 0 for never.
+"""
 
 
 class RedisScripts:
@@ -169,31 +256,33 @@ class RedisScripts:
     def __init__(self, db: int) -> None:
         self._db = db
 
-    def register(self, record: Record, expire: float) -> Words:
-        """Store a record for `expire` seconds, 0 or less for ever, and tell when that changes anything."""
+    def registration(self, record: Record, expire: float) -> Write:
+        """Return what stores a record for `expire` seconds, 0 or less for ever."""
         milliseconds = min(max(1, round(expire * 1000)), 2**52) if expire > 0 else 0
-        rest = f"{milliseconds} {write_body(record)}"
-        return self._eval(_REGISTER, (record.exchange, record.topic), record_field(record), rest)
+        return ((record.exchange, record.topic), record_field(record), f"{milliseconds} {write_body(record)}")
 
-    def withdraw(self, record: Record) -> Words:
-        """Remove the entry with the record's key, and tell."""
-        return self._eval(_WITHDRAW, (record.exchange, record.topic), record_field(record))
+    def withdrawal(self, record: Record) -> Write:
+        """Return what removes the entry with the record's key."""
+        return ((record.exchange, record.topic), record_field(record), "")
 
-    def look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Words:
-        """
-        Read a topic; what has expired is removed, and told.
+    def write(self, writes: Sequence[Write]) -> Words:
+        """Store and remove records, in this order, and tell what that changes."""
+        words = ((join(topic), field, rest) for topic, field, rest in writes)
+        return self._eval(_WRITE, *chain.from_iterable(words))
 
-        :param version: what the reader knows of it already; -1 for nothing.
-        :param soonest: when the first of the records that the reader knows expires, in milliseconds of the server's
-            clock; 0 for never.
-        """
-        return self._eval(_LOOK, topic, version, soonest)
+    def look(self, asked: Sequence[Known]) -> Words:
+        """Read topics; what has expired is removed, and told."""
+        words: list[str | int] = []
+        for topic, version, soonest in asked:
+            words += (join(topic), version, soonest)
+        return self._eval(_LOOK, *words)
 
     def list(self) -> Words:
         """Read everything."""
-        return ("EVAL", _LIST, 2, FORMAT_KEY, TOPICS_KEY, FORMAT, new_channel(self._db), TOPIC_PREFIX)
+        return self._eval(_LIST)
 
-    def _eval(self, script: str, topic: TopicKey, *arguments: str | int) -> Words:
-        keys = (FORMAT_KEY, TOPICS_KEY, TOPIC_PREFIX + join(topic))
-        told = (new_channel(self._db), topic_channel(self._db, topic))
-        return ("EVAL", script, len(keys), *keys, FORMAT, *told, join(topic), *arguments)
+    def _eval(self, script: str, *arguments: str | int) -> Words:
+        # The keys of topics are not among these, so that one that is forbidden is no matter of the others.
+        keys = (FORMAT_KEY, TOPICS_KEY, SINCE_KEY)
+        told = (new_channel(self._db), topic_channel(self._db, ()), TOPIC_PREFIX)
+        return ("EVAL", script, len(keys), *keys, FORMAT, *told, *arguments)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import TopicKey, lookup_order
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
-from zmqrpc.matchmaker._redis.answers import Look, read_list, read_look
+from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_looks, read_written
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
+from zmqrpc.matchmaker._redis.errors import spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
+from zmqrpc.matchmaker._redis.gathering import Gathering
 from zmqrpc.matchmaker._redis.names import new_channel
-from zmqrpc.matchmaker._redis.scripts import RedisScripts, Words
+from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Sighting
+
+MOST_WRITES = 100
+"""How many records one operation writes."""
+
+MOST_LOOKS = 25
+"""How many topics one operation reads: the server does nothing else meanwhile, and a topic may have many members."""
 
 T = TypeVar("T")
 
@@ -32,6 +42,8 @@ class RedisStore:
     """
     One Node's part in a database. Two connections to it are made when they are needed: one to ask, one to hear.
 
+    What is asked in one turn of the reactor is one operation, up to `MOST_WRITES` records or `MOST_LOOKS` topics.
+
     :param reactor: the reactor.
     :param name: the server, for people; to stand after "the matchmaker in".
     :param db: the number of the database.
@@ -39,7 +51,14 @@ class RedisStore:
     :param show: is called with a topic and its records whenever they were read, changed or not.
     :param limit: seconds after which a server that does not answer is given up.
     :param chance: the source of jitter.
+    :param source: the server in a few words, for `Sighting.source`.
+    :param turned: is called when an outage has begun or ended.
+    :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
+        infinity where it has always been there.
+    :ivar left: when its last outage began; minus infinity for never.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -50,32 +69,47 @@ class RedisStore:
         show: Callable[[TopicKey, list[Sighting]], None],
         limit: float,
         chance: Random,
+        source: str = "",
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
-        self._name = name
+        self.name = name
+        self.begun = self.left = -inf
+        self._clock = reactor
         self._db = db
+        self._source = source
+        self._turned = turned
         self._scripts = RedisScripts(db)
         self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit)
-        self._follower = RedisFollower(reactor, db, self._look, show, chance)
+        self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
+        self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
+        self._follower = RedisFollower(reactor, db, self._look, show, chance, source)
         self._channels = RedisChannels(
             reactor, connect, self._follower.heard, self._follower.subscribed, self._hears, chance, limit
         )
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._failing: set[str] = set()
+        self._spoiled: set[TopicKey] = set()
+        self._back = -inf
         self._closed = False
 
     @property
     def trouble(self) -> str:
         """Why it does not answer, as far as is known now, with its name; empty while it does."""
         reason = self._outage.reason
-        return f"{self._name} fails: {reason}" if reason and self._name not in reason else reason
+        return f"{self.name} fails: {reason}" if reason and self.name not in reason else reason
+
+    @property
+    def up(self) -> bool:
+        """Whether what was done last at each connection has worked."""
+        return not self._failing
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
-        return self._ask(self._scripts.register(record, expire), _nothing)
+        return self._writes.ask(self._scripts.registration(record, expire))
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
-        return self._ask(self._scripts.withdraw(record), _nothing)
+        return self._writes.ask(self._scripts.withdrawal(record))
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """Read a topic, in the order of `IMatchmaker.lookup`."""
@@ -84,13 +118,18 @@ class RedisStore:
         def found(look: Look) -> list[Sighting]:
             self._follower.looked(topic, look, heard)
             entries = look.entries or {}
-            return sorted((entry.sighting(look.now) for entry in entries.values()), key=lookup_order)
+            return sorted((entry.sighting(look.now, self._source) for entry in entries.values()), key=lookup_order)
 
-        return self._ask(self._scripts.look(topic), partial(read_look, topic)).addCallback(found)
+        return self._look(topic).addCallback(found)
 
     def records(self) -> Deferred[list[Sighting]]:
-        """Read everything, in no order."""
-        return self._ask(self._scripts.list(), read_list)
+        """Read everything, in the order of `IMatchmaker.records`."""
+
+        def found(listing: Listing) -> list[Sighting]:
+            self._takes_age(listing.now, listing.since)
+            return sorted((entry.sighting(listing.now, self._source) for entry in listing.entries), key=records_order)
+
+        return self._ask(self._scripts.list(), read_list).addCallback(found)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -113,18 +152,55 @@ class RedisStore:
         """
         self._closed = True
         self._follower.close()
-        return gatherResults([self._channels.close(), self._asker.close()]).addCallback(_nothing)
+        ended = gatherResults([self._channels.close(), self._asker.close()])
+        for gathering in (self._writes, self._looks):
+            gathering.close()
+        return ended.addCallback(_nothing)
 
-    def _look(self, topic: TopicKey, version: int, soonest: int) -> Deferred[Look]:
-        return self._ask(self._scripts.look(topic, version, soonest), partial(read_look, topic))
+    def _look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Deferred[Look]:
+        return self._looks.ask((topic, version, soonest))
+
+    def _read(self, asked: Sequence[Known]) -> Deferred[list[Look | MatchmakerUnavailable]]:
+        topics = [topic for topic, _, _ in asked]
+
+        def found(looks: list[Look | str]) -> list[Look | MatchmakerUnavailable]:
+            for look in looks:
+                if not isinstance(look, str):
+                    self._takes_age(look.now, look.since)
+                    break
+            return [self._own(topic, look) for topic, look in zip(topics, looks, strict=True)]
+
+        return self._ask(self._scripts.look(asked), partial(read_looks, topics)).addCallback(found)
+
+    def _write(self, writes: Sequence[Write]) -> Deferred[list[MatchmakerUnavailable | None]]:
+        def written(errors: list[str | None]) -> list[MatchmakerUnavailable | None]:
+            return [self._own(topic, error) for (topic, _, _), error in zip(writes, errors, strict=True)]
+
+        return self._ask(self._scripts.write(writes), partial(read_written, len(writes))).addCallback(written)
+
+    def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
+        """Return the answer about a topic; an error that is its own is logged once, as nobody may be told of it."""
+        if not isinstance(answer, str):
+            self._spoiled.discard(topic)
+            return answer
+        text = spoiled(self.name, answer)
+        if topic not in self._spoiled:
+            self._spoiled.add(topic)
+            self._log.warn(
+                "the topic {topic} in exchange {exchange}: {text}", exchange=topic[0], topic=topic[1], text=text
+            )
+        return MatchmakerUnavailable(text)
 
     def _ask(self, words: Words, read: Callable[[Any], T]) -> Deferred[T]:
         def answered(answer: Any) -> T:
-            self._works("asking")
             try:
-                return read(answer)
+                found = read(answer)
             except (ValueError, TypeError) as error:
-                raise MatchmakerUnavailable(f"{self._name} answered what is no answer: {error}") from error
+                text = f"{self.name} answered what is no answer: {error}; see who listens there"
+                self._fails("asking", text)
+                raise MatchmakerUnavailable(text) from error
+            self._works("asking")
+            return found
 
         def failed(failure: Failure) -> Failure:
             if not self._closed:
@@ -132,6 +208,9 @@ class RedisStore:
             return failure
 
         return self._asker.ask(words).addCallbacks(answered, failed)
+
+    def _takes_age(self, now: int, since: int) -> None:
+        self.begun = max(self._back, self._clock.seconds() - (now - since) / 1000)
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:
@@ -142,13 +221,21 @@ class RedisStore:
     # One outage for both connections: it ends when neither fails any more.
 
     def _fails(self, what: str, reason: str) -> None:
+        begins = self.up
         self._failing.add(what)
         self._outage.failed(reason)
+        if begins:
+            self.left = self._clock.seconds()
+            self._turned()
 
     def _works(self, what: str) -> None:
+        ends = what in self._failing
         self._failing.discard(what)
-        if not self._failing:
+        if self.up:
             self._outage.worked()
+            if ends:
+                self._back = self.begun = self._clock.seconds()
+                self._turned()
 
 
 def _nothing(_: object) -> None:

@@ -15,11 +15,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._entry import write_body
-from zmqrpc.matchmaker._redis.answers import Change, Entry, Look, read_change, read_list, read_look
+from zmqrpc.matchmaker._redis.answers import (
+    Change,
+    Entry,
+    Listing,
+    Look,
+    read_change,
+    read_list,
+    read_looks,
+    read_written,
+)
 from zmqrpc.matchmaker._redis.copy import TopicCopy
-from zmqrpc.matchmaker._redis.errors import refusal, unreachable
+from zmqrpc.matchmaker._redis.errors import refusal, spoiled, unreachable
 from zmqrpc.matchmaker._redis.names import join, record_field, split, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.record import Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
@@ -30,7 +40,7 @@ NOW = 1_795_633_258_000
 
 class PlaceTests(SynchronousTestCase):
     def test_urls(self):
-        for url, place in (
+        for url, *places in (
             ("zmq+redis://h", RedisPlace("h")),
             ("zmq+redis://h/", RedisPlace("h")),
             ("zmq+redis://h:7/3", RedisPlace("h", 7, 3)),
@@ -40,10 +50,14 @@ class PlaceTests(SynchronousTestCase):
             ("zmq+redis://Redis.Example.org:65535/2147483647", RedisPlace("redis.example.org", 65535, 2**31 - 1)),
             ("zmq+redis://:secret@h", RedisPlace("h", password=b"secret")),
             ("zmq+redis://ada:s%40%2F%25@h:7/1", RedisPlace("h", 7, 1, b"ada", b"s@/%")),
-            ("zmq+redis://ada:a@b@h", RedisPlace("h", user=b"ada", password=b"a@b")),
             ("zmq+redis://:%FF%00%C3%A9@h", RedisPlace("h", password=b"\xff\0\xc3\xa9")),
+            ("zmq+redis://h1:7,h2,h3:6379/1", RedisPlace("h1", 7, 1), RedisPlace("h2", db=1), RedisPlace("h3", db=1)),
+            ("zmq+redis://h:1,h:2", RedisPlace("h", 1), RedisPlace("h", 2)),
+            ("zmq+redis://a:%2C@h,[::1]:7", RedisPlace("h", 6379, 0, b"a", b","), RedisPlace("::1", 7, 0, b"a", b",")),
+            ("zmq+redis://[::1],[::2]:7,h", RedisPlace("::1"), RedisPlace("::2", 7), RedisPlace("h")),
         ):
-            self.assertEqual(RedisPlace.from_url(url), place, url)
+            self.assertEqual(RedisPlace.from_url(url), places, url)
+            self.assertEqual(Settings(url).matchmaker, "redis")
 
     def test_refused(self):
         for url, text in (
@@ -68,14 +82,32 @@ class PlaceTests(SynchronousTestCase):
             ("zmq+redis://::1:6379", "no valid host"),
             ("zmq+redis://h:", "no valid port"),
             ("zmq+redis://ada@h", "a user without a password"),
+            ("zmq+redis://ada:secret@", "names no host"),
             ("zmq+redis://ada:@h", "a user without a password"),
-            ("zmq+redis://h1:6379,h2:6379", "several hosts, which this version does not serve yet"),
-            ("zmq+redis://:secret@h1,h2/1", "several hosts, which this version does not serve yet"),
+            ("zmq+redis://h1,", "a comma too many"),
+            ("zmq+redis://,h1", "a comma too many"),
+            ("zmq+redis://h1,,h2", "a comma too many"),
+            ("zmq+redis://h1,:7", "names no host"),
+            ("zmq+redis://h1,h2:x", "no valid port"),
+            ("zmq+redis://h1/1,h2/1", "a database that is no number"),
+            ("zmq+redis://h1:6379,h2:1,H1", "names h1:6379 twice"),
+            ("zmq+redis://:secret@[::1],[0::1]:6379/1", "names [::1]:6379 twice"),
         ):
             error = self.assertRaises(ConfigError, RedisPlace.from_url, url)
             self.assertIn(text, str(error), url)
             self.assertIn("for example zmq+redis://127.0.0.1:6379", str(error))
-            self.assertNotIn("secret@h1", str(error))
+            self.assertNotIn("secret", str(error))
+
+    def test_second_user(self):
+        """User and password are written once, for all."""
+        error = self.assertRaises(ConfigError, RedisPlace.from_url, "zmq+redis://:secret@h1,:other@h2")
+        self.assertIn("an @ in its user or password", str(error))
+        self.assertNotIn("secret", str(error))
+        self.assertNotIn("other", str(error))
+
+    def test_brackets(self):
+        error = self.assertRaises(ConfigError, RedisPlace.from_url, "zmq+redis://h1,[::1")
+        self.assertIn("its hosts are not well-formed", str(error))
 
     def test_loopback(self):
         """A server without a password that others can reach is warned of."""
@@ -87,6 +119,8 @@ class PlaceTests(SynchronousTestCase):
             make_matchmaker(Clock(), Settings(f"zmq+redis://{host}"))
         self.assertEqual(len(lines), 4)
         self.assertIn("10.0.0.1:7, database 1 is used without a password", lines[1])
+        make_matchmaker(Clock(), Settings("zmq+redis://10.0.0.1,127.0.0.1,10.0.0.2/1"))
+        self.assertEqual(len(lines), 6)
 
     def test_name(self):
         """The name for people has neither user nor password, and neither has the place itself."""
@@ -94,7 +128,7 @@ class PlaceTests(SynchronousTestCase):
             ("zmq+redis://ada:secret@h", "h:6379"),
             ("zmq+redis://:secret@[::1]:7/2", "[::1]:7, database 2"),
         ):
-            place = RedisPlace.from_url(url)
+            (place,) = RedisPlace.from_url(url)
             self.assertEqual(place.name, name)
             self.assertNotIn("secret", repr(place))
 
@@ -133,6 +167,18 @@ class ErrorTests(SynchronousTestCase):
             self.assertNotIn("secret", said)
             self.assertLess(len(said), 400)
 
+    def test_spoiled(self):
+        for text, part in (
+            ("WRONGTYPE Operation (zmqrpc:topic:a (b):c)", "not ours, zmqrpc:topic:a (b):c"),
+            ("WRONGTYPE Operation against a key (k)", "something under our keys that is not ours, k; remove it"),
+            ("ERR ACL failure: No permissions to access a key (k)", "does not allow us the key k; give our user"),
+            ("?", "the Redis server h:7 answered ?"),
+            ("WRONGTYPE x (" + "k" * 10_000 + ")", "k" * 300),
+        ):
+            said = spoiled("the Redis server h:7", text)
+            self.assertIn(part, said)
+            self.assertLess(len(said), 500)
+
     def test_unreachable(self):
         for error, part in (
             (DNSLookupError(), "is not known by that name"),
@@ -153,15 +199,16 @@ class AnswerTests(SynchronousTestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def read(self, *strings, now=NOW, version=5, soonest=7):
-        look: Any = read_look(TOPIC, msgspec.msgpack.encode([now, version, soonest, list(strings)]))
+        looks: list[Any] = read_looks([TOPIC], msgspec.msgpack.encode([now, 3, [[version, soonest, list(strings)]]]))
+        (look,) = looks
         return look
 
     def test_look(self):
         record = make_record(pool="audit")
         look = self.read("", "5", record_field(record), value(record, NOW - 1500, 2000))
         entry = Entry(record, NOW - 1500, NOW + 500)
-        self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}))
-        self.assertEqual((entry.sighting(NOW).age, entry.sighting(NOW).lasts), (1.5, 2.0))
+        self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}, 3))
+        self.assertEqual(entry.sighting(NOW, "h:1"), Sighting(record, 1.5, "h:1", 2.0))
         self.assertEqual(entry.sighting(NOW - 9000).age, 0)
 
     def test_never(self):
@@ -170,7 +217,23 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((entry.ends, entry.sighting(NOW).lasts), (0, inf))
 
     def test_unchanged(self):
-        self.assertIsNone(read_look(TOPIC, msgspec.msgpack.encode([NOW, 5, 7, False])).entries)
+        (look,) = read_looks([TOPIC], msgspec.msgpack.encode([NOW, 3, [[5, 7, False]]]))
+        self.assertEqual(look, Look(NOW, 5, 7, None, 3))
+
+    def test_several(self):
+        """Each topic has an answer of its own, or an error of its own."""
+        record, other = make_record(), ("openstack", "other")
+        parts = [[5, 7, [record_field(record), value(record)]], "WRONGTYPE x (key)", [0, 0, []], [9, 0, False]]
+        looks = read_looks([TOPIC, other, other, other], msgspec.msgpack.encode([NOW, 3, parts]))
+        entry = Entry(record, NOW, NOW + 300_000)
+        self.assertEqual(looks[0], Look(NOW, 5, 7, {record_field(record): entry}, 3))
+        self.assertEqual(looks[1], "WRONGTYPE x (key)")
+        self.assertEqual(looks[2:], [Look(NOW, 0, 0, {}, 3), Look(NOW, 9, 0, None, 3)])
+
+    def test_written(self):
+        self.assertEqual(read_written(3, msgspec.msgpack.encode([0, 1, "WRONGTYPE"])), [None, None, "WRONGTYPE"])
+        for answer in ([0], [0, 1, 2, 3], [0, 1, [2]], {}, 3):
+            self.assertRaises(ValueError, read_written, 3, msgspec.msgpack.encode(answer))
 
     def test_skipped(self):
         """What is malformed is skipped and logged once, a role of later releases silently; the rest is read."""
@@ -197,14 +260,16 @@ class AnswerTests(SynchronousTestCase):
         good = make_record()
         strings = [b"\xff\xfe", value(good).encode(), record_field(good).encode(), value(good).encode()]
         packed = b"".join(bytes([0xD9, len(string)]) + string for string in strings)
-        numbers = b"".join(msgspec.msgpack.encode(number) for number in (NOW, 5, 7))
-        look: Any = read_look(TOPIC, b"\x94" + numbers + bytes([0x90 + len(strings)]) + packed)
+        begin = b"\x93" + msgspec.msgpack.encode(NOW) + b"\x03\x91\x93\x05\x07"
+        looks: list[Any] = read_looks([TOPIC], begin + bytes([0x90 + len(strings)]) + packed)
+        (look,) = looks
         self.assertEqual(list(look.entries), [record_field(good)])
 
     def test_no_answer(self):
         answers: list[Any] = [b"", b"\xc1", b"OK", 1, None, [], msgspec.msgpack.encode([1, 2, 3])]
         for answer in answers:
-            self.assertRaises((ValueError, TypeError), read_look, TOPIC, answer)
+            self.assertRaises((ValueError, TypeError), read_looks, [TOPIC], answer)
+            self.assertRaises((ValueError, TypeError), read_written, 1, answer)
             self.assertRaises((ValueError, TypeError), read_list, answer)
             if isinstance(answer, bytes):
                 self.assertIsNone(read_change(TOPIC, answer))
@@ -212,7 +277,7 @@ class AnswerTests(SynchronousTestCase):
     @given(st.binary(max_size=60))
     def test_any_answer(self, answer):
         """Whatever comes is read or refused."""
-        for read in (lambda: read_look(TOPIC, answer), lambda: read_list(answer)):
+        for read in (lambda: read_looks([TOPIC], answer), lambda: read_list(answer), lambda: read_written(1, answer)):
             with contextlib.suppress(ValueError):
                 read()
         read_change(TOPIC, answer)
@@ -221,15 +286,19 @@ class AnswerTests(SynchronousTestCase):
         record, expired, other = make_record(), make_record(number=2), make_record("a:b", exchange="c")
         packed = [
             NOW,
+            3,
             [
                 [join(TOPIC), ["", "5", record_field(record), value(record, NOW - 2000)]],
                 [join(("c", "a:b")), [record_field(other), value(other)]],
                 [join(TOPIC), [record_field(expired), value(expired, NOW - 2000, 2000)]],
                 ["no topic", [record_field(record), value(record)]],
+                [f"x:{next(_tags)}", "WRONGTYPE x (key)"],
             ],
         ]
-        found = [(sighting.record, sighting.age) for sighting in read_list(msgspec.msgpack.encode(packed))]
-        self.assertEqual(found, [(record, 2.0), (other, 0.0)])
+        listing = read_list(msgspec.msgpack.encode(packed))
+        found = [Entry(record, NOW - 2000, NOW + 298_000), Entry(other, NOW, NOW + 300_000)]
+        self.assertEqual(listing, Listing(NOW, 3, found))
+        self.assertEqual([("WRONGTYPE x (key)" in line) for line in self.lines], [True])
 
     def test_change(self):
         record = make_record()

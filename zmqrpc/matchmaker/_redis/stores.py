@@ -1,0 +1,243 @@
+"""Several stores that know nothing of each other: what is written goes to all, and what one has is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._redis.poll import Poll
+from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
+from zmqrpc.matchmaker._redis.store import RedisStore
+from zmqrpc.matchmaker._redis.union import TRUST_SECONDS, Order, Standing, TopicUnion, believed, merge
+from zmqrpc.record import Record, Sighting
+
+PACE_SECONDS = 0.01
+"""Seconds in which the changes of a topic become one: each comes from every store."""
+
+Show = Callable[[TopicKey, list[Sighting]], None]
+"""Takes a topic and its records."""
+
+Answer = TypeVar("Answer")
+
+
+class RedisStores:
+    """
+    The stores of one matchmaker.
+
+    :param make: makes the stores, given what each has to call: with a topic and its records, and when an outage of it
+        has begun or ended.
+    :param show: is called with a topic and its records whenever they may have changed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: Any, make: Sequence[Callable[[Show, Callable[[], None]], RedisStore]], show: Show, chance: Random
+    ) -> None:
+        self._clock = clock
+        self._show = show
+        self._unions: dict[TopicKey, TopicUnion] = {}
+        self._unseen: set[TopicKey] = set()
+        self._holdings = Holdings()
+        self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
+        self._timer: IDelayedCall | None = None
+        self._closed = False
+        self._stores = [one(partial(self._read, number), self._turned) for number, one in enumerate(make)]
+
+    def register(self, record: Record, expire: float) -> Deferred[None]:
+        """See `IMatchmaker`; it has worked when one store has taken it."""
+        self._holdings.put(record, expire, self._clock.seconds())
+        asked = [store.register(record, expire) for store in self._stores]
+        return self._write([answer.addErrback(self._not_registered) for answer in asked])
+
+    def withdraw(self, record: Record) -> Deferred[None]:
+        """See `IMatchmaker`; it has worked when one store has done it."""
+        self._holdings.remove(record)
+        return self._write([store.withdraw(record) for store in self._stores])
+
+    def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
+        """See `IMatchmaker`."""
+        return self._united([store.lookup(topic) for store in self._stores], lookup_order)
+
+    def records(self) -> Deferred[list[Sighting]]:
+        """See `IMatchmaker`."""
+        return self._united([store.records() for store in self._stores], records_order)
+
+    def follow(self, topic: TopicKey) -> None:
+        """Show a topic soon and after each change; one that is followed is shown once more."""
+        self._unions.setdefault(topic, TopicUnion(len(self._stores), lookup_order))
+        for store in self._stores:
+            store.follow(topic)
+
+    def leave(self, topic: TopicKey) -> None:
+        """Follow a topic no longer."""
+        self._unions.pop(topic, None)
+        for store in self._stores:
+            store.leave(topic)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._stores)
+
+    def silent(self) -> list[str]:
+        """See `IOutages`."""
+        return [store.trouble for store in self._stores if store.trouble]
+
+    def close(self) -> Deferred[None]:
+        """End all connections; what was asked fails, what was registered stays. Fires when they have ended."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return gatherResults([store.close() for store in self._stores]).addCallback(lambda _: None)
+
+    # What is asked
+
+    def _poll(
+        self, asked: Sequence[Deferred[Answer]], will_do: Callable[[list[Answer | Failure | None]], bool]
+    ) -> Deferred[list[Answer | Failure | None]]:
+        return Poll(self._clock, asked, [store.up for store in self._stores], will_do).over
+
+    def _write(self, asked: Sequence[Deferred[None]]) -> Deferred[None]:
+        def written(answers: list[bool | Failure | None]) -> None:
+            if not _has_worked(answers):
+                raise _failure_of([answer for answer in answers if isinstance(answer, Failure)])
+
+        return self._poll([answer.addCallback(lambda _: True) for answer in asked], _has_worked).addCallback(written)
+
+    def _not_registered(self, failure: Failure) -> Failure:
+        # A store that has refused it but is there shows that in its copy, which may have been read already.
+        self._turned()
+        return failure
+
+    def _united(self, asked: Sequence[Deferred[list[Sighting]]], order: Order) -> Deferred[list[Sighting]]:
+        def united(answers: list[list[Sighting] | Failure | None]) -> list[Sighting]:
+            given = [answer for answer in answers if isinstance(answer, list)]
+            union = merge(given, order) if given else []
+            if union or self._believes(answers):
+                return union
+            raise self._doubt(answers)
+
+        def will_do(answers: list[list[Sighting] | Failure | None]) -> bool:
+            return any(isinstance(answer, list) and answer for answer in answers) or self._believes(answers)
+
+        return self._poll(asked, will_do).addCallback(united)
+
+    def _believes(self, answers: list[list[Sighting] | Failure | None]) -> bool:
+        """Tell whether it is true that nobody is there, as those say that have answered."""
+        silent = [self._standing(number) for number, answer in enumerate(answers) if isinstance(answer, list)]
+        return believed(silent, len(self._stores), self._clock.seconds())
+
+    def _doubt(self, answers: list[list[Sighting] | Failure | None]) -> Exception:
+        failures = [answer for answer in answers if isinstance(answer, Failure)]
+        back = [store.name for store, answer in zip(self._stores, answers, strict=True) if isinstance(answer, list)]
+        if not back:
+            return _failure_of(failures)
+        return MatchmakerUnavailable(
+            f"{' and '.join(back)} came back less than {TRUST_SECONDS:g} s ago and may not know yet who is there; "
+            f"beside that, {_failure_of(failures)}"
+        )
+
+    def _standing(self, number: int) -> Standing:
+        store = self._stores[number]
+        return Standing(store.up, store.begun, store.left)
+
+    # What is followed, and what a store lacks
+
+    def _read(self, number: int, topic: TopicKey, sightings: list[Sighting]) -> None:
+        union = self._unions.get(topic)
+        if union is None or self._closed:
+            return
+        union.read(number, sightings, self._clock.seconds())
+        if len(self._stores) == 1:
+            self._show(topic, sightings)
+            return
+        self._unseen.add(topic)
+        self._wake_in(PACE_SECONDS)
+
+    def _turned(self) -> None:
+        """Take that a store is there or not as it was."""
+        if len(self._stores) > 1 and not self._closed:
+            self._unseen.update(self._unions)
+            self._wake_in(PACE_SECONDS)
+
+    def _wake_in(self, seconds: float) -> None:
+        at = self._clock.seconds() + seconds
+        if self._timer is not None:
+            if self._timer.getTime() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        standings = [self._standing(number) for number in range(len(self._stores))]
+        unseen, self._unseen = self._unseen, set()
+        for topic, union in list(self._unions.items()):
+            if topic in unseen or union.wake_at <= now:
+                view = union.view(standings, now)
+                if view is not None:
+                    self._show(topic, view)
+                self._look_for_lacks(topic, standings, now)
+        for number, restoration in enumerate(self._restorations):
+            if restoration.wake_at <= now:
+                self._restore(number, standings[number], now)
+        wake_at = min(union.wake_at for union in self._unions.values()) if self._unions else inf
+        wake_at = min(wake_at, *(restoration.wake_at for restoration in self._restorations))
+        if wake_at < inf:
+            self._wake_in(max(0.0, wake_at - now))
+
+    def _look_for_lacks(self, topic: TopicKey, standings: Sequence[Standing], now: float) -> None:
+        for number, standing in enumerate(standings):
+            if self._lacking(number, topic, standing, now):
+                self._restorations[number].lacks(now)
+
+    def _lacking(self, number: int, topic: TopicKey, standing: Standing, now: float) -> list[tuple[Record, float]]:
+        """List the records of a topic that a store is to have and lacks, with the seconds for which each is stored."""
+        union, held = self._unions.get(topic), self._holdings.of(topic, now)
+        if union is None or not held or not union.is_current(number, standing):
+            return []
+        return [(record, held[record]) for record in union.lacking(number, held)]
+
+    def _restore(self, number: int, standing: Standing, now: float) -> None:
+        restoration, store = self._restorations[number], self._stores[number]
+        restoration.begin()
+        lacking = [one for topic in self._holdings.topics for one in self._lacking(number, topic, standing, now)]
+        if lacking and restoration.times == 1:
+            self._log.info("{name} lacks what was registered here, and gets it again", name=store.name)
+        stored: Deferred[Any] = DeferredList(
+            [store.register(record, seconds) for record, seconds in lacking], consumeErrors=True
+        )
+        stored.addCallback(lambda _: self._restored(number, bool(lacking)))
+
+    def _restored(self, number: int, stored: bool) -> None:
+        self._restorations[number].end(self._clock.seconds(), stored)
+        self._turned()
+
+
+def _has_worked(answers: list[bool | Failure | None]) -> bool:
+    return True in answers
+
+
+def _failure_of(failures: Sequence[Failure]) -> Exception:
+    """Make one error of those of all stores."""
+    texts = []
+    for failure in failures:
+        error = failure.value
+        if len(failures) == 1 or not isinstance(error, MatchmakerUnavailable):
+            assert isinstance(error, Exception)
+            return error
+        texts.append(str(error))
+    return MatchmakerUnavailable("; ".join(texts))

@@ -1,0 +1,153 @@
+"""
+What several stores that know nothing of each other say together (docs/adr/0033): the rules, without a clock.
+
+A record is there when one store has it. That nobody is there is believed when all stores say so, or one that has been
+there for long enough to have been told of everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+
+import attrs
+
+from zmqrpc.record import Record, Sighting
+
+TRUST_SECONDS = 10.0
+"""Seconds after which a store that was found new, or came back, has been told of everybody who is there."""
+
+PATIENCE_SECONDS = 0.3
+"""Seconds at most for which the others are waited for when one store has answered."""
+
+Order = Callable[[Sighting], tuple[str, ...]]
+"""What sightings are sorted by."""
+
+
+@attrs.frozen
+class Standing:
+    """
+    What is known of a store; times are those of the local clock.
+
+    :ivar up: whether what was asked there last has worked.
+    :ivar begun: since when it may have been told of everybody.
+    :ivar left: when its last outage began.
+    """
+
+    up: bool = True
+    begun: float = -inf
+    left: float = -inf
+
+    @property
+    def trusted_at(self) -> float:
+        """When it is believed alone."""
+        return self.begun + TRUST_SECONDS
+
+
+def merge(answers: Sequence[list[Sighting]], order: Order) -> list[Sighting]:
+    """
+    Unite what several stores have, each in this order.
+
+    Of two that have a record, the one counts that heard of it last; its sources are all of them.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    found: dict[tuple[str, ...], list[Sighting]] = {}
+    for answer in answers:
+        for sighting in answer:
+            found.setdefault(sighting.record.key, []).append(sighting)
+    return sorted((_united(sightings) for sightings in found.values()), key=order)
+
+
+def believed(silent: Sequence[Standing], stores: int, now: float) -> bool:
+    """
+    Tell whether it is true that nobody is there.
+
+    :param silent: the stores that say so.
+    :param stores: how many there are.
+    """
+    return len(silent) == stores or any(now >= standing.trusted_at for standing in silent)
+
+
+def _united(sightings: list[Sighting]) -> Sighting:
+    newest = min(sightings, key=lambda sighting: inf if sighting.age is None else sighting.age)
+    if len(sightings) == 1:
+        return newest
+    return attrs.evolve(newest, source=", ".join(sorted({sighting.source for sighting in sightings})))
+
+
+@attrs.define
+class _Copy:
+    sightings: list[Sighting] | None = None
+    read_at: float = -inf
+
+
+class TopicUnion:
+    """
+    The copies of one topic, one of each store.
+
+    A copy counts while its store is up, and has been read since it came back. That of another goes on to count until a
+    store is there that is trusted, since who is away has forgotten nobody.
+
+    :param stores: how many there are.
+    :param order: of what is shown.
+    :ivar shown: what is shown, None for nothing yet.
+    :ivar wake_at: when `view` has to be asked again though nothing has happened.
+    """
+
+    def __init__(self, stores: int, order: Order) -> None:
+        self._copies = [_Copy() for _ in range(stores)]
+        self._order = order
+        self._first_at = inf
+        self.shown: list[Sighting] | None = None
+        self.wake_at = inf
+
+    def read(self, store: int, sightings: list[Sighting], now: float) -> None:
+        """Take the copy of a store."""
+        self._copies[store] = _Copy(sightings, now)
+        self._first_at = min(self._first_at, now)
+
+    def view(self, standings: Sequence[Standing], now: float) -> list[Sighting] | None:
+        """
+        Return what is to be shown.
+
+        :return: None for nothing new: nothing is known, nobody is there and that is not believed, or a store that is up
+            is still waited for.
+        """
+        self.wake_at = inf
+        known = [number for number, copy in enumerate(self._copies) if copy.sightings is not None]
+        unread = any(standing.up for number, standing in enumerate(standings) if number not in known)
+        if not known:
+            return None
+        if unread and now < self._first_at + PATIENCE_SECONDS:
+            self.wake_at = self._first_at + PATIENCE_SECONDS
+            return None
+        current = [number for number in known if self.is_current(number, standings[number])]
+        trusted = any(now >= standings[number].trusted_at for number in current)
+        if not trusted:
+            self.wake_at = min((standings[number].trusted_at for number in current), default=inf)
+        counting = current if trusted else known
+        union = merge([self._copies[number].sightings or [] for number in counting], self._order)
+        silent = [standings[number] for number in current]
+        if not union and not believed(silent, len(self._copies), now):
+            return None
+        self.shown = union
+        return union
+
+    def is_current(self, store: int, standing: Standing) -> bool:
+        """Tell whether a store is up, and its copy has been read since it came back."""
+        copy = self._copies[store]
+        return standing.up and copy.sightings is not None and copy.read_at >= standing.left
+
+    def lacking(self, store: int, records: Iterable[Record]) -> list[Record]:
+        """
+        List which of these records a store lacks though they are shown.
+
+        What is not shown is lacking everywhere, which whoever watches can see.
+        """
+        there = {sighting.record.key for sighting in self._copies[store].sightings or ()}
+        lacking = [record for record in records if record.key not in there]
+        if lacking and self.shown is not None:
+            shown = {sighting.record.key for sighting in self.shown}
+            return [record for record in lacking if record.key in shown]
+        return lacking
