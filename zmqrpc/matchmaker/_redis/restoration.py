@@ -75,6 +75,11 @@ class Restoration:
             self.times = 0
         self.wake_at = now + backoff(RETRY_FIRST, self.times, RETRY_MOST) * self._jitter()
 
+    def rest(self) -> None:
+        """Take that the store is away: nothing can be said of it, and the next time is the first."""
+        self.wake_at = inf
+        self.times = 0
+
     def begin(self) -> None:
         """Take that its time has come: what is lacking is being stored, if anything is."""
         self.wake_at = inf
@@ -85,5 +90,5 @@ class Restoration:
         """Take that it is over; `stored` is whether anything was done."""
         self._under_way = False
         self._ended_at = now
-        if not stored:
+        if not stored and self.times:
             self.times -= 1

@@ -103,6 +103,11 @@ class RedisStore:
         """Whether what was done last at each connection has worked."""
         return not self._failing
 
+    @property
+    def hears(self) -> bool:
+        """Whether changes are told, as far as is known."""
+        return "hearing" not in self._failing
+
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
         return self._writes.ask(self._scripts.registration(record, expire))

@@ -190,31 +190,34 @@ class RedisStores:
                 view = union.view(standings, now)
                 if view is not None:
                     self._show(topic, view)
-                self._look_for_lacks(topic, standings, now)
+                self._look_for_lacks(topic, now)
         for number, restoration in enumerate(self._restorations):
             if restoration.wake_at <= now:
-                self._restore(number, standings[number], now)
+                self._restore(number, now)
         wake_at = min(union.wake_at for union in self._unions.values()) if self._unions else inf
         wake_at = min(wake_at, *(restoration.wake_at for restoration in self._restorations))
         if wake_at < inf:
             self._wake_in(max(0.0, wake_at - now))
 
-    def _look_for_lacks(self, topic: TopicKey, standings: Sequence[Standing], now: float) -> None:
-        for number, standing in enumerate(standings):
-            if self._lacking(number, topic, standing, now):
+    def _look_for_lacks(self, topic: TopicKey, now: float) -> None:
+        for number, store in enumerate(self._stores):
+            # One that answers with refusals alone is there.
+            if not store.hears:
+                self._restorations[number].rest()
+            elif self._lacking(number, topic, now):
                 self._restorations[number].lacks(now)
 
-    def _lacking(self, number: int, topic: TopicKey, standing: Standing, now: float) -> list[tuple[Record, float]]:
+    def _lacking(self, number: int, topic: TopicKey, now: float) -> list[tuple[Record, float]]:
         """List the records of a topic that a store is to have and lacks, with the seconds for which each is stored."""
         union, held = self._unions.get(topic), self._holdings.of(topic, now)
-        if union is None or not held or not union.is_current(number, standing):
+        if union is None or not held:
             return []
         return [(record, held[record]) for record in union.lacking(number, held)]
 
-    def _restore(self, number: int, standing: Standing, now: float) -> None:
+    def _restore(self, number: int, now: float) -> None:
         restoration, store = self._restorations[number], self._stores[number]
         restoration.begin()
-        lacking = [one for topic in self._holdings.topics for one in self._lacking(number, topic, standing, now)]
+        lacking = [one for topic in self._holdings.topics for one in self._lacking(number, topic, now)]
         if lacking and restoration.times == 1:
             self._log.info("{name} lacks what was registered here, and gets it again", name=store.name)
         stored: Deferred[Any] = DeferredList(

@@ -141,11 +141,14 @@ class TopicUnion:
 
     def lacking(self, store: int, records: Iterable[Record]) -> list[Record]:
         """
-        List which of these records a store lacks though they are shown.
+        List which of these records a store lacks though they are shown, as far as its copy has been read.
 
         What is not shown is lacking everywhere, which whoever watches can see.
         """
-        there = {sighting.record.key for sighting in self._copies[store].sightings or ()}
+        sightings = self._copies[store].sightings
+        if sightings is None:
+            return []
+        there = {sighting.record.key for sighting in sightings}
         lacking = [record for record in records if record.key not in there]
         if lacking and self.shown is not None:
             shown = {sighting.record.key for sighting in self.shown}
