@@ -14,6 +14,7 @@ from zmqrpc.record import Record, Role, Sighting
 _log = Logger()
 _ROLES = frozenset(Role)
 _VERSIONS = (1, 1)
+_LONGEST_SHOWN = 255
 
 TopicKey = tuple[str, str]
 """Exchange and bare topic."""
@@ -63,12 +64,17 @@ def read_record(
     except (msgspec.MsgspecError, ConfigError) as error:
         _log.warn(
             "Skipped a malformed record of {topic}.{member} in exchange {exchange}: {error}",
-            topic=topic,
-            member=member,
-            exchange=exchange,
-            error=error,
+            topic=shown(topic),
+            member=shown(member),
+            exchange=shown(exchange),
+            error=str(error)[:_LONGEST_SHOWN],
         )
         return None
+
+
+def shown(text: str) -> str:
+    """Write for the log what somebody else has written: not too much, and nothing that a terminal obeys."""
+    return (text if text.isprintable() else repr(text))[:_LONGEST_SHOWN]
 
 
 def lookup_order(sighting: Sighting) -> tuple[str, str, str, str]:

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from twisted.logger import Logger
 
-from zmqrpc.matchmaker._entry import TopicKey, read_record
+from zmqrpc.matchmaker._entry import TopicKey, read_record, shown
 from zmqrpc.matchmaker._redis.names import split
 from zmqrpc.record import Record, Sighting
 
@@ -133,13 +133,13 @@ def read_list(answer: Any) -> Listing:
     now, since, topics = _list.decode(answer)
     found: list[Entry] = []
     for name, content in topics:
-        topic = split(_text(name))
+        topic = split(_text(name) or "")
         if len(topic) != 2:
             continue
         try:
             strings = [_text(part) for part in _strings.decode(content)]
         except ValueError:  # the error of a key that is not ours
-            _skip_topic(topic[0], topic[1], _text(content))
+            _skip_topic(topic[0], topic[1], _text(content) or "")
         else:
             found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings))
     return Listing(now, since, [entry for entry in found if not 0 < entry.ends <= now])
@@ -160,7 +160,7 @@ def _check_count(count: int, parts: Sequence[object]) -> None:
 
 
 def _read_look(topic: TopicKey, now: int, since: int, answer: msgspec.Raw) -> Look | str:
-    strings: bool | list[str]
+    strings: bool | Sequence[str | None]
     try:
         read = _look.decode(answer)
         if isinstance(read, str):
@@ -172,15 +172,19 @@ def _read_look(topic: TopicKey, now: int, since: int, answer: msgspec.Raw) -> Lo
     return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)), since)
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _text(raw: msgspec.Raw) -> str | None:
+    """Return a string, None for one that is no text."""
     try:
         return _string.decode(raw)
     except ValueError:
-        return bytes(raw).decode(errors="replace")
+        return None
 
 
-def _entries(topic: TopicKey, strings: list[str]) -> Iterator[tuple[str, Entry]]:
+def _entries(topic: TopicKey, strings: Sequence[str | None]) -> Iterator[tuple[str, Entry]]:
     for field, value in zip(strings[::2], strings[1::2], strict=False):
+        if field is None or value is None:
+            _skip(*topic, "no text" if field is None else field)
+            continue
         entry = _entry(topic, field, value) if field else None
         if entry is not None:
             yield field, entry
@@ -220,8 +224,8 @@ def _skip(exchange: str, topic: str, field: str) -> None:
     """Log an entry that is malformed, once."""
     _log.warn(
         "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
-        topic=topic,
-        exchange=exchange,
+        topic=shown(topic),
+        exchange=shown(exchange),
         field=field[:200],
     )
 
@@ -231,7 +235,7 @@ def _skip_topic(exchange: str, topic: str, error: str) -> None:
     """Log a topic that cannot be read, once."""
     _log.warn(
         "Skipped the topic {topic} in exchange {exchange}: {error}",
-        topic=topic[:200],
-        exchange=exchange[:200],
-        error=error[:300],
+        topic=shown(topic),
+        exchange=shown(exchange),
+        error=shown(error),
     )

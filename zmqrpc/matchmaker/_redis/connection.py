@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.errors import refusal, unreachable
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, refusal, unreachable
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import FORMAT
 
@@ -67,6 +67,8 @@ class RedisConnection:
         if failure.check(self._library.ResponseError):
             text = " ".join(str(failure.value).split())
             raise MatchmakerUnavailable(refusal(self._place, command, text, FORMAT)) from None
+        if self.protocol.garbled:
+            raise MatchmakerUnavailable(f"{self._place.called} {NO_ANSWER}") from None
         raise ConnectionLost(str(failure.value)) from None
 
     def _lost(self) -> None:

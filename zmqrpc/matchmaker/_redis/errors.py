@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
+from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._redis.place import RedisPlace
 
 _REFUSALS = {
@@ -23,7 +24,8 @@ _REFUSALS = {
 }
 """The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
 
-_LONGEST_KEY = 300
+NO_ANSWER = "answered what is no answer of Redis; see who listens there"
+"""To stand after a server."""
 
 
 def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
@@ -39,13 +41,13 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
         code = "NOAUTH"
     if code == "FORMAT":
         return (
-            f"{server} holds records of format {rest[:20]}, this zmqrpc reads format {version}; "
+            f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version}; "
             "run one release with it, or use another database, zmq+redis://HOST:PORT/1"
         )
-    shown = text[:200]
+    said = shown(text)[:200]
     if command == "AUTH":
-        shown = code = code if code in _REFUSALS else "AUTH"
-    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')} ({shown})"
+        said = code = code if code in _REFUSALS else "AUTH"
+    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')} ({said})"
 
 
 def spoiled(server: str, text: str) -> str:
@@ -55,13 +57,15 @@ def spoiled(server: str, text: str) -> str:
     :param server: what people call it.
     :param text: what a script said of it, the key in parentheses at its end.
     """
-    said, _, key = text.rpartition(" (")
-    key = key.removesuffix(")")[:_LONGEST_KEY]
+    _, found, key = text.partition(" (")
+    key = shown(key.removesuffix(")"))
+    if not found:
+        return f"{server} answered {shown(text)}"
     if text.startswith("WRONGTYPE"):
         what = "has something under our keys that is not ours, {}; remove it, or use another database (WRONGTYPE)"
     else:
         what = "does not allow us the key {}; give our user the rights that docs/howto/redis lists"
-    return f"{server} {what.format(key)}" if said else f"{server} answered {text[:200]}"
+    return f"{server} {what.format(key)}"
 
 
 def unreachable(place: RedisPlace, error: BaseException) -> str:

@@ -26,6 +26,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
 
     :param heard: called with channel and message.
     :param lost: called when the connection has ended.
+    :ivar garbled: whether it was ended since what came was no answer.
     """
 
     def __init__(self, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> None:
@@ -35,16 +36,20 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._lost = lost
         self._unanswered = 0
         self._rest = b""
+        self.garbled = False
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         self._unanswered += len(data)
         if self._unanswered > LARGEST_ANSWER:
-            self.transport.abortConnection()
+            self._give_up()
             return
-        super().dataReceived(data)
-        while self._rest:
-            rest, self._rest = self._rest, b""
-            super().dataReceived(rest)
+        try:
+            super().dataReceived(data)
+            while self._rest:
+                rest, self._rest = self._rest, b""
+                super().dataReceived(rest)
+        except (ValueError, TypeError, MemoryError, OverflowError):
+            self._give_up()
 
     def setLineMode(self, extra: bytes = b"") -> None:
         # Called at the end of each string, where txredisapi would go on in another turn of the global reactor.
@@ -52,8 +57,18 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._rest = extra
 
     def replyReceived(self, reply: Any) -> None:
+        if self.connected and not self.replyQueue.waiting and not isinstance(reply, list):
+            self._give_up()  # nobody has asked
+            return
         self._unanswered = 0
         super().replyReceived(reply)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self.garbled = True
+        self.transport.abortConnection()
 
     def messageReceived(self, pattern: object, channel: bytes, message: bytes) -> None:
         self._heard(channel, message)

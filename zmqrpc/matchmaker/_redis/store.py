@@ -19,7 +19,7 @@ from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
-from zmqrpc.matchmaker._redis.errors import spoiled
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
 from zmqrpc.matchmaker._redis.gathering import Gathering
 from zmqrpc.matchmaker._redis.names import new_channel
@@ -201,7 +201,7 @@ class RedisStore:
             try:
                 found = read(answer)
             except (ValueError, TypeError) as error:
-                text = f"{self.name} answered what is no answer: {error}; see who listens there"
+                text = f"{self.name} {NO_ANSWER} ({error})"
                 self._fails("asking", text)
                 raise MatchmakerUnavailable(text) from error
             self._works("asking")

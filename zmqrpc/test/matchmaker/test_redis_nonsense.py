@@ -1,0 +1,281 @@
+"""What the matchmaker in Redis makes of a server that answers nonsense, and of keys and values that are not ours."""
+
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis import protocol
+from zmqrpc.matchmaker._redis.names import join, record_field
+from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker.redis import RedisMatchmaker
+from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.nonsense import LOOPBACK, NonsenseServer
+from zmqrpc.test.servers import RedisServer
+from zmqrpc.testing.matchmaker import Heard, make_record
+
+reactor: Any = _reactor
+
+KEY = "zmqrpc:topic:openstack:compute"
+GOOD = '{"addresses":["tcp://h:1"]}'
+
+
+class NonsenseTests(TestCase):
+    """Each question ends, with an error that names the server; nothing is logged but the outage."""
+
+    timeout = 60
+
+    async def ends(self, answer, *texts, password=None, **server):
+        """Ask a server with this answer, in every way."""
+        lines = LogLines(self, "zmqrpc")
+        nonsense = NonsenseServer(self, reactor, answer, **server)
+        place = RedisPlace(LOOPBACK, nonsense.port, password=password)
+        matchmaker, heard = RedisMatchmaker(reactor, [place], 0.3, Random(1)), Heard()
+        self.addCleanup(matchmaker.close)
+        matchmaker.watch("openstack", "compute", heard)
+        asked: list[Any] = [
+            lambda: matchmaker.lookup("openstack", "compute"),
+            lambda: matchmaker.register(make_record(), 300),
+            lambda: matchmaker.withdraw(make_record()),
+            matchmaker.records,
+        ]
+        for ask in asked:
+            begin = reactor.seconds()
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await ask()
+            self.assertLess(reactor.seconds() - begin, 3)
+            self.assertIn(f"the Redis server {LOOPBACK}:{nonsense.port} ", str(caught.exception))
+            self.assertTrue(not texts or any(text in str(caught.exception) for text in texts), caught.exception)
+            self.assertNotIn("s3cret", str(caught.exception))
+            self.assertTrue(str(caught.exception).isprintable())
+        await pause(0.2)
+        await matchmaker.close()
+        self.assertEqual(heard.calls, [])
+        self.assertEqual(len(lines), 1, lines)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_web_server(self):
+        await self.ends(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    async def test_ssh_server(self):
+        await self.ends(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    async def test_any_bytes(self):
+        await self.ends(bytes(range(256)) * 3 + b"\r\n", "no answer of Redis")
+
+    async def test_silence(self):
+        await self.ends(b"", "did not answer within 0.3 s")
+
+    async def test_half_an_answer(self):
+        await self.ends(b"$1000\r\nabc", "did not answer within 0.3 s", "closed the connection")
+
+    async def test_half_a_list(self):
+        await self.ends(b"*3\r\n$1\r\na\r\n", "did not answer within 0.3 s", "closed the connection", "no answer")
+
+    async def test_hangs_up(self):
+        await self.ends(b"", "closed the connection", hangs_up=True)
+
+    async def test_says_something_and_hangs_up(self):
+        await self.ends(b"+OK\r\n", "answered what is no answer", "closed the connection", hangs_up=True)
+
+    async def test_other_types(self):
+        """Answers of Redis, to other questions than ours."""
+        for answer in (b"+OK\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"$2\r\n\xc1\xc1\r\n", b"$0\r\n\r\n"):
+            await self.ends(answer, "answered what is no answer")
+
+    async def test_errors(self):
+        for answer, text in (
+            (b"-ERR unknown command 'EVAL'\r\n", "refuses what it was asked (ERR unknown command 'EVAL')"),
+            (b"-\r\n", "refuses what it was asked"),
+            (b"-" + b"x" * 10_000 + b"\r\n", "x" * 200),
+            (b"-\xff\xfe \r\n", "answered what is no answer of Redis; see who listens there"),
+            (b"-\x00\x1b[31m\r\n", "refuses what it was asked"),
+        ):
+            await self.ends(answer, text)
+
+    async def test_no_login(self):
+        await self.ends(b"-ERR unknown command 'AUTH', with args beginning with: 's3cret'\r\n", password=b"s3cret")
+
+    async def test_impossible_lengths(self):
+        for answer in (b"$99999999999999999999\r\nabc\r\n", b"*99999999999\r\n", b"$-5\r\n", b"$x\r\n", b":x\r\n"):
+            await self.ends(answer)
+
+    async def test_endless_line(self):
+        await self.ends(b"x" * 65536, "no answer of Redis", endless=True)
+
+    async def test_endless_string(self):
+        self.patch(protocol, "LARGEST_ANSWER", 2**20)
+        await self.ends(b"$1000000000\r\n" + b"x" * 65536, endless=True)
+
+    async def test_endless_answers(self):
+        """To questions that nobody has asked."""
+        await self.ends(b"+OK\r\n" * 100, endless=True)
+
+    async def test_one_of_three(self):
+        """Where others answer it is only a line in the log."""
+        lines = LogLines(self, "zmqrpc")
+        servers = [RedisServer(self) for _ in range(2)]
+        ports = [NonsenseServer(self, reactor, b"+OK\r\n").port, *(server.port for server in servers)]
+        matchmaker = RedisMatchmaker(reactor, [RedisPlace(LOOPBACK, port) for port in ports], 0.3, Random(1))
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await matchmaker.register(make_record(), 300)
+        (found,) = await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(found.record, make_record())
+        await eventually("the watch", lambda: heard.last(make_record()))
+        await matchmaker.withdraw(make_record())
+        await eventually("the withdrawal", lambda: heard.calls[-1] == [] or heard.last())
+        await matchmaker.close()
+        (line,) = lines
+        self.assertIn(f"{LOOPBACK}:{ports[0]}", line)
+
+
+class StrangeContentTests(TestCase):
+    """What others have written under our keys."""
+
+    timeout = 60
+
+    def setUp(self):
+        self.server = RedisServer(self)
+        self.lines = LogLines(self, "zmqrpc.matchmaker")
+        place = RedisPlace(LOOPBACK, self.server.port)
+        self.matchmaker = RedisMatchmaker(reactor, [place], 2.0, Random(1))
+        self.addCleanup(self.matchmaker.close)
+
+    async def refused(self, asked, *texts):
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await asked
+        for text in (f"the Redis server {LOOPBACK}:{self.server.port}", *texts):
+            self.assertIn(text, str(caught.exception))
+
+    def put(self, field, body, key=KEY):
+        seconds, _ = map(int, self.server.ask("TIME"))
+        self.server.ask("HSET", key, field, f"{seconds * 1000} 300000 {body}")
+
+    async def test_one_spoiled_topic(self):
+        """It is refused with its key, logged once, and in nobody's way, whatever is asked with it."""
+        self.server.ask("RPUSH", KEY, "a", "list")
+        good = [make_record(f"topic-{number}") for number in range(60)]
+        asked = [self.matchmaker.register(record, 300) for record in good[:30]]
+        spoiled = self.matchmaker.register(make_record(), 300)
+        asked += [self.matchmaker.register(record, 300) for record in good[30:]]
+        await gatherResults(asked)
+        await self.refused(spoiled, f"something under our keys that is not ours, {KEY};", "WRONGTYPE")
+        lookups = [self.matchmaker.lookup("openstack", record.topic) for record in good]
+        await self.refused(self.matchmaker.lookup("openstack", "compute"), KEY)
+        await self.refused(self.matchmaker.withdraw(make_record()), KEY)
+        answers: Any = await gatherResults(lookups)
+        found = [sightings[0].record for sightings in answers]
+        self.assertEqual(found, good)
+        heard = Heard()
+        self.matchmaker.watch("openstack", "compute", heard)
+        await pause(0.5)
+        self.assertEqual(len([line for line in self.lines if KEY in line]), 1, self.lines)
+        self.assertEqual(len(self.lines), 1, "and it is no outage")
+        self.server.ask("ZADD", "zmqrpc:topics", "inf", "openstack:compute")
+        self.assertEqual(len(await self.matchmaker.records()), 60)
+        self.server.ask("DEL", KEY)
+        await self.matchmaker.register(make_record(), 300)
+        await eventually("the watch goes on", lambda: heard.last(make_record()))
+
+    async def test_common_keys(self):
+        """Those that everything needs: every question is refused, with the key."""
+        for key in ("zmqrpc:topics", "zmqrpc:format", "zmqrpc:since"):
+            self.server.ask("FLUSHALL")
+            await self.matchmaker.lookup("openstack", "compute")
+            self.server.ask("DEL", key)
+            self.server.ask("HSET", key, "a", "b")
+            if key != "zmqrpc:since":
+                await self.refused(self.matchmaker.register(make_record(), 300), "something under our keys", key)
+            if key != "zmqrpc:topics":
+                await self.refused(self.matchmaker.lookup("openstack", "compute"), "something under our keys", key)
+            await self.refused(self.matchmaker.records(), "something under our keys", key)
+
+    async def test_forbidden_key(self):
+        """Who may not touch one topic is refused there only."""
+        self.server.ask("ACL", "SETUSER", "ada", "on", ">secret", "~zmqrpc:topic:nova:*", "&*", "+@all")
+        for key in ("format", "topics", "since"):
+            self.server.ask("ACL", "SETUSER", "ada", f"~zmqrpc:{key}")
+        place = RedisPlace(LOOPBACK, self.server.port, user=b"ada", password=b"secret")
+        matchmaker = RedisMatchmaker(reactor, [place], 2.0, Random(1))
+        self.addCleanup(matchmaker.close)
+        allowed = matchmaker.register(make_record(exchange="nova"), 300)
+        await self.refused(matchmaker.register(make_record(), 300), f"does not allow us the key {KEY}; give our user")
+        await allowed
+        self.assertEqual(len(await matchmaker.lookup("nova", "compute")), 1)
+        self.assertEqual([line for line in self.lines if "fails" in line], [])
+
+    async def test_strange_entries(self):
+        """They are skipped, each logged once in a short line, and the rest is read."""
+        await self.matchmaker.register(make_record(), 300)
+        for field, body in (
+            ("", "not a version"),
+            ("42", "42"),
+            (join(("server", "", "i", "")), GOOD),
+            (join(("server", "m\n\x1b[31m", "i", "")), GOOD),
+            (join(("server", "m" * 10_000, "i", "")), GOOD),
+            (join(("server", "m", "no addresses", "")), "{}"),
+            (join(("server", "m", "empty addresses", "")), '{"addresses":[]}'),
+            (join(("server", "m", "numbers", "")), '{"addresses":[1]}'),
+            (join(("server", "m", "a list", "")), "[]"),
+            (join(("server", "m", "versions", "")), GOOD.replace("}", ',"versions":[3,1]}')),
+            (join(("server", "m", "no json", "")), "{"),
+            (join(("server", "m", "deep", "")), "[" * 5000),
+            ("server:a:b:c:d:e", GOOD),
+        ):
+            self.put(field, body)
+        self.server.ask("HSET", KEY, "server:x:y:", "-5 300000 {}")
+        self.server.ask("HSET", KEY, "server:x:z:", "99999999999999999999999 1 {}")
+        said = 0
+        for _ in range(3):
+            for sightings in (await self.matchmaker.lookup("openstack", "compute"), await self.matchmaker.records()):
+                self.assertEqual([sighting.record for sighting in sightings], [make_record()])
+            if not said:
+                said = len(self.lines)
+        self.assertEqual(len(self.lines), said, "each once")
+        self.assertLess(max(map(len, self.lines)), 1000)
+        self.assertEqual([line for line in self.lines if not line.isprintable()], [])
+        await self.matchmaker.register(make_record(number=2), 300)
+        self.assertEqual(len(await self.matchmaker.lookup("openstack", "compute")), 2)
+
+    async def test_strange_topics(self):
+        """Names that no record may have, in the list of topics."""
+        await self.matchmaker.register(make_record(), 300)
+        for name in (
+            b"",
+            b":",
+            b"a",
+            b"a:b:c",
+            b"42",
+            b"\xff:\xff",
+            b"x:" + b"y" * 10_000,
+            b"a:\n\x1b[31m",
+            b"none:there",
+        ):
+            self.server.ask("ZADD", "zmqrpc:topics", "inf", name)
+            if name != b"none:there":
+                self.put(record_field(make_record()), GOOD, b"zmqrpc:topic:" + name)
+        (sighting,) = await self.matchmaker.records()
+        self.assertEqual(sighting.record, make_record())
+        self.assertLess(max(map(len, self.lines), default=0), 1000)
+        self.assertEqual([line for line in self.lines if not line.isprintable()], [])
+
+    async def test_names_like_numbers(self):
+        record = make_record("42", member="1e3", exchange="0", pool="-0")
+        await self.matchmaker.register(record, 300)
+        await self.matchmaker.register(make_record("42.0", exchange="0"), 300)
+        self.assertEqual([one.record for one in await self.matchmaker.lookup("0", "42")], [record])
+
+    async def test_later_version(self):
+        """What a later release adds to a record, a role or a key is passed over in silence."""
+        await self.matchmaker.register(make_record(), 300)
+        self.put(record_field(make_record(number=2)), GOOD.replace("}", ',"weight":3,"more":{"a":[1]}}'))
+        self.put("oracle:m:i:", GOOD)
+        self.server.ask("SET", "zmqrpc:something", "new")
+        self.assertEqual(len(await self.matchmaker.lookup("openstack", "compute")), 2)
+        self.assertEqual(len(await self.matchmaker.records()), 2)
+        self.assertEqual(self.lines, [])
