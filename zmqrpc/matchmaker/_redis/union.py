@@ -8,6 +8,7 @@ there for long enough to have been told of everybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import inf
 
 import attrs
@@ -70,10 +71,19 @@ def believed(silent: Sequence[Standing], stores: int, now: float) -> bool:
 
 
 def _united(sightings: list[Sighting]) -> Sighting:
-    newest = min(sightings, key=lambda sighting: inf if sighting.age is None else sighting.age)
     if len(sightings) == 1:
-        return newest
-    return attrs.evolve(newest, source=", ".join(sorted({sighting.source for sighting in sightings})))
+        return sightings[0]
+    newest = min(sightings, key=_age)
+    return Sighting(newest.record, newest.age, _sources(tuple([sighting.source for sighting in sightings])))
+
+
+def _age(sighting: Sighting) -> float:
+    return inf if sighting.age is None else sighting.age
+
+
+@lru_cache(maxsize=64)
+def _sources(sources: tuple[str, ...]) -> str:
+    return ", ".join(sorted(set(sources)))
 
 
 @attrs.define
