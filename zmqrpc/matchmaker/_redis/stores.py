@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
 from random import Random
@@ -58,7 +58,8 @@ class RedisStores:
         """See `IMatchmaker`; it has worked when one store has taken it."""
         self._holdings.put(record, expire, self._clock.seconds())
         asked = [store.register(record, expire) for store in self._stores]
-        return self._write([answer.addErrback(self._not_registered) for answer in asked])
+        topic = (record.exchange, record.topic)
+        return self._write([answer.addErrback(self._not_registered, topic) for answer in asked])
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """See `IMatchmaker`; it has worked when one store has done it."""
@@ -116,9 +117,9 @@ class RedisStores:
 
         return self._poll([answer.addCallback(lambda _: True) for answer in asked], _has_worked).addCallback(written)
 
-    def _not_registered(self, failure: Failure) -> Failure:
+    def _not_registered(self, failure: Failure, topic: TopicKey) -> Failure:
         # A store that has refused it but is there shows that in its copy, which may have been read already.
-        self._turned()
+        self._look_soon([topic])
         return failure
 
     def _united(self, asked: Sequence[Deferred[list[Sighting]]], order: Order) -> Deferred[list[Sighting]]:
@@ -163,13 +164,15 @@ class RedisStores:
         if len(self._stores) == 1:
             self._show(topic, sightings)
             return
-        self._unseen.add(topic)
-        self._wake_in(PACE_SECONDS)
+        self._look_soon([topic])
 
     def _turned(self) -> None:
         """Take that a store is there or not as it was."""
+        self._look_soon(self._unions)
+
+    def _look_soon(self, topics: Iterable[TopicKey]) -> None:
         if len(self._stores) > 1 and not self._closed:
-            self._unseen.update(self._unions)
+            self._unseen.update(topics)
             self._wake_in(PACE_SECONDS)
 
     def _wake_in(self, seconds: float) -> None:
@@ -194,6 +197,9 @@ class RedisStores:
         for number, restoration in enumerate(self._restorations):
             if restoration.wake_at <= now:
                 self._restore(number, now)
+        self._wake_again(now)
+
+    def _wake_again(self, now: float) -> None:
         wake_at = min(union.wake_at for union in self._unions.values()) if self._unions else inf
         wake_at = min(wake_at, *(restoration.wake_at for restoration in self._restorations))
         if wake_at < inf:
@@ -226,8 +232,12 @@ class RedisStores:
         stored.addCallback(lambda _: self._restored(number, bool(lacking)))
 
     def _restored(self, number: int, stored: bool) -> None:
-        self._restorations[number].end(self._clock.seconds(), stored)
-        self._turned()
+        now = self._clock.seconds()
+        self._restorations[number].end(now, stored)
+        if not self._closed:
+            for topic in self._holdings.topics:
+                self._look_for_lacks(topic, now)
+            self._wake_again(now)
 
 
 def _has_worked(answers: list[bool | Failure | None]) -> bool:

@@ -77,6 +77,11 @@ def _united(sightings: list[Sighting]) -> Sighting:
     return Sighting(newest.record, newest.age, _sources(tuple([sighting.source for sighting in sightings])))
 
 
+def _keys(sightings: Iterable[Sighting], instances: set[str]) -> set[tuple[str, ...]]:
+    """Return the keys of the records of these instances."""
+    return {sighting.record.key for sighting in sightings if sighting.record.instance in instances}
+
+
 def _age(sighting: Sighting) -> float:
     return inf if sighting.age is None else sighting.age
 
@@ -158,9 +163,11 @@ class TopicUnion:
         sightings = self._copies[store].sightings
         if sightings is None:
             return []
-        there = {sighting.record.key for sighting in sightings}
+        records = list(records)
+        instances = {record.instance for record in records}
+        there = _keys(sightings, instances)
         lacking = [record for record in records if record.key not in there]
         if lacking and self.shown is not None:
-            shown = {sighting.record.key for sighting in self.shown}
+            shown = _keys(self.shown, instances)
             return [record for record in lacking if record.key in shown]
         return lacking

@@ -69,8 +69,8 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_timeout_of_redis(self):
         """It is an option, in milliseconds; the predecessor's name for it."""
-        self.assertEqual(self.make("zmq+redis://h")._store._asker._limit, 1)
-        self.assertEqual(self.make("zmq+redis://h?matchmaker_timeout=500")._store._asker._limit, 0.5)
+        self.assertEqual(self.make("zmq+redis://h")._stores._stores[0]._asker._limit, 1)
+        self.assertEqual(self.make("zmq+redis://h?matchmaker_timeout=500")._stores._stores[0]._asker._limit, 0.5)
 
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""
