@@ -10,7 +10,7 @@ import attrs
 from zmqrpc.core.backoff import backoff
 from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.record import Record
+from zmqrpc.record import Record, Role
 
 
 @attrs.frozen
@@ -20,13 +20,19 @@ class _Held:
 
 
 class Holdings:
-    """The records that were registered through here, and neither withdrawn nor expired."""
+    """
+    The records that were registered through here, and neither withdrawn nor expired.
+
+    Without doubts: these are anybody's to withdraw, and what a store has lost of them will be said again.
+    """
 
     def __init__(self) -> None:
         self._held: dict[TopicKey, dict[tuple[str, ...], _Held]] = {}
 
     def put(self, record: Record, expire: float, now: float) -> None:
         """Take a record that is being registered."""
+        if record.role is Role.DOUBT:
+            return
         until = now + expire if expire > 0 else inf
         self._held.setdefault((record.exchange, record.topic), {})[record.key] = _Held(record, until)
 

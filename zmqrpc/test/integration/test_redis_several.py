@@ -9,7 +9,7 @@ from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.test.integration.nodes import Echo, NodeCase
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
-from zmqrpc.test.processes import ProcessTestCase
+from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.servers import RedisServer
 
 LOOPBACK = "127.0.0.1"
@@ -172,6 +172,7 @@ class SeveralProcessTests(ProcessTestCase):
             server.start()
         for server in servers[:2]:
             running.says(f"{server.port} works again")
+            until(lambda at=server: at.ask("HLEN", "zmqrpc:topic:openstack:calc") == 2, "it has the record")
         servers[2].kill()
         ended = self.run_to_end("zmqrpc", "call", "--url", url, "calc", "add", "a=1", "b=2")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))

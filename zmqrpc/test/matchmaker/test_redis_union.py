@@ -17,7 +17,7 @@ from zmqrpc.matchmaker._redis.gathering import PACE_SECONDS, Gathering
 from zmqrpc.matchmaker._redis.poll import Poll
 from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS, Standing, TopicUnion, believed, merge
-from zmqrpc.record import Sighting
+from zmqrpc.record import Role, Sighting
 from zmqrpc.testing.matchmaker import make_record
 
 NOW = 1000.0
@@ -127,6 +127,35 @@ class TopicUnionTests(SynchronousTestCase):
             union.view([standing for standing, _, _ in copies], NOW)
             self.assertEqual(union.wake_at, wake_at, copies)
 
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([OLD, FRESH, AWAY, BACK]),
+                st.none() | st.sets(st.integers(0, 3)),
+                st.sampled_from([NOW - 9, NOW - 2, NOW]),
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def test_any_copies(self, copies):
+        """What a store that is there has is shown; that nobody is there is shown only when it can be believed."""
+        union = TopicUnion(len(copies), lookup_order)
+        for number, (_, numbers, read_at) in enumerate(copies):
+            if numbers is not None:
+                union.read(number, seen(*sorted(numbers)), read_at)
+        view = union.view([standing for standing, _, _ in copies], NOW)
+        if view is None:
+            return
+        current = [copy for number, copy in enumerate(copies) if union.is_current(number, copy[0])]
+        there = {number for _, numbers, _ in current for number in numbers}
+        known = {number for _, numbers, _ in copies for number in numbers or ()}
+        shown = {sighting.record for sighting in view}
+        self.assertTrue({make_record(number=number) for number in there} <= shown)
+        self.assertTrue(shown <= {make_record(number=number) for number in known})
+        if not shown:
+            self.assertTrue(believed([standing for standing, _, _ in current], len(copies), NOW))
+
     def test_lacking(self):
         """A store lacks what others show; what is not shown at all is the matter of who watches."""
         ours = [make_record(number=number) for number in (1, 2)]
@@ -149,6 +178,7 @@ class HoldingsTests(SynchronousTestCase):
         never = make_record(number=2)
         holdings.put(record, 300, NOW)
         holdings.put(never, 0, NOW)
+        holdings.put(make_record(role=Role.DOUBT), 300, NOW)
         self.assertEqual(holdings.of(TOPIC, NOW + 100), {record: 200.0, never: 0.0})
         holdings.put(moved, 300, NOW + 100)
         self.assertEqual(holdings.of(TOPIC, NOW + 100), {moved: 300.0, never: 0.0})
