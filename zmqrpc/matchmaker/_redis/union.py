@@ -74,7 +74,9 @@ def _united(sightings: list[Sighting]) -> Sighting:
     if len(sightings) == 1:
         return sightings[0]
     newest = min(sightings, key=_age)
-    return Sighting(newest.record, newest.age, _sources(tuple([sighting.source for sighting in sightings])))
+    return Sighting(
+        newest.record, newest.age, _sources(tuple([sighting.source for sighting in sightings])), newest.lasts
+    )
 
 
 def _keys(sightings: Iterable[Sighting], instances: set[str]) -> set[tuple[str, ...]]:

@@ -183,6 +183,7 @@ class OneAwayTests(SeveralCase):
         second = make_record(number=2)
         begin = reactor.seconds()
         await matchmaker.register(second, 300)
+        self.assertEqual((matchmaker.away(), len(matchmaker.silent()) < 2), ("", True))
         self.assertEqual(await self.found(matchmaker), [make_record(), second])
         self.assertEqual(await self.found(self.matchmaker()), [make_record(), second])
         await matchmaker.withdraw(second)
@@ -325,6 +326,10 @@ class SeveralAwayTests(SeveralCase):
             await pause(0.1)
         self.assertEqual(len(self.outages()), 3, self.outages())
         self.assertEqual(len(heard.calls), 1)
+        self.assertEqual(matchmaker.away(), "; ".join(matchmaker.silent()))
+        self.assertEqual(len(matchmaker.silent()), 3)
+        for text, port in zip(matchmaker.silent(), ports, strict=True):
+            self.assertIn(port.partition(" ")[0], text)
 
     async def test_one_back_empty(self):
         """While the others are away, one that is back empty says nothing about who is not there."""
