@@ -19,6 +19,7 @@ from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.spread import spread
 from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
@@ -30,7 +31,7 @@ POLL_SECONDS = 60.0
 """Seconds after which a topic is looked up again though its watch was silent: a push may be lost."""
 
 RETRY_SECONDS = 1.0
-"""Seconds after which a lookup that failed is made again."""
+"""Seconds after which a lookup that failed is made again, unless a crowd takes longer (docs/adr/0037)."""
 
 DOUBT_SECONDS = 1.0
 """Seconds after somebody listened in which one empty answer is not believed: a store that was emptied fills again."""
@@ -85,6 +86,7 @@ class Discovery:
         self._polled: dict[tuple[str, str], Topic] = {}
         self._due = Due(self._polled)
         self._once_more: set[Topic] = set()
+        self._failing: set[Topic] = set()
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = NEVER
         self._closed = False
@@ -141,6 +143,7 @@ class Discovery:
         self._polled.clear()
         self._due.clear()
         self._once_more.clear()
+        self._failing.clear()
         for stop in self._watches.values():
             stop()
         self._watches.clear()
@@ -148,6 +151,7 @@ class Discovery:
     def _found(self, topic: Topic, sightings: list[Sighting]) -> None:
         if self._closed:
             return
+        self._failing.discard(topic)
         self._learn(topic, sightings)
         doubtful = topic.knowledge is Knowledge.EMPTY and self._seconds() < topic.emptied_at + DOUBT_SECONDS
         if doubtful and topic not in self._once_more:
@@ -163,6 +167,10 @@ class Discovery:
         """Take what a watch tells."""
         if not self._closed:
             self._learn(topic, sightings)
+            if topic in self._failing:
+                # It says what the next lookup was to find out.
+                self._failing.discard(topic)
+                self._again(topic, POLL_SECONDS)
             self._answered(topic, None)
 
     def _learn(self, topic: Topic, sightings: list[Sighting]) -> None:
@@ -190,7 +198,8 @@ class Discovery:
         if not isinstance(error, MatchmakerUnavailable):
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
             error = MatchmakerUnavailable(f"the matchmaker failed: {type(error).__name__}: {error}; see the log")
-        self._again(topic, RETRY_SECONDS)
+        self._again(topic, max(RETRY_SECONDS, spread(len(topic.answer))))
+        self._failing.add(topic)
         self._table.failed(topic)
         self._answered(topic, error)
 
@@ -262,6 +271,7 @@ class Discovery:
     def _give_up(self, topic: Topic) -> None:
         """Forget a topic, its watch and its lookups, and let go of the links that only it leads to."""
         self._polled.pop(topic.key, None)
+        self._failing.discard(topic)
         stop = self._watches.pop(topic.key, None)
         if stop is not None:
             stop()

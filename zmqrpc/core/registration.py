@@ -16,10 +16,20 @@ from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.backoff import backoff
+from zmqrpc.core.spread import Crowd
 from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
-"""Seconds until a registration that failed is tried again, or one that was lost: doubled each time, up to the most."""
+"""
+Seconds at first, and at most, until a registration that failed is tried again, or what was lost is stored again: the
+latter is doubled each time.
+"""
+
+RETRY_SHARE = 0.05
+"""How long the next try is put off, as a share of the time for which they have failed: a short outage ends at once."""
+
+RETRY_SLOW = 4.0
+"""How many times as long as a failed try took the next one is put off: a store that is too busy to answer gets time."""
 
 STEADY = 2.0
 """Seconds that records stay stored for their loss to be the first again."""
@@ -59,6 +69,9 @@ class Registration:
         self.expire = expire
         self._update = update
         self._jitter = jitter
+        self._crowd = Crowd(jitter)
+        self._failing_since = NEVER
+        self._asked_at = NEVER
         self._records: tuple[Record, ...] = ()
         self._refresh_at = self._restore_at = NEVER
         self._stored_at = -NEVER
@@ -90,6 +103,7 @@ class Registration:
 
     def set_records(self, records: tuple[Record, ...]) -> list[Effect]:
         """Take the records as they are from now on; those that are gone are withdrawn, the others stored."""
+        self._asked_at = NEVER
         kept = {record.key for record in records}
         gone = tuple(record for record in self._records if record.key not in kept)
         self._records = records
@@ -106,6 +120,8 @@ class Registration:
 
         :return: whether it begins to lack what it had stored.
         """
+        records = list(records)
+        self._crowd.seen(len(records), now)
         ours = [record for record in self._records if (record.exchange, record.topic) == (exchange, topic)]
         instances = {record.instance for record in ours}
         there = {record.key for record in records if record.instance in instances}
@@ -125,6 +141,7 @@ class Registration:
         """Take that the last `Register` was done."""
         effects = self._answered()
         self.failures = 0
+        self._failing_since = NEVER
         if self._again:
             return effects + self._register()
         self.current = True
@@ -137,10 +154,11 @@ class Registration:
         """Take that the last `Register` was not done."""
         effects = self._answered()
         self.failures += 1
+        self._failing_since = min(self._failing_since, now)
         self.current = not self._records
         if self._again:
             return effects + self._register()
-        self._refresh_at = now + self._wait(self.failures - 1) if self._records else NEVER
+        self._refresh_at = now + self._retry_seconds(now) * self._jitter() if self._records else NEVER
         self._plan_restoration(now)
         return effects
 
@@ -148,6 +166,7 @@ class Registration:
         """Do what time asks for; to be called at `wake_at` or later."""
         if now < self.wake_at:
             return []
+        self._asked_at = now
         if now >= self._restore_at:
             self._restored += 1
         elif not self.failures:
@@ -160,10 +179,15 @@ class Registration:
         elif self._restore_at == NEVER and not self._under_way:
             if now - self._stored_at >= STEADY:
                 self._restored = 0
-            self._restore_at = now + self._wait(self._restored)
+            self._restore_at = now + backoff(RETRY_FIRST, self._restored, RETRY_MOST) * self._jitter()
 
-    def _wait(self, times: int) -> float:
-        return backoff(RETRY_FIRST, times, RETRY_MOST) * self._jitter()
+    def _retry_seconds(self, now: float) -> float:
+        waits = (
+            self._crowd.seconds,
+            (now - self._failing_since) * RETRY_SHARE,
+            (now - min(self._asked_at, now)) * RETRY_SLOW,
+        )
+        return min(max(RETRY_FIRST, *waits), RETRY_MOST)
 
     def _answered(self) -> list[Effect]:
         self._under_way = False

@@ -57,7 +57,8 @@ class RedisServer:
         assert self._process is None
         log = self._directory / "redis.log"
         settings = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": "", "logfile": log}
-        words = [program("redis-server", "redis-server")]
+        # Linux ends it when we are gone, however we went.
+        words = ["setpriv", "--pdeathsig", "KILL", program("redis-server", "redis-server")]
         if self.configuration is not None:
             words.append(str(self.configuration))
         for name, value in settings.items():

@@ -28,7 +28,7 @@ _change = msgspec.msgpack.Decoder(tuple[int, int, str, str, list[str], int])
 _string = msgspec.msgpack.Decoder(str)
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """
     A record as it is stored.
 
@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, frozen=True):
     ends: int
 
     def sighting(self, now: int, source: str = "") -> Sighting:
-        """Return the record with its age."""
+        """Return the record with its age, at a time in milliseconds of the server's clock."""
         lasts = (self.ends - self.stamp) / 1000 if self.ends else inf
         return Sighting(self.record, max(0, now - self.stamp) / 1000, source, lasts)
 

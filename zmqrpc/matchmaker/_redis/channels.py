@@ -10,11 +10,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from zmqrpc.core.backoff import backoff
+from zmqrpc.core.spread import Crowd
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
-
-FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0
-"""Seconds until a connection that was lost is made again: doubled each time, up to the longest, and less by chance."""
 
 PING_SECONDS = 15.0
 """Seconds between two looks whether the other side still answers: who only listens would not notice otherwise."""
@@ -31,6 +28,7 @@ class RedisChannels:
     :param subscribed: is called with a channel from which on everything is heard.
     :param state: is called with the reason whenever nothing can be heard, and with None when everything wanted can.
     :param limit: seconds that an answer may take.
+    :param crowd: says when a connection that was lost is made again.
     """
 
     def __init__(
@@ -42,6 +40,7 @@ class RedisChannels:
         state: Callable[[str | None], None],
         chance: Random,
         limit: float,
+        crowd: Crowd,
     ) -> None:
         self._clock = clock
         self._connect = connect
@@ -50,6 +49,7 @@ class RedisChannels:
         self._state = state
         self._chance = chance
         self._limit = limit
+        self._crowd = crowd
         self._wanted: dict[str, None] = {}
         self._unconfirmed: set[str] = set()
         self._connection: RedisConnection | None = None
@@ -57,7 +57,6 @@ class RedisChannels:
         self._timer: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._reason = ""
-        self._failures = 0
         self._closed = False
 
     def add(self, channel: str) -> None:
@@ -111,7 +110,7 @@ class RedisChannels:
             return
         self._unconfirmed.discard(channel)
         if not self._unconfirmed:
-            self._failures = 0
+            self._crowd.worked()
             self._state(None)
         if channel in self._wanted:
             self._subscribed(channel)
@@ -161,9 +160,8 @@ class RedisChannels:
     def _later(self, reason: str) -> None:
         self._reason = ""
         self._state(reason)
-        wait = backoff(FIRST_WAIT, self._failures, LONGEST_WAIT)
-        self._failures += 1
-        self._timer = self._clock.callLater(wait * self._chance.uniform(0.5, 1), self._begin)
+        now = self._clock.seconds()
+        self._timer = self._clock.callLater(self._crowd.again(now) - now, self._begin)
 
     def _stop_timers(self) -> None:
         for timer in (self._timer, self._silence):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
+from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -92,10 +93,15 @@ def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda
     return connecting.addTimeout(limit, reactor, late)
 
 
+def _endpoint(reactor: Any, place: RedisPlace, limit: float) -> IStreamClientEndpoint:
+    # The thread that looks up names would take longer for an address than everything else.
+    if isIPAddress(place.host):
+        return TCP4ClientEndpoint(reactor, place.host, place.port, timeout=limit)
+    return HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
+
+
 async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(
-        reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY
-    )
+    endpoint = _endpoint(reactor, place, limit)
     if place.tls is not None:
         endpoint = place.tls.wrap(endpoint, place.host)
     connection = RedisConnection(place, heard)

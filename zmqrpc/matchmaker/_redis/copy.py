@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from math import inf
 
-import attrs
+import msgspec
 
 from zmqrpc.matchmaker._entry import lookup_order
-from zmqrpc.matchmaker._redis.answers import Change, Look
-from zmqrpc.record import Record, Sighting
-
-
-@attrs.frozen
-class _Seen:
-    record: Record
-    since: float  # when it was registered or refreshed, by the local clock
-
-    def sighting(self, now: float, source: str) -> Sighting:
-        return Sighting(self.record, max(0.0, now - self.since), source)
+from zmqrpc.matchmaker._redis.answers import Change, Entry, Look
+from zmqrpc.record import Sighting
 
 
 class TopicCopy:
@@ -37,8 +28,12 @@ class TopicCopy:
         self.version = -1
         self.soonest = 0
         self.heard = 0
-        self._seen: dict[str, _Seen] = {}
+        self._entries: dict[str, Entry] = {}
         self._offset = 0.0  # of the local clock from the server's
+
+    def __len__(self) -> int:
+        """Count its records."""
+        return len(self._entries)
 
     @property
     def expires(self) -> float:
@@ -60,10 +55,7 @@ class TopicCopy:
         self._offset = now - look.now / 1000
         if look.entries is not None:
             self.version, self.soonest = look.version, look.soonest
-            self._seen = {
-                field: _Seen(entry.record, min(now, entry.stamp / 1000 + self._offset))
-                for field, entry in look.entries.items()
-            }
+            self._entries = {field: _not_after(entry, look.now) for field, entry in look.entries.items()}
         return True
 
     def told(self, change: Change, now: float) -> bool:
@@ -77,17 +69,32 @@ class TopicCopy:
             return change.before > 0 and 0 < change.after <= self.version
         self.version = change.after
         for field in change.gone:
-            self._seen.pop(field, None)
+            self._entries.pop(field, None)
         if change.entry is not None:
-            self._seen[change.field] = _Seen(change.entry.record, now)
+            # By whatever clock it was stored: that was now.
+            self._entries[change.field] = _stored_at(change.entry, self._theirs(now))
             ends = [moment for moment in (self.soonest, change.entry.ends) if moment]
             self.soonest = min(ends, default=0)
         elif change.field:
-            self._seen.pop(change.field, None)
+            self._entries.pop(change.field, None)
         if change.soonest >= 0:
             self.soonest = change.soonest
         return True
 
     def sightings(self, now: float, source: str = "") -> list[Sighting]:
         """List the records, in the order of `IMatchmaker.lookup`."""
-        return sorted((seen.sighting(now, source) for seen in self._seen.values()), key=lookup_order)
+        theirs = self._theirs(now)
+        return sorted((entry.sighting(theirs, source) for entry in self._entries.values()), key=lookup_order)
+
+    def _theirs(self, now: float) -> int:
+        """Return the server's time, in milliseconds."""
+        return round((now - self._offset) * 1000)
+
+
+def _not_after(entry: Entry, now: int) -> Entry:
+    return entry if entry.stamp <= now else _stored_at(entry, now)
+
+
+def _stored_at(entry: Entry, stamp: int) -> Entry:
+    ends = entry.ends - entry.stamp + stamp if entry.ends else 0
+    return msgspec.structs.replace(entry, stamp=stamp, ends=ends)

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmqrpc.core.spread import Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._redis.answers import Look, read_change
@@ -25,13 +26,19 @@ POLL_SECONDS = 60.0
 """Seconds at most after which a topic is looked at though nothing was told: something told may be lost."""
 
 RETRY_SECONDS = 1.0
-"""Seconds at most until a look that failed is made again."""
+"""Seconds at most until a look that failed is made again, unless a crowd takes longer."""
 
-SPREAD_SECONDS = 0.3
-"""Seconds over which those who know the same are spread when they all want to look."""
+LAG_SECONDS = 0.3
+"""Seconds over which those who know of the same expiry look for it: the first who does tells the others."""
 
-PACE_SECONDS = 0.02
-"""Seconds between two lists of one topic that are passed on: where many change at once, each is work for everybody."""
+MANY = 10
+"""How many records go at once for everybody not to hear of it at once."""
+
+PACE_SECONDS, PACE_EACH = 0.02, 0.0008
+"""
+Seconds between two lists of one topic that are passed on, at least, and for each record in them: each list is work for
+everybody, and where many change at once there would be as many.
+"""
 
 MOST_LOOKS = 50
 """How many looks may be under way."""
@@ -62,6 +69,7 @@ class RedisFollower:
     :param db: the number of the database.
     :param look: looks at a topic, given the version that is known of it and when the first record of it expires.
     :param show: is called with a topic and its records whenever they were read or told, changed or not.
+    :param crowd: learns how many there are, and says when it is our turn to look where all want to.
     :param source: what the records are seen in, for people.
     """
 
@@ -74,6 +82,7 @@ class RedisFollower:
         look: Callable[[TopicKey, int, int], Deferred[Look]],
         show: Callable[[TopicKey, list[Sighting]], None],
         chance: Random,
+        crowd: Crowd,
         source: str = "",
     ) -> None:
         self._clock = clock
@@ -81,7 +90,9 @@ class RedisFollower:
         self._look = look
         self._show = show
         self._chance = chance
+        self._crowd = crowd
         self._source = source
+        self._ours = ""
         self._followed: dict[str, _Followed] = {}
         self._looking = 0
         self._timer: IDelayedCall | None = None
@@ -113,6 +124,10 @@ class RedisFollower:
             self._timer.cancel()
             self._timer = None
 
+    def ours(self, instance: str) -> None:
+        """Take which instance it is whose records we register."""
+        self._ours = instance
+
     def again(self, topic: TopicKey) -> None:
         """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
         followed = self._followed.get(topic_channel(self._db, topic))
@@ -128,18 +143,24 @@ class RedisFollower:
 
     def heard(self, channel: str, message: bytes) -> None:
         """Take what was told on a channel."""
+        now = self._clock.seconds()
         if channel == new_channel(self._db):
+            # All topics at once: the first one that lacks our records has us store them all.
+            turn = self._crowd.turn(now)
             for followed in self._followed.values():
-                self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+                self._look_in(followed, turn - now)
             return
         if channel not in self._followed:
             return
         followed = self._followed[channel]
         change = read_change(followed.topic, message)
-        if change is None or not followed.copy.told(change, self._clock.seconds()):
-            self._look_in(followed, 0)
+        if change is None or not followed.copy.told(change, now):
+            # Others may tell first what they have stored anew, in a database that we still have to look at.
+            self._look_in(followed, max(0.0, self._crowd.turn_at - now))
         else:
-            self._pass_on(followed)
+            # Whose records these were, they all hear it now.
+            many = len(change.gone) > MANY
+            self._pass_on(followed, self._chance.uniform(0, spread(len(change.gone))) if many else 0)
             self._wake_by(followed.due)
 
     def asked(self, topic: TopicKey) -> int:
@@ -186,7 +207,7 @@ class RedisFollower:
         )
 
     async def _look_once(self, followed: _Followed) -> None:
-        again = RETRY_SECONDS * self._chance.uniform(0.5, 1)
+        again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
         heard = followed.copy.heard
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
@@ -208,19 +229,30 @@ class RedisFollower:
     def _take(self, followed: _Followed, look: Look, heard: int) -> bool:
         if not followed.copy.looked(look, heard, self._clock.seconds()):
             return False
-        followed.lag = self._chance.uniform(0.005, SPREAD_SECONDS)
+        followed.lag = self._chance.uniform(0.005, LAG_SECONDS)
         self._pass_on(followed)
         return True
 
     def _poll_seconds(self) -> float:
         return POLL_SECONDS * self._chance.uniform(0.75, 1)
 
-    def _pass_on(self, followed: _Followed) -> None:
+    def _pass_on(self, followed: _Followed, later: float = 0.0) -> None:
         if followed.showing is None:
-            wait = max(0.0, followed.shown + PACE_SECONDS - self._clock.seconds())
-            followed.showing = self._clock.callLater(wait, self._pass_on_now, followed)
+            pace = max(PACE_SECONDS, len(followed.copy) * PACE_EACH)
+            wait = max(later, followed.shown + pace - self._clock.seconds())
+            followed.showing = self._clock.callLater(max(0.0, wait), self._pass_on_now, followed)
 
     def _pass_on_now(self, followed: _Followed) -> None:
         followed.showing = None
         followed.shown = now = self._clock.seconds()
-        self._show(followed.topic, followed.copy.sightings(now, self._source))
+        sightings = followed.copy.sightings(now, self._source)
+        self._count(sightings, now)
+        self._show(followed.topic, sightings)
+
+    def _count(self, sightings: list[Sighting], now: float) -> None:
+        """Take how many a topic says that there are."""
+        self._crowd.seen(len(sightings), now)
+        for rank, sighting in enumerate(sightings):
+            if sighting.record.instance == self._ours:
+                self._crowd.listed(rank, len(sightings), now)
+                break

@@ -285,6 +285,10 @@ class RedisScripts:
         """Read everything."""
         return self._eval(_LIST)
 
+    def count(self) -> Words:
+        """Count the processes that watch anything."""
+        return ("PUBSUB", "NUMSUB", new_channel(self._db))
+
     def _eval(self, script: str, *arguments: str | int) -> Words:
         # The keys of topics are not among these, so that one that is forbidden is no matter of the others.
         keys = (FORMAT_KEY, TOPICS_KEY, SINCE_KEY)

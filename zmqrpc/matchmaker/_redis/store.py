@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
@@ -31,6 +32,8 @@ MOST_WRITES = 100
 
 MOST_LOOKS = 25
 """How many topics one operation reads: the server does nothing else meanwhile, and a topic may have many members."""
+COUNT_SECONDS = 40.0
+"""Seconds after which it is asked again, with a look, how many processes there are."""
 
 T = TypeVar("T")
 
@@ -79,13 +82,16 @@ class RedisStore:
         self._source = source
         self._turned = turned
         self._scripts = RedisScripts(db)
-        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit)
+        self._crowd = crowd = Crowd(chance.random)
+        self._count_at = inf
+        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, crowd, limit)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
-        self._follower = RedisFollower(reactor, db, self._look, show, chance, source)
+        self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)
         self._channels = RedisChannels(
-            reactor, connect, self._follower.heard, self._follower.subscribed, self._hears, chance, limit
+            reactor, connect, self._follower.heard, self._follower.subscribed, self._hears, chance, limit, crowd
         )
+        self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._failing: set[str] = set()
         self._spoiled: set[TopicKey] = set()
@@ -110,6 +116,7 @@ class RedisStore:
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
+        self._follower.ours(record.instance)
         return self._writes.ask(self._scripts.registration(record, expire))
 
     def withdraw(self, record: Record) -> Deferred[None]:
@@ -163,6 +170,8 @@ class RedisStore:
         return ended.addCallback(_nothing)
 
     def _look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Deferred[Look]:
+        if self._count_at <= self._clock.seconds():
+            self._count()
         return self._looks.ask((topic, version, soonest))
 
     def _read(self, asked: Sequence[Known]) -> Deferred[list[Look | MatchmakerUnavailable]]:
@@ -217,8 +226,20 @@ class RedisStore:
     def _takes_age(self, now: int, since: int) -> None:
         self.begun = max(self._back, self._clock.seconds() - (now - since) / 1000)
 
+    def _count(self) -> None:
+        """Ask how many processes there are; who may not ask goes by the topics that are watched alone."""
+        self._count_at = inf
+
+        def counted(answer: Any) -> None:
+            now = self._clock.seconds()
+            self._crowd.seen(int(answer[1]), now)
+            self._count_at = now + COUNT_SECONDS
+
+        self._asker.ask(self._scripts.count()).addCallback(counted).addErrback(lambda _: None)
+
     def _hears(self, reason: str | None) -> None:
         if reason is None:
+            self._count_at = min(self._count_at, self._clock.seconds() + self._chance.uniform(0, COUNT_SECONDS))
             self._works("hearing")
         else:
             self._fails("hearing", reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -59,18 +61,40 @@ class RegistrationTests(SynchronousTestCase):
             self.assertEqual((registration.current, registration.wake_at), (True, NEVER))
 
     def test_a_failure_is_tried_again_later_and_later(self):
+        """The longer it has failed, the longer it is put off; what has worked begins anew."""
         for jitter in (0.5, 1.0):
-            registration = make_registration(jitter)
-            registration.set_records((A,))
-            now = NOW
-            for failures, longest in enumerate((0.25, 0.5, 1, 2, 4, 8, 10, 10), 1):
-                self.assertEqual(registration.failed(now), [])
-                self.assertEqual((registration.failures, registration.current), (failures, False))
-                self.assertAlmostEqual(registration.wake_at - now, longest * jitter)
-                now = registration.wake_at
-                self.assertEqual(registration.tick(now), [Register((A,), EXPIRE)])
-            registration.succeeded(now)
-            self.assertEqual((registration.failures, registration.current), (0, True))
+            registration = stored(A)
+            for _ in range(2):
+                for passed, wait in ((0, 0.25), (5, 0.25), (20, 1), (100, 5), (200, 10), (10**6, 10)):
+                    registration._refresh_at = NOW + passed
+                    registration.tick(NOW + passed)
+                    registration._jitter = partial(float, jitter)
+                    self.assertEqual(registration.failed(NOW + passed), [])
+                    self.assertFalse(registration.current)
+                    self.assertAlmostEqual(registration.wake_at - NOW - passed, wait * jitter)
+                self.assertEqual(registration.failures, 6)
+                self.assertEqual(registration.tick(registration.wake_at), [Register((A,), EXPIRE)])
+                registration.succeeded(NOW + 10**6)
+                self.assertEqual((registration.failures, registration.current), (0, True))
+
+    def test_a_store_that_is_slow_is_given_time(self):
+        """It may be slow because so many try again and again."""
+        registration = stored(A)
+        due = registration.wake_at
+        registration.tick(due)
+        registration.failed(due + 1)
+        self.assertAlmostEqual(registration.wake_at - due, 1 + 4)
+        registration.tick(due + 5)
+        registration.failed(due + 5)
+        self.assertAlmostEqual(registration.wake_at - due, 5.25)
+
+    def test_a_crowd_tries_less_often(self):
+        """One of five hundred tries as often as all of them take to have a turn each."""
+        registration = stored(A)
+        registration.shown("x", "compute", [make_record(str(number)) for number in range(300)] + [A], NOW)
+        registration.tick(registration.wake_at)
+        registration.failed(NOW)
+        self.assertAlmostEqual(registration.wake_at - NOW, 3.01)
 
     def test_no_number_of_failures_overflows(self):
         registration = make_registration()
@@ -204,9 +228,10 @@ class LossTests(SynchronousTestCase):
 
     def test_a_failure_is_tried_again_sooner_when_the_store_shows_that_it_lives(self):
         registration = stored(A)
-        for _ in range(8):
-            registration.tick(registration.wake_at)
-            registration.failed(NOW)
+        registration.tick(registration.wake_at)
+        registration.failed(NOW - 10**6)
+        registration.tick(NOW)
+        registration.failed(NOW)
         self.assertEqual(registration.wake_at - NOW, RETRY_MOST)
         self.assertFalse(self.shown(registration), "what was not stored is not lost")
         self.assertEqual(self.waits(registration), RETRY_FIRST)

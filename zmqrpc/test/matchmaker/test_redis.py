@@ -489,6 +489,7 @@ class OutageTests(RedisCase):
         from zmqrpc.matchmaker._redis import channels
 
         self.patch(channels, "PING_SECONDS", 0.2)
+        self.server.ask("SET", "zmqrpc:format", "1")  # it is not new, so that nobody looks a second time
         matchmaker = self.matchmaker(limit=0.2)
         heard = await self.watching(matchmaker)
         self.server.stop_answering()

@@ -4,17 +4,30 @@ from random import Random
 from typing import Any
 
 import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.answers import Look
+from zmqrpc.matchmaker._redis.answers import Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
-from zmqrpc.matchmaker._redis.channels import LONGEST_WAIT, PING_SECONDS, RedisChannels
-from zmqrpc.matchmaker._redis.follower import FIRST_SECONDS, MOST_LOOKS, POLL_SECONDS, RETRY_SECONDS, RedisFollower
+from zmqrpc.matchmaker._redis.channels import PING_SECONDS, RedisChannels
+from zmqrpc.matchmaker._redis.follower import (
+    FIRST_SECONDS,
+    MANY,
+    MOST_LOOKS,
+    PACE_SECONDS,
+    POLL_SECONDS,
+    RETRY_SECONDS,
+    RedisFollower,
+)
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
 CHANNEL = topic_channel(0, TOPIC)
@@ -75,8 +88,8 @@ class Server:
 
 class AskerTests(SynchronousTestCase):
     def setUp(self):
-        self.clock, self.server = Clock(), Server()
-        self.asker: Any = RedisAsker(self.clock, self.server, "the server", Random(1), 2.0, bound=10)
+        self.clock, self.server, self.crowd = Clock(), Server(), Crowd(Random(1).random)
+        self.asker: Any = RedisAsker(self.clock, self.server, "the server", self.crowd, 2.0, bound=10)
 
     def assertFails(self, asked, text):
         self.assertIn(text, str(self.failureResultOf(asked, MatchmakerUnavailable).value))
@@ -228,11 +241,18 @@ class AskerTests(SynchronousTestCase):
 
 class ChannelsTests(SynchronousTestCase):
     def setUp(self):
-        self.clock, self.server = Clock(), Server()
+        self.clock, self.server, self.crowd = Clock(), Server(), Crowd(Random(1).random)
         self.subscribed: list[str] = []
         self.states: list[str | None] = []
         self.channels: Any = RedisChannels(
-            self.clock, self.server, lambda *_: None, self.subscribed.append, self.states.append, Random(1), 2.0
+            self.clock,
+            self.server,
+            lambda *_: None,
+            self.subscribed.append,
+            self.states.append,
+            Random(1),
+            2.0,
+            self.crowd,
         )
 
     def test_subscribes(self):
@@ -261,9 +281,9 @@ class ChannelsTests(SynchronousTestCase):
             waits.append(self.clock.seconds() - begin)
             self.server.refuse()
         self.assertLess(waits[0], 0.12)
-        self.assertLess(max(waits), LONGEST_WAIT + 0.02)
-        self.assertGreater(waits[-1], LONGEST_WAIT / 2 - 0.02)
-        self.clock.advance(LONGEST_WAIT)
+        self.assertLess(max(waits), UNKNOWN_PAUSE + 0.02)
+        self.assertGreater(waits[-1], UNKNOWN_PAUSE - 0.02)
+        self.clock.advance(UNKNOWN_PAUSE)
         self.server.accept().answer("yes")
         self.assertEqual(self.subscribed, ["a", "a"])
         self.assertEqual(self.states[-2:], ["refused", None])
@@ -335,12 +355,12 @@ class ChannelsTests(SynchronousTestCase):
 
 class FollowerTests(SynchronousTestCase):
     def setUp(self):
-        self.clock = Clock()
+        self.clock, self.crowd = Clock(), Crowd(Random(1).random)
         self.looks: list[tuple[tuple[str, str], int, int]] = []
         self.answers: list[Deferred[Look]] = []
         self.shown: list[tuple[str, str]] = []
         self.follower = RedisFollower(
-            self.clock, 0, self.look, lambda topic, sightings: self.shown.append(topic), Random(1)
+            self.clock, 0, self.look, lambda topic, sightings: self.shown.append(topic), Random(1), self.crowd
         )
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
         self.addCleanup(self.follower.close)
@@ -481,6 +501,65 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0.3)
         self.assertEqual(len(self.looks), 1)
 
+    def test_new_database_of_many(self):
+        """The more there are, the longer it takes until each has looked; each looks at all topics in one turn."""
+        self.crowd.listed(150, 300, 0.0)
+        self.follow()
+        self.follower.add(("openstack", "other"))
+        self.clock.advance(FIRST_SECONDS)
+        self.answer()
+        self.looks.clear()
+        self.follower.heard(new_channel(0), b"")
+        self.change(0, 1000)
+        self.change(1000, 1001)
+        self.clock.advance(1.49)
+        self.assertEqual(self.looks, [], "others who are back already do not make it sooner")
+        self.clock.advance(0.02)
+        self.assertEqual(len(self.looks), 2)
+
+    def test_many_that_go_at_once(self):
+        """They all hear of it, and not all at once, since each of them does something then."""
+        gone = [f"field-{number}" for number in range(300)]
+        self.follow()
+        self.shown.clear()
+        message = msgspec.msgpack.encode([5, 6, "", "", gone[:MANY], -1])
+        self.follower.heard(CHANNEL, message)
+        self.clock.advance(PACE_SECONDS)
+        self.assertEqual(self.shown, [TOPIC])
+        message = msgspec.msgpack.encode([6, 7, "", "", gone, -1])
+        self.follower.heard(CHANNEL, message)
+        self.clock.advance(PACE_SECONDS)
+        self.assertEqual(self.shown, [TOPIC])
+        self.clock.advance(3.0)
+        self.assertEqual(self.shown, [TOPIC, TOPIC])
+
+    def test_long_lists(self):
+        """Of a topic with many records a list is passed on less often, and the first change at once."""
+        records = {f"f-{number}": Entry(make_record(number=number), 1000, 0) for number in range(200)}
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.answers.pop().callback(Look(1000, 5, 0, records))
+        self.clock.advance(1.0)
+        self.shown.clear()
+        for number in range(16):
+            self.change(5 + number, 6 + number)
+            self.clock.advance(0.02)
+        self.assertEqual(len(self.shown), 2)
+
+    def test_learns_how_many_there_are(self):
+        """And which of them we are, as soon as it is known which instance is ours."""
+        records = {
+            f"f-{number}": Entry(make_record(member=f"m-{number}", number=number), 1000, 0) for number in range(5)
+        }
+        ours = make_record(member="m-3", number=3)
+        self.follower.ours(ours.instance)
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        self.answers.pop().callback(Look(1000, 5, 0, records))
+        self.clock.advance(0.1)
+        now = self.clock.seconds()
+        self.assertTrue(0.6 <= (self.crowd.turn(now) - now) / self.crowd.seconds <= 0.8)
+
     def test_many(self):
         """Not all topics are looked at at once."""
         topics = [("openstack", f"topic-{number}") for number in range(3 * MOST_LOOKS)]
@@ -532,3 +611,54 @@ class FollowerTests(SynchronousTestCase):
         self.follower.again(TOPIC)
         self.clock.advance(0.1)
         self.assertEqual((self.shown, self.looks), ([TOPIC], []))
+
+
+class ProtocolTests(SynchronousTestCase):
+    """What arrives, in whatever pieces; the answers are those of txredisapi."""
+
+    def setUp(self):
+        from zmqrpc.matchmaker._redis.protocol import RedisProtocol
+
+        self.heard: list[tuple[bytes, bytes]] = []
+        self.protocol = RedisProtocol(lambda channel, message: self.heard.append((channel, message)), lambda: None)
+        self.protocol.makeConnection(StringTransport())
+        self.answers: list[Any] = []
+
+    def receive(self, stream, sizes):
+        for _ in range(4):
+            self.protocol.execute_command("PING").addCallback(self.answers.append)
+        at = 0
+        for size in sizes:
+            self.protocol.dataReceived(stream[at : at + size])
+            at += size
+        if at < len(stream):
+            self.protocol.dataReceived(stream[at:])
+
+    @settings(derandomize=True, max_examples=200, deadline=None)
+    @given(st.lists(st.integers(1, 60), max_size=30))
+    def test_any_pieces(self, sizes):
+        self.setUp()
+        messages = [
+            (b"a", b""),
+            (b"channel", b"x\r\ny"),
+            (b"a", b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n"),
+            (b"", b"$"),
+        ]
+        told = [b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(c), c, len(m), m) for c, m in messages]
+        answers = [
+            b"+PONG\r\n",
+            b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+            b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+            b"$3\r\nabc\r\n",
+        ]
+        stream = b"".join(part for pair in zip(told, answers, strict=True) for part in pair) + told[0] + told[1]
+        self.receive(stream, sizes)
+        self.assertEqual(self.heard, [*messages, *messages[:2]])
+        self.assertEqual(self.answers, ["PONG", [b"subscribe", b"a", 1], [b"pong", b""], b"abc"])
+
+    def test_a_large_message(self):
+        """It is left to txredisapi, which does not look at the beginning again with each piece."""
+        payload = b"x" * 300_000
+        stream = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$300000\r\n%s\r\n" % payload
+        self.receive(stream * 2, [1000] * 700)
+        self.assertEqual(self.heard, [(b"a", payload)] * 2)
