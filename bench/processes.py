@@ -96,6 +96,7 @@ def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path
         try:
             order.address = order.directory = directory
             order.topology = contender.topology
+            order.store = contender.store
             if contender.broker:
                 broker = BROKERS[contender.broker]
                 for command in broker.commands(contender, order):

@@ -23,6 +23,8 @@ class Contender:
     """How many proxies of zmqrpc's are started."""
     locals: int = 0
     """How many local publishers are started."""
+    store: str = ""
+    """What the matchmaker is made of, by its name in `bench.stores`, where the row itself starts it."""
 
 
 def _proxied(server: str, client: str, topology: str, proxies: int = 1, locals_: int = 0) -> Contender:
@@ -34,6 +36,9 @@ DIRECT = ("static-direct", "dynamic-direct")
 TOPOLOGIES = (*DIRECT, "router-proxy", *(f"{name}+pub-sub" for name in (*DIRECT, "router-proxy")))
 LOCAL = "router-proxy+pub-sub with local publishers"
 """What `zmqrpc.core.capacity` calls it; the other topologies are called as ``zmq_topology`` names them."""
+
+
+STORES = ("redis", "sqlite")
 
 
 def _connections() -> dict[str, Contender]:
@@ -56,6 +61,9 @@ CONTENDERS = {
     "raw-subscribers": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub"),
     "raw-subscribers-local": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub", 1, 4),
     "zmqrpc-faults": Contender("", "bench.faults"),
+    **{f"zmqrpc {store}": Contender("", "bench.discovery", store=store) for store in STORES},
+    "zmqrpc-returning": Contender("", "bench.returning", store="redis"),
+    "zmqrpc-size": Contender("", "bench.size", store="redis"),
     **_connections(),
     **{f"formula {name}": Contender("", "bench.formula", topology=name) for name in (*TOPOLOGIES, LOCAL)},
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
@@ -87,6 +95,14 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "stop": lambda quick: Order("stop", servers=0, seconds=1.0 if quick else 4.0),
     "publish": lambda quick: Order("publish", servers=0),
     "churn": lambda quick: Order("churn", servers=0, seconds=5.0 if quick else 60.0),
+    "new-server": lambda quick: Order("new-server", servers=0, count=3 if quick else 20),
+    "killed": lambda quick: Order("killed", servers=0, count=1 if quick else 5),
+    "down": lambda quick: Order("down", servers=0, members=3, seconds=2.0 if quick else 60.0),
+    "hung": lambda quick: Order("hung", servers=0, count=300),
+    "stale": lambda quick: Order("stale", servers=0, count=50 if quick else 500, members=5 if quick else 50),
+    "unknown": lambda quick: Order("unknown", servers=0, count=50 if quick else 500),
+    "size": lambda quick: Order("size", servers=0, members=25 if quick else 500, seconds=2.0 if quick else 60.0),
+    "return": lambda quick: Order("return", servers=0, members=20 if quick else 500, seconds=1.0 if quick else 180.0),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
 
@@ -163,6 +179,79 @@ def _fault(mode: str, title: str, figure: str, unit: str, must: float, aim: floa
 def _command(title: str, figure: str, must: float, aim: float, also: Mapping[str, str]) -> Row:
     """Make a row for what a command takes, median of ten."""
     return Row(title, "command", figure, "s", None, must, aim, at_most=True, also=also, ours="zmqrpc-command")
+
+
+def _discovery(
+    store: str,
+    mode: str,
+    title: str,
+    figure: tuple[str, str],
+    bounds: tuple[float, float],
+    also: Mapping[str, str] | None = None,
+    ours: str = "",
+) -> Row:
+    """Make a row for what becomes of discovery when something fails; the worst round counts."""
+    ours = ours or f"zmqrpc {store}"
+    return Row(f"{title}, {store}", mode, *figure, None, *bounds, at_most=True, also=also or {}, worst=True, ours=ours)
+
+
+def _found_and_gone(store: str) -> dict[str, Row]:
+    """Make the rows that every store has."""
+    gone = {"calls lost": "failed"}
+    return {
+        f"discovery-new-server-{store}": _discovery(
+            store, "new-server", "until a new server is called", ("max_ms", "ms"), (500, 50), {"p50": "p50_ms"}
+        ),
+        f"discovery-killed-talking-{store}": _discovery(
+            store,
+            "killed",
+            "until a killed server is called no more, by who talks to it",
+            ("talking_s", "s"),
+            (0.5, 0.05),
+            gone,
+        ),
+        f"discovery-killed-others-{store}": _discovery(
+            store, "killed", "until a killed server is called no more, by others", ("others_s", "s"), (2, 0.5)
+        ),
+        f"discovery-unknown-{store}": _discovery(
+            store,
+            "unknown",
+            "NoRoute for an unknown topic, over a lookup",
+            ("ratio", "x"),
+            (2, 1.5),
+            {"NoRoute ms": "noroute_ms", "lookup ms": "lookup_ms"},
+        ),
+    }
+
+
+def _lost_and_back(what: str, fault: str) -> dict[str, Row]:
+    """Make the rows of five hundred servers that a store loses."""
+    also = {"operations": f"{fault}_operations", "CPU ms of each": f"{fault}_cpu_ms"}
+    return {
+        f"discovery-return-{fault}": _discovery(
+            "redis",
+            "return",
+            f"until 500 servers are registered again, {what}",
+            (f"{fault}_back_s", "s"),
+            (10, 5),
+            also,
+            ours="zmqrpc-returning",
+        ),
+        f"discovery-return-{fault}-peak": _discovery(
+            "redis",
+            "return",
+            f"busiest second over an even spread, {what}",
+            (f"{fault}_peak", "x"),
+            (3, 1.5),
+            {"busiest tenth": f"{fault}_peak_tenth", "a second": f"{fault}_peak_rate"},
+            ours="zmqrpc-returning",
+        ),
+    }
+
+
+def _size(title: str, figure: str, unit: str, must: float, aim: float) -> Row:
+    """Make a row for what 20,000 records cost."""
+    return _discovery("redis", "size", title, (figure, unit), (must, aim), ours="zmqrpc-size")
 
 
 ROWS = {
@@ -315,6 +404,29 @@ ROWS = {
             "servers told to stop": "servers",
         },
     ),
+    **{name: row for store in STORES for name, row in _found_and_gone(store).items()},
+    "discovery-redis-down": _discovery(
+        "redis", "down", "calls that fail, 60 s without the store", ("failed", "calls"), (0, 0), {"of": "calls"}
+    ),
+    "discovery-redis-down-back": _discovery(
+        "redis", "down", "until all records are back", ("back_s", "s"), (5, 1), {"slowest call ms": "max_ms"}
+    ),
+    "discovery-sqlite-down": _discovery(
+        "sqlite", "down", "calls that fail, the file removed", ("failed", "calls"), (0, 0), {"of": "calls"}
+    ),
+    "discovery-hung": _discovery("redis", "hung", "until a question ends", ("longest_s", "s"), (2, 1)),
+    "discovery-hung-waiting": _discovery("redis", "hung", "questions that wait", ("waiting", "questions"), (100, 100)),
+    "discovery-stale": _discovery(
+        "redis", "stale", "first call, 100 dead records and one live", ("first_s", "s"), (1, 0.1)
+    ),
+    "discovery-stale-p99": _discovery(
+        "redis", "stale", "p99 of later calls, the same", ("p99_ms", "ms"), (50, 5), {"slowest ms": "max_ms"}
+    ),
+    "discovery-size-trips": _size("round trips for a lookup", "trips", "trips", 1, 1),
+    "discovery-size-cpu": _size("CPU of an idle client that knows 20,000 records", "cpu_percent", "%", 1, 0.2),
+    "discovery-size-bytes": _size("memory of the store for each of 20,000 records", "bytes", "B", 400, 250),
+    **_lost_and_back("the store killed", "killed"),
+    **_lost_and_back("the store emptied", "emptied"),
     **{f"connections-{name}": _counted(name) for name in TOPOLOGIES},
     "connections-local": _counted(LOCAL),
 }

@@ -49,6 +49,8 @@ class Order:
     """zmqrpc's ``zmq_topology``; empty is what it has by default."""
     locals: list[int] = field(default_factory=list)
     """The ports where local publishers publish."""
+    store: str = ""
+    """What the matchmaker is made of, by its name in `bench.stores`."""
 
     def to_json(self) -> str:
         # What is as usual is left out: an earlier checkout knows fewer fields (bench.against).

@@ -1,0 +1,156 @@
+"""
+A store that comes back: how long until five hundred servers are registered again, and how evenly they do it.
+
+Each of them is a matchmaker of its own and what keeps its records there; several are in one process. Without sockets of
+their own they are cheap, and do with the store what a Node does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import gatherResults
+
+from bench.processes import process
+from bench.stores import Redis
+from bench.work import Figures, Order, answer, cpu_seconds, ready
+from bench.zmqrpc_client import play
+from zmqrpc import Settings
+from zmqrpc.core.registration import Registration
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.record import Record, Role
+from zmqrpc.registrar import Registrar
+from zmqrpc.sweep import Sweep
+
+reactor: Any = _reactor
+
+PROCESSES = 4
+TOPIC = "crowd"
+SAMPLE = 0.1
+"""Seconds between two looks at what the store has done."""
+GAP = 3.0
+"""Seconds for which the store is gone, and in which it rests in between."""
+LIMIT = 60.0
+
+
+def _registrar(settings: Settings, number: int, topics: int) -> Registrar:
+    """Make one server's part: what a Node has for its records, and nothing else of it."""
+    matchmaker = make_matchmaker(reactor, settings)
+    chance = Random(number)
+    sweep = Sweep(reactor, time.monotonic)
+    registration = Registration(settings.zmq_target_expire, settings.refresh_interval, lambda: chance.uniform(0.5, 1))
+    registrar = Registrar(registration, matchmaker, time.monotonic, sweep.wake_by)
+    sweep.parts = [registrar]
+    member, instance = f"host-{number:04}.example.org", f"{number:032x}"
+    address = f"tcp://10.0.{number >> 8}.{number & 255}:49152"
+    registrar.publish(
+        tuple(
+            Record(Role.SERVER, "openstack", f"{TOPIC}-{topic}", member, instance, (address,))
+            for topic in range(topics)
+        )
+    )
+    return registrar
+
+
+async def serve(order: Order) -> None:
+    numbers = range(order.part, order.members, PROCESSES)
+    settings = Settings.from_url(f"{order.address}?zmq_target_update=180")
+    registrars = [_registrar(settings, number, order.count) for number in numbers]
+    await gatherResults([registrar.when_current() for registrar in registrars])
+    # So many in one process have so many objects that looking through all of them would be most of the work.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    ready(order.address)
+
+
+def child_words(module: str, order: Order) -> list[str]:
+    """Return the command of a process that a row starts itself."""
+    return [sys.executable, "-m", module, "server", order.to_json()]
+
+
+@contextlib.contextmanager
+def crowd(order: Order, url: str) -> Iterator[list[int]]:
+    """Start the processes of the crowd; give their ids when all are registered."""
+    with contextlib.ExitStack() as stack:
+        children = []
+        for part in range(PROCESSES):
+            part_order = replace(order, part=part, address=url)
+            children.append(stack.enter_context(process(child_words("bench.returning", part_order), order.directory)))
+        for child in children:
+            assert child.stdout is not None
+            json.loads(child.stdout.readline())
+        yield [child.pid for child in children]
+
+
+def _watch(redis: Redis, everybody: int) -> Figures:
+    """Look at the store until everybody has been there for a moment, and tell how it went."""
+    begin = time.monotonic()
+    samples = []
+    back = 0.0
+    while not back or time.monotonic() < begin + back + 1:
+        due = begin + SAMPLE * len(samples)
+        time.sleep(max(0.0, due - time.monotonic()))
+        samples.append((time.monotonic(), redis.commands()))
+        if not back and redis.records() >= everybody:
+            back = time.monotonic() - begin
+        if time.monotonic() > begin + LIMIT:
+            raise AssertionError(f"only {redis.records()} of {everybody} are registered again after {LIMIT} s")
+    return {"back_s": back, **_peaks(samples, begin + back)}
+
+
+def _peaks(samples: list[tuple[float, int]], end: float) -> Figures:
+    done = [count for at, count in samples if at <= end + SAMPLE]
+    total = done[-1] - done[0]
+    even = total / (len(done) - 1)
+    steps = [after - before for before, after in pairwise(count for _, count in samples)]
+    width = min(10, len(done) - 1)
+    seconds = [sum(steps[at : at + width]) / width for at in range(len(steps) - width + 1)]
+    return {
+        "peak": max(seconds) / even,
+        "peak_tenth": max(steps) / even,
+        "operations": total,
+        "peak_rate": max(seconds) / SAMPLE,
+    }
+
+
+def _killed(redis: Redis, seconds: float) -> None:
+    redis.kill()
+    time.sleep(seconds)
+    redis.start()
+
+
+def _emptied(redis: Redis, _: float) -> None:
+    redis.empty()
+
+
+FAULTS: dict[str, Callable[[Redis, float], None]] = {"killed": _killed, "emptied": _emptied}
+
+
+async def call(order: Order) -> None:
+    figures: Figures = {}
+    with Redis(order.directory) as redis, crowd(order, redis.url) as pids:
+        everybody = order.members * order.count
+        gap = min(GAP, order.seconds)
+        time.sleep(gap)
+        for name, fault in FAULTS.items():
+            used = cpu_seconds(pids)
+            fault(redis, gap)
+            for key, value in _watch(redis, everybody).items():
+                figures[f"{name}_{key}"] = value
+            figures[f"{name}_cpu_ms"] = (cpu_seconds(pids) - used) / order.members * 1e3
+            time.sleep(gap)
+    answer(figures)
+
+
+if __name__ == "__main__":
+    play(serve, call)

@@ -1,0 +1,147 @@
+"""The stores that matchmakers use, started for a row, killed and emptied as it says."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from zmqrpc.matchmaker._redis.names import TOPIC_PREFIX, TOPICS_KEY
+from zmqrpc.matchmaker._redis.scripts import RedisScripts
+from zmqrpc.test.servers import RedisPeer, RedisServer
+
+
+class Case:
+    """What a server of the tests expects of the test that uses it: a directory, and an end."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._made = 0
+        self._cleanups: list[Callable[[], Any]] = []
+
+    def mktemp(self) -> str:
+        self._made += 1
+        return f"{self._directory}/{os.getpid()}-{self._made}"
+
+    def addCleanup(self, cleanup: Callable[[], Any]) -> None:
+        self._cleanups.append(cleanup)
+
+    def close(self) -> None:
+        while self._cleanups:
+            self._cleanups.pop()()
+
+
+class Store(Protocol):
+    """What a row does with a store."""
+
+    url: str
+
+    def __enter__(self) -> Store: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def records(self) -> int:
+        """Return how many records it has."""
+
+    def kill(self) -> None:
+        """Have it gone, with all it holds."""
+
+    def start(self) -> None:
+        """Have it back, empty."""
+
+    def stop_answering(self) -> None:
+        """Have it hang."""
+
+    def answer_again(self) -> None:
+        """End the hanging."""
+
+
+class Redis:
+    """One Redis server, for as long as the context lasts."""
+
+    def __init__(self, directory: str) -> None:
+        self._case = Case(directory)
+        self.server = RedisServer(self._case, "--maxclients", "20000", "--tcp-backlog", "4096")
+        self.url = self.server.url
+        self._peer: RedisPeer | None = None
+
+    def __enter__(self) -> Redis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._case.close()
+
+    def ask(self, *words: str | int) -> Any:
+        if self._peer is None:
+            self._peer = RedisPeer(self.server)
+        return self._peer.ask(*words)
+
+    def commands(self) -> int:
+        """Return how many commands it has done, those of scripts included."""
+        return self.fact("stats", "total_commands_processed")
+
+    def fact(self, section: str, name: str) -> int:
+        """Return a number that it tells of itself."""
+        said: str = self.ask("INFO", section).decode()
+        return int(said.partition(f"{name}:")[2].split()[0])
+
+    def records(self) -> int:
+        topics = self.ask("ZRANGE", TOPICS_KEY, 0, -1)
+        return sum(self.ask("HLEN", TOPIC_PREFIX + topic.decode()) - 1 for topic in topics)
+
+    def kill(self) -> None:
+        self._peer = None
+        self.server.kill()
+
+    def start(self) -> None:
+        self.server.start()
+
+    def stop_answering(self) -> None:
+        self.server.stop_answering()
+
+    def answer_again(self) -> None:
+        self.server.answer_again()
+
+    def empty(self) -> None:
+        """Empty it, and have somebody ask it something, so that all are told."""
+        self.ask("FLUSHALL")
+        self.ask(*RedisScripts(0).look(("openstack", "nobody")))
+
+
+class Sqlite:
+    """A file; it is gone when it is removed, and made anew by the first who registers."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = Path(tempfile.mkdtemp(dir=directory), "matchmaker.db")
+        self.url = f"zmq+sqlite://{self._path}"
+
+    def __enter__(self) -> Sqlite:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def records(self) -> int:
+        try:
+            with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as database:
+                return int(database.execute("SELECT count(*) FROM record").fetchone()[0])
+        except sqlite3.Error:  # not made yet
+            return 0
+
+    def kill(self) -> None:
+        for path in self._path.parent.glob("matchmaker.db*"):
+            path.unlink()
+
+    def start(self) -> None:
+        """Whoever registers makes it."""
+
+    def stop_answering(self) -> None:
+        raise AssertionError("a file does not hang")
+
+    answer_again = stop_answering
+
+
+STORES: dict[str, Callable[[str], Store]] = {"redis": Redis, "sqlite": Sqlite}
