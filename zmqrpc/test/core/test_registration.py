@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -63,12 +61,13 @@ class RegistrationTests(SynchronousTestCase):
     def test_a_failure_is_tried_again_later_and_later(self):
         """The longer it has failed, the longer it is put off; what has worked begins anew."""
         for jitter in (0.5, 1.0):
-            registration = stored(A)
+            registration = make_registration(jitter)
+            registration.set_records((A,))
+            registration.succeeded(NOW)
             for _ in range(2):
                 for passed, wait in ((0, 0.25), (5, 0.25), (20, 1), (100, 5), (200, 10), (10**6, 10)):
                     registration._refresh_at = NOW + passed
                     registration.tick(NOW + passed)
-                    registration._jitter = partial(float, jitter)
                     self.assertEqual(registration.failed(NOW + passed), [])
                     self.assertFalse(registration.current)
                     self.assertAlmostEqual(registration.wake_at - NOW - passed, wait * jitter)
