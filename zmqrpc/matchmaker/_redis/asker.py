@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import attrs
@@ -12,10 +13,12 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.connection import RedisConnection
 from zmqrpc.matchmaker._redis.scripts import Words
+
+PAUSE = 0.1
+"""Seconds at most after a connection that failed in which no other is tried: questions fail at once, as that did."""
 
 
 @attrs.define(eq=False)
@@ -38,7 +41,6 @@ class RedisAsker:
 
     :param connect: makes a connection; its Deferred fails with `MatchmakerUnavailable`, also in time.
     :param name: the server, for errors.
-    :param crowd: says when a connection is tried again after one that failed; until then questions fail as it did.
     :param limit: seconds a question may take, the connection included.
     :param bound: how many questions may wait.
     """
@@ -48,14 +50,14 @@ class RedisAsker:
         clock: IReactorTime,
         connect: Callable[[], Deferred[RedisConnection]],
         name: str,
-        crowd: Crowd,
+        chance: Random,
         limit: float,
         bound: int = 100,
     ) -> None:
         self._clock = clock
         self._connect = connect
         self._name = name
-        self._crowd = crowd
+        self._chance = chance
         self._limit = limit
         self._closed_text = f"the connection to {name} is closed; make a new Node"
         self._bound = bound
@@ -63,7 +65,7 @@ class RedisAsker:
         self._waiting: deque[_Question] = deque()
         self._connection: RedisConnection | None = None
         self._connecting: Deferred[RedisConnection] | None = None
-        self._refusal: str | None = None
+        self._refusal: tuple[float, str] | None = None
         self._closed = False
 
     def ask(self, words: Words) -> Deferred[Any]:
@@ -101,8 +103,8 @@ class RedisAsker:
         self._waiting.append(question)
         if self._connecting is not None:
             return
-        if self._refusal is not None and self._clock.seconds() < self._crowd.turn_at:
-            self._fail_waiting(self._refusal)
+        if self._refusal is not None and self._clock.seconds() < self._refusal[0]:
+            self._fail_waiting(self._refusal[1])
             return
         self._connecting = self._connect()
         self._connecting.addCallbacks(self._connected, self._refused)
@@ -110,7 +112,6 @@ class RedisAsker:
     def _connected(self, connection: RedisConnection) -> None:
         self._connecting = self._refusal = None
         self._connection = connection
-        self._crowd.worked()
         connection.ended.addCallback(lambda _: self._drop(connection))
         waiting, self._waiting = self._waiting, deque()
         for question in waiting:
@@ -120,9 +121,8 @@ class RedisAsker:
     def _refused(self, failure: Failure) -> None:
         self._connecting = None
         if failure.check(MatchmakerUnavailable):  # otherwise it was cancelled by `close`
-            self._refusal = str(failure.value)
-            self._crowd.again(self._clock.seconds())
-            self._fail_waiting(self._refusal)
+            self._refusal = (self._clock.seconds() + PAUSE * self._chance.uniform(0.5, 1), str(failure.value))
+            self._fail_waiting(str(failure.value))
 
     def _drop(self, connection: RedisConnection) -> None:
         if self._connection is connection:

@@ -84,7 +84,7 @@ class RedisStore:
         self._scripts = RedisScripts(db)
         self._crowd = crowd = Crowd(chance.random)
         self._count_at = inf
-        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, crowd, limit)
+        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
         self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)

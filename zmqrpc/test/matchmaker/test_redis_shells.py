@@ -88,8 +88,8 @@ class Server:
 
 class AskerTests(SynchronousTestCase):
     def setUp(self):
-        self.clock, self.server, self.crowd = Clock(), Server(), Crowd(Random(1).random)
-        self.asker: Any = RedisAsker(self.clock, self.server, "the server", self.crowd, 2.0, bound=10)
+        self.clock, self.server = Clock(), Server()
+        self.asker: Any = RedisAsker(self.clock, self.server, "the server", Random(1), 2.0, bound=10)
 
     def assertFails(self, asked, text):
         self.assertIn(text, str(self.failureResultOf(asked, MatchmakerUnavailable).value))
