@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import socket
@@ -38,8 +39,8 @@ class RedisServer:
 
     environment: dict[str, str] | None = None
 
-    def __init__(self, case, *options: str, configuration: Path | None = None) -> None:
-        self.port = free_port()
+    def __init__(self, case, *options: str, configuration: Path | None = None, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.options = list(options)
         self.configuration = configuration
         self._directory = Path(case.mktemp()).absolute()
@@ -52,27 +53,26 @@ class RedisServer:
     def url(self) -> str:
         return f"zmq+redis://127.0.0.1:{self.port}"
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, hangs or not."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         assert self._process is None
-        log = self._directory / "redis.log"
-        settings = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": "", "logfile": log}
         # Linux ends it when we are gone, however we went.
-        words = ["setpriv", "--pdeathsig", "KILL", program("redis-server", "redis-server")]
-        if self.configuration is not None:
-            words.append(str(self.configuration))
-        for name, value in settings.items():
-            words += [f"--{name}", str(value)]
-        words += self.options
+        words = ["setpriv", "--pdeathsig", "KILL", *self._command()]
         self._process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment
         )
+        log = self._directory / "log"
         give_up = time.monotonic() + LIMIT
         while not self._answers():
             said = log.read_text() if log.exists() else ""
             if self._process.poll() is not None or time.monotonic() > give_up:
                 self.kill()
-                raise AssertionError(f"redis-server did not start; its log says:\n{said}")
+                raise AssertionError(f"{Path(self._command()[0]).name} did not start; its log says:\n{said}")
             time.sleep(0.01)
 
     def kill(self) -> None:
@@ -114,6 +114,16 @@ class RedisServer:
                 counts[name] = int(facts.partition(",")[0])
         return counts
 
+    def _command(self) -> list[str]:
+        words = [program("redis-server", "redis-server")]
+        if self.configuration is not None:
+            words.append(str(self.configuration))
+        return [*words, *self._where(), "--save", "", *self.options]
+
+    def _where(self) -> list[str]:
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        return [*words, "--logfile", str(self._directory / "log")]
+
     def _answers(self) -> bool:
         try:
             self.ask("PING")
@@ -144,6 +154,15 @@ class RedisPeer:
     def __exit__(self, *_: object) -> None:
         self._file.close()
         self._socket.close()
+
+    def wait_for_ever(self) -> None:
+        """Wait for what is read for as long as it takes."""
+        self._socket.settimeout(None)
+
+    def shut(self) -> None:
+        """End it, also while another thread reads."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def send(self, *words: str | bytes | int) -> None:
         """Send a command."""

@@ -451,8 +451,8 @@ class TopologyTests(ConfigurationCase):
                 "the topology router-proxy cannot be served with the matchmaker file, whose table names no instances",
             ),
             (
-                "transport_url = zmq+sentinel://:QQQ@h:1",
-                "matchmaker sentinel is not served by this version yet; valid are",
+                "transport_url = zmq+sentinel://:QQQ@h:1,h:1",
+                "names h:1 twice; for example zmq+sentinel://:PASSWORD@host1:26379,host2:26379,host3:26379",
             ),
             ("transport_url = zmq+etcd://h:1", "matchmaker etcd is not served by this version yet; valid are"),
             ("transport_url = zmq+oracle://:QQQ@h", "there is no matchmaker 'oracle'; valid are dummy"),

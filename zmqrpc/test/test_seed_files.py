@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.configuration import FOR_PROXIES, FOR_SERVICES, load
-from zmqrpc.errors import ConfigError
 from zmqrpc.node import Node
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import CHECKOUT
@@ -61,11 +60,6 @@ EXPECTED: dict[str, dict[str, Any]] = {
 }
 """What each says; everything else is the default."""
 
-NOT_YET = {
-    "newer/sentinel": "the matchmaker sentinel",
-}
-"""Those whose matchmaker is still to come; `docs/configurations/index.rst` says so."""
-
 
 class SeedFileTests(SynchronousTestCase):
     def setUp(self):
@@ -100,17 +94,11 @@ class SeedFileTests(SynchronousTestCase):
                 self.assertEqual(warnings, ())
 
     def test_which_run(self):
-        """A node of each is made, or refused in a sentence that says that its topology is still to come."""
+        """A node of each is made."""
         for name in EXPECTED:
             if name.endswith(".proxies"):
                 continue
-            loaded = self.load(name)
-            if name not in NOT_YET:
-                Node(Clock(), loaded.settings)
-                continue
-            refused = self.assertRaises(ConfigError, Node, Clock(), loaded.settings)
-            self.assertIn(f"{NOT_YET[name]} is not served by this version yet", str(refused))
-            self.assertIn(f"{name}.conf line", str(loaded.located(refused)))
+            Node(Clock(), self.load(name).settings)
 
     def test_page(self):
         """The page shows every file, and says of each whether it runs."""

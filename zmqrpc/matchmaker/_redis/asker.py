@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.connection import RedisConnection
+from zmqrpc.matchmaker._redis.errors import RedisRefusal
 from zmqrpc.matchmaker._redis.scripts import Words
 
 PAUSE = 0.1
@@ -84,6 +85,21 @@ class RedisAsker:
         self._put(question)
         return question.deferred
 
+    def renew(self) -> None:
+        """Give up the connection that there is, or that is being made; what was asked on it is asked on another."""
+        self._refusal = None
+        if self._closed:
+            return
+        waiting, self._waiting = self._waiting, deque()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+        for question in waiting:
+            if not question.over:
+                self._put(question)
+
     def close(self) -> Deferred[None]:
         """
         Give up everything that waits, and the connection.
@@ -120,7 +136,7 @@ class RedisAsker:
 
     def _refused(self, failure: Failure) -> None:
         self._connecting = None
-        if failure.check(MatchmakerUnavailable):  # otherwise it was cancelled by `close`
+        if failure.check(MatchmakerUnavailable):  # otherwise it was cancelled
             self._refusal = (self._clock.seconds() + PAUSE * self._chance.uniform(0.5, 1), str(failure.value))
             self._fail_waiting(str(failure.value))
 
@@ -141,16 +157,20 @@ class RedisAsker:
             question.deferred.callback(answer)
 
     def _failed(self, question: _Question, failure: Failure) -> None:
+        assert question.connection is not None
+        if isinstance(failure.value, RedisRefusal) and failure.value.code == "READONLY":
+            # Who is no master any more may have been replaced; so its connections end, as Sentinel would have it.
+            self._drop(question.connection)
+            question.connection.abort()
         if question.over:
             return
         if not failure.check(ConnectionLost):
             self._settle(question)
             question.deferred.errback(failure)
             return
-        assert question.connection is not None
         self._drop(question.connection)
         if question.again or self._closed:
-            self._fail(question, f"{self._name} closed the connection; see its log")
+            self._fail(question, question.connection.reason)
         else:
             self._put(question)
 

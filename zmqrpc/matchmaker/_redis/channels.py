@@ -72,6 +72,20 @@ class RedisChannels:
         if self._wanted.pop(channel, "") is None and self._connection is not None:
             self._ask(self._connection, "UNSUBSCRIBE", channel)
 
+    def renew(self) -> None:
+        """Give up the connection that there is, or that is being made, for another one, at once."""
+        begin = self._connecting is not None or self._timer is not None or self._connection is not None
+        self._stop_timers()
+        if self._connecting is not None:
+            connecting, self._connecting = self._connecting, None
+            connecting.cancel()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+        if begin and not self._closed:
+            self._failures = 0
+            self._begin()
+
     def close(self) -> Deferred[None]:
         """End everything; fires when the connection has ended."""
         self._closed = True
@@ -96,9 +110,10 @@ class RedisChannels:
         self._rest(connection)
 
     def _refused(self, failure: Failure) -> None:
+        if self._connecting is None or self._closed:
+            return  # it was cancelled
         self._connecting = None
-        if not self._closed:
-            self._later(str(failure.value))
+        self._later(str(failure.value))
 
     def _subscribe(self, connection: RedisConnection, channel: str) -> None:
         self._unconfirmed.add(channel)
@@ -152,10 +167,12 @@ class RedisChannels:
             self._rest(connection)
 
     def _lost(self, connection: RedisConnection) -> None:
+        if self._connection is not connection:
+            return
         self._connection = None
         self._stop_timers()
         if not self._closed:
-            self._later(self._reason or "the connection for channels was lost")
+            self._later(self._reason or connection.reason)
 
     def _later(self, reason: str) -> None:
         self._reason = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -15,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.errors import NO_ANSWER, refusal, unreachable
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, RedisRefusal, refusal, unreachable
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import FORMAT
 
@@ -31,6 +32,7 @@ class RedisConnection:
     A connection that is up, and on which we are known; made by `connect`.
 
     :ivar up: whether anything can be asked.
+    :ivar reason: why it is no longer up, in a sentence.
     :ivar ended: fires when it is no longer up, for whatever reason; never fails.
     """
 
@@ -39,6 +41,7 @@ class RedisConnection:
         self._place = place
         self.ended: Deferred[None] = Deferred()
         self.up = True
+        self.reason = unreachable(place, ConnectionLost())
         self.protocol = self._library.RedisProtocol(heard, self._lost)
 
     def ask(self, *words: str | bytes | int) -> Deferred[Any]:
@@ -67,17 +70,28 @@ class RedisConnection:
     def _failed(self, failure: Failure, command: object) -> NoReturn:
         if failure.check(self._library.ResponseError):
             text = " ".join(str(failure.value).split())
-            raise MatchmakerUnavailable(refusal(self._place, command, text, FORMAT)) from None
+            raise refusal(self._place, command, text, FORMAT) from None
         if self.protocol.garbled:
-            raise MatchmakerUnavailable(f"{self._place.called} {NO_ANSWER}") from None
-        raise ConnectionLost(str(failure.value)) from None
+            raise MatchmakerUnavailable(self.reason) from None
+        raise ConnectionLost(self.reason) from None
 
-    def _lost(self) -> None:
+    def _lost(self, reason: Failure) -> None:
         self.up = False
+        self.reason = unreachable(self._place, reason.value or ConnectionLost())
+        if self.protocol.garbled:
+            self.reason = f"{self._place.called} {NO_ANSWER}"
+        elif self.protocol.mute and self._place.tls is None:
+            self.reason = f"{self.reason}, and whether it expects TLS (option matchmaker_tls)"
         self.ended.callback(None)
 
 
-def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda *_: None) -> Deferred[RedisConnection]:
+Greet: TypeAlias = Callable[[RedisConnection], Awaitable[object]]
+"""What more is to be said before a connection can be used; may fail as `connect` does."""
+
+
+def connect(
+    reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda *_: None, greet: Greet | None = None
+) -> Deferred[RedisConnection]:
     """
     Connect, say the password, and choose the database.
 
@@ -85,7 +99,7 @@ def connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard = lambda
     :param heard: is called with what is told on channels.
     :return: fails with `MatchmakerUnavailable`, whose text names the server and what to do.
     """
-    connecting = Deferred.fromCoroutine(_connect(reactor, place, limit, heard))
+    connecting = Deferred.fromCoroutine(_connect(reactor, place, limit, heard, greet))
 
     def late(_: object, __: float) -> NoReturn:
         raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s")
@@ -100,7 +114,7 @@ def _endpoint(reactor: Any, place: RedisPlace, limit: float) -> IStreamClientEnd
     return HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
 
 
-async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) -> RedisConnection:
+async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard, greet: Greet | None) -> RedisConnection:
     endpoint = _endpoint(reactor, place, limit)
     if place.tls is not None:
         endpoint = place.tls.wrap(endpoint, place.host)
@@ -111,11 +125,23 @@ async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard) 
         await endpoint.connect(factory)
         if place.password is not None:
             await connection.ask("AUTH", *([place.user] if place.user else []), place.password)
+        elif place.tls is not None:
+            await _hear_anything(connection)
         if place.db:
             await connection.ask("SELECT", place.db)
+        if greet is not None:
+            await greet(connection)
     except BaseException as error:
         connection.abort()
-        if isinstance(error, (OSError, ConnectError, ConnectionLost, ValueError)):
+        if isinstance(error, ConnectionLost):
+            raise MatchmakerUnavailable(connection.reason) from None
+        if isinstance(error, (OSError, ConnectError, ValueError)):
             raise MatchmakerUnavailable(unreachable(place, error)) from None
         raise
     return connection
+
+
+async def _hear_anything(connection: RedisConnection) -> None:
+    """Wait until the server has accepted us: that it does not is known only after our side of TLS is done."""
+    with suppress(RedisRefusal):  # which whoever asks will be told as well
+        await connection.ask("PING")

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import shown
-from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
+from zmqrpc.matchmaker._tls import tls_fault
+
+
+class RedisRefusal(MatchmakerUnavailable):
+    """
+    A server has answered that something is an error.
+
+    :ivar code: the first word of that error after ``ERR``.
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
 
 _REFUSALS = {
     "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",
@@ -17,6 +32,7 @@ _REFUSALS = {
     "MOVED": "is a Redis Cluster, which is not supported; name a server of its own",
     "NOAUTH": "asks for a password; write it into the transport URL, zmq+redis://:PASSWORD@HOST",
     "NOPERM": "does not allow us what we need; give our user the rights that docs/howto/redis lists",
+    "NOREPLICAS": "takes no changes while too few replicas follow it (min-replicas-to-write)",
     "OOM": "has no memory left (maxmemory)",
     "READONLY": "is a replica and takes no changes; name the master",
     "WRONGPASS": "refuses the user or the password of the transport URL; correct them, there or in the server",
@@ -24,13 +40,22 @@ _REFUSALS = {
 }
 """The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
 
+_THEIRS = "options sentinel_user and sentinel_password in [matchmaker_redis]"
+_OF_SENTINELS = {
+    "AUTH": f"takes no password, or not this one; correct the {_THEIRS} or its configuration",
+    "NOAUTH": f"asks for a password; set the {_THEIRS}",
+    "NOPERM": "does not allow us what we need; give our user the rights that docs/howto/sentinel lists",
+    "WRONGPASS": f"refuses the user or the password that it was told; correct the {_THEIRS}, or those in the Sentinel",
+}
+"""What is different where a Sentinel says so."""
+
 NO_ANSWER = "answered what is no answer of Redis; see who listens there"
 """To stand after a server."""
 
 
-def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
+def refusal(place: RedisPlace, command: object, text: str, version: str) -> RedisRefusal:
     """
-    Write a sentence about an error that the server has answered.
+    Put an error that the server has answered into a sentence.
 
     :param command: what was asked; of ``AUTH`` nothing is repeated, since some servers repeat the password.
     :param version: the format that we write.
@@ -40,14 +65,16 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> str:
     if "unauthenticated" in text:  # it does not even read that many words of somebody unknown
         code = "NOAUTH"
     if code == "FORMAT":
-        return (
+        return RedisRefusal(
             f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version}; "
-            "run one release with it, or use another database, zmq+redis://HOST:PORT/1"
+            "run one release with it, or use another database, zmq+redis://HOST:PORT/1",
+            code,
         )
     said = shown(text)[:200]
     if command == "AUTH":
         said = code = code if code in _REFUSALS else "AUTH"
-    return f"{server} {_REFUSALS.get(code, 'refuses what it was asked')} ({said})"
+    known = _REFUSALS | _OF_SENTINELS if place.kind == SENTINEL else _REFUSALS
+    return RedisRefusal(f"{server} {known.get(code, 'refuses what it was asked')} ({said})", code)
 
 
 def spoiled(server: str, text: str) -> str:
@@ -69,8 +96,11 @@ def spoiled(server: str, text: str) -> str:
 
 
 def unreachable(place: RedisPlace, error: BaseException) -> str:
-    """Write a sentence about a connection that could not be made."""
+    """Write a sentence about a connection that could not be made, or has ended."""
     server = place.called
+    fault = tls_fault(error)
+    if fault is not None:
+        return f"{server} {fault}"
     if isinstance(error, DNSLookupError):
         return f"{server} is not known by that name; correct the transport URL or the name service"
     if isinstance(error, ConnectionRefusedError):

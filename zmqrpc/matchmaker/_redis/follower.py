@@ -134,6 +134,11 @@ class RedisFollower:
         if followed is not None and followed.copy.version >= 0:
             self._pass_on(followed)
 
+    def forget(self) -> None:
+        """Take nothing that is known for what the server knows as well: it is another one, with versions of its own."""
+        for followed in self._followed.values():
+            followed.copy.version = -1
+
     # What comes from the server
 
     def subscribed(self, channel: str) -> None:

@@ -12,7 +12,10 @@ from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.transport_url import masked_url, parse_url
 
-PORT = 6379
+PORT, SENTINEL_PORT = 6379, 26379
+
+SENTINEL = "Sentinel"
+"""The `RedisPlace.kind` of a Sentinel."""
 
 _MOST_DB = 2**31 - 1
 """What ``databases`` of Redis allows."""
@@ -49,30 +52,17 @@ class RedisPlace:
         :raises ConfigError: it is not of this form, or names a server twice.
         """
         parts = parse_url(url)
-        userinfo, at, locations = parts.netloc.rpartition("@")
-        database = parts.path.removeprefix("/") or "0"
-        if parts.fragment or not _is_database(database):
-            raise _refusal(
-                url,
-                f"names a database that is no number from 0 to {_MOST_DB} (# and / in a password are %23 and %2F)",
-            )
-        user, colon, password = userinfo.partition(":")
-        if at and not password:
-            raise _refusal(url, "names a user without a password; write user:password@, or :password@ without a user")
-        places = [
-            cls(
-                host=host,
-                port=port,
-                db=int(database),
-                user=unquote_to_bytes(user),
-                password=unquote_to_bytes(password) if colon else None,
-            )
-            for host, port in (_split_location(url, location) for location in locations.split(","))
-        ]
-        for number, place in enumerate(places):
-            if place in places[:number]:
-                raise _refusal(url, f"names {place.location} twice; name each server once")
-        return places
+        try:
+            database = parts.path.removeprefix("/") or "0"
+            if parts.fragment or not _is_database(database):
+                raise ValueError(
+                    f"names a database that is no number from 0 to {_MOST_DB} (# and / in a password are %23 and %2F)"
+                )
+            user, password = read_user(parts.netloc)
+            hosts = read_hosts(parts.netloc, PORT)
+        except ValueError as error:
+            raise _refusal(url, str(error)) from None
+        return [cls(host, port, int(database), user, password) for host, port in hosts]
 
     @property
     def is_loopback(self) -> bool:
@@ -83,7 +73,8 @@ class RedisPlace:
     @property
     def called(self) -> str:
         """What people call it, with `name`."""
-        return f"the {self.kind} {self.name}"
+        # A server that does not speak TLS takes what we say for the begin of a long line, and never answers: a hint.
+        return f"the {self.kind} {self.name}" + (" (TLS)" if self.tls is not None else "")
 
     @property
     def name(self) -> str:
@@ -96,16 +87,43 @@ class RedisPlace:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _split_location(url: str, location: str) -> tuple[str, int]:
-    if not location.partition(":")[0] and location.count(":") < 2:
-        raise _refusal(url, "names no host, or has a comma too many")
-    try:
-        return split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{PORT}")
-    except ValueError:
-        # Its text repeats what may be a piece of a password.
-        raise _refusal(
-            url, "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
-        ) from None
+def read_hosts(netloc: str, port: int) -> list[tuple[str, int]]:
+    """
+    Read ``host[:port],host[:port]...`` behind user and password of a transport URL.
+
+    :param port: what counts where none is written.
+    :return: hosts as `split_address` has them, and ports.
+    :raises ValueError: it is not that; the text goes on after the URL.
+    """
+    found: list[tuple[str, int]] = []
+    for location in netloc.rpartition("@")[2].split(","):
+        if not location.partition(":")[0] and location.count(":") < 2:
+            raise ValueError("names no host, or has a comma too many")
+        try:
+            place = split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{port}")
+        except ValueError:
+            # Its text repeats what may be a piece of a password.
+            raise ValueError(
+                "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
+            ) from None
+        if place in found:
+            raise ValueError(f"names {RedisPlace(*place).location} twice; name each server once")
+        found.append(place)
+    return found
+
+
+def read_user(netloc: str) -> tuple[bytes, bytes | None]:
+    """
+    Read ``[user]:password@``, each of which may be written with ``%``, from the host part of a transport URL.
+
+    :return: the user, empty for none, and the password, None for none.
+    :raises ValueError: there is a user without a password; the text goes on after the URL.
+    """
+    userinfo, at, _ = netloc.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    if at and not password:
+        raise ValueError("names a user without a password; write user:password@, or :password@ without a user")
+    return unquote_to_bytes(user), unquote_to_bytes(password) if colon else None
 
 
 def _is_database(text: str) -> bool:

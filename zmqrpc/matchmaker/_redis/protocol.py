@@ -31,11 +31,12 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     One connection, for commands or for channels.
 
     :param heard: called with channel and message.
-    :param lost: called when the connection has ended.
+    :param lost: called with the reason when the connection has ended.
     :ivar garbled: whether it was ended since what came was no answer.
+    :ivar mute: whether the other side has said nothing yet.
     """
 
-    def __init__(self, heard: Callable[[bytes, bytes], None], lost: Callable[[], None]) -> None:
+    def __init__(self, heard: Callable[[bytes, bytes], None], lost: Callable[[Failure], None]) -> None:
         # Without numbers made of what looks like one, and without text made of what may be none.
         super().__init__(charset=None, convertNumbers=False)
         self._heard = heard
@@ -44,8 +45,10 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._rest = b""
         self._held = b""
         self.garbled = False
+        self.mute = True
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        self.mute = False
         self._unanswered += len(data)
         if self._unanswered > LARGEST_ANSWER:
             self._give_up()
@@ -99,11 +102,14 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._rest = extra
 
     def replyReceived(self, reply: Any) -> None:
-        if self.connected and not self.replyQueue.waiting and not isinstance(reply, list):
-            self._give_up()  # nobody has asked
-            return
+        # Not as txredisapi does, which leaves of a list only the last three.
         self._unanswered = 0
-        super().replyReceived(reply)
+        if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
+            self._heard(reply[1], reply[2])
+        elif self.replyQueue.waiting:
+            self.replyQueue.put(reply)
+        elif self.connected and not isinstance(reply, list):
+            self._give_up()  # nobody has asked
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._give_up()
@@ -112,9 +118,6 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self.garbled = True
         self.transport.abortConnection()
 
-    def messageReceived(self, pattern: object, channel: bytes, message: bytes) -> None:
-        self._heard(channel, message)
-
     def connectionLost(self, reason: Failure) -> None:
+        self._lost(reason)
         super().connectionLost(reason)
-        self._lost()

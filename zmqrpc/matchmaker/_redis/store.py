@@ -156,6 +156,12 @@ class RedisStore:
         """Follow a topic no longer."""
         self._channels.remove(self._follower.remove(topic))
 
+    def moved(self) -> None:
+        """Leave the server, which is not the one any more, for the one that it is now, at once."""
+        self._follower.forget()
+        self._asker.renew()
+        self._channels.renew()
+
     def close(self) -> Deferred[None]:
         """
         End both connections; what was asked fails, what was registered stays.

@@ -140,7 +140,7 @@ class ConfigTests(SynchronousTestCase):
     def test_still_to_come(self):
         """What this version does not serve can be looked at all the same."""
         for lines, *texts in (
-            ("transport_url = zmq+sentinel://h:1", "the matchmaker sentinel is not served by this version yet"),
+            ("transport_url = zmq+etcd://h:1", "the matchmaker etcd is not served by this version yet"),
             (
                 "transport_url = zmq+redis://h\n[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1",
                 "use_dynamic_connections is ignored because use_router_proxy is set; unset one of them",
@@ -209,7 +209,7 @@ class ConfigProcessTests(ProcessTestCase):
             ("", "zeromq.conf is empty"),
             (
                 "[DEFAULT]\ntransport_url = zmq+bogus://:QQQ@h\n",
-                "valid are dummy, file, redis, sqlite (transport_url: zeromq.conf line 2)",
+                "valid are dummy, file, redis, sentinel, sqlite (transport_url: zeromq.conf line 2)",
             ),
         ):
             (self.directory / "zeromq.conf").write_text(content)

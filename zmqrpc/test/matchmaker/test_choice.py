@@ -52,7 +52,7 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_factories(self):
         """Every factory of ours is one, and is found by its own scheme."""
-        for name, local in (("dummy", True), ("file", False), ("redis", False), ("sqlite", True)):
+        for name, local in (("dummy", True), ("file", False), ("redis", False), ("sentinel", False), ("sqlite", True)):
             factory = matchmaker.find_factory(name)
             self.assertTrue(verifyObject(IMatchmakerFactory, factory))
             self.assertEqual(factory.scheme, name)
@@ -74,7 +74,7 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""
-        self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sqlite", "zmq+redos://h")
+        self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sentinel, sqlite", "zmq+redos://h")
         self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
 
     def test_plugin_raises(self):
@@ -91,14 +91,14 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_later(self):
         """What is still to come is so as long as no plugin has it."""
-        self.assertTrue(matchmaker.is_later("sentinel"))
+        self.assertTrue(matchmaker.is_later("etcd"))
         self.assertFalse(matchmaker.is_later("redis"))
         self.assertFalse(matchmaker.is_later("redos"))
         theirs = OracleFactory()
-        theirs.scheme = "sentinel"
+        theirs.scheme = "etcd"
         self.patch(families, "getPlugins", lambda interface, package: iter([theirs]))
-        self.assertFalse(matchmaker.is_later("sentinel"))
-        self.assertEqual(self.make("zmq+sentinel://h"), ("oracle", "zmq+sentinel://h"))
+        self.assertFalse(matchmaker.is_later("etcd"))
+        self.assertEqual(self.make("zmq+etcd://h"), ("oracle", "zmq+etcd://h"))
 
     def test_plugin(self):
         """A third party's is found, and does not hide ours."""
@@ -108,7 +108,7 @@ class ChoiceTests(SynchronousTestCase):
         self.patch(families, "getPlugins", lambda interface, package: [theirs, hiding])
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
-        self.assertRefused("valid are dummy, file, oracle, redis, sqlite", "zmq+redos://h")
+        self.assertRefused("valid are dummy, file, oracle, redis, sentinel, sqlite", "zmq+redos://h")
 
     def test_node(self):
         """A node finds its matchmaker once: looking for plugins reads directories."""

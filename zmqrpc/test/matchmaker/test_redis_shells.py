@@ -39,6 +39,7 @@ class Connection:
     def __init__(self):
         self.ended: Deferred[None] = Deferred()
         self.up = True
+        self.reason = "closed the connection"
         self.asked: list[tuple[tuple[object, ...], Deferred[Any]]] = []
 
     def ask(self, *words):

@@ -161,7 +161,7 @@ class ErrorTests(SynchronousTestCase):
             ("SELECT", "ERR DB index is out of range", "refuses what it was asked (ERR DB index is out of range)"),
             ("EVAL", "x" * 1000, "x" * 200),
         ):
-            said = refusal(self.place, command, text, "1")
+            said = str(refusal(self.place, command, text, "1"))
             self.assertTrue(said.startswith("the Redis server h:7, database 1 "), said)
             self.assertIn(part, said)
             self.assertNotIn("secret", said)

@@ -1,0 +1,130 @@
+"""Which server is the master, worked out from what Sentinels say (docs/adr/0034)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from zmqrpc.address import check_host, numeric
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis.place import RedisPlace
+
+_DOWN = ("s_down", "o_down", "failover_in_progress", "disconnected")
+"""What a Sentinel notes of a master that may soon be replaced."""
+
+
+class Disagreement(MatchmakerUnavailable):
+    """As many Sentinels name one master as another."""
+
+
+@attrs.frozen
+class Answer:
+    """
+    What one Sentinel has answered.
+
+    :ivar place: the Sentinel.
+    :ivar host: the master; empty where it named none. It and the port are not checked by anybody yet.
+    :ivar epoch: how often the master has been changed, as far as that Sentinel knows.
+    :ivar flags: what it notes of the master.
+    :ivar fault: why it named none, in a sentence.
+    """
+
+    place: RedisPlace
+    host: str = ""
+    port: int = 0
+    epoch: int = 0
+    flags: frozenset[str] = frozenset()
+    fault: str = ""
+
+
+@attrs.frozen
+class Master:
+    """
+    A server that Sentinels name.
+
+    :ivar doubt: what they say against it; to stand after what is wrong with it; may be empty.
+    """
+
+    host: str
+    port: int
+    doubt: str = attrs.field(default="", eq=False)
+
+    @property
+    def name(self) -> str:
+        """Return the server for people."""
+        return RedisPlace(self.host, self.port).name
+
+
+def read_answer(place: RedisPlace, address: Any, fields: Any) -> Answer:
+    """
+    Read what a Sentinel has answered to ``GET-MASTER-ADDR-BY-NAME`` and ``MASTER``.
+
+    The address is that of the first: the second goes on to name the old master until every replica follows the new one.
+
+    :raises ValueError: it is malformed.
+    """
+    try:
+        host, port = (bytes(word).decode() for word in address)
+        facts = {bytes(name): bytes(value).decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        answer = Answer(
+            place,
+            check_host(host),
+            int(port),
+            int(facts[b"config-epoch"]),
+            frozenset(facts[b"flags"].split(",")),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not 1 <= answer.port <= 65535:
+        raise ValueError(f"a port that is none: {answer.port}")
+    return answer
+
+
+def is_enough(answers: Sequence[Answer], asked: int) -> bool:
+    """Tell whether nobody else needs to be waited for: the majority has named a master, and it is clear which."""
+    if len(answers) == asked:
+        return True
+    if 2 * sum(1 for answer in answers if answer.host) <= asked:
+        return False
+    try:
+        choose("", answers)
+    except Disagreement:
+        return False
+    return True
+
+
+def choose(group: str, answers: Sequence[Answer]) -> Master:
+    """
+    Choose the master that counts: what the newest of the answers say, as a Sentinel that was cut off has an old one.
+
+    :param group: the name of the master, for errors.
+    :raises MatchmakerUnavailable: none is named, or it is not clear which counts.
+    """
+    named = [answer for answer in answers if answer.host]
+    if not named:
+        faults = "; ".join(answer.fault for answer in answers)
+        raise MatchmakerUnavailable(f"no Sentinel names the master {group}: {faults or 'none has answered in time'}")
+    epoch = max(answer.epoch for answer in named)
+    newest = [answer for answer in named if answer.epoch == epoch]
+    (first, most), *others = Counter((answer.host, answer.port) for answer in newest).most_common()
+    if others and others[0][1] == most:
+        said = "; ".join(f"{answer.place.called} names {Master(answer.host, answer.port).name}" for answer in newest)
+        raise Disagreement(
+            f"the Sentinels disagree about the master {group}: {said}; see whether all of them watch the same servers, "
+            "and know each other (SENTINEL SENTINELS)"
+        )
+    return Master(*first, doubt=_doubt([answer for answer in newest if (answer.host, answer.port) == first]))
+
+
+def _doubt(answers: Sequence[Answer]) -> str:
+    answer = answers[0]
+    address = numeric(answer.host)
+    if address is not None and address.is_loopback and not answer.place.is_loopback:
+        return "Sentinels name it by an address that leads each machine to itself; give sentinel monitor one for all"
+    flags = [flag for flag in _DOWN if any(flag in answer.flags for answer in answers)]
+    if flags:
+        return f"there is no master just now: Sentinel finds it down ({', '.join(flags)}), and may choose another"
+    return ""

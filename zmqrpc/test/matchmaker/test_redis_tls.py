@@ -1,0 +1,149 @@
+"""Redis and Sentinels by TLS, with certificates of all kinds."""
+
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.trial.unittest import TestCase
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.settings import Settings
+from zmqrpc.test.certificates import Authority
+from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.logs import LogLines
+from zmqrpc.test.ports import free_port
+from zmqrpc.test.sentinels import GROUP, Sentinel
+from zmqrpc.test.servers import RedisServer
+from zmqrpc.testing.matchmaker import Heard, make_record
+
+reactor: Any = _reactor
+
+
+class TlsTests(TestCase):
+    timeout = 120
+
+    def setUp(self):
+        self.lines = LogLines(self, "zmqrpc.matchmaker")
+        self.authority = Authority(self)
+
+    def words(self, certificate, *more):
+        """Write the options of a server that speaks TLS at a port of its own; return that and the options."""
+        port = free_port()
+        path, key = certificate
+        options = {"port": port, "cert-file": path, "key-file": key, "ca-cert-file": self.authority.certificate}
+        return port, [word for name, value in options.items() for word in (f"--tls-{name}", str(value))] + [*more]
+
+    def redis(self, certificate, *more):
+        """Start a server; return it and its port for TLS."""
+        port, words = self.words(certificate, *more)
+        return RedisServer(self, *words), port
+
+    def matchmaker(self, url, **options):
+        tls = {"matchmaker_tls": True, "matchmaker_tls_ca": self.authority.certificate}
+        made = make_matchmaker(reactor, Settings(url, **{"matchmaker_timeout": 700, **tls, **options}))
+        self.addCleanup(made.close)
+        return made
+
+    async def works(self, matchmaker):
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await matchmaker.register(make_record(), 300)
+        await eventually("the change", lambda: heard.last(make_record()))
+        self.assertEqual(self.lines, [])
+
+    async def refused(self, matchmaker, *texts, within=5):
+        """Everything that is asked fails with this; the log says it once, and nothing is unhandled."""
+        matchmaker.watch("openstack", "compute", Heard())
+        for _ in range(2):
+            begin = reactor.seconds()
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await matchmaker.register(make_record(), 300)
+            self.assertLess(reactor.seconds() - begin, within)
+            for text in texts:
+                self.assertIn(text, str(caught.exception))
+            await pause(0.2)
+        said = self.lines.about("the matchmaker in")
+        self.assertEqual(len(said), 1, self.lines)
+        await matchmaker.close()
+        await pause(0.01)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        del self.lines[:]
+
+    async def test_certificates(self):
+        """The right authority and name work; each that is wrong is named, and what to do."""
+        server, port = self.redis(self.authority.issue("127.0.0.1"), "--tls-auth-clients", "no")
+        url = f"zmq+redis://127.0.0.1:{port}"
+        await self.works(self.matchmaker(url))
+        server.ask("CONFIG", "SET", "requirepass", "secret")
+        server.options += ["--requirepass", "secret"]
+        await self.works(self.matchmaker(url.replace("//", "//:secret@") + "/2"))
+        await self.refused(self.matchmaker(url), f"127.0.0.1:{port} (TLS) asks for a password")
+        await self.refused(self.matchmaker(url.replace("//", "//:wr0ng@")), "refuses the user or the password")
+        stranger = Authority(self, "strangers")
+        for options, *texts in (
+            (
+                {"matchmaker_tls_ca": stranger.certificate},
+                "has a certificate that is not accepted; check matchmaker_tls_ca",
+                "certificate verify failed",
+            ),
+            ({"matchmaker_tls_ca": None}, "has a certificate that is not accepted"),
+            ({"matchmaker_tls_name": "redis.example.org"}, "has a certificate for another name", "matchmaker_tls_name"),
+        ):
+            await self.refused(self.matchmaker(url, **options), f"the Redis server 127.0.0.1:{port} (TLS) ", *texts)
+        _, expired = self.redis(self.authority.issue("127.0.0.1", days=-1), "--tls-auth-clients", "no")
+        await self.refused(self.matchmaker(f"zmq+redis://127.0.0.1:{expired}"), "that is not accepted", "valid")
+
+    async def test_name(self):
+        """One name may be that of the certificates of all servers."""
+        _, port = self.redis(self.authority.issue("redis.example.org"), "--tls-auth-clients", "no")
+        url = f"zmq+redis://127.0.0.1:{port}"
+        await self.works(self.matchmaker(url, matchmaker_tls_name="redis.example.org"))
+        await self.refused(self.matchmaker(url), "has a certificate for another name")
+
+    async def test_client_certificate(self):
+        """A server may want to see who we are."""
+        _, port = self.redis(self.authority.issue("127.0.0.1"))
+        url = f"zmq+redis://127.0.0.1:{port}"
+        mine, key = self.authority.issue("client")
+        await self.works(self.matchmaker(url, matchmaker_tls_certificate=mine, matchmaker_tls_key=key))
+        await self.refused(self.matchmaker(url), "wants to see a certificate; set matchmaker_tls_certificate")
+        theirs, key = Authority(self, "strangers").issue("client")
+        await self.refused(
+            self.matchmaker(url, matchmaker_tls_certificate=theirs, matchmaker_tls_key=key),
+            "does not accept our certificate",
+        )
+
+    async def test_only_one_side(self):
+        """TLS that one side expects and the other does not is found out, and said."""
+        server, port = self.redis(self.authority.issue("127.0.0.1"), "--tls-auth-clients", "no")
+        plain = {"matchmaker_tls": False, "matchmaker_tls_ca": None}
+        for user in ("", ":secret@"):
+            url = f"zmq+redis://{user}127.0.0.1"
+            await self.refused(
+                self.matchmaker(f"{url}:{port}", **plain), f"127.0.0.1:{port} closed", "expects TLS (option"
+            )
+            await self.refused(self.matchmaker(f"{url}:{server.port}"), f"127.0.0.1:{server.port} (TLS) did not answer")
+
+    async def test_sentinel(self):
+        """The master is reached by TLS as its Sentinels are, and both are believed only with the right certificate."""
+        certificate = self.authority.issue("127.0.0.1")
+        _, port = self.redis(certificate, "--tls-replication", "yes")
+        sentinel_port, words = self.words(certificate)
+        lines = [f"{name.removeprefix('--')} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+        Sentinel(self, [f"sentinel monitor {GROUP} 127.0.0.1 {port} 1", "tls-replication yes", *lines])
+        url = f"zmq+sentinel://127.0.0.1:{sentinel_port}"
+        mine, key = self.authority.issue("client")
+        ours = {"matchmaker_tls_certificate": mine, "matchmaker_tls_key": key}
+        await self.works(self.matchmaker(url, **ours))
+        await self.refused(
+            self.matchmaker(url), f"the Sentinel 127.0.0.1:{sentinel_port} (TLS) wants to see a certificate"
+        )
+        await self.refused(
+            self.matchmaker(url, **ours, matchmaker_tls_ca=Authority(self, "strangers").certificate),
+            f"the Sentinel 127.0.0.1:{sentinel_port} (TLS) has a certificate that is not accepted",
+        )
+        await self.refused(
+            self.matchmaker(url, matchmaker_tls=False, matchmaker_tls_ca=None),
+            f"the Sentinel 127.0.0.1:{sentinel_port} closed the connection",
+            "whether it expects TLS (option matchmaker_tls)",
+        )

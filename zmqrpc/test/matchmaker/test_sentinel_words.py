@@ -1,0 +1,182 @@
+"""The URL of Sentinels, and which master their answers amount to: values, without a connection."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.matchmaker._redis.master import Answer, Disagreement, Master, choose, is_enough, read_answer
+from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker.sentinel import read_url
+from zmqrpc.settings import Settings
+from zmqrpc.test.logs import LogLines
+
+PLACES = [RedisPlace(f"10.0.0.{number}", 26379, kind="Sentinel") for number in range(1, 6)]
+
+
+def named(number, port, epoch=1, host="10.0.0.9", flags="master"):
+    """Return what the Sentinel with a number names."""
+    return Answer(PLACES[number], host, port, epoch, frozenset(flags.split(",")))
+
+
+def silent(number):
+    return Answer(PLACES[number], fault=f"{PLACES[number].called} refuses the connection")
+
+
+class UrlTests(SynchronousTestCase):
+    def test_valid(self):
+        for url, hosts, group, user, password in (
+            ("zmq+sentinel://h", [("h", 26379)], "oslo-messaging-zeromq", b"", None),
+            ("zmq+sentinel://h1:1,h2:2,[::1]/g", [("h1", 1), ("h2", 2), ("::1", 26379)], "g", b"", None),
+            (
+                "zmq+sentinel://:p%40%2F@h1,10.0.0.1:7/a.b-c_1/",
+                [("h1", 26379), ("10.0.0.1", 7)],
+                "a.b-c_1",
+                b"",
+                b"p@/",
+            ),
+            ("zmq+sentinel://ada:p@h", [("h", 26379)], "oslo-messaging-zeromq", b"ada", b"p"),
+        ):
+            places, found, master = read_url(url)
+            self.assertEqual([(place.host, place.port) for place in places], hosts)
+            self.assertEqual((found, master.user, master.password), (group, user, password))
+            self.assertEqual({place.kind for place in places}, {"Sentinel"})
+
+    def test_invalid(self):
+        for url, text in (
+            ("zmq+sentinel://", "names no host"),
+            ("zmq+sentinel://h1,", "names no host"),
+            ("zmq+sentinel://h1,,h2", "names no host"),
+            ("zmq+sentinel://h1,h1:26379", "names h1:26379 twice"),
+            ("zmq+sentinel://h1:x,h2", "no valid host or no valid port"),
+            ("zmq+sentinel://h1:0", "no valid host or no valid port"),
+            ("zmq+sentinel://:secret@h1 h2", "no valid host or no valid port"),
+            ("zmq+sentinel://ada@h", "a user without a password"),
+            ("zmq+sentinel://h/a/b", "names the group 'a/b'"),
+            ("zmq+sentinel://h/a%20b", "names the group 'a%20b'"),
+            ("zmq+sentinel://h/a#b", "names the group 'a'"),
+            ("zmq+sentinel://h/\u0661", "names the group"),
+        ):
+            error = self.assertRaises(ConfigError, read_url, url)
+            self.assertIn(text, str(error), url)
+            self.assertIn("for example zmq+sentinel://:PASSWORD@host1:26379,host2", str(error))
+            self.assertNotIn("secret", str(error))
+            self.assertEqual(error.options, ("url",))
+
+    def test_no_password(self):
+        """It is warned of, unless nobody else can reach them."""
+        lines = LogLines(self, "zmqrpc.matchmaker.sentinel")
+        for hosts in ("127.0.0.1,localhost:2", ":secret@10.0.0.1"):
+            make_matchmaker(Clock(), Settings(f"zmq+sentinel://{hosts}"))
+        self.assertEqual(lines, [])
+        make_matchmaker(Clock(), Settings("zmq+sentinel://127.0.0.1,10.0.0.1/g"))
+        (line,) = lines
+        self.assertIn("the Redis master g is used without a password", line)
+
+
+class ChoiceTests(SynchronousTestCase):
+    def refused(self, answers, error, *texts):
+        said = str(self.assertRaises(error, choose, "g", answers))
+        for text in texts:
+            self.assertIn(text, said)
+
+    def test_newest(self):
+        """The highest epoch counts, however many have an older one."""
+        self.assertEqual(choose("g", [named(0, 1), named(1, 1)]), Master("10.0.0.9", 1))
+        self.assertEqual(choose("g", [named(0, 1), named(1, 2, 2), named(2, 1)]), Master("10.0.0.9", 2))
+        self.assertEqual(choose("g", [silent(0), named(1, 2, 0)]), Master("10.0.0.9", 2))
+
+    def test_majority(self):
+        """Of equal epochs the majority counts: the one that leads a failover is the last to name the new master."""
+        self.assertEqual(choose("g", [named(0, 1), named(1, 2), named(2, 2)]), Master("10.0.0.9", 2))
+
+    def test_disagreement(self):
+        self.refused(
+            [named(0, 1), named(1, 2), named(2, 3, 0)],
+            Disagreement,
+            "the Sentinels disagree about the master g: the Sentinel 10.0.0.1:26379 names 10.0.0.9:1; "
+            "the Sentinel 10.0.0.2:26379 names 10.0.0.9:2; see whether",
+        )
+
+    def test_none(self):
+        self.refused(
+            [silent(0), silent(1)],
+            MatchmakerUnavailable,
+            "no Sentinel names the master g: the Sentinel 10.0.0.1:26379 refuses the connection; the Sentinel 10.0.0.2",
+        )
+
+    def test_enough(self):
+        """The majority of those that are asked, or all; who does not answer is waited for, while it is not clear."""
+        for answers, asked, enough in (
+            ([], 3, False),
+            ([named(0, 1)], 3, False),
+            ([named(0, 1), silent(1)], 3, False),
+            ([named(0, 1), named(1, 1)], 3, True),
+            ([named(0, 1), named(1, 2)], 3, False),
+            ([named(0, 1), named(1, 2, 2)], 3, True),
+            ([silent(0), silent(1), silent(2)], 3, True),
+            ([named(0, 1)], 1, True),
+            ([named(0, 1)], 2, False),
+            ([named(0, 1), named(1, 1)], 4, False),
+            ([named(0, 1), named(1, 1), silent(3), named(2, 1)], 5, True),
+        ):
+            self.assertEqual(is_enough(answers, asked), enough, answers)
+
+    @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 2)), min_size=1, max_size=5), st.randoms())
+    def test_order(self, facts, chance):
+        """In which order they answer does not matter, nor do those that know less than others."""
+        answers = [named(number, port, epoch) for number, (port, epoch) in enumerate(facts)]
+        shuffled = list(answers)
+        chance.shuffle(shuffled)
+        try:
+            found = choose("g", answers)
+        except Disagreement:
+            self.assertRaises(Disagreement, choose, "g", shuffled)
+            return
+        self.assertEqual(choose("g", shuffled), found)
+        newest = [answer for answer in answers if answer.epoch == max(answer.epoch for answer in answers)]
+        self.assertEqual(choose("g", newest), found)
+        self.assertIn(found.port, [answer.port for answer in newest])
+
+    def test_doubt(self):
+        """What the Sentinels say against the master; and an address that is another server everywhere."""
+        down = choose("g", [named(0, 1, flags="master,s_down"), named(1, 1, flags="master,s_down,o_down")])
+        self.assertEqual(
+            down.doubt, "there is no master just now: Sentinel finds it down (s_down, o_down), and may choose another"
+        )
+        self.assertEqual(choose("g", [named(0, 1)]).doubt, "")
+        self.assertIn("leads each machine to itself", choose("g", [named(0, 1, host="127.0.0.1")]).doubt)
+        here = Answer(RedisPlace("127.0.0.1", 2), "127.0.0.1", 1, 0, frozenset())
+        self.assertEqual(choose("g", [here]).doubt, "")
+
+
+class AnswerTests(SynchronousTestCase):
+    FIELDS = (b"name", b"g", b"flags", b"master,s_down", b"config-epoch", b"7")
+
+    def test_valid(self):
+        answer = read_answer(PLACES[0], [b"10.0.0.9", b"6379"], list(self.FIELDS))
+        self.assertEqual(answer, named(0, 6379, 7, flags="master,s_down"))
+        self.assertEqual(read_answer(PLACES[0], [b"Redis-1.Example", b"1"], list(self.FIELDS)).host, "redis-1.example")
+
+    def test_invalid(self):
+        for address, fields in (
+            (None, self.FIELDS),
+            ([], self.FIELDS),
+            ([b"10.0.0.9"], self.FIELDS),
+            ([b"10.0.0.9", b"x"], self.FIELDS),
+            ([b"10.0.0.9", b"0"], self.FIELDS),
+            ([b"10.0.0.9", b"65536"], self.FIELDS),
+            ([b"a b", b"1"], self.FIELDS),
+            ([b"0.0.0.0", b"1"], self.FIELDS),
+            ([b"\xff", b"1"], self.FIELDS),
+            ([b"10.0.0.9", b"1"], self.FIELDS[2:4]),
+            ([b"10.0.0.9", b"1"], self.FIELDS[:5]),
+            ([b"10.0.0.9", b"1"], (b"flags", b"", b"config-epoch", b"x")),
+            ([b"10.0.0.9", b"1"], b"OK"),
+            ([b"10.0.0.9", b"1"], 5),
+            (5, 5),
+            ([[b"10.0.0.9"], None], self.FIELDS),
+        ):
+            self.assertRaises(ValueError, read_answer, PLACES[0], address, fields)
