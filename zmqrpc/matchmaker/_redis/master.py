@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
-from zmqrpc.address import check_host, numeric
+from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._redis.place import RedisPlace
 
 _DOWN = ("s_down", "o_down", "failover_in_progress", "disconnected")
@@ -66,21 +67,24 @@ def read_answer(place: RedisPlace, address: Any, fields: Any) -> Answer:
 
     :raises ValueError: it is malformed.
     """
-    try:
-        host, port = (bytes(word).decode() for word in address)
-        facts = {bytes(name): bytes(value).decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
-        answer = Answer(
-            place,
-            check_host(host),
-            int(port),
-            int(facts[b"config-epoch"]),
-            frozenset(facts[b"flags"].split(",")),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
-    if not 1 <= answer.port <= 65535:
-        raise ValueError(f"a port that is none: {answer.port}")
-    return answer
+    host, port = read_words(address, 2)
+    words = read_words(fields, len(fields) if isinstance(fields, list) else 0)
+    facts = dict(zip(words[::2], words[1::2], strict=True))
+    if not {"config-epoch", "flags"} <= facts.keys():
+        raise ValueError("config-epoch or flags are missing")
+    host, number = split_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return Answer(place, host, number, int(facts["config-epoch"]), frozenset(facts["flags"].split(",")))
+
+
+def read_words(answer: Any, count: int) -> list[str]:
+    """
+    Read an answer that is a list of so many texts.
+
+    :raises ValueError: it is not.
+    """
+    if not isinstance(answer, list) or len(answer) != count or not all(isinstance(word, bytes) for word in answer):
+        raise ValueError(f"where a list of {count} texts belongs stands {shown(repr(answer)[:100])}")
+    return [word.decode() for word in answer]
 
 
 def is_enough(answers: Sequence[Answer], asked: int) -> bool:

@@ -14,11 +14,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection, connect
 from zmqrpc.matchmaker._redis.errors import RedisRefusal
-from zmqrpc.matchmaker._redis.master import Answer, Master, choose, is_enough, read_answer
+from zmqrpc.matchmaker._redis.master import Answer, Master, choose, is_enough, read_answer, read_words
 from zmqrpc.matchmaker._redis.place import RedisPlace
 
 SWITCH = "+switch-master"
@@ -232,15 +233,15 @@ class Sentinels:
                     return Answer(place, fault=f"{place.called} is no Sentinel; name one, which mostly has port 26379")
             error.subFailure.raiseException()
         except ValueError as error:
-            return Answer(place, fault=f"{place.called} answered what is no answer: {error}")
+            return Answer(place, fault=f"{place.called} answered what is no answer of a Sentinel: {error}")
 
     async def _unknown(self, place: RedisPlace, connection: RedisConnection) -> str:
         try:
             masters = await connection.ask("SENTINEL", "MASTERS")
-            names = ", ".join(sorted(bytes(master[1]).decode() for master in masters))
-        except (MatchmakerUnavailable, ValueError, TypeError, IndexError):
+            names = ", ".join(sorted(read_words(master[1:2], 1)[0] for master in masters))
+        except (MatchmakerUnavailable, ValueError, TypeError):
             names = ""
-        known = f"knows {names[:200]}" if names else "does not say which it knows"
+        known = f"knows {shown(names)[:200]}" if names else "does not say which it knows"
         return f"{place.called} knows no master of that name, and {known}; correct the end of the transport URL"
 
     async def _greet(self, place: RedisPlace, connection: RedisConnection) -> None:
@@ -329,7 +330,14 @@ class _Round:
 
 async def _check_role(place: RedisPlace, connection: RedisConnection) -> None:
     """Leave a server that does not take itself for the master."""
-    role = await connection.ask("ROLE")
+    try:
+        role = await connection.ask("ROLE")
+    except RedisRefusal as refused:
+        if refused.code != "NOPERM":
+            raise
+        raise MatchmakerUnavailable(
+            f"{place.called} does not allow us ROLE; give our user the rights that docs/howto/sentinel lists"
+        ) from None
     if not (isinstance(role, list) and role and role[0] == b"master"):
         raise MatchmakerUnavailable(
             f"{place.called}, which Sentinels name as the master, is none; they may be choosing another"

@@ -128,8 +128,8 @@ class FailoverTests(NodeCase):
         complete = time.monotonic()
         self.told("killed", switches, begin, registered=registered, complete=complete)
         self.assertLess(registered - switches.told[0], SLOW)
-        said = [text for text in refused if "there is no master just now: Sentinel finds it down (s_down" in text]
-        self.assertTrue(said, refused)
+        during = [text for text in refused if "there is no master just now: Sentinel finds it down (s_down" in text]
+        self.assertTrue(during, refused)
         await load.stop()
         self.assertEqual(load.failed, [])
         self.assertGreater(load.answered, 100)

@@ -34,9 +34,8 @@ class Network:
     def __call__(self, reactor, place, limit, heard=None, greet=None):
         if place.port in self.away:
             return Deferred()
-        connection = Connection()
+        connection: Any = Connection()
         connection.heard = heard
-        connection.greeted = None
         self.made.setdefault(place.port, []).append(connection)
         return Deferred.fromCoroutine(self.greet(place, connection, greet))
 

@@ -158,6 +158,7 @@ class AnswerTests(SynchronousTestCase):
     def test_valid(self):
         answer = read_answer(PLACES[0], [b"10.0.0.9", b"6379"], list(self.FIELDS))
         self.assertEqual(answer, named(0, 6379, 7, flags="master,s_down"))
+        self.assertEqual(read_answer(PLACES[0], [b"2001:db8::1", b"1"], list(self.FIELDS)).host, "2001:db8::1")
         self.assertEqual(read_answer(PLACES[0], [b"Redis-1.Example", b"1"], list(self.FIELDS)).host, "redis-1.example")
 
     def test_invalid(self):
@@ -178,5 +179,15 @@ class AnswerTests(SynchronousTestCase):
             ([b"10.0.0.9", b"1"], 5),
             (5, 5),
             ([[b"10.0.0.9"], None], self.FIELDS),
+            ([2**60, 2**60], [2**60, 2**60]),
         ):
-            self.assertRaises(ValueError, read_answer, PLACES[0], address, fields)
+            given = list(fields) if isinstance(fields, tuple) else fields
+            error = self.assertRaises(ValueError, read_answer, PLACES[0], address, given)
+            self.assertTrue(str(error).isprintable() and len(str(error)) < 300, str(error))
+
+    words = st.recursive(st.none() | st.integers() | st.binary(), st.lists)
+
+    @given(words, words)
+    def test_anything(self, address, fields):
+        """Whatever it is, it is no answer."""
+        self.assertRaises(ValueError, read_answer, PLACES[0], address, fields)
