@@ -150,6 +150,8 @@ class ErrorTests(SharedSetCase):
         self.assertLess(reactor.seconds() - begin, 1.5)  # 0.5 s on an idle machine
         await eventually("both are named", lambda: len(self.lines) == 2)
         self.assertEqual(self.lines.about("the matchmaker in"), [])
+        self.assertEqual(matchmaker.away(), "")
+        self.assertCountEqual([silent in text for text in matchmaker.silent()], [True, False])
 
 
 class SecuredTests(TestCase):
