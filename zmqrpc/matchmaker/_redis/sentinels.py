@@ -78,7 +78,7 @@ class Sentinels:
         self._old: IDelayedCall | None = None  # ends that
         self._asking: _Round | None = None
         self._waiting: list[Deferred[Master]] = []
-        self._outages: list[Outage] = []
+        self._outages: list[tuple[RedisPlace, Outage]] = []
         self._channels = [self._channels_of(place) for place in places]
         self._hearing = False
         self._again = False  # whether to ask once more when what is being asked is over
@@ -103,7 +103,11 @@ class Sentinels:
 
     def silent(self) -> list[str]:
         """Tell for each Sentinel that cannot be heard, why not."""
-        return [outage.reason for outage in self._outages if outage.reason]
+        return [
+            outage.reason if place.name in outage.reason else f"{place.called} fails: {outage.reason}"
+            for place, outage in self._outages
+            if outage.reason
+        ]
 
     def close(self) -> Deferred[None]:
         """End what is connected to Sentinels; fires when that has ended."""
@@ -263,7 +267,7 @@ class Sentinels:
 
     def _channels_of(self, place: RedisPlace) -> RedisChannels:
         outage = Outage(self._reactor, f"listening to {place.called}")
-        self._outages.append(outage)
+        self._outages.append((place, outage))
 
         def state(reason: str | None) -> None:
             outage.worked() if reason is None else outage.failed(reason)
