@@ -452,7 +452,7 @@ class TopologyTests(ConfigurationCase):
             ),
             (
                 "transport_url = zmq+sentinel://:QQQ@h:1,h:1",
-                "names h:1 twice; for example zmq+sentinel://:PASSWORD@host1:26379,host2:26379,host3:26379",
+                "names h:1 twice; name each server once; for example zmq+sentinel://:PASSWORD@host1:26379,host2:26379,host3:26379",
             ),
             ("transport_url = zmq+etcd://h:1", "matchmaker etcd is not served by this version yet; valid are"),
             ("transport_url = zmq+oracle://:QQQ@h", "there is no matchmaker 'oracle'; valid are dummy"),

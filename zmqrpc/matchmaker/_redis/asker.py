@@ -100,6 +100,10 @@ class RedisAsker:
             if not question.over:
                 self._put(question)
 
+    def is_there(self) -> None:
+        """Take that the server has been reached in another way: nothing fails any more as the last try did."""
+        self._refusal = None
+
     def close(self) -> Deferred[None]:
         """
         Give up everything that waits, and the connection.

@@ -73,7 +73,7 @@ class RedisChannels:
             self._ask(self._connection, "UNSUBSCRIBE", channel)
 
     def renew(self) -> None:
-        """Give up the connection that there is, or that is being made, for another one, at once."""
+        """Give up the connection that there is, or that is being made, for another one, when our turn comes."""
         begin = self._connecting is not None or self._timer is not None or self._connection is not None
         self._stop_timers()
         if self._connecting is not None:
@@ -83,8 +83,9 @@ class RedisChannels:
             connection, self._connection = self._connection, None
             connection.abort()
         if begin and not self._closed:
-            self._failures = 0
-            self._begin()
+            self._crowd.worked()
+            now = self._clock.seconds()
+            self._timer = self._clock.callLater(self._crowd.turn(now) - now, self._begin)
 
     def close(self) -> Deferred[None]:
         """End everything; fires when the connection has ended."""

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._outage import Outage
@@ -284,6 +285,7 @@ class Sentinels:
             state,
             self._chance,
             self._limit,
+            Crowd(self._chance.random),
         )
 
 

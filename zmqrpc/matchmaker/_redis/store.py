@@ -89,7 +89,7 @@ class RedisStore:
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
         self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)
         self._channels = RedisChannels(
-            reactor, connect, self._follower.heard, self._follower.subscribed, self._hears, chance, limit, crowd
+            reactor, connect, self._follower.heard, self._subscribed, self._hears, chance, limit, crowd
         )
         self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
@@ -242,6 +242,10 @@ class RedisStore:
             self._count_at = now + COUNT_SECONDS
 
         self._asker.ask(self._scripts.count()).addCallback(counted).addErrback(lambda _: None)
+
+    def _subscribed(self, channel: str) -> None:
+        self._asker.is_there()
+        self._follower.subscribed(channel)
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:

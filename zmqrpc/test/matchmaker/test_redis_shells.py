@@ -239,6 +239,19 @@ class AskerTests(SynchronousTestCase):
         self.assertFails(answer, "closed")
         self.assertIdle()
 
+    def test_reached_otherwise(self):
+        """A server that refused a moment ago and was reached since is asked at once."""
+        self.assertFails(self.refused(), "refused")
+        self.asker.is_there()
+        asked = self.asker.ask(("GET", 1))
+        self.server.accept().answer("yes")
+        self.assertEqual(self.successResultOf(asked), "yes")
+
+    def refused(self):
+        asked = self.asker.ask(("GET", 1))
+        self.server.refuse()
+        return asked
+
 
 class ChannelsTests(SynchronousTestCase):
     def setUp(self):
@@ -621,7 +634,7 @@ class ProtocolTests(SynchronousTestCase):
         from zmqrpc.matchmaker._redis.protocol import RedisProtocol
 
         self.heard: list[tuple[bytes, bytes]] = []
-        self.protocol = RedisProtocol(lambda channel, message: self.heard.append((channel, message)), lambda: None)
+        self.protocol = RedisProtocol(lambda channel, message: self.heard.append((channel, message)), lambda _: None)
         self.protocol.makeConnection(StringTransport())
         self.answers: list[Any] = []
 

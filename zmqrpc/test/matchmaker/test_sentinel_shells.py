@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.spread import SHORTEST, Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis import sentinels
 from zmqrpc.matchmaker._redis.asker import RedisAsker
@@ -178,7 +179,14 @@ class RenewTests(SynchronousTestCase):
         self.asker: Any = RedisAsker(self.clock, self.server, "the server", Random(1), 2.0)
         self.states: list[str | None] = []
         self.channels: Any = RedisChannels(
-            self.clock, self.server, lambda *_: None, lambda _: None, self.states.append, Random(1), 2.0
+            self.clock,
+            self.server,
+            lambda *_: None,
+            lambda _: None,
+            self.states.append,
+            Random(1),
+            2.0,
+            Crowd(Random(1).random),
         )
 
     def test_asker(self):
@@ -220,15 +228,18 @@ class RenewTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), "yes")
 
     def test_channels(self):
-        """Another connection is made at once, from whatever state; that is no outage."""
+        """Another connection is made in a moment, from whatever state; that is no outage."""
         self.channels.renew()
+        self.clock.advance(SHORTEST)
         self.assertEqual(self.server.connecting, [], "nothing is wanted yet")
         self.channels.add("a")
         self.channels.renew()
+        self.clock.advance(SHORTEST)
         self.assertTrue(self.server.connecting.pop(0).called, "it was cancelled")
         connection = self.server.accept()
         connection.answer("yes")
         self.channels.renew()
+        self.clock.advance(SHORTEST)
         self.assertFalse(connection.up)
         self.assertEqual(self.server.accept().answer("yes"), ("SUBSCRIBE", "a"))
         self.assertEqual(self.states, [None, None])
@@ -236,7 +247,9 @@ class RenewTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.server.refuse()
         self.channels.renew()
+        self.clock.advance(SHORTEST)
         self.assertEqual(len(self.server.connecting), 1, "without a wait")
         self.channels.close()
         self.channels.renew()
+        self.clock.advance(SHORTEST)
         self.assertEqual((len(self.server.connecting), self.clock.getDelayedCalls()), (1, []))
