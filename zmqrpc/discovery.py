@@ -174,10 +174,13 @@ class Discovery:
             self._answered(topic, None)
 
     def _learn(self, topic: Topic, sightings: list[Sighting]) -> None:
+        before = topic.doubted
         appeared, gone = self._table.learned(topic, sightings, self._seconds())
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
         self._gone(gone)
+        for key in topic.doubted - before:
+            self._hints.heard(key)
 
     def _gone(self, keys: list[str]) -> None:
         for key in keys:

@@ -1,21 +1,26 @@
 """
-What is held against instances: the doubts of links, and the complaints of the application.
+What is held against instances: the doubts of links, the complaints of the application, and the doubts of others.
 
-Both are told to the matchmaker, as hints that others may use. A complaint puts the instance into quarantine besides, in
-this node only.
+The first two are told to the matchmaker, as hints that others may use. A complaint puts the instance into quarantine
+besides, in this node only. Of what others doubt nothing is believed: the link is to ask the instance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import link_key
+from zmqrpc.core.verifying import Verifying
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.notices import Notices
 from zmqrpc.record import Record
 
 
@@ -23,6 +28,7 @@ class Hints:
     """
     The hints of one node.
 
+    :param look: has a link, by its key, look whether its instance answers.
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
     """
@@ -34,12 +40,17 @@ class Hints:
         matchmaker: IMatchmaker,
         table: RoutingTable,
         quarantine: Quarantine,
+        look: Callable[[str], None],
+        notices: Notices,
         seconds: Callable[[], float],
         wake_by: Callable[[float], None],
     ) -> None:
         self._matchmaker = matchmaker
         self._table = table
         self._quarantine = quarantine
+        self._look = look
+        self._notices = notices
+        self._verifying = Verifying()
         self._seconds = seconds
         self._wake_by = wake_by
         self._doubted: dict[str, dict[tuple[str, ...], Record]] = {}
@@ -67,8 +78,18 @@ class Hints:
     def gone(self, key: str) -> None:
         """Take that no record leads to a link any more."""
         self._doubted.pop(key, None)
+        self._verifying.forget(key)
         if self._quarantine.forget(key):
             self._ended(key, "its record is gone")
+
+    # What others say
+
+    def heard(self, key: str) -> None:
+        """Take that the store shows a new doubt of the instance behind a link; perhaps it is our own."""
+        if self._closed or key in self._doubted or key in self._complained or not self._table.leading_to(key):
+            return
+        self._verifying.doubted(key, self._seconds())
+        self._wake_by(self._verifying.wake_at)
 
     # What the application says
 
@@ -114,12 +135,16 @@ class Hints:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return self._quarantine.wake_at
+        return min(self._quarantine.wake_at, self._verifying.wake_at)
 
     def sweep(self, now: float) -> None:
-        """Let those out of quarantine whose time is up."""
+        """Let those out of quarantine whose time is up, and look at whom others doubt."""
         for key in self._quarantine.tick(now):
             self._ended(key, "its time is up")
+        for key in self._verifying.tick(now):
+            # Who has begun to doubt it himself meanwhile knows.
+            if key not in self._doubted:
+                self._look(key)
 
     def _ended(self, key: str, why: str) -> None:
         self._table.set_quarantined(key, False)
@@ -130,7 +155,22 @@ class Hints:
         name = f"{complained[0].topic}.{complained[0].member} at {complained[0].addresses[0]}"
         self.log.info("{name} is out of quarantine: {why}", name=name, why=why)
 
-    def _tell(self, hint: Callable[..., None], *arguments: Record | str) -> None:
+    def _tell(self, hint: Callable[..., Any], *arguments: Record | str) -> None:
         if not self._closed:
-            told = maybeDeferred(hint, *arguments)
-            told.addErrback(lambda failure: self.log.failure("the matchmaker raised at a hint", failure=failure))
+            tell(self._notices, hint, *arguments)
+
+
+def tell(notices: Notices, hint: Callable[..., Any], *arguments: Record | str) -> None:
+    """
+    Tell the matchmaker a hint, `IMatchmaker.acknowledge` or `neg_acknowledge`; nobody waits for what becomes of it.
+
+    :param arguments: those of the hint.
+    """
+
+    def lost(failure: Failure) -> None:
+        if failure.check(MatchmakerUnavailable):
+            notices.count("doubt_lost")
+        else:
+            Hints.log.failure("the matchmaker raised at a hint", failure=failure)
+
+    maybeDeferred(hint, *arguments).addErrback(lost)

@@ -123,22 +123,31 @@ class IMatchmaker(Interface):
         :return: a callable that ends the watch; calling it again does nothing.
         """
 
-    def acknowledge(record: Record) -> None:
+    def acknowledge(record: Record) -> Deferred[None] | None:
         """
         Hear that the instance answers: withdraws what `neg_acknowledge` said about it.
 
         A node says so when the link to an instance comes up that it had doubted, and when a complaint of its
-        application is over (`RPCClient.neg_acknowledge`). Both are hints: nobody waits for what becomes of them, and
-        what they raise is logged by the node.
+        application is over (`RPCClient.neg_acknowledge`). Both are hints: nobody waits for what becomes of them. What
+        they raise is logged by the node.
+
+        :return: None; or, where others are told, a Deferred that fires when they are, and fails with
+            `MatchmakerUnavailable` when they are not: the node counts that (``doubt_lost``).
         """
 
-    def neg_acknowledge(record: Record, reason: str) -> None:
+    def neg_acknowledge(record: Record, reason: str) -> Deferred[None] | None:
         """
         Hear that the instance was not reachable, or fails its callers; a hint to others, which never removes a record.
 
-        A node says so of every record behind a link after two tries in a row that came to nothing, each time that
-        another instance answers there, and when its application complains. What is said again of the same entry
-        replaces what was said before. The matchmaker logs when a doubt begins and when it ends.
+        A node says so of every record behind a link after two tries in a row that came to nothing or one that was
+        refused just after a loss, each time that another instance answers there, when a peer is silent, and when its
+        application complains. What is said again of the same entry replaces what was said before. The matchmaker logs
+        when a doubt begins and when it ends.
+
+        A store that takes records shares a doubt as one with the role ``doubt`` (docs/spec/records), unless somebody
+        else has done so. Nodes that see it ask the instance over their own connections, and believe those alone.
+
+        :return: as of `acknowledge`.
         """
 
     def bind_address(target: Target) -> str | None:

@@ -43,11 +43,11 @@ class Parts:
         # What goes out, and who is where.
         table = RoutingTable(lambda: chance.randrange(2**16), settings.max_routes, settings.route_ttl)
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, jitter)
-        self.hints = Hints(matchmaker, table, quarantine, seconds, wake_by)
         self.watches = Watches(seconds, wake_by)
         self.delivery = Delivery(instance, settings, table, self.watches, seconds, jitter, wake_by)
         self.links = Links(instance, settings, transport, self.delivery, notices, seconds, wake_by)
         strategy_links = StrategyLinks(self.links, jitter)
+        self.hints = Hints(matchmaker, table, quarantine, strategy_links.look, notices, seconds, wake_by)
         strategy = make_strategy(plan.calls, strategy_links, settings, seconds, wake_by)
         self.links.wire(strategy)
         self.discovery = Discovery(

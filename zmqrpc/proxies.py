@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from zmqrpc.callers import Callers
@@ -24,6 +23,7 @@ from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.roles import CLIENT, SERVER
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.hints import tell
 from zmqrpc.interfaces import GONE, IMatchmaker
 from zmqrpc.links import Links
 from zmqrpc.proxy_link import ProxyLink
@@ -312,11 +312,7 @@ class Proxies:
         """Tell the matchmaker that a record does not lead to its proxy."""
         self._doubted.add(proxy.key)
         for record in proxy.known.records:
-            self._hint(self._matchmaker.neg_acknowledge, record, reason)
-
-    def _hint(self, hint: Callable[..., None], *arguments: Record | str) -> None:
-        told = maybeDeferred(hint, *arguments)
-        told.addErrback(lambda failure: self.log.failure("the matchmaker raised at a hint", failure=failure))
+            tell(self._links.notices, self._matchmaker.neg_acknowledge, record, reason)
 
     # Others of Links
 
@@ -417,7 +413,7 @@ class Proxies:
         if proxy.key in self._doubted:
             self._doubted.discard(proxy.key)
             for record in proxy.known.records:
-                self._hint(self._matchmaker.acknowledge, record)
+                tell(self._links.notices, self._matchmaker.acknowledge, record)
         if proxy.role == CLIENT and proxy.publishes and self.publishing is not None:
             self.publishing.publisher_up(proxy)
 

@@ -80,6 +80,13 @@ class StrategyLinks:
             link.rested_at = 0
             self._links.at_rest(link)
 
+    def look(self, key: str) -> None:
+        """Have a link find out now whether its instance answers, since somebody else doubts that."""
+        link = self._links.get(key)
+        if link is not None:
+            now = self._links.seconds()
+            link.perform(link.state.look(now), now)
+
     def pass_on(self, key: str, others: Iterable[str]) -> bool:
         link = self._links.get(key)
         if link is None:

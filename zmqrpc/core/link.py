@@ -233,6 +233,14 @@ class LinkState:
         self.found(now)
         return self._connect(now) if self.phase is Phase.IDLE else []
 
+    def look(self, now: float) -> list[Effect]:
+        """Somebody else doubts the peer: find out now whether it answers, and not when that would be due."""
+        if self.phase is Phase.UP:
+            self.liveness.ask(now)
+        elif self.phase is Phase.IDLE and self._wanted:
+            return self._connect(now)
+        return []
+
     def released(self, now: float) -> list[Effect]:
         """Keep it no longer than it is needed; to be called when nothing is outstanding, and nothing waits."""
         self.kept = False
@@ -402,13 +410,17 @@ class LinkState:
         if now < self.wake_at and (self.phase is not Phase.DRAINING or outstanding):
             return []
         if self.phase is Phase.UP:
+            was_mute = self.liveness.mute
             ping = self.liveness.tick(now, outstanding)
-            return [] if ping is None else [ping]
+            effects: list[Effect] = [] if ping is None else [ping]
+            if self.liveness.mute and not was_mute:
+                effects.append(Doubt(f"silent for {self._timers.mute:g} s"))
+            return effects
         if self.phase is Phase.DRAINING:
             return self._drained(now, outstanding)
         if self.phase is Phase.LEAVING:
             return self._left(now)
-        effects: list[Effect] = []
+        effects = []
         waits = self._hello_until == NEVER
         if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
             effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))

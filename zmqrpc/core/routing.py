@@ -30,7 +30,7 @@ from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import Knowledge, Topic, link_key
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.target import Pool, Target
 
 _LOOKS = 4
@@ -105,8 +105,14 @@ class RoutingTable:
         """
         Take an answer of the store.
 
+        Nothing is routed by the doubts in it: they are noted in `Topic.doubted`.
+
         :return: the records that lead to links no topic led to before, and the links no topic leads to any more.
         """
+        doubts = [sighting.record for sighting in sightings if sighting.record.role is Role.DOUBT]
+        topic.doubted = frozenset(record.instance for record in doubts if record.instance)
+        if doubts:
+            sightings = [sighting for sighting in sightings if sighting.record.role is not Role.DOUBT]
         answered = {sighting.record.key for sighting in sightings}
         passed = now - topic.learned_at
         kept = [

@@ -58,7 +58,8 @@ class Topic:
     :ivar sweep_at: when it is looked up again.
     :ivar knowledge: what is known of it.
     :ivar resolving: whether a lookup is under way.
-    :ivar answer: the newest answer of the store, perhaps stale.
+    :ivar answer: the records of the newest answer of the store, perhaps stale; without the doubts in it.
+    :ivar doubted: the links to instances that somebody doubts, as that answer says.
     :ivar learned_at: when it came.
     :ivar emptied_at: when an answer took everybody away of whom no link shows that he lives; -inf for never.
     :ivar kept: what vanished from it or from one before, and is kept.
@@ -66,7 +67,19 @@ class Topic:
     """
 
     __slots__ = (
-        *("answer", "emptied_at", "exchange", "kept", "key", "knowledge", "learned_at", "name", "pools", "resolving"),
+        *(
+            "answer",
+            "doubted",
+            "emptied_at",
+            "exchange",
+            "kept",
+            "key",
+            "knowledge",
+            "learned_at",
+            "name",
+            "pools",
+            "resolving",
+        ),
         *("routes", "sweep_at"),
     )
 
@@ -78,6 +91,7 @@ class Topic:
         self.knowledge = Knowledge.UNKNOWN
         self.resolving = False
         self.answer: tuple[Sighting, ...] = ()
+        self.doubted: frozenset[str] = frozenset()
         self.learned_at = 0.0
         self.emptied_at = float("-inf")
         self.kept: tuple[Sighting, ...] = ()

@@ -30,11 +30,11 @@ class Table:
 
     Expired ones are removed when their topic is read; where somebody watches, one timer wakes the table for the next.
 
-    :param clock: what tells the time, and runs the watches.
+    :ivar clock: what tells the time, and runs the watches.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        self.clock = clock
         self._topics: dict[TopicKey, dict[tuple[str, ...], _Entry]] = {}
         self._watches = TopicWatches(clock)
         self._timer: IDelayedCall | None = None
@@ -42,7 +42,7 @@ class Table:
     def put(self, record: Record, expire: float) -> None:
         """Store a record for `expire` seconds, 0 or less for ever; the entry with its key is replaced."""
         topic = (record.exchange, record.topic)
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         entry = _Entry(record, now, now + expire if expire > 0 else inf)
         self._topics.setdefault(topic, {})[record.key] = entry
         self._changed(topic)
@@ -55,12 +55,12 @@ class Table:
 
     def of_topic(self, topic: TopicKey) -> list[Sighting]:
         """List the live records of a topic, in the order of `IMatchmaker.lookup`."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         return sorted((entry.sighting(now) for entry in self._live(topic, now)), key=lookup_order)
 
     def all(self) -> list[Sighting]:
         """List all live records, in the order of `IMatchmaker.records`."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         found = (entry.sighting(now) for topic in list(self._topics) for entry in self._live(topic, now))
         return sorted(found, key=records_order)
 
@@ -96,11 +96,11 @@ class Table:
         watched = (entries for topic, entries in self._topics.items() if topic in self._watches)
         soonest = min((entry.expires for entries in watched for entry in entries.values()), default=inf)
         if soonest < inf:
-            self._timer = self._clock.callLater(max(0.0, soonest - self._clock.seconds()), self._time_passed)
+            self._timer = self.clock.callLater(max(0.0, soonest - self.clock.seconds()), self._time_passed)
 
     def _time_passed(self) -> None:
         self._timer = None
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         for topic in list(self._topics):
             if any(entry.expires <= now for entry in self._topics[topic].values()):
                 self._changed(topic)

@@ -83,6 +83,11 @@ class TopicWatches:
         if watched.call is None and any(watch.told != watched.serial for watch in watched.watches):
             watched.call = self._clock.callLater(0, self._tell, watched)
 
+    def shown(self, topic: TopicKey) -> list[Sighting] | None:
+        """Return what was published of a topic last; None when nobody watches it, or nothing was."""
+        watched = self._topics.get(topic)
+        return watched.content if watched is not None and watched.serial else None
+
     def close(self) -> None:
         """End every watch."""
         while self._topics:

@@ -14,6 +14,7 @@ from zmqrpc.core.plan import plan_of
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings, masked_url
@@ -32,7 +33,7 @@ class DummyMatchmaker:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._doubts = Doubts()
+        self._doubts = Doubts(SharedDoubts(table.clock, self.register, self.withdraw, table.of_topic))
         self._stops: set[Callable[[], None]] = set()
         self._closed = False
 
@@ -65,13 +66,13 @@ class DummyMatchmaker:
         self._stops.add(stop)
         return stop
 
-    def acknowledge(self, record: Record) -> None:
-        """See `IMatchmaker`; only logged."""
-        self._doubts.remove(record)
+    def acknowledge(self, record: Record) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.remove(record)
 
-    def neg_acknowledge(self, record: Record, reason: str) -> None:
-        """See `IMatchmaker`; only logged."""
-        self._doubts.add(record, reason)
+    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.add(record, reason)
 
     def bind_address(self, target: Target) -> None:
         """Return None: a server may choose its address."""
@@ -79,6 +80,7 @@ class DummyMatchmaker:
     def close(self) -> Deferred[None]:
         """See `IMatchmaker`; what was registered stays in the table."""
         self._closed = True
+        self._doubts.close()
         for stop in list(self._stops):
             stop()
         return succeed(None)

@@ -101,13 +101,13 @@ class FileMatchmaker:
 
         return stop
 
-    def acknowledge(self, record: Record) -> None:
+    def acknowledge(self, record: Record) -> Deferred[None] | None:
         """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.remove(record)
+        return self._doubts.remove(record)
 
-    def neg_acknowledge(self, record: Record, reason: str) -> None:
+    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
         """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.add(record, reason)
+        return self._doubts.add(record, reason)
 
     def bind_address(self, target: Target) -> str | None:
         """See `IMatchmaker`."""

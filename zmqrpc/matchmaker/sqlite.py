@@ -17,6 +17,7 @@ from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
+from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.matchmaker._sqlite.file import Row, SqliteFile, is_missing
 from zmqrpc.matchmaker._sqlite.lookout import Lookout
 from zmqrpc.matchmaker._sqlite.machine import Machine
@@ -54,7 +55,7 @@ class SqliteMatchmaker:
         self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
         self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close, limit=limit)
         self._watches = TopicWatches(reactor)
-        self._doubts = Doubts()
+        self._doubts = Doubts(SharedDoubts(reactor, self.register, self.withdraw, self._watches.shown))
         self._told_missing = False
         self._outage = Outage(reactor, name)
 
@@ -88,19 +89,20 @@ class SqliteMatchmaker:
 
         return stop
 
-    def acknowledge(self, record: Record) -> None:
-        """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.remove(record)
+    def acknowledge(self, record: Record) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.remove(record)
 
-    def neg_acknowledge(self, record: Record, reason: str) -> None:
-        """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.add(record, reason)
+    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.add(record, reason)
 
     def bind_address(self, target: Target) -> None:
         """Return None: a server may choose its address."""
 
     def close(self) -> Deferred[None]:
         """See `IMatchmaker`; what was registered stays in the file until it expires or the process ends."""
+        self._doubts.close()
         self._watches.close()
         return self._thread.close()
 

@@ -15,6 +15,7 @@ from zmqrpc.core.routing import RoutingTable
 from zmqrpc.discovery import ONCE_MORE_SECONDS, RETRY_SECONDS, Discovery
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.hints import Hints
+from zmqrpc.notices import Notices
 from zmqrpc.record import Record, Role
 from zmqrpc.testing import Store
 
@@ -50,8 +51,16 @@ class DiscoveryTests(SynchronousTestCase):
         self.matchmaker: Any = self.store.matchmaker()
         self.links = Links()
         self.table = RoutingTable()
-        hints = Hints(
-            self.matchmaker, self.table, Quarantine(1, 60, lambda: 1.0), self.clock.seconds, lambda when: None
+        self.looked: list[str] = []
+        self.notices = Notices(self.clock.seconds)
+        self.hints = hints = Hints(
+            self.matchmaker,
+            self.table,
+            Quarantine(1, 60, lambda: 1.0),
+            self.looked.append,
+            self.notices,
+            self.clock.seconds,
+            lambda when: None,
         )
         self.discovery = Discovery(
             self.matchmaker,

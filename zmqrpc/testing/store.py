@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -11,6 +12,8 @@ from zope.interface import implementer
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import Changed, IMatchmaker
+from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.record import Record, Role, Sighting
@@ -37,6 +40,7 @@ class Store:
         self._clock = clock
         self._table = Table(clock)
         self._seconds = 0.0
+        self._made = 0
         self._missed: list[Callable[[], None]] = []
 
     def matchmaker(self, clock: Any = None) -> StoreMatchmaker:
@@ -45,10 +49,18 @@ class Store:
 
         :param clock: the clock of the process; None for that of the store.
         """
-        return StoreMatchmaker(self, DummyMatchmaker(self._table), clock or self._clock)
+        self._made += 1
+        return StoreMatchmaker(self, DummyMatchmaker(self._table), clock or self._clock, Random(self._made))
 
     def records(self) -> list[Record]:
-        """List what is stored, available or not."""
+        """List what is stored without the doubts, available or not."""
+        return [record for record in self._stored() if record.role is not Role.DOUBT]
+
+    def doubts(self) -> list[Record]:
+        """List the doubts that are stored, available or not."""
+        return [record for record in self._stored() if record.role is Role.DOUBT]
+
+    def _stored(self) -> list[Record]:
         return [sighting.record for sighting in self._table.all()]
 
     def served(self) -> list[tuple[str, str]]:
@@ -84,7 +96,7 @@ class Store:
 
     def forget(self) -> None:
         """Lose every record, as a store does that restarts without persistence; what is refreshed comes back."""
-        for record in self.records():
+        for record in self._stored():
             self._table.remove(record)
 
     # For its matchmakers
@@ -103,10 +115,12 @@ class Store:
 class StoreMatchmaker:
     """One process's access to a `Store`; made by `Store.matchmaker`."""
 
-    def __init__(self, store: Store, matchmaker: DummyMatchmaker, clock: Any) -> None:
+    def __init__(self, store: Store, matchmaker: DummyMatchmaker, clock: Any, chance: Random) -> None:
         self._store = store
         self._matchmaker = matchmaker
         self._clock = clock
+        self._shown: dict[tuple[str, str], list[Sighting]] = {}
+        self._doubts = Doubts(SharedDoubts(clock, self.register, self.withdraw, self._shown.get, chance))
         self._waiting: list[tuple[IDelayedCall, Deferred[None]]] = []
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
@@ -132,7 +146,8 @@ class StoreMatchmaker:
         def tell() -> None:
             if news and not stopped:
                 if self._store.available:
-                    changed(news.pop())
+                    self._shown[exchange, topic] = news.pop()
+                    changed(list(self._shown[exchange, topic]))
                 else:
                     self._store.missed(tell)
 
@@ -141,20 +156,24 @@ class StoreMatchmaker:
         def stop() -> None:
             nonlocal stopped
             stopped = True
+            self._shown.pop((exchange, topic), None)
             stop_watch()
 
         return stop
 
-    def acknowledge(self, record: Record) -> None:
+    def acknowledge(self, record: Record) -> Deferred[None] | None:
         self._store.hints.append((record, None))
+        return self._doubts.remove(record)
 
-    def neg_acknowledge(self, record: Record, reason: str) -> None:
+    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
         self._store.hints.append((record, reason))
+        return self._doubts.add(record, reason)
 
     def bind_address(self, target: Target) -> str | None:
         return self._matchmaker.bind_address(target)
 
     def close(self) -> Deferred[None]:
+        self._doubts.close()
         waiting, self._waiting = self._waiting, []
         for call, later in waiting:
             if call.active():
@@ -164,6 +183,7 @@ class StoreMatchmaker:
 
     def kill(self) -> None:
         """End as the process does that dies: it hears of nothing any more, and what it registered stays."""
+        self._doubts.close()
         self._matchmaker.close()
 
     def _write(self, write: Callable[[], Deferred[T]]) -> Deferred[T]:

@@ -17,6 +17,7 @@ from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.sentinels import Sentinels
 from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._redis.stores import RedisStores, Show
+from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Record, Sighting
 from zmqrpc.target import Target
@@ -47,7 +48,7 @@ class RedisMatchmaker:
     ) -> None:
         chance = chance or Random()
         self._watches = TopicWatches(reactor)
-        self._doubts = Doubts()
+        self._doubts = Doubts(SharedDoubts(reactor, self.register, self.withdraw, self._watches.shown, chance))
         self._closed = False
 
         def store_at(place: RedisPlace, show: Show, turned: Callable[[], None]) -> RedisStore:
@@ -102,13 +103,13 @@ class RedisMatchmaker:
 
         return stop
 
-    def acknowledge(self, record: Record) -> None:
-        """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.remove(record)
+    def acknowledge(self, record: Record) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.remove(record)
 
-    def neg_acknowledge(self, record: Record, reason: str) -> None:
-        """See `IMatchmaker`; only logged, other processes do not hear of it."""
-        self._doubts.add(record, reason)
+    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
+        """See `IMatchmaker`; others hear of it as a record."""
+        return self._doubts.add(record, reason)
 
     def bind_address(self, target: Target) -> None:
         """Return None: a server may choose its address."""
@@ -116,6 +117,7 @@ class RedisMatchmaker:
     def close(self) -> Deferred[None]:
         """See `IMatchmaker`; what was registered stays in the database until it expires."""
         self._closed = True
+        self._doubts.close()
         self._watches.close()
         ended = [self._stores.close()]
         if self._sentinels is not None:

@@ -1,0 +1,65 @@
+"""
+When an instance is looked at because somebody else doubts it.
+
+Nobody is believed: a doubt only has us ask the instance over our own connection. So that whoever can write to the store
+costs no more than that, one instance is asked once in a while, and few are asked in a moment.
+"""
+
+from __future__ import annotations
+
+from zmqrpc.core.agenda import NEVER
+
+REST_SECONDS = 5.0
+"""Seconds between two looks at one instance."""
+
+EACH_SECOND = 50
+"""How many instances are looked at in a second."""
+
+MOST_WAITING = 1000
+"""How many may wait for their look; what is left out is told again, when the doubt lasts."""
+
+
+class Verifying:
+    """
+    The instances that are to be looked at, by the keys of their links.
+
+    :ivar dropped: how many were left out, because too many waited.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._waiting: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
+        self._second_ends = -NEVER
+        self._left = EACH_SECOND
+
+    def doubted(self, key: str, now: float) -> None:
+        """Take that somebody has begun to doubt the instance behind a link."""
+        if key in self._waiting:
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self.dropped += 1
+            return
+        self._waiting[key] = max(now, self._looked.get(key, -NEVER) + REST_SECONDS)
+
+    def forget(self, key: str) -> None:
+        """Take that no record leads there any more, or that we know it ourselves."""
+        self._waiting.pop(key, None)
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` next has something; infinity for never."""
+        soonest = min(self._waiting.values(), default=NEVER)
+        return soonest if self._left else max(soonest, self._second_ends)
+
+    def tick(self, now: float) -> list[str]:
+        """Return the links to look at now; to be called at `wake_at` or later."""
+        if now >= self._second_ends:
+            self._second_ends, self._left = now + 1.0, EACH_SECOND
+            self._looked = {key: when for key, when in self._looked.items() if now < when + REST_SECONDS}
+        due = [key for key, when in self._waiting.items() if when <= now][: self._left]
+        self._left -= len(due)
+        for key in due:
+            del self._waiting[key]
+            self._looked[key] = now
+        return due

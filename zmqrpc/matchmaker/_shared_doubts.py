@@ -1,0 +1,206 @@
+"""Telling a doubt to those who use the same store, as a record of its own (docs/spec/records, Doubts)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey
+from zmqrpc.record import Record, Role, Sighting
+
+EXPIRE_SECONDS = 30.0
+"""Seconds that a doubt is stored, and after which it is said again if it lasts."""
+
+SPREAD_SECONDS = 0.1
+"""Seconds over which those who begin to doubt at the same moment are spread, so that one says it for all."""
+
+AT_ONCE, EACH_SECOND = 20, 20
+"""How many doubts are said at once, and then each second: who loses many servers at once must not flood the store."""
+
+_MOST_REASON = 200
+
+
+def doubt_of(record: Record, reason: str) -> Record:
+    """Make the record that shares a doubt of the instance behind another."""
+    return Record(
+        role=Role.DOUBT,
+        exchange=record.exchange,
+        topic=record.topic,
+        member=record.member,
+        instance=record.instance,
+        addresses=record.addresses[:1],
+        reason=reason[:_MOST_REASON],
+    )
+
+
+@attrs.define(eq=False)
+class _Said:
+    """
+    A doubt that is shared, or is to be.
+
+    :ivar due_at: when it is looked whether it has to be said.
+    :ivar heard: fires when others know it; None once it has.
+    :ivar ours: whether we have said it, and not somebody else.
+    """
+
+    doubt: Record
+    due_at: float
+    heard: Deferred[None] | None
+    ours: bool = False
+
+
+class SharedDoubts:
+    """
+    Says doubts as records of a store, where nobody else has said them.
+
+    One timer: what is due is looked at, and said unless the store shows it already, whoever has said that. It is looked
+    at again when it should have expired, for as long as the doubt lasts and the record that it is about is shown.
+
+    :param register: that of `zmqrpc.interfaces.IMatchmaker`, as is `withdraw`.
+    :param shown: returns what the store was last seen to have of a topic; None when nobody watches it.
+    :param chance: the source of jitter.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        register: Callable[[Record, float], Deferred[None]],
+        withdraw: Callable[[Record], Deferred[None]],
+        shown: Callable[[TopicKey], Sequence[Sighting] | None],
+        chance: Random | None = None,
+    ) -> None:
+        self._clock = clock
+        self._register = register
+        self._withdraw = withdraw
+        self._shown = shown
+        self._chance = chance or Random()
+        self._said: dict[tuple[str, ...], _Said] = {}
+        self._timer: IDelayedCall | None = None
+        self._left = float(AT_ONCE)
+        self._counted_at = clock.seconds()
+        self._waiting_told = False
+
+    def say(self, record: Record, reason: str) -> Deferred[None] | None:
+        """
+        Have others know a doubt, soon.
+
+        :return: fires when they can; fails with `MatchmakerUnavailable` when the store does not take it. None when it
+            is on its way already, or known.
+        """
+        doubt = doubt_of(record, reason)
+        said = self._said.get(doubt.key)
+        if said is not None:
+            said.doubt = doubt
+            return None
+        heard: Deferred[None] = Deferred()
+        due_at = self._clock.seconds() + self._chance.uniform(0, SPREAD_SECONDS)
+        self._said[doubt.key] = _Said(doubt, due_at, heard)
+        self._wake_by(due_at)
+        return heard
+
+    def take_back(self, record: Record) -> Deferred[None] | None:
+        """
+        Have others know that we doubt no more; what somebody else has said stays.
+
+        :return: as of `say`.
+        """
+        said = self._said.pop(doubt_of(record, "").key, None)
+        if said is None:
+            return None
+        _fire(said)
+        return self._withdraw(said.doubt) if said.ours else None
+
+    def forget(self, record: Record) -> None:
+        """Do not say it again; what was said stays for its time."""
+        said = self._said.pop(doubt_of(record, "").key, None)
+        if said is not None:
+            _fire(said)
+
+    def close(self) -> None:
+        """Say nothing more; what was said is forgotten by the store in its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._said:
+            _fire(self._said.popitem()[1])
+
+    def _wake_by(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.getTime() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        self._left = min(float(AT_ONCE), self._left + EACH_SECOND * (now - self._counted_at))
+        self._counted_at = now
+        due = sorted((said for said in self._said.values() if said.due_at <= now), key=lambda said: said.due_at)
+        for said in due:
+            if self._is_over(said):
+                del self._said[said.doubt.key]
+                _fire(said)
+            elif self._is_known(said.doubt):
+                said.ours = False
+                said.due_at = now + EXPIRE_SECONDS * self._chance.uniform(0.5, 1)
+                _fire(said)
+            elif self._left >= 1:
+                self._left -= 1
+                self._store(said, now)
+        waiting = sum(said.due_at <= now for said in self._said.values())
+        if waiting and not self._waiting_told:
+            self._log.warn(
+                "{count} more instances are in doubt at once; others are told of {rate} each second",
+                count=waiting,
+                rate=EACH_SECOND,
+            )
+        self._waiting_told = bool(waiting)
+        if self._said:
+            free_at = now + (1 - min(1.0, self._left)) / EACH_SECOND if waiting else now
+            self._wake_by(max(free_at, min(said.due_at for said in self._said.values())))
+
+    def _store(self, said: _Said, now: float) -> None:
+        said.ours = True
+        # A moment later: by then a watch shows that it has expired.
+        said.due_at = now + EXPIRE_SECONDS + self._chance.uniform(0.5, 1)
+        heard, said.heard = said.heard, None
+        stored = self._register(said.doubt, EXPIRE_SECONDS)
+        if heard is not None:
+            stored.chainDeferred(heard)
+        else:
+            stored.addErrback(self._not_repeated)
+
+    def _not_repeated(self, failure: Failure) -> None:
+        if not failure.check(MatchmakerUnavailable):
+            self._log.failure("a doubt could not be said again", failure=failure)
+
+    def _is_over(self, said: _Said) -> bool:
+        """Tell whether what it is about is gone, as far as that can be seen here."""
+        doubt = said.doubt
+        shown = self._shown((doubt.exchange, doubt.topic))
+        if shown is None:
+            # Who does not watch the topic any more has no use for the instance; the first time it may be too early.
+            return said.heard is None
+        about = (doubt.member, doubt.instance)
+        records = [sighting.record for sighting in shown]
+        return all((r.member, r.instance) != about or r.role is Role.DOUBT for r in records)
+
+    def _is_known(self, doubt: Record) -> bool:
+        shown = self._shown((doubt.exchange, doubt.topic)) or ()
+        return any(sighting.record.key == doubt.key for sighting in shown)
+
+
+def _fire(said: _Said) -> None:
+    heard, said.heard = said.heard, None
+    if heard is not None:
+        heard.callback(None)
