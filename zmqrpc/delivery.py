@@ -134,7 +134,7 @@ class Delivery:
                 return self.links.get(key)
         # Better a member that is connected and silent than none: it may only be busy, and the deadline holds.
         silent = [link for link in self._recorded(route) if link.state.last_resort and link.key not in tried]
-        return min(silent, key=lambda link: len(link.pending)) if silent else None
+        return min(silent, key=lambda link: len(link.pending) + len(link.queue)) if silent else None
 
     def _recorded(self, route: Route) -> list[Link]:
         links = [self.links.get(key) for key in route.recorded]

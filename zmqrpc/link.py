@@ -198,6 +198,8 @@ class Link:
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.ready = False
         self._links.wake_by(self, call.deadline)
+        if self.state.late:
+            self._links.late[self.key] = self
         if self.state.phase is Phase.IDLE:
             self.perform(self.state.wanted(now), now)
         elif self.state.phase is Phase.UP:
@@ -217,12 +219,24 @@ class Link:
     def give_way(self) -> None:
         """Take that nobody knows a way to the instance so far: what waits here goes to others, where there are any."""
         self.state.unheard = True
+        self._send_elsewhere(self.state.trouble)
+
+    def _send_elsewhere(self, reason: str) -> None:
+        """Send what waits here elsewhere, as far as others could take it."""
+        # First, so that it does not come back here.
         self.refresh()
         others = [call for call in self.queue if self._may_leave(call)]
         for call in others:
             self.queue.remove(call)
         if others:
-            self._links.user.rerouted(others, self, self.state.trouble)
+            self._links.user.rerouted(others, self, reason)
+
+    def _grown_late(self) -> None:
+        """Take that the peer takes long to answer HELLO: what waits goes to others, now or when one comes up."""
+        self._links.late[self.key] = self
+        if self.state.kept:
+            # Else the strategy says when.
+            self._send_elsewhere("it has not answered so far")
 
     def _may_leave(self, call: Waiter) -> bool:
         """Tell whether a call need not wait here: others could take it, or nobody could and it is not worth while."""
@@ -434,14 +448,17 @@ class Link:
             self._sweep_pending(now)
         if now >= self._linger_at:
             self._look_for_lingering(now)
-        late = self.queue.overdue(now)
-        if late:
-            self._links.user.overdue(late, self)
+        overdue = self.queue.overdue(now)
+        if overdue:
+            self._links.user.overdue(overdue, self)
+        late = self.state.late
         effects = self.state.tick(now, len(self.pending) > 0)
         if effects:
             self.perform(effects, now)
         else:
             self.refresh()
+        if self.state.late and not late and self.queue:
+            self._grown_late()
         self._links.at_rest(self)
 
     def _look_for_lingering(self, now: float) -> None:

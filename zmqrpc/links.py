@@ -76,6 +76,7 @@ class Links:
     :ivar proxies: is told of what is no link's; None while there is none.
     :ivar get: returns the link with a key, or None.
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
+    :ivar late: links that are late, and may have calls that others could take as well, by their keys.
     :ivar dirty: links that have gathered something.
     :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
         vanished for a while), and would answer a number that is used again with the answer of its first use.
@@ -101,6 +102,7 @@ class Links:
         self.seconds = seconds
         self.gathering = False
         self.dirty: list[Link] = []
+        self.late: dict[str, Link] = {}
         self.unused_sequence = 1
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
@@ -192,6 +194,7 @@ class Links:
         self.by_identity.clear()
         self._learned.clear()
         self.dirty.clear()
+        self.late.clear()
         self._resting.clear()
         self._due.clear()
         if self.proxies is not None:
@@ -223,9 +226,21 @@ class Links:
     def phase_changed(self, link: Link, before: Phase) -> None:
         """Tell the strategy when a link has come up, or has no connection any more."""
         if link.state.phase is Phase.UP and before is Phase.CONNECTING:
+            if self.late:
+                self._take_over(link)
             self.strategy.opened(link.key)
         elif link.state.phase in (Phase.IDLE, Phase.BACKOFF):
             self.strategy.closed(link.key)
+
+    def _take_over(self, link: Link) -> None:
+        """Give what waits for those that are late to one that has come up, as far as it may go there."""
+        for other in list(self.late.values()):
+            calls = other.waiting_for_any(link.key)
+            for call in calls:
+                other.queue.remove(call)
+            self.user.passed_on(calls, link)
+            if not other.queue or not other.state.late:
+                self.late.pop(other.key, None)
 
     def wake_by(self, link: Link, when: float) -> None:
         """Have a link swept at `when` or sooner."""

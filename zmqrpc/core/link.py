@@ -28,7 +28,11 @@ CONNECTING              WELCOME after a loss of the proxy, record withdrawn     
 ======================  =========================================================  ======================
 
 A link is **kept** unless its strategy has released it: it is then connected only while something is to be sent over it,
-or is outstanding. Of one that is not kept and has nothing outstanding, a loss and the end of BACKOFF lead to IDLE.
+or is outstanding. Of one that is not kept and has nothing outstanding, a loss leads to IDLE, and so does the end of a
+BACKOFF after GOAWAY. After a connection that failed it is tried again with nothing to send, until it comes up: no call
+has to find out that the peer is still dead, and it comes back by itself.
+
+A peer that has failed, or takes long to answer HELLO, is **late**: nothing new goes there that others can take.
 
 While it is UP, `zmqrpc.core.liveness` asks the peer whether it is still there.
 """
@@ -92,6 +96,7 @@ class LinkState:
     :ivar held: whether it does so for a while: nothing else shows that its instance lives.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
+    :ivar late: whether it has failed before, or not answered HELLO for `LinkTimers.late`; while CONNECTING.
     :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar liveness: whether the peer still answers.
@@ -107,16 +112,19 @@ class LinkState:
         "_hello_until",
         "_hellos",
         "_jitter",
+        "_late_at",
         "_lost_at",
         "_moving",
         "_proved",
         "_resume_at",
         "_timers",
+        "_told",
         "_wanted",
         "held",
         "identity",
         "instance",
         "kept",
+        "late",
         "learns",
         "liveness",
         "phase",
@@ -130,18 +138,18 @@ class LinkState:
         self.phase = Phase.IDLE
         self.identity: Identity | None = None
         self.liveness = Liveness(timers)
-        self.unheard = False
+        self.late = self.unheard = False
         self.trouble = ""
         self.up_since = -NEVER
         self.kept = True
-        self.held = self._proved = False
+        self.held = self._proved = self._told = False
         self.learns = instance is None
         self._jitter = jitter
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
         self._hello_until = self._drain_until = self._resume_at = 0.0
-        self._due = NEVER
+        self._due = self._late_at = NEVER
         self._lost_at: float | None = None
         self._going_away = self._moving = False
 
@@ -157,7 +165,7 @@ class LinkState:
 
     @property
     def available(self) -> bool:
-        """Whether calls may be given to this link: recorded, not backing off, stopping or mute."""
+        """Whether calls may be given to this link: recorded, not backing off, stopping, mute or late."""
         if self.phase is Phase.LEAVING:
             # What comes meanwhile waits, for as long as a round trip, and is sent over the next connection.
             return self._wanted and not self._going_away
@@ -170,7 +178,7 @@ class LinkState:
 
     @property
     def _aside(self) -> bool:
-        return self.liveness.mute or (self.unheard and self.phase is Phase.CONNECTING)
+        return self.liveness.mute or (self.phase is Phase.CONNECTING and (self.late or self.unheard))
 
     @property
     def hopeless(self) -> bool:
@@ -279,7 +287,9 @@ class LinkState:
             self._hello_until = now + self._timers.hello
             if self._lost_at is not None:
                 self._lost_at = now
-            self._rearm()
+        if not self.late and self._late_at == NEVER:
+            self._late_at = now + self._timers.late
+        self._rearm()
         return [SayHello()]
 
     def postponed(self, reason: str) -> None:
@@ -289,7 +299,7 @@ class LinkState:
         What was handed over is not lost meanwhile. That there is no proxy says nothing of the peer, which remembers it.
         """
         self.trouble = reason
-        self._hello_until = NEVER
+        self._hello_until = self._late_at = NEVER
         self._rearm()
 
     def moved(self, now: float, reason: str) -> list[Effect]:
@@ -330,8 +340,10 @@ class LinkState:
             self._rearm()
             return [*effects, SayHello()]
         self.phase = Phase.UP
+        self.late = False
         self.trouble = ""
         self._proved = True
+        self._told = False
         self._fails = 0
         self._lost_at = None
         self._moving = False
@@ -348,7 +360,8 @@ class LinkState:
         :param outstanding: as of `tick`.
         """
         if self.phase is Phase.CONNECTING:
-            return self._fail(now, reason)
+            # Who was there a moment ago and refuses is gone: that needs no second try.
+            return self._fail(now, reason, doubt=self._lost_at is not None and not self._told and not self._moving)
         if self.phase is Phase.LEAVING:
             return self._left(now)
         if self.phase not in (Phase.UP, Phase.DRAINING):
@@ -424,10 +437,13 @@ class LinkState:
         waits = self._hello_until == NEVER
         if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
             effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))
+        if self.phase is Phase.CONNECTING and now >= self._late_at:
+            self.late = True
+            self._late_at = NEVER
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
-            if not self._stays and not outstanding:
+            if not self._stays and not outstanding and not self._fails:
                 self._lost_at = None
                 return [*effects, *self._rest()]
             effects += self._connect(now)
@@ -440,6 +456,8 @@ class LinkState:
         self.phase = Phase.CONNECTING
         self.identity = None
         self.liveness.mute = self.unheard = False
+        self.late = self._fails > 0
+        self._late_at = NEVER
         self._going_away = False
         self._attempt += 1
         self._hello_until = now + self._timers.hello
@@ -455,7 +473,8 @@ class LinkState:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
         self._fails += 1
-        if doubt or self._fails == 2:
+        if doubt or (self._fails == 2 and not self._told):
+            self._told = True
             effects.append(Doubt(reason))
         self._moving = False
         if not self._wanted:
@@ -466,6 +485,7 @@ class LinkState:
 
     def _back_off(self, now: float) -> None:
         self.phase = Phase.BACKOFF
+        self.late = False
         self.identity = None
         wait = backoff(self._timers.backoff, self._fails, self._timers.longest_backoff)
         self._resume_at = now + wait * self._jitter()
@@ -510,7 +530,7 @@ class LinkState:
         drop: list[Effect] = [Drop(self.identity)] if self.phase is Phase.CONNECTING else []
         self.phase = Phase.IDLE
         self.identity = None
-        self.liveness.mute = False
+        self.liveness.mute = self.late = False
         self._due = NEVER
         return drop
 
@@ -522,4 +542,6 @@ class LinkState:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
         if self._lost_at is not None and due < NEVER:
             due = min(due, self._lost_at + self._timers.lost)
+        if self.phase is Phase.CONNECTING:
+            due = min(due, self._late_at)
         self._due = due

@@ -11,12 +11,13 @@ class LinkTimers(Struct, frozen=True):
     The times of a link in seconds; the defaults are those that were measured.
 
     :ivar hello: from HELLO to WELCOME.
+    :ivar late: from HELLO on, after which a peer that has not said WELCOME yet gets nothing that others can take.
     :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
     :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use; counted anew
         from what the peer says meanwhile, up to `idle_ping`.
     :ivar idle_ping: between PINGs after that.
     :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
-    :ivar late: by which a tick may be late and still judge the peer: what it sent may not have been read.
+    :ivar lag: by which a tick may be late and still judge the peer: what it sent may not have been read.
     :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
     :ivar lost: without a link until its instance counts as gone.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
@@ -28,13 +29,14 @@ class LinkTimers(Struct, frozen=True):
     """
 
     hello: float = 2.0
+    late: float = 0.05
     short_round_trip: float = 0.1
     hellos: int = 3
     ping: float = 0.5
     idle_ping: float = 5.0
     active: float = 10.0
     mute: float = 1.5
-    late: float = 0.5
+    lag: float = 0.5
     silent: float = 10.0
     lost: float = 1.0
     steady: float = 1.0

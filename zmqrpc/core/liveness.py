@@ -96,7 +96,7 @@ class Liveness:
             silent = now - max(self._pinged_at, self.heard_at)
             if silent < timers.mute:
                 self.mute = False
-            elif late < timers.late:
+            elif late < timers.lag:
                 self.mute = True
                 self._silence = silent
             # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.

@@ -127,9 +127,9 @@ class SharedDoubts:
 
     def close(self) -> None:
         """Say nothing more; what was said is forgotten by the store in its time."""
-        if self._timer is not None:
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
-            self._timer = None
+        self._timer = None
         while self._said:
             _fire(self._said.popitem()[1])
 

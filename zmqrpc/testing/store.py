@@ -115,7 +115,7 @@ class Store:
 class StoreMatchmaker:
     """One process's access to a `Store`; made by `Store.matchmaker`."""
 
-    def __init__(self, store: Store, matchmaker: DummyMatchmaker, clock: Any, chance: Random) -> None:
+    def __init__(self, store: Store, matchmaker: DummyMatchmaker, clock: Any, chance: Random | None = None) -> None:
         self._store = store
         self._matchmaker = matchmaker
         self._clock = clock

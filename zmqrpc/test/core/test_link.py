@@ -356,7 +356,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (lost, welcome(round_trip=0.5), [SayHello()], CONNECTING),
     (lost, welcome(OTHER), [Drop(b"2"), Lose(ANOTHER), Reroute(ANOTHER), Doubt(ANOTHER)], BACKOFF),
     (lost, misfit(), [Drop(b"2"), Lose(MISFIT), Reroute(MISFIT), Doubt(MISFIT)], BACKOFF),
-    (lost, lose, [Drop(b"2"), Lose("reset"), Reroute("reset")], BACKOFF),
+    (lost, lose, [Drop(b"2"), Lose("reset"), Reroute("reset"), Doubt("reset")], BACKOFF),
     (lost, withdraw, [Reroute("gone"), Lose("gone"), Drop(b"2")], IDLE),
     (lost, tick(TIMERS.lost - 0.001, True), [], CONNECTING),
     (lost, tick(TIMERS.lost, True), [Lose("no link for 1 s after: reset")], CONNECTING),
@@ -702,6 +702,8 @@ class LivenessTests(SynchronousTestCase):
     def test_use_elsewhere_than_up_only_counts(self):
         link = connecting()
         link.liveness.used(NOW)
+        self.assertEqual(link.wake_at, NOW + TIMERS.late)
+        link.tick(NOW + TIMERS.late, False)
         self.assertEqual(link.wake_at, NOW + TIMERS.hello)
 
     def test_a_ping_tells_the_round_trip_of_the_one_before(self):
