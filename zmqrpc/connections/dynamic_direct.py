@@ -5,6 +5,9 @@ A message waits for the link whose turn it is, and at the same time some others 
 well. When the one whose turn it is comes up within `PATIENCE`, the message is sent to it; else to the first of the
 others that does, then or later. So it is handed over once, to one that has said WELCOME. Whoever comes up and is not
 needed is closed.
+
+Where none of them is up after half of that, more are connected at once: those that were not met yet, of whom nobody
+knows whether they live. Their records may be old, and one after the other would take long.
 """
 
 from __future__ import annotations
@@ -23,11 +26,18 @@ from zmqrpc.settings import Settings
 PATIENCE = 0.1
 """Seconds from the beginning of a connection after which what waits for it may go to another that is up."""
 
+MOST_UNMET = 128
+"""How many that were not met yet are connected at once, where the first few do not answer."""
+
 _SECOND_LOOK = 0.002
 """
 Seconds after which one that is late is looked at again, and only then is late: its WELCOME may have come while our own
 process was busy, and sockets are read between two looks.
 """
+
+_PAUSES = (PATIENCE / 2, _SECOND_LOOK, PATIENCE / 2 - _SECOND_LOOK, _SECOND_LOOK)
+_WIDENS, _LATE = 3, 5
+"""Seconds from each look to the next; with which look more are connected, and with which it is late."""
 
 
 class _Attempt:
@@ -36,31 +46,35 @@ class _Attempt:
 
     Its time begins when the reactor has its turn, since whoever makes many calls at once keeps it from working.
 
+    :param hurried: whether it is one of many that are connected as the first few did not answer: it has half the time.
     :ivar others: the links that are connected because they could take what waits for this one.
+    :ivar upcoming: more that could, and may be connected.
     :ivar look_at: when it is looked at next.
-    :ivar looks: how often it was. With the third it is late, until it is up or has failed: what comes meanwhile does
+    :ivar looks: how often it was. With the last it is late, until it is up or has failed: what comes meanwhile does
         not wait once more.
     """
 
-    __slots__ = ("look_at", "looks", "others")
+    __slots__ = ("_late", "look_at", "looks", "others", "upcoming")
 
-    def __init__(self) -> None:
+    def __init__(self, hurried: bool) -> None:
         self.others: dict[str, None] = {}
+        self.upcoming: list[str] = []
         self.look_at = -NEVER
         self.looks = 0
+        self._late = _WIDENS if hurried else _LATE
 
     def look(self, now: float) -> bool:
-        """Look at it, if it is time; tell whether it has become late by that."""
+        """Look at it, if it is time; tell whether more are to be connected for it, or it has become late by that."""
         if now < self.look_at:
             return False
         self.looks += 1
-        self.look_at = NEVER if self.late else now + (PATIENCE if self.looks == 1 else _SECOND_LOOK)
-        return self.late
+        self.look_at = NEVER if self.late else now + _PAUSES[self.looks - 1]
+        return self.late or self.looks == _WIDENS
 
     @property
     def late(self) -> bool:
         """Whether what waits for it may go to others."""
-        return self.looks > 2
+        return self.looks >= self._late
 
 
 @implementer(IConnectionStrategy)
@@ -85,6 +99,8 @@ class DynamicDirect:
         self._seconds = seconds
         self._wake_by = wake_by
         self._attempts: dict[str, _Attempt] = {}
+        # Of whom it is known whether they answer.
+        self._met: set[str] = set()
         # Among the others of how many attempts each link is: it is not closed before they are over.
         self._counts: dict[str, int] = {}
 
@@ -95,18 +111,24 @@ class DynamicDirect:
     def gone(self, key: str) -> None:
         self._links.withdraw(key, "its record was withdrawn or expired")
         self._end(key)
+        self._met.discard(key)
 
     def needed(self, key: str, others: Iterable[str]) -> None:
         attempt = self._attempt(key)
-        for other in list(islice((each for each in others if each != key), self._most_others)):
-            if other not in attempt.others:
-                attempt.others[other] = None
-                self._counts[other] = self._counts.get(other, 0) + 1
-                self._connect(other)
+        attempt.upcoming = list(islice((each for each in others if each != key), self._most_others + MOST_UNMET))
+        self._connect_others(attempt, attempt.upcoming[: self._most_others])
         if attempt.late:
             self._pass_on(key, attempt)
 
+    def _connect_others(self, attempt: _Attempt, others: Iterable[str], hurried: bool = False) -> None:
+        for other in others:
+            if other not in attempt.others:
+                attempt.others[other] = None
+                self._counts[other] = self._counts.get(other, 0) + 1
+                self._connect(other, hurried)
+
     def opened(self, key: str) -> None:
+        self._met.add(key)
         self._end(key)
         if key in self._counts:
             for waited_for, attempt in list(self._attempts.items()):
@@ -118,19 +140,20 @@ class DynamicDirect:
         self._release(key)
 
     def closed(self, key: str) -> None:
+        self._met.add(key)
         self._end(key)
         if key in self._counts:
             # It could not be connected for them sooner, as the connection before was just being closed.
             self._connect(key)
 
-    def _connect(self, key: str) -> None:
+    def _connect(self, key: str, hurried: bool = False) -> None:
         if self._links.connect_now(key):
-            self._attempt(key)
+            self._attempt(key, hurried)
 
-    def _attempt(self, key: str) -> _Attempt:
+    def _attempt(self, key: str, hurried: bool = False) -> _Attempt:
         attempt = self._attempts.get(key)
         if attempt is None:
-            attempt = self._attempts[key] = _Attempt()
+            attempt = self._attempts[key] = _Attempt(hurried)
             self._wake_by(self._seconds())
         return attempt
 
@@ -167,7 +190,11 @@ class DynamicDirect:
         """Give what waits for those that are late to others."""
         for key, attempt in list(self._attempts.items()):
             if attempt.look(now):
-                self._pass_on(key, attempt)
+                if attempt.late:
+                    self._pass_on(key, attempt)
+                else:
+                    unmet = [other for other in attempt.upcoming if other not in self._met]
+                    self._connect_others(attempt, unmet, hurried=True)
 
 
 @implementer(IConnectionStrategyFactory)

@@ -238,7 +238,7 @@ def leaving_behind_a_proxy() -> LinkState:
 
 
 def unneeded() -> LinkState:
-    """Backing off, with nothing to come back for."""
+    """Backing off after a failure, with nothing to send."""
     return free(backing_off())
 
 
@@ -403,7 +403,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (just_used, lose_nothing, [Drop(b"1"), Reroute("reset")], BACKOFF),
     (told_to_go, lose_nothing, [Drop(b"1"), Reroute("reset")], BACKOFF),
     (told_to_go, lose, [Drop(b"1"), Connect(2)], CONNECTING),
-    (unneeded, tick(0.2, False), [], IDLE),
+    (unneeded, tick(0.2, False), [Connect(2)], CONNECTING),  # it comes back by itself
     (unneeded, tick(0.2, True), [Connect(2)], CONNECTING),
     (parting, wanted, [], LEAVING),
     (parting, release, [], LEAVING),
