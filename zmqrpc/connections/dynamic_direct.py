@@ -35,10 +35,6 @@ Seconds after which one that is late is looked at again, and only then is late: 
 process was busy, and sockets are read between two looks.
 """
 
-_PAUSES = (PATIENCE / 2, _SECOND_LOOK, PATIENCE / 2 - _SECOND_LOOK, _SECOND_LOOK)
-_WIDENS, _LATE = 3, 5
-"""Seconds from each look to the next; with which look more are connected, and with which it is late."""
-
 
 class _Attempt:
     """
@@ -50,31 +46,36 @@ class _Attempt:
     :ivar others: the links that are connected because they could take what waits for this one.
     :ivar upcoming: more that could, and may be connected.
     :ivar look_at: when it is looked at next.
-    :ivar looks: how often it was. With the last it is late, until it is up or has failed: what comes meanwhile does
-        not wait once more.
+    :ivar late: whether what waits for it may go to others, until it is up or has failed: what comes meanwhile does not
+        wait once more.
     """
 
-    __slots__ = ("_late", "look_at", "looks", "others", "upcoming")
+    __slots__ = ("_began_at", "_hurried", "_looks_twice", "late", "look_at", "others", "upcoming")
 
     def __init__(self, hurried: bool) -> None:
         self.others: dict[str, None] = {}
         self.upcoming: list[str] = []
         self.look_at = -NEVER
-        self.looks = 0
-        self._late = _WIDENS if hurried else _LATE
+        self.late = False
+        self._began_at: float | None = None
+        self._looks_twice = False
+        self._hurried = hurried
 
     def look(self, now: float) -> bool:
         """Look at it, if it is time; tell whether more are to be connected for it, or it has become late by that."""
         if now < self.look_at:
             return False
-        self.looks += 1
-        self.look_at = NEVER if self.late else now + _PAUSES[self.looks - 1]
-        return self.late or self.looks == _WIDENS
-
-    @property
-    def late(self) -> bool:
-        """Whether what waits for it may go to others."""
-        return self.looks >= self._late
+        if self._began_at is None:
+            self._began_at = now
+            self.look_at = now + PATIENCE / 2
+            return False
+        self._looks_twice = not self._looks_twice
+        if self._looks_twice:
+            self.look_at = now + _SECOND_LOOK
+            return False
+        self.late = self._hurried or now >= self._began_at + PATIENCE
+        self.look_at = NEVER if self.late else self._began_at + PATIENCE
+        return True
 
 
 @implementer(IConnectionStrategy)
@@ -157,9 +158,12 @@ class DynamicDirect:
             self._wake_by(self._seconds())
         return attempt
 
-    def _pass_on(self, key: str, attempt: _Attempt) -> None:
-        if not self._links.pass_on(key, attempt.others):
+    def _pass_on(self, key: str, attempt: _Attempt) -> bool:
+        """Give what waits to others that are up; tell whether something waits yet."""
+        waits = self._links.pass_on(key, attempt.others)
+        if not waits:
             self._let_go(attempt)
+        return waits
 
     def _end(self, key: str) -> None:
         attempt = self._attempts.pop(key, None)
@@ -189,12 +193,9 @@ class DynamicDirect:
     def sweep(self, now: float) -> None:
         """Give what waits for those that are late to others."""
         for key, attempt in list(self._attempts.items()):
-            if attempt.look(now):
-                if attempt.late:
-                    self._pass_on(key, attempt)
-                else:
-                    unmet = [other for other in attempt.upcoming if other not in self._met]
-                    self._connect_others(attempt, unmet, hurried=True)
+            if attempt.look(now) and (not attempt.late or self._pass_on(key, attempt)):
+                unmet = [other for other in attempt.upcoming if other not in self._met]
+                self._connect_others(attempt, unmet, hurried=True)
 
 
 @implementer(IConnectionStrategyFactory)

@@ -7,7 +7,10 @@ costs no more than that, one instance is asked once in a while, and few are aske
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.pace import Pace
 
 REST_SECONDS = 5.0
 """Seconds between two looks at one instance."""
@@ -30,8 +33,7 @@ class Verifying:
         self.dropped = 0
         self._waiting: dict[str, float] = {}
         self._looked: dict[str, float] = {}
-        self._second_ends = -NEVER
-        self._left = EACH_SECOND
+        self._pace = Pace(EACH_SECOND)
 
     def doubted(self, key: str, now: float) -> None:
         """Take that somebody has begun to doubt the instance behind a link."""
@@ -49,17 +51,15 @@ class Verifying:
     @property
     def wake_at(self) -> float:
         """When `tick` next has something; infinity for never."""
-        soonest = min(self._waiting.values(), default=NEVER)
-        return soonest if self._left else max(soonest, self._second_ends)
+        return max(min(self._waiting.values(), default=NEVER), self._pace.free_at)
 
     def tick(self, now: float) -> list[str]:
         """Return the links to look at now; to be called at `wake_at` or later."""
-        if now >= self._second_ends:
-            self._second_ends, self._left = now + 1.0, EACH_SECOND
+        due = [key for key, when in self._waiting.items() if when <= now]
+        looked = list(takewhile(lambda _: self._pace.take(now), due))
+        if looked:
             self._looked = {key: when for key, when in self._looked.items() if now < when + REST_SECONDS}
-        due = [key for key, when in self._waiting.items() if when <= now][: self._left]
-        self._left -= len(due)
-        for key in due:
+        for key in looked:
             del self._waiting[key]
             self._looked[key] = now
-        return due
+        return looked

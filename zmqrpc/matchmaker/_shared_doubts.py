@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.pace import Pace
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.record import Record, Role, Sighting
@@ -21,8 +22,8 @@ EXPIRE_SECONDS = 30.0
 SPREAD_SECONDS = 0.1
 """Seconds over which those who begin to doubt at the same moment are spread, so that one says it for all."""
 
-AT_ONCE, EACH_SECOND = 20, 20
-"""How many doubts are said at once, and then each second: who loses many servers at once must not flood the store."""
+EACH_SECOND = 20
+"""How many doubts are said in a second: who loses many servers at once must not flood the store."""
 
 _MOST_REASON = 200
 
@@ -85,8 +86,7 @@ class SharedDoubts:
         self._chance = chance or Random()
         self._said: dict[tuple[str, ...], _Said] = {}
         self._timer: IDelayedCall | None = None
-        self._left = float(AT_ONCE)
-        self._counted_at = clock.seconds()
+        self._pace = Pace(EACH_SECOND)
         self._waiting_told = False
 
     def say(self, record: Record, reason: str) -> Deferred[None] | None:
@@ -143,8 +143,6 @@ class SharedDoubts:
     def _wake(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        self._left = min(float(AT_ONCE), self._left + EACH_SECOND * (now - self._counted_at))
-        self._counted_at = now
         due = sorted((said for said in self._said.values() if said.due_at <= now), key=lambda said: said.due_at)
         for said in due:
             if self._is_over(said):
@@ -154,10 +152,9 @@ class SharedDoubts:
                 said.ours = False
                 said.due_at = now + EXPIRE_SECONDS * self._chance.uniform(0.5, 1)
                 _fire(said)
-            elif self._left >= 1:
-                self._left -= 1
+            elif self._pace.take(now):
                 self._store(said, now)
-        waiting = sum(said.due_at <= now for said in self._said.values())
+        waiting = sum(said.heard is not None for said in self._said.values()) if self._pace.free_at > now else 0
         if waiting and not self._waiting_told:
             self._log.warn(
                 "{count} more instances are in doubt at once; others are told of {rate} each second",
@@ -166,8 +163,7 @@ class SharedDoubts:
             )
         self._waiting_told = bool(waiting)
         if self._said:
-            free_at = now + (1 - min(1.0, self._left)) / EACH_SECOND if waiting else now
-            self._wake_by(max(free_at, min(said.due_at for said in self._said.values())))
+            self._wake_by(max(self._pace.free_at, min(said.due_at for said in self._said.values())))
 
     def _store(self, said: _Said, now: float) -> None:
         said.ours = True
