@@ -6,7 +6,7 @@ well. When the one whose turn it is comes up within `PATIENCE`, the message is s
 others that does, then or later. So it is handed over once, to one that has said WELCOME. Whoever comes up and is not
 needed is closed.
 
-Where none of them is up after half of that, more are connected at once: those that were not met yet, of whom nobody
+Where none of them is up after `WIDEN`, more are connected at once: those that were not met yet, of whom nobody
 knows whether they live. Their records may be old, and one after the other would take long.
 """
 
@@ -26,6 +26,9 @@ from zmqrpc.settings import Settings
 PATIENCE = 0.1
 """Seconds from the beginning of a connection after which what waits for it may go to another that is up."""
 
+WIDEN = 0.02
+"""Seconds after which more are connected; each of them has as long until what waits for it may go elsewhere."""
+
 MOST_UNMET = 128
 """How many that were not met yet are connected at once, where the first few do not answer."""
 
@@ -42,7 +45,8 @@ class _Attempt:
 
     Its time begins when the reactor has its turn, since whoever makes many calls at once keeps it from working.
 
-    :param hurried: whether it is one of many that are connected as the first few did not answer: it has half the time.
+    :param hurried: whether it is one of many that are connected as the first few did not answer: it has
+        less time.
     :ivar others: the links that are connected because they could take what waits for this one.
     :ivar upcoming: more that could, and may be connected.
     :ivar look_at: when it is looked at next.
@@ -67,7 +71,7 @@ class _Attempt:
             return False
         if self._began_at is None:
             self._began_at = now
-            self.look_at = now + PATIENCE / 2
+            self.look_at = now + WIDEN
             return False
         self._looks_twice = not self._looks_twice
         if self._looks_twice:

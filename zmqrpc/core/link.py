@@ -325,10 +325,9 @@ class LinkState:
         known = self.instance
         usurped = f" in place of {known.hex()}" if known is not None and instance != known else ""
         trouble = f"instance {instance.hex()} answered{usurped}"
-        if misfit:
-            return self._fail(now, f"{trouble}: {misfit}", doubt=True)
-        if usurped and not self.learns:
-            return self._fail(now, trouble, doubt=True)
+        if misfit or (usurped and not self.learns):
+            self._told = False
+            return self._fail(now, f"{trouble}: {misfit}" if misfit else trouble, doubt=True)
         effects: list[Effect] = []
         if usurped and self._lost_at is not None:
             effects.append(self._lose(trouble))
@@ -361,7 +360,7 @@ class LinkState:
         """
         if self.phase is Phase.CONNECTING:
             # Who was there a moment ago and refuses is gone: that needs no second try.
-            return self._fail(now, reason, doubt=self._lost_at is not None and not self._told and not self._moving)
+            return self._fail(now, reason, doubt=self._lost_at is not None and not self._moving)
         if self.phase is Phase.LEAVING:
             return self._left(now)
         if self.phase not in (Phase.UP, Phase.DRAINING):
@@ -436,7 +435,8 @@ class LinkState:
         effects = []
         waits = self._hello_until == NEVER
         if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
-            effects.append(self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}"))
+            lost = self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}")
+            effects += [lost] if self._moving else [lost, *self._tell(lost.reason)]
         if self.phase is Phase.CONNECTING and now >= self._late_at:
             self.late = True
             self._late_at = NEVER
@@ -473,15 +473,19 @@ class LinkState:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
         self._fails += 1
-        if doubt or (self._fails == 2 and not self._told):
-            self._told = True
-            effects.append(Doubt(reason))
+        if doubt or self._fails == 2:
+            effects += self._tell(reason)
         self._moving = False
         if not self._wanted:
             self.phase = Phase.IDLE
             return effects + self._rest()
         self._back_off(now)
         return effects
+
+    def _tell(self, reason: str) -> list[Effect]:
+        """Doubt the peer, unless that was said since it was up last."""
+        told, self._told = self._told, True
+        return [] if told else [Doubt(reason)]
 
     def _back_off(self, now: float) -> None:
         self.phase = Phase.BACKOFF

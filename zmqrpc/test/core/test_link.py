@@ -31,6 +31,7 @@ IDLE, CONNECTING, UP, DRAINING, LEAVING, BACKOFF = Phase
 NOW = 1000.0
 SERVER, OTHER = b"s" * 16, b"o" * 16
 TIMERS = LinkTimers()
+GONE = "no link for 1 s after: reset"
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
 MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
 STRANGER = f"{ANOTHER}: it is a 'client'"
@@ -359,7 +360,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (lost, lose, [Drop(b"2"), Lose("reset"), Reroute("reset"), Doubt("reset")], BACKOFF),
     (lost, withdraw, [Reroute("gone"), Lose("gone"), Drop(b"2")], IDLE),
     (lost, tick(TIMERS.lost - 0.001, True), [], CONNECTING),
-    (lost, tick(TIMERS.lost, True), [Lose("no link for 1 s after: reset")], CONNECTING),
+    (lost, tick(TIMERS.lost, True), [Lose(GONE), Doubt(GONE)], CONNECTING),
     (withdrawn, wanted, [], UP),  # its record came back
     (withdrawn, welcome(), [], DRAINING),
     (withdrawn, withdraw, [Reroute("gone")], DRAINING),
@@ -426,7 +427,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (held, withdraw, [Reroute("gone")], DRAINING),
     (shaky, withdraw, [Reroute("gone"), Lose("gone")], IDLE),
     (shaky, tick(0.1, True), [Connect(2)], CONNECTING),
-    (shaky, tick(1, True), [Lose("no link for 1 s after: reset"), Connect(2)], CONNECTING),
+    (shaky, tick(1, True), [Lose(GONE), Doubt(GONE), Connect(2)], CONNECTING),
     # Through proxies: that one is gone says nothing of the peer.
     (idle, move, [], IDLE),
     (backing_off, move, [], BACKOFF),
