@@ -24,7 +24,11 @@ class MatchmakerContract(LookupContract):
     What a matchmaker owes that takes registrations.
 
     Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
+
+    :ivar shares_doubts: whether doubts are shared as records (docs/spec/records), which a matchmaker need not do.
     """
+
+    shares_doubts = False
 
     def make_unreachable(self) -> IMatchmaker | None:
         """Make a matchmaker of a store that is not there; None when this cannot be."""
@@ -232,6 +236,38 @@ class MatchmakerContract(LookupContract):
             [Deferred.fromCoroutine(use(matchmaker, 20 * index)) for index, matchmaker in enumerate(matchmakers)]
         )
         self.assertEqual(await self.found(matchmakers[0]), [make_record(number=number) for number in range(0, 100, 2)])
+
+    async def test_shared_doubts(self) -> None:
+        """Who shares doubts has others see one, whoever doubts as well, until it is taken back."""
+        if not self.shares_doubts:
+            return
+        matchmaker, second, other, heard = *(self.matchmaker() for _ in range(3)), Heard()
+        record = make_record()
+        await matchmaker.register(record, 300)
+        for each in (matchmaker, second):
+            each.watch("openstack", "compute", Heard())
+        other.watch("openstack", "compute", heard)
+        await self.eventually("the first call", lambda: heard.last(record))
+        matchmaker.neg_acknowledge(record, "connection refused")
+
+        def doubts() -> list[Record]:
+            return [sighting.record for sighting in heard.calls[-1] if sighting.record.role is Role.DOUBT]
+
+        async def pass_a_moment() -> None:
+            await self.pass_time(0.15)
+            await self.turn()
+
+        await pass_a_moment()
+        await self.eventually("the doubt", lambda: len(doubts()) == 1)
+        [doubt] = doubts()
+        self.assertEqual((doubt.key[1:5], doubt.reason), (record.key[1:5], "connection refused"))
+        second.neg_acknowledge(record, "silent")
+        await pass_a_moment()
+        second.acknowledge(record)
+        await pass_a_moment()
+        self.assertEqual(doubts(), [doubt])
+        matchmaker.acknowledge(record)
+        await self.eventually("its end", lambda: heard.last(record))
 
     # Watches.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -67,5 +69,5 @@ class VerifyingTests(SynchronousTestCase):
         self.assertEqual({key for key, _ in looked}, {key for key, _ in doubts})
         for key in "abc":
             times = [when for each, when in looked if each == key]
-            self.assertTrue(all(later >= when + REST_SECONDS for when, later in zip(times, times[1:], strict=False)))
+            self.assertTrue(all(later >= when + REST_SECONDS for when, later in itertools.pairwise(times)))
         self.assertEqual(verifying.wake_at, NEVER)

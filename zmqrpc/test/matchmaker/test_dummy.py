@@ -15,6 +15,8 @@ from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
 
 class DummyContract(MatchmakerContract, TestCase):
+    shares_doubts = True
+
     def setUp(self):
         self.reactor = Clock()
         self.table = Table(self.reactor)

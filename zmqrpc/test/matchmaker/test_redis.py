@@ -30,6 +30,7 @@ class RedisContract(MatchmakerContract, TestCase):
     """The contract."""
 
     reactor = reactor
+    shares_doubts = True
 
     def setUp(self):
         self.server = RedisServer(self)

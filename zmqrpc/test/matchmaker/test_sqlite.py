@@ -25,6 +25,7 @@ class SqliteTests(MatchmakerContract, TestCase):
     """The contract, with a clock that is set, and what only this matchmaker promises."""
 
     reactor = reactor
+    shares_doubts = True
 
     def setUp(self):
         self.clock = Clock()

@@ -77,6 +77,7 @@ class ProcessTests(MatchmakerContract, TestCase):
     """Also what the contract says, with the clock of the machine."""
 
     reactor = reactor
+    shares_doubts = True
     timeout = 60
 
     def setUp(self):
