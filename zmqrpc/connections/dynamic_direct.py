@@ -48,7 +48,7 @@ class _Attempt:
     :param hurried: whether it is one of many that are connected as the first few did not answer: it has
         less time.
     :ivar others: the links that are connected because they could take what waits for this one.
-    :ivar upcoming: more that could, and may be connected.
+    :ivar upcoming: more that could: they may be connected, and one that is up is as good.
     :ivar look_at: when it is looked at next.
     :ivar late: whether what waits for it may go to others, until it is up or has failed: what comes meanwhile does not
         wait once more.
@@ -164,7 +164,7 @@ class DynamicDirect:
 
     def _pass_on(self, key: str, attempt: _Attempt) -> bool:
         """Give what waits to others that are up; tell whether something waits yet."""
-        waits = self._links.pass_on(key, attempt.others)
+        waits = self._links.pass_on(key, {**attempt.others, **dict.fromkeys(attempt.upcoming)})
         if not waits:
             self._let_go(attempt)
         return waits

@@ -15,6 +15,7 @@ from zmqrpc.core.routing import RoutingTable
 from zmqrpc.discovery import ONCE_MORE_SECONDS, RETRY_SECONDS, Discovery
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.hints import Hints
+from zmqrpc.matchmaker._shared_doubts import doubt_of
 from zmqrpc.notices import Notices
 from zmqrpc.record import Record, Role
 from zmqrpc.testing import Store
@@ -104,6 +105,65 @@ class DiscoveryTests(SynchronousTestCase):
         self.discovery.doubted("a" * 32, "refused again")
         self.show(ALIVE)
         self.assertEqual(self.store.hints[2:], [(record, "refused again"), (record, None)])
+
+    def others_doubt(self, record, reason="others say so"):
+        """Have the store show a doubt that somebody else has said."""
+        self.store.matchmaker().register(doubt_of(record, reason), 30)
+        self.clock.advance(0.1)
+        self.hints.sweep(self.clock.seconds())
+
+    def test_what_others_doubt_is_looked_at(self):
+        """Once, and nothing else becomes of it."""
+        one, two = make_record("one"), make_record("one", "b" * 32)
+        self.learn(one, two)
+        self.others_doubt(one)
+        self.assertEqual((self.looked, self.store.hints), (["a" * 32], []))
+        self.others_doubt(one, "for another reason")
+        self.others_doubt(two)
+        self.assertEqual(self.looked, ["a" * 32, "b" * 32])
+        self.assertEqual(len(self.table.topic("x", "one").servers()), 2)
+
+    def test_who_learns_late_looks_too(self):
+        """Also what is doubted already when the topic is looked up first."""
+        record = make_record("one")
+        self.matchmaker.register(doubt_of(record, "refused"), 30)
+        self.matchmaker.register(record, 300)
+        self.discovery.resolve(self.table.topic("x", "one"))
+        self.clock.advance(0.1)
+        self.hints.sweep(self.clock.seconds())
+        self.assertEqual(self.looked, ["a" * 32])
+
+    def test_nobody_looks_at_what_he_doubts_himself(self):
+        self.learn(make_record("one"))
+        self.discovery.doubted("a" * 32, "refused")
+        self.clock.advance(1)
+        self.hints.sweep(self.clock.seconds())
+        self.assertEqual((len(self.store.doubts()), self.looked), (1, []))
+        self.hints.neg_acknowledge([make_record("one", "b" * 32)], "slow")
+        self.others_doubt(make_record("one", "b" * 32))
+        self.assertEqual(self.looked, [])
+
+    def test_nobody_looks_at_strangers(self):
+        """A doubt of whom no record leads to, or without an instance, is none."""
+        self.learn(make_record("one"))
+        self.others_doubt(make_record("one", "c" * 32))
+        self.others_doubt(make_record("one", ""))
+        self.assertEqual((self.looked, self.hints.wake_at), ([], float("inf")))
+
+    def test_a_topic_with_nothing_but_doubts_is_empty(self):
+        self.others_doubt(make_record("one"))
+        topic = self.table.topic("x", "one")
+        self.discovery.resolve(topic)
+        self.clock.advance(0.1)
+        self.assertTrue(topic.empty)
+        self.assertEqual((topic.answer, self.links.opened), ((), []))
+
+    def test_a_hint_that_is_lost_is_counted(self):
+        self.learn(make_record("one"))
+        self.store.go_down()
+        self.discovery.doubted("a" * 32, "refused")
+        self.clock.advance(1)
+        self.assertEqual(self.notices.counts, {"doubt_lost": 1})
 
     def test_each_doubt_is_told_and_one_answer_ends_all(self):
         record = make_record("one")

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from zmqrpc.connections.dynamic_direct import PATIENCE, DynamicDirect
+from zmqrpc.connections.dynamic_direct import PATIENCE, WIDEN, DynamicDirect
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.interfaces import ILinks
 from zmqrpc.testing.matchmaker import make_record
@@ -213,6 +213,37 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         self.links.send("a", "bcdefa")
         self.links.come_up("b")
         self.assertEqual(self.links.handed, ["b"] * 3)
+
+    def test_more_are_connected_when_the_first_few_do_not_answer(self):
+        """Each of those that were not met yet, and the first that is up gets it when it is time."""
+        self.links.send("a", "bcdefa")
+        self.pass_time(WIDEN)
+        self.assertEqual(self.links.in_phase("connecting"), EVERYBODY)
+        self.links.come_up("f")
+        self.assertEqual(self.links.handed, [])
+        self.pass_time(PATIENCE)
+        self.assertEqual(self.links.handed, ["f"])
+
+    def test_not_those_that_are_known(self):
+        """Whether they came up or failed."""
+        for key in "def":
+            self.links.send(key)
+            (self.links.fail if key == "f" else self.links.come_up)(key)
+            self.links.end(key)
+            self.links.close(key)
+        self.links.recover("f")
+        self.links.send("a", "bcdefa")
+        self.pass_time(PATIENCE / 2)
+        self.assertEqual(self.links.in_phase("connecting"), "abc")
+
+    def test_those_that_are_connected_beside_have_less_time(self):
+        """What comes for one of them meanwhile waits no longer than until the first would have been late."""
+        self.links.send("a", "bcdefa")
+        self.pass_time(WIDEN)
+        self.links.come_up("c")
+        self.links.send("f", "abcde")
+        self.pass_time(WIDEN)
+        self.assertEqual(self.links.handed, ["c"])
 
     def test_who_looks_late_looks_twice(self):
         self.links.send("a", "bcdefa")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -182,6 +183,15 @@ class LossTests(SynchronousTestCase):
         self.shown(registration, topic="elsewhere")
         self.shown(registration, other, topic="other")
         self.assertIsNone(self.waits(registration))
+
+    def test_a_doubt_of_ours_is_no_record_of_ours(self):
+        """Neither is it missing, nor does it stand for what is."""
+        doubt = attrs.evolve(A, role=Role.DOUBT, reason="refused")
+        registration = stored(A)
+        self.assertFalse(self.shown(registration, A, doubt))
+        self.assertIsNone(self.waits(registration))
+        self.assertTrue(self.shown(registration, doubt))
+        self.assertEqual(self.waits(registration), RETRY_FIRST)
 
     def test_what_we_withdrew_is_not_lost(self):
         registration = stored(A, B)

@@ -54,7 +54,8 @@ class VerifyingTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3)), max_size=60))
     def test_never_too_often(self, doubts):
         """Whatever is doubted when: each is looked at in the end, and not again before it has rested."""
-        verifying, now, looked = Verifying(), NOW, []
+        looked: list[tuple[str, float]] = []
+        verifying, now = Verifying(), NOW
 
         def until(when):
             while verifying.wake_at <= when:

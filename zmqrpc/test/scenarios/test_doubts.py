@@ -6,6 +6,8 @@ With dead addresses: what a client does that finds a hundred of them and one tha
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
@@ -208,7 +210,7 @@ class DoubtScenarios(Scenario):
     async def test_listed_nowhere(self):
         """Members, watches, fan-outs and registrations know no doubts."""
         await self.begin("static-direct")
-        seen = []
+        seen: list[Any] = []
         self.client.watch(WORK, seen.append)
         listed = await self.client.members(WORK)
         await self.world.sleep(0.1)
@@ -227,7 +229,7 @@ class DoubtScenarios(Scenario):
         await self.begin("static-direct", "a")
         await self.world.sleep(20)
         [link] = self.client.node._links.all()
-        asked = []
+        asked: list[float] = []
         link.state.liveness = link.liveness = Counted(link.liveness, asked)
         for _ in range(100):
             await self.doubt("a")
@@ -266,7 +268,7 @@ class DoubtScenarios(Scenario):
             began = self.world.clock.seconds()
             self.assertEqual(await client.call(WORK, "mark", timeout=20), "live")
             self.assertLess(self.world.clock.seconds() - began, 0.2)
-            took = []
+            took: list[float] = []
 
             async def call(client=client, took=took):
                 began = self.world.clock.seconds()
