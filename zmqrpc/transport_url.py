@@ -9,11 +9,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from zmqrpc.errors import ConfigError
 from zmqrpc.spelling import nearest
 
-MATCHMAKERS = ("dummy", "file", "redis", "sentinel", "sqlite")
+MATCHMAKERS = ("dummy", "etcd", "file", "redis", "sentinel", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
-
-MATCHMAKERS_TO_COME = frozenset({"etcd"})
-"""Those that people may expect, and that are still to be made."""
 
 _RAW_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)

@@ -13,7 +13,7 @@ from zmqrpc.configuration import Configuration, load
 from zmqrpc.connections import check_strategy
 from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
-from zmqrpc.matchmaker import is_later, make_matchmaker
+from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.option import DEFAULT, PROXY, REDIS, ZMQ, Effect, Option
 from zmqrpc.settings import FIELDS, OPTIONS, Settings, masked_url
 
@@ -35,7 +35,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
             report.lines(sample())
         return Exit.DONE
     configuration = load(url=options.url, config_files=options.config_file, without_url=True)
-    warnings = [*configuration.warnings, *still_to_come(configuration)]
+    warnings = [*configuration.warnings, *ignored(configuration)]
     if options.json:
         report.result(valued(configuration, warnings))
         return Exit.DONE
@@ -45,28 +45,24 @@ def run(command: str, options: Namespace, report: Report) -> int:
     return Exit.DONE
 
 
-def still_to_come(configuration: Configuration) -> list[str]:
+def ignored(configuration: Configuration) -> list[str]:
     """
-    Return what this version does not serve yet, or ignores: one sentence each.
+    Return what is ignored: one sentence each.
 
     :raises ConfigError: topology and matchmaker do not exist, or do not fit together.
     """
-    settings, sentences = configuration.settings, []
-    otherwise = ""
+    settings = configuration.settings
     try:
         plan = plan_of(settings)
         check_strategy(plan.name)
-        if is_later(settings.matchmaker):
-            sentences.append(f"the matchmaker {settings.matchmaker} is not served by this version yet")
-        else:
-            # It opens nothing. That of a third party may ask the reactor for anything.
-            from twisted.internet import reactor
+        # It opens nothing. That of a third party may ask the reactor for anything.
+        from twisted.internet import reactor
 
-            otherwise = check_matchmaker(plan, settings.matchmaker)
-            make_matchmaker(reactor, settings)
+        otherwise = check_matchmaker(plan, settings.matchmaker)
+        make_matchmaker(reactor, settings)
     except ConfigError as error:
         raise configuration.located(error) from None
-    return [*sentences, *filter(None, (plan.warning, otherwise))]
+    return [*filter(None, (plan.warning, otherwise))]
 
 
 def sample() -> Iterator[str]:

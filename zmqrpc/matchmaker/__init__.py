@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from zmqrpc.errors import ConfigError
 from zmqrpc.families import Family, find, making
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.settings import Settings
-from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
+from zmqrpc.transport_url import MATCHMAKERS
 
-__all__ = ["find_factory", "is_later", "make_matchmaker"]
+__all__ = ["find_factory", "make_matchmaker"]
 
 _OURS = {name: f"{__name__}.{name}" for name in MATCHMAKERS}
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""
@@ -31,21 +30,8 @@ def find_factory(name: str) -> IMatchmakerFactory:
     :param name: the scheme, for example `Settings.matchmaker`.
     :raises ConfigError: there is none, or two plugins have the name; the text lists those there are.
     """
-    if is_later(name):
-        raise ConfigError(
-            f"the matchmaker {name} is not served by this version yet; {_theirs().known}", options=_OPTIONS
-        )
     factory: IMatchmakerFactory = find(name, _OURS, _theirs, "matchmaker", _OPTIONS)
     return factory
-
-
-def is_later(name: str) -> bool:
-    """
-    Tell whether a matchmaker is still to be made, and no plugin has it either.
-
-    :raises ConfigError: two plugins have it.
-    """
-    return name in MATCHMAKERS_TO_COME and _theirs().find(name) is None
 
 
 def make_matchmaker(reactor: Any, settings: Settings, factory: IMatchmakerFactory | None = None) -> IMatchmaker:

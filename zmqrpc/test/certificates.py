@@ -62,4 +62,5 @@ class Authority:
     def _write(self, name: str, content: bytes) -> str:
         path = self._directory / name
         path.write_bytes(content)
+        path.chmod(0o600)
         return str(path)

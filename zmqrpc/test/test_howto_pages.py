@@ -1,4 +1,4 @@
-"""What the pages about fixed tables and addresses show is typed, and what they say is printed."""
+"""What some of the pages show is typed, and what they say is printed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 
+from zmqrpc.test.etcd import single
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.test_examples import DOCS, EXAMPLES, blocks, pattern, steps
@@ -27,7 +28,7 @@ class PageTests(ProcessTestCase):
             if words[0] == "export":
                 variable, _, value = words[1].partition("=")
                 self.environment[variable] = value
-            elif "serving topic" in printed or "is a router at" in printed:
+            elif any(text in printed for text in ("serving topic", "is a router at", "ready: registered")):
                 servers.append(self.start(words[0], *words[1:]))
                 wanted = pattern(printed)
                 until(
@@ -65,6 +66,12 @@ class PageTests(ProcessTestCase):
 
     def test_addresses(self):
         self.assertEqual(self.follow("addresses.rst"), 0)
+
+    def test_etcd(self):
+        """With a member of its own in place of the one that the package starts."""
+        member = single(self)
+        where = f"127.0.0.1:{member.port}"
+        self.assertEqual(self.follow("etcd.rst", **{"127.0.0.1:2379": f"{where}?rpc_zmq_bind_address=127.0.0.1"}), 1)
 
     def test_router_proxy(self):
         ports = {"50001": str(free_port()), "50002": str(free_port())}

@@ -25,9 +25,12 @@ class MatchmakerContract(LookupContract):
 
     Mix into a `twisted.trial.unittest.TestCase` that has `reactor` and `make_matchmaker`.
 
+    :ivar coarse: seconds by which the store may be late to forget what has expired, and by which the ages that it tells
+        may be off. The times of the tests are longer by twice that for each second: with 0.5 they are whole seconds.
     :ivar shares_doubts: whether doubts are shared as records (docs/spec/records), which a matchmaker need not do.
     """
 
+    coarse = 0.0
     shares_doubts = False
 
     def make_unreachable(self) -> IMatchmaker | None:
@@ -41,6 +44,10 @@ class MatchmakerContract(LookupContract):
         :return: False when this cannot be.
         """
         return False
+
+    def _stretched(self, seconds: float) -> float:
+        """Return how long something takes in a store whose times are coarse."""
+        return seconds * (1 + 2 * self.coarse)
 
     async def given(self, *records: Record) -> None:
         """Register these with a matchmaker of their own, and withdraw what is there beside them."""
@@ -88,14 +95,14 @@ class MatchmakerContract(LookupContract):
         """The age of a record counts from its last refresh, by the store's clock."""
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 300)
-        await self.pass_time(1.5)
+        await self.pass_time(self._stretched(1.5))
         for age in await self._ages(matchmaker):
-            self.assertGreater(age, 1.4)
+            self.assertGreater(age, self._stretched(1.4))
             self.assertLess(age, PATIENCE)
         await matchmaker.register(make_record(), 300)
         for age in await self._ages(matchmaker):
             self.assertGreaterEqual(age, 0)
-            self.assertLess(age, 1.4)
+            self.assertLess(age, self._stretched(1.4))
 
     async def _ages(self, matchmaker: IMatchmaker) -> list[float]:
         """Return the age of the only record, as `records` tells it, and as a lookup does where the store can tell."""
@@ -108,13 +115,13 @@ class MatchmakerContract(LookupContract):
         """A record that is not refreshed is forgotten, one that is stays, and one with expire 0 or less always does."""
         matchmaker = self.matchmaker()
         refreshed, never, negative = (make_record(number=number) for number in (2, 3, 4))
-        await matchmaker.register(make_record(), 2)
-        await matchmaker.register(refreshed, 2)
+        await matchmaker.register(make_record(), self._stretched(2))
+        await matchmaker.register(refreshed, self._stretched(2))
         await matchmaker.register(never, 0)
         await matchmaker.register(negative, -1)
-        await self.pass_time(1.2)
-        await matchmaker.register(refreshed, 2)
-        await self.pass_time(1.2)
+        await self.pass_time(self._stretched(1.2))
+        await matchmaker.register(refreshed, self._stretched(2))
+        await self.pass_time(self._stretched(1.2) + self.coarse)
         self.assertEqual(await self.found(matchmaker), [refreshed, never, negative])
         self.assertEqual(len(await matchmaker.records()), 3)
         self.assertEqual(await self.found(self.matchmaker()), [refreshed, never, negative])
@@ -123,10 +130,11 @@ class MatchmakerContract(LookupContract):
         """A refresh says anew after how long the record is forgotten: sooner, later or never."""
         matchmaker = self.matchmaker()
         sooner, later, never = (make_record(number=number) for number in (1, 2, 3))
-        for record, first, second in ((sooner, 300, 1), (later, 1, 300), (never, 1, 0)):
+        short = self._stretched(1)
+        for record, first, second in ((sooner, 300, short), (later, short, 300), (never, short, 0)):
             await matchmaker.register(record, first)
             await matchmaker.register(record, second)
-        await self.pass_time(1.2)
+        await self.pass_time(self._stretched(1.2) + self.coarse)
         self.assertEqual(await self.found(matchmaker), [later, never])
 
     async def test_withdrawn(self) -> None:
@@ -292,27 +300,27 @@ class MatchmakerContract(LookupContract):
     async def test_watch_expiry(self) -> None:
         """A watch hears that a record has expired."""
         matchmaker, heard = self.matchmaker(), Heard()
-        await matchmaker.register(make_record(), 1)
+        await matchmaker.register(make_record(), self._stretched(1))
         await matchmaker.register(make_record(number=2), 300)
         matchmaker.watch("openstack", "compute", heard)
         await self.eventually("the first call", lambda: heard.last(make_record(), make_record(number=2)))
-        await self.pass_time(1.1)
+        await self.pass_time(self._stretched(1.1))
         await self.eventually("the expiry", lambda: heard.last(make_record(number=2)))
 
     async def test_watch_expiry_changed(self) -> None:
         """A watch hears of an expiry that a refresh has put off, or brought forward, when it comes."""
         matchmaker, other, heard = self.matchmaker(), self.matchmaker(), Heard()
         first, second = make_record(), make_record(number=2)
-        await other.register(first, 3)
+        await other.register(first, self._stretched(3))
         await other.register(second, 300)
         matchmaker.watch("openstack", "compute", heard)
         await self.eventually("the first call", lambda: heard.last(first, second))
-        await self.pass_time(1)
-        await other.register(first, 3)
-        await other.register(second, 1)
-        await self.pass_time(1.1)
+        await self.pass_time(self._stretched(1))
+        await other.register(first, self._stretched(3))
+        await other.register(second, self._stretched(1))
+        await self.pass_time(self._stretched(1.1))
         await self.eventually("the expiry that was brought forward", lambda: heard.last(first))
-        await self.pass_time(2)
+        await self.pass_time(self._stretched(2))
         await self.eventually("the expiry that was put off", heard.last)
         self.assertEqual(len(heard.calls), 3)
 

@@ -33,10 +33,10 @@ use_pub_sub = true
 
 
 @implementer(IMatchmakerFactory)
-class EtcdFactory:
-    """A third party's, with a scheme that we name as one to come."""
+class ConsulFactory:
+    """A third party's."""
 
-    scheme = "etcd"
+    scheme = "consul"
     local = False
 
     def __init__(self, making=lambda reactor: None):
@@ -137,10 +137,9 @@ class ConfigTests(SynchronousTestCase):
         self.assertTrue(said.startswith(f"zmqrpc config: no transport URL in {self.path}; give --url"))
         self.assertEqual(said.count("\n"), 1)
 
-    def test_still_to_come(self):
-        """What this version does not serve can be looked at all the same."""
+    def test_ignored(self):
+        """What is ignored is said, and all can be looked at."""
         for lines, *texts in (
-            ("transport_url = zmq+etcd://h:1", "the matchmaker etcd is not served by this version yet"),
             (
                 "transport_url = zmq+redis://h\n[oslo_messaging_zmq]\nuse_router_proxy=1\nuse_dynamic_connections=1",
                 "use_dynamic_connections is ignored because use_router_proxy is set; unset one of them",
@@ -153,23 +152,23 @@ class ConfigTests(SynchronousTestCase):
 
     def theirs(self, factory):
         self.patch(families, "getPlugins", lambda interface, package=None: iter([factory]))
-        return config(None, [self.file("[DEFAULT]\ntransport_url = zmq+etcd://h:1\n")], False)
+        return config(None, [self.file("[DEFAULT]\ntransport_url = zmq+consul://h:1\n")], False)
 
     def test_theirs(self):
-        """A plugin is taken for what it is, also where its scheme is one that we may serve later."""
-        self.assertEqual(self.theirs(EtcdFactory()), 0)
+        """A plugin is taken for what it is."""
+        self.assertEqual(self.theirs(ConsulFactory()), 0)
         self.assertEqual(self.err.getvalue(), "")
 
     def test_theirs_uses_the_reactor(self):
         """A plugin gets a reactor, and may ask it for all that reactors have."""
         used: list[object] = []
-        self.assertEqual(self.theirs(EtcdFactory(lambda reactor: used.append(reactor.getThreadPool))), 0)
+        self.assertEqual(self.theirs(ConsulFactory(lambda reactor: used.append(reactor.getThreadPool))), 0)
         self.assertEqual(len(used), 1)
 
     def test_theirs_raises(self):
         """What a plugin raises is a refusal that names it."""
-        refused = self.assertRaises(ConfigError, self.theirs, EtcdFactory(lambda reactor: 1 / 0))
-        self.assertIn("the plugin zmqrpc.test.cli.test_config.EtcdFactory raised ZeroDivisionError", str(refused))
+        refused = self.assertRaises(ConfigError, self.theirs, ConsulFactory(lambda reactor: 1 / 0))
+        self.assertIn("the plugin zmqrpc.test.cli.test_config.ConsulFactory raised ZeroDivisionError", str(refused))
         self.assertIn("line 2", str(refused))
 
     def test_not_possible(self):
@@ -209,7 +208,7 @@ class ConfigProcessTests(ProcessTestCase):
             ("", "zeromq.conf is empty"),
             (
                 "[DEFAULT]\ntransport_url = zmq+bogus://:QQQ@h\n",
-                "valid are dummy, file, redis, sentinel, sqlite (transport_url: zeromq.conf line 2)",
+                "valid are dummy, etcd, file, redis, sentinel, sqlite (transport_url: zeromq.conf line 2)",
             ),
         ):
             (self.directory / "zeromq.conf").write_text(content)

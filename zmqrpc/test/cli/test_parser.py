@@ -113,8 +113,8 @@ class CommandLineTests(SynchronousTestCase):
             (["call", "calc", "add"], "no transport URL; give --url, or set ZMQRPC_URL"),
             (
                 ["call", "--url", "http://x", "calc", "add"],
-                "'http://x' does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are dummy, file, redis, "
-                "sqlite, and those of plugins (--url)",
+                "'http://x' does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are dummy, etcd, file, "
+                "redis, sqlite, and those of plugins (--url)",
             ),
             (
                 ["call", "--url", URL, "calc", "add", "--url", URL],

@@ -13,12 +13,13 @@ from zmqrpc import Node, families, matchmaker
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
+from zmqrpc.matchmaker.etcd import EtcdMatchmaker
 from zmqrpc.matchmaker.redis import RedisMatchmaker
 from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import CHECKOUT, ENVIRONMENT
 from zmqrpc.testing import Network
-from zmqrpc.transport_url import MATCHMAKERS, MATCHMAKERS_TO_COME
+from zmqrpc.transport_url import MATCHMAKERS
 
 
 @implementer(IMatchmakerFactory)
@@ -43,6 +44,7 @@ class ChoiceTests(SynchronousTestCase):
             self.assertIsInstance(self.make(url), DummyMatchmaker)
         self.assertIsInstance(self.make("zmq+sqlite:///run/zmqrpc/matchmaker.db"), SqliteMatchmaker)
         self.assertIsInstance(self.make("zmq+redis://127.0.0.1?rpc_response_timeout=5"), RedisMatchmaker)
+        self.assertIsInstance(self.make("zmq+etcd://one,127.0.0.1:5/prefix?rpc_response_timeout=5"), EtcdMatchmaker)
         self.assertRefused("does not name a file", "zmq://", rpc_zmq_matchmaker="sqlite")
 
     def test_four_slashes(self):
@@ -52,7 +54,8 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_factories(self):
         """Every factory of ours is one, and is found by its own scheme."""
-        for name, local in (("dummy", True), ("file", False), ("redis", False), ("sentinel", False), ("sqlite", True)):
+        for name in ("dummy", "etcd", "file", "redis", "sentinel", "sqlite"):
+            local = name in ("dummy", "sqlite")
             factory = matchmaker.find_factory(name)
             self.assertTrue(verifyObject(IMatchmakerFactory, factory))
             self.assertEqual(factory.scheme, name)
@@ -62,9 +65,8 @@ class ChoiceTests(SynchronousTestCase):
         """Every module of the family is in the list, or it were not found; the page for who adds one names the list."""
         modules = {path.stem for path in Path(matchmaker.__file__).parent.glob("[!_]*.py")}
         self.assertEqual(modules, set(MATCHMAKERS))
-        self.assertEqual(modules & MATCHMAKERS_TO_COME, set())
         page = (CHECKOUT / "docs" / "inside.rst").read_text()
-        for text in ("``MATCHMAKERS``", "``MATCHMAKERS_TO_COME``", "``zmqrpc/transport_url.py``"):
+        for text in ("``MATCHMAKERS``", "``zmqrpc/transport_url.py``"):
             self.assertIn(text, page)
 
     def test_timeout_of_redis(self):
@@ -74,7 +76,9 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""
-        self.assertRefused("no matchmaker 'redos'; valid are dummy, file, redis, sentinel, sqlite", "zmq+redos://h")
+        self.assertRefused(
+            "no matchmaker 'redos'; valid are dummy, etcd, file, redis, sentinel, sqlite", "zmq+redos://h"
+        )
         self.assertRefused("no matchmaker 'redos'", "zmq://", rpc_zmq_matchmaker="redos")
 
     def test_plugin_raises(self):
@@ -89,17 +93,6 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(refused.options, ("url",))
         self.assertIsInstance(refused.__cause__, AttributeError)
 
-    def test_later(self):
-        """What is still to come is so as long as no plugin has it."""
-        self.assertTrue(matchmaker.is_later("etcd"))
-        self.assertFalse(matchmaker.is_later("redis"))
-        self.assertFalse(matchmaker.is_later("redos"))
-        theirs = OracleFactory()
-        theirs.scheme = "etcd"
-        self.patch(families, "getPlugins", lambda interface, package: iter([theirs]))
-        self.assertFalse(matchmaker.is_later("etcd"))
-        self.assertEqual(self.make("zmq+etcd://h"), ("oracle", "zmq+etcd://h"))
-
     def test_plugin(self):
         """A third party's is found, and does not hide ours."""
         theirs = OracleFactory()
@@ -108,7 +101,7 @@ class ChoiceTests(SynchronousTestCase):
         self.patch(families, "getPlugins", lambda interface, package: [theirs, hiding])
         self.assertEqual(self.make("zmq+oracle://delphi"), ("oracle", "zmq+oracle://delphi"))
         self.assertIsInstance(self.make("zmq://"), DummyMatchmaker)
-        self.assertRefused("valid are dummy, file, oracle, redis, sentinel, sqlite", "zmq+redos://h")
+        self.assertRefused("valid are dummy, etcd, file, oracle, redis, sentinel, sqlite", "zmq+redos://h")
 
     def test_node(self):
         """A node finds its matchmaker once: looking for plugins reads directories."""
@@ -143,7 +136,9 @@ class ChoiceTests(SynchronousTestCase):
             "import sys, zmqrpc.matchmaker as m; from zmqrpc.settings import Settings; from twisted.internet.task "
             "import Clock; m.make_matchmaker(Clock(), Settings()); "
             "m.make_matchmaker(Clock(), Settings('zmq+redis://127.0.0.1')); "
-            "print([name for name in ('sqlite3', 'txredisapi', 'twisted.internet.reactor') if name in sys.modules])"
+            "m.make_matchmaker(Clock(), Settings('zmq+etcd://127.0.0.1')); "
+            "foreign = 'sqlite3', 'txredisapi', 'treq', 'twisted.web.client', 'twisted.internet.reactor'; "
+            "print([name for name in foreign if name in sys.modules])"
         )
         command = [sys.executable, "-c", program]
         answer = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)

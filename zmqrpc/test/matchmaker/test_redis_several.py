@@ -27,6 +27,7 @@ class SeveralContract(MatchmakerContract, TestCase):
     """The contract, with three servers."""
 
     reactor = reactor
+    shares_doubts = True
 
     def setUp(self):
         self.servers = [RedisServer(self) for _ in range(3)]

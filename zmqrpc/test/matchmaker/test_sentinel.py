@@ -34,6 +34,7 @@ class SentinelContract(MatchmakerContract, SharedSet):
     """The contract."""
 
     reactor = reactor
+    shares_doubts = True
 
     def setUp(self):
         super().setUp()

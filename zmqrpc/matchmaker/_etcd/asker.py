@@ -1,0 +1,182 @@
+"""Asking a cluster of etcd, some members of which may not be there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeAlias
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._etcd.access import NoAnswer
+from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
+from zmqrpc.matchmaker._etcd.rotation import Rotation
+from zmqrpc.matchmaker._etcd.words import Words
+
+MOST_WAITING = 100
+"""How many questions may wait for an answer."""
+
+PAUSE = 0.1
+"""Seconds at most after a question that no member answered in which others fail at once, as that did."""
+
+Ask: TypeAlias = Callable[[int, Words], Awaitable[bytes]]
+"""Asks one member; fails as `EtcdAccess.ask`."""
+
+
+@attrs.define(eq=False)
+class _Question:
+    words: Words
+    deferred: Deferred[bytes]
+    under_way: dict[int, Deferred[None]] = attrs.field(factory=dict)
+    tried: set[int] = attrs.field(factory=set)
+    reasons: list[str] = attrs.field(factory=list)
+    timers: list[IDelayedCall] = attrs.field(factory=list)
+    over: bool = False
+
+
+class EtcdAsker:
+    """
+    Questions to whichever member answers.
+
+    The current member is asked. When that takes half of the time limit the next is asked too, and when it fails at
+    once: so all that is asked may be done twice. The first answer counts, and who gave it is current from then on.
+
+    :param ask: asks one member.
+    :param name: the cluster, for errors.
+    :param limit: seconds that a question may take.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        ask: Ask,
+        called: Callable[[int], str],
+        name: str,
+        rotation: Rotation,
+        chance: Random,
+        limit: float,
+    ) -> None:
+        self._clock = clock
+        self._ask = ask
+        self._called = called
+        self._name = name
+        self._rotation = rotation
+        self._chance = chance
+        self._limit = limit
+        self._waiting: set[_Question] = set()
+        self._refusal: tuple[float, str] | None = None
+        self._closed = False
+
+    def ask(self, words: Words, until: float | None = None) -> Deferred[bytes]:
+        """
+        Ask.
+
+        :param until: when there has to be an answer, by the clock; None for when the time limit has passed.
+        :return: fires with the answer; fails with `EtcdRefusal` when a member refuses for a reason that all have, and
+            with `MatchmakerUnavailable` when none answers.
+        """
+        now = self._clock.seconds()
+        seconds = self._limit if until is None else until - now
+        if self._closed:
+            return fail(MatchmakerUnavailable(f"the matchmaker in {self._name} is closed; make a new Node"))
+        if len(self._waiting) >= MOST_WAITING:
+            return fail(MatchmakerUnavailable(f"{MOST_WAITING} questions wait for {self._name} already"))
+        if self._refusal is not None and now < self._refusal[0]:
+            return fail(MatchmakerUnavailable(self._refusal[1]))
+        question = _Question(words, Deferred(lambda _: self._settle(question)))
+        self._waiting.add(question)
+        question.timers.append(self._clock.callLater(max(0.0, seconds), self._time_is_up, question))
+        if len(self._rotation) > 1:
+            question.timers.append(self._clock.callLater(self._limit / 2, self._try_next, question))
+        self._try_next(question)
+        return question.deferred
+
+    def close(self) -> None:
+        """Give up everything that waits."""
+        self._closed = True
+        for question in list(self._waiting):
+            self._fail(question, f"the matchmaker in {self._name} is closed; make a new Node")
+
+    def _try_next(self, question: _Question) -> None:
+        member = self._rotation.after(question.tried)
+        if question.over or member is None:
+            return
+        question.tried.add(member)
+        asking = Deferred.fromCoroutine(self._try(question, member))
+        if not asking.called:
+            question.under_way[member] = asking
+
+    async def _try(self, question: _Question, member: int) -> None:
+        try:
+            answer = await self._ask(member, question.words)
+        except CancelledError:
+            return
+        except NoAnswer as error:
+            self._failed(question, member, str(error))
+        except EtcdRefusal as refusal:
+            if refusal.is_passing:
+                self._failed(question, member, refusal.sentence(self._called(member)))
+            elif not question.over:
+                self._settle(question, member)
+                question.deferred.errback(Failure(refusal))
+        except Exception:  # a fault of ours
+            if not question.over:
+                self._settle(question, member)
+                question.deferred.errback()
+        else:
+            self._answered(question, member, answer)
+
+    def _answered(self, question: _Question, member: int, answer: bytes) -> None:
+        if not question.over:
+            self._refusal = None
+            self._rotation.worked(member)
+            self._settle(question, member)
+            question.deferred.callback(answer)
+
+    def _failed(self, question: _Question, member: int, reason: str) -> None:
+        question.under_way.pop(member, None)
+        if question.over:
+            return
+        self._rotation.failed(member)
+        question.reasons.append(reason)
+        self._try_next(question)
+        if not question.over and not question.under_way and len(question.tried) == len(self._rotation):
+            text = "; ".join(question.reasons)
+            self._refusal = (self._clock.seconds() + PAUSE * self._chance.uniform(0.5, 1), text)
+            self._fail(question, text)
+
+    def _time_is_up(self, question: _Question) -> None:
+        # A process that was kept from running finds its timers before what has arrived meanwhile: read that first.
+        question.timers.append(self._clock.callLater(0, self._give_up, question))
+
+    def _give_up(self, question: _Question) -> None:
+        silent = sorted(question.under_way)
+        for member in silent:
+            self._rotation.failed(member)
+        late = [f"{self._called(member)} did not answer within {self._limit:g} s" for member in silent]
+        self._fail(question, "; ".join(question.reasons + late))
+
+    def _fail(self, question: _Question, reason: str) -> None:
+        self._settle(question)
+        question.deferred.errback(MatchmakerUnavailable(reason))
+
+    def _settle(self, question: _Question, member: int | None = None) -> None:
+        """
+        Take it as answered, one way or the other.
+
+        :param member: whose asking has ended already.
+        """
+        question.over = True
+        self._waiting.discard(question)
+        for timer in question.timers:
+            if timer.active():
+                timer.cancel()
+        if member is not None:
+            question.under_way.pop(member, None)
+        under_way, question.under_way = question.under_way, {}
+        for asking in under_way.values():
+            asking.cancel()

@@ -1,0 +1,265 @@
+"""Keeping up with the topics that are watched in etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from random import Random
+from typing import TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from zmqrpc.core.backoff import backoff
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey
+from zmqrpc.matchmaker._etcd.answers import Change, Look
+from zmqrpc.matchmaker._etcd.copy import TopicCopy
+from zmqrpc.matchmaker._etcd.rotation import Rotation
+from zmqrpc.matchmaker._etcd.stream import EtcdStream
+from zmqrpc.record import Sighting
+
+POLL_SECONDS = 300.0
+"""Seconds at most after which a topic is looked at though nothing was told."""
+
+RETRY_SECONDS = 1.0
+"""Seconds at most until a look that failed is made again."""
+
+SPREAD_SECONDS = 0.3
+"""Seconds over which those who know the same are spread when they all want to look."""
+
+PACE_SECONDS = 0.02
+"""Seconds between two lists of one topic that are passed on, and between two streams."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds until a stream that was lost is made again: doubled each time, up to the longest, and less by chance."""
+
+MOST_LOOKS = 20
+"""How many looks may be under way."""
+
+MakeStream: TypeAlias = Callable[
+    [
+        int,
+        Callable[[str], Mapping[TopicKey, int]],
+        Callable[[TopicKey, Change], None],
+        Callable[[], None],
+        Callable[[str], None],
+    ],
+    EtcdStream,
+]
+"""Makes a stream at a member; the rest is as `EtcdStream` has it."""
+
+
+@attrs.define(eq=False)
+class _Followed:
+    topic: TopicKey
+    copy: TopicCopy = attrs.field(factory=TopicCopy)
+    watched: bool = False  # whether the stream tells of it
+    looking: bool = False
+    looks: IDelayedCall | None = None
+    shown: float = -inf
+    showing: IDelayedCall | None = None
+
+
+class EtcdFollower:
+    """
+    The copies of the watched topics.
+
+    A copy begins with a look, and follows what the stream tells from the revision after that.
+
+    :param look: looks at a topic.
+    :param show: is called with a topic and its records, changed or not.
+    :param state: is called with the reason whenever nothing can be heard, and with None when everything can.
+    :param source: where the records are from, for people.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        rotation: Rotation,
+        make_stream: MakeStream,
+        look: Callable[[TopicKey], Deferred[Look]],
+        show: Callable[[TopicKey, list[Sighting]], None],
+        state: Callable[[str | None], None],
+        chance: Random,
+        source: str,
+    ) -> None:
+        self._clock = clock
+        self._rotation = rotation
+        self._make_stream = make_stream
+        self._look = look
+        self._show = show
+        self._state = state
+        self._chance = chance
+        self._source = source
+        self._followed: dict[TopicKey, _Followed] = {}
+        self._looks = DeferredSemaphore(MOST_LOOKS)
+        self._stream: EtcdStream | None = None
+        self._begins: IDelayedCall | None = None
+        self._began = -inf
+        self._fails = 0
+        self._hearing = False
+
+    def __contains__(self, topic: TopicKey) -> bool:
+        return topic in self._followed
+
+    def add(self, topic: TopicKey) -> None:
+        """Show a topic soon and after each change; one that is followed is shown once more."""
+        followed = self._followed.get(topic)
+        if followed is None:
+            self._followed[topic] = followed = _Followed(topic)
+            self._look_in(followed, 0)
+        elif followed.copy.revision >= 0:
+            self._pass_on(followed)
+
+    def remove(self, topic: TopicKey) -> None:
+        """Follow it no longer."""
+        followed = self._followed.pop(topic, None)
+        if followed is not None:
+            for call in (followed.looks, followed.showing):
+                if call is not None and call.active():
+                    call.cancel()
+        if not self._followed:
+            self._end_stream()
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for topic in list(self._followed):
+            self.remove(topic)
+        self._end_stream()
+
+    # Looks
+
+    def asked(self, topic: TopicKey) -> int:
+        """Return what `looked` wants to be told when the answer to a lookup is there."""
+        followed = self._followed.get(topic)
+        return followed.copy.heard if followed is not None else 0
+
+    def looked(self, topic: TopicKey, look: Look, heard: int) -> None:
+        """Take what somebody else's lookup has found."""
+        followed = self._followed.get(topic)
+        if followed is not None:
+            self._take(followed, look, heard)
+
+    def _look_in(self, followed: _Followed, seconds: float) -> None:
+        at = self._clock.seconds() + seconds
+        if followed.looks is not None and followed.looks.active():
+            if followed.looks.getTime() <= at:
+                return
+            followed.looks.cancel()
+        followed.looks = self._clock.callLater(seconds, self._begin_look, followed)
+
+    def _begin_look(self, followed: _Followed) -> None:
+        if followed.looking:
+            self._look_in(followed, PACE_SECONDS)
+            return
+        followed.looking = True
+        self._looks.run(lambda: Deferred.fromCoroutine(self._look_once(followed))).addErrback(
+            lambda failure: self._log.failure("A look at {topic} raised", failure, topic=followed.topic[1])
+        )
+
+    async def _look_once(self, followed: _Followed) -> None:
+        again = RETRY_SECONDS * self._chance.uniform(0.5, 1)
+        heard = followed.copy.heard
+        try:
+            if self._is_followed(followed):
+                look = await self._look(followed.topic)
+                if self._is_followed(followed):
+                    fresh = self._take(followed, look, heard)
+                    again = POLL_SECONDS * self._chance.uniform(0.75, 1) if fresh else PACE_SECONDS
+        except MatchmakerUnavailable:
+            pass  # whose outage is logged where it is asked
+        finally:
+            followed.looking = False
+            if self._is_followed(followed):
+                self._look_in(followed, again)
+
+    def _is_followed(self, followed: _Followed) -> bool:
+        return self._followed.get(followed.topic) is followed
+
+    def _take(self, followed: _Followed, look: Look, heard: int) -> bool:
+        copy = followed.copy
+        store, revision = copy.store, copy.revision
+        if not copy.looked(look, heard):
+            return False
+        if (store and look.store != store) or look.revision < revision:
+            followed.watched = False
+        if not followed.watched:
+            self._begin_in(0)
+        self._pass_on(followed)
+        return True
+
+    # The stream
+
+    def _begin_in(self, seconds: float) -> None:
+        if self._begins is None or not self._begins.active():
+            now = self._clock.seconds()
+            self._begins = self._clock.callLater(max(seconds, self._began + PACE_SECONDS - now), self._begin)
+
+    def _begin(self) -> None:
+        self._began = self._clock.seconds()
+        if self._stream is not None:
+            self._stream.end()
+        self._hearing = False
+        self._stream = self._make_stream(self._rotation.current, self._begun, self._told, self._hears, self._ended)
+
+    def _begun(self, store: str) -> dict[TopicKey, int]:
+        wanted = {}
+        for topic, followed in self._followed.items():
+            copy = followed.copy
+            followed.watched = copy.revision >= 0 and copy.store == store
+            if followed.watched:
+                wanted[topic] = copy.revision + 1
+            elif copy.revision >= 0:
+                self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+        return wanted
+
+    def _told(self, topic: TopicKey, change: Change) -> None:
+        followed = self._followed.get(topic)
+        if followed is None:
+            return
+        if change.compacted:
+            followed.watched = False
+            self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+        elif change.created and change.revision < followed.copy.revision:
+            # The member lags behind, or the store has gone back to a backup.
+            self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+        elif followed.copy.told(change):
+            self._pass_on(followed)
+
+    def _hears(self) -> None:
+        self._fails = 0
+        self._hearing = True
+        self._state(None)
+
+    def _ended(self, reason: str) -> None:
+        if self._stream is not None:
+            self._rotation.failed(self._stream.member)
+        self._stream = None
+        self._state(reason)
+        if self._followed:
+            self._begin_in(backoff(FIRST_WAIT, self._fails, LONGEST_WAIT) * self._chance.uniform(0.5, 1))
+        self._fails += 1
+
+    def _end_stream(self) -> None:
+        if self._begins is not None and self._begins.active():
+            self._begins.cancel()
+        if self._stream is not None:
+            self._stream.end()
+            self._stream = None
+
+    # What is shown
+
+    def _pass_on(self, followed: _Followed) -> None:
+        if followed.showing is None:
+            wait = max(0.0, followed.shown + PACE_SECONDS - self._clock.seconds())
+            followed.showing = self._clock.callLater(wait, self._pass_on_now, followed)
+
+    def _pass_on_now(self, followed: _Followed) -> None:
+        followed.showing = None
+        followed.shown = self._clock.seconds()
+        self._show(followed.topic, followed.copy.sightings(self._source))

@@ -1,0 +1,52 @@
+"""A lease, and what was written under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import inf
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Lease:
+    """
+    Records that expire together.
+
+    :ivar id: what etcd knows it by; 0 for what never expires.
+    :ivar seconds: after which it ends unless it is kept alive; 0 for never.
+    :ivar ends: when that is, by the local clock.
+    """
+
+    id: int
+    seconds: int
+    ends: float = inf
+    _held: dict[str, tuple[str, int]] = attrs.field(factory=dict)
+
+    def fits(self, entries: Mapping[str, str], seconds: int) -> bool:
+        """
+        Tell whether these records may be under it.
+
+        It must not keep alive what is not refreshed with them.
+        """
+        return self.seconds == seconds and (not self.id or self._held.keys() <= entries.keys())
+
+    def known(self, entries: Mapping[str, str]) -> dict[str, int]:
+        """Return which of these records were written as they are, by key, with the revision of the store then."""
+        held = ((key, self._held.get(key)) for key in entries)
+        return {key: found[1] for key, found in held if found is not None and found[0] == entries[key]}
+
+    def written(self, entries: Mapping[str, str], revision: int) -> None:
+        """Take that records were written."""
+        self._held |= {key: (value, revision) for key, value in entries.items()}
+
+    def forget(self, keys: Iterable[str]) -> bool:
+        """
+        Take that records may be under it no longer.
+
+        :return: whether nothing is left of what was there.
+        """
+        held = len(self._held)
+        for key in keys:
+            self._held.pop(key, None)
+        return held > 0 and not self._held

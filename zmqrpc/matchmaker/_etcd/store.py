@@ -1,0 +1,211 @@
+"""One prefix in one etcd: what is asked there, what is written, and what is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order
+from zmqrpc.matchmaker._etcd.access import EtcdAccess
+from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_left, read_look
+from zmqrpc.matchmaker._etcd.asker import EtcdAsker
+from zmqrpc.matchmaker._etcd.errors import DENIED, EtcdRefusal, other_format
+from zmqrpc.matchmaker._etcd.follower import EtcdFollower
+from zmqrpc.matchmaker._etcd.place import EtcdPlace
+from zmqrpc.matchmaker._etcd.rotation import Rotation
+from zmqrpc.matchmaker._etcd.stream import EtcdStream
+from zmqrpc.matchmaker._etcd.words import FORMAT, EtcdWords, Words
+from zmqrpc.matchmaker._etcd.writer import EtcdWriter
+from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.record import Record, Sighting
+
+T = TypeVar("T")
+
+LEASES_AT_ONCE = 10
+"""How many leases are asked for their ages at the same time."""
+
+
+class EtcdStore:
+    """
+    One Node's part in a prefix. Nothing is connected before something is asked.
+
+    :param reactor: the reactor.
+    :param place: the members, and the prefix.
+    :param show: is called with a topic and its records whenever they were read, changed or not.
+    :param limit: seconds after which a question that no member answers is given up.
+    :param chance: the source of jitter.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        place: EtcdPlace,
+        show: Callable[[TopicKey, list[Sighting]], None],
+        limit: float,
+        chance: Random,
+    ) -> None:
+        self._name = place.called
+        self._source = place.name
+        self._words = EtcdWords(place.prefix)
+        self._access = EtcdAccess(reactor, place, limit)
+        rotation = Rotation(len(place.hosts), chance)
+        self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
+        self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit)
+
+        def make_stream(member: int, *callbacks: Any) -> EtcdStream:
+            return EtcdStream(reactor, self._access, self._words, member, chance, limit, *callbacks)
+
+        self._follower = EtcdFollower(
+            reactor, rotation, make_stream, self._look, show, self._hears, chance, self._source
+        )
+        self._reading = Outage(reactor, f"reading the matchmaker in {self._name}")
+        self._writing = Outage(reactor, f"writing the matchmaker in {self._name}")
+        self._failing: set[str] = set()
+        self._closed = False
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be written or read, as far as is known now; empty while it can."""
+        return self._writing.reason or self._reading.reason
+
+    def register(self, record: Record, expire: float) -> Deferred[None]:
+        """Store a record; see `IMatchmaker.register`."""
+
+        def refused(failure: Failure) -> Failure:
+            if isinstance(failure.value, EtcdRefusal) and failure.value.says(DENIED):
+                return Failure(ConfigError(failure.value.sentence(self._name)))
+            return self._unavailable(failure)
+
+        self._access.load()
+        return self._writer.register(record, expire).addErrback(refused).addCallbacks(self._wrote, self._not_written)
+
+    def withdraw(self, record: Record) -> Deferred[None]:
+        """Remove a record; see `IMatchmaker.withdraw`."""
+        self._access.load()
+        withdrawn = self._writer.withdraw(record).addErrback(self._unavailable)
+        return withdrawn.addCallbacks(self._wrote, self._not_written)
+
+    def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
+        """Read a topic, in the order of `IMatchmaker.lookup`."""
+        heard = self._follower.asked(topic)
+
+        def found(look: Look) -> list[Sighting]:
+            self._follower.looked(topic, look, heard)
+            records = (entry.record for entry in look.entries)
+            sightings = (Sighting(record, None, self._source) for record in records if record is not None)
+            return sorted(sightings, key=lookup_order)
+
+        return self._look(topic).addCallback(found)
+
+    def records(self) -> Deferred[list[Sighting]]:
+        """Read everything, in no order."""
+        return Deferred.fromCoroutine(self._records())
+
+    def follow(self, topic: TopicKey) -> None:
+        """Show a topic soon and after each change; one that is followed is shown once more."""
+        self._follower.add(topic)
+
+    def leave(self, topic: TopicKey) -> None:
+        """Follow a topic no longer."""
+        self._follower.remove(topic)
+
+    def close(self) -> Deferred[None]:
+        """
+        End everything; what was asked fails, what was registered stays.
+
+        :return: fires when no connection is left.
+        """
+        self._closed = True
+        self._follower.close()
+        self._asker.close()
+        self._writer.close()
+        return self._access.close()
+
+    # Reading
+
+    async def _records(self) -> list[Sighting]:
+        entries: list[Entry] = []
+        after, revision, more = "", 0, True
+        while more:
+            asked = self._words.list(after, revision)
+            look = await self._ask(asked, partial(read_look, self._words.names))
+            more = look.more and bool(look.entries)
+            revision = revision or look.revision
+            entries += look.entries
+            after = entries[-1].key if entries else ""
+        leases = {entry.lease for entry in entries if entry.lease and entry.record is not None}
+        some = DeferredSemaphore(LEASES_AT_ONCE)
+        asking = [some.run(self._ask, self._words.time_to_live(lease), read_left) for lease in leases]
+        left: dict[int, tuple[float | None, float] | None] = {0: (None, inf)}
+        found_left = await gatherResults(asking, consumeErrors=True)
+        left |= dict(zip(leases, found_left, strict=True))
+        # Where the lease has ended meanwhile, the record has as well.
+        return [
+            Sighting(entry.record, found[0], self._source, found[1])
+            for entry in entries
+            if entry.record is not None and (found := left[entry.lease]) is not None
+        ]
+
+    def _look(self, topic: TopicKey) -> Deferred[Look]:
+        return self._ask(self._words.look(topic), partial(read_look, self._words.names, topic=topic))
+
+    def _ask(self, words: Words, read: Callable[[bytes], T]) -> Deferred[T]:
+        def answered(value: T) -> T:
+            self._works("asking")
+            return value
+
+        def failed(failure: Failure) -> Failure:
+            if not self._closed:
+                self._fails("asking", str(failure.value))
+            return failure
+
+        self._access.load()
+        asked = self._asker.ask(words).addCallback(read).addErrback(self._unavailable)
+        return asked.addCallbacks(answered, failed)
+
+    def _hears(self, reason: str | None) -> None:
+        if reason is None:
+            self._failing.clear()
+            self._reading.worked()
+        else:
+            self._fails("hearing", reason)
+
+    # One outage for looks and for the stream: it ends when the stream has begun, or all that failed was asked again.
+
+    def _fails(self, what: str, reason: str) -> None:
+        self._failing.add(what)
+        self._reading.failed(reason)
+
+    def _works(self, what: str) -> None:
+        self._failing.discard(what)
+        if not self._failing:
+            self._reading.worked()
+
+    # Writing, which may fail while reading works: where etcd has no space left, for example.
+
+    def _wrote(self, result: T) -> T:
+        self._writing.worked()
+        return result
+
+    def _not_written(self, failure: Failure) -> Failure:
+        if failure.check(MatchmakerUnavailable) and not self._closed:
+            self._writing.failed(str(failure.value))
+        return failure
+
+    def _unavailable(self, failure: Failure) -> Failure:
+        """Say as `IMatchmaker` has it why something could not be done."""
+        error = failure.value
+        if isinstance(error, EtcdRefusal):
+            return Failure(MatchmakerUnavailable(error.sentence(self._name)))
+        if isinstance(error, OtherFormat):
+            return Failure(MatchmakerUnavailable(other_format(self._name, error.args[0], FORMAT)))
+        if isinstance(error, ValueError):
+            return Failure(MatchmakerUnavailable(f"{self._name} answered what is no answer: {error}"))
+        return failure

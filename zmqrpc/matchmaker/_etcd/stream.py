@@ -1,0 +1,177 @@
+"""One stream of watches: one question, whose answer tells changes and does not end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from zmqrpc.matchmaker._entry import TopicKey
+from zmqrpc.matchmaker._etcd.access import EtcdAccess, NoAnswer
+from zmqrpc.matchmaker._etcd.answers import Change, read_line, read_store
+from zmqrpc.matchmaker._etcd.errors import UNKNOWN, EtcdRefusal
+from zmqrpc.matchmaker._etcd.words import EtcdWords
+
+PROBE_SECONDS = 2.0
+"""Seconds at most between two looks whether a member that tells nothing still answers."""
+
+LONGEST_LINE = 64 * 2**20
+"""Bytes after which a line that does not end is given up."""
+
+
+class EtcdStream:
+    """
+    The watches of one node at one member, from when it is made until it ends.
+
+    It begins with the question which store this is: in another, nothing can be resumed.
+
+    :param begun: is called with the id of the store, before anything is watched, and returns what is: the revision from
+        which on, for each topic. Where it returns nothing, the stream ends without a word.
+    :param told: is called with a topic and each change of it.
+    :param hears: is called when all watches have begun.
+    :param ended: is called with the reason when it has ended by itself.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        access: EtcdAccess,
+        words: EtcdWords,
+        member: int,
+        chance: Random,
+        limit: float,
+        begun: Callable[[str], Mapping[TopicKey, int]],
+        told: Callable[[TopicKey, Change], None],
+        hears: Callable[[], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        self.member = member
+        self._clock = clock
+        self._access = access
+        self._words = words
+        self._chance = chance
+        self._limit = limit
+        self._begun = begun
+        self._told = told
+        self._hears = hears
+        self._ended = ended
+        self._topics: dict[int, TopicKey] = {}
+        self._unconfirmed: set[int] = set()
+        self._rest = bytearray()
+        self._store = ""
+        self._heard_at = clock.seconds()
+        self._over = False
+        self._probing: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._running: Deferred[None] | None = None
+        self._running = Deferred.fromCoroutine(self._guard(self._run()))
+
+    def end(self) -> None:
+        """End it, without a word."""
+        self._over = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for under_way in (self._probing, self._running):
+            if under_way is not None:
+                under_way.cancel()
+
+    async def _guard(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Do a part of the work; when that fails, all ends."""
+        try:
+            await work
+            return
+        except NoAnswer as error:
+            reason = str(error)
+        except EtcdRefusal as refusal:
+            reason = refusal.sentence(self._name)
+        except CancelledError:
+            return
+        self._end_with(reason)
+
+    def _end_with(self, reason: str) -> None:
+        if not self._over:
+            self.end()
+            self._ended(reason)
+
+    async def _run(self) -> None:
+        self._store = await self._probe()
+        if self._over:
+            return
+        wanted = self._begun(self._store)
+        self._topics = dict(enumerate(wanted, 1))
+        self._unconfirmed = set(self._topics)
+        if not wanted:
+            return self.end()
+        self._timer = self._clock.callLater(self._limit, self._confirm)
+        watches = ((number, topic, wanted[topic]) for number, topic in self._topics.items())
+        await self._access.listen(self.member, self._words.watch(watches), self._take)
+        raise NoAnswer(f"{self._name} has ended what it told")
+
+    # What it tells
+
+    def _take(self, piece: bytes) -> None:
+        self._heard_at = self._clock.seconds()
+        self._rest += piece
+        if b"\n" not in piece:
+            if len(self._rest) > LONGEST_LINE:
+                raise NoAnswer(f"{self._name} does not come to an end of a line; correct the transport URL")
+            return
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            if line and not self._over:
+                self._take_line(bytes(line))
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            change = read_line(self._words.names, line)
+        except ValueError as error:
+            raise NoAnswer(f"{self._name} told what is no change: {error}; correct the transport URL") from None
+        if change.ended is not None and not change.compacted:
+            raise EtcdRefusal(UNKNOWN, change.ended, 200)
+        if change.number not in self._topics:
+            return
+        self._told(self._topics[change.number], change)
+        if change.created and change.number in self._unconfirmed:
+            self._unconfirmed.discard(change.number)
+            if not self._unconfirmed:
+                self._hears()
+
+    # Whether it still answers
+
+    def _confirm(self) -> None:
+        self._wait()
+        if self._unconfirmed:
+            self._end_with(f"{self._name} did not begin all watches within {self._limit:g} s")
+
+    def _wait(self) -> None:
+        self._timer = self._clock.callLater(PROBE_SECONDS * self._chance.uniform(0.75, 1), self._look)
+
+    def _look(self) -> None:
+        if self._clock.seconds() - self._heard_at < PROBE_SECONDS / 2:
+            self._wait()
+        else:
+            self._probing = Deferred.fromCoroutine(self._guard(self._compare()))
+
+    async def _compare(self) -> None:
+        store = await self._probe()
+        if self._store and store != self._store:
+            raise NoAnswer(f"{self._name} has another store than before")
+        self._store = store
+        self._wait()
+
+    async def _probe(self) -> str:
+        asked = Deferred.fromCoroutine(self._access.ask(self.member, self._words.probe()))
+        try:
+            return read_store(await asked.addTimeout(self._limit, self._clock))
+        except TimeoutError:
+            raise NoAnswer(f"{self._name} did not answer within {self._limit:g} s") from None
+        except ValueError as error:
+            raise NoAnswer(f"{self._name} answered what is no answer: {error}; correct the transport URL") from None
+
+    @property
+    def _name(self) -> str:
+        return self._access.called(self.member)

@@ -1,0 +1,221 @@
+"""Writing what is ours into etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from math import ceil, inf
+from random import Random
+from typing import TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import write_body
+from zmqrpc.matchmaker._etcd.answers import read_kept_alive, read_written
+from zmqrpc.matchmaker._etcd.asker import MOST_WAITING
+from zmqrpc.matchmaker._etcd.errors import LEASE_EXISTS, NO_LEASE, EtcdRefusal
+from zmqrpc.matchmaker._etcd.lease import Lease
+from zmqrpc.matchmaker._etcd.words import CHUNK, EtcdWords, Words
+from zmqrpc.record import Record
+
+LONGEST = 9_000_000_000
+"""Seconds of the longest lease that etcd makes."""
+
+TRIES = 3
+"""How often something is done again that somebody else has undone meanwhile."""
+
+Question: TypeAlias = Callable[[Words, float], Deferred[bytes]]
+"""Asks the cluster, until a time."""
+
+
+@attrs.define(eq=False)
+class _Wish:
+    """What is to become of a record: written, or removed where there is no value."""
+
+    key: str
+    value: str | None
+    seconds: int
+    deferred: Deferred[None]
+
+
+@attrs.define(eq=False)
+class _Turn:
+    """What was wished in one turn of the reactor."""
+
+    until: float
+    wishes: list[_Wish] = attrs.field(factory=list)
+
+
+class EtcdWriter:
+    """
+    Registrations and withdrawals, in the order in which they are wished.
+
+    Those of one turn of the reactor are written with one transaction, and so are those that were wished while another
+    was under way.
+
+    :param ask: asks the cluster; fails as `EtcdAsker.ask`.
+    :param limit: seconds after which a wish fails that is not fulfilled.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, words: EtcdWords, ask: Question, chance: Random, limit: float) -> None:
+        self._clock = clock
+        self._words = words
+        self._ask = ask
+        self._chance = chance
+        self._limit = limit
+        self._leases: list[Lease] = []
+        self._turns: list[_Turn] = []
+        self._open: _Turn | None = None
+        self._turn_end: IDelayedCall | None = None
+        self._busy = False
+
+    def register(self, record: Record, expire: float) -> Deferred[None]:
+        """Write a record; see `IMatchmaker.register`."""
+        seconds = min(max(1, ceil(expire)), LONGEST) if expire > 0 else 0
+        return self._wish(self._words.names.record(record), write_body(record), seconds)
+
+    def withdraw(self, record: Record) -> Deferred[None]:
+        """Remove a record; see `IMatchmaker.withdraw`."""
+        return self._wish(self._words.names.record(record), None, 0)
+
+    def close(self) -> None:
+        """Ask at once what would be asked at the end of this turn; to be called when nothing can be asked any more."""
+        if self._turn_end is not None and self._turn_end.active():
+            self._turn_end.cancel()
+            self._end_turn()
+
+    def _wish(self, key: str, value: str | None, seconds: int) -> Deferred[None]:
+        if self._open is None:
+            if len(self._turns) >= MOST_WAITING:
+                return fail(MatchmakerUnavailable(f"{MOST_WAITING} registrations wait for etcd already"))
+            self._open = _Turn(self._clock.seconds() + self._limit)
+            self._turns.append(self._open)
+            self._turn_end = self._clock.callLater(0, self._end_turn)
+        wish = _Wish(key, value, seconds, Deferred())
+        self._open.wishes.append(wish)
+        return wish.deferred
+
+    def _end_turn(self) -> None:
+        self._open = None
+        if not self._busy:
+            self._busy = True
+            Deferred.fromCoroutine(self._write()).addErrback(
+                lambda failure: self._log.failure("Writing raised", failure)
+            )
+
+    async def _write(self) -> None:
+        try:
+            while turns := [turn for turn in self._turns if turn is not self._open]:
+                self._turns = [self._open] if self._open is not None else []
+                await self._fulfil([wish for turn in turns for wish in turn.wishes], turns[0].until)
+        finally:
+            self._busy = False
+
+    async def _fulfil(self, wishes: list[_Wish], until: float) -> None:
+        last = {wish.key: wish for wish in wishes}
+        outcome: dict[str, Failure | None] = {}
+        lasting: dict[int, dict[str, str]] = {}
+        for wish in last.values():
+            if wish.value is not None:
+                lasting.setdefault(wish.seconds, {})[wish.key] = wish.value
+        outcome |= await _outcome(self._remove, [key for key in last if last[key].value is None], until)
+        for seconds, entries in lasting.items():
+            outcome |= await _outcome(self._store, entries, seconds, until)
+        for wish in wishes:
+            failure = outcome[wish.key]
+            if failure is None:
+                wish.deferred.callback(None)
+            else:
+                # One for each: a traceback is cut off at whoever handles it.
+                wish.deferred.errback(Failure(failure.value))
+
+    async def _remove(self, keys: Collection[str], until: float) -> None:
+        emptied = [lease for lease in self._leases if lease.id and lease.forget(keys)]
+        for some in _chunks(keys):
+            # Not done means that there is nothing yet.
+            read_written(await self._ask(self._words.remove(some), until))
+        for lease in emptied:
+            self._leases.remove(lease)
+            await self._ask(self._words.revoke(lease.id), until).addErrback(lambda failure: failure.trap(EtcdRefusal))
+
+    async def _store(self, entries: Mapping[str, str], seconds: int, until: float) -> None:
+        for _ in range(TRIES):
+            lease = await self._lease(entries, seconds, until)
+            try:
+                return await self._write_under(lease, entries, until)
+            except EtcdRefusal as refusal:
+                if not refusal.says(NO_LEASE):
+                    raise
+                self._leases.remove(lease)
+        raise MatchmakerUnavailable("etcd has lost our lease, and again when it was made anew; see its log")
+
+    async def _lease(self, entries: Mapping[str, str], seconds: int, until: float) -> Lease:
+        """Return the lease for some records, made or kept alive just now."""
+        now = self._clock.seconds()
+        self._leases = [lease for lease in self._leases if lease.ends > now]
+        fitting = [lease for lease in self._leases if lease.fits(entries, seconds)]
+        lease = max(fitting, key=lambda each: len(each.known(entries)), default=None)
+        if lease is not None:
+            if not lease.id or read_kept_alive(await self._ask(self._words.keep_alive(lease.id), until)):
+                lease.ends = now + seconds if seconds else inf
+                return lease
+            self._leases.remove(lease)
+        lease = Lease(self._chance.randrange(1, 2**63) if seconds else 0, seconds)
+        if lease.id:
+            try:
+                await self._ask(self._words.grant(lease.id, seconds), until)
+            except EtcdRefusal as refusal:
+                if not refusal.says(LEASE_EXISTS):  # it was asked twice, or an answer was lost
+                    raise
+            lease.ends = now + seconds
+        self._leases.append(lease)
+        return lease
+
+    async def _write_under(self, lease: Lease, entries: Mapping[str, str], until: float) -> None:
+        known = lease.known(entries)
+        missing = {key: value for key, value in entries.items() if key not in known}
+        for some in _chunks(known):
+            done, _ = read_written(await self._ask(self._words.check({key: known[key] for key in some}), until))
+            if not done:
+                missing |= {key: entries[key] for key in some}
+        for some in _chunks(missing):
+            written = {key: missing[key] for key in some}
+            for other in self._leases:
+                other.forget(written)
+            lease.written(written, await self._put(written, lease.id, until))
+
+    async def _put(self, entries: Mapping[str, str], lease: int, until: float) -> int:
+        """Write; return the revision of the store then."""
+        store = f"{self._chance.getrandbits(128):032x}"
+        for _ in range(TRIES):
+            for words in (self._words.store(entries, lease), self._words.begin(entries, lease, store)):
+                done, revision = read_written(await self._ask(words, until))
+                if done:
+                    return revision
+        raise MatchmakerUnavailable(f"{self._words.names.format} comes and goes in etcd; see who else writes there")
+
+
+def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(keys)
+    while some := list(islice(remaining, CHUNK)):
+        yield some
+
+
+async def _outcome(
+    do: Callable[..., Awaitable[None]], keys: Collection[str], *rest: object
+) -> dict[str, Failure | None]:
+    """Do something with keys; return for each how it ended."""
+    try:
+        if keys:
+            await do(keys, *rest)
+    except Exception:
+        failure = Failure()
+        return dict.fromkeys(keys, failure)
+    return dict.fromkeys(keys)

@@ -1,0 +1,187 @@
+"""The matchmaker in etcd, with three real members, some of which fail."""
+
+import time
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.trial.unittest import TestCase
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._etcd.place import EtcdPlace
+from zmqrpc.matchmaker.etcd import EtcdMatchmaker
+from zmqrpc.test.etcd import EtcdCluster
+from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.logs import LogLines
+from zmqrpc.testing.matchmaker import Heard, make_record
+
+reactor: Any = _reactor
+
+
+class ClusterCase(TestCase):
+    timeout = 90
+
+    def setUp(self):
+        self.cluster = EtcdCluster(self)
+        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
+
+    def matchmaker(self, first=None, limit=1.0):
+        """Make a matchmaker that begins with a member."""
+        made = EtcdMatchmaker(reactor, EtcdPlace.from_url(self.cluster.url), limit, Random(1))
+        if first is not None:
+            made._store._asker._rotation.current = self.cluster.members.index(first)
+        self.addCleanup(made.close)
+        return made
+
+    async def watching(self, matchmaker, *records):
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await eventually("the first call", lambda: heard.last(*records))
+        await eventually("the stream", lambda: matchmaker._store._follower._hearing)
+        return heard
+
+    async def registered(self, matchmaker, record, expire=300):
+        """Register as a node does: until it has worked; return after how many seconds."""
+        begin = time.monotonic()
+        while True:
+            try:
+                await matchmaker.register(record, expire)
+                return time.monotonic() - begin
+            except MatchmakerUnavailable:
+                self.assertLess(time.monotonic() - begin, 10)
+                await pause(0.05)
+
+    def others(self, member):
+        return [other for other in self.cluster.members if other is not member]
+
+
+class LeaderTests(ClusterCase):
+    """The leader is lost."""
+
+    async def test_killed(self):
+        """A registration works again after the election, and a watch misses nothing."""
+        leader = self.cluster.leader()
+        mine, theirs = self.matchmaker(leader), self.matchmaker(self.others(leader)[0])
+        first, second = make_record(), make_record(number=2)
+        await theirs.register(first, 300)
+        heard = await self.watching(mine, first)
+        leader.kill()
+        took = await self.registered(theirs, second)
+        await eventually("what was registered meanwhile", lambda: heard.last(first, second))
+        self.assertLess(took, 5)
+        self.assertEqual(await mine.lookup("openstack", "compute"), await theirs.lookup("openstack", "compute"))
+
+    async def test_hung(self):
+        leader = self.cluster.leader()
+        mine, theirs = self.matchmaker(leader), self.matchmaker(self.others(leader)[0])
+        first, second = make_record(), make_record(number=2)
+        await theirs.register(first, 300)
+        heard = await self.watching(mine, first)
+        leader.stop_answering()
+        await self.registered(theirs, second)
+        await eventually("what was registered meanwhile", lambda: heard.last(first, second))
+        leader.answer_again()
+        third = make_record(number=3)
+        await self.registered(mine, third)
+        await eventually("what came afterwards", lambda: heard.last(first, second, third))
+
+
+class FollowerTests(ClusterCase):
+    """The member that we use is lost."""
+
+    async def test_killed(self):
+        """Nothing that is asked fails, and a watch misses nothing."""
+        used = self.others(self.cluster.leader())[0]
+        mine, theirs = self.matchmaker(used), self.matchmaker(self.cluster.leader())
+        first, second = make_record(), make_record(number=2)
+        heard = await self.watching(mine)
+        used.kill()
+        await mine.register(first, 300)
+        await theirs.register(second, 300)
+        await eventually("both", lambda: heard.last(first, second))
+        self.assertEqual(len(await mine.lookup("openstack", "compute")), 2)
+
+    async def test_hung(self):
+        """What is asked is asked elsewhere after half the time limit."""
+        used = self.others(self.cluster.leader())[0]
+        mine, theirs = self.matchmaker(used), self.matchmaker(self.cluster.leader())
+        first, second = make_record(), make_record(number=2)
+        heard = await self.watching(mine)
+        used.stop_answering()
+        await theirs.register(second, 300)
+        begin = time.monotonic()
+        self.assertEqual(len(await mine.lookup("openstack", "compute")), 1)
+        self.assertLess(time.monotonic() - begin, 0.9)
+        await mine.register(first, 300)
+        await eventually("both", lambda: heard.last(first, second))
+
+    async def test_cut_off(self):
+        """A member without the majority is left within two seconds, and no change is missed."""
+        used = self.others(self.cluster.leader())[0]
+        mine, theirs = self.matchmaker(used), self.matchmaker(self.cluster.leader())
+        first, second, third = (make_record(number=number) for number in (1, 2, 3))
+        await theirs.register(first, 300)
+        heard = await self.watching(mine, first)
+        self.cluster.cut_off(used)
+        begin = time.monotonic()
+        await theirs.register(second, 300)
+        await eventually("what it cannot hear there", lambda: heard.last(first, second))
+        self.assertLess(time.monotonic() - begin, 4)
+        await mine.register(third, 300)
+        self.assertEqual(len(await mine.lookup("openstack", "compute")), 3)
+        self.cluster.join()
+
+
+class QuorumTests(ClusterCase):
+    """The majority is lost."""
+
+    async def test_lost(self):
+        """What is asked fails with a sentence, in time, once in the log; then all is as before."""
+        leader = self.cluster.leader()
+        mine = self.matchmaker(leader)
+        record = make_record()
+        await mine.register(record, 300)
+        heard = await self.watching(mine, record)
+        first, second = self.others(leader)
+        first.kill()
+        second.kill()
+        begin = time.monotonic()
+        for ask in (
+            lambda: mine.lookup("openstack", "compute"),
+            lambda: mine.register(record, 300),
+            lambda: mine.withdraw(record),
+            mine.records,
+        ):
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await ask()
+            self.assertIn("etcd server 127.0.0.1:", str(caught.exception))
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertTrue(heard.last(record), "what was known is known")
+        await pause(2)
+        self.assertEqual(len(self.lines.about("reading the matchmaker in etcd at")), 1, self.lines)
+        self.assertEqual(len(self.lines.about("writing the matchmaker in etcd at")), 1, self.lines)
+        for member in (first, second):
+            member.start()
+        await self.registered(mine, record)
+        other = make_record(number=2)
+        await self.registered(self.matchmaker(first), other)
+        await eventually("what is new", lambda: heard.last(record, other))
+        await eventually("the end of the outage", lambda: len(self.lines.about("works again")) == 2)
+
+    async def test_back_empty(self):
+        """A watch hears that everything is lost, and what is registered again."""
+        mine, theirs = self.matchmaker(), self.matchmaker()
+        record, other = make_record(), make_record(number=2)
+        await mine.register(record, 300)
+        await theirs.register(other, 300)
+        heard = await self.watching(mine, record, other)
+        for member in self.cluster.members:
+            member.kill()
+            member.lose()
+        self.cluster.start()
+        for number in range(10):  # so that the new store is further than the old one was
+            await self.registered(theirs, make_record("other", number=number))
+        await self.registered(theirs, other)
+        await eventually("what is there now", lambda: heard.last(other))
+        await self.registered(mine, record)
+        await eventually("all of it", lambda: heard.last(record, other))

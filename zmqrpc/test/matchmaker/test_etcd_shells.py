@@ -1,0 +1,341 @@
+"""Asking etcd where members fail, on a clock of the test; and servers that are none, on real ports."""
+
+import base64
+import json
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._etcd import access, stream
+from zmqrpc.matchmaker._etcd.access import NoAnswer
+from zmqrpc.matchmaker._etcd.asker import MOST_WAITING, EtcdAsker
+from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
+from zmqrpc.matchmaker._etcd.place import EtcdPlace
+from zmqrpc.matchmaker._etcd.rotation import Rotation
+from zmqrpc.matchmaker._etcd.stream import EtcdStream
+from zmqrpc.matchmaker._etcd.words import EtcdWords
+from zmqrpc.matchmaker.etcd import EtcdMatchmaker
+from zmqrpc.test.integration.support import TcpServer
+from zmqrpc.test.logs import LogLines
+from zmqrpc.testing.matchmaker import Heard, make_record
+
+reactor: Any = _reactor
+
+WORDS = ("/v3/kv/txn", b"{}")
+
+
+class AskerTests(SynchronousTestCase):
+    """Three members, a time limit of one second."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.asked: list[tuple[int, Deferred[bytes]]] = []
+        self.rotation = Rotation(3, Random(1))
+        self.rotation.current = 0
+        self.asker = EtcdAsker(self.clock, self.ask, lambda member: f"M{member}", "etcd", self.rotation, Random(1), 1.0)
+
+    async def ask(self, member, words):
+        answer: Deferred[bytes] = Deferred()
+        self.asked.append((member, answer))
+        return await answer
+
+    def members(self):
+        return [member for member, _ in self.asked]
+
+    def failed(self, asked):
+        return str(self.failureResultOf(asked, MatchmakerUnavailable).value)
+
+    def test_first(self):
+        asked = self.asker.ask(WORDS)
+        self.asked[0][1].callback(b"yes")
+        self.assertEqual(self.successResultOf(asked), b"yes")
+        self.assertEqual((self.members(), self.clock.getDelayedCalls()), ([0], []))
+
+    def test_next_after_half_the_time(self):
+        """The next is asked too; who answers first is current from then on, and the other is given up."""
+        asked = self.asker.ask(WORDS)
+        self.clock.advance(0.49)
+        self.assertEqual(self.members(), [0])
+        self.clock.advance(0.02)
+        self.assertEqual(self.members(), [0, 1])
+        self.asked[1][1].callback(b"yes")
+        self.assertEqual(self.successResultOf(asked), b"yes")
+        self.assertEqual(self.rotation.current, 1)
+        self.assertTrue(self.asked[0][1].called, "it was cancelled")
+        self.asker.ask(WORDS).addErrback(lambda _: None)
+        self.assertEqual(self.members(), [0, 1, 1])
+        self.asker.close()
+
+    def test_first_answers_late(self):
+        asked = self.asker.ask(WORDS)
+        self.clock.advance(0.6)
+        self.asked[0][1].callback(b"late")
+        self.assertEqual((self.successResultOf(asked), self.rotation.current), (b"late", 0))
+
+    def test_next_at_once(self):
+        """Who fails is not waited for."""
+        asked = self.asker.ask(WORDS)
+        self.asked[0][1].errback(NoAnswer("M0 is away"))
+        self.asked[1][1].errback(EtcdRefusal(14, "etcdserver: no leader", 503))
+        self.assertEqual(self.members(), [0, 1, 2])
+        self.asked[2][1].callback(b"yes")
+        self.assertEqual((self.successResultOf(asked), self.rotation.current), (b"yes", 2))
+
+    def test_none(self):
+        """Where none answers the text has all reasons, and for a moment nobody is asked again."""
+        asked = self.asker.ask(WORDS)
+        for member in range(3):
+            self.asked[member][1].errback(NoAnswer(f"M{member} is away"))
+        self.assertEqual(self.failed(asked), "M0 is away; M1 is away; M2 is away")
+        self.assertEqual(self.failed(self.asker.ask(WORDS)), "M0 is away; M1 is away; M2 is away")
+        self.assertEqual(len(self.asked), 3)
+        self.clock.advance(0.1)
+        self.asker.ask(WORDS).addErrback(lambda _: None)
+        self.assertEqual(len(self.asked), 4)
+        self.asker.close()
+
+    def test_silent(self):
+        asked = self.asker.ask(WORDS)
+        for _ in range(11):
+            self.clock.advance(0.1)
+        self.clock.advance(0)
+        self.assertEqual(self.failed(asked), "M0 did not answer within 1 s; M1 did not answer within 1 s")
+        self.assertEqual((self.rotation.current, self.clock.getDelayedCalls()), (2, []))
+
+    def test_answer_that_waited(self):
+        """What arrived while the process was kept from running counts."""
+        asked = self.asker.ask(WORDS)
+        self.clock.callLater(1.0, self.asked[0][1].callback, b"yes")
+        self.clock.advance(5)
+        self.assertEqual(self.successResultOf(asked), b"yes")
+
+    def test_refused(self):
+        """What all would refuse is asked once."""
+        asked = self.asker.ask(WORDS)
+        self.asked[0][1].errback(EtcdRefusal(7, "etcdserver: permission denied", 403))
+        self.failureResultOf(asked, EtcdRefusal)
+        self.assertEqual(self.members(), [0])
+
+    def test_bounded(self):
+        asked = [self.asker.ask(WORDS) for _ in range(MOST_WAITING + 1)]
+        self.assertIn("100 questions wait for etcd already", self.failed(asked.pop()))
+        self.assertEqual(len(self.asked), MOST_WAITING)
+        self.asker.close()
+        for each in asked:
+            self.assertIn("is closed", self.failed(each))
+        self.assertIn("is closed", self.failed(self.asker.ask(WORDS)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelled(self):
+        asked = self.asker.ask(WORDS)
+        asked.addErrback(lambda _: None)
+        asked.cancel()
+        self.assertTrue(self.asked[0][1].called)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class NonsenseTests(TestCase):
+    """Who answers is no etcd, or does not answer as etcd does: an error in time, and nothing in the log beside it."""
+
+    timeout = 60
+
+    def matchmaker(self, says):
+        server = TcpServer(self, says)
+        host, _, port = server.address.removeprefix("tcp://").rpartition(":")
+        made = EtcdMatchmaker(reactor, EtcdPlace(((host, int(port)),)), 0.5, Random(1))
+        self.addCleanup(made.close)
+        self.lines = LogLines(self, "zmqrpc")
+        return made
+
+    async def refused(self, says, text):
+        matchmaker, heard = self.matchmaker(says), Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        for ask in (
+            lambda: matchmaker.lookup("openstack", "compute"),
+            lambda: matchmaker.register(make_record(), 300),
+            lambda: matchmaker.withdraw(make_record()),
+            matchmaker.records,
+        ):
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await ask()
+            self.assertIn(text, str(caught.exception))
+            self.assertIn("127.0.0.1:", str(caught.exception))
+            self.assertLess(len(str(caught.exception)), 700)
+        await matchmaker.close()
+        self.assertEqual(heard.calls, [])
+        self.assertEqual(len(self.lines), 2, self.lines)
+
+    async def test_no_http(self):
+        await self.refused(b"+PONG\r\n\r\n", "does not answer as etcd 3.4 or later does")
+
+    async def test_web_page(self):
+        page = b"<html><body>It works!</body></html>"
+        await self.refused(_answer(page), "answered what is no answer")
+        await self.refused(
+            _answer(page, b"404 Not Found"), "does not answer as etcd 3.4 or later does (HTTP status 404"
+        )
+
+    async def test_redirected(self):
+        """Nobody is sent elsewhere, with what we say."""
+        await self.refused(
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "HTTP status 302"
+        )
+
+    async def test_wrong_types(self):
+        for body in (
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"header":{"revision":"many"}}',
+            b'{"header":{"revision":1},"responses":5}',
+        ):
+            await self.refused(_answer(body), "answered what is no answer")
+
+    async def test_half(self):
+        await self.refused(_answer(b'{"header":{"revi'), "answered what is no answer")
+
+    async def test_silence_within(self):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
+        await self.refused(head, "did not answer within 0.5 s")
+
+    async def test_endless(self):
+        """An answer that does not end is given up."""
+        self.patch(access, "LARGEST_ANSWER", 100_000)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await self.refused(
+            head + b"10000\r\n" + b"x" * 65536 + b"\r\n" + b"10000\r\n" + b"x" * 65536, "does not come to an end"
+        )
+        await self.refused(
+            b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + b"x" * 65536, "as no etcd does"
+        )
+
+
+class StreamTests(SynchronousTestCase):
+    """One stream, on a clock, at a member that is only pretended."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.said: list[Any] = []
+        self.store: Any = b"s"
+        self.asked = 0
+        self.listening: Any = None
+
+    def called(self, member):
+        return f"M{member}"
+
+    async def ask(self, member, words):
+        self.asked += 1
+        if self.store is None:
+            await Deferred()
+        pair = {"key": "", "value": base64.b64encode(self.store).decode()}
+        return json.dumps({"header": {"revision": "1"}, "kvs": [pair]}).encode()
+
+    async def listen(self, member, words, take):
+        self.take = take
+        self.listening = Deferred()
+        await self.listening
+
+    def stream(self, wanted=2):
+        pretended: Any = self
+        topics = {("openstack", f"t{number}"): number for number in range(wanted)}
+        return EtcdStream(
+            self.clock,
+            pretended,
+            EtcdWords("zmqrpc"),
+            1,
+            Random(1),
+            0.5,
+            lambda store: self.said.append(store) or topics,
+            lambda topic, change: self.said.append((topic[1], change.number)),
+            lambda: self.said.append("hears"),
+            lambda reason: self.said.append(("ended", reason)),
+        )
+
+    def tell(self, *lines):
+        """Give it lines, in pieces."""
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        try:
+            for start in range(0, len(text), 7):
+                self.take(text[start : start + 7])
+        except Exception:
+            self.listening.errback()
+
+    def confirm(self, count=2):
+        self.tell(*({"result": {"created": True, "watch_id": str(number + 1)}} for number in range(count)))
+
+    def test_begins(self):
+        stream = self.stream()
+        self.confirm()
+        self.assertEqual(self.said, ["s", ("t0", 1), ("t1", 2), "hears"])
+        self.clock.advance(0.5)
+        stream.end()
+        self.assertEqual((self.clock.getDelayedCalls(), len(self.said)), ([], 4))
+
+    def test_nothing_wanted(self):
+        self.stream(0)
+        self.assertEqual((self.said, self.listening, self.clock.getDelayedCalls()), (["s"], None, []))
+
+    def test_not_confirmed(self):
+        self.stream()
+        self.tell({"result": {"created": True, "watch_id": "1"}})
+        self.clock.advance(0.5)
+        self.assertEqual(self.said[-1], ("ended", "M1 did not begin all watches within 0.5 s"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_probed(self):
+        """A member that tells nothing is asked now and then whether it still answers; one that told is not."""
+        self.stream()
+        self.confirm()
+        self.clock.pump([0.1] * 100)
+        self.assertIn(self.asked, range(5, 8))
+        for _ in range(100):
+            self.clock.advance(0.1)
+            self.tell({"result": {"watch_id": "9"}})
+        self.assertLess(self.asked, 9)
+        self.store = None
+        self.clock.pump([0.1] * 30)
+        self.assertEqual(self.said[-1], ("ended", "M1 did not answer within 0.5 s"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_another_store(self):
+        self.stream()
+        self.confirm()
+        self.store = b"other"
+        self.clock.pump([0.1] * 30)
+        self.assertEqual(self.said[-1], ("ended", "M1 has another store than before"))
+
+    def test_nonsense(self):
+        for lines, text in (
+            ([5], "M1 told what is no change"),
+            ([{}], "M1 told what is no change"),
+            ([{"result": {"events": [{"kv": {"key": "###"}}]}}], "M1 told what is no change"),
+            ([{"error": {"grpc_code": 14, "message": "etcdserver: no leader"}}], "M1 has no leader"),
+            ([{"result": {"canceled": True, "cancel_reason": "permission denied"}}], "does not allow our user"),
+            ([{"result": {"canceled": True}}], "M1 refuses what it was asked (it says no reason)"),
+        ):
+            self.stream()
+            self.tell(*lines)
+            self.assertIn(text, self.said[-1][1])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_endless_line(self):
+        self.patch(stream, "LONGEST_LINE", 100)
+        self.stream()
+        self.tell("x" * 200)
+        self.assertIn("M1 does not come to an end of a line", self.said[-1][1])
+
+    def test_ended(self):
+        """A member that ends its answer has ended the stream."""
+        self.stream()
+        self.confirm()
+        self.listening.callback(None)
+        self.assertEqual(self.said[-1], ("ended", "M1 has ended what it told"))
+
+
+def _answer(body, status=b"200 OK"):
+    return b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)

@@ -1,0 +1,267 @@
+"""What is said to etcd, what is understood of its answers, and which URL means it: without any member."""
+
+import base64
+import contextlib
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look, OtherFormat, read_line, read_look, read_refusal
+from zmqrpc.matchmaker._etcd.copy import TopicCopy
+from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
+from zmqrpc.matchmaker._etcd.lease import Lease
+from zmqrpc.matchmaker._etcd.names import EtcdNames
+from zmqrpc.matchmaker._etcd.place import EtcdPlace
+from zmqrpc.matchmaker._etcd.words import EtcdWords
+from zmqrpc.record import Role
+from zmqrpc.testing.matchmaker import make_record
+
+NAMES = st.text(st.sampled_from("ab%/:25AF3é. "), min_size=1, max_size=8)
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_urls(self):
+        for url, hosts, prefix, user, password in (
+            ("zmq+etcd://h", (("h", 2379),), "zmqrpc", "", ""),
+            ("zmq+etcd://h:1/", (("h", 1),), "zmqrpc", "", ""),
+            ("zmq+etcd://one,two:5,three/a/b", (("one", 2379), ("two", 5), ("three", 2379)), "a/b", "", ""),
+            ("zmq+etcd://[::1]:5,[::2]/a%20b", (("::1", 5), ("::2", 2379)), "a b", "", ""),
+            ("zmq+etcd://u:p%40%2F@h,h", (("h", 2379),), "zmqrpc", "u", "p@/"),
+        ):
+            place = EtcdPlace.from_url(url)
+            self.assertEqual((place.hosts, place.prefix, place.user, place.password), (hosts, prefix, user, password))
+
+    def test_refused(self):
+        for url in (
+            *("zmq+etcd://", "zmq+etcd:///a", "zmq+etcd://a,", "zmq+etcd://a:0", "zmq+etcd://a:x", "zmq+etcd://a b"),
+            *("zmq+etcd://a/b//c", "zmq+etcd://a/b%00", "zmq+etcd://a/%ff", "zmq+etcd://a#b", "zmq+etcd://a/b%0a"),
+            *(
+                "zmq+etcd://secret@a",
+                "zmq+etcd://:secret@a",
+                "zmq+etcd://u:secret@a:secret",
+                "zmq+etcd://u:secret%ff@a",
+            ),
+        ):
+            error = self.assertRaises(ConfigError, EtcdPlace.from_url, url)
+            self.assertIn("for example zmq+etcd://127.0.0.1:2379 or zmq+etcd://user:PASSWORD@", str(error))
+            self.assertNotIn("secret@", str(error))
+
+    def test_shown(self):
+        """Neither user nor password is in what people read."""
+        place = EtcdPlace.from_url("zmq+etcd://me:secret@one,[::1]:5/x")
+        self.assertEqual(place.called, "etcd at one:2379, [::1]:5, prefix x")
+        self.assertNotIn("secret", repr(place))
+        self.assertFalse(place.is_loopback)
+        self.assertTrue(EtcdPlace.from_url("zmq+etcd://localhost,127.0.0.1:5,[::1]").is_loopback)
+
+
+class NamesTests(SynchronousTestCase):
+    names = EtcdNames("zmqrpc")
+
+    @given(st.lists(NAMES, min_size=4, max_size=4))
+    def test_there_and_back(self, words):
+        exchange, topic, member, pool = words
+        record = make_record(topic, member, exchange=exchange, pool=pool)
+        key = self.names.record(record)
+        self.assertTrue(key.startswith(self.names.topic((exchange, topic))))
+        self.assertEqual(self.names.split(key), [exchange, topic, "server", member, record.instance, pool])
+
+    @given(NAMES, NAMES, NAMES, NAMES)
+    def test_topics_apart(self, exchange, topic, other_exchange, other_topic):
+        """What begins as the keys of one topic is of that topic."""
+        key = self.names.record(make_record(other_topic, exchange=other_exchange))
+        is_within = key.startswith(self.names.topic((exchange, topic)))
+        self.assertEqual(is_within, (exchange, topic) == (other_exchange, other_topic))
+
+    @given(st.text(st.sampled_from("ab%/:25F3A"), max_size=40))
+    def test_any_key(self, rest):
+        """What is read as a key is the only one that is read so."""
+        key = self.names.topics + rest
+        words = self.names.split(key)
+        if words is not None:
+            exchange, topic, role, member, instance, pool = (word.translate(WRITTEN) for word in words)
+            self.assertEqual(f"{self.names.topics}{exchange}/{topic}/{role}:{member}:{instance}:{pool}", key)
+
+
+WRITTEN = str.maketrans({"%": "%25", "/": "%2F", ":": "%3A"})
+
+
+class WordsTests(SynchronousTestCase):
+    words = EtcdWords("zmqrpc")
+
+    def test_look(self):
+        path, body = self.words.look(("openstack", "compute"))
+        said = json.loads(body)
+        self.assertEqual(path, "/v3/kv/txn")
+        self.assertEqual(said["compare"], [{"key": _b64("/zmqrpc/format"), "target": "VALUE", "value": _b64("1")}])
+        self.assertEqual(
+            said["success"][1]["request_range"],
+            {"key": _b64("/zmqrpc/topic/openstack/compute/"), "range_end": _b64("/zmqrpc/topic/openstack/compute0")},
+        )
+
+    def test_watch(self):
+        path, body = self.words.watch([(1, ("o", "a"), 5), (2, ("o", "b"), 7)])
+        lines = [json.loads(line)["create_request"] for line in body.splitlines()]
+        self.assertEqual(path, "/v3/watch")
+        self.assertEqual([(line["watch_id"], line["start_revision"]) for line in lines], [(1, 5), (2, 7)])
+
+    def test_within_limits(self):
+        """A transaction has at most the 128 operations that etcd allows."""
+        entries = {f"k{number}": "v" for number in range(120)}
+        for words in (
+            self.words.begin(entries, 1, "x"),
+            self.words.store(entries, 1),
+            self.words.check(dict.fromkeys(entries, 1)),
+            self.words.remove(entries),
+        ):
+            said = json.loads(words[1])
+            self.assertLessEqual(max(map(len, (said["compare"], said["success"], said["failure"]))), 128)
+
+
+class AnswersTests(SynchronousTestCase):
+    names = EtcdNames("zmqrpc")
+
+    def look(self, **fields):
+        answer = {"header": {"revision": "7", "cluster_id": "14841639068965178418"}, **fields}
+        return read_look(self.names, json.dumps(answer).encode(), ("openstack", "compute"))
+
+    def test_look(self):
+        record = make_record()
+        pair = {
+            "key": _b64(self.names.record(record)),
+            "value": _b64('{"addresses":["tcp://127.0.0.1:49153"]}'),
+            "mod_revision": "5",
+            "lease": "9223372036854775807",
+        }
+        found = self.look(
+            succeeded=True, responses=[{"response_range": {}}, {"response_range": {"kvs": [pair], "count": "1"}}]
+        )
+        self.assertEqual(found, Look("", 7, (Entry(self.names.record(record), record, 5, 2**63 - 1),)))
+
+    def test_no_format(self):
+        self.assertEqual(self.look(responses=[{"response_range": {}}]), Look("", 7, ()))
+        with self.assertRaises(OtherFormat):
+            self.look(responses=[{"response_range": {"kvs": [{"key": "", "value": _b64("2")}]}}])
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda s: (
+                st.lists(s)
+                | st.dictionaries(
+                    st.sampled_from(
+                        ["header", "revision", "succeeded", "responses", "response_range", "kvs", "result", "error"]
+                    ),
+                    s,
+                )
+            ),
+        )
+    )
+    def test_nonsense(self, said):
+        """What is no answer is a ValueError, and nothing else."""
+        for answer in (json.dumps(said).encode(), json.dumps(said).encode()[:-1], str(said).encode("utf-16")):
+            for read in (read_look, read_line):
+                with contextlib.suppress(ValueError, OtherFormat, EtcdRefusal):
+                    read(self.names, answer)
+
+    def test_refusals(self):
+        """Each names who, what, and what to do."""
+        for status, body, text in (
+            (403, b'{"error":"etcdserver: permission denied","code":7}', "a role that may read and write our prefix"),
+            (429, b'{"message":"etcdserver: mvcc: database space exceeded","code":8}', "has no space left"),
+            (503, b'{"message":"etcdserver: no leader","code":14}', "has no leader"),
+            (
+                404,
+                b"404 page not found",
+                "does not answer as etcd 3.4 or later does (HTTP status 404, '404 page not found')",
+            ),
+            (200, b"<html>" + b"x" * 500, "does not answer as etcd"),
+            (400, b'{"message":"something new","code":3}', "refuses what it was asked (something new)"),
+        ):
+            sentence = read_refusal(status, body).sentence("the etcd server h:1")
+            self.assertTrue(sentence.startswith("the etcd server h:1 "), sentence)
+            self.assertIn(text, sentence)
+            self.assertLess(len(sentence), 500)
+
+    def test_lines(self):
+        def line(**fields):
+            return read_line(self.names, json.dumps({"result": fields}).encode())
+
+        self.assertEqual(
+            line(header={"revision": "3"}, watch_id="2", created=True), Change(2, 3, True, None, False, ())
+        )
+        self.assertTrue(line(header={}, canceled=True, compact_revision="9").compacted)
+        self.assertEqual(line(header={}, canceled=True, cancel_reason="no").ended, "no")
+        key = self.names.record(make_record())
+        gone = line(
+            header={"revision": "4"}, events=[{"type": "DELETE", "kv": {"key": _b64(key), "mod_revision": "4"}}]
+        )
+        self.assertEqual(gone.entries, (Entry(key, None, 4, 0),))
+        self.assertRaises(EtcdRefusal, read_line, self.names, b'{"error":{"grpc_code":14,"message":"no leader"}}')
+
+
+class CopyTests(SynchronousTestCase):
+    def entry(self, number, revision, there=True):
+        record = make_record(number=number)
+        return Entry(f"k{number}", record if there else None, revision, 0)
+
+    def numbers(self, copy):
+        return [int(sighting.record.instance, 16) for sighting in copy.sightings("here")]
+
+    def test_followed(self):
+        copy = TopicCopy()
+        self.assertTrue(copy.looked(Look("s", 5, (self.entry(1, 3),)), 0))
+        told = Change(1, 7, False, None, False, (self.entry(2, 6), self.entry(1, 7, there=False), self.entry(3, 7)))
+        self.assertTrue(copy.told(told))
+        self.assertEqual((self.numbers(copy), copy.revision), ([2, 3], 7))
+        self.assertFalse(copy.told(told), "what is told twice is nothing new")
+
+    def test_old_look(self):
+        """A look that was asked for before a change was heard does not undo it."""
+        copy = TopicCopy()
+        copy.looked(Look("s", 5, ()), 0)
+        copy.told(Change(1, 7, False, None, False, (self.entry(1, 7),)))
+        self.assertFalse(copy.looked(Look("s", 6, ()), 0))
+        self.assertEqual(self.numbers(copy), [1])
+        self.assertTrue(copy.looked(Look("s", 6, ()), 1), "the store has gone back")
+        self.assertEqual(self.numbers(copy), [])
+
+    def test_another_store(self):
+        copy = TopicCopy()
+        copy.looked(Look("s", 50, (self.entry(1, 3),)), 0)
+        copy.told(Change(1, 51, False, None, False, (self.entry(2, 51),)))
+        self.assertTrue(copy.looked(Look("other", 2, ()), 0))
+        self.assertEqual((self.numbers(copy), copy.revision), ([], 2))
+
+
+class LeaseTests(SynchronousTestCase):
+    def test_fits(self):
+        """A lease keeps nothing alive that is not refreshed with it."""
+        lease = Lease(7, 30)
+        self.assertTrue(lease.fits({"a": "1"}, 30))
+        self.assertFalse(lease.fits({"a": "1"}, 300))
+        lease.written({"a": "1", "b": "2"}, 5)
+        self.assertFalse(lease.fits({"a": "1"}, 30))
+        self.assertTrue(lease.fits({"a": "9", "b": "2", "c": "3"}, 30))
+        self.assertEqual(lease.known({"a": "9", "b": "2", "c": "3"}), {"b": 5})
+        self.assertFalse(lease.forget(["a", "x"]))
+        self.assertTrue(lease.forget(["b"]))
+        self.assertFalse(lease.forget(["b"]), "it was empty before")
+
+    def test_never(self):
+        lease = Lease(0, 0)
+        lease.written({"a": "1"}, 5)
+        self.assertTrue(lease.fits({"b": "1"}, 0))
+
+    def test_roles(self):
+        """Every role has a key that is read again."""
+        names = EtcdNames("zmqrpc")
+        for role in Role:
+            self.assertIsNotNone(names.split(names.record(make_record(role=role))))
+
+
+def _b64(text):
+    return base64.b64encode(text.encode()).decode()
