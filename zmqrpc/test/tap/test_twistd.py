@@ -213,7 +213,7 @@ class ServerProcessTests(ProcessTestCase):
         base = f"[DEFAULT]\ntransport_url = {self.url}\n[oslo_messaging_zmq]\n"
         for foreground, content, text in (
             (True, base + "zmq_topology = star\n", "static-direct+pub-sub (zeromq.conf line 4)"),
-            (False, "[DEFAULT]\ntransport_url = zmq+etcd://h:x\n", "(transport_url: zeromq.conf line 2)"),
+            (False, "[DEFAULT]\ntransport_url = zmq+oracle://h:1\n", "(transport_url: zeromq.conf line 2)"),
             (True, base + "max_routes = many\n", "is 'many' (zeromq.conf line 4); it must be a whole number"),
         ):
             options = ("-n", "--pidfile=") if foreground else ()
