@@ -166,7 +166,8 @@ class QuorumTests(ClusterCase):
         other = make_record(number=2)
         await self.registered(self.matchmaker(first), other)
         await eventually("what is new", lambda: heard.last(record, other))
-        await eventually("the end of the outage", lambda: len(self.lines.about("works again")) == 2)
+        # The other matchmaker may have had an outage of its own, as its member was still starting.
+        await eventually("the end of the outage", lambda: len(self.lines.about("works again")) >= 2)
 
     async def test_back_empty(self):
         """A watch hears that everything is lost, and what is registered again."""
