@@ -67,7 +67,7 @@ class ExamplePluginTests(SynchronousTestCase):
     def test_matchmaker(self):
         self.environment("matchmaker-plugin")
         url = f"zmq+directory://{self.home}/members"
-        text = "no matchmaker 'directory'; valid are dummy, etcd, file, redis, sqlite"
+        text = "no matchmaker 'directory'; valid are dummy, etcd, file, redis, sentinel, sqlite"
         self.check_call(url, text, "zmqrpc_directory")
         self.assertEqual(list((self.home / "members").iterdir()), [])
 

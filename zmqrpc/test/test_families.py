@@ -134,4 +134,4 @@ class FamilyTests(SynchronousTestCase):
     def test_unknown(self):
         self.assertEqual(Family(IMatchmakerFactory, "scheme").known, "there are none")
         text = str(self.assertRaises(ConfigError, find_factory, "redos"))
-        self.assertEqual(text, "there is no matchmaker 'redos'; valid are dummy, etcd, file, redis, sqlite")
+        self.assertEqual(text, "there is no matchmaker 'redos'; valid are dummy, etcd, file, redis, sentinel, sqlite")

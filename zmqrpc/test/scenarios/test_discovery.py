@@ -38,6 +38,21 @@ class DiscoveryScenarios(Scenario):
         self.world.store.come_back()
         self.assertEqual(await client.call(WORK, "mark", timeout=5), "a")
 
+    async def test_ready(self):
+        """Whether others can find a node is told when it changes, and not of a blink; nor by its own stop."""
+        worker = await self.member("a")
+        self.assertEqual(worker.node.not_ready, "")
+        changes = []
+        stop_watch = worker.node.watch_ready(changes.append)
+        self.world.store.go_down()
+        await self.world.sleep(0.3)
+        self.world.store.come_back()
+        await self.world.client().call(WORK, "mark", timeout=5)
+        self.assertEqual((worker.node.not_ready, changes), ("", []))
+        stop_watch()
+        await worker.node.stopService()
+        self.assertEqual((worker.node.not_ready, changes), ("it is stopping", []))
+
     async def test_hung(self):
         """A call does not wait for the store beyond its deadline."""
         await self.member("a")
