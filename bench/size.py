@@ -70,7 +70,7 @@ async def call(order: Order) -> None:
     scripts = RedisScripts(0)
     with Redis(order.directory) as redis, RedisPeer(redis.server) as peer:
         before = redis.fact("memory", "used_memory")
-        words = [scripts.register(record, 300) for record in _records(order.members)]
+        words = [scripts.write([scripts.registration(record, 300)]) for record in _records(order.members)]
         for at in range(0, len(words), 500):
             _register(peer, words[at : at + 500])
         held = redis.fact("memory", "used_memory") - before

@@ -108,7 +108,7 @@ class Redis:
     def empty(self) -> None:
         """Empty it, and have somebody ask it something, so that all are told."""
         self.ask("FLUSHALL")
-        self.ask(*RedisScripts(0).look(("openstack", "nobody")))
+        self.ask(*RedisScripts(0).look([(("openstack", "nobody"), -1, 0)]))
 
 
 class Sqlite:

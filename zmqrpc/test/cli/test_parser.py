@@ -114,7 +114,7 @@ class CommandLineTests(SynchronousTestCase):
             (
                 ["call", "--url", "http://x", "calc", "add"],
                 "'http://x' does not start with zmq:// or zmq+MATCHMAKER://; matchmakers are dummy, etcd, file, "
-                "redis, sqlite, and those of plugins (--url)",
+                "redis, sentinel, sqlite, and those of plugins (--url)",
             ),
             (
                 ["call", "--url", URL, "calc", "add", "--url", URL],
