@@ -42,7 +42,7 @@ class DiscoveryScenarios(Scenario):
         """Whether others can find a node is told when it changes, and not of a blink; nor by its own stop."""
         worker = await self.member("a")
         self.assertEqual(worker.node.not_ready, "")
-        changes = []
+        changes: list[str] = []
         stop_watch = worker.node.watch_ready(changes.append)
         self.world.store.go_down()
         await self.world.sleep(0.3)
