@@ -6,8 +6,9 @@ well. When the one whose turn it is comes up within `PATIENCE`, the message is s
 others that does, then or later. So it is handed over once, to one that has said WELCOME. Whoever comes up and is not
 needed is closed.
 
-Where none of them is up after `WIDEN`, more are connected at once: those that were not met yet, of whom nobody
-knows whether they live. Their records may be old, and one after the other would take long.
+Where none of them is up after `WIDEN`, more are connected of those that were not met yet, of whom nobody knows whether
+they live; and four times as many after as long again. Their records may be old, and one after the other would take long;
+but a member that is only slow is not to cost a connection to each.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ PATIENCE = 0.1
 """Seconds from the beginning of a connection after which what waits for it may go to another that is up."""
 
 WIDEN = 0.02
-"""Seconds after which more are connected; each of them has as long until what waits for it may go elsewhere."""
+"""Seconds after each of which more are connected; they have as long until what waits for them may go elsewhere."""
 
 MOST_UNMET = 128
-"""How many that were not met yet are connected at once, where the first few do not answer."""
+"""How many that were not met yet are connected at most, where those before them do not answer."""
 
 _SECOND_LOOK = 0.002
 """
@@ -50,16 +51,18 @@ class _Attempt:
     :ivar others: the links that are connected because they could take what waits for this one.
     :ivar upcoming: more that could: they may be connected, and one that is up is as good.
     :ivar look_at: when it is looked at next.
+    :ivar width: how many of those may be connected that were not met yet.
     :ivar late: whether what waits for it may go to others, until it is up or has failed: what comes meanwhile does not
         wait once more.
     """
 
-    __slots__ = ("_began_at", "_hurried", "_looks_twice", "late", "look_at", "others", "upcoming")
+    __slots__ = ("_began_at", "_hurried", "_looks_twice", "late", "look_at", "others", "upcoming", "width")
 
     def __init__(self, hurried: bool) -> None:
         self.others: dict[str, None] = {}
         self.upcoming: list[str] = []
         self.look_at = -NEVER
+        self.width = 1
         self.late = False
         self._began_at: float | None = None
         self._looks_twice = False
@@ -78,7 +81,8 @@ class _Attempt:
             self.look_at = now + _SECOND_LOOK
             return False
         self.late = self._hurried or now >= self._began_at + PATIENCE
-        self.look_at = NEVER if self.late else self._began_at + PATIENCE
+        self.width *= 4
+        self.look_at = NEVER if self.late else min(now + WIDEN, self._began_at + PATIENCE)
         return True
 
 
@@ -199,7 +203,7 @@ class DynamicDirect:
         for key, attempt in list(self._attempts.items()):
             if attempt.look(now) and (not attempt.late or self._pass_on(key, attempt)):
                 unmet = [other for other in attempt.upcoming if other not in self._met]
-                self._connect_others(attempt, unmet, hurried=True)
+                self._connect_others(attempt, unmet[: attempt.width], hurried=True)
 
 
 @implementer(IConnectionStrategyFactory)

@@ -218,6 +218,8 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         """Each of those that were not met yet, and the first that is up gets it when it is time."""
         self.links.send("a", "bcdefa")
         self.pass_time(WIDEN)
+        self.assertEqual(self.links.in_phase("connecting"), "abcde")
+        self.pass_time(WIDEN)
         self.assertEqual(self.links.in_phase("connecting"), EVERYBODY)
         self.links.come_up("f")
         self.assertEqual(self.links.handed, [])
@@ -241,7 +243,7 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         self.links.send("a", "bcdefa")
         self.pass_time(WIDEN)
         self.links.come_up("c")
-        self.links.send("f", "abcde")
+        self.links.send("e", "abcdf")
         self.pass_time(WIDEN)
         self.assertEqual(self.links.handed, ["c"])
 
