@@ -342,6 +342,7 @@ class IProxySite(Interface):
     seconds = Attribute("Returns the monotonic clock, in seconds.")
     jitter = Attribute("Returns a number from 0.5 to 1, so that many do not act in step.")
     wake_by = Attribute("Asks that `IProxy.sweep` is called at a time, or sooner.")
+    not_ready = Attribute("Why others cannot find the proxy, a clause; empty when they can, as far as is known.")
     owner = Attribute("User and group id that the process goes on as once it has bound; None when it stays as it is.")
 
     def bind(socket: Any, port: int) -> str:

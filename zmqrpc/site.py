@@ -84,6 +84,11 @@ class Site:
         self._stalls = StallWatch()
         self._bound = 0
 
+    @property
+    def not_ready(self) -> str:
+        """See `IProxySite`."""
+        return self.registrar.not_ready
+
     def jitter(self) -> float:
         """Return a number from 0.5 to 1."""
         return self.chance.uniform(0.5, 1)

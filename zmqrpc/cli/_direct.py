@@ -38,7 +38,7 @@ class Direct:
         Ask once, over new connections: who was there before may have been restarted.
 
         :return: one for each server, whose member is ``TOPIC.MEMBER``; of whoever serves nothing, such as a proxy, one
-            whose member is its role, and whose result is None.
+            whose member is its role, and whose result is that of ``ping`` where it says whether it is ready, else None.
         :raises NoRoute: nobody listens there.
         :raises DeadlineExceeded: nobody has answered in time.
         """
@@ -49,7 +49,7 @@ class Direct:
         finally:
             await transport.close(0)
         answers = await self._ping(greeting) if greeting.role == SERVER else []
-        return answers or [Answer(greeting.role, greeting.instance, None, None, greeting.seconds)]
+        return answers or [Answer(greeting.role, greeting.instance, _readiness(greeting), None, greeting.seconds)]
 
     async def _ping(self, greeting: Greeting) -> list[Answer]:
         table = Table(self._reactor)
@@ -78,3 +78,8 @@ class Direct:
         return Record(
             Role.SERVER, served.exchange, served.topic, served.member or "", instance, addresses=(self._address,)
         )
+
+
+def _readiness(greeting: Greeting) -> dict[str, Any] | None:
+    text = greeting.not_ready
+    return None if text is None else {"ready": not text, "not_ready": text}

@@ -14,15 +14,11 @@ from zmqrpc.address import split_address
 from zmqrpc.connector import resolve
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Served, Welcome, encode_message
-from zmqrpc.core.keys import SELF_KEY
 from zmqrpc.core.roles import CLIENT
 from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute, Overloaded, RemoteProtocolError, ZmqRpcError
 from zmqrpc.interfaces import SENT, IConnectingRouter, ILinkReceiver, ITransport
 
 _SCHEMES = ("tcp://", "ipc://")
-
-_AS_PROXY = 0.25
-"""After which part of its time it is asked as a proxy is: that takes no message which names nobody."""
 
 
 @attrs.frozen
@@ -34,12 +30,14 @@ class Greeting:
     :ivar instance: 32 hex digits.
     :ivar targets: what it serves.
     :ivar seconds: from HELLO to WELCOME, and what connecting took.
+    :ivar not_ready: why others cannot find a proxy, empty when they can; None where it does not tell.
     """
 
     role: str
     instance: str
     targets: tuple[Served, ...]
     seconds: float
+    not_ready: str | None = None
 
 
 def is_address(text: str) -> bool:
@@ -76,17 +74,13 @@ async def greet(reactor: Any, transport: ITransport, address: str, limit: float)
     :raises RemoteProtocolError: what answers is nobody of ours, or takes no clients, as the backend of a proxy.
     """
     greeter = _Greeter(transport, address, limit)
-    timers = [
-        reactor.callLater(_AS_PROXY * limit, greeter.ask_proxy),
-        reactor.callLater(limit, greeter.late),
-    ]
+    timer = reactor.callLater(limit, greeter.late)
     try:
         greeter.begin()
         return await greeter.heard
     finally:
-        for timer in timers:
-            if timer.active():
-                timer.cancel()
+        if timer.active():
+            timer.cancel()
         greeter.end()
 
 
@@ -101,7 +95,6 @@ class _Greeter:
         self._router: IConnectingRouter = transport.connecting_router(self)
         self._identity: bytes | None = None
         self._peer: bytes | None = None
-        self._keyed = False
         self._begun = monotonic()
 
     def begin(self) -> None:
@@ -111,11 +104,6 @@ class _Greeter:
         if self._identity is not None and self._peer is not None:
             self._say(encode_message(Goaway()))
         self._router.close(self._limit)
-
-    def ask_proxy(self) -> None:
-        if self._identity is not None:
-            self._keyed = True
-            self._hello()
 
     def late(self) -> None:
         self._settle(DeadlineExceeded(f"nobody at {self._address} has answered within {self._limit:g} s"))
@@ -135,11 +123,7 @@ class _Greeter:
     def _say(self, message: bytes) -> None:
         assert self._identity is not None
         payload = encode_batch(self._instance, self._peer, int(monotonic() * 1000), (), [message])
-        if self._keyed:
-            sent = self._router.send_keyed(self._identity, SELF_KEY, payload)
-        else:
-            sent = self._router.send(self._identity, payload)
-        if sent != SENT:
+        if self._router.send(self._identity, payload) != SENT:
             self._settle(NoRoute(f"nothing can be written to {self._address}"))
         self._transport.kick()
 
@@ -154,16 +138,11 @@ class _Greeter:
     # ILinkReceiver
 
     def payload_received(self, identity: bytes, payload: Any) -> int:
-        try:
-            batch = decode_batch(payload)
-        except RemoteProtocolError as error:
-            self._settle(error)
-            return 1
-        self._take(batch)
-        return 1
+        return self._hear(payload, is_known=True)
 
     def keyed_received(self, identity: bytes, key: bytes, payload: Any) -> int:
-        return self.payload_received(identity, payload)
+        # A proxy, which learns nothing of who asks without a key.
+        return self._hear(payload, is_known=False)
 
     def malformed_received(self, identity: bytes, reason: str) -> None:
         self._settle(RemoteProtocolError(f"what {self._address} answers is no message of ours: {reason}"))
@@ -171,13 +150,27 @@ class _Greeter:
     def connection_lost(self, identity: bytes, reason: str) -> None:
         self._settle(NoRoute(f"nobody listens at {self._address}: {reason}"))
 
-    def _take(self, batch: Batch) -> None:
+    def _hear(self, payload: Any, is_known: bool) -> int:
+        """
+        Take what was answered.
+
+        :param is_known: whether we are remembered there, so that GOAWAY is owed.
+        """
+        try:
+            self._take(decode_batch(payload), is_known)
+        except RemoteProtocolError as error:
+            self._settle(error)
+        return 1
+
+    def _take(self, batch: Batch, is_known: bool) -> None:
         for message in batch.messages:
             if isinstance(message, Welcome):
-                self._peer = batch.source
+                self._peer = batch.source if is_known else None
                 targets = tuple(message.targets)
                 seconds = monotonic() - self._begun
-                self._settle(Greeting(message.role[:100], batch.source.hex(), targets, seconds))
+                told = (message.extensions or {}).get("not_ready")
+                not_ready = told[:1000] if isinstance(told, str) else None
+                self._settle(Greeting(message.role[:100], batch.source.hex(), targets, seconds, not_ready))
             elif isinstance(message, Nack):
                 text = f"{self._address} refuses HELLO: {message.text or Refusal(message.reason).words}"
                 overloaded = message.reason == Refusal.OVERLOADED

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zmqrpc.cli._histogram import Histogram
+from zmqrpc.cli._report import kind_of
 
 LATE_SECONDS = 0.001
 """A call that is sent so long after it was due counts as late."""
@@ -117,7 +118,7 @@ class Measurement:
         self.ended(False)
 
     def _note(self, error: Any) -> None:
-        kind = type(error).__name__
+        kind = kind_of(error)
         if kind in self.failed:
             self.failed[kind].count += 1
         else:

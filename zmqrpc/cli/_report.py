@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from zmqrpc import errors
 from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._json import to_json
 from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute
@@ -116,16 +117,22 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def kind_of(error: Exception) -> str:
+    """Return the name of the class of an error, as people find it in the documentation."""
+    kinds = type(error).__mro__
+    return next((kind.__name__ for kind in kinds if kind.__module__ == errors.__name__), kinds[0].__name__)
+
+
 def named(error: Exception) -> str:
     """Write class and text on one line; the text of most remote errors begins with the class already."""
-    name, text = type(error).__name__, printable(" ".join(str(error).split()))
+    name, text = kind_of(error), printable(" ".join(str(error).split()))
     return text if text.startswith(f"{name}: ") else f"{name}: {text}"
 
 
 def described(error: Exception) -> dict[str, Any]:
     """Write an error for programs."""
     return {
-        "error": type(error).__name__,
+        "error": kind_of(error),
         "message": str(error),
         "maybe_executed": getattr(error, "maybe_executed", None),
     }

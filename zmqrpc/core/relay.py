@@ -43,6 +43,9 @@ LEAVE = 2.0
 _LOOK = 5.0
 """Seconds between two looks at who has been silent."""
 
+_MOST_TOLD = 1000
+"""Characters at most of why the proxy is not ready: several stores may each say a sentence."""
+
 
 class Connection:
     """
@@ -139,10 +142,12 @@ class Relay:
     :param most: how many connections it knows; for one more, the one that has been silent for longest is forgotten.
     :param publishes: whether it is a publisher proxy too.
     :ivar forgotten: how many connections were forgotten to make room.
+    :ivar not_ready: why others cannot find the proxy, as WELCOME tells it; empty when they can, None to tell nothing.
     """
 
     def __init__(self, instance: bytes, largest: int, most: int, publishes: bool) -> None:
         self.forgotten = 0
+        self.not_ready: str | None = None
         self._instance = instance
         self._largest = largest
         self._most = most
@@ -198,6 +203,17 @@ class Relay:
         if read_instance(key) is None and self._publishes and not connection.serves:
             return [Publish(connection, key)]
         return [self.give_back(side, identity, Refusal.UNROUTABLE, payload)]
+
+    def keyless(self, side: int, identity: bytes, payload: Any) -> Answer | Discard:
+        """Decide what becomes of a message without a key: who asks with HELLO is told who is here, and not learned."""
+        try:
+            batch = decode_batch(payload)
+        except RemoteProtocolError as error:
+            return Discard("malformed", str(error))
+        if batch.version == WIRE_VERSION and len(batch.messages) == 1 and isinstance(batch.messages[0], Hello):
+            answer = self._refusal(side, batch.messages[0]) or self._welcome(batch.sent)
+            return Answer(side, identity, batch.source, [answer])
+        return Discard("malformed", "one frame where a key and a payload belong")
 
     def largest(self, side: int, identity: bytes) -> float:
         """Return the largest payload that a connection accepts, bytes; 0 where it has not said HELLO."""
@@ -276,7 +292,8 @@ class Relay:
 
     def _welcome(self, echoed: int) -> Welcome:
         features = [PUBLISH] if self._publishes else []
-        return Welcome(WIRE_VERSION, echoed, ROUTER, features, {"message": self._largest}, [])
+        told = None if self.not_ready is None else {"not_ready": self.not_ready[:_MOST_TOLD]}
+        return Welcome(WIRE_VERSION, echoed, ROUTER, features, {"message": self._largest}, [], told)
 
     # Who is there
 

@@ -154,6 +154,8 @@ class RouterProxy:
 
     def other(self, side: int, identity: bytes, key: bytes, payload: Any) -> int:
         """Take what is not to be forwarded."""
+        if key == SELF_KEY:
+            self._relay.not_ready = self._site.not_ready
         for effect in self._relay.dispatch(side, identity, key, payload, self._site.seconds()):
             self._perform(side, identity, key, effect, payload)
         self._site.wake_by(self.wake_at)
@@ -174,6 +176,15 @@ class RouterProxy:
     def too_large(self, side: int, identity: bytes, to: Connection, payload: Any) -> None:
         """Take that a message is larger than who it is for accepts: ZeroMQ would end that connection."""
         self._answer(self._relay.give_back(side, identity, Refusal.TOO_LARGE, payload), to.key)
+
+    def keyless(self, side: int, identity: bytes, payload: Any) -> None:
+        """Take a message without a key."""
+        self._relay.not_ready = self._site.not_ready
+        effect = self._relay.keyless(side, identity, payload)
+        if isinstance(effect, Answer):
+            self._answer(effect)
+        else:
+            self.malformed(identity, effect.text)
 
     def malformed(self, identity: bytes, reason: str) -> None:
         """Take that a message was dropped."""
@@ -288,7 +299,7 @@ class _Side:
         return _WEIGHT
 
     def payload_received(self, identity: bytes, payload: Any) -> int:
-        self._proxy.malformed(identity, "one frame where a key and a payload belong")
+        self._proxy.keyless(self.number, identity, payload)
         return 1
 
     def malformed_received(self, identity: bytes, reason: str) -> None:

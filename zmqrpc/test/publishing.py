@@ -29,6 +29,7 @@ class Ground:
     """What a process of these tests stands on."""
 
     owner = None
+    not_ready = ""
 
     def __init__(
         self, clock: Any, transport: ITransport, host: str, chance: Random, seconds: Any, **options: Any

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
-from zmqrpc.core.envelope import Goaway, Hello, Nack, Ping, Pong, Refusal
+from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome
 from zmqrpc.core.keys import SELF_KEY, decode_counter, instance_key, token_key, topic_key
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IProxy, IProxyFactory
@@ -293,6 +293,35 @@ class RouterContract(ProxyContract):
         self.assertEqual(server.received, [])
         self.assertEqual(proxy.notices.counts.total() - counted, len(garbage) + 1, proxy.notices.counts)
         self.assert_lives(proxy)
+
+    def test_hello_without_a_key(self) -> None:
+        """Who does not know yet who is there is told so, is not learned, and is no trouble."""
+        proxy, client, server = self.pair()
+        counted = proxy.notices.counts.total()
+        asking = self.connect(proxy, "client", hello=False)
+        asking.instance = client.instance
+        asking.send_bare(asking.batch(Hello(WIRE_VERSION, WIRE_VERSION, "client", [], {}, [])))
+        self.network.run(1)
+        (welcome,) = asking.said
+        self.assertIsInstance(welcome, Welcome)
+        self.assertEqual(welcome.role, "router")
+        self.assertEqual(welcome.extensions, {"not_ready": ""})
+        server.send_to(client, OPAQUE)
+        self.network.run(1)
+        self.assertEqual((asking.received, len(client.received)), ([], 1))
+        self.assertEqual(proxy.notices.counts.total(), counted)
+
+    def test_not_ready(self) -> None:
+        """WELCOME tells who asks that others cannot find it, and why."""
+        self.network.store.go_down()
+        proxy = self.start()
+        if not proxy.records:
+            return
+        self.network.run(1)
+        asking = self.connect(proxy, "client")
+        self.network.run(1)
+        self.assertEqual(asking.said[0].extensions, {"not_ready": proxy.not_ready})
+        self.assertNotEqual(proxy.not_ready, "")
 
     def test_drain(self) -> None:
         """A stop tells everybody, forwards until each client has said GOAWAY, then ends; newcomers are told too."""

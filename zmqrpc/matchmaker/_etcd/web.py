@@ -109,7 +109,7 @@ def reason_of(name: str, error: BaseException, encrypted: bool) -> str:
         return (
             f"{name} does not agree with us about TLS ({_shown(error)}); see the options matchmaker_tls..., and its log"
         )
-    if kind.startswith("twisted.web"):
+    if kind.startswith("twisted.web") and "DataLoss" not in type(error).__name__:  # else it ended in the midst of it
         return f"{name} does not answer as etcd 3.4 or later does ({_shown(error)}); correct the transport URL"
     return unreachable(name, error, encrypted)
 

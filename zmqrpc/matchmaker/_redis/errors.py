@@ -35,6 +35,7 @@ _REFUSALS = {
     "NOREPLICAS": "takes no changes while too few replicas follow it (min-replicas-to-write)",
     "OOM": "has no memory left (maxmemory)",
     "READONLY": "is a replica and takes no changes; name the master",
+    "UNKNOWN": "has no such command; where it is a Sentinel, write zmq+sentinel://HOST",
     "WRONGPASS": "refuses the user or the password of the transport URL; correct them, there or in the server",
     "WRONGTYPE": "has something under our keys that is not ours; use another database, zmq+redis://HOST:PORT/1",
 }
@@ -70,6 +71,8 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
             "run one release with it, or use another database, zmq+redis://HOST:PORT/1",
             code,
         )
+    if text.startswith("ERR unknown command") and command != "AUTH":
+        code, text = "UNKNOWN", text.partition(", with args")[0]  # which would be the script
     said = shown(text)[:200]
     if command == "AUTH":
         said = code = code if code in _REFUSALS else "AUTH"

@@ -50,6 +50,7 @@ class RedisStores:
         self._unseen: set[TopicKey] = set()
         self._holdings = Holdings()
         self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
+        self._unanswered: set[int] = set()
         self._timer: IDelayedCall | None = None
         self._closed = False
         self._stores = [one(partial(self._read, number), self._turned) for number, one in enumerate(make)]
@@ -72,7 +73,15 @@ class RedisStores:
 
     def records(self) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        return self._united([store.records() for store in self._stores], records_order)
+        asked = [store.records() for store in self._stores]
+        self._unanswered = set(range(len(asked)))
+        for number, answer in enumerate(asked):
+            answer.addBoth(self._has_answered, number)
+        return self._united(asked, records_order)
+
+    def _has_answered(self, answer: Answer, number: int) -> Answer:
+        self._unanswered.discard(number)
+        return answer
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -94,6 +103,11 @@ class RedisStores:
     def silent(self) -> list[str]:
         """See `IOutages`."""
         return [store.trouble for store in self._stores if store.trouble]
+
+    def late(self) -> list[str]:
+        """Tell which others the last `records` has not waited for: nobody knows yet what is the matter with them."""
+        late = [self._stores[number] for number in sorted(self._unanswered)]
+        return [f"{store.name} has not answered in time" for store in late if not store.trouble]
 
     def close(self) -> Deferred[None]:
         """End all connections; what was asked fails, what was registered stays. Fires when they have ended."""

@@ -72,6 +72,9 @@ class DirectTests(ProcessTestCase):
         )
         frontend, backend = re.findall(r"(tcp://\S+:\d+) \((?:front|back)end", running.says("ready: registered"))
         self.assertRegex(self.ping(frontend)[0], r"\Arouter: \d+\.\d\d ms\n\Z")
+        (told,) = json.loads(self.ping(frontend, "--json")[0])
+        self.assertEqual((told["member"], told["answers"], told["ready"], told["not_ready"]), ("router", 1, True, ""))
+        self.assertNotIn("malformed", running.out)
         self.assert_one_sentence(f"{backend} refuses HELLO", self.ping(backend, status=1)[1])
 
     def test_nobody(self):

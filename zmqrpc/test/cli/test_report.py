@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.cli._report import Report
 from zmqrpc.errors import Journey, NoRoute, Overloaded
+from zmqrpc.matchmaker._redis.errors import RedisRefusal
 
 
 class ErrorTests(SynchronousTestCase):
@@ -34,6 +35,13 @@ class ErrorTests(SynchronousTestCase):
         """A fault of a plugin does not take the place of the error."""
         text = self.said(NoRoute("nobody"), absence=lambda: 1 / 0)
         self.assertIn("NoRoute: nobody; the matchmaker, asked what is missing, raised ZeroDivisionError: ", text)
+
+    def test_kind(self):
+        """An error has the name under which the documentation has it, also where the class is one of our own."""
+        error = RedisRefusal("it refuses", "NOAUTH")
+        self.assertEqual(self.said(error), "zmqrpc call: MatchmakerUnavailable: it refuses\n")
+        self.assertEqual(json.loads(self.said(error, as_json=True))["error"], "MatchmakerUnavailable")
+        self.assertEqual(self.said(KeyError("x")), "zmqrpc call: KeyError: 'x'\n")
 
     def test_absence_of_others(self):
         """It is no cause of an error that somebody was found for."""

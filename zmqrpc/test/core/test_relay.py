@@ -81,6 +81,38 @@ class CameTests(SynchronousTestCase):
         self.assertEqual(len(served(relay, b"other", STRANGER, "server", destination=STRANGER)), 1)
 
 
+class KeylessTests(SynchronousTestCase):
+    """Somebody asks who is there before he knows how to ask."""
+
+    def ask(self, side: int, *messages: bytes, relay: Relay | None = None) -> Any:
+        return (relay or make_relay()).keyless(side, b"9", make_batch(CLIENT, *messages))
+
+    def test_hello(self):
+        relay = make_relay()
+        self.assertEqual(self.ask(FRONT, hello("client"), relay=relay), Answer(FRONT, b"9", CLIENT, [WELCOME]))
+        self.assertEqual(len(relay), 2)
+        self.assertEqual(relay.largest(FRONT, b"9"), 0)
+
+    def test_refused(self):
+        relay = make_relay()
+        relay.part("tcp://h:1", "tcp://h:2")
+        (nack,) = self.ask(BACK, hello("client"), relay=relay).messages
+        self.assertEqual(nack.reason, Refusal.NOT_SERVED)
+
+    def test_nothing_else(self):
+        for messages in ([PING], [GOAWAY], [hello("client"), PING], []):
+            self.assertIsInstance(self.ask(FRONT, *messages), Discard, messages)
+        for payload in (b"", OPAQUE, make_batch(CLIENT, hello("client"))[:-1]):
+            self.assertIsInstance(make_relay().keyless(FRONT, b"9", payload), Discard, payload)
+
+    def test_not_ready(self):
+        relay = make_relay()
+        for text, told in ((None, None), ("", {"not_ready": ""}), ("x" * 5000, {"not_ready": "x" * 1000})):
+            relay.not_ready = text
+            (welcome,) = self.ask(FRONT, hello("client"), relay=relay).messages
+            self.assertEqual(welcome.extensions, told)
+
+
 class ForwardTests(SynchronousTestCase):
     """Which connection a message goes to."""
 

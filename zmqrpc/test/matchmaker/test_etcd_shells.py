@@ -9,6 +9,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web import http
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd import access, stream
@@ -18,6 +19,7 @@ from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
+from zmqrpc.matchmaker._etcd.web import reason_of
 from zmqrpc.matchmaker._etcd.words import EtcdWords
 from zmqrpc.matchmaker.etcd import EtcdMatchmaker
 from zmqrpc.test.integration.support import TcpServer
@@ -198,6 +200,11 @@ class NonsenseTests(TestCase):
 
     async def test_half(self):
         await self.refused(_answer(b'{"header":{"revi'), "answered what is no answer")
+
+    def test_ended_in_the_midst(self):
+        """As of a member that is killed: nothing is wrong with what it says, or with the URL."""
+        for kind in (http._DataLoss, http.PotentialDataLoss):
+            self.assertIn("M closed the connection; see its log", reason_of("M", kind("still expecting more"), False))
 
     async def test_silence_within(self):
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"

@@ -236,6 +236,11 @@ class OneAwayTests(SeveralCase):
         begin = reactor.seconds()
         self.assertEqual(await self.found(matchmaker), [make_record()])
         self.assertGreater(reactor.seconds() - begin, 0.25)
+        stranger = self.matchmaker(limit=0.5)
+        self.assertEqual([sighting.record for sighting in await stranger.records()], [make_record()])
+        hangs = f"the Redis server 127.0.0.1:{self.servers[2].port} has not answered in time"
+        self.assertEqual(stranger.silent(), [hangs])
+        await stranger.close()
         await self.gone(matchmaker, heard)
         await eventually("the outage", self.outages)
         begin = reactor.seconds()

@@ -158,6 +158,12 @@ class ErrorTests(SynchronousTestCase):
             ("EVAL", "FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
             ("EVAL", "ERR FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
             ("EVAL", "READONLY You can't write against a read only replica.", "is a replica"),
+            (
+                "EVAL",
+                "ERR unknown command 'EVAL', with args beginning with: 'local now",
+                "write zmq+sentinel://HOST (ERR ",
+            ),
+            ("EVAL", "ERR unknown command 'EVAL', with args beginning with: 'local now", "unknown command 'EVAL')"),
             ("SELECT", "ERR DB index is out of range", "refuses what it was asked (ERR DB index is out of range)"),
             ("EVAL", "x" * 1000, "x" * 200),
         ):
