@@ -148,7 +148,9 @@ class _Greeter:
         self._settle(RemoteProtocolError(f"what {self._address} answers is no message of ours: {reason}"))
 
     def connection_lost(self, identity: bytes, reason: str) -> None:
-        self._settle(NoRoute(f"nobody listens at {self._address}: {reason}"))
+        # Who is stopped has his kernel take the connection.
+        does = "listens" if "refused" in reason else "answers"
+        self._settle(NoRoute(f"nobody {does} at {self._address}: {reason}"))
 
     def _hear(self, payload: Any, is_known: bool) -> int:
         """

@@ -7,10 +7,48 @@ import re
 import shlex
 import shutil
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from zmqrpc.test.etcd import single
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.servers import RedisError, RedisPeer, RedisServer
 from zmqrpc.test.test_examples import DOCS, EXAMPLES, blocks, pattern, steps
+
+
+class SecuredTests(SynchronousTestCase):
+    """docs/howto/secure-the-store: what the user of services is refused, with the configuration that is shown."""
+
+    def asked(self, *words):
+        server = RedisServer(self, configuration=EXAMPLES / "redis" / "redis.conf")
+        with RedisPeer(server) as peer:
+            peer.ask("AUTH", "zmqrpc", "change-me")
+            for line in words:
+                try:
+                    yield line, f"(error) {peer.ask(*shlex.split(line))}"
+                except RedisError as error:
+                    yield line, f"(error) {error}"
+
+    def test_redis(self):
+        shown = dict(steps(DOCS / "howto" / "secure-the-store.rst"))
+        wanted = {
+            typed.removeprefix("redis-cli --user zmqrpc "): printed.strip()
+            for typed, printed in shown.items()
+            if typed.startswith("redis-cli")
+        }
+        self.assertEqual(len(wanted), 3)
+        self.assertEqual(dict(self.asked(*wanted)), wanted)
+        others = (
+            "flushall",
+            "config get *",
+            "acl whoami",
+            "client list",
+            "shutdown",
+            "replicaof no one",
+            "script flush",
+        )
+        for line, said in self.asked(*others, "eval \"return redis.call('get', 'other')\" 0", "publish other x"):
+            self.assertRegex(said, r"NOPERM|can't access at least one of the keys", line)
 
 
 class PageTests(ProcessTestCase):

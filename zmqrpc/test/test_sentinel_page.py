@@ -75,6 +75,9 @@ class SentinelPageTests(ProcessTestCase):
         ended = self.run_to_end("zmqrpc", "call", "--config-file", "zeromq.conf", "greeter", "hello", "name=Ada")
         self.assertEqual((ended.stdout, ended.stderr), ('"Hello, Ada!"\n', ""))
         running.says("has moved from")
+        for words in (("failover", "oslo-messaging-zeromq"), ("remove", "oslo-messaging-zeromq"), ("flushconfig",)):
+            asked = ("-p", self.ports[3], "--user", "zmqrpc", "sentinel", *words)
+            self.assertIn("NOPERM", self.redis_cli(*asked), words)
 
     def assert_prints(self, running, printed):
         wanted = pattern(printed)

@@ -24,6 +24,37 @@ UNITS = (
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
+class ContainerTests(ProcessTestCase):
+    """What ``examples/kubernetes/greeter.yaml`` has a container run, and asks it."""
+
+    def test_checks(self):
+        shutil.copy(EXAMPLES / "tutorial" / "greeter.py", self.directory)
+        text = (EXAMPLES / "kubernetes" / "greeter.yaml").read_text().replace("/tmp/", f"{self.directory}/")
+        port = free_port()
+        text = text.replace("5001", str(port)).replace("5002", str(port + 1)).replace("$(POD_IP)", "127.0.0.1")
+        args, probe = (re.search(f"{name}: \\[([^]]+)\\]", text)[1].split(",") for name in ("args", "command"))
+        words = [word.strip().strip('"') for word in args]
+        query = re.search(r"(?m)value: zmq\+redis://redis:6379\?(.*)$", text)[1]
+        self.environment["ZMQRPC_URL"] = f"{self.url}?{query}"
+        running = self.start(*words)
+        running.says("ready: registered")
+        self.assertEqual(subprocess.run([word.strip() for word in probe], check=False).returncode, 0)
+        (asked,) = re.findall(r"zmqrpc (ping .*?)\"tcp://\$POD_IP:(\d+)\"", text)
+        ping = ("zmqrpc", *asked[0].split(), f"tcp://127.0.0.1:{asked[1]}")
+        self.assertEqual(self.run_to_end(*ping).returncode, 0)
+        running.signal(signal.SIGSTOP)
+        self.assertIn(self.run_to_end(*ping).returncode, (3, 4))
+        running.signal(signal.SIGCONT)
+        # Its store is away: it is not ready, and lives.
+        self.url_file().unlink()
+        self.url_file().mkdir()
+        until(lambda: subprocess.run([word.strip() for word in probe], check=False).returncode == 1, "not ready")
+        self.assertEqual(self.run_to_end(*ping).returncode, 0)
+
+    def url_file(self):
+        return self.directory / "matchmaker.db"
+
+
 class SystemdTests(ProcessTestCase):
     def setUp(self):
         super().setUp()
