@@ -35,9 +35,9 @@ _REFUSALS = {
     "NOREPLICAS": "takes no changes while too few replicas follow it (min-replicas-to-write)",
     "OOM": "has no memory left (maxmemory)",
     "READONLY": "is a replica and takes no changes; name the master",
-    "UNKNOWN": "has no such command; where it is a Sentinel, write zmq+sentinel://HOST",
     "WRONGPASS": "refuses the user or the password of the transport URL; correct them, there or in the server",
     "WRONGTYPE": "has something under our keys that is not ours; use another database, zmq+redis://HOST:PORT/1",
+    "unknown": "has no such command; where it is a Sentinel, write zmq+sentinel://HOST",
 }
 """The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
 
@@ -71,11 +71,11 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
             "run one release with it, or use another database, zmq+redis://HOST:PORT/1",
             code,
         )
-    if text.startswith("ERR unknown command") and command != "AUTH":
-        code, text = "UNKNOWN", text.partition(", with args")[0]  # which would be the script
+    if code == "unknown":
+        text = text.partition(", with args")[0]  # which would be the script
     said = shown(text)[:200]
     if command == "AUTH":
-        said = code = code if code in _REFUSALS else "AUTH"
+        said = code = code if code in _REFUSALS and code.isupper() else "AUTH"
     known = _REFUSALS | _OF_SENTINELS if place.kind == SENTINEL else _REFUSALS
     return RedisRefusal(f"{server} {known.get(code, 'refuses what it was asked')} ({said})", code)
 

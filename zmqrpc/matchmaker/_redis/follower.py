@@ -70,7 +70,7 @@ class RedisFollower:
     :param look: looks at a topic, given the version that is known of it and when the first record of it expires.
     :param show: is called with a topic and its records whenever they were read or told, changed or not.
     :param crowd: learns how many there are, and says when it is our turn to look where all want to.
-    :param source: what the records are seen in, for people.
+    :param source: returns what the records are seen in, for people.
     """
 
     _log = Logger()
@@ -83,7 +83,7 @@ class RedisFollower:
         show: Callable[[TopicKey, list[Sighting]], None],
         chance: Random,
         crowd: Crowd,
-        source: str = "",
+        source: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
         self._db = db
@@ -250,7 +250,7 @@ class RedisFollower:
     def _pass_on_now(self, followed: _Followed) -> None:
         followed.showing = None
         followed.shown = now = self._clock.seconds()
-        sightings = followed.copy.sightings(now, self._source)
+        sightings = followed.copy.sightings(now, self._source())
         self._count(sightings, now)
         self._show(followed.topic, sightings)
 

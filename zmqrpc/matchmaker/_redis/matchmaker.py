@@ -54,13 +54,21 @@ class RedisMatchmaker:
         def store_at(place: RedisPlace, show: Show, turned: Callable[[], None]) -> RedisStore:
             connected = partial(connect, reactor, place, CONNECT * limit)
             return RedisStore(
-                reactor, place.called, place.db, connected, show, limit, chance, source=place.location, turned=turned
+                reactor,
+                place.called,
+                place.db,
+                connected,
+                show,
+                limit,
+                chance,
+                source=lambda: place.location,
+                turned=turned,
             )
 
         def store_behind(named_by: Sentinels, show: Show, turned: Callable[[], None]) -> RedisStore:
             store = RedisStore(
                 *(reactor, named_by.called, named_by.db, named_by.connect, show, limit, chance),
-                source=named_by.group,
+                source=named_by.where,
                 turned=turned,
             )
             named_by.moved = store.moved

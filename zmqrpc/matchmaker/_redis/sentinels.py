@@ -90,6 +90,10 @@ class Sentinels:
         """What people call the master."""
         return f"the Redis master {self.group}"
 
+    def where(self) -> str:
+        """Return who the master is, in a few words: the old one, for as long as nobody has said that it is another."""
+        return self.group if self._master is None else f"{self._master.name} ({self.group})"
+
     def connect(self, heard: Heard) -> Deferred[RedisConnection]:
         """
         Connect to the master.

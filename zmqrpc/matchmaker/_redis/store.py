@@ -54,7 +54,7 @@ class RedisStore:
     :param show: is called with a topic and its records whenever they were read, changed or not.
     :param limit: seconds after which a server that does not answer is given up.
     :param chance: the source of jitter.
-    :param source: the server in a few words, for `Sighting.source`.
+    :param source: returns the server in a few words, for `Sighting.source`.
     :param turned: is called when an outage has begun or ended.
     :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
         infinity where it has always been there.
@@ -72,7 +72,7 @@ class RedisStore:
         show: Callable[[TopicKey, list[Sighting]], None],
         limit: float,
         chance: Random,
-        source: str = "",
+        source: Callable[[], str] = str,
         turned: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -129,8 +129,8 @@ class RedisStore:
 
         def found(look: Look) -> list[Sighting]:
             self._follower.looked(topic, look, heard)
-            entries = look.entries or {}
-            return sorted((entry.sighting(look.now, self._source) for entry in entries.values()), key=lookup_order)
+            entries, source = look.entries or {}, self._source()
+            return sorted((entry.sighting(look.now, source) for entry in entries.values()), key=lookup_order)
 
         return self._look(topic).addCallback(found)
 
@@ -139,7 +139,8 @@ class RedisStore:
 
         def found(listing: Listing) -> list[Sighting]:
             self._takes_age(listing.now, listing.since)
-            return sorted((entry.sighting(listing.now, self._source) for entry in listing.entries), key=records_order)
+            source = self._source()
+            return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
         return self._ask(self._scripts.list(), read_list).addCallback(found)
 

@@ -132,6 +132,16 @@ class ErrorTests(SharedSetCase):
             f"the Redis server 127.0.0.1:{replica.port}, which Sentinels name as the master, is none",
         )
 
+    async def test_source(self):
+        """Whoever looks at a record is told in which server it is just now."""
+        matchmaker = self.matchmaker(self.set.url)
+        await matchmaker.register(make_record(), 300)
+        (listed,) = await matchmaker.records()
+        (found,) = await matchmaker.lookup("openstack", "compute")
+        where = f"127.0.0.1:{self.set.servers[0].port} (oslo-messaging-zeromq)"
+        self.assertEqual((listed.source, found.source), (where, where))
+        await matchmaker.withdraw(make_record())
+
     async def test_too_few_replicas(self):
         master = self.set.servers[0]
         self.addCleanup(master.ask, "CONFIG", "SET", "min-replicas-to-write", 0)
