@@ -7,8 +7,8 @@ others that does, then or later. So it is handed over once, to one that has said
 needed is closed.
 
 Where none of them is up after `WIDEN`, more are connected of those that were not met yet, of whom nobody knows whether
-they live; and four times as many after as long again. Their records may be old, and one after the other would take long;
-but a member that is only slow is not to cost a connection to each.
+they live; and four times as many after as long again. Their records may be old, and one after the other would take
+long; but a member that is only slow is not to cost a connection to each.
 """
 
 from __future__ import annotations
