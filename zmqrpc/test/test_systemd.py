@@ -32,9 +32,9 @@ class ContainerTests(ProcessTestCase):
         text = (EXAMPLES / "kubernetes" / "greeter.yaml").read_text().replace("/tmp/", f"{self.directory}/")
         port = free_port()
         text = text.replace("5001", str(port)).replace("5002", str(port + 1)).replace("$(POD_IP)", "127.0.0.1")
-        args, probe = (re.search(f"{name}: \\[([^]]+)\\]", text)[1].split(",") for name in ("args", "command"))
+        args, probe = (re.findall(f"{name}: \\[([^]]+)\\]", text)[0].split(",") for name in ("args", "command"))
         words = [word.strip().strip('"') for word in args]
-        query = re.search(r"(?m)value: zmq\+redis://redis:6379\?(.*)$", text)[1]
+        (query,) = re.findall(r"(?m)value: zmq\+redis://redis:6379\?(.*)$", text)
         self.environment["ZMQRPC_URL"] = f"{self.url}?{query}"
         running = self.start(*words)
         running.says("ready: registered")
