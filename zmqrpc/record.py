@@ -90,7 +90,6 @@ class Sighting:
         that in `IMatchmaker.records` only.
     :ivar source: which store it was read from, for people; several where several have it.
     :ivar lasts: seconds after a refresh for which the store keeps it, infinity for ever; None where it does not tell.
-    :ivar lasts: seconds after a refresh for which the store keeps it, infinity for ever; None where it does not tell.
     """
 
     record: Record

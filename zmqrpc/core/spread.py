@@ -7,7 +7,7 @@ longer the time over which the turns are spread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zmqrpc.core.backoff import backoff
 
@@ -62,6 +62,13 @@ class Crowd:
         self.seen(count, now)
         if self._listed.take(count, now):
             self._rank = rank
+
+    def shown(self, instances: Sequence[str], ours: str, now: float) -> None:
+        """Take whose records a topic has, in an order that all know, and which instance is ours."""
+        if ours in instances:
+            self.listed(instances.index(ours), len(instances), now)
+        else:
+            self.seen(len(instances), now)
 
     def turn(self, now: float) -> float:
         """Return when it is our turn to do what all want to do from now on; one that is to come stays."""

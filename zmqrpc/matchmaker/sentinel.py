@@ -12,8 +12,9 @@ from zope.interface import implementer
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
+from zmqrpc.matchmaker._hosts import read_hosts, read_user
 from zmqrpc.matchmaker._redis.matchmaker import CONNECT, RedisMatchmaker
-from zmqrpc.matchmaker._redis.place import SENTINEL, SENTINEL_PORT, RedisPlace, read_hosts, read_user
+from zmqrpc.matchmaker._redis.place import SENTINEL, SENTINEL_PORT, RedisPlace
 from zmqrpc.matchmaker._redis.sentinels import Sentinels
 from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.settings import OPTIONS, Settings

@@ -14,7 +14,7 @@ from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.words import EtcdWords, Words
 
 LARGEST_ANSWER = 64 * 2**20
-"""Bytes after which an answer that does not end is given up; a page of 5,000 records is 3 MiB."""
+"""Bytes after which an answer that does not end is given up; a page of 1,000 records is 600 KiB."""
 
 LARGEST_REFUSAL = 4096
 

@@ -22,6 +22,10 @@ class TopicCopy:
         self.heard = 0
         self._records: dict[str, Record] = {}
 
+    def __len__(self) -> int:
+        """Count its records."""
+        return len(self._records)
+
     def looked(self, look: Look, heard: int) -> bool:
         """
         Take what a look has found.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from random import Random
 from typing import TypeAlias
@@ -12,29 +13,24 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from zmqrpc.core.backoff import backoff
+from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._etcd.answers import Change, Look
 from zmqrpc.matchmaker._etcd.copy import TopicCopy
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
+from zmqrpc.matchmaker._showing import PACE_SECONDS, Showing
 from zmqrpc.record import Sighting
 
 POLL_SECONDS = 300.0
 """Seconds at most after which a topic is looked at though nothing was told."""
 
 RETRY_SECONDS = 1.0
-"""Seconds at most until a look that failed is made again."""
+"""Seconds at most until a look that failed is made again, unless a crowd takes longer."""
 
-SPREAD_SECONDS = 0.3
-"""Seconds over which those who know the same are spread when they all want to look."""
-
-PACE_SECONDS = 0.02
-"""Seconds between two lists of one topic that are passed on, and between two streams."""
-
-FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
-"""Seconds until a stream that was lost is made again: doubled each time, up to the longest, and less by chance."""
+MANY = 10
+"""How many records go at once for everybody not to hear of it at once."""
 
 MOST_LOOKS = 20
 """How many looks may be under way."""
@@ -55,12 +51,11 @@ MakeStream: TypeAlias = Callable[
 @attrs.define(eq=False)
 class _Followed:
     topic: TopicKey
+    showing: Showing
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     watched: bool = False  # whether the stream tells of it
     looking: bool = False
     looks: IDelayedCall | None = None
-    shown: float = -inf
-    showing: IDelayedCall | None = None
 
 
 class EtcdFollower:
@@ -72,6 +67,7 @@ class EtcdFollower:
     :param look: looks at a topic.
     :param show: is called with a topic and its records, changed or not.
     :param state: is called with the reason whenever nothing can be heard, and with None when everything can.
+    :param crowd: learns how many there are, and says when it is our turn to do what all want to.
     :param source: where the records are from, for people.
     """
 
@@ -86,6 +82,7 @@ class EtcdFollower:
         show: Callable[[TopicKey, list[Sighting]], None],
         state: Callable[[str | None], None],
         chance: Random,
+        crowd: Crowd,
         source: str,
     ) -> None:
         self._clock = clock
@@ -95,7 +92,9 @@ class EtcdFollower:
         self._show = show
         self._state = state
         self._chance = chance
+        self._crowd = crowd
         self._source = source
+        self._ours = ""
         self._followed: dict[TopicKey, _Followed] = {}
         self._looks = DeferredSemaphore(MOST_LOOKS)
         self._stream: EtcdStream | None = None
@@ -111,18 +110,19 @@ class EtcdFollower:
         """Show a topic soon and after each change; one that is followed is shown once more."""
         followed = self._followed.get(topic)
         if followed is None:
-            self._followed[topic] = followed = _Followed(topic)
+            showing = Showing(self._clock, partial(self._show_now, topic))
+            self._followed[topic] = followed = _Followed(topic, showing)
             self._look_in(followed, 0)
         elif followed.copy.revision >= 0:
-            self._pass_on(followed)
+            followed.showing.soon(len(followed.copy))
 
     def remove(self, topic: TopicKey) -> None:
         """Follow it no longer."""
         followed = self._followed.pop(topic, None)
         if followed is not None:
-            for call in (followed.looks, followed.showing):
-                if call is not None and call.active():
-                    call.cancel()
+            followed.showing.cancel()
+            if followed.looks is not None and followed.looks.active():
+                followed.looks.cancel()
         if not self._followed:
             self._end_stream()
 
@@ -131,6 +131,10 @@ class EtcdFollower:
         for topic in list(self._followed):
             self.remove(topic)
         self._end_stream()
+
+    def ours(self, instance: str) -> None:
+        """Take which instance it is whose records we register."""
+        self._ours = instance
 
     # Looks
 
@@ -163,7 +167,7 @@ class EtcdFollower:
         )
 
     async def _look_once(self, followed: _Followed) -> None:
-        again = RETRY_SECONDS * self._chance.uniform(0.5, 1)
+        again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
         heard = followed.copy.heard
         try:
             if self._is_followed(followed):
@@ -190,7 +194,7 @@ class EtcdFollower:
             followed.watched = False
         if not followed.watched:
             self._begin_in(0)
-        self._pass_on(followed)
+        followed.showing.soon(len(followed.copy))
         return True
 
     # The stream
@@ -215,7 +219,7 @@ class EtcdFollower:
             if followed.watched:
                 wanted[topic] = copy.revision + 1
             elif copy.revision >= 0:
-                self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+                self._look_in(followed, 0)  # this was begun in our turn
         return wanted
 
     def _told(self, topic: TopicKey, change: Change) -> None:
@@ -224,26 +228,38 @@ class EtcdFollower:
             return
         if change.compacted:
             followed.watched = False
-            self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+            self._look_in_turn(followed)
         elif change.created and change.revision < followed.copy.revision:
             # The member lags behind, or the store has gone back to a backup.
-            self._look_in(followed, self._chance.uniform(0, SPREAD_SECONDS))
+            self._look_in_turn(followed)
         elif followed.copy.told(change):
-            self._pass_on(followed)
+            # Whose records these were, they all hear it now.
+            many = sum(entry.record is None for entry in change.entries) > MANY
+            followed.showing.soon(len(followed.copy), self._until_turn() if many else 0)
+
+    def _look_in_turn(self, followed: _Followed) -> None:
+        self._look_in(followed, self._until_turn())
+
+    def _until_turn(self) -> float:
+        now = self._clock.seconds()
+        return self._crowd.turn(now) - now
 
     def _hears(self) -> None:
         self._fails = 0
         self._hearing = True
+        self._crowd.worked()
         self._state(None)
 
     def _ended(self, reason: str) -> None:
-        if self._stream is not None:
+        if self._stream is not None and reason:
             self._rotation.failed(self._stream.member)
+            self._fails += 1
         self._stream = None
-        self._state(reason)
+        if self._fails >= len(self._rotation):  # where others have not been tried yet, nothing is lost
+            self._state(reason)
         if self._followed:
-            self._begin_in(backoff(FIRST_WAIT, self._fails, LONGEST_WAIT) * self._chance.uniform(0.5, 1))
-        self._fails += 1
+            now = self._clock.seconds()
+            self._begin_in(self._crowd.again(now) - now)
 
     def _end_stream(self) -> None:
         if self._begins is not None and self._begins.active():
@@ -252,14 +268,7 @@ class EtcdFollower:
             self._stream.end()
             self._stream = None
 
-    # What is shown
-
-    def _pass_on(self, followed: _Followed) -> None:
-        if followed.showing is None:
-            wait = max(0.0, followed.shown + PACE_SECONDS - self._clock.seconds())
-            followed.showing = self._clock.callLater(wait, self._pass_on_now, followed)
-
-    def _pass_on_now(self, followed: _Followed) -> None:
-        followed.showing = None
-        followed.shown = self._clock.seconds()
-        self._show(followed.topic, followed.copy.sightings(self._source))
+    def _show_now(self, topic: TopicKey) -> None:
+        sightings = self._followed[topic].copy.sightings(self._source)
+        self._crowd.shown([sighting.record.instance for sighting in sightings], self._ours, self._clock.seconds())
+        self._show(topic, sightings)

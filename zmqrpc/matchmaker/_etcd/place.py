@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from typing import Self
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, unquote_to_bytes
 
 import attrs
 
-from zmqrpc.address import numeric, split_host
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._hosts import is_loopback, located, read_hosts, read_user
 from zmqrpc.matchmaker._tls import StoreTls
-from zmqrpc.settings import masked_url
+from zmqrpc.transport_url import masked_url, parse_url
 
 PORT = 2379
 PREFIX = "zmqrpc"
+
+_LONGEST_PREFIX = 255
 
 
 @attrs.frozen
@@ -42,38 +44,30 @@ class EtcdPlace:
 
         :raises ConfigError: it is not of this form.
         """
-        # Not by urlsplit, which refuses some lists of hosts with IPv6.
-        netloc, _, path = url.partition("://")[2].partition("/")
-        userinfo, at, location = netloc.rpartition("@")
-        user, _, password = userinfo.partition(":")
-        if at and not (user and password):
-            raise _refusal(
-                url, "names no user or no password; write user:password@, etcd has no passwords without users"
-            )
+        parts = parse_url(url)
         try:
-            unquoted = [unquote(text, errors="strict") for text in (user, password, path)]
-        except UnicodeDecodeError:
-            raise _refusal(url, "has a user, a password or a prefix that is not UTF-8") from None
-        prefix = unquoted[2].strip("/") or PREFIX
-        if "#" in netloc + path or "//" in prefix or not prefix.isprintable():
-            raise _refusal(
-                url,
-                "has a prefix that is empty between two slashes or holds what cannot be printed, or a # "
-                "(# and / in a password are %23 and %2F)",
-            )
-        hosts = dict.fromkeys(_host(url, text) for text in location.split(","))
-        return cls(tuple(hosts), prefix, unquoted[0], unquoted[1])
+            hosts = read_hosts(parts.netloc, PORT)
+            user, password = (_text(part or b"", "user or password") for part in read_user(parts.netloc))
+            if password and not user:
+                raise ValueError("has a password without a user; write user:password@, etcd has no others")
+            prefix = _prefix(parts)
+        except ValueError as error:
+            raise ConfigError(
+                f"the transport URL {masked_url(url)!r} {error}; for example zmq+etcd://127.0.0.1:2379 or "
+                "zmq+etcd://user:PASSWORD@one:2379,two:2379,three:2379/prefix",
+                options=("url",),
+            ) from None
+        return cls(tuple(hosts), prefix, user, password)
 
     @property
     def is_loopback(self) -> bool:
         """Whether it can only be members on this machine."""
-        addresses = [(host, numeric(host)) for host, _ in self.hosts]
-        return all(host == "localhost" or (address is not None and address.is_loopback) for host, address in addresses)
+        return all(is_loopback(host) for host, _ in self.hosts)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The members for people, in the order of `hosts`."""
-        return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return tuple(located(host, port) for host, port in self.hosts)
 
     @property
     def name(self) -> str:
@@ -86,21 +80,21 @@ class EtcdPlace:
         return f"etcd at {self.name}"
 
 
-def _host(url: str, text: str) -> tuple[str, int]:
-    if not text:
-        raise _refusal(url, "names no host, or an empty one")
+def _prefix(parts: SplitResult) -> str:
+    if parts.fragment:
+        raise ValueError("has a # (# and / in a password are %23 and %2F)")
+    words = parts.path.strip("/").split("/")
+    # etcd does not know .., but whoever reads such a prefix takes it for another one.
+    if words != [""] and any(unquote(word) in ("", ".", "..") for word in words):
+        raise ValueError("has a prefix with an empty part, or one that is . or ..; write names between the slashes")
+    prefix = _text(unquote_to_bytes(parts.path), "prefix").strip("/")
+    if not prefix.isprintable() or len(prefix) > _LONGEST_PREFIX:
+        raise ValueError(f"has a prefix that is not printable, or longer than {_LONGEST_PREFIX} characters")
+    return prefix or PREFIX
+
+
+def _text(written: bytes, what: str) -> str:
     try:
-        host, port = split_host(text)
-        return host, port or PORT
-    except ValueError:
-        # Its text repeats what may be a piece of a password.
-        raise _refusal(
-            url, "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
-        ) from None
-
-
-def _refusal(url: str, what: str) -> ConfigError:
-    return ConfigError(
-        f"the transport URL {masked_url(url)!r} {what}; for example zmq+etcd://127.0.0.1:2379 or "
-        "zmq+etcd://user:PASSWORD@one:2379,two:2379,three:2379/prefix"
-    )
+        return written.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"has a {what} that is not UTF-8") from None

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order
 from zmqrpc.matchmaker._etcd.access import EtcdAccess
-from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_left, read_look
+from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_left, read_look, read_store
 from zmqrpc.matchmaker._etcd.asker import EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import DENIED, EtcdRefusal, other_format
 from zmqrpc.matchmaker._etcd.follower import EtcdFollower
@@ -28,8 +29,17 @@ from zmqrpc.record import Record, Sighting
 
 T = TypeVar("T")
 
-LEASES_AT_ONCE = 10
-"""How many leases are asked for their ages at the same time."""
+ASKING, HEARING = "asking", "hearing"
+"""The parts of reading."""
+
+LEASES_AT_ONCE, LEASES_SECONDS = 10, 3.0
+"""How many leases are asked for their ages at the same time, and for how many seconds: the other ages stay unknown."""
+
+Life: TypeAlias = tuple[float | None, float | None]
+"""What `Sighting.age` and `Sighting.lasts` are."""
+
+UNKNOWN: Life = (None, None)
+FOR_EVER: Life = (None, inf)
 
 
 class EtcdStore:
@@ -51,23 +61,23 @@ class EtcdStore:
         limit: float,
         chance: Random,
     ) -> None:
+        self._clock = reactor
         self._name = place.called
         self._source = place.name
         self._words = EtcdWords(place.prefix)
         self._access = EtcdAccess(reactor, place, limit)
-        rotation = Rotation(len(place.hosts), chance)
+        self._rotation = rotation = Rotation(len(place.hosts), chance)
         self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
         self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit)
 
         def make_stream(member: int, *callbacks: Any) -> EtcdStream:
-            return EtcdStream(reactor, self._access, self._words, member, chance, limit, *callbacks)
+            return EtcdStream(reactor, self._access, self._words, member, chance, limit, self._check, *callbacks)
 
         self._follower = EtcdFollower(
-            reactor, rotation, make_stream, self._look, show, self._hears, chance, self._source
+            *(reactor, rotation, make_stream, self._look, show, self._hears, chance, Crowd(chance.random), self._source)
         )
         self._reading = Outage(reactor, f"reading the matchmaker in {self._name}")
         self._writing = Outage(reactor, f"writing the matchmaker in {self._name}")
-        self._failing: set[str] = set()
         self._closed = False
 
     @property
@@ -83,6 +93,7 @@ class EtcdStore:
                 return Failure(ConfigError(failure.value.sentence(self._name)))
             return self._unavailable(failure)
 
+        self._follower.ours(record.instance)
         self._access.load()
         return self._writer.register(record, expire).addErrback(refused).addCallbacks(self._wrote, self._not_written)
 
@@ -140,53 +151,60 @@ class EtcdStore:
             revision = revision or look.revision
             entries += look.entries
             after = entries[-1].key if entries else ""
-        leases = {entry.lease for entry in entries if entry.lease and entry.record is not None}
-        some = DeferredSemaphore(LEASES_AT_ONCE)
-        asking = [some.run(self._ask, self._words.time_to_live(lease), read_left) for lease in leases]
-        left: dict[int, tuple[float | None, float] | None] = {0: (None, inf)}
-        found_left = await gatherResults(asking, consumeErrors=True)
-        left |= dict(zip(leases, found_left, strict=True))
+        lives = await self._lives({entry.lease for entry in entries if entry.record is not None})
+        found = ((entry.record, lives.get(entry.lease, UNKNOWN)) for entry in entries)
         # Where the lease has ended meanwhile, the record has as well.
-        return [
-            Sighting(entry.record, found[0], self._source, found[1])
-            for entry in entries
-            if entry.record is not None and (found := left[entry.lease]) is not None
-        ]
+        return [Sighting(record, life[0], self._source, life[1]) for record, life in found if record and life]
+
+    async def _lives(self, leases: set[int]) -> dict[int, Life | None]:
+        """
+        Ask for leases, one by one, for as long as it is worth it: thousands must not keep others from asking.
+
+        :return: what is known of each; None for one that has ended. What is not known is left out.
+        """
+        lives: dict[int, Life | None] = {0: FOR_EVER}
+        until = self._clock.seconds() + LEASES_SECONDS
+        remaining = iter(leases - {0})
+
+        async def ask() -> None:
+            for lease in remaining:
+                if self._clock.seconds() >= until:
+                    return
+                try:
+                    lives[lease] = await self._ask(self._words.time_to_live(lease), read_left)
+                except MatchmakerUnavailable:
+                    return  # what is there is known all the same
+
+        await gatherResults([Deferred.fromCoroutine(ask()) for _ in range(LEASES_AT_ONCE)])
+        return lives
 
     def _look(self, topic: TopicKey) -> Deferred[Look]:
         return self._ask(self._words.look(topic), partial(read_look, self._words.names, topic=topic))
 
     def _ask(self, words: Words, read: Callable[[bytes], T]) -> Deferred[T]:
         def answered(value: T) -> T:
-            self._works("asking")
+            self._reading.worked(ASKING)
             return value
 
         def failed(failure: Failure) -> Failure:
             if not self._closed:
-                self._fails("asking", str(failure.value))
+                self._reading.failed(str(failure.value), ASKING)
             return failure
 
         self._access.load()
         asked = self._asker.ask(words).addCallback(read).addErrback(self._unavailable)
         return asked.addCallbacks(answered, failed)
 
+    async def _check(self) -> tuple[int, str]:
+        """Ask any member for the id of the store; return who is the current one then, and the id."""
+        store = await self._ask(self._words.probe(), read_store)
+        return self._rotation.current, store
+
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            self._failing.clear()
-            self._reading.worked()
+            self._reading.worked(ASKING, HEARING)
         else:
-            self._fails("hearing", reason)
-
-    # One outage for looks and for the stream: it ends when the stream has begun, or all that failed was asked again.
-
-    def _fails(self, what: str, reason: str) -> None:
-        self._failing.add(what)
-        self._reading.failed(reason)
-
-    def _works(self, what: str) -> None:
-        self._failing.discard(what)
-        if not self._failing:
-            self._reading.worked()
+            self._reading.failed(reason, HEARING)
 
     # Writing, which may fail while reading works: where etcd has no space left, for example.
 

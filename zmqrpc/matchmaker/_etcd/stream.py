@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._etcd.access import EtcdAccess, NoAnswer
 from zmqrpc.matchmaker._etcd.answers import Change, read_line, read_store
@@ -28,11 +29,13 @@ class EtcdStream:
 
     It begins with the question which store this is: in another, nothing can be resumed.
 
+    :param check: asks whichever member answers, the current one first, for the id of the store; its answer is the
+        member that is current from then on, and the id. Fails with `MatchmakerUnavailable`.
     :param begun: is called with the id of the store, before anything is watched, and returns what is: the revision from
         which on, for each topic. Where it returns nothing, the stream ends without a word.
     :param told: is called with a topic and each change of it.
     :param hears: is called when all watches have begun.
-    :param ended: is called with the reason when it has ended by itself.
+    :param ended: is called with the reason when it has ended by itself; that is empty where nothing has failed.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class EtcdStream:
         member: int,
         chance: Random,
         limit: float,
+        check: Callable[[], Awaitable[tuple[int, str]]],
         begun: Callable[[str], Mapping[TopicKey, int]],
         told: Callable[[TopicKey, Change], None],
         hears: Callable[[], None],
@@ -54,6 +58,7 @@ class EtcdStream:
         self._words = words
         self._chance = chance
         self._limit = limit
+        self._check = check
         self._begun = begun
         self._told = told
         self._hears = hears
@@ -83,8 +88,10 @@ class EtcdStream:
         try:
             await work
             return
-        except NoAnswer as error:
+        except (NoAnswer, MatchmakerUnavailable) as error:
             reason = str(error)
+        except ValueError as error:
+            reason = f"{self._name} answered what is no answer: {error}; correct the transport URL"
         except EtcdRefusal as refusal:
             reason = refusal.sentence(self._name)
         except CancelledError:
@@ -157,11 +164,13 @@ class EtcdStream:
             self._probing = Deferred.fromCoroutine(self._guard(self._compare()))
 
     async def _compare(self) -> None:
-        store = await self._probe()
-        if self._store and store != self._store:
-            raise NoAnswer(f"{self._name} has another store than before")
-        self._store = store
-        self._wait()
+        current, store = await self._check()
+        if current != self.member or (self._store and store != self._store):
+            # It hangs, or is cut off from the others, which are heard instead; or nothing is as it was.
+            self._end_with("")
+        else:
+            self._store = store
+            self._wait()
 
     async def _probe(self) -> str:
         asked = Deferred.fromCoroutine(self._access.ask(self.member, self._words.probe()))
@@ -169,8 +178,6 @@ class EtcdStream:
             return read_store(await asked.addTimeout(self._limit, self._clock))
         except TimeoutError:
             raise NoAnswer(f"{self._name} did not answer within {self._limit:g} s") from None
-        except ValueError as error:
-            raise NoAnswer(f"{self._name} answered what is no answer: {error}; correct the transport URL") from None
 
     @property
     def _name(self) -> str:

@@ -15,8 +15,8 @@ FORMAT = "1"
 CHUNK = 120
 """How many records one transaction may write or compare: etcd allows 128 operations, some of which are ours."""
 
-PAGE = 5000
-"""How many records are listed with one question."""
+PAGE = 1000
+"""How many records are listed with one question: a busy member has to answer it in time, and we read it in one go."""
 
 Words: TypeAlias = tuple[str, bytes]
 """A question: where it is posted to, and what."""
@@ -110,8 +110,8 @@ class EtcdWords:
     # The rest
 
     def probe(self) -> Words:
-        """Ask one member for the id of the store; it answers by itself."""
-        return _words("kv/range", {"key": self.names.store.encode(), "serializable": True})
+        """Ask for the id of the store, which only a member that reaches the majority can tell."""
+        return _words("kv/range", {"key": self.names.store.encode()})
 
     def watch(self, wanted: Iterable[tuple[int, TopicKey, int]]) -> Words:
         """

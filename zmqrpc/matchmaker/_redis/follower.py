@@ -17,6 +17,7 @@ from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._redis.answers import Look, read_change
 from zmqrpc.matchmaker._redis.copy import TopicCopy
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.matchmaker._showing import PACE_SECONDS, Showing
 from zmqrpc.record import Sighting
 
 FIRST_SECONDS = 0.2
@@ -34,12 +35,6 @@ LAG_SECONDS = 0.3
 MANY = 10
 """How many records go at once for everybody not to hear of it at once."""
 
-PACE_SECONDS, PACE_EACH = 0.02, 0.0008
-"""
-Seconds between two lists of one topic that are passed on, at least, and for each record in them: each list is work for
-everybody, and where many change at once there would be as many.
-"""
-
 MOST_LOOKS = 50
 """How many looks may be under way."""
 
@@ -48,11 +43,10 @@ MOST_LOOKS = 50
 class _Followed:
     topic: TopicKey
     look_at: float
+    showing: Showing
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     lag: float = 0.0  # how long after an expiry it is looked for
     looking: bool = False
-    shown: float = -inf
-    showing: IDelayedCall | None = None
 
     @property
     def due(self) -> float:
@@ -104,7 +98,8 @@ class RedisFollower:
         """Follow a topic; return the channel that is to be heard for it."""
         channel = topic_channel(self._db, topic)
         if channel not in self._followed:
-            self._followed[channel] = followed = _Followed(topic, inf)
+            showing = Showing(self._clock, lambda: self._show_now(followed))
+            self._followed[channel] = followed = _Followed(topic, inf, showing)
             self._look_in(followed, FIRST_SECONDS)
         return channel
 
@@ -112,7 +107,7 @@ class RedisFollower:
         """Follow it no longer; return its channel."""
         channel = topic_channel(self._db, topic)
         followed = self._followed.pop(channel, None)
-        if followed is not None and followed.showing is not None:
+        if followed is not None:
             followed.showing.cancel()
         return channel
 
@@ -132,7 +127,7 @@ class RedisFollower:
         """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
         followed = self._followed.get(topic_channel(self._db, topic))
         if followed is not None and followed.copy.version >= 0:
-            self._pass_on(followed)
+            followed.showing.soon(len(followed.copy))
 
     def forget(self) -> None:
         """Take nothing that is known for what the server knows as well: it is another one, with versions of its own."""
@@ -165,7 +160,7 @@ class RedisFollower:
         else:
             # Whose records these were, they all hear it now.
             many = len(change.gone) > MANY
-            self._pass_on(followed, self._chance.uniform(0, spread(len(change.gone))) if many else 0)
+            followed.showing.soon(len(followed.copy), self._chance.uniform(0, spread(len(change.gone))) if many else 0)
             self._wake_by(followed.due)
 
     def asked(self, topic: TopicKey) -> int:
@@ -235,29 +230,14 @@ class RedisFollower:
         if not followed.copy.looked(look, heard, self._clock.seconds()):
             return False
         followed.lag = self._chance.uniform(0.005, LAG_SECONDS)
-        self._pass_on(followed)
+        followed.showing.soon(len(followed.copy))
         return True
 
     def _poll_seconds(self) -> float:
         return POLL_SECONDS * self._chance.uniform(0.75, 1)
 
-    def _pass_on(self, followed: _Followed, later: float = 0.0) -> None:
-        if followed.showing is None:
-            pace = max(PACE_SECONDS, len(followed.copy) * PACE_EACH)
-            wait = max(later, followed.shown + pace - self._clock.seconds())
-            followed.showing = self._clock.callLater(max(0.0, wait), self._pass_on_now, followed)
-
-    def _pass_on_now(self, followed: _Followed) -> None:
-        followed.showing = None
-        followed.shown = now = self._clock.seconds()
+    def _show_now(self, followed: _Followed) -> None:
+        now = self._clock.seconds()
         sightings = followed.copy.sightings(now, self._source())
-        self._count(sightings, now)
+        self._crowd.shown([sighting.record.instance for sighting in sightings], self._ours, now)
         self._show(followed.topic, sightings)
-
-    def _count(self, sightings: list[Sighting], now: float) -> None:
-        """Take how many a topic says that there are."""
-        self._crowd.seen(len(sightings), now)
-        for rank, sighting in enumerate(sightings):
-            if sighting.record.instance == self._ours:
-                self._crowd.listed(rank, len(sightings), now)
-                break

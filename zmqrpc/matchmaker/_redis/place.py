@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Self
-from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker._hosts import is_loopback, located, read_hosts, read_user
 from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.transport_url import masked_url, parse_url
 
@@ -67,8 +66,7 @@ class RedisPlace:
     @property
     def is_loopback(self) -> bool:
         """Whether it can only be a server of this machine."""
-        address = numeric(self.host)
-        return self.host == "localhost" or (address is not None and address.is_loopback)
+        return is_loopback(self.host)
 
     @property
     def called(self) -> str:
@@ -84,46 +82,7 @@ class RedisPlace:
     @property
     def location(self) -> str:
         """The server as it stands in the URL: host and port."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def read_hosts(netloc: str, port: int) -> list[tuple[str, int]]:
-    """
-    Read ``host[:port],host[:port]...`` behind user and password of a transport URL.
-
-    :param port: what counts where none is written.
-    :return: hosts as `split_address` has them, and ports.
-    :raises ValueError: it is not that; the text goes on after the URL.
-    """
-    found: list[tuple[str, int]] = []
-    for location in netloc.rpartition("@")[2].split(","):
-        if not location.partition(":")[0] and location.count(":") < 2:
-            raise ValueError("names no host, or has a comma too many")
-        try:
-            place = split_address(location if ":" in location.rpartition("]")[2] else f"{location}:{port}")
-        except ValueError:
-            # Its text repeats what may be a piece of a password.
-            raise ValueError(
-                "has no valid host or no valid port; write HOST, HOST:PORT or [IPv6]:PORT, PORT from 1 to 65535"
-            ) from None
-        if place in found:
-            raise ValueError(f"names {RedisPlace(*place).location} twice; name each server once")
-        found.append(place)
-    return found
-
-
-def read_user(netloc: str) -> tuple[bytes, bytes | None]:
-    """
-    Read ``[user]:password@``, each of which may be written with ``%``, from the host part of a transport URL.
-
-    :return: the user, empty for none, and the password, None for none.
-    :raises ValueError: there is a user without a password; the text goes on after the URL.
-    """
-    userinfo, at, _ = netloc.rpartition("@")
-    user, colon, password = userinfo.partition(":")
-    if at and not password:
-        raise ValueError("names a user without a password; write user:password@, or :password@ without a user")
-    return unquote_to_bytes(user), unquote_to_bytes(password) if colon else None
+        return located(self.host, self.port)
 
 
 def _is_database(text: str) -> bool:

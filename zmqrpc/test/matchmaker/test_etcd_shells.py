@@ -2,20 +2,24 @@
 
 import base64
 import json
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web import http
 
+from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd import access, stream
 from zmqrpc.matchmaker._etcd.access import NoAnswer
+from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look
 from zmqrpc.matchmaker._etcd.asker import MOST_WAITING, EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
+from zmqrpc.matchmaker._etcd.follower import EtcdFollower
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
@@ -230,6 +234,7 @@ class StreamTests(SynchronousTestCase):
         self.said: list[Any] = []
         self.store: Any = b"s"
         self.asked = 0
+        self.current = 1
         self.listening: Any = None
 
     def called(self, member):
@@ -241,6 +246,13 @@ class StreamTests(SynchronousTestCase):
             await Deferred()
         pair = {"key": "", "value": base64.b64encode(self.store).decode()}
         return json.dumps({"header": {"revision": "1"}, "kvs": [pair]}).encode()
+
+    async def check(self):
+        """Ask any member, in time: `current` answers."""
+        self.asked += 1
+        if self.store is None:
+            raise MatchmakerUnavailable("nobody answers")
+        return self.current, self.store.decode()
 
     async def listen(self, member, words, take):
         self.take = take
@@ -257,6 +269,7 @@ class StreamTests(SynchronousTestCase):
             1,
             Random(1),
             0.5,
+            self.check,
             lambda store: self.said.append(store) or topics,
             lambda topic, change: self.said.append((topic[1], change.number)),
             lambda: self.said.append("hears"),
@@ -306,7 +319,24 @@ class StreamTests(SynchronousTestCase):
         self.assertLess(self.asked, 9)
         self.store = None
         self.clock.pump([0.1] * 30)
-        self.assertEqual(self.said[-1], ("ended", "M1 did not answer within 0.5 s"))
+        self.assertEqual(self.said[-1], ("ended", "nobody answers"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent_from_the_start(self):
+        self.store = None
+        self.stream()
+        self.clock.advance(0.5)
+        self.assertEqual(self.said, [("ended", "M1 did not answer within 0.5 s")])
+
+    def test_left(self):
+        """Where another member answers instead, this one hangs or is cut off: it is left, and nothing has failed."""
+        self.stream()
+        self.confirm()
+        self.clock.pump([0.1] * 30)
+        self.assertEqual(self.said[-1], "hears")
+        self.current = 2
+        self.clock.pump([0.1] * 25)
+        self.assertEqual(self.said[-1], ("ended", ""))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_another_store(self):
@@ -314,7 +344,7 @@ class StreamTests(SynchronousTestCase):
         self.confirm()
         self.store = b"other"
         self.clock.pump([0.1] * 30)
-        self.assertEqual(self.said[-1], ("ended", "M1 has another store than before"))
+        self.assertEqual(self.said[-1], ("ended", ""))
 
     def test_nonsense(self):
         for lines, text in (
@@ -342,6 +372,146 @@ class StreamTests(SynchronousTestCase):
         self.confirm()
         self.listening.callback(None)
         self.assertEqual(self.said[-1], ("ended", "M1 has ended what it told"))
+
+
+class Streams:
+    """What is made instead of streams."""
+
+    def __init__(self, member, begun, told, hears, ended):
+        self.member, self.begun, self.told, self.hears, self.ended = member, begun, told, hears, ended
+        self.over = False
+
+    def end(self):
+        self.over = True
+
+
+class FollowerTests(SynchronousTestCase):
+    """What one follows of an etcd that is only pretended, on a clock."""
+
+    topic = ("openstack", "compute")
+
+    def setUp(self):
+        self.clock = Clock()
+
+    def follower(self, number=0, count=1, members=1, chance=None):
+        """Make one of so many, who know each other, that hears everything."""
+        streams: list[Any] = []
+        shown: list[Any] = []
+        states: list[Any] = []
+        entries = [_entry(each) for each in range(count)]
+        chance = chance or Random(number)
+        rotation = Rotation(members, chance)
+        follower = EtcdFollower(
+            self.clock,
+            rotation,
+            lambda *callbacks: streams.append(Streams(*callbacks)) or streams[-1],
+            lambda topic: self.look(entries),
+            lambda topic, sightings: shown.append((self.clock.seconds(), len(sightings))),
+            states.append,
+            chance,
+            Crowd(chance.random),
+            "here",
+        )
+        follower.ours(f"{number:032x}")
+        follower.add(self.topic)
+        self.clock.advance(0)
+        self.clock.pump([0.02] * 2)
+        self.assertEqual(streams[-1].begun("s"), {self.topic: 6})
+        streams[-1].hears()
+        self.addCleanup(follower.close)
+        return follower, streams, shown, states
+
+    def look(self, entries):
+        return succeed(Look("s", 5, tuple(entries)))
+
+    def test_members_tried_first(self):
+        """Nothing is lost before all members were tried; what is lost is said, and that it is back."""
+        _, streams, _, states = self.follower(members=3)
+        self.assertEqual(states, [None])
+        for count in range(1, 4):
+            self.assertEqual(states, [None])
+            streams[-1].ended(f"M{streams[-1].member} is away")
+            self.clock.pump([0.05] * 10)
+            self.assertEqual(len(streams), count + 1)
+        self.assertEqual(len({stream.member for stream in streams}), 3)
+        self.assertEqual(len(states), 2)
+        streams[-1].hears()
+        self.assertIsNone(states[-1])
+
+    def test_moved(self):
+        """A stream that ends without a reason is begun at the member that is current, and nothing is said."""
+        follower, streams, _, states = self.follower(members=3)
+        follower._rotation.worked((streams[-1].member + 1) % 3)
+        streams[-1].ended("")
+        self.clock.pump([0.05] * 3)
+        self.assertEqual(streams[1].member, (streams[0].member + 1) % 3)
+        self.assertEqual(states, [None])
+
+    def test_crowd_returns(self):
+        """Five hundred servers who lost their streams begin them again evenly."""
+        crowd = [self.follower(number, 500) for number in range(0, 500, 10)]
+        lost = self.clock.seconds()
+        for _, streams, _, _ in crowd:
+            streams[-1].ended("M0 is away")
+        begins = [follower._begins.getTime() - lost for follower, *_ in crowd]
+        self.assertGreater(max(begins), 4)
+        self.assertLessEqual(max(begins), 4.5)
+        for second in range(4):
+            within = sum(second <= begin < second + 1 for begin in begins)
+            self.assertIn(within, range(10, 13), begins)
+
+    def test_crowd_tries_again(self):
+        """While nobody is there they keep their turns."""
+        follower, streams, _, _ = self.follower(250, 500)
+        begins = []
+        for _ in range(4):
+            streams[-1].ended("M0 is away")
+            begins.append(follower._begins.getTime())
+            self.clock.advance(begins[-1] - self.clock.seconds())
+        for begin, after in pairwise(begins):
+            self.assertAlmostEqual(after - begin, 4.5)
+
+    def test_wiped(self):
+        """When all is deleted at once, each hears of it in its turn; what single ones lose is heard at once."""
+        heard = {}
+        for number in range(0, 500, 50):
+            _, streams, shown, _ = self.follower(number, 500)
+            self.clock.pump([0.5])
+            gone = tuple(Entry(f"k{each}", None, 6, 0) for each in range(500))
+            streams[-1].told(self.topic, Change(1, 6, False, None, False, gone))
+            began = self.clock.seconds()
+            self.clock.pump([0.01] * 460)
+            at, count = shown[-1]
+            self.assertEqual(count, 0)
+            heard[number] = at - began
+        for number, seconds in heard.items():
+            self.assertApproximates(seconds, number / 500 * 4.5, 0.05)
+        _, streams, shown, _ = self.follower(400, 500)
+        self.clock.pump([0.5])
+        streams[-1].told(self.topic, Change(1, 6, False, None, False, (Entry("k1", None, 6, 0),)))
+        self.clock.pump([0.01])
+        self.assertEqual(shown[-1][1], 499)
+
+    def test_back_empty(self):
+        """Who finds another store in his turn looks at once, and not in one more turn."""
+        _, streams, shown, _ = self.follower(400, 500)
+        streams[-1].ended("M0 is away")
+        self.clock.pump([0.1] * 46)
+        self.look = lambda _: succeed(Look("other", 2, ()))
+        self.assertEqual(streams[-1].begun("other"), {})
+        self.clock.pump([0.01])
+        self.assertEqual(shown[-1], (self.clock.seconds(), 0))
+
+    def test_compacted(self):
+        """What cannot be resumed is looked at again in a turn."""
+        follower, streams, _, _ = self.follower(250, 500)
+        streams[-1].told(self.topic, Change(1, 9, False, "compacted", True, ()))
+        looks = follower._followed[self.topic].looks
+        self.assertApproximates(looks.getTime() - self.clock.seconds(), 2.25, 0.02)
+
+
+def _entry(number):
+    return Entry(f"k{number}", make_record(member=f"node-{number:03}", number=number), 3, 0)
 
 
 def _answer(body, status=b"200 OK"):
