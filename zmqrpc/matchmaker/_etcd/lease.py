@@ -1,4 +1,4 @@
-"""A lease, and what was written under it."""
+"""A lease, and what may be under it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 @attrs.define(eq=False)
 class Lease:
     """
-    Records that expire together.
+    Records that expire together: those that were written, and those of which nobody knows whether they were.
 
     :ivar id: what etcd knows it by; 0 for what never expires.
     :ivar seconds: after which it ends unless it is kept alive; 0 for never.
@@ -21,7 +21,7 @@ class Lease:
     id: int
     seconds: int
     ends: float = inf
-    _held: dict[str, tuple[str, int]] = attrs.field(factory=dict)
+    _held: dict[str, tuple[str, int] | None] = attrs.field(factory=dict)  # None where that is not known
 
     def fits(self, entries: Mapping[str, str], seconds: int) -> bool:
         """
@@ -36,13 +36,17 @@ class Lease:
         held = ((key, self._held.get(key)) for key in entries)
         return {key: found[1] for key, found in held if found is not None and found[0] == entries[key]}
 
+    def may_hold(self, keys: Iterable[str]) -> None:
+        """Take that records are about to be written."""
+        self._held |= dict.fromkeys(keys)
+
     def written(self, entries: Mapping[str, str], revision: int) -> None:
         """Take that records were written."""
         self._held |= {key: (value, revision) for key, value in entries.items()}
 
     def forget(self, keys: Iterable[str]) -> bool:
         """
-        Take that records may be under it no longer.
+        Take that records are under it no longer.
 
         :return: whether nothing is left of what was there.
         """

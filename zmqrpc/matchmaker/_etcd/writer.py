@@ -137,11 +137,10 @@ class EtcdWriter:
                 wish.deferred.errback(Failure(failure.value))
 
     async def _remove(self, keys: Collection[str], until: float) -> None:
-        emptied = [lease for lease in self._leases if lease.id and lease.forget(keys)]
         for some in _chunks(keys):
             # Not done means that there is nothing yet.
             read_written(await self._ask(self._words.remove(some), until))
-        for lease in emptied:
+        for lease in [lease for lease in self._leases if lease.forget(keys) and lease.id]:
             self._leases.remove(lease)
             await self._ask(self._words.revoke(lease.id), until).addErrback(lambda failure: failure.trap(EtcdRefusal))
 
@@ -187,9 +186,11 @@ class EtcdWriter:
                 missing |= {key: entries[key] for key in some}
         for some in _chunks(missing):
             written = {key: missing[key] for key in some}
+            lease.may_hold(written)
+            revision = await self._put(written, lease.id, until)
             for other in self._leases:
                 other.forget(written)
-            lease.written(written, await self._put(written, lease.id, until))
+            lease.written(written, revision)
 
     async def _put(self, entries: Mapping[str, str], lease: int, until: float) -> int:
         """Write; return the revision of the store then."""
