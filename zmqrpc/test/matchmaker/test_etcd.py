@@ -487,6 +487,84 @@ class AuthenticationTests(EtcdCase):
         await self.refused(self.matchmaker(self.url_of("nova")).records(), "knows no users")
 
 
+class UsersTests(EtcdCase):
+    """Users come and go while we run."""
+
+    def matchmaker_of(self, user):
+        return self.matchmaker(f"zmq+etcd://{user}:secret@127.0.0.1:{self.member.port}")
+
+    async def works(self, matchmaker, *records):
+        await eventually("it works", lambda: not matchmaker.away())
+        await eventually("it hears", lambda: matchmaker._store._follower._hearing)
+        self.assertCountEqual(await self.found(matchmaker), records)
+
+    async def test_switched_on(self):
+        """Who names a user is refused until there are users; who names none, from then on. Both are told once."""
+        named, nameless = self.matchmaker_of("nova"), self.matchmaker()
+        await nameless.register(make_record(), 300)
+        heard = await self.watching(nameless, make_record())
+        mine = Heard()
+        named.watch("openstack", "compute", mine)
+        await self.refused(named.lookup("openstack", "compute"), "knows no users")
+        allow(self.member.ask, nova="READWRITE")
+        await eventually("it works by itself", lambda: mine.last(make_record()))
+        await named.register(make_record(number=2), 300)
+        await self.works(named, make_record(), make_record(number=2))
+        await self.refused(nameless.register(make_record(), 300), "asks who we are")
+        await self.refused(nameless.lookup("openstack", "compute"), "asks who we are")
+        self.assertTrue(nameless.away())
+        self.assertIn(make_record(), [sighting.record for sighting in heard.calls[-1]], "what was known is known")
+        self.assertLessEqual(len(self.lines.about("fails: ")), 3, self.lines)
+
+    async def test_removed(self):
+        """A user that is removed is refused with a sentence, told once, and works again when he is back."""
+        allow(self.member.ask, nova="READWRITE")
+        matchmaker = self.matchmaker_of("nova")
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        token = self.member.ask("auth/authenticate", name="root", password="secret")["token"]
+        self.member.ask("auth/user/delete", token=token, name="nova")
+        await eventually("it is noticed", matchmaker.away)
+        for _ in range(2):
+            await self.refused(matchmaker.lookup("openstack", "compute"), "refuses the user or the password")
+        self.assertTrue(heard.last(make_record()), "what was known is known")
+        token = self.member.ask("auth/authenticate", name="root", password="secret")["token"]
+        self.member.ask("auth/user/add", token=token, name="nova", password="secret")
+        self.member.ask("auth/user/grant", token=token, user="nova", role="nova")
+        await self.works(matchmaker, make_record())
+        self.assertEqual(len(self.lines), 2, self.lines)
+
+
+class TokenTests(EtcdCase):
+    """Tokens that end after a second."""
+
+    options = ("--auth-token-ttl=1",)
+
+    async def test_ended(self):
+        """They are fetched anew, for what is asked and for what is heard."""
+        allow(self.member.ask, nova="READWRITE")
+        url = f"zmq+etcd://nova:secret@127.0.0.1:{self.member.port}"
+        matchmaker, idle = self.matchmaker(url), self.matchmaker(url)
+        await idle.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        first = idle._store._access._token
+        await pause(2.5)
+        await idle.register(make_record(number=2), 300)
+        self.assertNotEqual(idle._store._access._token, first)
+        await eventually("it is told", lambda: heard.last(make_record(), make_record(number=2)))
+        self.assertEqual(len(await self.found(matchmaker)), 2)
+        self.assertEqual(self.lines, [])
+
+
+class SignedTokenTests(TokenTests):
+    """Tokens that every member can check (JWT)."""
+
+    def setUp(self):
+        certificate, key = Authority(self).issue("localhost")
+        self.options = (f"--auth-token=jwt,pub-key={certificate},priv-key={key},sign-method=ES256,ttl=1s",)
+        super().setUp()
+
+
 class TlsTests(TestCase):
     """A store that is reached by TLS."""
 
