@@ -71,6 +71,15 @@ class _Left(msgspec.Struct):
     grantedTTL: int = 0
 
 
+class _LeaseId(msgspec.Struct):
+    ID: int
+
+
+class _Leases(msgspec.Struct):
+    header: _Header
+    leases: list[_LeaseId] = []
+
+
 class _Token(msgspec.Struct):
     token: str
 
@@ -216,6 +225,15 @@ def read_left(answer: bytes) -> tuple[float, float] | None:
     if read.TTL < 0 or read.grantedTTL <= 0:
         return None
     return float(max(0, read.grantedTTL - read.TTL)), float(read.grantedTTL)
+
+
+def read_leases(answer: bytes) -> int:
+    """
+    Read how many leases there are.
+
+    :raises ValueError: it is no such answer.
+    """
+    return len(_decode(answer, _Leases).leases)
 
 
 def read_store(answer: bytes) -> str:

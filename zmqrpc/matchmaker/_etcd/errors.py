@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
-from zmqrpc.errors import MatchmakerUnavailable
-
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""
 
@@ -71,10 +69,6 @@ class EtcdRefusal(Exception):
                 "correct the transport URL"
             )
         return f"{name} refuses what it was asked ({shown})"
-
-
-class EtcdDenied(MatchmakerUnavailable):
-    """Our user may not do that."""
 
 
 def unreachable(name: str, error: BaseException, encrypted: bool) -> str:

@@ -15,7 +15,7 @@ from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order
 from zmqrpc.matchmaker._etcd.access import EtcdAccess
-from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_left, read_look, read_store
+from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_leases, read_left, read_look, read_store
 from zmqrpc.matchmaker._etcd.asker import EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import DENIED, EtcdRefusal, other_format
 from zmqrpc.matchmaker._etcd.follower import EtcdFollower
@@ -28,6 +28,9 @@ from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.record import Record, Sighting
 
 T = TypeVar("T")
+
+COUNT_SECONDS = 150.0
+"""Seconds after which it is asked again how many processes there are: a node that serves has a lease."""
 
 ASKING, HEARING = "asking", "hearing"
 """The parts of reading."""
@@ -73,8 +76,10 @@ class EtcdStore:
         def make_stream(member: int, *callbacks: Any) -> EtcdStream:
             return EtcdStream(reactor, self._access, self._words, member, chance, limit, self._check, *callbacks)
 
+        self._crowd = Crowd(chance.random)
+        self._count_at = reactor.seconds() + chance.uniform(0, COUNT_SECONDS)
         self._follower = EtcdFollower(
-            *(reactor, rotation, make_stream, self._look, show, self._hears, chance, Crowd(chance.random), self._source)
+            *(reactor, rotation, make_stream, self._look, show, self._hears, chance, self._crowd, self._source)
         )
         self._reading = Outage(reactor, f"reading the matchmaker in {self._name}")
         self._writing = Outage(reactor, f"writing the matchmaker in {self._name}")
@@ -197,8 +202,20 @@ class EtcdStore:
 
     async def _check(self) -> tuple[int, str]:
         """Ask any member for the id of the store; return who is the current one then, and the id."""
+        if self._count_at <= self._clock.seconds():
+            self._count()
         store = await self._ask(self._words.probe(), read_store)
         return self._rotation.current, store
+
+    def _count(self) -> None:
+        """Ask how many there are; who may not ask goes by the topics that are watched alone."""
+        self._count_at = self._clock.seconds() + COUNT_SECONDS
+
+        def counted(count: int) -> None:
+            self._crowd.seen(count, self._clock.seconds())
+
+        asked = self._asker.ask(self._words.leases()).addCallback(read_leases).addCallback(counted)
+        asked.addErrback(lambda failure: failure.trap(MatchmakerUnavailable, EtcdRefusal, ValueError) and None)
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:

@@ -107,6 +107,10 @@ class EtcdWords:
         """Ask how much of a lease is left."""
         return _words("lease/timetolive", {"ID": lease})
 
+    def leases(self) -> Words:
+        """Ask for the ids of all leases."""
+        return _words("lease/leases", {})
+
     # The rest
 
     def probe(self) -> Words:

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import IOutages
 from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.matchmaker._etcd import store
 from zmqrpc.matchmaker._etcd.names import EtcdNames
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker.etcd import EtcdMatchmaker
@@ -93,8 +94,8 @@ class StoredTests(EtcdCase):
         await matchmaker.register(make_record("a:b/c", exchange="100%", pool="audit"), 300)
         await matchmaker.register(make_record("c", exchange="x"), 0)
         held = self.member.held()
-        store = held.pop("/zmqrpc/store")
-        self.assertRegex(store, "^[0-9a-f]{32}$")
+        number = held.pop("/zmqrpc/store")
+        self.assertRegex(number, "^[0-9a-f]{32}$")
         body = '{"addresses":["tcp://127.0.0.1:49153"]}'
         self.assertEqual(
             held,
@@ -241,6 +242,24 @@ class StoredTests(EtcdCase):
         self.assertEqual((one.lasts, other.lasts), (300, math.inf))
         self.assertEqual(one.source, f"127.0.0.1:{self.member.port}")
 
+    async def test_ages_unknown(self):
+        """Where ages cannot be had, in time or at all, everything is listed without."""
+        matchmaker = self.matchmaker()
+        records = [make_record(), make_record(number=2)]
+        await matchmaker.register(records[0], 300)
+        await matchmaker.register(records[1], 0)
+        listed = [(records[0], None, None), (records[1], None, math.inf)]
+        for owner, name, instead in (
+            (store, "LEASES_SECONDS", 0.0),
+            (matchmaker._store._words, "time_to_live", lambda lease: ("/v3/nonsense", b"{}")),
+        ):
+            patch = self.patch(owner, name, instead)
+            found = await matchmaker.records()
+            self.assertEqual([(each.record, each.age, each.lasts) for each in found], listed)
+            patch.restore()
+        await matchmaker.records()
+        self.assertEqual(matchmaker.away(), "")
+
 
 class FollowedTests(EtcdCase):
     """What is told."""
@@ -360,6 +379,15 @@ class FollowedTests(EtcdCase):
         await gatherResults([other.withdraw(make_record(name)) for name in heard])
         for name, each in heard.items():
             await eventually(name, each.last)
+
+    async def test_counted(self):
+        """Who watches one topic knows how many there are on all of them."""
+        matchmaker = self.matchmaker()
+        for number in range(1, 131):
+            self.member.ask("lease/grant", ID=number, TTL=60)
+        await self.watching(matchmaker)
+        matchmaker._store._count_at = 0
+        await eventually("they are counted", lambda: matchmaker._store._crowd.seconds == 1.3)
 
 
 class HungTests(EtcdCase):
