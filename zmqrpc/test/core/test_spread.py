@@ -55,6 +55,14 @@ class CrowdTests(SynchronousTestCase):
         crowd.listed(0, 1, NOW)
         self.assertEqual(crowd.turn(0.0), 1.0)
 
+    def test_a_rank_is_ones_place_in_a_list(self) -> None:
+        crowd = make_crowd(chance=0.0)
+        crowd.shown([f"{number:03}" for number in range(200)], "150", NOW)
+        self.assertEqual(crowd.turn(0.0), 1.5)
+        crowd = make_crowd(chance=0.5)
+        crowd.shown([f"{number:03}" for number in range(200)], "nobody", NOW)
+        self.assertEqual((crowd.seconds, crowd.turn(0.0)), (2.0, 1.0))
+
     def test_tries_keep_the_turns_apart(self) -> None:
         """All have turns once in the time over which they are spread, whenever each of them notices that it failed."""
         crowd = make_crowd(200, 100, 0.0)

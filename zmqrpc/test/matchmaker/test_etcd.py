@@ -257,8 +257,6 @@ class StoredTests(EtcdCase):
             found = await matchmaker.records()
             self.assertEqual([(each.record, each.age, each.lasts) for each in found], listed)
             patch.restore()
-        await matchmaker.records()
-        self.assertEqual(matchmaker.away(), "")
 
 
 class FollowedTests(EtcdCase):
