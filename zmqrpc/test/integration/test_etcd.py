@@ -243,9 +243,11 @@ class EtcdProcessTests(ProcessTestCase):
 
     def test_refused_urls(self):
         for url, text in (
-            ("zmq+etcd://:2379", "no valid host"),
-            ("zmq+etcd://:secret@a,b", "names no user or no password"),
-            ("zmq+etcd://a,,b", "names no host, or an empty one"),
+            ("zmq+etcd://:2379", "names no host, or has a comma too many"),
+            ("zmq+etcd://a:99999", "has no valid host or no valid port"),
+            ("zmq+etcd://secret@a", "names a user without a password"),
+            ("zmq+etcd://:secret@a,b", "has a password without a user"),
+            ("zmq+etcd://a,,b", "names no host, or has a comma too many"),
         ):
             status, _, err = self.zmqrpc("call", "calc", "add", url=url)
             self.assertEqual(status, 2)

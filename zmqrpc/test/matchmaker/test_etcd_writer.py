@@ -130,7 +130,7 @@ class PretendedEtcd:
             case "VALUE":
                 return held is not None and held.value == text(compared["value"])
             case "MOD":
-                return (held.revision if held else 0) == compared["mod_revision"]
+                return bool((held.revision if held else 0) == compared["mod_revision"])
         return held is None
 
 
@@ -173,7 +173,7 @@ class WriterTests(SynchronousTestCase):
         outcomes = []
         for each in asked:
             self.assertTrue(each.called, "it has not ended")
-            done = []
+            done: list[bool] = []
             each.addCallbacks(
                 lambda _, done=done: done.append(True), lambda failure: failure.trap(MatchmakerUnavailable)
             )

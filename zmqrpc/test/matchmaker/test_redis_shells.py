@@ -21,12 +21,12 @@ from zmqrpc.matchmaker._redis.follower import (
     FIRST_SECONDS,
     MANY,
     MOST_LOOKS,
-    PACE_SECONDS,
     POLL_SECONDS,
     RETRY_SECONDS,
     RedisFollower,
 )
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.matchmaker._showing import PACE_SECONDS
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
