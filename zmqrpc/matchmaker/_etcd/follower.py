@@ -251,12 +251,12 @@ class EtcdFollower:
         self._state(None)
 
     def _ended(self, reason: str) -> None:
-        if self._stream is not None and reason:
+        if reason and self._stream is not None:
             self._rotation.failed(self._stream.member)
             self._fails += 1
+            if self._fails >= len(self._rotation):  # before that others have not been tried yet
+                self._state(reason)
         self._stream = None
-        if self._fails >= len(self._rotation):  # where others have not been tried yet, nothing is lost
-            self._state(reason)
         if self._followed:
             now = self._clock.seconds()
             self._begin_in(self._crowd.again(now) - now)
