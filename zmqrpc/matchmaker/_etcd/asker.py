@@ -75,12 +75,12 @@ class EtcdAsker:
         """
         Ask.
 
-        :param until: when there has to be an answer, by the clock; None for when the time limit has passed.
+        :param until: when there has to be an answer at the latest, by the clock, if that is before the time limit.
         :return: fires with the answer; fails with `EtcdRefusal` when a member refuses for a reason that all have, and
             with `MatchmakerUnavailable` when none answers.
         """
         now = self._clock.seconds()
-        seconds = self._limit if until is None else until - now
+        seconds = self._limit if until is None else min(self._limit, until - now)
         if self._closed:
             return fail(MatchmakerUnavailable(f"the matchmaker in {self._name} is closed; make a new Node"))
         if len(self._waiting) >= MOST_WAITING:

@@ -29,6 +29,9 @@ LONGEST = 9_000_000_000
 TRIES = 3
 """How often something is done again that somebody else has undone meanwhile."""
 
+PATIENCE = 1.5
+"""How many times as long as a question a wish may take, which may be four of them, while each is answered in time."""
+
 Question: TypeAlias = Callable[[Words, float], Deferred[bytes]]
 """Asks the cluster, until a time."""
 
@@ -59,7 +62,7 @@ class EtcdWriter:
     was under way.
 
     :param ask: asks the cluster; fails as `EtcdAsker.ask`.
-    :param limit: seconds after which a wish fails that is not fulfilled.
+    :param limit: seconds that a question may take.
     """
 
     _log = Logger()
@@ -95,7 +98,7 @@ class EtcdWriter:
         if self._open is None:
             if len(self._turns) >= MOST_WAITING:
                 return fail(MatchmakerUnavailable(f"{MOST_WAITING} registrations wait for etcd already"))
-            self._open = _Turn(self._clock.seconds() + self._limit)
+            self._open = _Turn(self._clock.seconds() + PATIENCE * self._limit)
             self._turns.append(self._open)
             self._turn_end = self._clock.callLater(0, self._end_turn)
         wish = _Wish(key, value, seconds, Deferred())

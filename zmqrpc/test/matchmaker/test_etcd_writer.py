@@ -17,7 +17,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import write_body
 from zmqrpc.matchmaker._etcd.answers import read_refusal
 from zmqrpc.matchmaker._etcd.words import EtcdWords
-from zmqrpc.matchmaker._etcd.writer import EtcdWriter
+from zmqrpc.matchmaker._etcd.writer import PATIENCE, EtcdWriter
 from zmqrpc.testing.matchmaker import make_record
 
 LIMIT = 2.0
@@ -160,7 +160,7 @@ class WriterTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.etcd = PretendedEtcd(self.clock)
-        self.writer = EtcdWriter(self.clock, EtcdWords("zmqrpc"), self.etcd.ask, Random(1), LIMIT)
+        self.writer = EtcdWriter(self.clock, EtcdWords("zmqrpc"), self.etcd.ask, Random(1), LIMIT / PATIENCE)
         self.records = list(RECORDS)
         self.latest: dict[str, float] = {}
 
