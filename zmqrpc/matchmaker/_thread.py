@@ -18,6 +18,10 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._room import Room
 
 
+PAUSE = 0.002
+"""Seconds after work in which whoever waits for it goes on first: the interpreter serves one thread at a time."""
+
+
 class IThreadedReactor(IReactorTime, IReactorFromThreads):
     """What the thread needs of a reactor."""
 
@@ -42,7 +46,7 @@ class WorkThread:
 
     :param reactor: where answers are delivered.
     :param name: what the thread works for, for errors and logs.
-    :param idle: called in the thread after work, and again after as many seconds as it returns; None is not again.
+    :param idle: called in the thread soon after work, and again after as many seconds as it returns; None is not again.
     :param last: called in the thread as its last work.
     :param limit: seconds that work may take, waiting included.
     :param bound: how many may wait while it works (`Room`); what was given up counts until the thread comes to it.
@@ -188,7 +192,8 @@ class WorkThread:
                 self._taken += 1
             if not job.over:
                 self._perform(job)
-            due = time.monotonic()
+            at = time.monotonic() + PAUSE
+            due = at if due is None else min(due, at)
         self._last()
         self._reactor.callFromThread(self._ended)
 

@@ -50,6 +50,7 @@ class Lookout:
         self._looked = looked
         self._failing = False
         self._shown: dict[TopicKey, list[Record] | None] = {}
+        self._new: list[TopicKey] = []
         self._version: tuple[int, int, int] | None = None
         self._expires = inf
         self._owners: deque[Owner] = deque()
@@ -58,7 +59,7 @@ class Lookout:
     def watch(self, topic: TopicKey) -> None:
         """Show a topic at the next look, changed or not, and after each change."""
         self._shown[topic] = None
-        self._version = None
+        self._new.append(topic)
 
     def unwatch(self, topic: TopicKey) -> None:
         """Show a topic no more."""
@@ -73,8 +74,14 @@ class Lookout:
             # The version comes first: a change while we read makes us read once more.
             version = self._file.version()
             if version != self._version or self._machine.now() >= self._expires or self._somebody_died():
-                self._read()
+                self._expires = inf
+                self._owners.clear()
+                self._read(list(self._shown))
                 self._version = version
+            elif self._new:
+                # Where many are watched, to read all of them for each new one would be most of the work.
+                self._read([topic for topic in self._new if topic in self._shown])
+            self._new.clear()
         except MatchmakerUnavailable as error:
             self._version = None
             self._failing = True
@@ -86,18 +93,18 @@ class Lookout:
         # Where many watch many, each change is work for all of them: looking takes a fifth of our time at most.
         return min(RETRY, max(INTERVAL, 4 * (time.monotonic() - begin)))
 
-    def _read(self) -> None:
+    def _read(self, topics: list[TopicKey]) -> None:
         owners: set[Owner] = set()
-        self._expires = inf
-        for topic, shown in list(self._shown.items()):
+        for topic in topics:
             rows = self._file.read(topic)
             owners.update(row.owner for row in rows)
             self._expires = min([self._expires, *(row.expires for row in rows if row.expires is not None)])
             records = [row.record for row in rows]
-            if records != shown:
+            if records != self._shown[topic]:
                 self._shown[topic] = records
                 self._found(topic, rows)
-        self._owners = deque(owner for owner in owners if self._file.judges(owner))
+        owners.difference_update(self._owners)
+        self._owners.extend(owner for owner in owners if self._file.judges(owner))
 
     def _somebody_died(self) -> bool:
         now = time.monotonic()
