@@ -1,7 +1,7 @@
 """
 Discovery that fails: how soon what changes is known, and what becomes of calls while the store is away, hangs or lies.
 
-The store and the servers are started here, since they are killed here. Servers are told what to do by calls.
+The store and the servers are started here, since they are killed here.
 """
 
 from __future__ import annotations
@@ -9,45 +9,27 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
-from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import DeferredList
 
-from bench.processes import process
-from bench.stores import STORES, Store
+from bench.failover import failover
+from bench.scene import TIMEOUT, TOPOLOGIES, WORK, Load, known, pause, reactor, scene, url_of
 from bench.work import Figures, Order, answer, percentile, ready
+from bench.worker import Worker
 from bench.zmqrpc_client import play
-from zmqrpc import Node, Settings, Target, expose
+from zmqrpc import Node, Target, expose
 from zmqrpc.errors import NoRoute, ZmqRpcError
-from zmqrpc.interfaces import IMatchmaker
-from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record, Role
 
-reactor: Any = _reactor
-
-WORK = Target("work")
 CONTROL = Target("control")
-TIMEOUT = 30.0
-RATE = 200
-"""Calls per second while something fails."""
-
-
-class Worker:
-    """One member of the topic that is called."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @expose
-    def who(self, context: Any) -> str:
-        return self._name
+TRIP = 0.05
+"""Seconds that a round trip to the store takes where round trips are counted."""
+STALE_CLIENTS = 5
 
 
 class Control:
@@ -67,109 +49,18 @@ class Control:
 
 
 async def serve(order: Order) -> None:
-    name = f"w-{order.part}"
     node = Node(reactor, order.address)
-    node.server(Target(CONTROL.topic, server=name), [Control(order.address)])
-    node.server(Target(WORK.topic, server=name), [Worker(name)])
+    node.server(Target(CONTROL.topic, server="control"), [Control(order.address)])
+    node.server(Target(WORK.topic, server="control"), [Worker("control")])
     node.startService()
     await node.when_ready()
     ready(order.address)
 
 
-class Scene:
-    """A store, servers as processes of their own, and a client that knows them."""
-
-    def __init__(self, order: Order, store: Store, stack: ExitStack) -> None:
-        self.order = order
-        self.store = store
-        self.url = (
-            store.url + ("&" if "?" in store.url else "?") + "rpc_zmq_bind_address=127.0.0.1&rpc_zmq_host=127.0.0.1"
-        )
-        self._stack = stack
-        self._parts = 0
-
-    def matchmaker(self) -> IMatchmaker:
-        matchmaker: IMatchmaker = make_matchmaker(reactor, Settings.from_url(self.url))
-        return matchmaker
-
-    def client(self, url: str = "") -> Any:
-        node = Node(reactor, url or self.url)
-        client = node.client()
-        node.startService()
-        return client
-
-    def server(self) -> int:
-        """Start a process that serves; return its id when it is registered."""
-        order = replace(self.order, address=self.url, part=self._parts)
-        self._parts += 1
-        words = [sys.executable, "-m", "bench.discovery", "server", order.to_json()]
-        child = self._stack.enter_context(process(words, self.order.directory))
-        assert child.stdout is not None
-        if not child.stdout.readline():
-            raise AssertionError("a server died while it started")
-        return child.pid
-
-
-@contextmanager
-def scene(order: Order) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        store = stack.enter_context(STORES[order.store](order.directory))
-        yield Scene(order, store, stack)
-
-
-def pause(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds, lambda: None)
-
-
-async def known(client: Any, count: int) -> None:
-    """Call until so many members have answered."""
-    seen: set[str] = set()
-    while len(seen) < count:
-        seen.add(await client.call(WORK, "who", timeout=TIMEOUT))
-
-
-class Load:
-    """Calls at an even rate, whose ends are kept."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.ended: list[tuple[float, float, str]] = []
-        self.open = 0
-        self._loop = LoopingCall(self._call)
-        self._loop.clock = reactor
-        self._loop.start(1 / RATE)
-
-    def _call(self) -> None:
-        began = time.monotonic()
-        self.open += 1
-
-        def over(outcome: Any) -> None:
-            self.open -= 1
-            error = "" if isinstance(outcome, str) else outcome.type.__name__
-            self.ended.append((began, time.monotonic(), error))
-
-        self._client.call(WORK, "who", timeout=5.0).addBoth(over)
-
-    async def stop(self) -> Figures:
-        self._loop.stop()
-        while self.open:
-            await pause(0.01)
-        failed = [error for _, _, error in self.ended if error]
-        for error in sorted(set(failed)):
-            print(f"{failed.count(error)} calls ended with {error}", file=sys.stderr)
-        took = [end - began for began, end, _ in self.ended]
-        return {
-            "failed": len(failed),
-            "calls": len(took),
-            "p99_ms": percentile(took, 99) * 1e3,
-            "max_ms": max(took) * 1e3,
-        }
-
-
 async def new_server(order: Order) -> Figures:
     """From when a server is registered until a client that runs has had an answer from it."""
     with scene(order) as here:
-        here.server()
+        here.adder()
         client = here.client()
         await known(client, 1)
         took = []
@@ -186,44 +77,60 @@ async def new_server(order: Order) -> Figures:
     return {"max_ms": max(took) * 1e3, "p50_ms": percentile(took, 50) * 1e3}
 
 
+class Rotation:
+    """Who has turns at a client, looked at in its memory: nothing is called for that."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @property
+    def links(self) -> set[str]:
+        """The links that have turns."""
+        # What no client tells: a call that goes nowhere looks like a slow one from outside.
+        return set(self._client._routes[WORK].choices)
+
+
 async def killed(order: Order) -> Figures:
-    """From when a server is killed until no call meets it any more: of who talks to it, and of who only knows it."""
-    talking, others, failed = [], [], 0
-    for _ in range(order.count):
-        with scene(order) as here:
-            here.server()
-            client, other = here.client(), here.client(f"{here.url}&zmq_topology=dynamic-direct")
+    """
+    From when a server is killed until it has no turn any more: of clients that call all the time, and of idle ones.
+
+    Servers are processes of twistd. The idle ones have asked once who is there, and make no call.
+    """
+    away: dict[str, list[float]] = {}
+    with scene(order) as here:
+        here.server()
+        talking = {name: here.client(targets=[WORK], zmq_topology=name) for name in TOPOLOGIES}
+        idle = {name: here.client(targets=[WORK] * ("static" in name), zmq_topology=name) for name in TOPOLOGIES}
+        for client in talking.values():
+            await known(client, 1)
+        for client in idle.values():
+            await client.members(WORK, timeout=TIMEOUT)
+        named = [("talking", talking), ("others", idle)]
+        rotations = {f"{who}_{name}": Rotation(client) for who, all_ in named for name, client in all_.items()}
+        load = Load(*talking.values())
+        for _ in range(order.count):
+            before = next(iter(rotations.values())).links
             dying = here.server()
-            await known(client, 2)
-            await known(other, 2)
-            load = Load(client)
-            await pause(0.5)
+            while any(len(rotation.links) != 2 for rotation in rotations.values()):
+                await pause(0.05)
+            await pause(1.0)
+            (link,) = next(iter(rotations.values())).links - before
             os.kill(dying, signal.SIGKILL)
             at = time.monotonic()
-            seen = await _gone(other, at)
-            await pause(1.0)
-            failed += (await load.stop())["failed"]
-            # Calls that wait for it to answer, or fail, took longer than the others: until the last of these has ended.
-            slow = [end for began, end, error in load.ended if end > at and (error or end - began > 0.2)]
-            talking.append(max([at, *slow]) - at)
-            others.append(seen)
-    return {"talking_s": max(talking), "others_s": max(others), "failed": failed}
-
-
-async def _gone(client: Any, at: float) -> float:
-    """Return for how many seconds after `at` somebody who calls now and then still meets somebody who is gone."""
-    met = at
-    while time.monotonic() < at + 3:
-        began = time.monotonic()
-        try:
-            await client.call(WORK, "who", timeout=2.0)
-            slow = time.monotonic() - began > 0.1
-        except ZmqRpcError:
-            slow = True
-        if slow:
-            met = time.monotonic()
-        await pause(0.05)
-    return met - at
+            left = dict(rotations)
+            while left and time.monotonic() < at + TIMEOUT:
+                for name, rotation in list(left.items()):
+                    if link not in rotation.links:
+                        away.setdefault(name, []).append(time.monotonic() - at)
+                        del left[name]
+                await pause(0.001)
+            if left:
+                raise AssertionError(f"{', '.join(left)} would still call who was killed {TIMEOUT} s ago")
+            await pause(0.5)
+        figures: Figures = {f"{name.partition('-')[0]}_s": max(times) for name, times in away.items()}
+        for who in ("talking", "others"):
+            figures[f"{who}_s"] = max(figures[f"{who}_static_s"], figures[f"{who}_dynamic_s"])
+        return {**figures, **await load.stop()}
 
 
 async def down(order: Order) -> Figures:
@@ -250,45 +157,75 @@ async def down(order: Order) -> Figures:
 
 
 async def hung(order: Order) -> Figures:
-    """Ask a store that hangs."""
+    """Ask a store that hangs: a lookup and a registration each two milliseconds."""
     with scene(order) as here:
-        matchmaker = here.matchmaker()
+        way = here.store.measured()
+        matchmaker = here.matchmaker(url_of(way.url))
+        record = Record(Role.SERVER, "openstack", "work", "one", f"{1:032x}", ("tcp://127.0.0.1:9",))
+        await matchmaker.register(record, 300)
         await matchmaker.lookup("openstack", "work")
         here.store.stop_answering()
-        began = time.monotonic()
-        at_once = 0
+        before = way.asked
+        took: list[float] = []
+        waiting: list[int] = []
 
-        def failed(_: Any) -> None:
-            nonlocal at_once
-            at_once += time.monotonic() - began < 0.2
+        def failed(_: Any, began: float) -> None:
+            if not waiting and time.monotonic() - began > 0.1:
+                # The first that was not refused at once: until now nothing that was asked has ended.
+                waiting.append(way.asked - before)
             took.append(time.monotonic() - began)
 
-        took: list[float] = []
-        asked = [matchmaker.lookup("openstack", f"t-{number}").addErrback(failed) for number in range(order.count)]
-        waiting = order.count - len(took)
+        asked = []
+        for number in range(order.count):
+            now = time.monotonic()
+            asked.append(matchmaker.lookup("openstack", f"t-{number}").addBoth(failed, now))
+            asked.append(matchmaker.register(record, 300).addBoth(failed, now))
+            await pause(0.002)
         await DeferredList(asked)
         here.store.answer_again()
         await matchmaker.close()
-    return {"longest_s": max(took), "waiting": waiting}
+    return {"longest_s": max(took), "waiting": waiting[0], "refused": sum(seconds < 0.1 for seconds in took)}
 
 
 async def stale(order: Order) -> Figures:
-    """Call a topic of which most records lead nowhere."""
+    """Call a topic of which most records lead nowhere: several clients that are new, one after the other."""
+    figures: Figures = {}
     with scene(order) as here, ExitStack() as stack:
-        here.server()
+        live = here.server()
+        await known(here.client(), 1)
         matchmaker = here.matchmaker()
         for number in range(2 * order.members):
             port = _swallows(stack) if number % 2 else _closed()
             record = Record(Role.SERVER, "openstack", "work", f"dead-{number}", f"{number:032x}", (f"tcp://{port}",))
             await matchmaker.register(record, 300)
-        client = here.client()
-        took = []
-        for _ in range(order.count):
-            began = time.monotonic()
-            await client.call(WORK, "who", timeout=TIMEOUT)
-            took.append(time.monotonic() - began)
-            await pause(0.005)
-    return {"first_s": took[0], "p99_ms": percentile(took[1:], 99) * 1e3, "max_ms": max(took[1:]) * 1e3}
+        for topology in TOPOLOGIES:
+            first, later = [], []
+            for _ in range(STALE_CLIENTS):
+                # What the others have found out would help this one.
+                for sighting in await matchmaker.records():
+                    if sighting.record.role is Role.DOUBT:
+                        await matchmaker.withdraw(sighting.record)
+                client = here.client(zmq_topology=topology)
+                took = []
+                for _ in range(order.count):
+                    began = time.monotonic()
+                    if await client.call(WORK, "who", timeout=TIMEOUT) != str(live):
+                        raise AssertionError("somebody else has answered")
+                    took.append(time.monotonic() - began)
+                    await pause(0.005)
+                await client.close()
+                first.append(took[0])
+                later += took[1:]
+            name = topology.partition("-")[0]
+            figures |= {
+                f"first_{name}_s": max(first),
+                f"first_{name}_p50_s": median(first),
+                f"p99_{name}_ms": percentile(later, 99) * 1e3,
+                f"max_{name}_ms": max(later) * 1e3,
+            }
+    for figure in ("first_{}_s", "p99_{}_ms", "max_{}_ms"):
+        figures[figure.replace("{}_", "")] = max(figures[figure.format("static")], figures[figure.format("dynamic")])
+    return figures
 
 
 def _closed() -> str:
@@ -310,30 +247,47 @@ def _swallows(stack: ExitStack) -> str:
 
 
 async def unknown(order: Order) -> Figures:
-    """Call topics that nobody serves, and look others up, in turn."""
+    """Call topics that nobody serves, and look others up, in turn; then again where each round trip takes its time."""
     with scene(order) as here:
         here.server()
-        client, matchmaker = here.client(), here.matchmaker()
+        way = here.store.measured()
+        client, matchmaker = here.client(way.url), here.matchmaker(url_of(way.url))
         await known(client, 1)
-        calls, lookups = [], []
-        for number in range(order.count):
-            began = time.monotonic()
-            try:
-                await client.call(Target(f"nobody-{number}"), "who", timeout=TIMEOUT)
-            except NoRoute:
-                calls.append(time.monotonic() - began)
-            began = time.monotonic()
-            await matchmaker.lookup("openstack", f"nothing-{number}")
-            lookups.append(time.monotonic() - began)
+        await matchmaker.lookup("openstack", "nothing")
+        calls, lookups = await _unknown(client, matchmaker, order.count, 0.0)
+        way.delay = TRIP
+        far_calls, far_lookups = await _unknown(client, matchmaker, max(3, order.count // 50), 4 * TRIP)
         await matchmaker.close()
-    call, lookup = percentile(calls, 50), percentile(lookups, 50)
-    return {"noroute_ms": call * 1e3, "lookup_ms": lookup * 1e3, "ratio": call / lookup}
+    figures: Figures = {"noroute_ms": median(calls) * 1e3, "lookup_ms": median(lookups) * 1e3}
+    return {
+        **figures,
+        "ratio": median(calls) / median(lookups),
+        "trips": median(far_calls) / TRIP,
+        "lookup_trips": median(far_lookups) / TRIP,
+    }
+
+
+async def _unknown(client: Any, matchmaker: Any, count: int, rest: float) -> tuple[list[float], list[float]]:
+    calls, lookups = [], []
+    for number in range(count):
+        began = time.monotonic()
+        try:
+            await client.call(Target(f"nobody-{rest}-{number}"), "who", timeout=TIMEOUT)
+        except NoRoute:
+            calls.append(time.monotonic() - began)
+        await pause(rest)
+        began = time.monotonic()
+        await matchmaker.lookup("openstack", f"nothing-{rest}-{number}")
+        lookups.append(time.monotonic() - began)
+        await pause(rest)
+    return calls, lookups
 
 
 MODES: dict[str, Callable[[Order], Coroutine[Any, Any, Figures]]] = {
     "new-server": new_server,
     "killed": killed,
     "down": down,
+    "failover": failover,
     "hung": hung,
     "stale": stale,
     "unknown": unknown,

@@ -38,7 +38,7 @@ LOCAL = "router-proxy+pub-sub with local publishers"
 """What `zmqrpc.core.capacity` calls it; the other topologies are called as ``zmq_topology`` names them."""
 
 
-STORES = ("redis", "sqlite")
+STORES = ("redis", "sentinel", "etcd", "sqlite")
 
 
 def _connections() -> dict[str, Contender]:
@@ -63,7 +63,7 @@ CONTENDERS = {
     "zmqrpc-faults": Contender("", "bench.faults"),
     **{f"zmqrpc {store}": Contender("", "bench.discovery", store=store) for store in STORES},
     "zmqrpc-returning": Contender("", "bench.returning", store="redis"),
-    "zmqrpc-size": Contender("", "bench.size", store="redis"),
+    **{f"zmqrpc-size {store}": Contender("", "bench.size", store=store) for store in ("redis", "etcd")},
     **_connections(),
     **{f"formula {name}": Contender("", "bench.formula", topology=name) for name in (*TOPOLOGIES, LOCAL)},
     "pyzmq-bound": Contender("bench.yardsticks.pyzmq_bound", "bench.yardsticks.pyzmq_bound"),
@@ -96,12 +96,15 @@ MODES: dict[str, Callable[[bool], Order]] = {
     "publish": lambda quick: Order("publish", servers=0),
     "churn": lambda quick: Order("churn", servers=0, seconds=5.0 if quick else 60.0),
     "new-server": lambda quick: Order("new-server", servers=0, count=3 if quick else 20),
-    "killed": lambda quick: Order("killed", servers=0, count=1 if quick else 5),
+    "killed": lambda quick: Order("killed", servers=0, count=1 if quick else 10),
     "down": lambda quick: Order("down", servers=0, members=3, seconds=2.0 if quick else 60.0),
-    "hung": lambda quick: Order("hung", servers=0, count=300),
-    "stale": lambda quick: Order("stale", servers=0, count=50 if quick else 500, members=5 if quick else 50),
+    "failover": lambda quick: Order("failover", servers=0, members=1 if quick else 3, seconds=60.0),
+    "hung": lambda quick: Order("hung", servers=0, count=400),
+    "stale": lambda quick: Order("stale", servers=0, count=20 if quick else 500, members=5 if quick else 50),
     "unknown": lambda quick: Order("unknown", servers=0, count=50 if quick else 500),
-    "size": lambda quick: Order("size", servers=0, members=25 if quick else 500, seconds=2.0 if quick else 60.0),
+    "size": lambda quick: Order(
+        "size", servers=0, members=25 if quick else 500, count=8 if quick else 200, seconds=2.0 if quick else 60.0
+    ),
     "return": lambda quick: Order("return", servers=0, members=20 if quick else 500, seconds=1.0 if quick else 180.0),
 }
 """Each way of measuring, as the order that its processes get; quick is for seeing that it runs."""
@@ -195,31 +198,117 @@ def _discovery(
     return Row(f"{title}, {store}", mode, *figure, None, *bounds, at_most=True, also=also or {}, worst=True, ours=ours)
 
 
-def _found_and_gone(store: str) -> dict[str, Row]:
-    """Make the rows that every store has."""
-    gone = {"calls lost": "failed"}
+def _of(figure: str) -> dict[str, str]:
+    """Name the figures of each kind of connection, of which the row has the worse one."""
+    return {kind: figure.replace("_", f"_{kind}_") for kind in ("static", "dynamic")}
+
+
+def _new(store: str) -> dict[str, Row]:
+    """Make the row of servers that are new."""
+    title, also = "until a new server is called", {"p50": "p50_ms"}
+    row = _discovery(store, "new-server", title, ("max_ms", "ms"), (500, 50), also)
+    return {f"discovery-new-server-{store}": row}
+
+
+def _gone(store: str) -> dict[str, Row]:
+    """Make the rows of servers that are killed."""
+    title = "until a killed server has no turn any more"
+    lost = {"calls lost": "failed", "slowest call ms": "max_ms", "late %": "late_percent"}
     return {
-        f"discovery-new-server-{store}": _discovery(
-            store, "new-server", "until a new server is called", ("max_ms", "ms"), (500, 50), {"p50": "p50_ms"}
-        ),
         f"discovery-killed-talking-{store}": _discovery(
-            store,
-            "killed",
-            "until a killed server is called no more, by who talks to it",
-            ("talking_s", "s"),
-            (0.5, 0.05),
-            gone,
+            *(store, "killed", f"{title}, at who calls", ("talking_s", "s"), (0.5, 0.05)), {**_of("talking_s"), **lost}
         ),
         f"discovery-killed-others-{store}": _discovery(
-            store, "killed", "until a killed server is called no more, by others", ("others_s", "s"), (2, 0.5)
+            *(store, "killed", f"{title}, at who is idle", ("others_s", "s"), (2, 0.5)), _of("others_s")
         ),
-        f"discovery-unknown-{store}": _discovery(
-            store,
-            "unknown",
-            "NoRoute for an unknown topic, over a lookup",
-            ("ratio", "x"),
-            (2, 1.5),
-            {"NoRoute ms": "noroute_ms", "lookup ms": "lookup_ms"},
+    }
+
+
+def _unknown(store: str) -> dict[str, Row]:
+    """Make the row of topics that nobody serves."""
+    also = {"over a lookup": "ratio", "NoRoute ms": "noroute_ms", "lookup ms": "lookup_ms"}
+    title = "NoRoute for an unknown topic, in round trips of 50 ms"
+    row = _discovery(store, "unknown", title, ("trips", "trips"), (1.5, 1.5), also)
+    return {f"discovery-unknown-{store}": row}
+
+
+def _down(store: str) -> dict[str, Row]:
+    """Make the rows of a store that is gone for a while."""
+    also = {"of": "calls", "late %": "late_percent"}
+    title = "calls that fail, 60 s without the store"
+    slow = {"slowest call ms": "max_ms"}
+    return {
+        f"discovery-{store}-down": _discovery(store, "down", title, ("failed", "calls"), (0, 0), also),
+        f"discovery-{store}-down-back": _discovery(
+            store, "down", "until all records are back", ("back_s", "s"), (5, 1), slow
+        ),
+    }
+
+
+def _failover() -> dict[str, Row]:
+    """Make the rows of Sentinels that make another server the master."""
+    each = {"killed": "killed_registered_s", "stopped": "stopped_registered_s"}
+    calls = {"of": "calls", "late %": "late_percent", "slowest ms": "max_ms"}
+    switch = {"killed, s": "killed_switch_s", "stopped, s": "stopped_switch_s"}
+    held = {"killed": "killed_complete_s", "stopped": "stopped_complete_s"}
+    return {
+        "discovery-failover": _discovery(
+            "sentinel", "failover", "calls that fail, master killed, stopped", ("failed", "calls"), (0, 0), calls
+        ),
+        "discovery-failover-registered": _discovery(
+            *("sentinel", "failover", "from the switch until something is registered", ("registered_s", "s"), (2, 0.3)),
+            {**each, **{f"switch after, {name}": figure for name, figure in switch.items()}},
+        ),
+        "discovery-failover-resumed": _discovery(
+            *("sentinel", "failover", "until what an old master took is at the new", ("resumed_s", "s"), (150, 2)),
+            {f"all there after the switch, {name}": figure for name, figure in held.items()},
+        ),
+    }
+
+
+def _hung(store: str) -> dict[str, Row]:
+    """Make the rows of a store that hangs."""
+    refused = {"refused at once": "refused"}
+    return {
+        f"discovery-hung-{store}": _discovery(
+            store, "hung", "until an operation ends, store hung", ("longest_s", "s"), (2, 1)
+        ),
+        f"discovery-hung-waiting-{store}": _discovery(
+            store, "hung", "operations that wait, store hung", ("waiting", "operations"), (100, 100), refused
+        ),
+    }
+
+
+def _stale() -> dict[str, Row]:
+    """Make the rows of records that lead nowhere."""
+    slow = {"slowest ms": "max_ms"}
+    medians = {"static p50": "first_static_p50_s", "dynamic p50": "first_dynamic_p50_s"}
+    return {
+        "discovery-stale": _discovery(
+            *("redis", "stale", "first call, 100 dead records and one live", ("first_s", "s"), (1, 0.1)),
+            {**_of("first_s"), **medians},
+        ),
+        "discovery-stale-p99": _discovery(
+            *("redis", "stale", "p99 of later calls, the same", ("p99_ms", "ms"), (50, 5)), {**_of("p99_ms"), **slow}
+        ),
+    }
+
+
+def _size(store: str) -> dict[str, Row]:
+    """Make the rows of what 20,000 records cost."""
+    ours = f"zmqrpc-size {store}"
+    return {
+        f"discovery-size-trips-{store}": _discovery(
+            store, "size", "round trips for a lookup", ("trips", "trips"), (1, 1), ours=ours
+        ),
+        f"discovery-size-cpu-{store}": _discovery(
+            *(store, "size", "CPU of an idle client, 20,000 records, 200 clients", ("cpu_percent", "%"), (1, 0.2)),
+            {"CPU of the store, %": "store_percent"},
+            ours=ours,
+        ),
+        f"discovery-size-bytes-{store}": _discovery(
+            *(store, "size", "memory of the store for each of 20,000 records", ("bytes", "B"), (400, 250)),
+            ours=ours,
         ),
     }
 
@@ -247,11 +336,6 @@ def _lost_and_back(what: str, fault: str) -> dict[str, Row]:
             ours="zmqrpc-returning",
         ),
     }
-
-
-def _size(title: str, figure: str, unit: str, must: float, aim: float) -> Row:
-    """Make a row for what 20,000 records cost."""
-    return _discovery("redis", "size", title, (figure, unit), (must, aim), ours="zmqrpc-size")
 
 
 ROWS = {
@@ -404,27 +488,15 @@ ROWS = {
             "servers told to stop": "servers",
         },
     ),
-    **{name: row for store in STORES for name, row in _found_and_gone(store).items()},
-    "discovery-redis-down": _discovery(
-        "redis", "down", "calls that fail, 60 s without the store", ("failed", "calls"), (0, 0), {"of": "calls"}
-    ),
-    "discovery-redis-down-back": _discovery(
-        "redis", "down", "until all records are back", ("back_s", "s"), (5, 1), {"slowest call ms": "max_ms"}
-    ),
-    "discovery-sqlite-down": _discovery(
-        "sqlite", "down", "calls that fail, the file removed", ("failed", "calls"), (0, 0), {"of": "calls"}
-    ),
-    "discovery-hung": _discovery("redis", "hung", "until a question ends", ("longest_s", "s"), (2, 1)),
-    "discovery-hung-waiting": _discovery("redis", "hung", "questions that wait", ("waiting", "questions"), (100, 100)),
-    "discovery-stale": _discovery(
-        "redis", "stale", "first call, 100 dead records and one live", ("first_s", "s"), (1, 0.1)
-    ),
-    "discovery-stale-p99": _discovery(
-        "redis", "stale", "p99 of later calls, the same", ("p99_ms", "ms"), (50, 5), {"slowest ms": "max_ms"}
-    ),
-    "discovery-size-trips": _size("round trips for a lookup", "trips", "trips", 1, 1),
-    "discovery-size-cpu": _size("CPU of an idle client that knows 20,000 records", "cpu_percent", "%", 1, 0.2),
-    "discovery-size-bytes": _size("memory of the store for each of 20,000 records", "bytes", "B", 400, 250),
+    **{name: row for store in STORES for name, row in _new(store).items()},
+    **{name: row for store in ("redis", "sqlite") for name, row in _gone(store).items()},
+    **_down("redis"),
+    "discovery-sqlite-down": _down("sqlite")["discovery-sqlite-down"],
+    **_failover(),
+    **{name: row for store in ("redis", "etcd") for name, row in _hung(store).items()},
+    **_stale(),
+    **{name: row for store in ("redis", "etcd", "sqlite") for name, row in _unknown(store).items()},
+    **{name: row for store in ("redis", "etcd") for name, row in _size(store).items()},
     **_lost_and_back("the store killed", "killed"),
     **_lost_and_back("the store emptied", "emptied"),
     **{f"connections-{name}": _counted(name) for name in TOPOLOGIES},
