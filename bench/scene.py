@@ -17,7 +17,7 @@ from bench.processes import process
 from bench.stores import STORES, Store
 from bench.work import Figures, Order, percentile
 from zmqrpc import Node, Settings, Target
-from zmqrpc.errors import NoRoute
+from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.matchmaker import make_matchmaker
 
@@ -102,7 +102,7 @@ async def known(client: Any, count: int) -> None:
     while len(seen) < count:
         try:
             seen.add(await client.call(WORK, "who", timeout=TIMEOUT))
-        except NoRoute:
+        except (NoRoute, MatchmakerUnavailable):  # which have just been started
             await pause(0.05)
         if time.monotonic() > give_up:
             raise AssertionError(f"{len(seen)} of {count} servers have answered")

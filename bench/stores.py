@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,17 +22,18 @@ from zmqrpc.test.sentinels import SentinelSet
 from zmqrpc.test.servers import RedisPeer, RedisServer
 
 
+_NUMBERS = count()
+
+
 class Case:
     """What a server of the tests expects of the test that uses it: a directory, and an end."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._made = 0
         self._cleanups: list[Callable[[], Any]] = []
 
     def mktemp(self) -> str:
-        self._made += 1
-        return f"{self._directory}/{os.getpid()}-{self._made}"
+        return f"{self._directory}/{os.getpid()}-{next(_NUMBERS)}"
 
     def addCleanup(self, cleanup: Callable[[], Any]) -> None:
         self._cleanups.append(cleanup)

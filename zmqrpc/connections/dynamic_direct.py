@@ -110,6 +110,7 @@ class DynamicDirect:
         self._attempts: dict[str, _Attempt] = {}
         # Of whom it is known whether they answer.
         self._met: set[str] = set()
+        self._answered: set[str] = set()
         # Among the others of how many attempts each link is: it is not closed before they are over.
         self._counts: dict[str, int] = {}
 
@@ -121,6 +122,7 @@ class DynamicDirect:
         self._links.withdraw(key, "its record was withdrawn or expired")
         self._end(key)
         self._met.discard(key)
+        self._answered.discard(key)
 
     def needed(self, key: str, others: Iterable[str]) -> None:
         attempt = self._attempt(key)
@@ -138,6 +140,7 @@ class DynamicDirect:
 
     def opened(self, key: str) -> None:
         self._met.add(key)
+        self._answered.add(key)
         self._end(key)
         if key in self._counts:
             for waited_for, attempt in list(self._attempts.items()):
@@ -202,6 +205,8 @@ class DynamicDirect:
         """Give what waits for those that are late to others."""
         for key, attempt in list(self._attempts.items()):
             if attempt.look(now) and (not attempt.late or self._pass_on(key, attempt)):
+                answered = (other for other in attempt.upcoming if other in self._answered)
+                self._connect_others(attempt, islice(answered, max(1, self._most_others)), hurried=True)
                 unmet = [other for other in attempt.upcoming if other not in self._met]
                 self._connect_others(attempt, unmet[: attempt.width], hurried=True)
 

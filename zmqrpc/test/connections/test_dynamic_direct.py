@@ -226,8 +226,9 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         self.pass_time(PATIENCE)
         self.assertEqual(self.links.handed, ["f"])
 
-    def test_not_those_that_are_known(self):
-        """Whether they came up or failed."""
+    def test_not_all_of_those_that_are_known(self):
+        """As many of those that came up as are connected otherwise, and none that failed."""
+        self.begin(1)
         for key in "def":
             self.links.send(key)
             (self.links.fail if key == "f" else self.links.come_up)(key)
@@ -236,7 +237,21 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         self.links.recover("f")
         self.links.send("a", "bcdefa")
         self.pass_time(PATIENCE / 2)
-        self.assertEqual(self.links.in_phase("connecting"), "abc")
+        self.assertEqual(self.links.in_phase("connecting"), "abcd")
+
+    def test_the_only_one_that_answers_is_known(self):
+        """However far from its turn it is, nobody waits for long."""
+        for most_others in (0, 1, 2):
+            self.begin(most_others)
+            self.links.send("f")
+            self.links.come_up("f")
+            self.links.end("f")
+            self.links.close("f")
+            self.links.send("a", "bcdefa")
+            self.pass_time(WIDEN)
+            self.links.come_up("f")
+            self.pass_time(PATIENCE)
+            self.assertEqual(self.links.handed, ["f", "f"])
 
     def test_those_that_are_connected_beside_have_less_time(self):
         """What comes for one of them meanwhile waits no longer than until the first would have been late."""
