@@ -1,31 +1,36 @@
 """
-Many records in Redis: what a lookup, a record, and a client that does nothing cost.
+Many records in a store: what a lookup, a record, and a client that does nothing cost.
 
 The records are those of five hundred servers with forty topics each. They are registered, and refreshed at the default
-rate, over one connection; the servers themselves are not started, as nobody here calls them.
+rate, by one process; the servers themselves are not started, as nobody here calls them. Two hundred clients watch all
+topics: one is alone in its process, which is measured, the others share a few, as matchmakers with watches.
 """
 
 from __future__ import annotations
 
+import gc
 import random
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 
 from bench.processes import process
-from bench.returning import child_words
-from bench.stores import Redis
+from bench.scene import url_of
+from bench.stores import STORES
 from bench.work import Figures, Order, answer, cpu_seconds, ready
 from bench.zmqrpc_client import play
 from zmqrpc import Node, Settings, Target
+from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.matchmaker._redis.scripts import RedisScripts
-from zmqrpc.record import Record, Role
-from zmqrpc.test.servers import RedisPeer
+from zmqrpc.record import Record, Role, Sighting
 
 reactor: Any = _reactor
 
@@ -33,11 +38,24 @@ TOPICS = 40
 REFRESH = 135.0
 """Seconds between two refreshes of a record, on average, at the default times."""
 LOOKUPS = 40
+SHARED = 4
+"""How many processes the clients that are not measured share."""
+TRIP = 0.05
+"""Seconds that a round trip takes where round trips are counted."""
 
 
 async def serve(order: Order) -> None:
-    """Be a client that knows every topic and makes no call."""
-    node = Node(reactor, f"{order.address}?zmq_topology=dynamic-direct")
+    """Be the clients of one process that know every topic and make no call; the one alone is a Node."""
+    if order.count == 1:
+        await _client(order)
+    else:
+        await gatherResults([_watcher(order) for _ in range(order.count)])
+    gc.freeze()
+    ready(order.address)
+
+
+async def _client(order: Order) -> None:
+    node = Node(reactor, url_of(order.address, zmq_topology="dynamic-direct"))
     client = node.client()
     node.startService()
     await node.when_ready()
@@ -47,62 +65,118 @@ async def serve(order: Order) -> None:
             raise AssertionError(f"found {len(found)} of {order.members} members of topic-{number}")
     # The first looks and subscriptions are over by then.
     await deferLater(reactor, 3.0, lambda: None)
-    ready(order.address)
 
 
-def _records(servers: int) -> Iterator[Record]:
+def _watcher(order: Order) -> Deferred[Any]:
+    """Watch all topics, and keep of each only how many there are, as memory is not what is measured here."""
+    matchmaker: IMatchmaker = make_matchmaker(reactor, Settings.from_url(order.address))
+    left = set(range(TOPICS))
+    shown: Deferred[None] = Deferred()
+
+    def show(number: int, sightings: list[Sighting]) -> None:
+        if len(sightings) == order.members and number in left:
+            left.remove(number)
+            if not left:
+                shown.callback(None)
+
+    for number in range(TOPICS):
+        matchmaker.watch("openstack", f"topic-{number}", lambda found, number=number: show(number, found))
+    return shown
+
+
+def _servers(count: int) -> Iterator[list[Record]]:
+    """Make the records of each server."""
     chance = random.Random(1)
-    for number in range(servers):
+    for number in range(count):
         member, instance = f"host-{number:04}.example.org", chance.randbytes(16).hex()
         address = f"tcp://10.0.{number >> 8}.{number & 255}:49152"
-        for topic in range(TOPICS):
-            yield Record(Role.SERVER, "openstack", f"topic-{topic}", member, instance, (address,))
+        yield [
+            Record(Role.SERVER, "openstack", f"topic-{topic}", member, instance, (address,)) for topic in range(TOPICS)
+        ]
 
 
-def _register(peer: RedisPeer, words: list[tuple[str | int, ...]]) -> None:
-    for each in words:
-        peer.send(*each)
-    for _ in words:
-        peer.read()
+def _register(matchmakers: Sequence[IMatchmaker], records: Sequence[Sequence[Record]]) -> Deferred[Any]:
+    return gatherResults(
+        [
+            matchmaker.register(record, 300)
+            for matchmaker, ours in zip(matchmakers, records, strict=True)
+            for record in ours
+        ],
+        consumeErrors=True,
+    )
 
 
 async def call(order: Order) -> None:
-    scripts = RedisScripts(0)
-    with Redis(order.directory) as redis, RedisPeer(redis.server) as peer:
-        before = redis.fact("memory", "used_memory")
-        words = [scripts.write([scripts.registration(record, 300)]) for record in _records(order.members)]
-        for at in range(0, len(words), 500):
-            _register(peer, words[at : at + 500])
-        held = redis.fact("memory", "used_memory") - before
+    with ExitStack() as stack:
+        store: Any = stack.enter_context(STORES[order.store](order.directory))
+        servers = list(_servers(order.members))
+        # As each server has: where a store ties the records of one server to each other, that costs something too.
+        owners: list[IMatchmaker] = [make_matchmaker(reactor, Settings.from_url(store.url)) for _ in servers]
+        await _register([owners[0]], [servers[0]])
+        before = store.bytes()
+        for at in range(1, len(servers), 10):
+            await _register(owners[at : at + 10], servers[at : at + 10])
+        figures: Figures = {"bytes": (store.bytes() - before) / (len(servers) - 1) / TOPICS}
+        figures["trips"] = await _trips(store)
 
-        matchmaker = make_matchmaker(reactor, Settings.from_url(redis.url))
-        await matchmaker.lookup("openstack", "topic-0")  # which connects
-        scripts_before = redis.server.calls()["eval"]
-        for number in range(LOOKUPS):
-            await matchmaker.lookup("openstack", f"topic-{number % TOPICS}")
-        trips = (redis.server.calls()["eval"] - scripts_before) / LOOKUPS
-        await matchmaker.close()
+        def started(members: int, count: int, part: int) -> Callable[[], int]:
+            part_order = replace(order, address=store.url, members=members, count=count, part=part)
+            words = [sys.executable, "-m", "bench.size", "server", part_order.to_json()]
+            child = stack.enter_context(process(words, order.directory))
 
-        figures: Figures = {"bytes": held / len(words), "trips": trips}
-        with process(child_words("bench.size", replace(order, address=redis.url)), order.directory) as child:
-            assert child.stdout is not None
-            if not child.stdout.readline():
-                raise AssertionError("the client died while it started")
-            refreshed = 0
+            def is_ready() -> int:
+                assert child.stdout is not None
+                if not child.stdout.readline():
+                    raise AssertionError("a client died while it started")
+                return child.pid
 
-            def refresh() -> None:
-                nonlocal refreshed
-                _register(peer, [words[(refreshed + ahead) % len(words)] for ahead in range(step)])
-                refreshed += step
+            return is_ready
 
-            step = max(1, round(len(words) / REFRESH / 10))
-            refreshes = LoopingCall(refresh)
-            refreshes.start(0.1)
-            began, used = time.monotonic(), cpu_seconds([child.pid])
-            await deferLater(reactor, order.seconds, lambda: None)
-            figures["cpu_percent"] = 100 * (cpu_seconds([child.pid]) - used) / (time.monotonic() - began)
-            refreshes.stop()
+        others = order.count - 1
+        shares = [others // SHARED + (part < others % SHARED) for part in range(SHARED)]
+        for share in shares:
+            started(order.members, max(share, 2), 0)()
+        alone = started(order.members, 1, 0)()
+        turn = 0
+
+        def refresh() -> None:
+            nonlocal turn
+            now = [(turn + ahead) % len(servers) for ahead in range(step)]
+            turn += step
+            _register([owners[number] for number in now], [servers[number] for number in now]).addErrback(failed)
+
+        def failed(reason: Any) -> None:
+            print(f"a refresh failed: {reason.getErrorMessage()}", file=sys.stderr)
+
+        step = max(1, round(len(servers) / REFRESH / 2))
+        refreshes = LoopingCall(refresh)
+        refreshes.start(step * REFRESH / len(servers))
+        pids = [alone, store.pid]
+        began, used = time.monotonic(), [cpu_seconds([pid]) for pid in pids]
+        await deferLater(reactor, order.seconds, lambda: None)
+        seconds = time.monotonic() - began
+        shares_used = [100 * (cpu_seconds([pid]) - before) / seconds for pid, before in zip(pids, used, strict=True)]
+        figures["cpu_percent"], figures["store_percent"] = shares_used
+        refreshes.stop()
     answer(figures)
+
+
+async def _trips(store: Any) -> float:
+    """Return how many round trips a lookup takes, where each takes its time."""
+    way = store.measured()
+    matchmaker: IMatchmaker = make_matchmaker(reactor, Settings.from_url(way.url))
+    await matchmaker.lookup("openstack", "topic-0")  # which connects
+    asked, way.delay = way.asked, TRIP
+    took = []
+    for number in range(LOOKUPS):
+        began = time.monotonic()
+        await matchmaker.lookup("openstack", f"topic-{number % TOPICS}")
+        took.append(time.monotonic() - began)
+    if way.asked - asked != LOOKUPS:
+        raise AssertionError(f"{LOOKUPS} lookups were {way.asked - asked} questions")
+    await matchmaker.close()
+    # What the store needs for five hundred records comes on top of each round trip.
+    return round(median(took) / TRIP)
 
 
 if __name__ == "__main__":

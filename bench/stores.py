@@ -116,6 +116,15 @@ class Redis:
     def records(self) -> int:
         return _stored(self.ask)
 
+    def bytes(self) -> int:
+        """Return how much memory it uses."""
+        return self.fact("memory", "used_memory")
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self.fact("server", "process_id")
+
     def measured(self) -> Way:
         return _Networked(self.server.port, b"$4\r\nEVAL\r\n", "redis")
 
@@ -220,6 +229,15 @@ class Etcd:
 
     def answer_again(self) -> None:
         self.member.answer_again()
+
+    def bytes(self) -> int:
+        """Return how large its database is in use; a file, of which it keeps the keys in memory besides."""
+        return int(self.member.ask("maintenance/status")["dbSizeInUse"])
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self.member.pid
 
     def measured(self) -> Way:
         return _Networked(self.member.port, b"POST /v3/", "etcd")

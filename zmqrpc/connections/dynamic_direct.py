@@ -8,7 +8,8 @@ needed is closed.
 
 Where none of them is up after `WIDEN`, more are connected of those that were not met yet, of whom nobody knows whether
 they live; and four times as many after as long again. Their records may be old, and one after the other would take
-long; but a member that is only slow is not to cost a connection to each.
+long; but a member that is only slow is not to cost a connection to each. With them go a few of those that have answered
+before: they may be the only ones that live.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from zmqrpc.interfaces import IConnectionStrategy, IConnectionStrategyFactory, I
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 
-PATIENCE = 0.1
+PATIENCE = 0.08
 """Seconds from the beginning of a connection after which what waits for it may go to another that is up."""
 
 WIDEN = 0.02

@@ -58,6 +58,12 @@ class EtcdMember:
     def url(self) -> str:
         return f"zmq+etcd://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, without waiting."""
         assert self._process is None
