@@ -23,7 +23,7 @@ from bench.work import Figures, Order, answer, percentile, ready
 from bench.worker import Worker
 from bench.zmqrpc_client import play
 from zmqrpc import Node, Target, expose
-from zmqrpc.errors import NoRoute, ZmqRpcError
+from zmqrpc.errors import NoRoute
 from zmqrpc.record import Record, Role
 
 CONTROL = Target("control")

@@ -24,7 +24,7 @@ from bench.work import Figures, Order
 ROOT = Path(__file__).resolve().parent.parent
 START, FOR_EACH, FOR_MEMBER = 20.0, 3.0, 0.01
 """Seconds that servers have to say where they listen, and as many more for each of them, and for each member."""
-FINISH = 60.0
+FINISH = 180.0
 """Seconds a client has to answer beyond those it measures for, and a second more for each server."""
 
 

@@ -109,18 +109,31 @@ def _watch(redis: Redis, everybody: int) -> Figures:
 
 
 def _peaks(samples: list[tuple[float, int]], end: float) -> Figures:
-    done = [count for at, count in samples if at <= end + SAMPLE]
-    total = done[-1] - done[0]
-    even = total / (len(done) - 1)
-    steps = [after - before for before, after in pairwise(count for _, count in samples)]
-    width = min(10, len(done) - 1)
-    seconds = [sum(steps[at : at + width]) / width for at in range(len(steps) - width + 1)]
+    """Return how the store's work was spread; `blind_s` is the longest time in which nobody looked at it."""
+    begin, first = samples[0]
+    seen = [*(sample for sample in samples if sample[0] < end), (end, _done(samples, end))]
+    total = seen[-1][1] - first
+    steps = max(1, round((end - begin) / SAMPLE))
+    # By the time that has passed, and not by the samples: on a busy machine one of them is of several tenths.
+    done = [_done(samples, begin + (end - begin) * step / steps) for step in range(steps + 1)]
+    width = min(10, steps)
+    tenths = [after - before for before, after in pairwise(done)]
+    seconds = [sum(tenths[at : at + width]) / width for at in range(steps - width + 1)]
     return {
-        "peak": max(seconds) / even,
-        "peak_tenth": max(steps) / even,
+        "peak": max(seconds) * steps / total,
+        "peak_tenth": max(tenths) * steps / total,
         "operations": total,
-        "peak_rate": max(seconds) / SAMPLE,
+        "peak_rate": max(seconds) * steps / (end - begin),
+        "blind_s": max(after - before for (before, _), (after, _) in pairwise(seen)),
     }
+
+
+def _done(samples: list[tuple[float, int]], at: float) -> float:
+    """Return how much was done by a moment, between two samples in proportion."""
+    for (before, less), (after, more) in pairwise(samples):
+        if at <= after:
+            return less + (more - less) * max(0.0, at - before) / (after - before)
+    return samples[-1][1]
 
 
 def _killed(redis: Redis, seconds: float) -> None:

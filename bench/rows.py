@@ -332,7 +332,7 @@ def _lost_and_back(what: str, fault: str) -> dict[str, Row]:
             f"busiest second over an even spread, {what}",
             (f"{fault}_peak", "x"),
             (3, 1.5),
-            {"busiest tenth": f"{fault}_peak_tenth", "a second": f"{fault}_peak_rate"},
+            {"busiest tenth": f"{fault}_peak_tenth", "a second": f"{fault}_peak_rate", "blind s": f"{fault}_blind_s"},
             ours="zmqrpc-returning",
         ),
     }

@@ -21,7 +21,6 @@ from zmqrpc.test.etcd import EtcdMember, single
 from zmqrpc.test.sentinels import SentinelSet
 from zmqrpc.test.servers import RedisPeer, RedisServer
 
-
 _NUMBERS = count()
 
 

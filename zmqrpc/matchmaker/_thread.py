@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._room import Room
 
-
 PAUSE = 0.002
 """Seconds after work in which whoever waits for it goes on first: the interpreter serves one thread at a time."""
 

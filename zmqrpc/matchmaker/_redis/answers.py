@@ -42,8 +42,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def sighting(self, now: int, source: str = "") -> Sighting:
         """Return the record with its age, at a time in milliseconds of the server's clock."""
-        lasts = (self.ends - self.stamp) / 1000 if self.ends else inf
-        return Sighting(self.record, max(0, now - self.stamp) / 1000, source, lasts)
+        stamp = self.stamp
+        lasts = (self.ends - stamp) / 1000 if self.ends else inf
+        # Of a topic with five hundred members this runs as often for each list: max() took a fifth of it.
+        return Sighting(self.record, (now - stamp) / 1000 if now > stamp else 0.0, source, lasts)
 
 
 @attrs.frozen

@@ -148,7 +148,7 @@ class RedisFollower:
             # All topics at once: the first one that lacks our records has us store them all.
             turn = self._crowd.turn(now)
             for followed in self._followed.values():
-                self._look_in(followed, turn - now)
+                self._look_at(followed, turn)
             return
         if channel not in self._followed:
             return
@@ -156,7 +156,7 @@ class RedisFollower:
         change = read_change(followed.topic, message)
         if change is None or not followed.copy.told(change, now):
             # Others may tell first what they have stored anew, in a database that we still have to look at.
-            self._look_in(followed, max(0.0, self._crowd.turn_at - now))
+            self._look_at(followed, max(now, self._crowd.turn_at))
         else:
             # Whose records these were, they all hear it now.
             many = len(change.gone) > MANY
@@ -179,7 +179,10 @@ class RedisFollower:
             self._wake_by(followed.due)
 
     def _look_in(self, followed: _Followed, seconds: float) -> None:
-        followed.look_at = min(followed.look_at, self._clock.seconds() + seconds)
+        self._look_at(followed, self._clock.seconds() + seconds)
+
+    def _look_at(self, followed: _Followed, at: float) -> None:
+        followed.look_at = min(followed.look_at, at)
         self._wake_by(followed.due)
 
     def _wake_by(self, at: float) -> None:

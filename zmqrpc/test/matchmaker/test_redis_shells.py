@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides, providedBy
 
-from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd
+from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.answers import Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import PING_SECONDS, RedisChannels
+from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.follower import (
     FIRST_SECONDS,
     MANY,
@@ -26,6 +29,8 @@ from zmqrpc.matchmaker._redis.follower import (
     RedisFollower,
 )
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker._redis.store import COUNT_SECONDS, RedisStore
 from zmqrpc.matchmaker._showing import PACE_SECONDS
 from zmqrpc.testing.matchmaker import make_record
 
@@ -625,6 +630,96 @@ class FollowerTests(SynchronousTestCase):
         self.follower.again(TOPIC)
         self.clock.advance(0.1)
         self.assertEqual((self.shown, self.looks), ([TOPIC], []))
+
+
+class StoreTests(SynchronousTestCase):
+    """How a store learns how many processes there are."""
+
+    def setUp(self):
+        self.clock, self.server = Clock(), Server()
+        self.store: Any = RedisStore(self.clock, "the server", 0, self.server, lambda *_: None, 2.0, Random(1))
+        self.store.follow(TOPIC)
+        self.hearing = self.server.accept()
+        for _ in range(2):
+            self.hearing.answer("yes")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.asking = self.server.accept()
+        self.answer_looks()
+
+    def answer_looks(self):
+        """Answer all looks: nobody is there; return what else is asked."""
+        others = []
+        for words, answer in self.asking.asked:
+            if words[0] == "EVAL":
+                answer.callback(msgspec.msgpack.encode([1000, 1, [[0, 0, []]]]))
+            else:
+                others.append((words, answer))
+        self.asking.asked = []
+        return others
+
+    def look(self, seconds):
+        """Look up after a while; return what is asked besides."""
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+            others = self.answer_looks()
+            for _, answer in others:
+                answer.errback(AssertionError("it was to be asked with the look of the test"))
+            for words, answer in self.hearing.asked:
+                answer.callback(words)
+            self.hearing.asked = []
+        found = self.store.lookup(TOPIC)
+        self.clock.advance(0)
+        others = self.answer_looks()
+        self.assertEqual(self.successResultOf(found), [])
+        return others
+
+    def test_counts(self):
+        """It asks with a look, once in a while, who else hears what all hear."""
+        self.assertEqual(self.look(0), [])
+        ((words, answer),) = self.look(COUNT_SECONDS)
+        self.assertEqual(words, ("PUBSUB", "NUMSUB", new_channel(0)))
+        answer.callback([new_channel(0), 250])
+        self.assertEqual(self.store._crowd.seconds, spread(250))
+        self.assertEqual(self.look(COUNT_SECONDS - 1), [])
+        ((_, answer),) = self.look(1)
+        answer.callback([new_channel(0), 300])
+        self.assertEqual(self.store._crowd.seconds, spread(300))
+
+    def test_may_not_count(self):
+        """Who is refused that does not ask again, and no outage is seen in it."""
+        ((_, answer),) = self.look(COUNT_SECONDS)
+        answer.errback(MatchmakerUnavailable("NOPERM"))
+        self.assertEqual((self.store.trouble, self.store.up), ("", True))
+        self.assertEqual(self.look(2 * COUNT_SECONDS), [])
+        self.assertEqual(self.store._crowd.seconds, spread(0))
+
+
+class ConnectionTests(SynchronousTestCase):
+    def test_numeric_host(self):
+        """An address is connected to at once: nobody has to look it up, which a thread would do."""
+        reactor: Any = MemoryReactorClock()
+        connecting = connect(reactor, RedisPlace("10.0.0.1", 6380), 2.0)
+        ((host, port, _, limit, _),) = reactor.tcpClients
+        self.assertEqual((host, port, limit), ("10.0.0.1", 6380, 2.0))
+        connecting.cancel()
+        self.failureResultOf(connecting)
+
+    def test_named_host(self):
+        """A name is looked up, by the reactor."""
+        asked: list[str] = []
+
+        class Resolver:
+            def resolveHostName(self, receiver, name, **_):
+                asked.append(name)
+
+        reactor: Any = MemoryReactorClock()
+        reactor.nameResolver = Resolver()
+        directlyProvides(reactor, providedBy(reactor), IReactorPluggableNameResolver)
+        connecting = connect(reactor, RedisPlace("redis.example.org"), 2.0)
+        self.assertEqual((asked, reactor.tcpClients), (["redis.example.org"], []))
+        connecting.cancel()
+        self.failureResultOf(connecting)
 
 
 class ProtocolTests(SynchronousTestCase):
