@@ -315,7 +315,11 @@ def _size(store: str) -> dict[str, Row]:
 
 def _lost_and_back(what: str, fault: str) -> dict[str, Row]:
     """Make the rows of five hundred servers that a store loses."""
-    also = {"operations": f"{fault}_operations", "CPU ms of each": f"{fault}_cpu_ms"}
+    also = {
+        "operations": f"{fault}_operations",
+        "CPU ms of each": f"{fault}_cpu_ms",
+        "% of all cores": f"{fault}_busy_percent",
+    }
     return {
         f"discovery-return-{fault}": _discovery(
             "redis",
