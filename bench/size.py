@@ -2,8 +2,9 @@
 Many records in a store: what a lookup, a record, and a client that does nothing cost.
 
 The records are those of five hundred servers with forty topics each. They are registered, and refreshed at the default
-rate, by one process; the servers themselves are not started, as nobody here calls them. Two hundred clients watch all
-topics: one is alone in its process, which is measured, the others share a few, as matchmakers with watches.
+rate, by one process; the servers themselves are not started, as nobody here calls them. There are two hundred clients:
+one is alone in its process, which is measured, and watches all topics; the others share a few processes, as matchmakers
+with watches of a few topics each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -40,16 +42,18 @@ REFRESH = 135.0
 LOOKUPS = 40
 SHARED = 4
 """How many processes the clients that are not measured share."""
+WATCHED = 4
+"""How many topics each of those watches: two thousand records."""
 TRIP = 0.05
 """Seconds that a round trip takes where round trips are counted."""
 
 
 async def serve(order: Order) -> None:
-    """Be the clients of one process that know every topic and make no call; the one alone is a Node."""
+    """Be the clients of one process, which make no call; the one alone is a Node, and knows every topic."""
     if order.count == 1:
         await _client(order)
     else:
-        await gatherResults([_watcher(order) for _ in range(order.count)])
+        await gatherResults([_watcher(order, number) for number in range(order.count)])
     gc.freeze()
     ready(order.address)
 
@@ -67,20 +71,21 @@ async def _client(order: Order) -> None:
     await deferLater(reactor, 3.0, lambda: None)
 
 
-def _watcher(order: Order) -> Deferred[Any]:
-    """Watch all topics, and keep of each only how many there are, as memory is not what is measured here."""
+def _watcher(order: Order, number: int) -> Deferred[Any]:
+    """Watch some topics, until all their members have been shown, and then on."""
     matchmaker: IMatchmaker = make_matchmaker(reactor, Settings.from_url(order.address))
-    left = set(range(TOPICS))
+    topics = [f"topic-{(number * WATCHED + more) % TOPICS}" for more in range(WATCHED)]
+    left = set(topics)
     shown: Deferred[None] = Deferred()
 
-    def show(number: int, sightings: list[Sighting]) -> None:
-        if len(sightings) == order.members and number in left:
-            left.remove(number)
+    def show(topic: str, sightings: list[Sighting]) -> None:
+        if len(sightings) == order.members and topic in left:
+            left.remove(topic)
             if not left:
                 shown.callback(None)
 
-    for number in range(TOPICS):
-        matchmaker.watch("openstack", f"topic-{number}", lambda found, number=number: show(number, found))
+    for topic in topics:
+        matchmaker.watch("openstack", topic, partial(show, topic))
     return shown
 
 
@@ -119,9 +124,9 @@ async def call(order: Order) -> None:
         figures: Figures = {"bytes": (store.bytes() - before) / (len(servers) - 1) / TOPICS}
         figures["trips"] = await _trips(store)
 
-        def started(members: int, count: int, part: int) -> Callable[[], int]:
-            part_order = replace(order, address=store.url, members=members, count=count, part=part)
-            words = [sys.executable, "-m", "bench.size", "server", part_order.to_json()]
+        def started(count: int) -> Callable[[], int]:
+            words = [sys.executable, "-m", "bench.size", "server"]
+            words.append(replace(order, address=store.url, count=count).to_json())
             child = stack.enter_context(process(words, order.directory))
 
             def is_ready() -> int:
@@ -134,9 +139,9 @@ async def call(order: Order) -> None:
 
         others = order.count - 1
         shares = [others // SHARED + (part < others % SHARED) for part in range(SHARED)]
-        for share in shares:
-            started(order.members, max(share, 2), 0)()
-        alone = started(order.members, 1, 0)()
+        for is_ready in [started(max(share, 2)) for share in shares]:
+            is_ready()
+        alone = started(1)()
         turn = 0
 
         def refresh() -> None:

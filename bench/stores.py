@@ -116,8 +116,8 @@ class Redis:
         return _stored(self.ask)
 
     def bytes(self) -> int:
-        """Return how much memory it uses."""
-        return self.fact("memory", "used_memory")
+        """Return how much memory it uses for what it holds, and not for those who are connected."""
+        return self.fact("memory", "used_memory_dataset")
 
     @property
     def pid(self) -> int:
