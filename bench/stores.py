@@ -116,8 +116,8 @@ class Redis:
         return _stored(self.ask)
 
     def bytes(self) -> int:
-        """Return how much memory it uses for what it holds, and not for those who are connected."""
-        return self.fact("memory", "used_memory_dataset")
+        """Return how much memory its keys use, and not those who are connected."""
+        return sum(self.ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in self.ask("KEYS", "*"))
 
     @property
     def pid(self) -> int:
