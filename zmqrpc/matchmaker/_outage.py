@@ -14,7 +14,6 @@ class Outage:
 
     :param clock: what measures how long an outage took.
     :param what: what may stop working, for the log lines.
-    :ivar reason: why it does not work, as the last failure said; empty while it works.
     """
 
     _log = Logger()
@@ -24,21 +23,26 @@ class Outage:
         self._what = what
         self._since: float | None = None
         self._failures = 0
-        self.reason = ""
-        self._failing: set[str] = set()
+        self._failing: dict[str, str] = {}  # the newest last
+
+    @property
+    def reason(self) -> str:
+        """Why it does not work, as the last failure said of a part that still fails; empty while it works."""
+        return next(reversed(self._failing.values()), "")
 
     def failed(self, reason: str, part: str = "") -> None:
         """Take note of a failure; logged if it is the first after a success."""
-        self._failing.add(part)
+        self._failing.pop(part, None)
+        self._failing[part] = reason
         self._failures += 1
-        self.reason = reason
         if self._since is None:
             self._since = self._clock.seconds()
             self._log.warn("{what} fails: {reason}", what=self._what, reason=reason)
 
     def worked(self, *parts: str) -> None:
         """Take note of a success of these parts, of the only one where none is named; logged if it ends the outage."""
-        self._failing.difference_update(parts or ("",))
+        for part in parts or ("",):
+            self._failing.pop(part, None)
         if self._failing:
             return
         if self._since is not None:
@@ -50,4 +54,3 @@ class Outage:
             )
         self._since = None
         self._failures = 0
-        self.reason = ""

@@ -141,7 +141,8 @@ class SqliteMatchmaker:
 
     def _looked(self, error: MatchmakerUnavailable | None) -> None:
         if error is None:
-            self._reactor.callFromThread(self._outage.worked, READING)
+            # Whoever only calls may never write again, so that what failed to be written would be the last word.
+            self._reactor.callFromThread(self._outage.worked, READING, WRITING)
         else:
             self._reactor.callFromThread(self._outage.failed, str(error), READING)
 

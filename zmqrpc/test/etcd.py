@@ -244,11 +244,17 @@ class EtcdCluster:
         for member in self.members:
             member.wait()
 
-    def leader(self) -> EtcdMember:
-        """Return the leader."""
+    def leader(self, old: EtcdMember | None = None) -> EtcdMember:
+        """
+        Return the leader.
+
+        :param old: one that is not asked: it does not answer, or does not know yet that it is the leader no more.
+        """
         give_up = time.monotonic() + LIMIT
         while True:
             for member in self.members:
+                if member is old:
+                    continue
                 with suppress(OSError):
                     if member.is_leader:
                         return member

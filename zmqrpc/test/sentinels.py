@@ -57,14 +57,15 @@ class SentinelSet:
     :param down_after: seconds after which a server that does not answer is down.
     :param options: of each server.
     :param lines: more for the configuration of each Sentinel.
+    :param environment: of each server; None for ours.
     :ivar servers: the first one is the master at the begin.
     """
 
-    def __init__(self, case, down_after: float = 1.0, options=(), lines=()) -> None:
+    def __init__(self, case, down_after: float = 1.0, options=(), lines=(), environment=None) -> None:
         options = (*options, "--repl-diskless-sync-delay", "0")
-        first = RedisServer(case, *options)
+        first = RedisServer(case, *options, environment=environment)
         following = (*options, "--replicaof", f"127.0.0.1 {first.port}")
-        self.servers = [first, *(RedisServer(case, *following) for _ in range(2))]
+        self.servers = [first, *(RedisServer(case, *following, environment=environment) for _ in range(2))]
         # Before a Sentinel looks: it looks for replicas each ten seconds only.
         self.wait("the replicas follow", lambda: len(first.ask("ROLE")[2]) == 2)
         watch = [

@@ -33,13 +33,19 @@ class RedisServer:
 
     :param options: for its command line, for example ``("--requirepass", "secret")``.
     :param configuration: the path of a configuration file.
+    :param environment: of its process; None for ours.
     :ivar port: stays the same when it is started again.
-    :ivar environment: of its process; None for ours.
     """
 
-    environment: dict[str, str] | None = None
-
-    def __init__(self, case, *options: str, configuration: Path | None = None, port: int | None = None) -> None:
+    def __init__(
+        self,
+        case,
+        *options: str,
+        configuration: Path | None = None,
+        port: int | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._environment = environment
         self.port = port or free_port()
         self.options = list(options)
         self.configuration = configuration
@@ -64,7 +70,7 @@ class RedisServer:
         # Linux ends it when we are gone, however we went.
         words = ["setpriv", "--pdeathsig", "KILL", *self._command()]
         self._process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self._environment
         )
         log = self._directory / "log"
         give_up = time.monotonic() + LIMIT

@@ -27,7 +27,10 @@ class IFaultyStore(Interface):
     reads_while_hung = Attribute("Whether who only reads is answered while it hangs; a bool.")
     together = Attribute("How much of what is asked at once is one operation at most, an int; 1 where each is its own.")
     limit = Attribute("Seconds within which its matchmakers give up an operation.")
-    named = Attribute("What every sentence about its failures names: an address or a path; a str.")
+    named = Attribute(
+        "What every sentence about its failures names: an address or a path, a str; of a store with several addresses "
+        "a tuple of them, one of which a sentence names at least."
+    )
     secret = Attribute("The password that a stranger has; a str that stands nowhere else.")
 
     def make_matchmaker() -> IMatchmaker:
@@ -47,7 +50,7 @@ class IFaultyStore(Interface):
 
     def start(empty: bool) -> Awaitable[None]:
         """
-        Have it be there again after `kill`, at the same place.
+        Have it be there again after `kill`, at the same place, or have the old leader be there after `fail_over`.
 
         :param empty: whether it has lost what it had, even if it `keeps` that.
         """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.record import Record, Role, Sighting
 
 PATIENCE = 10.0
@@ -26,6 +29,12 @@ def make_record(topic: str = "compute", member: str = "node-1", number: int = 1,
 def by_key(record: Record) -> tuple[str, ...]:
     """Order records as `IMatchmaker.records` does."""
     return record.key
+
+
+def unheeded(hint: Deferred[None] | None) -> None:
+    """Give a hint, and do not wait for what becomes of it; the matchmaker may be closed before that."""
+    if hint is not None:
+        hint.addErrback(lambda failure: failure.trap(MatchmakerUnavailable))
 
 
 class Heard:

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.testing.heard import PATIENCE, Heard, by_key, make_record
+from zmqrpc.testing.heard import PATIENCE, Heard, by_key, make_record, unheeded
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -149,10 +149,10 @@ class LookupContract(_Case):
         record, stranger = self.record(), self.record(member="node-9", number=9)
         await self.given(record)
         for hinted in (record, stranger):
-            matchmaker.neg_acknowledge(hinted, "connection refused")
+            unheeded(matchmaker.neg_acknowledge(hinted, "connection refused"))
         self.assertEqual(await self._without_doubts(matchmaker), [record])
         for hinted in (stranger, record):
-            matchmaker.acknowledge(hinted)
+            unheeded(matchmaker.acknowledge(hinted))
         self.assertEqual(await self._without_doubts(matchmaker), [record])
 
     async def _without_doubts(self, matchmaker: IMatchmaker) -> list[Record]:

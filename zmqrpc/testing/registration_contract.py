@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.testing.heard import PATIENCE, Heard, make_record
+from zmqrpc.testing.heard import PATIENCE, Heard, make_record, unheeded
 from zmqrpc.testing.lookup_contract import LookupContract
 
 
@@ -256,7 +256,7 @@ class MatchmakerContract(LookupContract):
             each.watch("openstack", "compute", Heard())
         other.watch("openstack", "compute", heard)
         await self.eventually("the first call", lambda: heard.last(record))
-        matchmaker.neg_acknowledge(record, "connection refused")
+        unheeded(matchmaker.neg_acknowledge(record, "connection refused"))
 
         def doubts() -> list[Record]:
             return [sighting.record for sighting in heard.calls[-1] if sighting.record.role is Role.DOUBT]
@@ -269,12 +269,12 @@ class MatchmakerContract(LookupContract):
         await self.eventually("the doubt", lambda: len(doubts()) == 1)
         [doubt] = doubts()
         self.assertEqual((doubt.key[1:5], doubt.reason), (record.key[1:5], "connection refused"))
-        second.neg_acknowledge(record, "silent")
+        unheeded(second.neg_acknowledge(record, "silent"))
         await pass_a_moment()
-        second.acknowledge(record)
+        unheeded(second.acknowledge(record))
         await pass_a_moment()
         self.assertEqual(doubts(), [doubt])
-        matchmaker.acknowledge(record)
+        unheeded(matchmaker.acknowledge(record))
         await self.eventually("its end", lambda: heard.last(record))
 
     # Watches.

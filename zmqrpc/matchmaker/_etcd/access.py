@@ -27,7 +27,8 @@ class EtcdAccess:
     """
     The members, one by one.
 
-    Where the place has a user, a token is fetched with the first question, and when it is refused.
+    Where the place has a user, a token is fetched with the first question, and when it is refused, or may be why there
+    was no answer: a store that was emptied lets wait whoever has a token of what it was, until it has come as far.
 
     :param limit: seconds that a connection may take.
     """
@@ -39,6 +40,7 @@ class EtcdAccess:
         self._web: Any = None
         self._library: Any = None
         self._token: str | None = None
+        self._unheard: str | None = None  # a token with which a question was given up
         self._locks = [DeferredLock() for _ in place.hosts]
 
     def load(self) -> None:
@@ -86,9 +88,13 @@ class EtcdAccess:
     async def _post(
         self, member: int, words: Words, heard: Callable[[bytes], None], again: Callable[[], None], keep: bool = True
     ) -> None:
-        token = await self._known(member, None) if self._place.user else None
+        token = await self._known(member, self._unheard) if self._place.user else None
         try:
             await self._post_once(member, words, token, heard, keep)
+            self._unheard = None
+        except CancelledError:
+            self._unheard = token
+            raise
         except EtcdRefusal as refusal:
             if token is None or not refusal.says(*STALE_TOKENS):
                 raise
@@ -96,7 +102,7 @@ class EtcdAccess:
             await self._post_once(member, words, await self._known(member, token), heard, keep)
 
     async def _known(self, member: int, refused: str | None) -> str:
-        """Return a token that was not refused yet."""
+        """Return a token that was not refused yet, and is another than that."""
         lock = self._locks[member]
         await lock.acquire()
         try:

@@ -32,8 +32,8 @@ T = TypeVar("T")
 COUNT_SECONDS = 150.0
 """Seconds after which it is asked again how many processes there are: a node that serves has a lease."""
 
-ASKING, HEARING = "asking", "hearing"
-"""The parts of reading."""
+ASKING, HEARING, WRITING = "asking", "hearing", "writing"
+"""The parts of what may fail."""
 
 LEASES_AT_ONCE, LEASES_SECONDS = 10, 3.0
 """How many leases are asked for their ages at the same time, and for how many seconds: the other ages stay unknown."""
@@ -81,14 +81,13 @@ class EtcdStore:
         self._follower = EtcdFollower(
             *(reactor, rotation, make_stream, self._look, show, self._hears, chance, self._crowd, self._source)
         )
-        self._reading = Outage(reactor, f"reading the matchmaker in {self._name}")
-        self._writing = Outage(reactor, f"writing the matchmaker in {self._name}")
+        self._outage = Outage(reactor, f"the matchmaker in {self._name}")
         self._closed = False
 
     @property
     def trouble(self) -> str:
         """Why it cannot be written or read, as far as is known now; empty while it can."""
-        return self._writing.reason or self._reading.reason
+        return self._outage.reason
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
@@ -100,13 +99,15 @@ class EtcdStore:
 
         self._follower.ours(record.instance)
         self._access.load()
-        return self._writer.register(record, expire).addErrback(refused).addCallbacks(self._wrote, self._not_written)
+        return self._written(self._writer.register(record, expire).addErrback(refused))
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
         self._access.load()
-        withdrawn = self._writer.withdraw(record).addErrback(self._unavailable)
-        return withdrawn.addCallbacks(self._wrote, self._not_written)
+        return self._written(self._writer.withdraw(record).addErrback(self._unavailable))
+
+    def _written(self, written: Deferred[None]) -> Deferred[None]:
+        return written.addCallbacks(self._works, self._fails, callbackArgs=(WRITING,), errbackArgs=(WRITING,))
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """Read a topic, in the order of `IMatchmaker.lookup`."""
@@ -187,18 +188,9 @@ class EtcdStore:
         return self._ask(self._words.look(topic), partial(read_look, self._words.names, topic=topic))
 
     def _ask(self, words: Words, read: Callable[[bytes], T]) -> Deferred[T]:
-        def answered(value: T) -> T:
-            self._reading.worked(ASKING)
-            return value
-
-        def failed(failure: Failure) -> Failure:
-            if not self._closed:
-                self._reading.failed(str(failure.value), ASKING)
-            return failure
-
         self._access.load()
         asked = self._asker.ask(words).addCallback(read).addErrback(self._unavailable)
-        return asked.addCallbacks(answered, failed)
+        return asked.addCallbacks(self._works, self._fails, callbackArgs=(ASKING,), errbackArgs=(ASKING,))
 
     async def _check(self) -> tuple[int, str]:
         """Ask any member for the id of the store; return who is the current one then, and the id."""
@@ -217,21 +209,23 @@ class EtcdStore:
         asked = self._asker.ask(self._words.leases()).addCallback(read_leases).addCallback(counted)
         asked.addErrback(lambda failure: failure.trap(MatchmakerUnavailable, EtcdRefusal, ValueError) and None)
 
+    # One outage for looks, for the stream and for what is written: it ends when the stream has begun, or all that
+    # failed was asked again. Writing may fail while the rest works, where etcd has no space left; and who only calls
+    # may never write again.
+
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            self._reading.worked(ASKING, HEARING)
+            self._outage.worked(HEARING, ASKING, WRITING)
         else:
-            self._reading.failed(reason, HEARING)
+            self._outage.failed(reason, HEARING)
 
-    # Writing, which may fail while reading works: where etcd has no space left, for example.
-
-    def _wrote(self, result: T) -> T:
-        self._writing.worked()
+    def _works(self, result: T, part: str) -> T:
+        self._outage.worked(part)
         return result
 
-    def _not_written(self, failure: Failure) -> Failure:
+    def _fails(self, failure: Failure, part: str) -> Failure:
         if failure.check(MatchmakerUnavailable) and not self._closed:
-            self._writing.failed(str(failure.value))
+            self._outage.failed(str(failure.value), part)
         return failure
 
     def _unavailable(self, failure: Failure) -> Failure:

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, TypeAlias
 from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionLost
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionLost, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -22,6 +22,9 @@ from zmqrpc.matchmaker._redis.scripts import FORMAT
 
 ADDRESS_DELAY = 0.1
 """Seconds between tries of the several addresses of a host: where only IPv4 listens, ``localhost`` is ``::1`` first."""
+
+NEVER = 3600.0
+"""Seconds for Twisted's own time limit, which comes after ours."""
 
 Heard = Callable[[bytes, bytes], None]
 """What takes channel and message."""
@@ -95,30 +98,47 @@ def connect(
     """
     Connect, say the password, and choose the database.
 
-    :param limit: seconds that all of this may take.
+    :param limit: seconds that all of this may take; half as much again where this process did not run meanwhile.
     :param heard: is called with what is told on channels.
     :return: fails with `MatchmakerUnavailable`, whose text names the server and what to do.
     """
-    connecting = Deferred.fromCoroutine(_connect(reactor, place, limit, heard, greet))
+    connection = RedisConnection(place, heard)
+    connecting = Deferred.fromCoroutine(_connect(reactor, place, connection, greet))
+    due = reactor.seconds() + limit
+    timer: IDelayedCall
 
-    def late(_: object, __: float) -> NoReturn:
-        raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s")
+    def time_is_up() -> None:
+        nonlocal timer
+        # A process that was kept from running finds its timers before what has arrived meanwhile: read that first.
+        missed = reactor.seconds() - due > limit / 4
+        timer = reactor.callLater(limit / 2 if missed else 0, connecting.cancel)
 
-    return connecting.addTimeout(limit, reactor, late)
+    def ended(result: RedisConnection | Failure) -> RedisConnection | Failure:
+        if timer.active():
+            timer.cancel()
+        elif isinstance(result, Failure):  # be it what became of being cancelled
+            if connection.protocol.transport is None:
+                raise MatchmakerUnavailable(unreachable(place, TimeoutError()))
+            raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s")
+        return result
+
+    timer = reactor.callLater(limit, time_is_up)
+    return connecting.addBoth(ended)
 
 
-def _endpoint(reactor: Any, place: RedisPlace, limit: float) -> IStreamClientEndpoint:
+def _endpoint(reactor: Any, place: RedisPlace) -> IStreamClientEndpoint:
     # The thread that looks up names would take longer for an address than everything else.
     if isIPAddress(place.host):
-        return TCP4ClientEndpoint(reactor, place.host, place.port, timeout=limit)
-    return HostnameEndpoint(reactor, place.host, place.port, timeout=limit, attemptDelay=ADDRESS_DELAY)
+        return TCP4ClientEndpoint(reactor, place.host, place.port, timeout=NEVER)
+    return HostnameEndpoint(reactor, place.host, place.port, timeout=NEVER, attemptDelay=ADDRESS_DELAY)
 
 
-async def _connect(reactor: Any, place: RedisPlace, limit: float, heard: Heard, greet: Greet | None) -> RedisConnection:
-    endpoint = _endpoint(reactor, place, limit)
+async def _connect(
+    reactor: Any, place: RedisPlace, connection: RedisConnection, greet: Greet | None
+) -> RedisConnection:
+    endpoint = _endpoint(reactor, place)
     if place.tls is not None:
         endpoint = place.tls.wrap(endpoint, place.host)
-    connection = RedisConnection(place, heard)
     factory = Factory.forProtocol(lambda: connection.protocol)
     factory.noisy = False  # outages are logged, and not each connection
     try:

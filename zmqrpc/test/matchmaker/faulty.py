@@ -75,8 +75,7 @@ class _Redis(RedisServer):
     """A server that writes a file, and goes by a clock of its own."""
 
     def __init__(self, case, wall):
-        self.environment = wall.environment
-        super().__init__(case, "--requirepass", "right", "--appendonly", "yes")
+        super().__init__(case, "--requirepass", "right", "--appendonly", "yes", environment=wall.environment)
 
     def forget(self):
         shutil.rmtree(self._directory / "appendonlydir")
@@ -137,6 +136,67 @@ class FaultyRedis(Whole):
     def _make(self, password, port):
         url = f"zmq+redis://:{password}@127.0.0.1:{port}"
         return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
+
+
+@implementer(IFaultyStore)
+class FaultySeveral(Whole):
+    """
+    Three servers that know nothing of each other, and keep nothing: all are killed or hang, or the first alone.
+
+    Nobody takes over from the first; the others have all that it has. What one server does, slow and with another clock
+    on its wall, they do as well: see `FaultyRedis`.
+    """
+
+    cannot = frozenset(("slow", "split", "step_clock"))
+    together = 100
+
+    def __init__(self, case):
+        self._servers = [RedisServer(case, "--requirepass", "right") for _ in range(3)]
+        self._failed = self._servers
+
+    @property
+    def named(self):
+        return tuple(f"127.0.0.1:{server.port}" for server in self._servers)
+
+    def make_matchmaker(self):
+        return self._make("right")
+
+    def make_stranger(self):
+        return self._make(SECRET)
+
+    async def admit_stranger(self):
+        for server in self._servers:
+            server.ask("ACL", "SETUSER", "default", f">{SECRET}")
+
+    async def kill(self):
+        for server in self._failed:
+            server.kill()
+
+    async def start(self, empty):
+        for server in self._failed:
+            server.start()
+
+    async def hang(self):
+        for server in self._failed:
+            server.stop_answering()
+
+    async def resume(self):
+        for server in self._failed:
+            server.answer_again()
+
+    def fail_over(self):
+        self._failed = self._servers[:1]
+        return self.kill()
+
+    def hang_over(self):
+        self._failed = self._servers[:1]
+        return self.hang()
+
+    def _make(self, password):
+        hosts = ",".join(self.named)
+        return make_matchmaker(
+            reactor, Settings(f"zmq+redis://:{password}@{hosts}", matchmaker_timeout=round(1000 * self.limit))
+        )
 
 
 @implementer(IFaultyStore)

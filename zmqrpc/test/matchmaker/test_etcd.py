@@ -427,7 +427,7 @@ class QuotaTests(EtcdCase):
         await self.refused(matchmaker.register(make_record(number=2), 30), "NOSPACE", "defragment")
         await matchmaker.register(make_record(), 300)
         self.assertEqual(await self.found(matchmaker), [make_record()])
-        self.assertEqual(len(self.lines.about("writing the matchmaker in etcd")), 2, self.lines)
+        self.assertEqual(len(self.lines.about("the matchmaker in etcd")), 2, self.lines)
 
 
 class AuthenticationTests(EtcdCase):
@@ -480,7 +480,7 @@ class AuthenticationTests(EtcdCase):
         await self.refused(matchmaker.lookup("openstack", "compute"), "refuses the user or the password")
         await self.refused(matchmaker.register(make_record(), 300), "refuses the user or the password")
         await pause(1)
-        self.assertEqual(len(self.lines.about("reading")), 1, self.lines)
+        self.assertEqual(len(self.lines.about("the matchmaker in etcd")), 1, self.lines)
         token = self.member.ask("auth/authenticate", name="root", password="secret")["token"]
         self.member.ask("auth/user/changepw", token=token, name="nova", password="secretly")
         await eventually("it works by itself", heard.last)

@@ -1,6 +1,7 @@
 """The matchmaker in a Redis server, with a real one."""
 
 import re
+import time
 from random import Random
 from typing import Any
 
@@ -9,6 +10,7 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import RedisMatchmaker
@@ -499,6 +501,14 @@ class OutageTests(RedisCase):
         self.server.answer_again()
         await self.matchmaker().register(make_record(), 300)
         await eventually("the change", lambda: heard.last(make_record()))
+
+    async def test_kept_from_running(self):
+        """A server is not unreachable because this process did not run for long."""
+        self.server.ask("CONFIG", "SET", "requirepass", "secret")
+        connecting = connect(reactor, RedisPlace("127.0.0.1", self.server.port, password=b"secret"), 0.2)
+        time.sleep(0.3)
+        connection = await connecting
+        await connection.abort()
 
     async def test_idle_connections_closed(self):
         """What the server closes while nothing is asked is made anew, and nobody notices."""

@@ -63,11 +63,15 @@ class OutageTests(SynchronousTestCase):
         outage.failed("it is locked", "writing")
         outage.worked("reading")
         outage.failed("it is away", "reading")
+        self.assertEqual(outage.reason, "it is away")
+        outage.failed("it is locked", "writing")
         outage.worked("writing")
+        self.assertEqual(outage.reason, "it is away")
         self.assertEqual(lines, ["the file fails: it is locked"])
         outage.failed("it is locked", "writing")
         outage.worked("writing", "reading")
-        self.assertEqual(lines[1:], ["the file works again after 0.0 s and 3 failures"])
+        self.assertEqual(lines[1:], ["the file works again after 0.0 s and 4 failures"])
+        self.assertEqual(outage.reason, "")
 
 
 class WatchesTests(SynchronousTestCase):

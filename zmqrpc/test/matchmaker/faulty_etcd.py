@@ -1,0 +1,154 @@
+"""One member of etcd, and a cluster of three, that the suite of matchmakers under faults runs on."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.threads import deferToThread
+from zope.interface import implementer
+
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.settings import Settings
+from zmqrpc.test.etcd import EtcdCluster, EtcdMember, allow, single
+from zmqrpc.test.forwarder import Forwarder
+from zmqrpc.test.matchmaker.faulty import SECRET, Whole
+from zmqrpc.testing.matchmaker import IFaultyStore
+
+reactor: Any = _reactor
+
+USER, PASSWORD = "ada", "secret"
+
+
+@implementer(IFaultyStore)
+class FaultyEtcd(Whole):
+    """
+    One member, which asks everybody who he is.
+
+    Nobody can set its clock: it goes by what the kernel counts, whatever is preloaded, and leases end by the monotonic
+    clock. What is set is the clock on the wall of this process, which says nothing about what is stored.
+    """
+
+    cannot = frozenset(("fail_over", "hang_over", "split"))
+    keeps = True
+    together = 100
+
+    def __init__(self, case):
+        self._case = case
+        self._way: Forwarder | None = None
+
+    @cached_property
+    def _member(self):
+        """Only made for a fault that there can be."""
+        member = single(self._case)
+        allow(member.ask, **{USER: "READWRITE"})
+        return member
+
+    @property
+    def named(self):
+        return f"127.0.0.1:{self._member.port if self._way is None else self._way.port}"
+
+    def make_matchmaker(self):
+        return self._make(PASSWORD)
+
+    def make_stranger(self):
+        return self._make(SECRET)
+
+    async def admit_stranger(self):
+        self._member.ask("auth/user/changepw", token=self._root(), name=USER, password=SECRET)
+
+    async def kill(self):
+        self._member.kill()
+
+    async def start(self, empty):
+        if empty:
+            self._member.lose()
+        self._member.start()
+        await deferToThread(self._member.wait)
+        if empty:
+            allow(self._member.ask, **{USER: "READWRITE"})
+
+    async def hang(self):
+        self._member.stop_answering()
+
+    async def resume(self):
+        self._member.answer_again()
+
+    async def slow(self, seconds):
+        if self._way is None:
+            self._way = Forwarder(self._case, self._member.port)
+        self._way.delay = seconds
+
+    async def step_clock(self, seconds):
+        real = time.time
+        self._case.patch(time, "time", lambda: real() + seconds)
+
+    def _root(self):
+        return self._member.ask("auth/authenticate", name="root", password="secret")["token"]
+
+    def _make(self, password):
+        return _matchmaker(f"zmq+etcd://{USER}:{password}@{self.named}", self.limit)
+
+
+@implementer(IFaultyStore)
+class FaultyEtcdCluster(Whole):
+    """Three members, of which the leader fails, or is cut off from the others."""
+
+    cannot = Whole.cannot - {"fail_over", "hang_over", "split"}
+    together = 100
+
+    def __init__(self, case):
+        self._case = case
+        self._lost: EtcdMember | None = None
+
+    @cached_property
+    def _cluster(self):
+        """Only made for a fault that there can be."""
+        return EtcdCluster(self._case)
+
+    @property
+    def named(self):
+        return tuple(f"127.0.0.1:{member.port}" for member in self._cluster.members)
+
+    def make_matchmaker(self):
+        return _matchmaker(self._cluster.url, self.limit)
+
+    def make_stranded(self):
+        """Make a matchmaker that knows nobody but the leader, which is what is cut off."""
+        self._lost = self._cluster.leader()
+        return _matchmaker(self._lost.url, self.limit)
+
+    async def start(self, empty):
+        assert self._lost is not None and not empty
+        self._lost.start()
+        await deferToThread(self._lost.wait)
+
+    async def resume(self):
+        assert self._lost is not None
+        self._lost.answer_again()
+
+    async def fail_over(self):
+        self._lost = self._cluster.leader()
+        self._lost.kill()
+        await self._others_have_a_leader()
+
+    async def hang_over(self):
+        self._lost = self._cluster.leader()
+        self._lost.stop_answering()
+        await self._others_have_a_leader()
+
+    async def split(self):
+        self._cluster.cut_off(self._lost)
+        await self._others_have_a_leader()
+
+    async def heal(self):
+        self._cluster.join()
+
+    def _others_have_a_leader(self):
+        return deferToThread(self._cluster.leader, self._lost)
+
+
+def _matchmaker(url, limit):
+    return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * limit)))
