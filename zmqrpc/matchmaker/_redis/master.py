@@ -46,11 +46,13 @@ class Master:
     """
     A server that Sentinels name.
 
+    :ivar epoch: how often the master had been changed when it became it.
     :ivar doubt: what they say against it; to stand after what is wrong with it; may be empty.
     """
 
     host: str
     port: int
+    epoch: int = attrs.field(default=0, eq=False)
     doubt: str = attrs.field(default="", eq=False)
 
     @property
@@ -76,6 +78,14 @@ def read_answer(place: RedisPlace, address: Any, fields: Any) -> Answer:
     return Answer(place, host, number, int(facts["config-epoch"]), frozenset(facts["flags"].split(",")))
 
 
+def read_switch(words: Sequence[str]) -> str:
+    """Return the server that ``+switch-master`` tells of, as `Master.name` has it; empty where it is malformed."""
+    match words:
+        case (_, _, _, host, port) if port.isdecimal():
+            return Master(host.lower(), int(port)).name
+    return ""
+
+
 def read_words(answer: Any, count: int) -> list[str]:
     """
     Read an answer that is a list of so many texts.
@@ -87,17 +97,46 @@ def read_words(answer: Any, count: int) -> list[str]:
     return [word.decode() for word in answer]
 
 
+def unknown_group(place: RedisPlace, masters: Any) -> str:
+    """
+    Say that a Sentinel does not know the group, and which it knows.
+
+    :param masters: what it has answered to ``MASTERS``; None where it has not.
+    """
+    try:
+        names = ", ".join(sorted(read_words(master[1:2], 1)[0] for master in masters))
+    except (ValueError, TypeError):
+        names = ""
+    known = f"knows {shown(names)[:200]}" if names else "does not say which it knows"
+    return f"{place.called} knows no master of that name, and {known}; correct the end of the transport URL"
+
+
 def is_enough(answers: Sequence[Answer], asked: int) -> bool:
     """Tell whether nobody else needs to be waited for: the majority has named a master, and it is clear which."""
     if len(answers) == asked:
         return True
-    if 2 * sum(1 for answer in answers if answer.host) <= asked:
+    if not is_majority(answers, asked):
         return False
     try:
         choose("", answers)
     except Disagreement:
         return False
     return True
+
+
+def is_majority(answers: Sequence[Answer], asked: int) -> bool:
+    """Tell whether more than half of those that were asked name a master."""
+    return 2 * sum(1 for answer in answers if answer.host) > asked
+
+
+def newer(known: Master | None, found: Master, by_majority: bool) -> Master:
+    """
+    Return which of two counts: few Sentinels that know of less than was known before are cut off from the others.
+
+    :param known: what was found before.
+    :param by_majority: whether the majority was heard; it counts also when somebody has had it begin anew.
+    """
+    return known if known is not None and not by_majority and found.epoch < known.epoch else found
 
 
 def choose(group: str, answers: Sequence[Answer]) -> Master:
@@ -120,7 +159,9 @@ def choose(group: str, answers: Sequence[Answer]) -> Master:
             f"the Sentinels disagree about the master {group}: {said}; see whether all of them watch the same servers, "
             "and know each other (SENTINEL SENTINELS)"
         )
-    return Master(*first, doubt=_doubt([answer for answer in newest if (answer.host, answer.port) == first]))
+    return Master(
+        *first, epoch=epoch, doubt=_doubt([answer for answer in newest if (answer.host, answer.port) == first])
+    )
 
 
 def _doubt(answers: Sequence[Answer]) -> str:

@@ -72,6 +72,7 @@ class RedisMatchmaker:
                 turned=turned,
             )
             named_by.moved = store.moved
+            named_by.turns = lambda: store.turns
             return store
 
         makers = [partial(store_at, place) for place in places]

@@ -110,6 +110,11 @@ class RedisStore:
         return not self._failing
 
     @property
+    def turns(self) -> float:
+        """Over how many seconds the turns of all who use it are spread."""
+        return self._crowd.seconds
+
+    @property
     def hears(self) -> bool:
         """Whether changes are told, as far as is known."""
         return "hearing" not in self._failing

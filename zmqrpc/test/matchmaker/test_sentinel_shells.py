@@ -9,12 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.spread import SHORTEST, Crowd
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis import round as round_
 from zmqrpc.matchmaker._redis import sentinels
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.errors import RedisRefusal
+from zmqrpc.matchmaker._redis.lookout import LOOK_SECONDS
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
-from zmqrpc.matchmaker._redis.sentinels import FIRST_COUNTS, FRESH_SECONDS, SWITCH, Sentinels
+from zmqrpc.matchmaker._redis.round import FIRST_COUNTS
+from zmqrpc.matchmaker._redis.sentinels import FRESH_SECONDS, SWITCH, Sentinels
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.test_redis_shells import Connection, Server
 
@@ -64,6 +67,7 @@ class SentinelsTests(SynchronousTestCase):
     def setUp(self):
         self.clock, self.network = Clock(), Network()
         self.patch(sentinels, "connect", self.network)
+        self.patch(round_, "connect", self.network)
         self.lines = LogLines(self, "zmqrpc.matchmaker")
         self.network.names = dict.fromkeys((1, 2, 3), (101, 0))
         places = [RedisPlace(f"10.0.0.{number}", number, kind=SENTINEL) for number in (1, 2, 3)]
@@ -110,7 +114,7 @@ class SentinelsTests(SynchronousTestCase):
         self.successResultOf(asking)
 
     def test_switch(self):
-        """When one tells of a switch, all are asked anew, and who is connected has to leave; the log has one line."""
+        """When one tells of a switch, all are asked soon, and who is connected has to leave; the log has one line."""
         self.successResultOf(self.connect())
         hearing = self.hear()
         self.settle()
@@ -120,12 +124,75 @@ class SentinelsTests(SynchronousTestCase):
             hearing[2].heard(SWITCH.encode(), message)
         self.assertEqual(self.rounds(), before, "of other groups nothing is heard")
         hearing[2].heard(SWITCH.encode(), b"g 10.0.0.9 101 10.0.0.9 102")
+        self.assertEqual((self.rounds(), self.moves), (before, []), "others are told in the same moment")
+        hearing[1].heard(SWITCH.encode(), b"g 10.0.0.9 101 10.0.0.9 102")
+        self.clock.advance(SHORTEST)
         self.assertEqual((self.rounds(), len(self.moves)), (before + 1, 1))
         self.assertEqual(self.lines, ["the Redis master g has moved from 10.0.0.9:101 to 10.0.0.9:102"])
         self.successResultOf(self.connect())
         self.assertEqual((self.rounds(), len(self.network.made[102])), (before + 1, 1), "it is known already")
         hearing[0].heard(SWITCH.encode(), b"g 10.0.0.9 101 10.0.0.9 102")
+        self.clock.advance(SHORTEST)
+        self.assertEqual((self.rounds(), len(self.moves)), (before + 1, 1), "that is no news")
+
+    def test_told_and_not_answered(self):
+        """They are asked again and again until the majority answers, and knows of what was told."""
+        self.successResultOf(self.connect())
+        hearing = self.hear()
+        self.settle()
+        self.network.away = {1, 2}
+        hearing[2].heard(SWITCH.encode(), b"g 10.0.0.9 101 10.0.0.9 102")
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.moves, [])
+        self.network.away = set()
+        self.clock.pump([0.1] * 5)
+        self.assertEqual(self.moves, [], "they know of it no more than they have answered")
+        self.network.names = dict.fromkeys((1, 2, 3), (102, 1))
+        self.clock.pump([0.1] * 30)
         self.assertEqual(len(self.moves), 1)
+        before = self.rounds()
+        self.clock.pump([0.1] * 15)
+        self.assertEqual(self.rounds(), before)
+
+    def test_told_while_asked(self):
+        """What was asked before it was told does not count, and is not waited for."""
+        self.network.away = {1, 2}
+        asking = self.connect()
+        self.hear()
+        self.clock.advance(0.1)
+        self.network.away = set()
+        self.network.names = dict.fromkeys((1, 2, 3), (102, 1))
+        self.sentinels._told("10.0.0.9:102")
+        self.clock.advance(SHORTEST)
+        self.successResultOf(asking)
+        self.assertEqual(list(self.network.made)[-1], 102)
+
+    def test_looks(self):
+        """Whatever is told or not, the master is looked for now and then."""
+        self.successResultOf(self.connect())
+        self.hear()
+        self.clock.advance(1)
+        self.network.names = dict.fromkeys((1, 2, 3), (102, 1))
+        self.clock.pump([0.5] * 2 * int(LOOK_SECONDS))
+        self.assertEqual(len(self.moves), 1)
+
+    def test_cut_off(self):
+        """A Sentinel that knows less than was known does not count when it is the only one that answers."""
+        self.network.names = dict.fromkeys((1, 2, 3), (101, 5))
+        self.successResultOf(self.connect())
+        self.settle()
+        self.network.away = {1, 2}
+        for epoch, moves in ((4, 0), (6, 1)):
+            self.network.names[3] = (102, epoch)
+            asking = self.connect()
+            self.clock.pump([0.1] * 30)
+            self.successResultOf(asking)
+            self.assertEqual(len(self.moves), moves)
+            self.clock.pump([0.1] * 30)
+        self.network.away = set()
+        self.network.names = dict.fromkeys((1, 2, 3), (101, 0))
+        self.clock.pump([0.5] * 2 * int(LOOK_SECONDS))
+        self.assertEqual(len(self.moves), 2, "the majority counts though it begins anew")
 
     def test_missed(self):
         """A switch that nobody has heard is found when it is heard again."""
@@ -140,6 +207,7 @@ class SentinelsTests(SynchronousTestCase):
         for connections in self.network.made.values():
             if connections[-1].asked:
                 connections[-1].answer("yes")
+        self.clock.advance(SHORTEST)
         self.assertEqual(len(self.moves), 1)
 
     def test_moved_within_a_question(self):

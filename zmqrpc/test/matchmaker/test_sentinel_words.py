@@ -1,5 +1,7 @@
 """The URL of Sentinels, and which master their answers amount to: values, without a connection."""
 
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -7,7 +9,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.matchmaker._redis.master import Answer, Disagreement, Master, choose, is_enough, read_answer
+from zmqrpc.matchmaker._redis.lookout import FIRST_AGAIN, LOOK_SECONDS, Lookout
+from zmqrpc.matchmaker._redis.master import (
+    Answer,
+    Disagreement,
+    Master,
+    choose,
+    is_enough,
+    newer,
+    read_answer,
+    read_switch,
+)
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.sentinel import read_url
 from zmqrpc.settings import Settings
@@ -140,6 +152,14 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(choose("g", newest), found)
         self.assertIn(found.port, [answer.port for answer in newest])
 
+    def test_newer(self):
+        """Few that know of less do not change what is known; the majority does, also when it begins anew."""
+        known = Master("10.0.0.9", 1, 5)
+        for epoch, by_majority, counts in ((4, False, False), (4, True, True), (5, False, True), (6, False, True)):
+            found = Master("10.0.0.9", 2, epoch)
+            self.assertIs(newer(known, found, by_majority), found if counts else known)
+        self.assertIs(newer(None, known, False), known)
+
     def test_doubt(self):
         """What the Sentinels say against the master; and an address that is another server everywhere."""
         down = choose("g", [named(0, 1, flags="master,s_down"), named(1, 1, flags="master,s_down,o_down")])
@@ -150,6 +170,51 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIn("leads each machine to itself", choose("g", [named(0, 1, host="127.0.0.1")]).doubt)
         here = Answer(RedisPlace("127.0.0.1", 2), "127.0.0.1", 1, 0, frozenset())
         self.assertEqual(choose("g", [here]).doubt, "")
+
+
+class LookoutTests(SynchronousTestCase):
+    def setUp(self):
+        self.lookout = Lookout(lambda: 0.5)
+
+    def look(self, now, name):
+        self.lookout.begun()
+        self.assertEqual(self.lookout.wake_at, inf)
+        self.lookout.over(now, 0.1, name)
+        return self.lookout.wake_at - now
+
+    def test_settled(self):
+        """The majority has answered: then it is looked at now and then."""
+        self.assertEqual(self.look(0, "a:1"), 0.75 * LOOK_SECONDS)
+        self.assertEqual(self.look(0, "a:1"), 0.75 * LOOK_SECONDS)
+
+    def test_not_settled(self):
+        """The pauses grow, and are never shorter than the turns of all take."""
+        pauses = [self.look(0, "") for _ in range(9)]
+        self.assertEqual(pauses[:3], [0.75 * FIRST_AGAIN, 1.5 * FIRST_AGAIN, 3 * FIRST_AGAIN])
+        self.assertEqual(pauses[-1], 0.75 * LOOK_SECONDS)
+        self.lookout.begun()
+        self.lookout.over(0, 40, "")
+        self.assertEqual(self.lookout.wake_at, 30)
+
+    def test_told(self):
+        """All take turns, of which one that is to come stays; what has the majority is no news, and other news is."""
+        self.lookout.told(0, 4, "b:1")
+        self.lookout.told(1, 4, "b:1")
+        self.assertEqual(self.lookout.wake_at, 2)
+        self.assertEqual(self.look(2, "a:1"), 0.75 * FIRST_AGAIN, "it is what was")
+        self.assertEqual(self.look(3, "b:1"), 0.75 * LOOK_SECONDS)
+        wake_at = self.lookout.wake_at
+        self.lookout.told(4, 4, "b:1")
+        self.assertEqual(self.lookout.wake_at, wake_at)
+        self.lookout.told(4, 4)
+        self.assertEqual(self.lookout.wake_at, 6)
+
+    def test_told_while_asked(self):
+        """What was asked before does not count."""
+        self.lookout.begun()
+        self.lookout.told(0, 4, "b:1")
+        self.lookout.over(1, 4, "b:1")
+        self.assertEqual(self.lookout.wake_at, 2)
 
 
 class AnswerTests(SynchronousTestCase):
@@ -184,6 +249,17 @@ class AnswerTests(SynchronousTestCase):
             given = list(fields) if isinstance(fields, tuple) else fields
             error = self.assertRaises(ValueError, read_answer, PLACES[0], address, given)
             self.assertTrue(str(error).isprintable() and len(str(error)) < 300, str(error))
+
+    def test_switch(self):
+        for told, name in (
+            ("g 10.0.0.1 1 10.0.0.9 102", "10.0.0.9:102"),
+            ("g h 1 2001:db8::1 102", "[2001:db8::1]:102"),
+            ("g h 1 Redis-1 102", "redis-1:102"),
+            ("g h 1 h x", ""),
+            ("g h 1 h", ""),
+            ("", ""),
+        ):
+            self.assertEqual(read_switch(told.split(" ")), name)
 
     words = st.recursive(st.none() | st.integers() | st.binary(), st.lists)
 
