@@ -147,7 +147,7 @@ class CommandOptions(TwistedOptions):
         if not path:
             raise UsageError("--ready-file is empty; name a file")
         # Made absolute now: twistd changes directory before the service starts.
-        return ReadyFile(os.path.abspath(path))
+        return ReadyFile(os.path.abspath(path), self.later_owner())
 
     def _make_log_file(self, path: str) -> LogFile:
         if path != STANDARD_OUTPUT:

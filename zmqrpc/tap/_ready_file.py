@@ -9,6 +9,7 @@ from contextlib import suppress
 from twisted.logger import Logger
 
 from zmqrpc.errors import ConfigError
+from zmqrpc.tap._later_rights import LaterRights
 
 _OURS = re.compile(rb"\d{1,10}\nready: [^\n]{0,300}\n")
 _MOST = 400
@@ -22,12 +23,14 @@ class ReadyFile:
     the next start; until then the process id in it is that of no process, or of another.
 
     :param path: the absolute path.
+    :param owner: the user and group that the process goes on as, -1 for the user that it is; None when both stay.
     """
 
     log = Logger()
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         self.path = path
+        self._owner = owner
         self._is_there = False
         self._failed = False
 
@@ -37,17 +40,19 @@ class ReadyFile:
 
         :raises ConfigError: it cannot, or what is there was not written by us.
         """
+        rights = LaterRights(self._owner)
+        path = self._beside
         try:
-            with suppress(FileNotFoundError):
-                self._check_ours()
-                os.unlink(self.path)
-            with open(self._beside, "wb"):
-                pass
-            os.unlink(self._beside)
+            with rights:
+                _remove(path)
+                os.close(_make(path))
+                os.unlink(path)
+                path = self.path
+                _remove(path)
         except OSError as error:
             raise ConfigError(
-                f"the ready file {self.path} cannot be written: {error.strerror}; name one in a directory where this "
-                "process may make files (--ready-file)"
+                f"the ready file {path} cannot be written{rights.user}: {error.strerror}; name one in a directory "
+                "where this process may make files (--ready-file)"
             ) from error
 
     def says(self, ready: str) -> None:
@@ -58,10 +63,7 @@ class ReadyFile:
         """
         try:
             if ready:
-                with open(self._beside, "w") as file:
-                    file.write(f"{os.getpid()}\n{ready}\n")
-                # Whoever reads it finds all of it.
-                os.replace(self._beside, self.path)
+                self._write(f"{os.getpid()}\n{ready}\n")
                 self._is_there = True
             elif self._is_there:
                 self._is_there = False
@@ -77,15 +79,41 @@ class ReadyFile:
     def _beside(self) -> str:
         return f"{self.path}.{os.getpid()}"
 
-    def _check_ours(self) -> None:
-        # A pipe would be waited for, and what a link leads to is not ours.
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _write(self, text: str) -> None:
+        descriptor = _make(self._beside)
         try:
-            content = os.read(descriptor, _MOST)
-        finally:
-            os.close(descriptor)
-        if content and not _OURS.fullmatch(content):
-            raise ConfigError(
-                f"the ready file {self.path} is there and was not written by us; remove it, or name another "
-                "(--ready-file)"
-            )
+            with open(descriptor, "w") as file:
+                file.write(text)
+            # Whoever reads it finds all of it.
+            os.replace(self._beside, self.path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(self._beside)
+            raise
+
+
+def _make(path: str) -> int:
+    # In a directory that others write to, a link may lead to anything.
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def _remove(path: str) -> None:
+    """
+    Remove what a process of ours has left, if it is there.
+
+    :raises ConfigError: it was not written by us.
+    """
+    try:
+        # A pipe would be waited for, and what a link leads to is not ours.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        content = os.read(descriptor, _MOST)
+    finally:
+        os.close(descriptor)
+    if content and not _OURS.fullmatch(content):
+        raise ConfigError(
+            f"the ready file {path} is there and was not written by us; remove it, or name another (--ready-file)"
+        )
+    os.unlink(path)

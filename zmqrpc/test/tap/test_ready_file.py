@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from pwd import getpwnam
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -59,6 +61,54 @@ class ReadyFileTests(SynchronousTestCase):
             self.assertIn("cannot be written", str(caught.exception))
             self.path.rmdir() if self.path.is_dir() else self.path.unlink()
         self.assertTrue(target.exists())
+
+    def test_beside(self):
+        """What is made beside it follows no link, and takes nothing of others; what we have left is removed."""
+        beside = self.directory / f"ready.{os.getpid()}"
+        target = self.directory / "target"
+        target.write_text("precious")
+        beside.symlink_to(target)
+        lines = LogLines(self, "zmqrpc.tap._ready_file")
+        with self.assertRaises(ConfigError) as caught:
+            self.file.begin()
+        self.assertIn(f"the ready file {beside} cannot be written", str(caught.exception))
+        self.file.says(READY)
+        self.assertIn("cannot be changed", lines[0])
+        self.assertEqual((target.read_text(), self.path.exists()), ("precious", False))
+        beside.unlink()
+        beside.write_text("of others")
+        with self.assertRaises(ConfigError) as caught:
+            self.file.begin()
+        self.assertIn(f"the ready file {beside} is there and was not written by us", str(caught.exception))
+        self.assertEqual(beside.read_text(), "of others")
+        for left in ("", f"{os.getpid()}\n{READY}\n"):
+            beside.write_text(left)
+            self.file.begin()
+            self.assertFalse(beside.exists())
+
+    def test_later_owner(self):
+        """It is tried as the user that the process goes on as, and with the groups of that user."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give up the rights of root")
+        self.directory.chmod(0o755)
+        here = Path.cwd()
+        self.addCleanup(os.chdir, here)
+        # Whether nobody may pass the directories above does not matter.
+        os.chdir(self.directory)
+        nobody = getpwnam("nobody")
+        groups = os.getgroups()
+        for owner, mode, works in (((0, 0), 0o755, False), ((nobody.pw_uid, 0), 0o700, True), ((0, 0), 0o777, True)):
+            os.chown(".", *owner)
+            os.chmod(".", mode)
+            file = ReadyFile("ready", (nobody.pw_uid, nobody.pw_gid))
+            if works:
+                file.begin()
+            else:
+                with self.assertRaises(ConfigError) as caught:
+                    file.begin()
+                self.assertIn("cannot be written as the user nobody: Permission denied", str(caught.exception))
+            self.assertEqual((os.geteuid(), os.getegid(), os.getgroups()), (0, 0, groups))
+            self.assertEqual(list(self.directory.iterdir()), [])
 
     def test_a_pipe(self):
         """Nobody waits for what may never come."""

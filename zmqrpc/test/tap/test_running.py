@@ -254,6 +254,21 @@ class RightsTests(RunningTestCase):
         self.assertEqual((status.st_uid, status.st_gid), (self.nobody.pw_uid, self.nobody.pw_gid))
         self.assertEqual(stat.S_IMODE((self.store / "matchmaker.db").stat().st_mode) & 0o077, 0)
 
+    def test_ready_file(self):
+        """It is made and removed by nobody, so where nobody cannot make one is refused while root still could."""
+        words = ("twistd", "-n", "--pidfile=", "--uid", "nobody", "zmq-rpc-server", "-u", self.url, *self.calc)
+        refused = self.start(*words, "--ready-file", "ready")
+        self.assertEqual(refused.ends(), 2)
+        self.assertIn(f"the ready file {self.directory}/ready.", refused.err)
+        self.assertIn("cannot be written as the user nobody: Permission denied; name one in a directory", refused.err)
+        ready = self.store / "ready"
+        running = self.start(*words, "-l", "server.log", "--ready-file", "store/ready")
+        self.logged("ready: registered")
+        self.assertEqual(ready.stat().st_uid, self.nobody.pw_uid)
+        running.signal()
+        running.ends()
+        self.assertFalse(ready.exists())
+
     def test_group(self):
         running = self.start(
             *("twistd", "-n", "--gid", str(self.nobody.pw_gid), "zmq-rpc-server", "-u", self.url, *self.calc),
