@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import REDIS, Effect, Option
-from zmqrpc.settings import FIELDS, OF_URLS, OPTIONS, Settings, check_names
+from zmqrpc.settings import FIELDS, OF_URLS, OLDER_NAMES, OPTIONS, Settings, check_names
 from zmqrpc.transport_url import cut_url, masked_url, split_url, store_url
 
 ROWS = {option.name: option for option in OPTIONS}
@@ -95,12 +95,31 @@ class Reading:
         :raises ConfigError: it is no such URL, or an option is not valid.
         """
         try:
-            bare, texts = split_url(url, OF_URLS)
+            bare, texts = split_url(url, {*OF_URLS, *OLDER_NAMES})
+            newer = self.renamed(texts, origin)
         except ConfigError as error:
             raise error.located(self.origins, self.written) from None
-        for name, text in texts.items():
-            self.take(OF_URLS[name], text, origin)
+        for name, (written, text) in newer.items():
+            self.take(OF_URLS[name], text, origin, written)
         return bare
+
+    def renamed(self, values: Mapping[str, Any], origin: str = "") -> dict[str, tuple[str, Any]]:
+        """
+        Give what is set by an older name its newer one, saying so.
+
+        :return: for each name what it is called there, empty for the same, and the value.
+        :raises ConfigError: an option is set by both.
+        """
+        found: dict[str, tuple[str, Any]] = {}
+        for written, value in values.items():
+            name = OLDER_NAMES.get(written, written)
+            if name != written:
+                if name in values:
+                    raise ConfigError(f"options {written} and {name} are one, by two names; take {written} away")
+                place = f" ({origin})" if origin else ""
+                self.warn_of_outdated(f"option {written}{place} is deprecated; its name is {name}")
+            found[name] = ("" if name == written else written, value)
+        return found
 
     def finish(self, url: str) -> Configuration:
         """
@@ -217,9 +236,14 @@ def read_url(url: str, given: Mapping[str, Any]) -> Configuration:
     :param given: values by name, which override its query.
     :raises ConfigError: the URL, or an option or value is not valid.
     """
-    check_names(given)
     reading = Reading()
+    newer = reading.renamed(given)
+    check_names(newer)
     bare = reading.read_query(url)
-    reading.values |= given
-    reading.origins |= dict.fromkeys(given, "default")
+    for name, (written, value) in newer.items():
+        reading.values[name] = value
+        reading.origins[name] = "default"
+        reading.written.pop(name, None)
+        if written:
+            reading.written[name] = written
     return reading.finish(bare)

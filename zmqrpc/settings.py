@@ -483,3 +483,11 @@ OF_URLS: dict[str, Option] = {
     if option.group == ZMQ or (option.field and option.group != PROXY and not option.secret)
 }
 """The rows that the query of a transport URL may name."""
+
+OLDER_NAMES: dict[str, str] = {
+    f"{_PREFIXES[group]}{key}": option.name
+    for option in OF_URLS.values()
+    for group, key in option.was
+    if group in _PREFIXES
+}
+"""What options were called in the query of a transport URL, and their names."""

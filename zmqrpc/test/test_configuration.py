@@ -636,6 +636,30 @@ class CompletedTests(ConfigurationCase):
         error = self.assertRaises(ConfigError, Settings.from_url, "zmq+sqlite:///a\nb")
         self.assertIn("'zmq+sqlite:///a\\nb' holds a control character", str(error))
 
+    def test_older_name(self):
+        """What had another name in URLs and in Python is taken, and reported."""
+        older = f"{URL}?redis_socket_timeout=2000"
+        self.assertEqual(Settings.from_url(older), Settings(URL, matchmaker_timeout=2000))
+        self.assertEqual(Settings.from_url(URL, redis_socket_timeout=2000), Settings(URL, matchmaker_timeout=2000))
+        self.assertEqual(Settings.from_url(older, matchmaker_timeout=5).matchmaker_timeout, 5)
+        loaded = load(url=older)
+        text = "option redis_socket_timeout (URL query) is deprecated; its name is matchmaker_timeout"
+        self.assertEqual((loaded.warnings, loaded.outdated), ((text,), {text}))
+        lines = LogLines(self, "zmqrpc.settings")
+        Settings.from_url(URL, redis_socket_timeout=2000)
+        self.assertEqual(lines, ["option redis_socket_timeout is deprecated; its name is matchmaker_timeout"])
+        for url, options, text in (
+            (
+                f"{older}&matchmaker_timeout=5",
+                {},
+                "options redis_socket_timeout and matchmaker_timeout are one, by two",
+            ),
+            (URL, {"redis_socket_timeout": 5, "matchmaker_timeout": 5}, "options redis_socket_timeout and matchmaker_"),
+            (f"{URL}?redis_socket_timeout=x", {}, "option redis_socket_timeout is 'x' (URL query)"),
+            (f"{URL}?redis_socket_timeout=0", {}, "option redis_socket_timeout is 0"),
+        ):
+            self.assertIn(text, str(self.assertRaises(ConfigError, Settings.from_url, url, **options)))
+
     def test_from_python_wrong(self):
         for url, options, text in (
             ("zmq://?max_routes=x", {}, "option max_routes is 'x' (URL query); it must be a whole number"),
