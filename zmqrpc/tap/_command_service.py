@@ -161,7 +161,7 @@ class CommandService(Service):
         """Tell the supervisor that everything has begun, and all of them when the node is registered."""
         if self._supervisor is not None:
             self._supervisor.serves(self)
-            self._supervisor.says(self._almost)
+            self._supervisor.says(self, False, self._almost)
         self._node.when_ready().addCallbacks(self._is_ready, lambda _: None)
 
     def _is_ready(self, _: None) -> None:
@@ -175,7 +175,7 @@ class CommandService(Service):
             # When it began, as the text stays until it changes.
             since = strftime("%H:%M:%S", localtime())
             status = f"not ready since {since}: {trouble}; those who know us are served" if trouble else self._ready
-            self._supervisor.says(status)
+            self._supervisor.says(self, not trouble, status)
         if self._ready_file is not None:
             self._ready_file.says("" if trouble else self._ready)
 

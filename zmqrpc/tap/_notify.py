@@ -17,7 +17,7 @@ class Supervisor:
     Who started this process and wants to know how it is: systemd, where the environment names its socket, or nobody.
 
     The services of one process share it (`supervisor_of`): it hears that the process is ready when all are. While it
-    watches the process, it hears twice in each of its intervals that the reactor turns.
+    watches the process, it hears twice in each of its intervals that the reactor turns. The status is that of all.
 
     :param reactor: the reactor of the process.
     :param environment: where ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are looked for.
@@ -31,6 +31,9 @@ class Supervisor:
         self._interval = _interval(environment)
         self._waited_for: set[object] = set()
         self._serving: set[object] = set()
+        self._states: dict[object, tuple[bool, str]] = {}  # of each, whether it is ready, and what it says
+        self._shown = ""
+        self._stopping = False
         self._heard = False
         self._failed = False
 
@@ -47,13 +50,30 @@ class Supervisor:
     def forgets(self, service: object) -> None:
         """Take that a service stops; if it did not serve yet, nobody waits for it any more."""
         self._serving.discard(service)
+        if self._states.pop(service, None) is not None:
+            self._show()
         if service in self._waited_for:
             self._waited_for.remove(service)
             self._check()
 
-    def says(self, status: str) -> None:
-        """Have this shown as the status of the process."""
-        self._tell(f"STATUS={status}")
+    def says(self, service: object, ready: bool, status: str) -> None:
+        """
+        Have the status of a service shown in that of the process, in which who is not ready comes before who is.
+
+        :param status: one line.
+        """
+        self._states[service] = (ready, status)
+        self._show()
+
+    def _show(self) -> None:
+        waiting = [status for ready, status in self._states.values() if not ready]
+        if waiting and len(self._states) > 1:
+            text = f"{len(waiting)} of {len(self._states)} services: {'; '.join(dict.fromkeys(waiting))}"
+        else:
+            text = "; ".join(dict.fromkeys(status for _, status in self._states.values()))
+        if text and text != self._shown and not self._stopping:
+            self._shown = text
+            self._tell(f"STATUS={text}")
 
     def _check(self) -> None:
         """Say that the process is ready when it has become so."""
@@ -62,12 +82,16 @@ class Supervisor:
         self._heard = True
         self._tell("READY=1")
         # Not when one service stops: the process may go on, and would be killed.
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._tell, "STOPPING=1\nSTATUS=stopping")
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stops)
         if self._interval > 0:
             watchdog = LoopingCall(self._tell, "WATCHDOG=1")
             watchdog.clock = self._reactor
             watchdog.start(self._interval / 2)
             self._reactor.addSystemEventTrigger("after", "shutdown", watchdog.stop)
+
+    def _stops(self) -> None:
+        self._stopping = True
+        self._tell("STOPPING=1\nSTATUS=stopping")
 
     def _tell(self, text: str) -> None:
         if not self._path:

@@ -45,7 +45,7 @@ class SupervisorTests(SynchronousTestCase):
         supervisor.expects(self)
         self.assertEqual(self.told(), [])
         supervisor.serves(self)
-        supervisor.says("ready")
+        supervisor.says(self, True, "ready")
         self.assertEqual(self.told(), ["READY=1", "STATUS=ready"])
         self.shut_down()
         self.assertEqual(self.told(), ["STOPPING=1\nSTATUS=stopping"])
@@ -61,6 +61,36 @@ class SupervisorTests(SynchronousTestCase):
         supervisor.serves("two")
         supervisor.serves("one")
         self.assertEqual(self.told(), ["READY=1"])
+
+    def test_status_of_several(self):
+        """Those that are not ready are in the status, whoever has changed last, until they are, or have stopped."""
+        supervisor = self.make()
+        supervisor.says("one", True, "ready: registered")
+        supervisor.says("two", False, "not ready: no store")
+        supervisor.says("one", True, "ready: registered")
+        supervisor.says("three", False, "not ready: no records")
+        supervisor.says("two", True, "ready: told")
+        supervisor.forgets("three")
+        self.assertEqual(
+            self.told(),
+            [
+                "STATUS=ready: registered",
+                "STATUS=1 of 2 services: not ready: no store",
+                "STATUS=2 of 3 services: not ready: no store; not ready: no records",
+                "STATUS=1 of 3 services: not ready: no records",
+                "STATUS=ready: registered; ready: told",
+            ],
+        )
+        supervisor.forgets("one")
+        supervisor.forgets("two")
+        self.assertEqual(self.told(), ["STATUS=ready: told"], "what has stopped says nothing")
+        for service in ("one", "two"):
+            supervisor.serves(service)
+            supervisor.says(service, True, f"ready: {service}")
+        self.told()
+        self.shut_down()
+        supervisor.forgets("one")
+        self.assertEqual(self.told(), ["STOPPING=1\nSTATUS=stopping"])
 
     def test_one_stops_first(self):
         """One that stops before it serves is not waited for; when none is left that serves, there is nothing to say."""
@@ -115,7 +145,7 @@ class SupervisorTests(SynchronousTestCase):
 
     def test_name_without_a_file(self):
         self.listen(f"\0zmqrpc-test-{os.getpid()}")
-        Supervisor(self.reactor, {"NOTIFY_SOCKET": f"@zmqrpc-test-{os.getpid()}"}).says("hello")
+        Supervisor(self.reactor, {"NOTIFY_SOCKET": f"@zmqrpc-test-{os.getpid()}"}).says(self, True, "hello")
         self.assertEqual(self.told(), ["STATUS=hello"])
 
     def test_nobody_there(self):
@@ -123,8 +153,8 @@ class SupervisorTests(SynchronousTestCase):
         for path in ("/no/such/socket", "/" + "x" * 200):
             lines = LogLines(self)
             supervisor = Supervisor(MemoryReactorClock(), {"NOTIFY_SOCKET": path})
-            supervisor.says("hello")
-            supervisor.says("hello")
+            supervisor.says(self, True, "hello")
+            supervisor.says(self, True, "hello")
             self.assertEqual(len(lines.about("named by NOTIFY_SOCKET")), 1)
 
     def test_nobody_asked(self):
