@@ -12,7 +12,7 @@ from zmqrpc.test.certificates import Authority
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.sentinels import GROUP, Sentinel
+from zmqrpc.test.sentinels import GROUP, PATIENCE, Sentinel
 from zmqrpc.test.servers import RedisServer
 from zmqrpc.testing.matchmaker import Heard, make_record
 
@@ -37,6 +37,11 @@ class TlsTests(TestCase):
         """Start a server; return it and its port for TLS."""
         port, words = self.words(certificate, *more)
         return RedisServer(self, *words), port
+
+    def lines_of(self, certificate):
+        """Write the same for the configuration of a Sentinel."""
+        port, words = self.words(certificate, "--tls-replication", "yes")
+        return port, [f"{key.removeprefix('--')} {value}" for key, value in zip(words[::2], words[1::2], strict=True)]
 
     def matchmaker(self, url, **options):
         tls = {"matchmaker_tls": True, "matchmaker_tls_ca": self.authority.certificate}
@@ -128,9 +133,8 @@ class TlsTests(TestCase):
         """The master is reached by TLS as its Sentinels are, and both are believed only with the right certificate."""
         certificate = self.authority.issue("127.0.0.1")
         _, port = self.redis(certificate, "--tls-replication", "yes")
-        sentinel_port, words = self.words(certificate)
-        lines = [f"{name.removeprefix('--')} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
-        Sentinel(self, [f"sentinel monitor {GROUP} 127.0.0.1 {port} 1", "tls-replication yes", *lines])
+        sentinel_port, lines = self.lines_of(certificate)
+        Sentinel(self, [f"sentinel monitor {GROUP} 127.0.0.1 {port} 1", *lines])
         url = f"zmq+sentinel://127.0.0.1:{sentinel_port}"
         mine, key = self.authority.issue("client")
         ours = {"matchmaker_tls_certificate": mine, "matchmaker_tls_key": key}
@@ -147,3 +151,43 @@ class TlsTests(TestCase):
             f"the Sentinel 127.0.0.1:{sentinel_port} closed the connection",
             "whether it expects TLS (option matchmaker_tls)",
         )
+
+    async def test_failover(self):
+        """A master and its replica, and the Sentinels that make it the master, all by TLS, with one name for all."""
+        certificate = self.authority.issue("controllers.example.org")
+        options = ("--tls-replication", "yes", "--repl-diskless-sync-delay", "0")
+        old, old_port = self.redis(certificate, *options)
+        new, new_port = self.redis(certificate, *options, "--replicaof", f"127.0.0.1 {old_port}")
+        await eventually("the replica follows", lambda: len(old.ask("ROLE")[2]) == 1)
+        ours = [self.lines_of(certificate) for _ in range(3)]
+        sentinels = []
+        for port, lines in ours:
+            known = [f"known-sentinel {GROUP} 127.0.0.1 {other} {other:040x}" for other, _ in ours if other != port]
+            facts = [
+                *(f"monitor {GROUP} 127.0.0.1 {old_port} 2", f"myid {port:040x}"),
+                *(f"down-after-milliseconds {GROUP} 1000", f"known-replica {GROUP} 127.0.0.1 {new_port}", *known),
+            ]
+            sentinels.append(Sentinel(self, [*(f"sentinel {fact}" for fact in facts), *lines]))
+        for sentinel in sentinels:
+            await eventually(
+                "it knows a replica that could be the master",
+                lambda s=sentinel: [(r["flags"], r["master-link-status"]) for r in s.replicas()] == [("slave", "ok")],
+                PATIENCE,
+            )
+        mine, key = self.authority.issue("client")
+        matchmaker = self.matchmaker(
+            f"zmq+sentinel://{','.join(f'127.0.0.1:{port}' for port, _ in ours)}",
+            matchmaker_timeout=5000,
+            matchmaker_tls_name="controllers.example.org",
+            matchmaker_tls_certificate=mine,
+            matchmaker_tls_key=key,
+        )
+        await self.works(matchmaker)
+        key = "zmqrpc:topic:openstack:compute"
+        await eventually("the replica has it", lambda: new.ask("EXISTS", key) == 1)
+        old.kill()
+        moved = f"has moved from 127.0.0.1:{old_port} to 127.0.0.1:{new_port}"
+        await eventually("it has moved", lambda: self.lines.about(moved), PATIENCE)
+        self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+        await matchmaker.withdraw(make_record())
+        self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
