@@ -216,6 +216,23 @@ class LookoutTests(SynchronousTestCase):
         self.lookout.over(1, 4, "b:1")
         self.assertEqual(self.lookout.wake_at, 2)
 
+    @given(st.lists(st.tuples(st.sampled_from(["told", "asked"]), st.sampled_from(["", "a:1", "b:1"]))), st.randoms())
+    def test_never_forgotten(self, events, chance):
+        """Whatever is told and answered, they are asked again in time: soon after what is news, and now and then."""
+        lookout, known = Lookout(chance.random), ""
+        for now, (event, name) in enumerate([("asked", ""), *events]):
+            if event == "told":
+                lookout.told(now, 0.5, name)
+                news = not name or name != known
+                known = "" if news else known
+                self.assertLessEqual(lookout.wake_at, now + (0.5 if news else LOOK_SECONDS))
+            else:
+                lookout.begun()
+                lookout.over(now, 0.5, name)
+                settled = lookout.wake_at - now >= LOOK_SECONDS / 2
+                known = name if settled else ""
+                self.assertTrue(FIRST_AGAIN / 2 <= lookout.wake_at - now <= LOOK_SECONDS)
+
 
 class AnswerTests(SynchronousTestCase):
     FIELDS = (b"name", b"g", b"flags", b"master,s_down", b"config-epoch", b"7")
