@@ -45,9 +45,9 @@ class ReadyFile:
         try:
             with rights:
                 _remove(path)
-                os.close(_make(path))
-                os.unlink(path)
                 path = self.path
+                os.close(_make(self._beside))
+                os.unlink(self._beside)
                 _remove(path)
         except OSError as error:
             raise ConfigError(

@@ -259,7 +259,7 @@ class RightsTests(RunningTestCase):
         words = ("twistd", "-n", "--pidfile=", "--uid", "nobody", "zmq-rpc-server", "-u", self.url, *self.calc)
         refused = self.start(*words, "--ready-file", "ready")
         self.assertEqual(refused.ends(), 2)
-        self.assertIn(f"the ready file {self.directory}/ready.", refused.err)
+        self.assertIn(f"the ready file {self.directory}/ready cannot", refused.err)
         self.assertIn("cannot be written as the user nobody: Permission denied; name one in a directory", refused.err)
         ready = self.store / "ready"
         running = self.start(*words, "-l", "server.log", "--ready-file", "store/ready")
