@@ -454,7 +454,7 @@ class TopologyTests(ConfigurationCase):
                 "transport_url = zmq+sentinel://:QQQ@h:1,h:1",
                 "names h:1 twice; name each server once; for example zmq+sentinel://:PASSWORD@host1:26379,host2:26379,host3:26379",
             ),
-            ("transport_url = zmq+etcd://:QQQ@h:1", "names no user or no password; write user:password@"),
+            ("transport_url = zmq+etcd://:QQQ@h:1", "has a password without a user; write user:password@"),
             ("transport_url = zmq+oracle://:QQQ@h", "there is no matchmaker 'oracle'; valid are dummy"),
             ("transport_url = zmq+oracle://:QQQ@h", "(transport_url: zeromq.conf line 2)"),
             ("transport_url = zmq://\nrpc_zmq_matchmaker = oracle", "rpc_zmq_matchmaker: zeromq.conf line 3)"),

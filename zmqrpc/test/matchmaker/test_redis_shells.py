@@ -700,10 +700,14 @@ class ConnectionTests(SynchronousTestCase):
         """An address is connected to at once: nobody has to look it up, which a thread would do."""
         reactor: Any = MemoryReactorClock()
         connecting = connect(reactor, RedisPlace("10.0.0.1", 6380), 2.0)
-        ((host, port, _, limit, _),) = reactor.tcpClients
-        self.assertEqual((host, port, limit), ("10.0.0.1", 6380, 2.0))
-        connecting.cancel()
-        self.failureResultOf(connecting)
+        ((host, port, *_),) = reactor.tcpClients
+        self.assertEqual((host, port), ("10.0.0.1", 6380))
+        reactor.advance(1.9)
+        self.assertNoResult(connecting)
+        # The limit, and one turn to read what has come while the process was kept from running.
+        reactor.advance(0.1)
+        reactor.advance(0)
+        self.failureResultOf(connecting, MatchmakerUnavailable)
 
     def test_named_host(self):
         """A name is looked up, by the reactor."""
