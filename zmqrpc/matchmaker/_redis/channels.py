@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
@@ -12,9 +14,13 @@ from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER
 
 PING_SECONDS = 15.0
 """Seconds between two looks whether the other side still answers: who only listens would not notice otherwise."""
+
+STEADY_SECONDS = 1.0
+"""Seconds that a connection has to last to count as one that works, when the one before did not last that long."""
 
 
 class RedisChannels:
@@ -22,6 +28,7 @@ class RedisChannels:
     The channels that are wanted, and a connection for them: made with the first, and made again when it is lost.
 
     What is told while it is lost is not heard: `subscribed` is called for each channel whenever it begins to be heard.
+    A server that confirms everything and hangs up at once fails all the time: that is one outage, not many.
 
     :param connect: makes a connection, given what takes channel and message.
     :param heard: is called with channel and message.
@@ -56,6 +63,9 @@ class RedisChannels:
         self._connecting: Deferred[RedisConnection] | None = None
         self._timer: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
+        self._steady: IDelayedCall | None = None
+        self._heard_at = -inf  # since when the connection hears everything; minus infinity while it does not
+        self._brief = False  # whether the last that did has ended soon
         self._reason = ""
         self._closed = False
 
@@ -105,6 +115,7 @@ class RedisChannels:
         self._connecting = None
         self._connection = connection
         self._unconfirmed.clear()
+        self._heard_at = -inf
         connection.ended.addCallback(lambda _: self._lost(connection))
         for channel in list(self._wanted):
             self._subscribe(connection, channel)
@@ -126,13 +137,35 @@ class RedisChannels:
             return
         self._unconfirmed.discard(channel)
         if not self._unconfirmed:
-            self._crowd.worked()
-            self._state(None)
+            if self._heard_at == -inf:
+                self._heard_at = self._clock.seconds()
+            if not self._brief:
+                self._works()
+            elif self._steady is None:
+                self._steady = self._clock.callLater(STEADY_SECONDS, self._lasts)
         if channel in self._wanted:
             self._subscribed(channel)
 
+    def _lasts(self) -> None:
+        self._steady = None
+        self._brief = False
+        if not self._unconfirmed:
+            self._works()
+
+    def _works(self) -> None:
+        self._crowd.worked()
+        self._state(None)
+
     def _ask(self, connection: RedisConnection, *words: str) -> Deferred[bool]:
         """Ask, and end the connection unless it answers in time; fires with whether it did, never fails."""
+
+        def answered(answer: Any) -> bool:
+            # Who says yes to whatever it is asked does not tell anything.
+            if words[0] == "SUBSCRIBE" and not _confirms(answer, words[1]):
+                self._reason = NO_ANSWER
+                connection.abort()
+                return False
+            return True
 
         def failed(failure: Failure) -> bool:
             if not failure.check(ConnectionLost):
@@ -153,7 +186,7 @@ class RedisChannels:
                     timer.cancel()
             return answer
 
-        return connection.ask(*words).addCallbacks(lambda _: True, failed).addCallback(over)
+        return connection.ask(*words).addCallbacks(answered, failed).addCallback(over)
 
     def _rest(self, connection: RedisConnection) -> None:
         """Look after a while whether the other side is still there."""
@@ -172,6 +205,8 @@ class RedisChannels:
             return
         self._connection = None
         self._stop_timers()
+        if self._heard_at > -inf:
+            self._brief = self._clock.seconds() - self._heard_at < STEADY_SECONDS
         if not self._closed:
             self._later(self._reason or connection.reason)
 
@@ -182,7 +217,11 @@ class RedisChannels:
         self._timer = self._clock.callLater(self._crowd.again(now) - now, self._begin)
 
     def _stop_timers(self) -> None:
-        for timer in (self._timer, self._silence):
+        for timer in (self._timer, self._silence, self._steady):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._timer = self._silence = None
+        self._timer = self._silence = self._steady = None
+
+
+def _confirms(answer: Any, channel: str) -> bool:
+    return isinstance(answer, list) and answer[:2] == [b"subscribe", channel.encode()]

@@ -8,10 +8,12 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._redis import protocol
 from zmqrpc.matchmaker._redis.names import join, record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import RedisMatchmaker
+from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.nonsense import LOOPBACK, NonsenseServer
@@ -89,7 +91,10 @@ class NonsenseTests(TestCase):
 
     async def test_errors(self):
         for answer, text in (
-            (b"-ERR unknown command 'EVAL'\r\n", "refuses what it was asked (ERR unknown command 'EVAL')"),
+            (
+                b"-ERR unknown command 'EVAL'\r\n",
+                "has no such command; where it is a Sentinel, write zmq+sentinel://HOST",
+            ),
             (b"-\r\n", "refuses what it was asked"),
             (b"-" + b"x" * 10_000 + b"\r\n", "x" * 200),
             (b"-\xff\xfe \r\n", "answered what is no answer of Redis; see who listens there"),
@@ -114,6 +119,22 @@ class NonsenseTests(TestCase):
     async def test_endless_answers(self):
         """To questions that nobody has asked."""
         await self.ends(b"+OK\r\n" * 100, endless=True)
+
+    async def test_sentinel(self):
+        """One that says yes to everything is one outage of the Sentinel, and one of the master that nobody names."""
+        lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
+        nonsense = NonsenseServer(self, reactor, b"+OK\r\n" * 5)
+        url = f"zmq+sentinel://{LOOPBACK}:{nonsense.port}"
+        matchmaker: Any = make_matchmaker(reactor, Settings(url, matchmaker_timeout=300))
+        self.addCleanup(matchmaker.close)
+        matchmaker.watch("openstack", "compute", Heard())
+        for _ in range(15):
+            with self.assertRaises(MatchmakerUnavailable):
+                await matchmaker.lookup("openstack", "compute")
+            await pause(0.1)
+        await matchmaker.close()
+        self.assertEqual(len([line for line in lines if "listening to the Sentinel" in line]), 1, lines)
+        self.assertEqual(len(lines), 2, lines)
 
     async def test_one_of_three(self):
         """Where others answer it is only a line in the log."""

@@ -18,8 +18,9 @@ from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.answers import Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
-from zmqrpc.matchmaker._redis.channels import PING_SECONDS, RedisChannels
+from zmqrpc.matchmaker._redis.channels import PING_SECONDS, STEADY_SECONDS, RedisChannels
 from zmqrpc.matchmaker._redis.connection import connect
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER
 from zmqrpc.matchmaker._redis.follower import (
     FIRST_SECONDS,
     MANY,
@@ -55,9 +56,9 @@ class Connection:
         return answer
 
     def answer(self, value):
-        """Answer the first question that is left; return it."""
+        """Answer the first question that is left; return it. What is subscribed is confirmed by "yes"."""
         words, answer = self.asked.pop(0)
-        answer.callback(value)
+        answer.callback([b"subscribe", words[1].encode(), 1] if (words[0], value) == ("SUBSCRIBE", "yes") else value)
         return words
 
     def abort(self):
@@ -291,6 +292,7 @@ class ChannelsTests(SynchronousTestCase):
         """A connection that is lost is made again, and again, with longer waits; everything is subscribed anew."""
         self.channels.add("a")
         self.server.accept().answer("yes")
+        self.clock.advance(STEADY_SECONDS)
         self.server.connections[-1].abort()
         waits = []
         for _ in range(12):
@@ -306,9 +308,47 @@ class ChannelsTests(SynchronousTestCase):
         self.server.accept().answer("yes")
         self.assertEqual(self.subscribed, ["a", "a"])
         self.assertEqual(self.states[-2:], ["refused", None])
+        self.clock.advance(STEADY_SECONDS)
         self.server.connections[-1].abort()
         self.clock.advance(0.1)
         self.assertEqual(len(self.server.connecting), 1, "the waits are short again")
+
+    def test_brief(self):
+        """Who confirms all and hangs up, again and again, fails once, and is asked less and less often."""
+        self.channels.add("a")
+        for _ in range(1000):
+            if self.server.connecting:
+                self.server.accept().answer("yes")
+                self.clock.advance(0.01)
+                self.server.connections[-1].abort()
+            self.clock.advance(0.01)
+        self.assertEqual(self.states[:2], [None, "closed the connection"])
+        self.assertEqual(self.states.count(None), 1, "works, and that it works again is not said")
+        self.assertLess(len(self.server.connections), 20)
+        self.clock.advance(UNKNOWN_PAUSE)
+        self.server.accept().answer("yes")
+        self.channels.add("b")
+        self.server.connections[-1].answer("yes")
+        self.assertEqual(self.states.count(None), 1)
+        self.clock.advance(STEADY_SECONDS)
+        self.assertEqual(self.states[-1], None)
+        self.server.connections[-1].abort()
+        self.clock.advance(0.1)
+        self.server.accept().answer("yes")
+        self.assertEqual(self.states.count(None), 2)
+        self.server.connections[-1].answer("yes")
+        self.assertEqual(self.states[-2:], ["closed the connection", None], "this one lasted: no need to wait")
+
+    def test_no_confirmation(self):
+        """What confirms nothing is no answer, whatever it is."""
+        self.channels.add("a")
+        for answer in ("OK", b"OK", 1, None, [], [b"subscribe"], [b"subscribe", b"b", 1], [b"message", b"a", b""]):
+            connection = self.server.accept()
+            connection.answer(answer)
+            self.assertFalse(connection.up)
+            self.assertEqual((self.subscribed, self.states[-1]), ([], NO_ANSWER))
+            self.clock.advance(2 * UNKNOWN_PAUSE)
+        self.assertNotIn(None, self.states)
 
     def test_refused_channel(self):
         """A channel that is refused is the reason of the outage, and tried again."""
