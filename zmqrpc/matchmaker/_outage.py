@@ -30,6 +30,10 @@ class Outage:
         """Why it does not work, as the last failure said of a part that still fails; empty while it works."""
         return next(reversed(self._failing.values()), "")
 
+    def fails(self, *parts: str) -> bool:
+        """Tell whether one of these parts does not work."""
+        return not self._failing.keys().isdisjoint(parts)
+
     def failed(self, reason: str, part: str = "") -> None:
         """Take note of a failure; logged if it is the first after a success."""
         self._failing.pop(part, None)

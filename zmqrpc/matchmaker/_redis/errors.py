@@ -22,14 +22,16 @@ class RedisRefusal(MatchmakerUnavailable):
         self.code = code
 
 
+_CLUSTER = "is a Redis Cluster, which cannot be used; name a server of its own"
 _REFUSALS = {
     "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",
     "BUSY": "is kept busy by a script of somebody else; see SCRIPT KILL",
-    "CROSSSLOT": "is a Redis Cluster, which is not supported; name a server of its own",
+    "CLUSTERDOWN": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
     "DENIED": "is in protected mode; set a password there (requirepass) and in the transport URL",
     "LOADING": "is reading its dump and does not answer yet",
     "MISCONF": "takes no changes while it cannot write its dump; see its log, or configure it without (save '')",
-    "MOVED": "is a Redis Cluster, which is not supported; name a server of its own",
+    "MOVED": _CLUSTER,
     "NOAUTH": "asks for a password; write it into the transport URL, zmq+redis://:PASSWORD@HOST",
     "NOPERM": "does not allow us what we need; give our user the rights that docs/howto/redis lists",
     "NOREPLICAS": "takes no changes while too few replicas follow it (min-replicas-to-write)",
@@ -40,6 +42,19 @@ _REFUSALS = {
     "unknown": "has no such command; where it is a Sentinel, write zmq+sentinel://HOST",
 }
 """The first word of an error, or the name of a command that was refused, and what to do; to stand after the server."""
+
+OF_ALL = frozenset(("BUSY", "DENIED", "FORMAT", "LOADING", "NOAUTH", "WRONGPASS"))
+"""The errors that whatever is asked is answered with: when something works, nothing fails with them any more."""
+
+_WITHOUT_CODE = {
+    "unauthenticated": "NOAUTH",  # it does not even read that many words of somebody unknown
+    "executing the script can't": "NOPERM",
+    "ACL failure": "NOPERM",  # as Redis 7.2 says that
+    "in a cluster": "CROSSSLOT",
+    "cluster mode": "CROSSSLOT",
+    "the same slot": "CROSSSLOT",
+}
+"""What stands in errors whose first word says nothing, and which of those above is meant."""
 
 _THEIRS = "options sentinel_user and sentinel_password in [matchmaker_redis]"
 _OF_SENTINELS = {
@@ -63,8 +78,8 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
     """
     code, _, rest = text.removeprefix("ERR ").partition(" ")
     server = place.called
-    if "unauthenticated" in text:  # it does not even read that many words of somebody unknown
-        code = "NOAUTH"
+    if code not in _REFUSALS:
+        code = next((meant for part, meant in _WITHOUT_CODE.items() if part in text), code)
     if code == "FORMAT":
         return RedisRefusal(
             f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version}; "

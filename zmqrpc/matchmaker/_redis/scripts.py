@@ -33,10 +33,12 @@ Words = tuple[str | int, ...]
 _BEGIN = """
 local now, topic, channel, name
 
-local function call(command, key, ...)
-  local answer = redis.pcall(command, key, ...)
+-- An error says what it is about: before Redis 7.2 it does not name a command that is not allowed.
+local function call(command, ...)
+  local answer = redis.pcall(command, ...)
   if type(answer) == 'table' and answer.err then
-    error(answer.err .. ' (' .. key .. ')', 0)
+    local text = string.gsub(answer.err, 'this command or subcommand', command)
+    error(text .. ' (' .. (... or command) .. ')', 0)
   end
   return answer
 end
@@ -99,7 +101,7 @@ local function begun()
 end
 
 local function begin()
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
   local format = call('GET', KEYS[1])
   if not format then

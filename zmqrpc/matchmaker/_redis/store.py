@@ -20,7 +20,7 @@ from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
-from zmqrpc.matchmaker._redis.errors import NO_ANSWER, spoiled
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
 from zmqrpc.matchmaker._redis.gathering import Gathering
 from zmqrpc.matchmaker._redis.names import new_channel
@@ -34,6 +34,15 @@ MOST_LOOKS = 25
 """How many topics one operation reads: the server does nothing else meanwhile, and a topic may have many members."""
 COUNT_SECONDS = 40.0
 """Seconds after which it is asked again, with a look, how many processes there are."""
+
+REFUSED_SECONDS = 60.0
+"""
+Seconds after which a write that was refused is forgotten where reading works: who has something to write tries again
+within ten, and who has nothing left to write would never learn that it works again.
+"""
+
+ASKING, READING, WRITING, HEARING = "asking", "reading", "writing", "hearing"
+"""What may fail, each for itself: to get any answer, to have what is read or written done, and to hear of changes."""
 
 T = TypeVar("T")
 
@@ -93,7 +102,7 @@ class RedisStore:
         )
         self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
-        self._failing: set[str] = set()
+        self._refused_at = -inf
         self._spoiled: set[TopicKey] = set()
         self._back = -inf
         self._closed = False
@@ -106,8 +115,8 @@ class RedisStore:
 
     @property
     def up(self) -> bool:
-        """Whether what was done last at each connection has worked."""
-        return not self._failing
+        """Whether it can be read, and changes are told, as far as is known."""
+        return not self._outage.fails(ASKING, READING, HEARING)
 
     @property
     def turns(self) -> float:
@@ -117,7 +126,7 @@ class RedisStore:
     @property
     def hears(self) -> bool:
         """Whether changes are told, as far as is known."""
-        return "hearing" not in self._failing
+        return not self._outage.fails(HEARING)
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
@@ -147,7 +156,7 @@ class RedisStore:
             source = self._source()
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
-        return self._ask(self._scripts.list(), read_list).addCallback(found)
+        return self._ask(self._scripts.list(), read_list, READING).addCallback(found)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -196,13 +205,13 @@ class RedisStore:
                     break
             return [self._own(topic, look) for topic, look in zip(topics, looks, strict=True)]
 
-        return self._ask(self._scripts.look(asked), partial(read_looks, topics)).addCallback(found)
+        return self._ask(self._scripts.look(asked), partial(read_looks, topics), READING).addCallback(found)
 
     def _write(self, writes: Sequence[Write]) -> Deferred[list[MatchmakerUnavailable | None]]:
         def written(errors: list[str | None]) -> list[MatchmakerUnavailable | None]:
             return [self._own(topic, error) for (topic, _, _), error in zip(writes, errors, strict=True)]
 
-        return self._ask(self._scripts.write(writes), partial(read_written, len(writes))).addCallback(written)
+        return self._ask(self._scripts.write(writes), partial(read_written, len(writes)), WRITING).addCallback(written)
 
     def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
         """Return the answer about a topic; an error that is its own is logged once, as nobody may be told of it."""
@@ -217,21 +226,24 @@ class RedisStore:
             )
         return MatchmakerUnavailable(text)
 
-    def _ask(self, words: Words, read: Callable[[Any], T]) -> Deferred[T]:
+    def _ask(self, words: Words, read: Callable[[Any], T], part: str) -> Deferred[T]:
         def answered(answer: Any) -> T:
             try:
                 found = read(answer)
             except (ValueError, TypeError) as error:
                 text = f"{self.name} {NO_ANSWER} ({error})"
-                self._fails("asking", text)
+                self._fails(part, text)
                 raise MatchmakerUnavailable(text) from error
-            self._works("asking")
+            self._works(ASKING, part)
             return found
 
         def failed(failure: Failure) -> Failure:
+            text, error = str(failure.value), failure.value
+            refused = isinstance(error, RedisRefusal)
             if not self._closed:
-                self._fails("asking", str(failure.value))
-            return failure
+                self._fails(part if refused and error.code not in OF_ALL else ASKING, text)
+            # What a refusal is for those who asked on a connection is nothing to those who use the matchmaker.
+            return Failure(MatchmakerUnavailable(text)) if refused else failure
 
         return self._asker.ask(words).addCallbacks(answered, failed)
 
@@ -256,28 +268,30 @@ class RedisStore:
     def _hears(self, reason: str | None) -> None:
         if reason is None:
             self._count_at = min(self._count_at, self._clock.seconds() + self._chance.uniform(0, COUNT_SECONDS))
-            self._works("hearing")
+            self._works(HEARING)
         else:
-            self._fails("hearing", reason)
+            self._fails(HEARING, reason)
 
-    # One outage for both connections: it ends when neither fails any more.
+    # One outage for both connections: it ends when nothing fails any more.
 
-    def _fails(self, what: str, reason: str) -> None:
-        begins = self.up
-        self._failing.add(what)
-        self._outage.failed(reason)
-        if begins:
-            self.left = self._clock.seconds()
+    def _fails(self, part: str, reason: str) -> None:
+        was_up, begins, now = self.up, not self._outage.reason, self._clock.seconds()
+        self._outage.failed(reason, part)
+        if was_up and not self.up:
+            self.left = now
+        if part == WRITING:
+            # Of who could not write it may not have been told.
+            self._refused_at = self._back = self.begun = now
+        if begins or was_up and not self.up:
             self._turned()
 
-    def _works(self, what: str) -> None:
-        ends = what in self._failing
-        self._failing.discard(what)
-        if self.up:
-            self._outage.worked()
-            if ends:
-                self._back = self.begun = self._clock.seconds()
-                self._turned()
+    def _works(self, *parts: str) -> None:
+        was_up, now = self.up, self._clock.seconds()
+        forgotten = (WRITING,) if now - self._refused_at > REFUSED_SECONDS else ()
+        self._outage.worked(*parts, *forgotten)
+        if self.up and not was_up:
+            self._back = self.begun = now
+            self._turned()
 
 
 def _nothing(_: object) -> None:

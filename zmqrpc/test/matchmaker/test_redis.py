@@ -10,6 +10,7 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._redis import store
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
@@ -81,6 +82,64 @@ class RedisCase(TestCase):
         """Return the hash of a topic as Redis has it."""
         words = [word.decode() for word in self.server.ask("HGETALL", f"zmqrpc:topic:{name}")]
         return dict(zip(words[::2], words[1::2], strict=True))
+
+
+class LinesOfAnOutageTests(RedisCase):
+    """An outage is one line when it begins and one when it ends, whatever fails, and whatever works meanwhile."""
+
+    async def test_no_memory(self):
+        await self.cannot_write(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "maxmemory")
+
+    async def test_missing_right(self):
+        await self.cannot_write(
+            ("ACL", "SETUSER", "default", "-hset"), ("ACL", "SETUSER", "default", "+hset"), "HSET", "rights"
+        )
+
+    async def cannot_write(self, begin, end, *texts):
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        await self.watching(matchmaker, make_record())
+        self.server.ask(*begin)
+        for _ in range(20):
+            await self.refused(matchmaker.register(make_record(), 300), f"127.0.0.1:{self.server.port} ", *texts)
+            self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+            self.assertEqual(len(await matchmaker.records()), 1)
+        self.assertEqual(len(self.lines), 1, self.lines)
+        self.assertIn("fails: ", self.lines[0])
+        self.assertNotEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+        self.server.ask(*end)
+        await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(len(self.lines), 1, "that it can be read does not end it")
+        await matchmaker.register(make_record(), 300)
+        self.assertEqual(len(self.lines), 2, self.lines)
+        self.assertIn("works again after", self.lines[1])
+        self.assertEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+
+    async def test_nothing_left_to_write(self):
+        """Who does not write again has no outage for ever."""
+        self.patch(store, "REFUSED_SECONDS", 0.3)
+        matchmaker = self.matchmaker()
+        await matchmaker.lookup("openstack", "compute")
+        self.server.ask("CONFIG", "SET", "maxmemory", "1")
+        await self.refused(matchmaker.register(make_record(), 300), "maxmemory")
+        await matchmaker.lookup("openstack", "compute")
+        self.assertEqual(len(self.lines), 1)
+        await pause(0.3)
+        await matchmaker.lookup("openstack", "compute")
+        self.assertEqual((len(self.lines), matchmaker.away()), (2, ""))
+
+    async def test_a_refusal_is_unavailable(self):
+        """Nobody outside has to know a class of ours."""
+        matchmaker = self.matchmaker()
+        self.server.ask("SET", "zmqrpc:format", "9")
+        for ask in (
+            lambda: matchmaker.lookup("a", "b"),
+            matchmaker.records,
+            lambda: matchmaker.withdraw(make_record()),
+        ):
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await ask()
+            self.assertIs(type(caught.exception), MatchmakerUnavailable)
 
 
 class RoundTripTests(RedisCase):

@@ -165,6 +165,23 @@ class ErrorTests(SynchronousTestCase):
             ),
             ("EVAL", "ERR unknown command 'EVAL', with args beginning with: 'local now", "unknown command 'EVAL')"),
             ("SELECT", "ERR DB index is out of range", "refuses what it was asked (ERR DB index is out of range)"),
+            (
+                "EVAL",
+                "ERR The user executing the script can't run HSET (zmqrpc:topic:a:b)",
+                "does not allow us what we need; give our user the rights that docs/howto/redis lists (ERR The user "
+                "executing the script can't run HSET",
+            ),
+            ("EVAL", "ERR The user executing the script can't publish to the channel", "does not allow us what we"),
+            (
+                "EVAL",
+                "ERR ACL failure in script: User ada has no permissions to run the 'hset' command (k)",
+                "does not allow us what we need",
+            ),
+            ("EVAL", "CLUSTERDOWN Hash slot not served", "is a Redis Cluster, which cannot be used"),
+            ("EVAL", "MOVED 3999 10.0.0.2:6379", "is a Redis Cluster, which cannot be used"),
+            ("EVAL", "ERR Script attempted to access a non local key in a cluster node", "a Redis Cluster, which"),
+            ("EVAL", "ERR Script attempted to access keys that do not hash to the same slot", "a Redis Cluster"),
+            ("SELECT", "ERR SELECT is not allowed in cluster mode", "is a Redis Cluster, which cannot be used"),
             ("EVAL", "x" * 1000, "x" * 200),
         ):
             said = str(refusal(self.place, command, text, "1"))
