@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.errors import NO_ANSWER, RedisRefusal, refusal, unreachable
+from zmqrpc.matchmaker._redis.errors import RedisRefusal, no_answer, refusal, unreachable
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import FORMAT
 
@@ -82,7 +82,7 @@ class RedisConnection:
         self.up = False
         self.reason = unreachable(self._place, reason.value or ConnectionLost())
         if self.protocol.garbled:
-            self.reason = f"{self._place.called} {NO_ANSWER}"
+            self.reason = f"{self._place.called} {no_answer(self.protocol.said, self._place)}"
         elif self.protocol.mute and self._place.tls is None:
             self.reason = f"{self.reason}, and whether it expects TLS (option matchmaker_tls)"
         self.ended.callback(None)

@@ -69,6 +69,23 @@ NO_ANSWER = "answered what is no answer of Redis; see who listens there"
 """To stand after a server."""
 
 
+_TLS_ALERT = b"\x15\x03"
+
+
+def no_answer(said: bytes, place: RedisPlace) -> str:
+    """
+    Write a clause about what is no answer, to stand after the server.
+
+    :param said: the begin of what came; empty for what has no meaning by itself.
+    """
+    if said.startswith(_TLS_ALERT) and place.tls is None:
+        return "expects TLS; set the option matchmaker_tls"
+    if not said or (place.password and place.password in said):
+        return NO_ANSWER
+    text = shown(said.decode("ascii", "backslashreplace"))
+    return f"answered {text!r}, which is no answer of Redis; see who listens there"
+
+
 def refusal(place: RedisPlace, command: object, text: str, version: str) -> RedisRefusal:
     """
     Put an error that the server has answered into a sentence.

@@ -24,6 +24,8 @@ _HEAD = b"*3\r\n$7\r\nmessage\r\n$"
 _CHANNEL = re.compile(re.escape(_HEAD) + rb"(\d{1,6})\r\n")
 _PAYLOAD = re.compile(rb"\r\n\$(\d{1,9})\r\n")
 _MOST_HELD = 65536
+_BEGINS = (b"+", b"-", b":", b"$", b"*")
+_MOST_SAID = 60
 
 
 class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
@@ -33,6 +35,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     :param heard: called with channel and message.
     :param lost: called with the reason when the connection has ended.
     :ivar garbled: whether it was ended since what came was no answer.
+    :ivar said: the begin of what came, where already that was no answer.
     :ivar mute: whether the other side has said nothing yet.
     """
 
@@ -45,10 +48,16 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._rest = b""
         self._held = b""
         self.garbled = False
+        self.said = b""
         self.mute = True
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        if self.mute and data[:1] not in _BEGINS:
+            self.said = data[:_MOST_SAID].partition(b"\r\n")[0]
+            self._give_up()
         self.mute = False
+        if self.garbled:
+            return
         self._unanswered += len(data)
         if self._unanswered > LARGEST_ANSWER:
             self._give_up()

@@ -61,13 +61,21 @@ class NonsenseTests(TestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_web_server(self):
-        await self.ends(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        text = "answered 'HTTP/1.1 400 Bad Request', which is no answer of Redis; see who listens there"
+        await self.ends(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", text)
 
     async def test_ssh_server(self):
-        await self.ends(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await self.ends(b"SSH-2.0-OpenSSH_9.2\r\n", "answered 'SSH-2.0-OpenSSH_9.2', which is no answer of Redis")
+
+    async def test_expects_tls(self):
+        await self.ends(b"\x15\x03\x03\x00\x02\x02\x28", "expects TLS; set the option matchmaker_tls")
+
+    async def test_says_the_password(self):
+        await self.ends(b"you said s3cret\r\n", "answered what is no answer of Redis", password=b"s3cret")
 
     async def test_any_bytes(self):
         await self.ends(bytes(range(256)) * 3 + b"\r\n", "no answer of Redis")
+        await self.ends(b"\xff\x00\x1b" * 1000, "no answer of Redis")
 
     async def test_silence(self):
         await self.ends(b"", "did not answer within 0.3 s")
