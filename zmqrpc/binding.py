@@ -178,12 +178,10 @@ class Binding:
         if _is_loopback(address) and not self._local and not Binding._warned_of_loopback:
             Binding._warned_of_loopback = True
             self._log.warn(
-                "others are told {address}, and {host} is {found} here, which is loopback: other machines reach this "
-                "node only if that name means another address there; set rpc_zmq_host to a name or address that they "
+                "others are told {address}, {which}; set rpc_zmq_host to a name or address that they "
                 "can reach, or rpc_zmq_bind_address to 127.0.0.1 if they should not",
                 address=self._told_address,
-                host=self._told_host,
-                found=address,
+                which=_why_unreachable(self._told_host, address),
             )
 
     # Where it listens
@@ -278,6 +276,15 @@ def _name(settings: Settings) -> str:
             options=("rpc_zmq_host",),
         )
     return host
+
+
+def _why_unreachable(host: str, found: str) -> str:
+    if host == found.strip("[]"):
+        return "which is loopback: no other machine reaches this node"
+    return (
+        f"and {host} is {found} here, which is loopback: other machines reach this node only if that name means "
+        "another address there"
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -25,7 +25,7 @@ from zmqrpc.discovery import Discovery
 from zmqrpc.errors import MatchmakerUnavailable, NoRoute
 from zmqrpc.link import Link
 from zmqrpc.links import Links
-from zmqrpc.outcomes import ELSEWHERE, Outcomes
+from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
@@ -241,6 +241,8 @@ class Delivery:
             elif not call.wait_for_ready and not topic.resolving:
                 self._parked.remove(call)
                 self._unroutable(call, error)
+            elif error is not None:
+                call.trouble = f"{MATCHMAKER_AWAY}: {error}"
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
         # Who asks for everybody gets those who cannot be reached as well.
@@ -378,7 +380,8 @@ class Delivery:
                 self._unroutable(call, None)
                 continue
             if not recorded and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
-                call.trouble = "the matchmaker does not answer, look after it"
+                # What it has failed with, where that is known.
+                call.trouble = call.trouble if call.trouble.startswith(MATCHMAKER_AWAY) else MATCHMAKER_AWAY
             else:
                 call.trouble = self.outcomes.nobody(call, recorded, self._stopping(call.route))[1]
             self.outcomes.overdue([call])

@@ -87,8 +87,9 @@ class Journey:
     :ivar address: that member's address, None before one was chosen.
     :ivar message_id: client instance, server instance and sequence, or empty before they are known.
     :ivar stage: ``resolving``, ``queued``, ``sent``, ``acknowledged`` or ``running``.
-    :ivar record_age: age in seconds of the record it was routed by, None when none is left.
+    :ivar record_age: age in seconds of the record it was routed by, None when none is left, or none is told.
     :ivar through: host name and address of the router proxy on the way to the member, None where there is none.
+    :ivar recorded: whether that record is there, be its age told or not.
     """
 
     target: str
@@ -98,6 +99,7 @@ class Journey:
     stage: str = "queued"
     record_age: float | None = None
     through: str | None = None
+    recorded: bool = False
 
     def __str__(self) -> str:
         """Return the facts as one clause of a sentence."""
@@ -111,11 +113,21 @@ class Journey:
         if self.message_id:
             facts.append(f"message {self.message_id}")
         facts.append(f"stage {self.stage}")
-        if self.record_age is not None:
-            facts.append(f"record {self.record_age:.1f} s old")
-        elif self.address is not None:
-            facts.append("its record is gone")
+        if self.address is not None or self.record_age is not None:
+            facts.append(record_in_words(self.record_age, self.recorded))
         return ", ".join(facts)
+
+
+def record_in_words(age: float | None, recorded: bool) -> str:
+    """
+    Say what is known of a record.
+
+    :param age: in seconds; None where nobody tells it.
+    :param recorded: whether it is there all the same.
+    """
+    if age is not None:
+        return f"record {age:.1f} s old"
+    return "record of unknown age" if recorded else "its record is gone"
 
 
 class DeliveryError(ZmqRpcError):

@@ -35,6 +35,7 @@ from zmqrpc.errors import (
     ServerLost,
     UnsupportedVersion,
     ZmqRpcError,
+    record_in_words,
 )
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
@@ -63,6 +64,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.DRAINING: (Draining, "the member is stopping, send it again when it is back"),
 }
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
+MATCHMAKER_AWAY = "the matchmaker does not answer, look after it"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _MOST_POOLS = 8
@@ -114,21 +116,26 @@ class Outcomes:
         message_id = ""
         if link is not None and link.instance is not None and call.sequence:
             message_id = f"{self._instance.hex()[:12]}/{link.instance.hex()[:12]}/{call.sequence}"
+        stage = call.stage.name.lower()
+        if link is None:
+            return Journey(str(call.target), call.target.server, None, message_id, stage)
+        age, recorded = self._record(call, link)
         return Journey(
             target=str(call.target),
-            member=link.member if link is not None else call.target.server,
-            address=link.address if link is not None else None,
+            member=link.member,
+            address=link.address,
             message_id=message_id,
-            stage=call.stage.name.lower(),
-            record_age=self._age(call, link) if link is not None else None,
-            through=link.carrier.proxy(link) if link is not None else None,
+            stage=stage,
+            record_age=age,
+            through=link.carrier.proxy(link),
+            recorded=recorded,
         )
 
-    def _age(self, call: Waiter, link: Link) -> float | None:
-        """Return how old the record is that led a call to a link, None when it is gone."""
+    def _record(self, call: Waiter, link: Link) -> tuple[float | None, bool]:
+        """Return how old the record is that led a call to a link, None where nobody tells, and whether it is there."""
         target = call.target
         topic = self._table.known_topic(target.exchange or self._settings.control_exchange, target.topic or "")
-        return topic.age(link.key, self._seconds()) if topic is not None else None
+        return (None, False) if topic is None else (topic.age(link.key, self._seconds()), topic.knows(link.key))
 
     def tell(self, call: Waiter, link: Link, trouble: str = "") -> str:
         """
@@ -138,10 +145,10 @@ class Outcomes:
         """
         state = link.state
         how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
-        age = self._age(call, link)
-        record = f"record {age:.1f} s old" if age is not None else "its record is gone"
+        record = record_in_words(*self._record(call, link))
         where = f"{link.member} at {link.address}{_way(link)}"
-        return f"{where}, {how}, {record}: {trouble or state.trouble or call.trouble}"
+        why = trouble or state.trouble or call.trouble
+        return f"{where}, {how}, {record}: {why}" if why else f"{where}, {how}, {record}"
 
     # Before it was handed over
 
@@ -176,7 +183,7 @@ class Outcomes:
         :param stopping: the links to members of the target that are stopping.
         """
         if error is not None and not recorded:
-            self.fail(call, MatchmakerUnavailable, f"the matchmaker does not answer, look after it: {error}")
+            self.fail(call, MatchmakerUnavailable, f"{MATCHMAKER_AWAY}: {error}")
         else:
             self.fail(call, *self.nobody(call, recorded, stopping))
 

@@ -35,6 +35,12 @@ def masked_url(url: str) -> str:
     return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
 
 
+_PLACE_OF_PASSWORDS = (
+    "write that of the store before the host, scheme://:PASSWORD@HOST, and that of Sentinels as sentinel_password into "
+    "[matchmaker_redis] of a configuration file"
+)
+
+
 def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     """
     Cut a transport URL into what a matchmaker needs, and the options of its query as texts.
@@ -53,6 +59,11 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
     texts: dict[str, str] = {}
     # A + is one, as in zmq_topology=router-proxy+pub-sub; in the forms of web pages it would be a space.
     for name, text in parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True):
+        if name not in valid and "password" in name:
+            raise _refusal(
+                f"the transport URL names {name!r} in its query, where no password belongs, as it would be shown; "
+                f"{_PLACE_OF_PASSWORDS}"
+            )
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")
         if name in texts:

@@ -135,6 +135,10 @@ class Topic:
                 return sighting.age + now - self.learned_at if sighting.age is not None else None
         return None
 
+    def knows(self, key: str) -> bool:
+        """Tell whether there is a record behind a link."""
+        return any(link_key(sighting.record) == key for sighting in self.sightings)
+
     @property
     def usable(self) -> bool:
         """Whether it may be routed by without waiting for the store."""

@@ -177,8 +177,18 @@ class BindingTests(SynchronousTestCase):
 
         rows: list[tuple[dict[str, Any], Any, bool, str]] = [
             ({}, None, False, "others are told tcp://this-machine:5000, and this-machine is 127.0.1.1 here"),
-            ({"rpc_zmq_host": "127.0.0.1"}, None, False, "others are told tcp://127.0.0.1:5000, and 127.0.0.1 is"),
-            ({"rpc_zmq_advertised_address": "::1"}, None, False, "others are told tcp://[::1]:5000, and ::1 is [::1]"),
+            (
+                {"rpc_zmq_host": "127.0.0.1"},
+                None,
+                False,
+                "others are told tcp://127.0.0.1:5000, which is loopback: no other machine reaches this node",
+            ),
+            (
+                {"rpc_zmq_advertised_address": "::1"},
+                None,
+                False,
+                "others are told tcp://[::1]:5000, which is loopback: no",
+            ),
             ({"rpc_zmq_bind_address": "127.0.0.1"}, None, False, ""),
             ({"rpc_zmq_host": "node-1"}, None, False, ""),
             ({"rpc_zmq_host": "unknown"}, None, False, ""),

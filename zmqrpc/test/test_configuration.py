@@ -280,6 +280,12 @@ class ValueTests(ConfigurationCase):
                 "[DEFAULT]\ntransport_url = zmq://?max_route=1\n",
                 "unknown option 'max_route'; did you mean max_routes, max_running_bytes or max_filters?",
             ),
+            (
+                "[DEFAULT]\ntransport_url = zmq://?redis_sentinel_password=QQQ\n",
+                "names 'redis_sentinel_password' in its query, where no password belongs, as it would be shown; write "
+                "that of the store before the host, scheme://:PASSWORD@HOST, and that of Sentinels as "
+                "sentinel_password into [matchmaker_redis] of a configuration file",
+            ),
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
             (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
             ("[DEFAULT]\nrpc_backend = rabbit\n", "rpc_backend is 'rabbit' (zeromq.conf line 2); write zmq, or a"),

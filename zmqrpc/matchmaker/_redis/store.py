@@ -282,7 +282,7 @@ class RedisStore:
         if part == WRITING:
             # Of who could not write it may not have been told.
             self._refused_at = self._back = self.begun = now
-        if begins or was_up and not self.up:
+        if begins or (was_up and not self.up):
             self._turned()
 
     def _works(self, *parts: str) -> None:

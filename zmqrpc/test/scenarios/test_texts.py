@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zmqrpc import Target, errors
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Goaway, Hello, Nack, Refusal, Welcome, encode_message
+from zmqrpc.core.topic import Topic
 from zmqrpc.errors import (
     Cancelled,
     ClientClosed,
@@ -164,7 +165,17 @@ class TextScenarios(Scenario):
     async def test_no_matchmaker(self):
         self.world.store.go_down()
         call = self.world.client().call(WORK, "mark", timeout=5)
-        await self.ends(call, MatchmakerUnavailable, "resolving", "the matchmaker does not answer", handed=False)
+        away = "the matchmaker does not answer, look after it: the store of this test is down"
+        await self.ends(call, MatchmakerUnavailable, "resolving", away, handed=False)
+        call = self.world.client().call(WORK, "mark", timeout=5, wait_for_ready=True)
+        await self.ends(call, DeadlineExceeded, "resolving", f"its time was up, {away}", handed=False)
+
+    async def test_no_age(self):
+        """A record is not said to be gone where only its age is not told."""
+        self.patch(Topic, "age", lambda *_: None)
+        await self.world.stranger("work.a", Peer())
+        error = await self.fails(self.world.client().call(WORK, "mark", timeout=30), NoRoute)
+        self.assertRegex(str(error), r"a at tcp://[\d.:]+, [a-z ]+, record of unknown age: no WELCOME")
 
     async def test_deadline(self):
         await self.begin()
@@ -336,6 +347,10 @@ class CompletenessTests(SynchronousTestCase):
             (
                 Journey("work", "a", "tcp://h:1", stage="queued"),
                 "target work, member a, at tcp://h:1, stage queued, its record is gone",
+            ),
+            (
+                Journey("work", "a", "tcp://h:1", stage="queued", recorded=True),
+                "target work, member a, at tcp://h:1, stage queued, record of unknown age",
             ),
             (
                 Journey("work", "a", "tcp://h:1", "x/y/3", "sent", 3.21, "p at tcp://p:9"),
