@@ -187,7 +187,11 @@ class IOutages(Interface):
         """
 
     def silent() -> list[str]:
-        """Tell for each store, of one or several, that does not answer, why not: a clause that names it."""
+        """
+        Tell for each store, of one or several, that does not answer, why not: a clause that names it.
+
+        So too for each topic that a store cannot read while it answers about others.
+        """
 
 
 class IMatchmakerFactory(IPlugin):

@@ -29,7 +29,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
     settings = configuration.settings
 
     async def main(reactor: Any) -> int:
-        sightings = await read(make_matchmaker(reactor, settings), report)
+        sightings = await read(make_matchmaker(reactor, settings), report, settings.control_exchange, options.topic)
         found = list(listed(sightings, settings.zmq_target_update, settings.refresh_interval))
         if options.topic is not None:
             found = [each for each in found if _is_of(each.sighting.record, options.topic)]
@@ -41,15 +41,20 @@ def run(command: str, options: Namespace, report: Report) -> int:
     return on_reactor(configuration, report, main)
 
 
-async def read(matchmaker: IMatchmaker, report: Report) -> list[Sighting]:
+async def read(matchmaker: IMatchmaker, report: Report, exchange: str, topic: str | None = None) -> list[Sighting]:
     """
-    Read everything, and close the matchmaker; of several stores those that do not answer are reported.
+    Read everything, and close the matchmaker; what does not answer or cannot be read is reported.
 
-    :raises MatchmakerUnavailable: none of them answers.
+    :param exchange: the one that counts where a topic is spoiled.
+    :param topic: what is asked for alone.
+    :raises MatchmakerUnavailable: no store answers, or none can read that topic.
     """
     outages: Any = IOutages(matchmaker, None)
     try:
         sightings: list[Sighting] = await matchmaker.records()
+        if topic is not None and not any(_is_of(sighting.record, topic) for sighting in sightings):
+            # A topic that cannot be read is left out of everything, and is not one that nobody listens on.
+            await matchmaker.lookup(exchange, topic)
         silent: list[str] = outages.silent() if outages is not None else []
     finally:
         await matchmaker.close()

@@ -75,11 +75,13 @@ class Listing:
     :ivar now: the server's time, in milliseconds.
     :ivar since: when the database was found new, in milliseconds.
     :ivar entries: those that have not expired, of all topics.
+    :ivar spoiled: the topics that could not be read, and the error that each caused.
     """
 
     now: int
     since: int
     entries: list[Entry]
+    spoiled: dict[TopicKey, str] = attrs.Factory(dict)
 
 
 @attrs.frozen
@@ -134,6 +136,7 @@ def read_list(answer: Any) -> Listing:
     """
     now, since, topics = _list.decode(answer)
     found: list[Entry] = []
+    spoiled: dict[TopicKey, str] = {}
     for name, content in topics:
         topic = split(_text(name) or "")
         if len(topic) != 2:
@@ -141,10 +144,10 @@ def read_list(answer: Any) -> Listing:
         try:
             strings = [_text(part) for part in _strings.decode(content)]
         except ValueError:  # the error of a key that is not ours
-            _skip_topic(topic[0], topic[1], _text(content) or "")
+            spoiled[topic[0], topic[1]] = _text(content) or ""
         else:
             found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings))
-    return Listing(now, since, [entry for entry in found if not 0 < entry.ends <= now])
+    return Listing(now, since, [entry for entry in found if not 0 < entry.ends <= now], spoiled)
 
 
 def read_change(topic: TopicKey, message: bytes) -> Change | None:
@@ -229,15 +232,4 @@ def _skip(exchange: str, topic: str, field: str) -> None:
         topic=shown(topic),
         exchange=shown(exchange),
         field=field[:200],
-    )
-
-
-@lru_cache(maxsize=1024)
-def _skip_topic(exchange: str, topic: str, error: str) -> None:
-    """Log a topic that cannot be read, once."""
-    _log.warn(
-        "Skipped the topic {topic} in exchange {exchange}: {error}",
-        topic=shown(topic),
-        exchange=shown(exchange),
-        error=shown(error),
     )

@@ -140,5 +140,5 @@ class RedisMatchmaker:
 
     def silent(self) -> list[str]:
         """See `IOutages`; Sentinels too, while there is a master all the same."""
-        silent = [*self._stores.silent(), *self._stores.late()]
+        silent = [*self._stores.silent(), *self._stores.late(), *self._stores.spoiled()]
         return silent if silent or self._sentinels is None else self._sentinels.silent()

@@ -103,7 +103,7 @@ class RedisStore:
         self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._refused_at = -inf
-        self._spoiled: set[TopicKey] = set()
+        self._spoiled: dict[TopicKey, str] = {}
         self._back = -inf
         self._closed = False
 
@@ -112,6 +112,11 @@ class RedisStore:
         """Why it does not answer, as far as is known now, with its name; empty while it does."""
         reason = self._outage.reason
         return f"{self.name} fails: {reason}" if reason and self.name not in reason else reason
+
+    @property
+    def spoiled(self) -> list[str]:
+        """What is wrong with each topic that could not be read or written when it was last asked for."""
+        return list(self._spoiled.values())
 
     @property
     def up(self) -> bool:
@@ -154,6 +159,10 @@ class RedisStore:
         def found(listing: Listing) -> list[Sighting]:
             self._takes_age(listing.now, listing.since)
             source = self._source()
+            for topic in self._spoiled.keys() - listing.spoiled.keys():
+                del self._spoiled[topic]
+            for topic, error in listing.spoiled.items():
+                self._own(topic, error)
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
         return self._ask(self._scripts.list(), read_list, READING).addCallback(found)
@@ -216,11 +225,11 @@ class RedisStore:
     def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
         """Return the answer about a topic; an error that is its own is logged once, as nobody may be told of it."""
         if not isinstance(answer, str):
-            self._spoiled.discard(topic)
+            self._spoiled.pop(topic, None)
             return answer
-        text = spoiled(self.name, answer)
-        if topic not in self._spoiled:
-            self._spoiled.add(topic)
+        text, before = spoiled(self.name, answer), self._spoiled.get(topic)
+        self._spoiled[topic] = text
+        if before is None:
             self._log.warn(
                 "the topic {topic} in exchange {exchange}: {text}", exchange=topic[0], topic=topic[1], text=text
             )

@@ -104,6 +104,10 @@ class RedisStores:
         """See `IOutages`."""
         return [store.trouble for store in self._stores if store.trouble]
 
+    def spoiled(self) -> list[str]:
+        """Tell for each topic that a store cannot read, what is wrong with it."""
+        return [text for store in self._stores for text in store.spoiled]
+
     def late(self) -> list[str]:
         """Tell which others the last `records` has not waited for: nobody knows yet what is the matter with them."""
         late = [self._stores[number] for number in sorted(self._unanswered)]

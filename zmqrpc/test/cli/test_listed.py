@@ -7,7 +7,7 @@ import sys
 from io import StringIO
 from math import inf
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from zope.interface import implementer
 from zmqrpc.cli._listed import HEADINGS, listed, state_of
 from zmqrpc.cli._ls import read
 from zmqrpc.cli._report import Report, aligned
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IOutages
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
@@ -120,7 +121,7 @@ class SilentStoreTests(SynchronousTestCase):
         matchmaker = SomeSilent(Table(Clock()))
         self.successResultOf(matchmaker.register(make_record(), 30))
         report = Report("zmqrpc ls", as_json)
-        (sighting,) = self.successResultOf(Deferred.fromCoroutine(read(matchmaker, report)))
+        (sighting,) = self.successResultOf(Deferred.fromCoroutine(read(matchmaker, report, "openstack")))
         self.assertEqual(sighting.record, make_record())
         return written.getvalue()
 
@@ -129,6 +130,33 @@ class SilentStoreTests(SynchronousTestCase):
         text = "the Redis server 10.0.0.2:6379 refuses the connection; start it; what is known without it is listed"
         self.assertEqual(self.read(False), f"zmqrpc ls: {text}\n")
         self.assertEqual(json.loads(self.read(True)), {"warning": text})
+
+
+class Spoiled(SomeSilent):
+    """A store that cannot read one topic."""
+
+    def lookup(self, exchange, topic):
+        if topic == "spoiled":
+            return fail(MatchmakerUnavailable(f"the Redis server a:1 has something under {exchange}:{topic}"))
+        return super().lookup(exchange, topic)
+
+
+class SpoiledTopicTests(SynchronousTestCase):
+    def read(self, topic):
+        matchmaker = Spoiled(Table(Clock()))
+        self.successResultOf(matchmaker.register(make_record(), 30))
+        report = Report("zmqrpc ls", False)
+        self.patch(sys, "stderr", StringIO())
+        return Deferred.fromCoroutine(read(matchmaker, report, "openstack", topic))
+
+    def test_asked_for(self):
+        """Who asks for one that cannot be read is not told that nobody listens on it."""
+        error = self.failureResultOf(self.read("spoiled"), MatchmakerUnavailable).value
+        self.assertIn("under openstack:spoiled", str(error))
+
+    def test_others(self):
+        for topic in ("compute", "compute.node-1", "nobody", None):
+            self.assertEqual(len(self.successResultOf(self.read(topic))), 1)
 
 
 class WidthTests(SynchronousTestCase):

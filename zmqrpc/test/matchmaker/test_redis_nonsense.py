@@ -207,7 +207,13 @@ class StrangeContentTests(TestCase):
         self.assertEqual(len(self.lines), 1, "and it is no outage")
         self.server.ask("ZADD", "zmqrpc:topics", "inf", "openstack:compute")
         self.assertEqual(len(await self.matchmaker.records()), 60)
+        (told,) = self.matchmaker.silent()
+        self.assertIn(f"the Redis server {LOOPBACK}:{self.server.port} has something under our keys", told)
+        self.assertIn(f"{KEY}; remove it", told)
+        self.assertEqual((self.matchmaker.away(), len(self.lines)), ("", 1))
         self.server.ask("DEL", KEY)
+        await self.matchmaker.records()
+        self.assertEqual(self.matchmaker.silent(), [])
         await self.matchmaker.register(make_record(), 300)
         await eventually("the watch goes on", lambda: heard.last(make_record()))
 
