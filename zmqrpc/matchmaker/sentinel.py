@@ -50,7 +50,7 @@ def read_url(url: str) -> tuple[list[RedisPlace], str, RedisPlace]:
             f"zmq+sentinel://:PASSWORD@host1:26379,host2:26379,host3:26379/{_DEFAULT_GROUP}",
             options=("url",),
         ) from None
-    return places, group, RedisPlace("", user=user, password=password)
+    return places, group, RedisPlace("", user=user, password=password, by_sentinels=True)
 
 
 @implementer(IMatchmakerFactory)

@@ -43,6 +43,7 @@ class RedisAsker:
     :param connect: makes a connection; its Deferred fails with `MatchmakerUnavailable`, also in time.
     :param name: the server, for errors.
     :param limit: seconds a question may take, the connection included.
+    :param address: returns who that server is just now, where its name does not say it; empty for nobody yet.
     :param bound: how many questions may wait.
     """
 
@@ -54,6 +55,7 @@ class RedisAsker:
         chance: Random,
         limit: float,
         bound: int = 100,
+        address: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
         self._connect = connect
@@ -62,6 +64,7 @@ class RedisAsker:
         self._limit = limit
         self._closed_text = f"the connection to {name} is closed; make a new Node"
         self._bound = bound
+        self._address = address
         self._count = 0
         self._waiting: deque[_Question] = deque()
         self._connection: RedisConnection | None = None
@@ -188,7 +191,9 @@ class RedisAsker:
         if connection is not None and not question.again:
             self._drop(connection)
             connection.abort()
-        self._fail(question, f"{self._name} did not answer within {self._limit:g} s")
+        address = self._address()
+        name = f"{self._name} ({address})" if address else self._name
+        self._fail(question, f"{name} did not answer within {self._limit:g} s")
 
     def _fail_waiting(self, reason: str) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -65,6 +65,14 @@ _OF_SENTINELS = {
 }
 """What is different where a Sentinel says so."""
 
+_OR_ANOTHER = ", or use another database, zmq+redis://HOST:PORT/1"
+_OF_MASTERS = {
+    "NOAUTH": "asks for a password; write it into the transport URL, zmq+sentinel://:PASSWORD@HOST",
+    "READONLY": "is a replica and takes no changes; Sentinels may be choosing another master",
+    "WRONGTYPE": "has something under our keys that is not ours; remove it",
+}
+"""What is different where Sentinels have named the server."""
+
 NO_ANSWER = "answered what is no answer of Redis; see who listens there"
 """To stand after a server."""
 
@@ -100,7 +108,7 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
     if code == "FORMAT":
         return RedisRefusal(
             f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version}; "
-            "run one release with it, or use another database, zmq+redis://HOST:PORT/1",
+            f"run one release with it{'' if place.by_sentinels else _OR_ANOTHER}",
             code,
         )
     if code == "unknown":
@@ -108,7 +116,9 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
     said = shown(text)[:200]
     if command == "AUTH":
         said = code = code if code in _REFUSALS and code.isupper() else "AUTH"
-    known = _REFUSALS | _OF_SENTINELS if place.kind == SENTINEL else _REFUSALS
+    known = _REFUSALS
+    if place.kind == SENTINEL or place.by_sentinels:
+        known = _REFUSALS | (_OF_SENTINELS if place.kind == SENTINEL else _OF_MASTERS)
     return RedisRefusal(f"{server} {known.get(code, 'refuses what it was asked')} ({said})", code)
 
 

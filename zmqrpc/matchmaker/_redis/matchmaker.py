@@ -70,6 +70,7 @@ class RedisMatchmaker:
                 *(reactor, named_by.called, named_by.db, named_by.connect, show, limit, chance),
                 source=named_by.where,
                 turned=turned,
+                address=named_by.address,
             )
             named_by.moved = store.moved
             named_by.turns = lambda: store.turns

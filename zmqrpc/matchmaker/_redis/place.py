@@ -31,6 +31,7 @@ class RedisPlace:
     :ivar password: None to say none.
     :ivar tls: what is needed for TLS; None for none.
     :ivar kind: what people call such a server.
+    :ivar by_sentinels: whether Sentinels have named it, and not the transport URL.
     """
 
     host: str
@@ -40,6 +41,7 @@ class RedisPlace:
     password: bytes | None = attrs.field(default=None, repr=False)
     tls: StoreTls | None = attrs.field(default=None, repr=False)
     kind: str = "Redis server"
+    by_sentinels: bool = False
 
     @classmethod
     def from_url(cls, url: str) -> list[Self]:

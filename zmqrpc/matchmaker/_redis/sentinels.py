@@ -96,6 +96,10 @@ class Sentinels:
         """Return who the master is, in a few words: the old one, for as long as nobody has said that it is another."""
         return self.group if self._master is None else f"{self._master.name} ({self.group})"
 
+    def address(self) -> str:
+        """Return host and port of the master that was named last; empty where none was yet."""
+        return "" if self._master is None else self._master.name
+
     def connect(self, heard: Heard) -> Deferred[RedisConnection]:
         """
         Connect to the master.

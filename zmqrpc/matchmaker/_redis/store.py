@@ -65,6 +65,7 @@ class RedisStore:
     :param chance: the source of jitter.
     :param source: returns the server in a few words, for `Sighting.source`.
     :param turned: is called when an outage has begun or ended.
+    :param address: returns which server it is just now, where its name does not say it; empty for none yet.
     :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
         infinity where it has always been there.
     :ivar left: when its last outage began; minus infinity for never.
@@ -83,6 +84,7 @@ class RedisStore:
         chance: Random,
         source: Callable[[], str] = str,
         turned: Callable[[], None] = lambda: None,
+        address: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.begun = self.left = -inf
@@ -93,7 +95,7 @@ class RedisStore:
         self._scripts = RedisScripts(db)
         self._crowd = crowd = Crowd(chance.random)
         self._count_at = inf
-        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit)
+        self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit, address=address)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
         self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)

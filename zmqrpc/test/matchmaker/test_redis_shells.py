@@ -137,6 +137,20 @@ class AskerTests(SynchronousTestCase):
         self.assertEqual(connection.asked, [], "nobody waits for it any more")
         self.assertIdle()
 
+    def test_no_answer_of_whom(self):
+        """Where the name does not say which server it is, the error does, as far as that is known."""
+        address = ""
+        self.asker = RedisAsker(self.clock, self.server, "the master g", Random(1), 2.0, address=lambda: address)
+        first = self.asker.ask(("GET", 1))
+        self.clock.advance(2)
+        self.assertFails(first, "the master g did not answer within 2 s")
+        address = "10.0.0.1:6379"
+        second = self.asker.ask(("GET", 1))
+        self.clock.advance(2)
+        self.assertFails(second, "the master g (10.0.0.1:6379) did not answer within 2 s")
+        self.server.accept()
+        self.assertIdle()
+
     def test_no_answer_in_time(self):
         """The connection is given up; what else was asked on it is asked on a new one, for as long as it may wait."""
         first = self.asker.ask(("GET", 1))

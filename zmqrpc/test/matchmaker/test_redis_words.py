@@ -190,6 +190,21 @@ class ErrorTests(SynchronousTestCase):
             self.assertNotIn("secret", said)
             self.assertLess(len(said), 400)
 
+    def test_of_masters(self):
+        """Where Sentinels name the server, what is to be done is another thing."""
+        master = RedisPlace("h", 7, by_sentinels=True)
+        for text, part in (
+            ("NOAUTH Authentication required.", "the transport URL, zmq+sentinel://:PASSWORD@HOST (NOAUTH"),
+            ("READONLY You can't write against a read only replica.", "may be choosing another master (READONLY"),
+            ("WRONGTYPE Operation (zmqrpc:format)", "that is not ours; remove it (WRONGTYPE"),
+            ("FORMAT 2", "this zmqrpc reads format 1; run one release with it"),
+            ("OOM command not allowed", "has no memory left"),
+        ):
+            said = str(refusal(master, "EVAL", text, "1"))
+            self.assertTrue(said.startswith("the Redis server h:7 "), said)
+            self.assertIn(part, said)
+            self.assertNotIn("zmq+redis", said)
+
     def test_spoiled(self):
         for text, part in (
             ("WRONGTYPE Operation (zmqrpc:topic:a (b):c)", "not ours, zmqrpc:topic:a (b):c"),

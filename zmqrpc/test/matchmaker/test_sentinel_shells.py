@@ -98,6 +98,7 @@ class SentinelsTests(SynchronousTestCase):
         for asking in (self.connect(), self.connect()):
             self.assertIsInstance(self.successResultOf(asking), Connection)
         self.assertEqual(len(self.network.made[101]), 2)
+        self.assertEqual(self.sentinels.address(), "10.0.0.9:101")
         before = self.rounds()
         self.settle()
         self.successResultOf(self.connect())
