@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.record import Record
+
+MOST_LINES = 5
+"""How many lines are logged for those of whom is heard within `TOGETHER_SECONDS`; the others are one line more."""
+
+TOGETHER_SECONDS = 1.0
+
+_IN_DOUBT = "{topic}.{member} at {addresses} is in doubt: {reason}"
+_NO_MORE = "{topic}.{member} is in doubt no more"
 
 
 class Doubts:
@@ -26,6 +36,10 @@ class Doubts:
     def __init__(self, shared: SharedDoubts | None = None, limit: int = 1000) -> None:
         self._shared = shared
         self._limit = limit
+        self._begun = -inf  # since when lines are counted
+        self._lines = 0
+        self._untold: tuple[str, Record, str] | None = None  # the last that is only counted
+        self._timer: IDelayedCall | None = None
         self._doubted: OrderedDict[tuple[str, ...], Record] = OrderedDict()
 
     def __len__(self) -> int:
@@ -38,13 +52,7 @@ class Doubts:
         :return: as `IMatchmaker.neg_acknowledge`.
         """
         if record.key not in self._doubted:
-            self._log.info(
-                "{topic}.{member} at {addresses} is in doubt: {reason}",
-                topic=record.topic,
-                member=record.member,
-                addresses=", ".join(record.addresses),
-                reason=reason,
-            )
+            self._tell(_IN_DOUBT, record, reason)
         self._doubted[record.key] = record
         if len(self._doubted) > self._limit:
             self._forget_oldest()
@@ -58,15 +66,45 @@ class Doubts:
         """
         if record.key in self._doubted:
             del self._doubted[record.key]
-            self._log.info("{topic}.{member} is in doubt no more", topic=record.topic, member=record.member)
+            self._tell(_NO_MORE, record, "")
         return self._shared.take_back(record) if self._shared is not None else None
 
     def close(self) -> None:
         """Share nothing any more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+            self._tell_the_rest()
         if self._shared is not None:
             self._shared.close()
+
+    def _tell(self, what: str, record: Record, reason: str) -> None:
+        """Log it; where many are told of at once, as after a power cut, the first of them and how many more."""
+        if self._shared is not None:
+            now = self._shared.seconds()
+            if now - self._begun > TOGETHER_SECONDS:
+                self._begun, self._lines = now, 0
+            self._lines += 1
+            if self._lines > MOST_LINES:
+                self._untold = (what, record, reason)
+                if self._timer is None:
+                    self._timer = self._shared.later(TOGETHER_SECONDS, self._tell_the_rest)
+                return
+        self._log.info(what, **_facts(record, reason))
+
+    def _tell_the_rest(self) -> None:
+        self._timer = None
+        more, self._lines, self._begun = self._lines - MOST_LINES, 0, -inf
+        if self._untold is not None:
+            what, record, reason = self._untold
+            self._untold = None
+            self._log.info("{more} more instances at once, the last: " + what, more=more, **_facts(record, reason))
 
     def _forget_oldest(self) -> None:
         _, record = self._doubted.popitem(last=False)
         if self._shared is not None:
             self._shared.forget(record)
+
+
+def _facts(record: Record, reason: str) -> dict[str, str]:
+    addresses = ", ".join(record.addresses)
+    return {"topic": record.topic, "member": record.member, "addresses": addresses, "reason": reason}

@@ -125,6 +125,14 @@ class SharedDoubts:
         if said is not None:
             _fire(said)
 
+    def seconds(self) -> float:
+        """Return the time of the clock by which things are said."""
+        return self._clock.seconds()
+
+    def later(self, seconds: float, work: Callable[[], None]) -> IDelayedCall:
+        """Do something after so many seconds."""
+        return self._clock.callLater(seconds, work)
+
     def close(self) -> None:
         """Say nothing more; what was said is forgotten by the store in its time."""
         if self._timer is not None and self._timer.active():

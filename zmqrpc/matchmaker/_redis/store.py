@@ -250,11 +250,11 @@ class RedisStore:
 
         def failed(failure: Failure) -> Failure:
             text, error = str(failure.value), failure.value
-            refused = isinstance(error, RedisRefusal)
+            of_part = isinstance(error, RedisRefusal) and error.code not in OF_ALL
             if not self._closed:
-                self._fails(part if refused and error.code not in OF_ALL else ASKING, text)
+                self._fails(part if of_part else ASKING, text)
             # What a refusal is for those who asked on a connection is nothing to those who use the matchmaker.
-            return Failure(MatchmakerUnavailable(text)) if refused else failure
+            return Failure(MatchmakerUnavailable(text)) if isinstance(error, RedisRefusal) else failure
 
         return self._asker.ask(words).addCallbacks(answered, failed)
 

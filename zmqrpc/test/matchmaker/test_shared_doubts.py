@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.matchmaker._doubts import MOST_LINES, TOGETHER_SECONDS, Doubts
 from zmqrpc.matchmaker._shared_doubts import EACH_SECOND, EXPIRE_SECONDS, SPREAD_SECONDS, SharedDoubts
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.record import Role
@@ -61,6 +61,28 @@ class SharedDoubtsTests(SynchronousTestCase):
         self.assertEqual(doubt.key, ("doubt", *self.record.key[1:5], ""))
         self.assertEqual(doubt.addresses, self.record.addresses[:1])
         self.assertEqual((len(doubt.reason), doubt.reason[:14]), (200, "refusedrefused"))
+
+    def test_lines(self):
+        """Where many are in doubt at once the log has a few of them, and one line for the others."""
+        lines = LogLines(self, "zmqrpc.matchmaker._doubts.Doubts")
+        doubts = self.doubts()
+        records = [make_record(number=number) for number in range(50)]
+        for record in records:
+            doubts.add(record, "refused")
+        self.assertEqual(len(lines), MOST_LINES)
+        self.clock.advance(TOGETHER_SECONDS)
+        self.assertEqual(len(lines), MOST_LINES + 1)
+        self.assertRegex(
+            lines[-1], r"^45 more instances at once, the last: compute\.node-\S+ at .* is in doubt: refused$"
+        )
+        self.pass_time(TOGETHER_SECONDS)
+        for record in records:
+            doubts.remove(record)
+        self.assertEqual(len(lines), 2 * MOST_LINES + 1)
+        doubts.close()
+        self.assertEqual(len(lines), 2 * MOST_LINES + 2, "nothing is lost when it ends")
+        self.assertIn("45 more instances at once, the last: compute.node-", lines[-1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_of_many(self):
         """However many doubt it at the same moment, one says so."""
