@@ -58,7 +58,9 @@ class Connection:
     def answer(self, value):
         """Answer the first question that is left; return it. What is subscribed is confirmed by "yes"."""
         words, answer = self.asked.pop(0)
-        answer.callback([b"subscribe", words[1].encode(), 1] if (words[0], value) == ("SUBSCRIBE", "yes") else value)
+        answer.callback(
+            [b"subscribe", str(words[1]).encode(), 1] if (words[0], value) == ("SUBSCRIBE", "yes") else value
+        )
         return words
 
     def abort(self):
