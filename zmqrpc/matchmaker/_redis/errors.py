@@ -90,8 +90,7 @@ def no_answer(said: bytes, place: RedisPlace) -> str:
         return "expects TLS; set the option matchmaker_tls"
     if not said or (place.password and place.password in said):
         return NO_ANSWER
-    text = shown(said.decode("ascii", "backslashreplace"))
-    return f"answered {text!r}, which is no answer of Redis; see who listens there"
+    return f"answered {repr(said)[1:]}, which is no answer of Redis; see who listens there"
 
 
 def refusal(place: RedisPlace, command: object, text: str, version: str) -> RedisRefusal:
