@@ -34,7 +34,10 @@ RETRY_SECONDS = 1.0
 """Seconds after which a lookup that failed is made again, unless a crowd takes longer (docs/adr/0037)."""
 
 DOUBT_SECONDS = 1.0
-"""Seconds after somebody listened in which one empty answer is not believed: a store that was emptied fills again."""
+"""
+Seconds after somebody listened in which one empty answer is not believed, nor that it is not known who listens: a store
+that was emptied fills again.
+"""
 
 ONCE_MORE_SECONDS = 0.6
 """Seconds at most until the look after such an answer; a registration that was lost is made again by then."""
@@ -153,15 +156,20 @@ class Discovery:
             return
         self._failing.discard(topic)
         self._learn(topic, sightings)
-        doubtful = topic.knowledge is Knowledge.EMPTY and self._seconds() < topic.emptied_at + DOUBT_SECONDS
-        if doubtful and topic not in self._once_more:
-            self._once_more.add(topic)
-            self._again(topic, ONCE_MORE_SECONDS)
-        else:
+        if not self._looks_once_more(topic):
             self._once_more.discard(topic)
             topic.resolving = False
             self._again(topic, POLL_SECONDS)
         self._answered(topic, None)
+
+    def _looks_once_more(self, topic: Topic) -> bool:
+        """Look soon again at a topic that was just emptied, unless that was done; return whether it is."""
+        doubtful = topic.knowledge is Knowledge.EMPTY and self._seconds() < topic.emptied_at + DOUBT_SECONDS
+        if not doubtful or topic in self._once_more:
+            return False
+        self._once_more.add(topic)
+        self._again(topic, ONCE_MORE_SECONDS)
+        return True
 
     def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
         """Take what a watch tells."""
@@ -193,11 +201,14 @@ class Discovery:
                 self._hold(key, held)
 
     def _failed(self, topic: Topic, failure: Failure) -> None:
+        error = failure.value
+        if not self._closed and isinstance(error, MatchmakerUnavailable) and self._looks_once_more(topic):
+            self._table.failed(topic)
+            return
         topic.resolving = False
         self._once_more.discard(topic)
         if self._closed:
             return
-        error = failure.value
         if not isinstance(error, MatchmakerUnavailable):
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
             error = MatchmakerUnavailable(f"the matchmaker failed: {type(error).__name__}: {error}; see the log")

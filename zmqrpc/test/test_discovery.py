@@ -17,7 +17,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.hints import Hints
 from zmqrpc.matchmaker._shared_doubts import doubt_of
 from zmqrpc.notices import Notices
-from zmqrpc.record import Record, Role
+from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.testing import Store
 
 NONE, UNSURE, UNASKED, ALIVE = Evidence
@@ -53,6 +53,7 @@ class DiscoveryTests(SynchronousTestCase):
         self.links = Links()
         self.table = RoutingTable()
         self.looked: list[str] = []
+        self.answered: list[Any] = []
         self.notices = Notices(self.clock.seconds)
         self.hints = hints = Hints(
             self.matchmaker,
@@ -69,7 +70,7 @@ class DiscoveryTests(SynchronousTestCase):
             self.table,
             self.links,  # type: ignore[arg-type]
             self.links.hold,
-            lambda topic, error: None,
+            lambda topic, error: self.answered.append(error),
             lambda topic: False,
             self.clock.seconds,
             lambda: 1.0,
@@ -246,6 +247,29 @@ class DiscoveryTests(SynchronousTestCase):
             self.discovery.sweep(self.clock.seconds())
         self.discovery.resolve(topic)
         self.assertEqual((topic.resolving, list(left)), (True, []))
+
+    def test_not_known_after_it_was_emptied(self):
+        """Where somebody listened a moment ago, one answer that it is not known who does is not the last word."""
+        topic = self.table.topic("x", "one")
+        lookup = self.matchmaker.lookup
+        for again, usable in (
+            (succeed([Sighting(make_record("one"))]), True),
+            (fail(MatchmakerUnavailable("b")), False),
+        ):
+            self.matchmaker.lookup = lookup
+            self.learn(make_record("one"))
+            self.store.forget()
+            self.clock.advance(0.1)
+            self.assertFalse(topic.usable)
+            left = iter([fail(MatchmakerUnavailable("a")), again])
+            self.matchmaker.lookup = lambda exchange, name, left=left: next(left)
+            self.answered.clear()
+            self.discovery.resolve(topic)
+            self.assertEqual((topic.resolving, self.answered), (True, []))
+            self.clock.advance(ONCE_MORE_SECONDS)
+            self.discovery.sweep(self.clock.seconds())
+            self.assertEqual((topic.resolving, topic.usable, len(self.answered)), (False, usable, 1))
+            self.assertEqual(self.answered[0] is None, usable)
 
     def look(self, seconds):
         """Let time pass, and list what is looked up in it, with the second."""

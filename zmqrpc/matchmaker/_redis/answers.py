@@ -19,10 +19,10 @@ from zmqrpc.record import Record, Sighting
 _log = Logger()
 _REST = re.compile(r"(\d{1,16}) (.*)", re.DOTALL | re.ASCII)
 _written = msgspec.msgpack.Decoder(list[int | str])
-_looks = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
+_looks = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
 _look = msgspec.msgpack.Decoder(str | tuple[int, int, bool | list[str]])
 _raw_look = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
-_list = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[msgspec.Raw, msgspec.Raw]]])
+_list = msgspec.msgpack.Decoder(tuple[int, int, int, list[tuple[msgspec.Raw, msgspec.Raw]]])
 _strings = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _change = msgspec.msgpack.Decoder(tuple[int, int, str, str, list[str], int])
 _string = msgspec.msgpack.Decoder(str)
@@ -58,6 +58,7 @@ class Look:
     :ivar soonest: when the first record expires; 0 for never.
     :ivar entries: by field; None when nothing has changed that the reader did not know.
     :ivar since: when the database was found new, in milliseconds.
+    :ivar before: when the one was that somebody has known before it; 0 for none.
     """
 
     now: int
@@ -65,6 +66,7 @@ class Look:
     soonest: int
     entries: dict[str, Entry] | None
     since: int = 0
+    before: int = 0
 
 
 @attrs.frozen
@@ -74,12 +76,14 @@ class Listing:
 
     :ivar now: the server's time, in milliseconds.
     :ivar since: when the database was found new, in milliseconds.
+    :ivar before: when the one was that somebody has known before it; 0 for none.
     :ivar entries: those that have not expired, of all topics.
     :ivar spoiled: the topics that could not be read, and the error that each caused.
     """
 
     now: int
     since: int
+    before: int
     entries: list[Entry]
     spoiled: dict[TopicKey, str] = attrs.Factory(dict)
 
@@ -123,9 +127,9 @@ def read_looks(topics: Sequence[TopicKey], answer: Any) -> list[Look | str]:
 
     :raises ValueError: it is malformed.
     """
-    now, since, parts = _looks.decode(answer)
+    now, since, before, parts = _looks.decode(answer)
     _check_count(len(topics), parts)
-    return [_read_look(topic, now, since, part) for topic, part in zip(topics, parts, strict=True)]
+    return [_read_look(topic, now, since, before, part) for topic, part in zip(topics, parts, strict=True)]
 
 
 def read_list(answer: Any) -> Listing:
@@ -134,7 +138,7 @@ def read_list(answer: Any) -> Listing:
 
     :raises ValueError: it is malformed.
     """
-    now, since, topics = _list.decode(answer)
+    now, since, before, topics = _list.decode(answer)
     found: list[Entry] = []
     spoiled: dict[TopicKey, str] = {}
     for name, content in topics:
@@ -147,7 +151,7 @@ def read_list(answer: Any) -> Listing:
             spoiled[topic[0], topic[1]] = _text(content) or ""
         else:
             found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings))
-    return Listing(now, since, [entry for entry in found if not 0 < entry.ends <= now], spoiled)
+    return Listing(now, since, before, [entry for entry in found if not 0 < entry.ends <= now], spoiled)
 
 
 def read_change(topic: TopicKey, message: bytes) -> Change | None:
@@ -164,7 +168,7 @@ def _check_count(count: int, parts: Sequence[object]) -> None:
         raise ValueError(f"{len(parts)} answers to {count} questions")
 
 
-def _read_look(topic: TopicKey, now: int, since: int, answer: msgspec.Raw) -> Look | str:
+def _read_look(topic: TopicKey, now: int, since: int, before: int, answer: msgspec.Raw) -> Look | str:
     strings: bool | Sequence[str | None]
     try:
         read = _look.decode(answer)
@@ -174,7 +178,8 @@ def _read_look(topic: TopicKey, now: int, since: int, answer: msgspec.Raw) -> Lo
     except ValueError:  # a string that is no text spoils only its own entry
         version, soonest, raw = _raw_look.decode(answer)
         strings = [_text(part) for part in raw]
-    return Look(now, version, soonest, None if isinstance(strings, bool) else dict(_entries(topic, strings)), since)
+    entries = None if isinstance(strings, bool) else dict(_entries(topic, strings))
+    return Look(now, version, soonest, entries, since, before)
 
 
 def _text(raw: msgspec.Raw) -> str | None:

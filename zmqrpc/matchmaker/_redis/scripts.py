@@ -29,9 +29,9 @@ Words = tuple[str | int, ...]
 """A command: its name and arguments."""
 
 # KEYS: format, topics, since. ARGV: format, channel for a new database, what the channels of topics begin with, what
-# their keys begin with; then what is asked of topics.
+# their keys begin with, when the database was found new that the asker knows; then what is asked of topics.
 _BEGIN = """
-local now, topic, channel, name
+local now, since, before, topic, channel, name
 
 -- An error says what it is about: before Redis 7.2 it does not name a command that is not allowed.
 local function call(command, ...)
@@ -90,14 +90,21 @@ local function tell(field, value, gone, soonest)
   return after
 end
 
--- When this database was found new. Where the clock was set back, now: what is new must not seem to be so for ever.
+-- When this database was found new, and when the one was that somebody has known before it, 0 for none. Where the clock
+-- was set back, now: what is new must not seem to be so for ever.
 local function begun()
-  local since = tonumber(call('GET', KEYS[3]) or '')
+  local since, before = string.match(call('GET', KEYS[3]) or '', '^(%d+) ?(%d*)$')
+  since, before = tonumber(since), tonumber(before) or 0
   if not since or since > now then
-    since = now
+    since, before = now, 0
     call('SET', KEYS[3], whole(since))
   end
-  return since
+  local seen = tonumber(ARGV[5])
+  if before == 0 and seen ~= 0 and seen ~= since then
+    before = seen
+    call('SET', KEYS[3], whole(since) .. ' ' .. whole(before))
+  end
+  return since, before
 end
 
 local function begin()
@@ -111,6 +118,7 @@ local function begin()
   elseif format ~= ARGV[1] then
     error('FORMAT ' .. format, 0)
   end
+  since, before = begun()
 end
 """
 
@@ -161,7 +169,7 @@ end
 
 local function run()
   local answers = {}
-  for first = 5, #ARGV, 3 do
+  for first = 6, #ARGV, 3 do
     answers[#answers + 1] = part(write, ARGV[first], ARGV[first + 1], ARGV[first + 2])
   end
   for _, other in ipairs(call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 10 * #answers)) do
@@ -219,10 +227,10 @@ end
 
 local function run()
   local answers = {}
-  for first = 5, #ARGV, 3 do
+  for first = 6, #ARGV, 3 do
     answers[#answers + 1] = part(look, ARGV[first], tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]))
   end
-  return {now, begun(), answers}
+  return {now, since, before, answers}
 end
 """
     + _END
@@ -236,7 +244,7 @@ local function run()
   for _, named in ipairs(call('ZRANGE', KEYS[2], 0, -1)) do
     all[#all + 1] = {named, part(call, 'HGETALL', ARGV[4] .. named)}
   end
-  return {now, begun(), all}
+  return {now, since, before, all}
 end
 """
     + _END
@@ -257,9 +265,11 @@ class RedisScripts:
     The commands for one database.
 
     :param db: its number.
+    :ivar seen: when it was found new as far as is known, in milliseconds of the server's clock; 0 before it was asked.
     """
 
     def __init__(self, db: int) -> None:
+        self.seen = 0
         self._db = db
 
     def registration(self, record: Record, expire: float) -> Write:
@@ -295,4 +305,4 @@ class RedisScripts:
         # The keys of topics are not among these, so that one that is forbidden is no matter of the others.
         keys = (FORMAT_KEY, TOPICS_KEY, SINCE_KEY)
         told = (new_channel(self._db), topic_channel(self._db, ()), TOPIC_PREFIX)
-        return ("EVAL", script, len(keys), *keys, FORMAT, *told, *arguments)
+        return ("EVAL", script, len(keys), *keys, FORMAT, *told, self.seen, *arguments)

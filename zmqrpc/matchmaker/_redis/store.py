@@ -68,6 +68,7 @@ class RedisStore:
     :param address: returns which server it is just now, where its name does not say it; empty for none yet.
     :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
         infinity where it has always been there.
+    :ivar emptied: the local time at which it was found new, where somebody has known it before that; else minus infinity.
     :ivar left: when its last outage began; minus infinity for never.
     """
 
@@ -87,7 +88,7 @@ class RedisStore:
         address: Callable[[], str] = str,
     ) -> None:
         self.name = name
-        self.begun = self.left = -inf
+        self.begun = self.emptied = self.left = -inf
         self._clock = reactor
         self._db = db
         self._source = source
@@ -100,7 +101,7 @@ class RedisStore:
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
         self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)
         self._channels = RedisChannels(
-            reactor, connect, self._follower.heard, self._subscribed, self._hears, chance, limit, crowd
+            reactor, connect, self._heard, self._subscribed, self._hears, chance, limit, crowd
         )
         self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
@@ -159,7 +160,7 @@ class RedisStore:
         """Read everything, in the order of `IMatchmaker.records`."""
 
         def found(listing: Listing) -> list[Sighting]:
-            self._takes_age(listing.now, listing.since)
+            self._takes_age(listing)
             source = self._source()
             for topic in self._spoiled.keys() - listing.spoiled.keys():
                 del self._spoiled[topic]
@@ -212,7 +213,7 @@ class RedisStore:
         def found(looks: list[Look | str]) -> list[Look | MatchmakerUnavailable]:
             for look in looks:
                 if not isinstance(look, str):
-                    self._takes_age(look.now, look.since)
+                    self._takes_age(look)
                     break
             return [self._own(topic, look) for topic, look in zip(topics, looks, strict=True)]
 
@@ -258,8 +259,11 @@ class RedisStore:
 
         return self._asker.ask(words).addCallbacks(answered, failed)
 
-    def _takes_age(self, now: int, since: int) -> None:
-        self.begun = max(self._back, self._clock.seconds() - (now - since) / 1000)
+    def _takes_age(self, answer: Look | Listing) -> None:
+        self._scripts.seen = answer.since
+        found = self._clock.seconds() - (answer.now - answer.since) / 1000
+        self.begun = max(self._back, found)
+        self.emptied = found if answer.before else -inf
 
     def _count(self) -> None:
         """Ask how many processes there are; who may not ask goes by the topics that are watched alone."""
@@ -271,6 +275,12 @@ class RedisStore:
             self._count_at = now + COUNT_SECONDS
 
         self._asker.ask(self._scripts.count()).addCallback(counted).addErrback(lambda _: None)
+
+    def _heard(self, channel: str, message: bytes) -> None:
+        if channel == new_channel(self._db) and self._scripts.seen:
+            # Its topics are looked at when our turn comes. That we have known another one is to be there before that.
+            self._read(()).addErrback(lambda _: None)
+        self._follower.heard(channel, message)
 
     def _subscribed(self, channel: str) -> None:
         self._asker.is_there()

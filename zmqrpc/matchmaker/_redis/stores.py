@@ -160,17 +160,22 @@ class RedisStores:
 
     def _doubt(self, answers: list[list[Sighting] | Failure | None]) -> Exception:
         failures = [answer for answer in answers if isinstance(answer, Failure)]
-        back = [store.name for store, answer in zip(self._stores, answers, strict=True) if isinstance(answer, list)]
+        back = [number for number, answer in enumerate(answers) if isinstance(answer, list)]
         if not back:
             return _failure_of(failures)
-        return MatchmakerUnavailable(
-            f"{' and '.join(back)} came back less than {TRUST_SECONDS:g} s ago and may not know yet who is there; "
-            f"beside that, {_failure_of(failures)}"
+        now = self._clock.seconds()
+        young = [number for number in back if now < self._standing(number).young_until]
+        names, how = [self._stores[number].name for number in young or back], " empty" if young else ""
+        text = (
+            f"{' and '.join(names)} came back{how} less than {TRUST_SECONDS:g} s ago and may not know yet who is there"
         )
+        return MatchmakerUnavailable(f"{text}; beside that, {_failure_of(failures)}" if failures else text)
 
     def _standing(self, number: int) -> Standing:
         store = self._stores[number]
-        return Standing(store.up, store.begun, store.left)
+        # One alone counts whatever happens, as nobody knows more.
+        alone = len(self._stores) == 1
+        return Standing(store.up or alone, store.begun, -inf if alone else store.left, store.emptied)
 
     # What is followed, and what a store lacks
 
@@ -178,11 +183,13 @@ class RedisStores:
         union = self._unions.get(topic)
         if union is None or self._closed:
             return
-        union.read(number, sightings, self._clock.seconds())
-        if len(self._stores) == 1:
-            self._show(topic, sightings)
-            return
-        self._look_soon([topic])
+        now = self._clock.seconds()
+        union.read(number, sightings, now)
+        if len(self._stores) > 1:
+            self._look_soon([topic])
+        else:
+            self._view(topic, union, now)
+            self._wake_again(now)
 
     def _turned(self) -> None:
         """Take that a store is there or not as it was."""
@@ -204,18 +211,22 @@ class RedisStores:
     def _wake(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        standings = [self._standing(number) for number in range(len(self._stores))]
         unseen, self._unseen = self._unseen, set()
         for topic, union in list(self._unions.items()):
             if topic in unseen or union.wake_at <= now:
-                view = union.view(standings, now)
-                if view is not None:
-                    self._show(topic, view)
-                self._look_for_lacks(topic, now)
+                self._view(topic, union, now)
+                if len(self._stores) > 1:
+                    self._look_for_lacks(topic, now)
         for number, restoration in enumerate(self._restorations):
             if restoration.wake_at <= now:
                 self._restore(number, now)
         self._wake_again(now)
+
+    def _view(self, topic: TopicKey, union: TopicUnion, now: float) -> None:
+        standings = [self._standing(number) for number in range(len(self._stores))]
+        view = union.view(standings, now, held=bool(self._holdings.of(topic, now)))
+        if view is not None:
+            self._show(topic, view)
 
     def _wake_again(self, now: float) -> None:
         wake_at = min(union.wake_at for union in self._unions.values()) if self._unions else inf

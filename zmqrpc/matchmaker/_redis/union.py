@@ -1,8 +1,9 @@
 """
 What several stores that know nothing of each other say together (docs/adr/0033): the rules, without a clock.
 
-A record is there when one store has it. That nobody is there is believed when all stores say so, or one that has been
-there for long enough to have been told of everybody.
+A record is there when one store has it. That nobody is there is believed when one store says so that has been there for
+long enough to have been told of everybody. It is believed too when all say so, and none of them has lost what it held a
+moment ago: a store that nobody has known before is new because everything is.
 """
 
 from __future__ import annotations
@@ -33,16 +34,23 @@ class Standing:
     :ivar up: whether what was asked there last has worked.
     :ivar begun: since when it may have been told of everybody.
     :ivar left: when its last outage began.
+    :ivar emptied: when it was found new, where somebody has known it before that.
     """
 
     up: bool = True
     begun: float = -inf
     left: float = -inf
+    emptied: float = -inf
 
     @property
     def trusted_at(self) -> float:
         """When it is believed alone."""
         return self.begun + TRUST_SECONDS
+
+    @property
+    def young_until(self) -> float:
+        """Until when it may not have been told again of everybody whom it has lost."""
+        return self.emptied + TRUST_SECONDS
 
 
 def merge(answers: Sequence[list[Sighting]], order: Order) -> list[Sighting]:
@@ -67,7 +75,15 @@ def believed(silent: Sequence[Standing], stores: int, now: float) -> bool:
     :param silent: the stores that say so.
     :param stores: how many there are.
     """
-    return len(silent) == stores or any(now >= standing.trusted_at for standing in silent)
+    return now >= believed_at(silent, stores)
+
+
+def believed_at(silent: Sequence[Standing], stores: int) -> float:
+    """Return when that is true unless anything changes; infinity for never."""
+    trusted_at = min((standing.trusted_at for standing in silent), default=inf)
+    if len(silent) < stores:
+        return trusted_at
+    return min(trusted_at, max(standing.young_until for standing in silent))
 
 
 def _united(sightings: list[Sighting]) -> Sighting:
@@ -124,10 +140,11 @@ class TopicUnion:
         self._copies[store] = _Copy(sightings, now)
         self._first_at = min(self._first_at, now)
 
-    def view(self, standings: Sequence[Standing], now: float) -> list[Sighting] | None:
+    def view(self, standings: Sequence[Standing], now: float, held: bool = False) -> list[Sighting] | None:
         """
         Return what is to be shown.
 
+        :param held: whether somebody is to be there as far as we know, since he was registered here.
         :return: None for nothing new: nothing is known, nobody is there and that is not believed, or a store that is up
             is still waited for.
         """
@@ -141,12 +158,15 @@ class TopicUnion:
             return None
         current = [number for number in known if self.is_current(number, standings[number])]
         trusted = any(now >= standings[number].trusted_at for number in current)
-        if not trusted:
+        if not trusted and len(known) > len(current):
             self.wake_at = min((standings[number].trusted_at for number in current), default=inf)
         counting = current if trusted else known
         union = merge([self._copies[number].sightings or [] for number in counting], self._order)
         silent = [standings[number] for number in current]
-        if not union and not believed(silent, len(self._copies), now):
+        # Who has registered somebody, or was shown somebody, has to see that all have lost him.
+        lost = (held or self.shown is not None) and len(silent) == len(self._copies)
+        if not union and not lost and not believed(silent, len(self._copies), now):
+            self.wake_at = min(self.wake_at, believed_at(silent, len(self._copies)))
             return None
         self.shown = union
         return union

@@ -9,6 +9,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
+from zmqrpc.core import spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis import store
 from zmqrpc.matchmaker._redis.connection import connect
@@ -380,6 +381,39 @@ class StoredTests(RedisCase):
         self.server.ask("FLUSHALL")
         await other.lookup("openstack", "something else")
         await eventually("the loss", heard.last)
+
+    async def test_emptied_and_asked(self):
+        """Whoever knew the store before says that it is another one: that nobody is there is then not believed."""
+        matchmaker, stranger = self.matchmaker(), self.matchmaker()
+        self.assertEqual(await stranger.lookup("openstack", "compute"), [], "nobody has known another")
+        await self.watching(matchmaker)
+        self.server.ask("FLUSHALL")
+        await matchmaker.register(make_record("other"), 300)
+        self.assertRegex(self.server.ask("GET", "zmqrpc:since").decode(), r"^\d{13} \d{13}$")
+        for asking in (stranger, matchmaker, self.matchmaker()):
+            with self.assertRaises(MatchmakerUnavailable) as caught:
+                await asking.lookup("openstack", "compute")
+            self.assertIn("came back empty less than 10 s ago and may not know yet", str(caught.exception))
+            self.assertEqual(len(await asking.lookup("openstack", "other")), 1)
+        heard = Heard()
+        self.matchmaker().watch("openstack", "compute", heard)
+        await pause(0.5)
+        self.assertEqual(heard.calls, [])
+        since, before = self.server.ask("GET", "zmqrpc:since").decode().split()
+        self.server.ask("SET", "zmqrpc:since", f"{int(since) - 10_000} {before}")
+        self.assertEqual(await self.matchmaker().lookup("openstack", "compute"), [])
+
+    async def test_emptied_and_heard(self):
+        """Who hears that the store is new says at once that he knew it before, and looks at it when his turn comes."""
+        matchmaker = self.matchmaker()
+        for number in range(300):
+            matchmaker.register(make_record(number=number), 300)
+        await self.watching(matchmaker, *(make_record(number=number) for number in range(300)))
+        self.patch(spread, "SHORTEST", 60.0)
+        self.patch(spread, "LONGEST", 60.0)
+        self.server.ask("FLUSHALL")
+        await self.matchmaker().lookup("openstack", "something else")
+        await eventually("what it says", lambda: b" " in self.server.ask("GET", "zmqrpc:since"))
 
     async def test_removed_by_hand(self):
         """Who removes a record and the version with it, as docs/howto/redis says, is noticed at the next look."""

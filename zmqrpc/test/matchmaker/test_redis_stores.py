@@ -24,7 +24,7 @@ class Store:
     def __init__(self, clock, number, show, turned):
         self.name = f"the store {number}"
         self.up = self.hears = True
-        self.begun = self.left = -inf
+        self.begun = self.emptied = self.left = -inf
         self.asked: list[tuple[str, Any, Deferred[Any]]] = []
         self.followed: list[tuple[str, str]] = []
         self.closed = False
@@ -195,6 +195,21 @@ class AskedTests(StoresCase):
         self.all[0].answer([])
         self.all[1].answer([])
         self.assertEqual(self.successResultOf(done), [])
+
+    def test_all_emptied(self):
+        """When all have lost everything nobody is believed, but one that has been there for long is."""
+        now = self.clock.seconds()
+        for store in self.all[:2]:
+            store.begun = store.emptied = now
+        done = self.stores.lookup(TOPIC)
+        for store in self.all:
+            store.answer([])
+        self.assertEqual(self.successResultOf(done), [])
+        self.all[2].begun = now
+        done = self.stores.lookup(TOPIC)
+        for store in self.all:
+            store.answer([])
+        self.fails(done, "the store 0 and the store 1 came back empty less than 10 s ago")
 
     def test_trusted_while_waiting(self):
         """One whose time comes while another is waited for is believed."""
@@ -375,6 +390,67 @@ class OneStoreTests(StoresCase):
         done = self.stores.lookup(TOPIC)
         self.all[0].refuse()
         self.fails(done, "the store 0 is away")
+
+    def test_emptied(self):
+        """One that others have known, and that is new, is not believed that nobody is there, until it has been told."""
+        store = self.all[0]
+        store.begun = store.emptied = self.clock.seconds()
+        done = self.stores.lookup(TOPIC)
+        store.answer([])
+        self.fails(done, "the store 0 came back empty less than 10 s ago and may not know yet who is there")
+        done = self.stores.records()
+        store.answer([])
+        self.fails(done, "the store 0 came back empty less than 10 s ago")
+        done = self.stores.lookup(TOPIC)
+        store.answer([Sighting(RECORD)])
+        self.assertEqual(self.successResultOf(done), [Sighting(RECORD)])
+        self.clock.advance(TRUST_SECONDS)
+        done = self.stores.lookup(TOPIC)
+        store.answer([])
+        self.assertEqual(self.successResultOf(done), [])
+
+    def test_emptied_and_followed(self):
+        """What is empty at first is shown when it can be believed, or somebody is there; a loss is shown at once."""
+        store = self.all[0]
+        store.begun = store.emptied = self.clock.seconds()
+        self.stores.follow(TOPIC)
+        store.shows()
+        self.clock.pump([0.1] * 99)
+        self.assertEqual(self.shown, [])
+        self.clock.advance(0.2)
+        self.assertEqual(self.shown, [[]])
+        store.begun = store.emptied = self.clock.seconds()
+        store.shows(RECORD)
+        store.shows()
+        self.assertEqual(self.shown, [[], [RECORD], []])
+        self.clock.advance(60)
+        self.assertEqual(self.shown, [[], [RECORD], []])
+
+    def test_emptied_and_filled(self):
+        store = self.all[0]
+        store.begun = store.emptied = self.clock.seconds()
+        self.stores.follow(TOPIC)
+        store.shows()
+        store.shows(RECORD)
+        self.clock.advance(60)
+        self.assertEqual(self.shown, [[RECORD]])
+
+    def test_emptied_before_it_was_shown(self):
+        """Who has registered there sees at once that it is lost."""
+        store = self.all[0]
+        self.stores.register(RECORD, 300)
+        store.answer()
+        store.begun = store.emptied = self.clock.seconds()
+        self.stores.follow(TOPIC)
+        store.shows()
+        self.assertEqual(self.shown, [[]])
+
+    def test_deaf(self):
+        """One of which changes cannot be heard is shown all the same."""
+        self.all[0].goes()
+        self.stores.follow(TOPIC)
+        self.all[0].shows()
+        self.assertEqual(self.shown, [[]])
 
     def test_shown(self):
         """At once, and what is lacking is left to who watches."""

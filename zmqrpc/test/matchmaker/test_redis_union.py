@@ -26,7 +26,8 @@ OLD = Standing()
 FRESH = Standing(begun=NOW - 1)
 AWAY = Standing(up=False, left=NOW - 1)
 BACK = Standing(begun=NOW - 1, left=NOW - 5)
-"""What stores may be: there for ever, found new, away, and back."""
+EMPTIED = Standing(begun=NOW - 1, emptied=NOW - 1)
+"""What stores may be: there for ever, found new, away, back, and new though somebody has known another one."""
 
 TOPIC = ("openstack", "compute")
 
@@ -77,6 +78,13 @@ class MergeTests(SynchronousTestCase):
             ([Standing(begun=NOW - TRUST_SECONDS)], 2, True),
             ([Standing(begun=NOW - TRUST_SECONDS + 0.1)], 2, False),
             ([Standing(begun=NOW + 3600)], 2, False),
+            ([EMPTIED], 1, False),
+            ([FRESH, EMPTIED], 2, False),
+            ([BACK, EMPTIED], 2, False),
+            ([EMPTIED, OLD], 2, True),
+            ([EMPTIED, OLD], 3, True),
+            ([Standing(begun=NOW - TRUST_SECONDS, emptied=NOW - TRUST_SECONDS)], 1, True),
+            ([Standing(begun=NOW - 1, emptied=NOW - TRUST_SECONDS)], 1, True),
         ):
             self.assertIs(believed(silent, stores, NOW), true, (silent, stores))
 
@@ -88,6 +96,10 @@ class TopicUnionTests(SynchronousTestCase):
             ("nothing is read", [(OLD, None, 0), (OLD, None, 0)], None),
             ("one of one", [(OLD, seen(1), NOW)], seen(1)),
             ("one of one that is new", [(FRESH, [], NOW)], []),
+            ("one of one that was emptied", [(EMPTIED, [], NOW)], None),
+            ("one of one that was emptied, and has somebody again", [(EMPTIED, seen(1), NOW)], seen(1)),
+            ("an emptied one and a new one", [(EMPTIED, [], NOW), (FRESH, [], NOW)], None),
+            ("an emptied one and an old one", [(EMPTIED, [], NOW), (OLD, [], NOW)], []),
             ("one that is away", [(AWAY, None, 0)], None),
             ("one is still to be read", [(OLD, seen(1), NOW), (OLD, None, 0)], None),
             ("it was waited for", [(OLD, seen(1), NOW - PATIENCE_SECONDS), (OLD, None, 0)], seen(1)),
@@ -121,6 +133,8 @@ class TopicUnionTests(SynchronousTestCase):
             ([(FRESH, seen(1), NOW), (AWAY, seen(2), NOW - 9)], FRESH.trusted_at),
             ([(FRESH, [], NOW), (AWAY, None, 0)], FRESH.trusted_at),
             ([(AWAY, seen(1), NOW - 9), (AWAY, None, 0)], inf),
+            ([(EMPTIED, [], NOW)], EMPTIED.young_until),
+            ([(Standing(begun=NOW, emptied=NOW - 4), [], NOW)], NOW - 4 + TRUST_SECONDS),
         ):
             union = TopicUnion(len(copies), lookup_order)
             for number, (_, sightings, read_at) in enumerate(copies):
@@ -132,7 +146,7 @@ class TopicUnionTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from([OLD, FRESH, AWAY, BACK]),
+                st.sampled_from([OLD, FRESH, AWAY, BACK, EMPTIED]),
                 st.none() | st.sets(st.integers(0, 3)),
                 st.sampled_from([NOW - 9, NOW - 2, NOW]),
             ),

@@ -237,7 +237,7 @@ class AnswerTests(SynchronousTestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def read(self, *strings, now=NOW, version=5, soonest=7):
-        looks: list[Any] = read_looks([TOPIC], msgspec.msgpack.encode([now, 3, [[version, soonest, list(strings)]]]))
+        looks: list[Any] = read_looks([TOPIC], msgspec.msgpack.encode([now, 3, 2, [[version, soonest, list(strings)]]]))
         (look,) = looks
         return look
 
@@ -245,7 +245,7 @@ class AnswerTests(SynchronousTestCase):
         record = make_record(pool="audit")
         look = self.read("", "5", record_field(record), value(record, NOW - 1500, 2000))
         entry = Entry(record, NOW - 1500, NOW + 500)
-        self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}, 3))
+        self.assertEqual(look, Look(NOW, 5, 7, {record_field(record): entry}, 3, 2))
         self.assertEqual(entry.sighting(NOW, "h:1"), Sighting(record, 1.5, "h:1", 2.0))
         self.assertEqual(entry.sighting(NOW - 9000).age, 0)
 
@@ -255,18 +255,18 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((entry.ends, entry.sighting(NOW).lasts), (0, inf))
 
     def test_unchanged(self):
-        (look,) = read_looks([TOPIC], msgspec.msgpack.encode([NOW, 3, [[5, 7, False]]]))
-        self.assertEqual(look, Look(NOW, 5, 7, None, 3))
+        (look,) = read_looks([TOPIC], msgspec.msgpack.encode([NOW, 3, 2, [[5, 7, False]]]))
+        self.assertEqual(look, Look(NOW, 5, 7, None, 3, 2))
 
     def test_several(self):
         """Each topic has an answer of its own, or an error of its own."""
         record, other = make_record(), ("openstack", "other")
         parts = [[5, 7, [record_field(record), value(record)]], "WRONGTYPE x (key)", [0, 0, []], [9, 0, False]]
-        looks = read_looks([TOPIC, other, other, other], msgspec.msgpack.encode([NOW, 3, parts]))
+        looks = read_looks([TOPIC, other, other, other], msgspec.msgpack.encode([NOW, 3, 2, parts]))
         entry = Entry(record, NOW, NOW + 300_000)
-        self.assertEqual(looks[0], Look(NOW, 5, 7, {record_field(record): entry}, 3))
+        self.assertEqual(looks[0], Look(NOW, 5, 7, {record_field(record): entry}, 3, 2))
         self.assertEqual(looks[1], "WRONGTYPE x (key)")
-        self.assertEqual(looks[2:], [Look(NOW, 0, 0, {}, 3), Look(NOW, 9, 0, None, 3)])
+        self.assertEqual(looks[2:], [Look(NOW, 0, 0, {}, 3, 2), Look(NOW, 9, 0, None, 3, 2)])
 
     def test_written(self):
         self.assertEqual(read_written(3, msgspec.msgpack.encode([0, 1, "WRONGTYPE"])), [None, None, "WRONGTYPE"])
@@ -299,13 +299,13 @@ class AnswerTests(SynchronousTestCase):
         good = make_record()
         strings = [b"\xff\xfe", value(good).encode(), record_field(good).encode(), value(good).encode()]
         packed = b"".join(bytes([0xD9, len(string)]) + string for string in strings)
-        begin = b"\x93" + msgspec.msgpack.encode(NOW) + b"\x03\x91\x93\x05\x07"
+        begin = b"\x94" + msgspec.msgpack.encode(NOW) + b"\x03\x02\x91\x93\x05\x07"
         looks: list[Any] = read_looks([TOPIC], begin + bytes([0x90 + len(strings)]) + packed)
         (look,) = looks
         self.assertEqual(list(look.entries), [record_field(good)])
 
     def test_no_answer(self):
-        answers: list[Any] = [b"", b"\xc1", b"OK", 1, None, [], msgspec.msgpack.encode([1, 2, 3])]
+        answers: list[Any] = [b"", b"\xc1", b"OK", 1, None, [], msgspec.msgpack.encode([1, 2, 3, 4])]
         for answer in answers:
             self.assertRaises((ValueError, TypeError), read_looks, [TOPIC], answer)
             self.assertRaises((ValueError, TypeError), read_written, 1, answer)
@@ -326,6 +326,7 @@ class AnswerTests(SynchronousTestCase):
         packed = [
             NOW,
             3,
+            2,
             [
                 [join(TOPIC), ["", "5", record_field(record), value(record, NOW - 2000)]],
                 [join(("c", "a:b")), [record_field(other), value(other)]],
@@ -336,7 +337,7 @@ class AnswerTests(SynchronousTestCase):
         ]
         listing = read_list(msgspec.msgpack.encode(packed))
         found = [Entry(record, NOW - 2000, NOW + 298_000), Entry(other, NOW, NOW + 300_000)]
-        self.assertEqual(listing, Listing(NOW, 3, found, {("x", "y"): "WRONGTYPE x (key)"}))
+        self.assertEqual(listing, Listing(NOW, 3, 2, found, {("x", "y"): "WRONGTYPE x (key)"}))
         self.assertEqual(self.lines, [], "whoever has asked tells it")
 
     def test_change(self):
