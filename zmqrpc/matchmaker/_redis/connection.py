@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, NoReturn, TypeAlias
 
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionLost, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
@@ -71,6 +71,8 @@ class RedisConnection:
         return over
 
     def _failed(self, failure: Failure, command: object) -> NoReturn:
+        if failure.check(CancelledError):  # by who asked, who knows why: nothing is lost
+            failure.raiseException()
         if failure.check(self._library.ResponseError):
             text = " ".join(str(failure.value).split())
             raise refusal(self._place, command, text, FORMAT) from None

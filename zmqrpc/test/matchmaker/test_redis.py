@@ -7,11 +7,13 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.core import spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis import store
+from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
@@ -513,6 +515,27 @@ class SecuredTests(RedisCase):
         (line,) = self.lines
         self.assertIn("NOPERM", line)
         self.assertIn("docs/howto/redis", line)
+
+
+class RenewedTests(RedisCase):
+    async def test_during_the_password(self):
+        """A connection that is given up while the server keeps silent about the password takes no question with it."""
+        silent = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        self.addCleanup(silent.stopListening)
+        secured = RedisServer(self, "--requirepass", "secret")
+        ports = iter([silent.getHost().port, secured.port])
+        asker = RedisAsker(
+            reactor,
+            lambda: connect(reactor, RedisPlace("127.0.0.1", next(ports), password=b"secret"), 5.0),
+            "the server",
+            Random(1),
+            5.0,
+        )
+        self.addCleanup(asker.close)
+        asked = asker.ask(("PING",))
+        await pause(0.1)
+        asker.renew()
+        self.assertEqual(await asked, "PONG")
 
 
 class WithoutPasswordTests(RedisCase):
