@@ -70,7 +70,9 @@ class RedisChannels:
         self._closed = False
 
     def add(self, channel: str) -> None:
-        """Hear a channel, from soon on."""
+        """Hear a channel, from soon on; one that is wanted already is no matter."""
+        if channel in self._wanted:
+            return
         self._wanted[channel] = None
         if self._connection is not None:
             self._subscribe(self._connection, channel)

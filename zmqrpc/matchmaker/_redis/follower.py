@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmqrpc.core.backoff import backoff
 from zmqrpc.core.spread import Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
@@ -28,6 +29,18 @@ POLL_SECONDS = 60.0
 
 RETRY_SECONDS = 1.0
 """Seconds at most until a look that failed is made again, unless a crowd takes longer."""
+
+GUARD_SECONDS = 15.0
+"""
+Seconds at most between two looks at one topic in which we have registered: a store that is emptied ends no connection,
+and nobody may ask it anything else for long. Who finds it new tells everybody.
+"""
+
+STRAY_SECONDS = 1.0
+"""
+Seconds at most between two looks that were made since something told did not fit, and at least where nothing does: a
+look is work for the store, and whoever may publish could have it done by everybody who watches.
+"""
 
 LAG_SECONDS = 0.3
 """Seconds over which those who know of the same expiry look for it: the first who does tells the others."""
@@ -47,10 +60,23 @@ class _Followed:
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     lag: float = 0.0  # how long after an expiry it is looked for
     looking: bool = False
+    strays: int = 0  # how many looks were made of late since something told did not fit
+    stray_at: float = -inf  # when the last one was asked for
 
     @property
     def due(self) -> float:
         return inf if self.looking else min(self.look_at, self.copy.expires + self.lag)
+
+    def stray(self, now: float) -> float:
+        """Take that something told did not fit; return when it may be looked at for that: later each time."""
+        if self.stray_at > now:
+            return self.stray_at
+        if now - self.stray_at >= 2 * STRAY_SECONDS:
+            self.strays = 0
+        pause = backoff(PACE_SECONDS, self.strays - 1, STRAY_SECONDS) if self.strays else 0.0
+        self.strays += 1
+        self.stray_at = max(now, self.stray_at + pause)
+        return self.stray_at
 
 
 class RedisFollower:
@@ -87,6 +113,7 @@ class RedisFollower:
         self._crowd = crowd
         self._source = source
         self._ours = ""
+        self._registered: dict[TopicKey, None] = {}
         self._followed: dict[str, _Followed] = {}
         self._looking = 0
         self._timer: IDelayedCall | None = None
@@ -119,9 +146,17 @@ class RedisFollower:
             self._timer.cancel()
             self._timer = None
 
-    def ours(self, instance: str) -> None:
-        """Take which instance it is whose records we register."""
+    def ours(self, instance: str, topic: TopicKey) -> None:
+        """Take which instance it is whose records we register, and a topic in which we do."""
         self._ours = instance
+        self._registered[topic] = None
+        followed = self._followed.get(topic_channel(self._db, topic))
+        if followed is not None and self._is_guard(followed):
+            self._look_in(followed, self._poll_seconds(followed))
+
+    def not_ours(self, topic: TopicKey) -> None:
+        """Take that something of ours is withdrawn from a topic."""
+        self._registered.pop(topic, None)
 
     def again(self, topic: TopicKey) -> None:
         """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
@@ -156,7 +191,7 @@ class RedisFollower:
         change = read_change(followed.topic, message)
         if change is None or not followed.copy.told(change, now):
             # Others may tell first what they have stored anew, in a database that we still have to look at.
-            self._look_at(followed, max(now, self._crowd.turn_at))
+            self._look_at(followed, max(followed.stray(now), self._crowd.turn_at))
         else:
             # Whose records these were, they all hear it now.
             many = len(change.gone) > MANY
@@ -175,7 +210,7 @@ class RedisFollower:
             self._take(followed, look, heard)
             # A look that is due already is for something that this lookup may not have seen.
             if followed.look_at > self._clock.seconds():
-                followed.look_at = self._clock.seconds() + self._poll_seconds()
+                followed.look_at = self._clock.seconds() + self._poll_seconds(followed)
             self._wake_by(followed.due)
 
     def _look_in(self, followed: _Followed, seconds: float) -> None:
@@ -215,7 +250,7 @@ class RedisFollower:
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
             if self._is_followed(followed):
-                again = self._poll_seconds() if self._take(followed, look, heard) else PACE_SECONDS
+                again = self._poll_seconds(followed) if self._take(followed, look, heard) else PACE_SECONDS
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
         finally:
@@ -236,8 +271,14 @@ class RedisFollower:
         followed.showing.soon(len(followed.copy))
         return True
 
-    def _poll_seconds(self) -> float:
+    def _poll_seconds(self, followed: _Followed) -> float:
+        if self._is_guard(followed):
+            return GUARD_SECONDS * self._chance.uniform(0.5, 1)
         return POLL_SECONDS * self._chance.uniform(0.75, 1)
+
+    def _is_guard(self, followed: _Followed) -> bool:
+        """Tell whether it is the one topic that is looked at often, since something of ours is to be there."""
+        return next((topic for topic in self._registered if topic in self), None) == followed.topic
 
     def _show_now(self, followed: _Followed) -> None:
         now = self._clock.seconds()

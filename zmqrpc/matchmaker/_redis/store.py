@@ -25,13 +25,17 @@ from zmqrpc.matchmaker._redis.follower import RedisFollower
 from zmqrpc.matchmaker._redis.gathering import Gathering
 from zmqrpc.matchmaker._redis.names import new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Record, Role, Sighting
 
 MOST_WRITES = 100
 """How many records one operation writes."""
 
 MOST_LOOKS = 25
 """How many topics one operation reads: the server does nothing else meanwhile, and a topic may have many members."""
+
+MOST_SPOILED = 1000
+"""Of how many topics that cannot be used it is remembered that this was logged."""
+
 COUNT_SECONDS = 40.0
 """Seconds after which it is asked again, with a look, how many processes there are."""
 
@@ -106,7 +110,7 @@ class RedisStore:
         self._chance = chance
         self._outage = Outage(reactor, f"the matchmaker in {name}")
         self._refused_at = -inf
-        self._spoiled: dict[TopicKey, str] = {}
+        self._spoiled: dict[TopicKey, str] = {}  # and logged; the oldest are forgotten
         self._back = -inf
         self._closed = False
 
@@ -138,11 +142,14 @@ class RedisStore:
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
-        self._follower.ours(record.instance)
+        if record.role is not Role.DOUBT:
+            self._follower.ours(record.instance, (record.exchange, record.topic))
         return self._writes.ask(self._scripts.registration(record, expire))
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
+        if record.role is not Role.DOUBT:
+            self._follower.not_ours((record.exchange, record.topic))
         return self._writes.ask(self._scripts.withdrawal(record))
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
@@ -231,6 +238,8 @@ class RedisStore:
             self._spoiled.pop(topic, None)
             return answer
         text, before = spoiled(self.name, answer), self._spoiled.get(topic)
+        if before is None and len(self._spoiled) >= MOST_SPOILED:
+            del self._spoiled[next(iter(self._spoiled))]
         self._spoiled[topic] = text
         if before is None:
             self._log.warn(

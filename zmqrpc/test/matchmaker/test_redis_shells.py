@@ -1,5 +1,6 @@
 """Asking, hearing and following, on a clock and with connections that do as the test says."""
 
+import itertools
 from random import Random
 from typing import Any
 
@@ -23,10 +24,12 @@ from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.errors import NO_ANSWER
 from zmqrpc.matchmaker._redis.follower import (
     FIRST_SECONDS,
+    GUARD_SECONDS,
     MANY,
     MOST_LOOKS,
     POLL_SECONDS,
     RETRY_SECONDS,
+    STRAY_SECONDS,
     RedisFollower,
 )
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
@@ -304,6 +307,16 @@ class ChannelsTests(SynchronousTestCase):
         connection.answer("yes")
         self.assertEqual((self.subscribed, self.states), (["a", "b", "c"], [None]))
 
+    def test_twice(self):
+        """What is wanted already is not asked for again."""
+        for _ in range(2):
+            self.channels.add("a")
+        connection = self.server.accept()
+        self.channels.add("a")
+        connection.answer("yes")
+        self.channels.add("a")
+        self.assertEqual((connection.asked, self.subscribed), ([], ["a"]))
+
     def test_again(self):
         """A connection that is lost is made again, and again, with longer waits; everything is subscribed anew."""
         self.channels.add("a")
@@ -503,6 +516,57 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.looks, [(TOPIC, 5, 0)])
 
+    def test_always_malformed(self):
+        """However often it is told, the looks that follow are ever farther apart; after a while the first is at once."""
+        self.follow()
+        times = []
+        for _ in range(10_000):
+            self.follower.heard(CHANNEL, b"x")
+            self.clock.advance(0.001)
+            if self.looks:
+                self.looks.clear()
+                times.append(self.clock.seconds())
+                self.answer()
+        waits = [after - before for before, after in itertools.pairwise(times)]
+        self.assertEqual(waits, sorted(waits, key=lambda wait: round(wait, 2)))
+        self.assertGreater(min(waits), PACE_SECONDS - 0.002)
+        self.assertTrue(STRAY_SECONDS - 0.01 < waits[-1] < STRAY_SECONDS + 0.01, waits)
+        self.assertLess(len(times), 18)
+        self.clock.advance(2 * STRAY_SECONDS)
+        self.answers.clear()
+        self.looks.clear()
+        self.follower.heard(CHANNEL, b"x")
+        self.clock.advance(0)
+
+    def test_guard(self):
+        """Of the topics that we have registered in one is looked at often, so that a store that was emptied is noticed."""
+        others = [("openstack", f"t{number}") for number in range(3)]
+        for topic in others:
+            self.follower.add(topic)
+            self.follower.ours("i", topic)
+        self.follow()
+        self.clock.advance(FIRST_SECONDS)
+        self.looks.clear()
+        while self.answers:
+            self.answer()
+
+        def looks(seconds):
+            self.looks.clear()
+            for _ in range(seconds):
+                self.clock.advance(1)
+                while self.answers:
+                    self.answer()
+            return [topic for topic, _, _ in self.looks]
+
+        asked = looks(42)
+        self.assertEqual(set(asked), {others[0]})
+        self.assertTrue(42 // GUARD_SECONDS <= len(asked) <= 42 / (GUARD_SECONDS / 2), asked)
+        self.follower.not_ours(others[0])
+        self.follower.ours("i", others[1])
+        looks(60)
+        self.assertEqual(set(looks(30)) - {others[0], others[2], TOPIC}, {others[1]})
+        self.assertGreater(looks(60).count(others[1]), 3)
+
     def test_pace(self):
         """Many changes at once are passed on together."""
         self.follow()
@@ -627,7 +691,7 @@ class FollowerTests(SynchronousTestCase):
             f"f-{number}": Entry(make_record(member=f"m-{number}", number=number), 1000, 0) for number in range(5)
         }
         ours = make_record(member="m-3", number=3)
-        self.follower.ours(ours.instance)
+        self.follower.ours(ours.instance, TOPIC)
         self.follower.add(TOPIC)
         self.clock.advance(FIRST_SECONDS)
         self.answers.pop().callback(Look(1000, 5, 0, records))
