@@ -17,9 +17,14 @@ class RedisRefusal(MatchmakerUnavailable):
     :ivar code: the first word of that error after ``ERR``.
     """
 
-    def __init__(self, text: str, code: str) -> None:
+    def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
         self.code = code
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether we have not the right to what was asked."""
+        return self.code == "NOPERM"
 
 
 _CLUSTER = "is a Redis Cluster, which cannot be used; name a server of its own"

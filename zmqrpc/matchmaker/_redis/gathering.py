@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -73,9 +74,7 @@ class Gathering(Generic[Asked, Answer]):
             error = answers.value
             for deferred in deferreds:
                 # One of its own, since an error that is raised again and again grows.
-                deferred.errback(
-                    MatchmakerUnavailable(*error.args) if isinstance(error, MatchmakerUnavailable) else answers
-                )
+                deferred.errback(copy(error) if isinstance(error, MatchmakerUnavailable) else answers)
             return
         for deferred, answer in zip(deferreds, answers, strict=True):
             if isinstance(answer, MatchmakerUnavailable):

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_looks, read_written
@@ -144,7 +144,13 @@ class RedisStore:
         """Store a record; see `IMatchmaker.register`."""
         if record.role is not Role.DOUBT:
             self._follower.ours(record.instance, (record.exchange, record.topic))
-        return self._writes.ask(self._scripts.registration(record, expire))
+
+        def refused(failure: Failure) -> Failure:
+            error = failure.value
+            is_for_good = isinstance(error, RedisRefusal) and error.is_for_good
+            return Failure(ConfigError(str(error))) if is_for_good else failure
+
+        return self._writes.ask(self._scripts.registration(record, expire)).addErrback(refused)
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
@@ -230,6 +236,7 @@ class RedisStore:
         def written(errors: list[str | None]) -> list[MatchmakerUnavailable | None]:
             return [self._own(topic, error) for (topic, _, _), error in zip(writes, errors, strict=True)]
 
+        # Who may read but not write hears that from whoever registers; for the others the store is there.
         return self._ask(self._scripts.write(writes), partial(read_written, len(writes)), WRITING).addCallback(written)
 
     def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
@@ -245,7 +252,7 @@ class RedisStore:
             self._log.warn(
                 "the topic {topic} in exchange {exchange}: {text}", exchange=topic[0], topic=topic[1], text=text
             )
-        return MatchmakerUnavailable(text)
+        return RedisRefusal(text, "WRONGTYPE" if answer.startswith("WRONGTYPE") else "NOPERM")
 
     def _ask(self, words: Words, read: Callable[[Any], T], part: str) -> Deferred[T]:
         def answered(answer: Any) -> T:
@@ -260,11 +267,10 @@ class RedisStore:
 
         def failed(failure: Failure) -> Failure:
             text, error = str(failure.value), failure.value
-            of_part = isinstance(error, RedisRefusal) and error.code not in OF_ALL
-            if not self._closed:
-                self._fails(part if of_part else ASKING, text)
-            # What a refusal is for those who asked on a connection is nothing to those who use the matchmaker.
-            return Failure(MatchmakerUnavailable(text)) if isinstance(error, RedisRefusal) else failure
+            refusal = error if isinstance(error, RedisRefusal) else None
+            if not self._closed and not (part == WRITING and refusal is not None and refusal.is_for_good):
+                self._fails(part if refusal is not None and refusal.code not in OF_ALL else ASKING, text)
+            return failure
 
         return self._asker.ask(words).addCallbacks(answered, failed)
 

@@ -13,13 +13,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._redis.poll import Poll
 from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._redis.union import TRUST_SECONDS, Order, Standing, TopicUnion, believed, merge
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Record, Role, Sighting
 
 PACE_SECONDS = 0.01
 """Seconds in which the changes of a topic become one: each comes from every store."""
@@ -49,6 +49,7 @@ class RedisStores:
         self._unions: dict[TopicKey, TopicUnion] = {}
         self._unseen: set[TopicKey] = set()
         self._holdings = Holdings()
+        self._refusals: dict[int, str] = {}
         self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
         self._unanswered: set[int] = set()
         self._timer: IDelayedCall | None = None
@@ -60,12 +61,15 @@ class RedisStores:
         self._holdings.put(record, expire, self._clock.seconds())
         asked = [store.register(record, expire) for store in self._stores]
         topic = (record.exchange, record.topic)
-        return self._write([answer.addErrback(self._not_registered, topic) for answer in asked])
+        return self._write(
+            [answer.addErrback(self._not_registered, number, topic) for number, answer in enumerate(asked)], _has_worked
+        )
 
     def withdraw(self, record: Record) -> Deferred[None]:
-        """See `IMatchmaker`; it has worked when one store has done it."""
+        """See `IMatchmaker`; it has worked when all stores have done it, or one where it is a doubt, which ends soon."""
         self._holdings.remove(record)
-        return self._write([store.withdraw(record) for store in self._stores])
+        enough = _has_worked if record.role is Role.DOUBT else all
+        return self._write([store.withdraw(record) for store in self._stores], enough)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
@@ -128,14 +132,24 @@ class RedisStores:
     ) -> Deferred[list[Answer | Failure | None]]:
         return Poll(self._clock, asked, [store.up for store in self._stores], will_do).over
 
-    def _write(self, asked: Sequence[Deferred[None]]) -> Deferred[None]:
+    def _write(
+        self, asked: Sequence[Deferred[None]], enough: Callable[[list[bool | Failure | None]], bool]
+    ) -> Deferred[None]:
         def written(answers: list[bool | Failure | None]) -> None:
-            if not _has_worked(answers):
-                raise _failure_of([answer for answer in answers if isinstance(answer, Failure)])
+            failures = [answer for answer in answers if isinstance(answer, Failure)]
+            if failures and (len(failures) == len(answers) or enough is all):
+                raise _failure_of(failures)
 
-        return self._poll([answer.addCallback(lambda _: True) for answer in asked], _has_worked).addCallback(written)
+        def will_do(answers: list[bool | Failure | None]) -> bool:
+            return enough([answer is True for answer in answers])
 
-    def _not_registered(self, failure: Failure, topic: TopicKey) -> Failure:
+        return self._poll([answer.addCallback(lambda _: True) for answer in asked], will_do).addCallback(written)
+
+    def _not_registered(self, failure: Failure, number: int, topic: TopicKey) -> Failure:
+        if len(self._stores) > 1 and failure.check(ConfigError) and self._refusals.get(number) != str(failure.value):
+            # Whoever registers is not told of it where another one has taken the record.
+            self._refusals[number] = str(failure.value)
+            self._log.warn("a record was refused: {error}", error=failure.value)
         # A store that has refused it but is there shows that in its copy, which may have been read already.
         self._look_soon([topic])
         return failure
@@ -275,11 +289,10 @@ def _has_worked(answers: list[bool | Failure | None]) -> bool:
 
 def _failure_of(failures: Sequence[Failure]) -> Exception:
     """Make one error of those of all stores."""
-    texts = []
-    for failure in failures:
-        error = failure.value
-        if len(failures) == 1 or not isinstance(error, MatchmakerUnavailable):
+    errors = [failure.value for failure in failures]
+    for error in errors:
+        if len(errors) == 1 or not isinstance(error, (ConfigError, MatchmakerUnavailable)):
             assert isinstance(error, Exception)
             return error
-        texts.append(str(error))
-    return MatchmakerUnavailable("; ".join(texts))
+    is_for_good = any(isinstance(error, ConfigError) for error in errors)
+    return (ConfigError if is_for_good else MatchmakerUnavailable)("; ".join(map(str, errors)))

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.core import spread
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._redis import store
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.connection import connect
@@ -504,6 +504,21 @@ class SecuredTests(RedisCase):
         await eventually("the withdrawal", heard.last)
         self.assertEqual(self.lines, [])
         self.assertEqual(self.server.ask("ACL", "LOG"), [])
+
+    async def test_read_only(self):
+        """Who may only read looks up and hears, and is refused what it registers, for good."""
+        await self.matchmaker(self.url(":s%40%2Fcret")).register(make_record(), 300)
+        rights = "~zmqrpc:* &zmqrpc:* -@all +eval +time +get +hget +hlen +hgetall +subscribe +ping"
+        self.server.ask("ACL", "SETUSER", "ada", "on", ">secret", *rights.split())
+        matchmaker = self.matchmaker(self.url("ada:secret"))
+        await self.watching(matchmaker, make_record())
+        for _ in range(2):
+            with self.assertRaises(ConfigError) as caught:
+                await matchmaker.register(make_record(number=2), 300)
+            self.assertIn("does not allow us what we need; give our user the rights", str(caught.exception))
+        await self.refused(matchmaker.withdraw(make_record()), "does not allow us what we need")
+        self.assertEqual(len(await matchmaker.lookup("openstack", "compute")), 1)
+        self.assertEqual((self.lines, matchmaker.away()), ([], ""))
 
     async def test_channels_forbidden(self):
         """Who may not subscribe is told so once, and finds changes by looking."""

@@ -7,7 +7,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._redis import protocol
 from zmqrpc.matchmaker._redis.names import join, record_field
@@ -238,7 +238,9 @@ class StrangeContentTests(TestCase):
         matchmaker = RedisMatchmaker(reactor, [place], 2.0, Random(1))
         self.addCleanup(matchmaker.close)
         allowed = matchmaker.register(make_record(exchange="nova"), 300)
-        await self.refused(matchmaker.register(make_record(), 300), f"does not allow us the key {KEY}; give our user")
+        with self.assertRaises(ConfigError) as caught:
+            await matchmaker.register(make_record(), 300)
+        self.assertIn(f"does not allow us the key {KEY}; give our user", str(caught.exception))
         await allowed
         self.assertEqual(len(await matchmaker.lookup("nova", "compute")), 1)
         self.assertEqual([line for line in self.lines if "fails" in line], [])

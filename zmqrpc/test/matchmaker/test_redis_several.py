@@ -46,8 +46,24 @@ class SeveralContract(MatchmakerContract, TestCase):
         return True
 
 
+class WithdrawnFromOne(RedisMatchmaker):
+    """A matchmaker to which a withdrawal has worked when the last server has done it, and says that the others have not."""
+
+    def withdraw(self, record):
+        def not_everywhere(failure):
+            failure.trap(MatchmakerUnavailable)
+            if len(self.silent()) == 2 and str(failure.value) == "; ".join(self.silent()):
+                return None
+            return failure
+
+        return super().withdraw(record).addErrback(not_everywhere)
+
+
 class TwoAwayContract(SeveralContract):
     """The contract, with three servers of which two are not there."""
+
+    def make_matchmaker(self):
+        return WithdrawnFromOne(reactor, [place_of(server) for server in self.servers], 2.0, Random(1))
 
     def setUp(self):
         super().setUp()
@@ -179,15 +195,16 @@ class WrittenAndReadTests(SeveralCase):
 class OneAwayTests(SeveralCase):
     """One of three fails, and nobody notices but the log."""
 
-    async def gone(self, matchmaker, heard):
-        """Check that everything goes on."""
+    async def gone(self, matchmaker, heard, away):
+        """Check that everything goes on without this server."""
         second = make_record(number=2)
         begin = reactor.seconds()
         await matchmaker.register(second, 300)
         self.assertEqual((matchmaker.away(), len(matchmaker.silent()) < 2), ("", True))
         self.assertEqual(await self.found(matchmaker), [make_record(), second])
         self.assertEqual(await self.found(self.matchmaker()), [make_record(), second])
-        await matchmaker.withdraw(second)
+        # Which takes up to the limit where one hangs.
+        await self.refused(matchmaker.withdraw(second), str(away.port))
         self.assertEqual(await self.found(matchmaker), [make_record()])
         self.assertLess(reactor.seconds() - begin, 5)  # some 0.3 s for each where one hangs
         await eventually("only the first", lambda: heard.last(make_record()))
@@ -198,7 +215,7 @@ class OneAwayTests(SeveralCase):
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
         self.servers[0].kill()
-        await self.gone(matchmaker, heard)
+        await self.gone(matchmaker, heard, self.servers[0])
         second = make_record(number=2)
         await matchmaker.register(second, 300)
         await eventually("both", lambda: heard.last(make_record(), second))
@@ -241,7 +258,7 @@ class OneAwayTests(SeveralCase):
         hangs = f"the Redis server 127.0.0.1:{self.servers[2].port} has not answered in time"
         self.assertEqual(stranger.silent(), [hangs])
         await stranger.close()
-        await self.gone(matchmaker, heard)
+        await self.gone(matchmaker, heard, self.servers[2])
         await eventually("the outage", self.outages)
         begin = reactor.seconds()
         await gatherResults([matchmaker.lookup("openstack", "compute") for _ in range(20)])
@@ -259,7 +276,7 @@ class OneAwayTests(SeveralCase):
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
-        await self.gone(matchmaker, heard)
+        await self.gone(matchmaker, heard, self.servers[0])
         line, same = self.outages()  # one of each matchmaker
         self.assertEqual(line, same)
         self.assertIn(f"127.0.0.1:{self.servers[0].port} asks for a password", line)
@@ -289,7 +306,9 @@ class OneAwayTests(SeveralCase):
         self.servers[0].stop_answering()
         await matchmaker.lookup("openstack", "compute")
         await eventually("the outage", self.outages)
-        await matchmaker.withdraw(both[0])
+        begin = reactor.seconds()
+        await self.refused(matchmaker.withdraw(both[0]), str(self.servers[0].port))
+        self.assertLess(reactor.seconds() - begin, 3)  # the limit is 0.3 s
         await eventually("the withdrawal", lambda: heard.last(both[1]))
         self.assertEqual(await self.found(matchmaker), [both[1]])
         self.servers[0].answer_again()

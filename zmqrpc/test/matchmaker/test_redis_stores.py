@@ -8,10 +8,11 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.stores import PACE_SECONDS, RedisStores
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS
-from zmqrpc.record import Sighting
+from zmqrpc.record import Role, Sighting
+from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
@@ -148,8 +149,45 @@ class AskedTests(StoresCase):
             for store in self.all:
                 store.refuse()
 
+    def test_withdrawn_everywhere(self):
+        """Who is withdrawn is so when all have done it, and otherwise those are named that have not."""
+        done = self.stores.withdraw(RECORD)
+        for store in self.all:
+            self.clock.advance(PATIENCE_SECONDS)
+            self.assertNoResult(done)
+            store.answer()
+        self.successResultOf(done)
+        self.all[1].goes()
+        done = self.stores.withdraw(RECORD)
+        self.all[0].answer()
+        self.all[2].answer()
+        self.clock.advance(PATIENCE_SECONDS)
+        self.assertNoResult(done)
+        self.all[1].refuse()
+        self.assertEqual(str(self.failureResultOf(done, MatchmakerUnavailable).value), "the store 1 is away")
+
+    def test_refused_for_good(self):
+        """One that refuses for good is named in the log once, and in the error where nobody has taken it."""
+        lines = LogLines(self, "zmqrpc.matchmaker")
+        for _ in range(2):
+            done = self.stores.register(RECORD, 300)
+            self.all[0].asked.pop(0)[2].errback(ConfigError("the store 0 does not allow it"))
+            for store in self.all[1:]:
+                store.answer()
+            self.successResultOf(done)
+        self.assertEqual(list(lines), ["a record was refused: the store 0 does not allow it"])
+        done = self.stores.register(RECORD, 300)
+        self.all[0].asked.pop(0)[2].errback(ConfigError("the store 0 does not allow it"))
+        for store in self.all[1:]:
+            store.refuse()
+        self.assertEqual(
+            str(self.failureResultOf(done, ConfigError).value),
+            "the store 0 does not allow it; the store 1 is away; the store 2 is away",
+        )
+
     def test_one_is_enough(self):
-        for ask in (lambda: self.stores.register(RECORD, 300), lambda: self.stores.withdraw(RECORD)):
+        doubt = make_record(role=Role.DOUBT)
+        for ask in (lambda: self.stores.register(RECORD, 300), lambda: self.stores.withdraw(doubt)):
             done = ask()
             self.all[0].refuse()
             self.all[1].answer()
