@@ -1,5 +1,6 @@
 """The matchmaker in several Redis servers that know nothing of each other, with real ones."""
 
+from math import inf
 from random import Random
 from typing import Any
 
@@ -315,6 +316,25 @@ class OneAwayTests(SeveralCase):
         await eventually("the end of the outage", lambda: "works again" in self.outages()[-1])
         await pause(0.6)
         self.assertTrue(all(self.holds(server, both[1]) for server in self.servers[1:]))
+
+    async def test_never_expires(self):
+        """It is given back to last for ever, and a withdrawal says which server may still have it."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 0)
+        await self.watching(matchmaker, make_record())
+        await eventually("it hears", lambda: all(len(server.ask("PUBSUB", "CHANNELS")) == 2 for server in self.servers))
+        self.servers[1].ask("FLUSHALL")
+        await self.found(self.matchmaker())
+        await eventually("it has it again", lambda: self.holds(self.servers[1], make_record()))
+        alone = RedisMatchmaker(reactor, [place_of(self.servers[1])], 1.0, Random(1))
+        self.addCleanup(alone.close)
+        (sighting,) = await alone.lookup("openstack", "compute")
+        self.assertEqual(sighting.lasts, inf)
+        self.servers[0].kill()
+        await self.refused(matchmaker.withdraw(make_record()), f"127.0.0.1:{self.servers[0].port} refuses")
+        self.assertTrue(all(self.holds(server) for server in self.servers[1:]))
+        self.servers[0].start()
+        await matchmaker.withdraw(make_record())
 
     async def test_old_records(self):
         """One that is back with what was true long ago adds that, until it expires; it gets what it lacks."""

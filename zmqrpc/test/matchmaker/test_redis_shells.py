@@ -772,7 +772,7 @@ class StoreTests(SynchronousTestCase):
         others = []
         for words, answer in self.asking.asked:
             if words[0] == "EVAL":
-                answer.callback(msgspec.msgpack.encode([1000, 1, [[0, 0, []]]]))
+                answer.callback(msgspec.msgpack.encode([1000, 1, 0, [[0, 0, []]]]))
             else:
                 others.append((words, answer))
         self.asking.asked = []
