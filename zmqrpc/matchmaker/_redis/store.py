@@ -72,7 +72,8 @@ class RedisStore:
     :param address: returns which server it is just now, where its name does not say it; empty for none yet.
     :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
         infinity where it has always been there.
-    :ivar emptied: the local time at which it was found new, where somebody has known it before that; else minus infinity.
+    :ivar emptied: the local time at which it was found new, where somebody has known it before; else minus
+        infinity.
     :ivar left: when its last outage began; minus infinity for never.
     """
 

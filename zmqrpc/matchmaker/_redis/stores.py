@@ -66,7 +66,7 @@ class RedisStores:
         )
 
     def withdraw(self, record: Record) -> Deferred[None]:
-        """See `IMatchmaker`; it has worked when all stores have done it, or one where it is a doubt, which ends soon."""
+        """See `IMatchmaker`; it has worked when all stores have done it, or one where it is a doubt: that ends."""
         self._holdings.remove(record)
         enough = _has_worked if record.role is Role.DOUBT else all
         return self._write([store.withdraw(record) for store in self._stores], enough)

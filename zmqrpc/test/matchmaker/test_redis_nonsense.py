@@ -156,7 +156,9 @@ class NonsenseTests(TestCase):
         (found,) = await matchmaker.lookup("openstack", "compute")
         self.assertEqual(found.record, make_record())
         await eventually("the watch", lambda: heard.last(make_record()))
-        await matchmaker.withdraw(make_record())
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await matchmaker.withdraw(make_record())
+        self.assertIn(f"{LOOPBACK}:{ports[0]} answered what is no answer of Redis", str(caught.exception))
         await eventually("the withdrawal", lambda: heard.calls[-1] == [] or heard.last())
         await matchmaker.close()
         (line,) = lines

@@ -517,7 +517,7 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [(TOPIC, 5, 0)])
 
     def test_always_malformed(self):
-        """However often it is told, the looks that follow are ever farther apart; after a while the first is at once."""
+        """However often it is told, the looks are ever farther apart; after a while the first is at once."""
         self.follow()
         times = []
         for _ in range(10_000):
@@ -539,7 +539,7 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0)
 
     def test_guard(self):
-        """Of the topics that we have registered in one is looked at often, so that a store that was emptied is noticed."""
+        """One of the topics that we have registered in is looked at often: a store may have been emptied."""
         others = [("openstack", f"t{number}") for number in range(3)]
         for topic in others:
             self.follower.add(topic)
