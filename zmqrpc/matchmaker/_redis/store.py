@@ -149,7 +149,7 @@ class RedisStore:
         def refused(failure: Failure) -> Failure:
             error = failure.value
             is_for_good = isinstance(error, RedisRefusal) and error.is_for_good
-            return Failure(ConfigError(str(error))) if is_for_good else failure
+            return Failure(ConfigError(str(error))) if is_for_good else _plain(failure)
 
         return self._writes.ask(self._scripts.registration(record, expire)).addErrback(refused)
 
@@ -157,7 +157,7 @@ class RedisStore:
         """Remove a record; see `IMatchmaker.withdraw`."""
         if record.role is not Role.DOUBT:
             self._follower.not_ours((record.exchange, record.topic))
-        return self._writes.ask(self._scripts.withdrawal(record))
+        return self._writes.ask(self._scripts.withdrawal(record)).addErrback(_plain)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """Read a topic, in the order of `IMatchmaker.lookup`."""
@@ -182,7 +182,7 @@ class RedisStore:
                 self._own(topic, error)
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
-        return self._ask(self._scripts.list(), read_list, READING).addCallback(found)
+        return self._ask(self._scripts.list(), read_list, READING).addCallbacks(found, _plain)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -219,7 +219,7 @@ class RedisStore:
     def _look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Deferred[Look]:
         if self._count_at <= self._clock.seconds():
             self._count()
-        return self._looks.ask((topic, version, soonest))
+        return self._looks.ask((topic, version, soonest)).addErrback(_plain)
 
     def _read(self, asked: Sequence[Known]) -> Deferred[list[Look | MatchmakerUnavailable]]:
         topics = [topic for topic, _, _ in asked]
@@ -329,6 +329,11 @@ class RedisStore:
         if self.up and not was_up:
             self._back = self.begun = now
             self._turned()
+
+
+def _plain(failure: Failure) -> Failure:
+    # What a refusal is for those who asked on a connection is nothing to those who use the matchmaker.
+    return Failure(MatchmakerUnavailable(str(failure.value))) if failure.check(RedisRefusal) else failure
 
 
 def _nothing(_: object) -> None:
