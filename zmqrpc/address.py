@@ -8,6 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 LOOPBACK = "127.0.0.1"
 """Where only processes of the same machine connect."""
 
+LONGEST_ADDRESS = 300
+"""How many bytes an address in a record has at most; a host name has 253, the path of a socket 107."""
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 
@@ -79,3 +82,16 @@ def is_wildcard(host: str) -> bool:
     """Tell whether binding this host means every adapter."""
     address = numeric(host)
     return host == "*" or (address is not None and address.is_unspecified)
+
+
+def fault_of_address(address: str) -> str:
+    """Tell what is wrong with an address in a record, a clause that goes on after it; empty when nothing is."""
+    if not address.isprintable() or len(address.encode(errors="replace")) > LONGEST_ADDRESS:
+        return f"is not printable, or longer than {LONGEST_ADDRESS} bytes"
+    if address.startswith("tcp://"):
+        try:
+            split_address(address.removeprefix("tcp://"))
+        except ValueError as error:
+            return str(error).partition(";")[0]
+        return ""
+    return "" if address.startswith("ipc:///") else "is neither tcp://host:port nor ipc:///path"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,7 +24,7 @@ from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
-from zmqrpc.record import Sighting
+from zmqrpc.record import Sighting, well_formed
 from zmqrpc.target import Pool, Target
 
 POLL_SECONDS = 60.0
@@ -90,6 +90,7 @@ class Discovery:
         self._due = Due(self._polled)
         self._once_more: set[Topic] = set()
         self._failing: set[Topic] = set()
+        self._malformed: set[tuple[str, str]] = set()
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = NEVER
         self._closed = False
@@ -110,7 +111,7 @@ class Discovery:
         self._ask(topic)
 
     def _ask(self, topic: Topic) -> None:
-        looked_up: Deferred[list[Sighting]] = self._matchmaker.lookup(topic.exchange, topic.name)
+        looked_up: Deferred[list[Sighting]] = maybeDeferred(self._matchmaker.lookup, topic.exchange, topic.name)
         looked_up.addCallbacks(
             lambda sightings: self._found(topic, sightings), lambda failure: self._failed(topic, failure)
         )
@@ -154,8 +155,9 @@ class Discovery:
     def _found(self, topic: Topic, sightings: list[Sighting]) -> None:
         if self._closed:
             return
+        if not self._taken(topic, sightings):
+            return
         self._failing.discard(topic)
-        self._learn(topic, sightings)
         if not self._looks_once_more(topic):
             self._once_more.discard(topic)
             topic.resolving = False
@@ -173,17 +175,35 @@ class Discovery:
 
     def _learned(self, topic: Topic, sightings: list[Sighting]) -> None:
         """Take what a watch tells."""
-        if not self._closed:
-            self._learn(topic, sightings)
+        if not self._closed and self._taken(topic, sightings):
             if topic in self._failing:
                 # It says what the next lookup was to find out.
                 self._failing.discard(topic)
                 self._again(topic, POLL_SECONDS)
             self._answered(topic, None)
 
+    def _taken(self, topic: Topic, sightings: list[Sighting]) -> bool:
+        """Take what the store says, whatever that is; what we fail at is answered as a lookup that has failed."""
+        try:
+            self._learn(topic, sightings)
+        except Exception as error:
+            self.log.failure("what is stored of {topic} could not be taken, a fault of ours", topic=topic.name)
+            text = f"what the matchmaker says could not be taken: {type(error).__name__}: {error}; see the log"
+            self._failed(topic, Failure(MatchmakerUnavailable(text)))
+            return False
+        return True
+
     def _learn(self, topic: Topic, sightings: list[Sighting]) -> None:
         before = topic.doubted
-        appeared, gone = self._table.learned(topic, sightings, self._seconds())
+        good = well_formed(sightings)
+        if len(good) != len(sightings) and topic.key not in self._malformed:
+            self._malformed.add(topic.key)
+            self.log.warn(
+                "the matchmaker gave {count} records of {topic} whose instance is none; they are left out",
+                count=len(sightings) - len(good),
+                topic=topic.name,
+            )
+        appeared, gone = self._table.learned(topic, good, self._seconds())
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
         self._gone(gone)
@@ -286,6 +306,7 @@ class Discovery:
         """Forget a topic, its watch and its lookups, and let go of the links that only it leads to."""
         self._polled.pop(topic.key, None)
         self._failing.discard(topic)
+        self._malformed.discard(topic.key)
         stop = self._watches.pop(topic.key, None)
         if stop is not None:
             stop()

@@ -13,7 +13,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.discovery import POLL_SECONDS, RETRY_SECONDS
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
-from zmqrpc.record import PROXIES, Sighting
+from zmqrpc.record import PROXIES, Sighting, well_formed
 
 
 class ProxyWatch:
@@ -80,7 +80,7 @@ class ProxyWatch:
     def _heard(self, sightings: list[Sighting]) -> None:
         if not self._closed:
             self.answered = True
-            self._found(sightings)
+            self._found(well_formed(sightings))
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(MatchmakerUnavailable):

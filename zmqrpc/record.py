@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
 import attrs
 
+from zmqrpc.address import fault_of_address
 from zmqrpc.errors import ConfigError
-from zmqrpc.target import check_name
+from zmqrpc.target import check_name, fault_of_name
 
 PROXIES = ("$zmqrpc", "proxies")
 """The exchange and topic that all proxies are recorded under."""
 
 SIDES = ("frontend", "backend", "publisher")
 """The sockets of a proxy, as fixed tables name them."""
+
+MOST_ADDRESSES = 16
+"""How many addresses a record has at most (docs/spec/records)."""
+
+LONGEST_REASON = 200
+"""How many characters the reason of a doubt has at most (docs/spec/records)."""
+
+_HIGHEST_VERSION = 0xFFFF
+_is_instance = re.compile(r"(?:[0-9a-f]{32})?").fullmatch
 
 
 class Role(StrEnum):
@@ -93,6 +104,29 @@ class Sighting:
     """
 
     record: Record
-    age: float | None = 0.0
+    age: float | None = None
     source: str = ""
     lasts: float | None = None
+
+
+def fault_of_record(record: Record) -> str:
+    """
+    Tell what is wrong with a record that somebody else has written, beyond what `Record` refuses itself.
+
+    :return: a clause that goes on after the name of the record; empty when nothing is (docs/spec/records).
+    """
+    if not _is_instance(record.instance):
+        return "its instance is not 32 lower-case hex digits"
+    if record.pool is not None and (fault := fault_of_name(record.pool)):
+        return f"its pool {fault.partition(';')[0]}"
+    if not 0 <= record.versions[0] <= record.versions[1] <= _HIGHEST_VERSION:
+        return "its wire versions are out of range"
+    if len(record.addresses) > MOST_ADDRESSES:
+        return f"it has {len(record.addresses)} addresses, the most is {MOST_ADDRESSES}"
+    faults = filter(None, map(fault_of_address, record.addresses))
+    return next((f"an address {fault}" for fault in faults), "")
+
+
+def well_formed(sightings: list[Sighting]) -> list[Sighting]:
+    """Leave out the records whose instance is none, which no link can lead to: only a plugin gives such."""
+    return [sighting for sighting in sightings if _is_instance(sighting.record.instance)]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from twisted.logger import Logger
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.record import LONGEST_REASON, Record, Role, Sighting, fault_of_record
 
 _log = Logger()
 _ROLES = frozenset(Role)
 _VERSIONS = (1, 1)
 _LONGEST_SHOWN = 255
+_LONGEST_NAMED = 100
+
+LONGEST_BODY = 8192
+"""How many characters the body of a record has at most (docs/spec/records)."""
+
+MOST_SKIPPED_TOPICS = 1000
+"""Of how many topics it is told that something was skipped from them."""
 
 TopicKey = tuple[str, str]
 """Exchange and bare topic."""
@@ -36,20 +43,32 @@ def write_body(record: Record) -> str:
     return msgspec.json.encode(_Body(record.addresses, versions, record.subscribes, record.reason)).decode()
 
 
-@lru_cache(maxsize=8192)
+_said: dict[TopicKey, int] = {}
+"""How many entries of each topic were skipped when that was logged last."""
+
+# The same entry is the same record, for as long as somebody has it: a store is read again and again, whole.
+_read: WeakValueDictionary[tuple[str, ...], Record] = WeakValueDictionary()
+
+
 def read_record(
     role: str, exchange: str, topic: str, member: str, instance: str, pool: str, body: str
-) -> Record | None:
+) -> Record | str | None:
     """
-    Make a record of what is stored; the same values give the same object, since a store is read again and again.
+    Make a record of what is stored; the same values give the same object while that is in use.
 
-    :return: None for what has to be skipped: a role of a later release, silently; a malformed entry, logged once.
+    :return: what is wrong with it, for `Skips`; None for a role of a later release, which is skipped silently.
     """
+    key = (role, exchange, topic, member, instance, pool, body)
+    record = _read.get(key)
+    if record is not None:
+        return record
     if role not in _ROLES:
         return None
+    if len(body) > LONGEST_BODY:
+        return f"its body is longer than {LONGEST_BODY} characters"
     try:
         read: Any = msgspec.json.decode(body, type=_Body)
-        return Record(
+        record = Record(
             role=Role(role),
             exchange=exchange,
             topic=topic,
@@ -59,21 +78,63 @@ def read_record(
             addresses=read.addresses,
             versions=read.versions,
             subscribes=read.subscribes,
-            reason=read.reason,
+            reason=read.reason[:LONGEST_REASON],
         )
     except (msgspec.MsgspecError, ConfigError) as error:
-        _log.warn(
-            "Skipped a malformed record of {topic}.{member} in exchange {exchange}: {error}",
-            topic=shown(topic),
-            member=shown(member),
-            exchange=shown(exchange),
-            error=str(error)[:_LONGEST_SHOWN],
-        )
-        return None
+        return str(error)
+    fault = fault_of_record(record)
+    if fault:
+        return fault
+    _read[key] = record
+    return record
+
+
+class Skips:
+    """
+    What one reading of a store skips: counted, and one line in the log for each topic.
+
+    Whoever may write to a store could else fill our log. So a topic is logged again only when it has twice as many as
+    the last time, and of the topics that are skipped from only the first `MOST_SKIPPED_TOPICS` are named.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[TopicKey, int] = {}
+        self._first: dict[TopicKey, str] = {}
+
+    def add(self, topic: TopicKey, what: str, why: str) -> None:
+        """
+        Skip one entry.
+
+        :param topic: what it is under.
+        :param what: names the entry, as it is written.
+        :param why: what is wrong with it.
+        """
+        count = self._counts[topic] = self._counts.get(topic, 0) + 1
+        if count == 1:
+            self._first[topic] = f"{shown(what)[:_LONGEST_NAMED]}, {shown(why)}"
+
+    def say(self) -> None:
+        """Log what was skipped, as far as that is news."""
+        for (exchange, name), count in self._counts.items():
+            topic = shown(exchange), shown(name)
+            before = _said.get(topic, 0)
+            if count < 2 * before or (not before and len(_said) >= MOST_SKIPPED_TOPICS):
+                continue
+            _said[topic] = count
+            _log.warn(
+                "Skipped malformed records of {topic} in exchange {exchange}, {count} so far; the first: {first}",
+                topic=topic[1],
+                exchange=topic[0],
+                count=count,
+                first=self._first[exchange, name],
+            )
+            if len(_said) == MOST_SKIPPED_TOPICS:
+                _log.warn("Malformed records of topics that were not named so far are skipped silently from now on")
 
 
 def shown(text: str) -> str:
     """Write for the log what somebody else has written: not too much, and nothing that a terminal obeys."""
+    text = text[:_LONGEST_SHOWN]
     return (text if text.isprintable() else repr(text))[:_LONGEST_SHOWN]
 
 

@@ -18,6 +18,7 @@ from zmqrpc.hints import Hints
 from zmqrpc.matchmaker._shared_doubts import doubt_of
 from zmqrpc.notices import Notices
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.test.logs import LogLines
 from zmqrpc.testing import Store
 
 NONE, UNSURE, UNASKED, ALIVE = Evidence
@@ -270,6 +271,46 @@ class DiscoveryTests(SynchronousTestCase):
             self.discovery.sweep(self.clock.seconds())
             self.assertEqual((topic.resolving, topic.usable, len(self.answered)), (False, usable, 1))
             self.assertEqual(self.answered[0] is None, usable)
+
+    def test_a_record_that_no_link_can_lead_to(self):
+        """It is left out, whatever matchmaker gives it, and told once; the others are used."""
+        lines = LogLines(self, "zmqrpc.discovery")
+        good = make_record("one")
+        for _ in range(3):
+            self.learn(good, *(make_record("one", instance) for instance in ("zz", "0" * 31, "A" * 32)))
+        topic = self.table.topic("x", "one")
+        self.assertEqual((self.links.opened, topic.servers()), ([good.instance], [good]))
+        self.assertEqual(len(lines.about("3 records of one whose instance is none")), 1, lines)
+
+    def test_what_cannot_be_taken(self):
+        """A fault of ours while an answer is taken is answered to those who wait, and over with the next answer."""
+        answered: list[tuple[str, Any]] = []
+        self.discovery._answered = lambda topic, error: answered.append((topic.name, error))
+        opened = self.links.opened.append
+        self.links.appeared = lambda key, record: opened(key) or 1 / 0  # type: ignore
+        self.learn(make_record("one"))
+        topic = self.table.topic("x", "one")
+        self.assertFalse(topic.resolving)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        (error,) = [error for name, error in answered if name == "one" and error is not None]
+        self.assertIsInstance(error, MatchmakerUnavailable)
+        self.assertIn("could not be taken: ZeroDivisionError", str(error))
+        del self.links.appeared
+        answered.clear()
+        self.learn(make_record("one", "b" * 32))
+        self.assertIn(("one", None), answered)
+        self.assertEqual(self.links.opened, ["b" * 32])
+
+    def test_a_matchmaker_that_raises(self):
+        """One that raises where it should fail is a lookup that has failed."""
+        answered: list[Any] = []
+        self.discovery._answered = lambda topic, error: answered.append(error)
+        self.matchmaker.lookup = lambda exchange, name: 1 / 0
+        topic = self.table.topic("x", "one")
+        self.discovery.resolve(topic)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(topic.resolving)
+        self.assertIn("ZeroDivisionError", str(answered[0]))
 
     def look(self, seconds):
         """Let time pass, and list what is looked up in it, with the second."""

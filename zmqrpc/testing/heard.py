@@ -22,7 +22,7 @@ def make_record(topic: str = "compute", member: str = "node-1", number: int = 1,
     fields.setdefault("role", Role.SERVER)
     fields.setdefault("exchange", "openstack")
     fields.setdefault("instance", f"{number:032x}")
-    fields.setdefault("addresses", (f"tcp://127.0.0.1:{49152 + number}",))
+    fields.setdefault("addresses", (f"tcp://127.0.0.1:{49152 + number % 16384}",))
     return Record(topic=topic, member=member, **fields)
 
 

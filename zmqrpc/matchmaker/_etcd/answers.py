@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import TypeVar
 
 import attrs
 import msgspec
-from twisted.logger import Logger
 
-from zmqrpc.matchmaker._entry import TopicKey, read_record
+from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.names import EtcdNames
 from zmqrpc.matchmaker._etcd.words import FORMAT
 from zmqrpc.record import Record
 
-_log = Logger()
 S = TypeVar("S")
+_NO_TOPIC: TopicKey = ("?", "?")
 
 
 class OtherFormat(Exception):
@@ -303,27 +301,35 @@ def _format(read: _Transaction) -> str | None:
 
 
 def _entries(names: EtcdNames, pairs: Iterable[_Pair], topic: TopicKey | None) -> Iterator[Entry]:
+    skips = Skips()
     for pair in pairs:
-        record = _stored(names, pair.key, pair.value)
+        record = _stored(names, pair, skips)
         # An empty record is kept here: a page goes on after the last key, whatever that is.
         if record is not None and topic is not None and (record.exchange, record.topic) != topic:
             record = None
         yield Entry(_text(pair.key), record, pair.mod_revision, pair.lease)
+    skips.say()
 
 
 def _told(names: EtcdNames, events: Iterable[_Event]) -> Iterator[Entry]:
+    skips = Skips()
     for event in events:
         pair = event.kv
-        record = _stored(names, pair.key, pair.value) if event.type == "PUT" else None
+        record = _stored(names, pair, skips) if event.type == "PUT" else None
         yield Entry(_text(pair.key), record, pair.mod_revision, pair.lease)
+    skips.say()
 
 
-@lru_cache(maxsize=8192)
-def _stored(names: EtcdNames, key: bytes, value: bytes) -> Record | None:
-    """Read a record; None for what has to be skipped, which is logged once."""
-    words = names.split(_text(key))
+def _stored(names: EtcdNames, pair: _Pair, skips: Skips) -> Record | None:
+    """Read a record; None for what has to be skipped."""
+    key = _text(pair.key)
+    words = names.split(key)
     if words is None:
-        _log.warn("Skipped a key that is none of a record: {key!r}", key=_text(key)[:200])
+        skips.add(_NO_TOPIC, key, "it is no key of a record")
         return None
     exchange, topic, role, member, instance, pool = words
-    return read_record(role, exchange, topic, member, instance, pool, _text(value))
+    record = read_record(role, exchange, topic, member, instance, pool, _text(pair.value))
+    if isinstance(record, str):
+        skips.add((exchange, topic), member, record)
+        return None
+    return record

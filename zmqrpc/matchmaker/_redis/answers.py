@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from math import inf
 from typing import Any
 
 import attrs
 import msgspec
-from twisted.logger import Logger
 
-from zmqrpc.matchmaker._entry import TopicKey, read_record, shown
+from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record
 from zmqrpc.matchmaker._redis.names import split
 from zmqrpc.record import Record, Sighting
 
-_log = Logger()
-_REST = re.compile(r"(\d{1,16}) (.*)", re.DOTALL | re.ASCII)
+_VALUE = re.compile(r"(\d{1,16}) (\d{1,16}) (.*)", re.DOTALL | re.ASCII)
 _written = msgspec.msgpack.Decoder(list[int | str])
 _looks = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
 _look = msgspec.msgpack.Decoder(str | tuple[int, int, bool | list[str]])
@@ -141,6 +138,7 @@ def read_list(answer: Any) -> Listing:
     now, since, before, topics = _list.decode(answer)
     found: list[Entry] = []
     spoiled: dict[TopicKey, str] = {}
+    skips = Skips()
     for name, content in topics:
         topic = split(_text(name) or "")
         if len(topic) != 2:
@@ -150,7 +148,8 @@ def read_list(answer: Any) -> Listing:
         except ValueError:  # the error of a key that is not ours
             spoiled[topic[0], topic[1]] = _text(content) or ""
         else:
-            found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings))
+            found.extend(entry for _, entry in _entries((topic[0], topic[1]), strings, skips))
+    skips.say()
     return Listing(now, since, before, [entry for entry in found if not 0 < entry.ends <= now], spoiled)
 
 
@@ -160,7 +159,10 @@ def read_change(topic: TopicKey, message: bytes) -> Change | None:
         before, after, field, value, gone, soonest = _change.decode(message)
     except ValueError:
         return None
-    return Change(before, after, field, _entry(topic, field, value) if field else None, gone, soonest)
+    skips = Skips()
+    entry = _entry(topic, field, value, skips) if field else None
+    skips.say()
+    return Change(before, after, field, entry, gone, soonest)
 
 
 def _check_count(count: int, parts: Sequence[object]) -> None:
@@ -178,7 +180,11 @@ def _read_look(topic: TopicKey, now: int, since: int, before: int, answer: msgsp
     except ValueError:  # a string that is no text spoils only its own entry
         version, soonest, raw = _raw_look.decode(answer)
         strings = [_text(part) for part in raw]
-    entries = None if isinstance(strings, bool) else dict(_entries(topic, strings))
+    if isinstance(strings, bool):
+        return Look(now, version, soonest, None, since, before)
+    skips = Skips()
+    entries = dict(_entries(topic, strings, skips))
+    skips.say()
     return Look(now, version, soonest, entries, since, before)
 
 
@@ -190,51 +196,27 @@ def _text(raw: msgspec.Raw) -> str | None:
         return None
 
 
-def _entries(topic: TopicKey, strings: Sequence[str | None]) -> Iterator[tuple[str, Entry]]:
+def _entries(topic: TopicKey, strings: Sequence[str | None], skips: Skips) -> Iterator[tuple[str, Entry]]:
     for field, value in zip(strings[::2], strings[1::2], strict=False):
         if field is None or value is None:
-            _skip(*topic, "no text" if field is None else field)
+            skips.add(topic, field or "", "it is no text")
             continue
-        entry = _entry(topic, field, value) if field else None
+        entry = _entry(topic, field, value, skips) if field else None
         if entry is not None:
             yield field, entry
 
 
-def _entry(topic: TopicKey, field: str, value: str) -> Entry | None:
-    stamp, _, rest = value.partition(" ")
-    stored = _stored(*topic, field, rest)
-    if stored is None:
-        return None
-    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 16):
-        _skip(*topic, field)
-        return None
-    record, lasts = stored
-    return Entry(record, int(stamp), int(stamp) + lasts if lasts else 0)
-
-
-@lru_cache(maxsize=8192)
-def _stored(exchange: str, topic: str, field: str, rest: str) -> tuple[Record, int] | None:
-    """
-    Read what a refresh does not change: the record, and for how many milliseconds it is stored.
-
-    :return: None for what has to be skipped.
-    """
+def _entry(topic: TopicKey, field: str, value: str, skips: Skips) -> Entry | None:
     names = split(field)
-    match = _REST.fullmatch(rest)
+    match = _VALUE.fullmatch(value)
     if len(names) != 4 or match is None:
-        _skip(exchange, topic, field)
+        skips.add(topic, field, "it is not ROLE:MEMBER:INSTANCE:POOL and STAMP EXPIRE BODY")
         return None
     role, member, instance, pool = names
-    record = read_record(role, exchange, topic, member, instance, pool, match[2])
-    return (record, int(match[1])) if record is not None else None
-
-
-@lru_cache(maxsize=8192)
-def _skip(exchange: str, topic: str, field: str) -> None:
-    """Log an entry that is malformed, once."""
-    _log.warn(
-        "Skipped a malformed entry of {topic} in exchange {exchange}: {field!r}",
-        topic=shown(topic),
-        exchange=shown(exchange),
-        field=field[:200],
-    )
+    stamp, lasts, body = match.groups()
+    record = read_record(role, *topic, member, instance, pool, body)
+    if isinstance(record, Record):
+        return Entry(record, int(stamp), int(stamp) + int(lasts) if int(lasts) else 0)
+    if record is not None:
+        skips.add(topic, field, record)
+    return None

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import attrs
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import TopicKey, read_record, write_body
+from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record, write_body
 from zmqrpc.matchmaker._sqlite.errors import is_busy, reason
 from zmqrpc.matchmaker._sqlite.format import prepare, transaction
 from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
@@ -103,13 +103,17 @@ class SqliteFile:
             found = connection.execute(query, values).fetchall()
             owners: dict[Owner, bool] = {}
             rows = []
+            skips = Skips()
             for exchange, name, member, instance, role, pool, body, stamp, expires, *owner_columns in found:
                 owner = Owner(*owner_columns)
                 if owner not in owners:
                     owners[owner] = self.judges(owner) and self._roll.is_dead(owner)
                 record = read_record(role, exchange, name, member, instance, pool, body)
-                if record is not None and not owners[owner]:
+                if isinstance(record, str):
+                    skips.add((exchange, name), member, record)
+                elif record is not None and not owners[owner]:
                     rows.append(Row(record, stamp, expires, owner))
+            skips.say()
             self._bury([owner for owner, dead in owners.items() if dead])
             return rows
 
