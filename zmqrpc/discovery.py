@@ -27,8 +27,11 @@ from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
 from zmqrpc.record import Sighting, well_formed
 from zmqrpc.target import Pool, Target
 
-POLL_SECONDS = 60.0
-"""Seconds after which a topic is looked up again though its watch was silent: a push may be lost."""
+POLL_SECONDS = 300.0
+"""
+Seconds after which a topic is looked up again though its watch was silent. It is the last net: our own watches look
+themselves whether a push was lost, which costs less.
+"""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a lookup that failed is made again, unless a crowd takes longer (docs/adr/0037)."""

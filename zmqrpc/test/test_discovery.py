@@ -12,12 +12,13 @@ from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
-from zmqrpc.discovery import ONCE_MORE_SECONDS, RETRY_SECONDS, Discovery
+from zmqrpc.discovery import ONCE_MORE_SECONDS, POLL_SECONDS, RETRY_SECONDS, Discovery
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.hints import Hints
 from zmqrpc.matchmaker._shared_doubts import doubt_of
 from zmqrpc.notices import Notices
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.target import Target
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing import Store
 
@@ -83,7 +84,7 @@ class DiscoveryTests(SynchronousTestCase):
         """Have the store hold these records, and look them up."""
         self.store.forget()
         for record in records:
-            self.matchmaker.register(record, 300)
+            self.matchmaker.register(record, 3600)
         for name in ("one", "two"):
             self.discovery.resolve(self.table.topic("x", name))
         self.clock.advance(1)
@@ -287,7 +288,7 @@ class DiscoveryTests(SynchronousTestCase):
         answered: list[tuple[str, Any]] = []
         self.discovery._answered = lambda topic, error: answered.append((topic.name, error))
         opened = self.links.opened.append
-        self.links.appeared = lambda key, record: opened(key) or 1 / 0  # type: ignore
+        self.links.appeared = lambda key, record: opened(key) or 1 / 0  # type: ignore[method-assign]
         self.learn(make_record("one"))
         topic = self.table.topic("x", "one")
         self.assertFalse(topic.resolving)
@@ -312,6 +313,11 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertFalse(topic.resolving)
         self.assertIn("ZeroDivisionError", str(answered[0]))
 
+    def hold(self, *names):
+        """Have these topics be in use for as long as the test takes."""
+        for name in names:
+            self.table.route(Target(name), "x").holders += 1
+
     def look(self, seconds):
         """Let time pass, and list what is looked up in it, with the second."""
         asked: list[tuple[str, float]] = []
@@ -331,16 +337,18 @@ class DiscoveryTests(SynchronousTestCase):
 
     def test_each_topic_is_looked_up_again_at_its_own_time(self):
         """A lookup for its use puts that off, of this topic alone."""
+        self.hold("one", "two")
         self.learn(make_record("one"), make_record("two"))
         self.assertEqual(self.look(20), [])
         self.discovery.resolve(self.table.topic("x", "one"))
-        again = self.look(70)
+        again = self.look(int(POLL_SECONDS) + 10)
         self.assertEqual([name for name, _ in again], ["two", "one"])
         self.assertEqual(again[1][1] - again[0][1], 21)
-        self.assertEqual([name for name, _ in self.look(60)], ["two", "one"])
+        self.assertEqual([name for name, _ in self.look(int(POLL_SECONDS))], ["two", "one"])
 
     def test_times_that_were_put_off_do_not_gather(self):
         """Whoever uses many topics often pays for them once; a topic that is given up is not looked up again."""
+        self.hold("0")
         topics = [self.table.topic("x", str(number)) for number in range(500)]
         for _ in range(20):
             for topic in topics:
@@ -349,4 +357,4 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertLessEqual(len(self.discovery._due), 2 * len(topics) + 100)
         for topic in topics[1:]:
             self.discovery._give_up(topic)
-        self.assertEqual([name for name, _ in self.look(65)], ["0"])
+        self.assertEqual([name for name, _ in self.look(int(POLL_SECONDS) + 5)], ["0"])
