@@ -145,7 +145,7 @@ class Registrar:
                     lambda _: self._succeeded(),
                     lambda failure, records: self._failed(failure.value.subFailure, records),
                     errbackArgs=(effect.records,),
-                )
+                ).addErrback(self._at_fault)
             else:
                 for record in effect.records:
                     self._withdrawals.append(self._withdraw(record))
@@ -169,25 +169,39 @@ class Registrar:
                 self.log.info("ready again after {seconds:.0f} s: registered with the matchmaker", seconds=seconds)
         elif self._readiness.ill(trouble, now):
             # A refusal is logged where it comes from, once too.
-            self._said = not self._is_refused
-            if self._said:
+            if not self._is_refused:
+                self._said = True
                 self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
         after = self._readiness.trouble
         if bool(before) != bool(after):
             for changed in list(self._told):
-                changed(after)
+                try:
+                    changed(after)
+                except Exception:
+                    self.log.failure(
+                        "what was to be told whether we are ready has raised, a fault of {who}", who=changed
+                    )
         self._wake_by(self.wake_at)
 
     def _what_is_wrong(self, now: float) -> str:
         registration = self._registration
-        away: str = self._outages.away() if self._outages is not None else ""
-        if away:
+        if away := self._away():
             return away
         if registration.under_way and now - self._asked_at >= MUTE:
             return f"the matchmaker has not answered for {now - self._asked_at:.0f} s what was to be registered"
         if not registration.current:
             return self._error or "not registered with the matchmaker yet"
         return "the matchmaker has lost what we registered" if registration.lacking else ""
+
+    def _away(self) -> str:
+        if self._outages is None:
+            return ""
+        try:
+            return str(self._outages.away())
+        except Exception:
+            self.log.failure("the matchmaker could not say whether its store answers, and is not asked again")
+            self._outages = None
+            return ""
 
     def _register(self, record: Record, expire: float) -> Deferred[Any]:
         registered: Deferred[Any] = self._matchmaker.register(record, expire)
@@ -238,6 +252,9 @@ class Registrar:
         self._error = " ".join(str(failure.value).split())
         self._perform(self._registration.failed(self._seconds()))
         self._judge()
+
+    def _at_fault(self, failure: Failure) -> None:
+        self.log.failure("what the matchmaker answered could not be taken, a fault of ours", failure=failure)
 
     def _not_withdrawn(self, failure: Failure) -> None:
         self._trouble = failure.value

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker import _entry
 from zmqrpc.matchmaker._entry import LONGEST_BODY, MOST_SKIPPED_TOPICS, Skips, read_record, write_body
-from zmqrpc.record import Record, fault_of_record
+from zmqrpc.record import Record, Sighting, fault_of_record
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
 
@@ -76,6 +76,9 @@ class ReadTests(SynchronousTestCase):
     def test_reasons_are_cut(self):
         body = json.dumps({"addresses": ["tcp://h:1"], "reason": "x" * 1000})
         self.assertEqual(read(body, role="doubt").reason, "x" * 200)
+
+    def test_no_age_that_nobody_told(self):
+        self.assertIsNone(Sighting(make_record()).age)
 
     def test_the_same_object(self):
         """As long as somebody has it, and no longer."""

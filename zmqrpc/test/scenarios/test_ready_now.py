@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from zmqrpc import Target
+from zmqrpc.core.outage import AGAIN_SECONDS
 from zmqrpc.core.readiness import MUTE, PATIENCE
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IOutages
@@ -174,6 +175,42 @@ class ReadyNowTests(SynchronousTestCase):
         self.network.run(15)
         self.assert_ready_again()
         self.assertIn("takes what it refused", self.lines[1])
+
+    def test_refused_after_an_outage(self):
+        """Where it was said that it is not ready, the end of that is said, whatever else became of it."""
+        self.store.knows = True
+        self.begin(zmq_target_update=30)
+        self.store.go_down()
+        self.network.run(60)
+        self.store.refusal = ConfigError("the topic work is not yours; ask for it")
+        self.store.come_back()
+        self.network.run(AGAIN_SECONDS)
+        self.assertEqual(len(self.lines.about("not ready: ")), 1, list(self.lines))
+        self.store.refusal = None
+        self.network.run(60)
+        self.assertEqual(len(self.lines.about("ready again after ")), 1, list(self.lines))
+
+    def test_whoever_is_told_raises(self):
+        """That is logged, and breaks neither the others who are told nor the node."""
+        self.node = MemoryNode(self.network, self.store)
+        self.node.server(WORK, [Worker()])
+        self.node.watch_ready(lambda text: 1 / 0)
+        self.node.watch_ready(self.changes.append)
+        self.node.startService()
+        self.network.result_of(self.node.when_ready())
+        self.assertEqual(self.changes, [""])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.network.result_of(self.node.stopService())
+
+    def test_a_matchmaker_that_raises(self):
+        """One that should tell whether its store answers, and cannot, is asked nothing more, and we are ready."""
+        self.store.knows = True
+        self.patch(KnowingMatchmaker, "away", lambda matchmaker: 1 / 0)
+        self.begin()
+        self.network.run(60)
+        self.assertEqual((self.node.not_ready, self.changes), ("", []))
+        self.assertNotEqual(self.flushLoggedErrors(ZeroDivisionError), [])
+        self.network.result_of(self.node.stopService())
 
     def test_absent_at_the_start(self):
         """It is not ready yet, which is no line of its own: whoever started it waits for the one that says ready."""
