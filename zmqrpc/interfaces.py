@@ -295,7 +295,8 @@ class IConnectionStrategy(Interface):
         Hear that a message waits for a link that is not up; it is being connected, unless it backs off.
 
         :param others: the links that could take the message as well, in the order of their turns, perhaps with this
-            one; empty when it is for this instance alone. To be read at once, as far as it is wanted.
+            one; empty when it is for this instance alone. To be read as far as it is wanted, beginning at once: what
+            is read later is as it was when that began.
         """
 
     def opened(key: str) -> None:

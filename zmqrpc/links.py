@@ -424,6 +424,8 @@ class Links:
             link.sweep_at = NEVER
             if link.spent:
                 self._links.pop(link.key, None)
+                if self.late.get(link.key) is link:
+                    del self.late[link.key]
                 self._unlearn(link)
                 continue
             self.wake_by(link, max(link.wake_at, soonest))

@@ -167,11 +167,10 @@ class Registrar:
             if seconds is not None and self._said:
                 self._said = False
                 self.log.info("ready again after {seconds:.0f} s: registered with the matchmaker", seconds=seconds)
-        elif self._readiness.ill(trouble, now):
+        elif self._readiness.ill(trouble, now) and not self._is_refused:
             # A refusal is logged where it comes from, once too.
-            if not self._is_refused:
-                self._said = True
-                self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
+            self._said = True
+            self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
         after = self._readiness.trouble
         if bool(before) != bool(after):
             for changed in list(self._told):

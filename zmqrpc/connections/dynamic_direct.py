@@ -14,8 +14,8 @@ before: they may be the only ones that live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from zope.interface import implementer
 
@@ -50,24 +50,38 @@ class _Attempt:
     :param hurried: whether it is one of many that are connected as the first few did not answer: it has
         less time.
     :ivar others: the links that are connected because they could take what waits for this one.
-    :ivar upcoming: more that could: they may be connected, and one that is up is as good.
+    :ivar able: those, and more that could: they may be connected, and one that is up is as good.
+    :ivar upcoming: who could, as was said last; they are read into `able` when more are to be connected or it is late.
     :ivar look_at: when it is looked at next.
     :ivar width: how many of those may be connected that were not met yet.
     :ivar late: whether what waits for it may go to others, until it is up or has failed: what comes meanwhile does not
         wait once more.
     """
 
-    __slots__ = ("_began_at", "_hurried", "_looks_twice", "late", "look_at", "others", "upcoming", "width")
+    __slots__ = (
+        *("_began_at", "_hurried", "_looks_twice", "_read_at"),
+        *("able", "late", "look_at", "others", "upcoming", "width"),
+    )
 
     def __init__(self, hurried: bool) -> None:
         self.others: dict[str, None] = {}
-        self.upcoming: list[str] = []
+        self.able: dict[str, None] = {}
+        self.upcoming: Iterator[str] | None = None
+        self._read_at = -NEVER
         self.look_at = -NEVER
         self.width = 1
         self.late = False
         self._began_at: float | None = None
         self._looks_twice = False
         self._hurried = hurried
+
+    def read(self, key: str, most: int, now: float) -> None:
+        """Read who else could, unless that was done a moment ago: there may be many, and many calls."""
+        if self.upcoming is not None and now >= self._read_at + WIDEN:
+            self._read_at = now
+            self.able = dict.fromkeys(chain(islice(self.upcoming, most), self.others))
+            self.able.pop(key, None)
+            self.upcoming = None
 
     def look(self, now: float) -> bool:
         """Look at it, if it is time; tell whether more are to be connected for it, or it has become late by that."""
@@ -127,15 +141,20 @@ class DynamicDirect:
 
     def needed(self, key: str, others: Iterable[str]) -> None:
         attempt = self._attempt(key)
-        attempt.upcoming = list(islice((each for each in others if each != key), self._most_others + MOST_UNMET))
-        self._connect_others(attempt, attempt.upcoming[: self._most_others])
+        upcoming = iter(others)
+        # One more than is wanted: it may be among them itself.
+        first = list(islice(upcoming, self._most_others + 1))
+        if first:
+            attempt.upcoming = chain(first, upcoming)
+        self._connect_others(attempt, [other for other in first if other != key][: self._most_others])
         if attempt.late:
+            attempt.read(key, self._most_others + MOST_UNMET, self._seconds())
             self._pass_on(key, attempt)
 
     def _connect_others(self, attempt: _Attempt, others: Iterable[str], hurried: bool = False) -> None:
         for other in others:
             if other not in attempt.others:
-                attempt.others[other] = None
+                attempt.others[other] = attempt.able[other] = None
                 self._counts[other] = self._counts.get(other, 0) + 1
                 self._connect(other, hurried)
 
@@ -172,7 +191,7 @@ class DynamicDirect:
 
     def _pass_on(self, key: str, attempt: _Attempt) -> bool:
         """Give what waits to others that are up; tell whether something waits yet."""
-        waits = self._links.pass_on(key, {**attempt.others, **dict.fromkeys(attempt.upcoming)})
+        waits = self._links.pass_on(key, attempt.able)
         if not waits:
             self._let_go(attempt)
         return waits
@@ -205,10 +224,13 @@ class DynamicDirect:
     def sweep(self, now: float) -> None:
         """Give what waits for those that are late to others."""
         for key, attempt in list(self._attempts.items()):
-            if attempt.look(now) and (not attempt.late or self._pass_on(key, attempt)):
-                answered = (other for other in attempt.upcoming if other in self._answered)
+            if not attempt.look(now):
+                continue
+            attempt.read(key, self._most_others + MOST_UNMET, now)
+            if not attempt.late or self._pass_on(key, attempt):
+                answered = (other for other in attempt.able if other in self._answered)
                 self._connect_others(attempt, islice(answered, max(1, self._most_others)), hurried=True)
-                unmet = [other for other in attempt.upcoming if other not in self._met]
+                unmet = [other for other in attempt.able if other not in self._met]
                 self._connect_others(attempt, unmet[: attempt.width], hurried=True)
 
 

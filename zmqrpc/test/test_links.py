@@ -71,6 +71,14 @@ class SweptLinksTests(SynchronousTestCase):
         self.assertLess(len(self.links._due), MOST)
         self.assertEqual(self.links.wake_at, HOUR - 4999)
 
+    def test_a_link_that_is_gone_is_late_no_more(self):
+        """Nothing keeps it, whether or not another comes up."""
+        link = self.open()
+        self.links.late["a"] = link
+        StrategyLinks(self.links, lambda: 1.0).withdraw("a", "it is gone")
+        self.sweep(HOUR)
+        self.assertEqual((self.links.all(), self.links.late), ([], {}))
+
     def test_a_link_that_comes_back_to_a_late_deadline_leaves_little_behind(self):
         links = [self.open(key) for key in "abc"]
         calls = [self.queue(link, HOUR + number) for number, link in enumerate(links)]

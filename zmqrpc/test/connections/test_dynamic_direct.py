@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from zmqrpc.connections.dynamic_direct import PATIENCE, WIDEN, DynamicDirect
+from zmqrpc.connections.dynamic_direct import MOST_UNMET, PATIENCE, WIDEN, DynamicDirect
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.interfaces import ILinks
 from zmqrpc.testing.matchmaker import make_record
@@ -225,6 +225,35 @@ class DynamicDirectTests(Case, SynchronousTestCase):
         self.assertEqual(self.links.handed, [])
         self.pass_time(PATIENCE)
         self.assertEqual(self.links.handed, ["f"])
+
+    def test_no_more_is_read_than_is_wanted(self):
+        """There may be thousands, and as many calls: they are read when more are to be connected, not for each."""
+        read = []
+
+        def others():
+            for number in range(1000):
+                read.append(number)
+                yield f"m{number}"
+
+        def needed(calls):
+            read.clear()
+            for _ in range(calls):
+                self.strategy.needed("a", others())
+            return len(read)
+
+        self.links.waiting["a"] = 1
+        self.links.connect_now("a")
+        self.assertEqual(needed(100), 300)
+        self.pass_time(WIDEN)
+        self.assertEqual(len(read), 300 + MOST_UNMET + 2 - 3)
+        self.pass_time(PATIENCE)
+        self.assertLessEqual(needed(100), 300 + MOST_UNMET)
+
+    def test_what_comes_for_one_alone_takes_nothing_from_others(self):
+        self.links.send("a", "bcdefa")
+        self.links.send("a")
+        self.pass_time(WIDEN)
+        self.assertEqual(self.links.in_phase("connecting"), "abcde")
 
     def test_not_all_of_those_that_are_known(self):
         """As many of those that came up as are connected otherwise, and none that failed."""
