@@ -194,7 +194,7 @@ class ReadyNowTests(SynchronousTestCase):
         """That is logged, and breaks neither the others who are told nor the node."""
         self.node = MemoryNode(self.network, self.store)
         self.node.server(WORK, [Worker()])
-        self.node.watch_ready(lambda text: 1 / 0)
+        self.node.watch_ready(lambda text: self.changes.append(text[1 // 0]))
         self.node.watch_ready(self.changes.append)
         self.node.startService()
         self.network.result_of(self.node.when_ready())
