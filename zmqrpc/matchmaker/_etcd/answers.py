@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import attrs
@@ -167,25 +167,40 @@ class Change:
     entries: tuple[Entry, ...]
 
 
-def read_look(names: EtcdNames, answer: bytes, topic: TopicKey | None = None) -> Look:
+def read_looks(names: EtcdNames, topics: Sequence[TopicKey], answer: bytes) -> list[Look]:
     """
-    Read what `EtcdWords.look` or `list` answered.
+    Read what `EtcdWords.look` answered.
 
-    :param topic: what was looked at; None for all.
+    :param topics: what was looked at.
+    :return: for each what it holds.
     :raises OtherFormat: it is of another format.
     :raises ValueError: it is no such answer.
     """
-    read = _decode(answer, _Transaction)
+    return _looks(names, topics, _decode(answer, _Transaction))
+
+
+def read_page(names: EtcdNames, answer: bytes) -> Look:
+    """
+    Read what `EtcdWords.list` answered.
+
+    :raises OtherFormat, ValueError: as `read_looks`.
+    """
+    return _looks(names, [None], _decode(answer, _Transaction))[0]
+
+
+def _looks(names: EtcdNames, topics: Sequence[TopicKey | None], read: _Transaction) -> list[Look]:
     if not read.succeeded:
         if (found := _format(read)) is not None:
             raise OtherFormat(found)
-        return Look("", read.header.revision, ())
-    try:
-        store, ranged = (response.response_range or _Range() for response in read.responses)
-    except ValueError:
-        raise ValueError("it has not as many parts as were asked for") from None
-    found_entries = tuple(_entries(names, ranged.kvs, topic))
-    return Look(_text(store.kvs[0].value) if store.kvs else "", read.header.revision, found_entries, ranged.more)
+        return [Look("", read.header.revision, ()) for _ in topics]
+    if len(read.responses) != 1 + len(topics):
+        raise ValueError("it has not as many parts as were asked for")
+    stored, *ranges = (response.response_range or _Range() for response in read.responses)
+    store = _text(stored.kvs[0].value) if stored.kvs else ""
+    return [
+        Look(store, read.header.revision, tuple(_entries(names, ranged.kvs, topic)), ranged.more)
+        for topic, ranged in zip(topics, ranges, strict=True)
+    ]
 
 
 def read_written(answer: bytes) -> tuple[bool, int]:

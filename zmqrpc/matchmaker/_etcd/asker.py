@@ -17,8 +17,8 @@ from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.words import Words
 
-MOST_WAITING = 100
-"""How many questions may wait for an answer."""
+MOST_WAITING, MOST_QUEUED = 100, 1000
+"""How many questions may wait for an answer, and how many more for their turn to be asked."""
 
 PAUSE = 0.1
 """Seconds at most after a question that no member answered in which others fail at once, as that did."""
@@ -45,6 +45,8 @@ class EtcdAsker:
     The current member is asked. When that takes half of the time limit the next is asked too, and when it fails at
     once: so all that is asked may be done twice. The first answer counts, and who gave it is current from then on.
 
+    Where `MOST_WAITING` wait for an answer, others wait until one of them has it, within their own time.
+
     :param ask: asks one member.
     :param name: the cluster, for errors.
     :param limit: seconds that a question may take.
@@ -68,6 +70,8 @@ class EtcdAsker:
         self._chance = chance
         self._limit = limit
         self._waiting: set[_Question] = set()
+        self._queued: dict[_Question, None] = {}
+        self._is_beginning = False
         self._refusal: tuple[float, str] | None = None
         self._closed = False
 
@@ -83,23 +87,37 @@ class EtcdAsker:
         seconds = self._limit if until is None else min(self._limit, until - now)
         if self._closed:
             return fail(MatchmakerUnavailable(f"the matchmaker in {self._name} is closed; make a new Node"))
-        if len(self._waiting) >= MOST_WAITING:
-            return fail(MatchmakerUnavailable(f"{MOST_WAITING} questions wait for {self._name} already"))
         if self._refusal is not None and now < self._refusal[0]:
             return fail(MatchmakerUnavailable(self._refusal[1]))
+        if len(self._queued) >= MOST_QUEUED:
+            return fail(MatchmakerUnavailable(self._too_many()))
         question = _Question(words, Deferred(lambda _: self._settle(question)))
-        self._waiting.add(question)
         question.timers.append(self._clock.callLater(max(0.0, seconds), self._time_is_up, question))
-        if len(self._rotation) > 1:
-            question.timers.append(self._clock.callLater(self._limit / 2, self._try_next, question))
-        self._try_next(question)
+        self._queued[question] = None
+        self._begin()
         return question.deferred
 
     def close(self) -> None:
         """Give up everything that waits."""
         self._closed = True
-        for question in list(self._waiting):
+        for question in (*self._waiting, *self._queued):
             self._fail(question, f"the matchmaker in {self._name} is closed; make a new Node")
+
+    def _begin(self) -> None:
+        if self._is_beginning:  # one of those below has failed already
+            return
+        self._is_beginning = True
+        while self._queued and len(self._waiting) < MOST_WAITING and not self._closed:
+            question = next(iter(self._queued))
+            del self._queued[question]
+            self._waiting.add(question)
+            if len(self._rotation) > 1:
+                question.timers.append(self._clock.callLater(self._limit / 2, self._try_next, question))
+            self._try_next(question)
+        self._is_beginning = False
+
+    def _too_many(self) -> str:
+        return f"{MOST_WAITING} questions wait for {self._name} already"
 
     def _try_next(self, question: _Question) -> None:
         member = self._rotation.after(question.tried)
@@ -158,7 +176,7 @@ class EtcdAsker:
         for member in silent:
             self._rotation.failed(member)
         late = [f"{self._called(member)} did not answer within {self._limit:g} s" for member in silent]
-        self._fail(question, "; ".join(question.reasons + late))
+        self._fail(question, "; ".join(question.reasons + late) or self._too_many())
 
     def _fail(self, question: _Question, reason: str) -> None:
         self._settle(question)
@@ -172,6 +190,7 @@ class EtcdAsker:
         """
         question.over = True
         self._waiting.discard(question)
+        self._queued.pop(question, None)
         for timer in question.timers:
             if timer.active():
                 timer.cancel()
@@ -180,3 +199,4 @@ class EtcdAsker:
         under_way, question.under_way = question.under_way, {}
         for asking in under_way.values():
             asking.cancel()
+        self._begin()

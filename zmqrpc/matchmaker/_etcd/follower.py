@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
@@ -9,9 +10,10 @@ from random import Random
 from typing import TypeAlias
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
@@ -32,8 +34,8 @@ RETRY_SECONDS = 1.0
 MANY = 10
 """How many records go at once for everybody not to hear of it at once."""
 
-MOST_LOOKS = 20
-"""How many looks may be under way."""
+MOST_LOOKS = 200
+"""How many topics may be looked at at the same time, many of them with one question."""
 
 MakeStream: TypeAlias = Callable[
     [
@@ -96,7 +98,9 @@ class EtcdFollower:
         self._source = source
         self._ours = ""
         self._followed: dict[TopicKey, _Followed] = {}
-        self._looks = DeferredSemaphore(MOST_LOOKS)
+        self._to_look_at: deque[_Followed] = deque()
+        self._looking = 0
+        self._is_going_on = False
         self._stream: EtcdStream | None = None
         self._begins: IDelayedCall | None = None
         self._began = -inf
@@ -162,9 +166,24 @@ class EtcdFollower:
             self._look_in(followed, PACE_SECONDS)
             return
         followed.looking = True
-        self._looks.run(lambda: Deferred.fromCoroutine(self._look_once(followed))).addErrback(
-            lambda failure: self._log.failure("A look at {topic} raised", failure, topic=followed.topic[1])
-        )
+        self._to_look_at.append(followed)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_going_on:  # one of those below has ended at once: no chain of thousands
+            return
+        self._is_going_on = True
+        while self._to_look_at and self._looking < MOST_LOOKS:
+            followed = self._to_look_at.popleft()
+            self._looking += 1
+            Deferred.fromCoroutine(self._look_once(followed)).addBoth(self._has_looked, followed.topic[1])
+        self._is_going_on = False
+
+    def _has_looked(self, outcome: Failure | None, topic: str) -> None:
+        if outcome is not None:
+            self._log.failure("A look at {topic} raised", outcome, topic=topic)
+        self._looking -= 1
+        self._go_on()
 
     async def _look_once(self, followed: _Followed) -> None:
         again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
+from operator import itemgetter
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,7 +16,16 @@ from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order
 from zmqrpc.matchmaker._etcd.access import EtcdAccess
-from zmqrpc.matchmaker._etcd.answers import Entry, Look, OtherFormat, read_leases, read_left, read_look, read_store
+from zmqrpc.matchmaker._etcd.answers import (
+    Entry,
+    Look,
+    OtherFormat,
+    read_leases,
+    read_left,
+    read_looks,
+    read_page,
+    read_store,
+)
 from zmqrpc.matchmaker._etcd.asker import EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import DENIED, EtcdRefusal, other_format
 from zmqrpc.matchmaker._etcd.follower import EtcdFollower
@@ -24,6 +34,7 @@ from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
 from zmqrpc.matchmaker._etcd.words import FORMAT, EtcdWords, Words
 from zmqrpc.matchmaker._etcd.writer import EtcdWriter
+from zmqrpc.matchmaker._gathering import Gathering
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.record import Record, Sighting
 
@@ -34,6 +45,9 @@ COUNT_SECONDS = 150.0
 
 ASKING, HEARING, WRITING = "asking", "hearing", "writing"
 """The parts of what may fail."""
+
+MOST_LOOKS = 25
+"""How many topics are looked at with one question: etcd allows 128 operations, and a topic may have many members."""
 
 LEASES_AT_ONCE, LEASES_SECONDS = 10, 3.0
 """How many leases are asked for their ages at the same time, and for how many seconds: the other ages stay unknown."""
@@ -71,6 +85,7 @@ class EtcdStore:
         self._access = EtcdAccess(reactor, place, limit)
         self._rotation = rotation = Rotation(len(place.hosts), chance)
         self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
+        self._looks: Gathering[TopicKey, Look] = Gathering(reactor, self._read, MOST_LOOKS)
         self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit)
 
         def make_stream(member: int, *callbacks: Any) -> EtcdStream:
@@ -79,7 +94,7 @@ class EtcdStore:
         self._crowd = Crowd(chance.random)
         self._count_at = reactor.seconds() + chance.uniform(0, COUNT_SECONDS)
         self._follower = EtcdFollower(
-            *(reactor, rotation, make_stream, self._look, show, self._hears, chance, self._crowd, self._source)
+            *(reactor, rotation, make_stream, self._looks.ask, show, self._hears, chance, self._crowd, self._source)
         )
         self._outage = Outage(reactor, f"the matchmaker in {self._name}")
         self._closed = False
@@ -119,7 +134,7 @@ class EtcdStore:
             sightings = (Sighting(record, None, self._source) for record in records if record is not None)
             return sorted(sightings, key=lookup_order)
 
-        return self._look(topic).addCallback(found)
+        return self._looks.ask(topic).addCallback(found)
 
     def records(self) -> Deferred[list[Sighting]]:
         """Read everything, in no order."""
@@ -142,6 +157,7 @@ class EtcdStore:
         self._closed = True
         self._follower.close()
         self._asker.close()
+        self._looks.close()
         self._writer.close()
         return self._access.close()
 
@@ -152,7 +168,7 @@ class EtcdStore:
         after, revision, more = "", 0, True
         while more:
             asked = self._words.list(after, revision)
-            look = await self._ask(asked, partial(read_look, self._words.names))
+            look = await self._ask(asked, partial(read_page, self._words.names))
             more = look.more and bool(look.entries)
             revision = revision or look.revision
             entries += look.entries
@@ -184,8 +200,17 @@ class EtcdStore:
         await gatherResults([Deferred.fromCoroutine(ask()) for _ in range(LEASES_AT_ONCE)])
         return lives
 
-    def _look(self, topic: TopicKey) -> Deferred[Look]:
-        return self._ask(self._words.look(topic), partial(read_look, self._words.names, topic=topic))
+    def _read(self, topics: Sequence[TopicKey]) -> Deferred[list[Look | MatchmakerUnavailable]]:
+        def failed(failure: Failure) -> Any:
+            if len(topics) == 1 or not failure.check(EtcdRefusal, ValueError):
+                return self._fails(self._unavailable(failure), ASKING)
+            # What one of them is refused for is no reason for the others to fail.
+            alone = (self._read([topic]).addCallbacks(itemgetter(0), _fault) for topic in topics)
+            return gatherResults(list(alone))
+
+        self._access.load()
+        asked = self._asker.ask(self._words.look(topics)).addCallback(partial(read_looks, self._words.names, topics))
+        return asked.addCallbacks(self._works, failed, callbackArgs=(ASKING,))
 
     def _ask(self, words: Words, read: Callable[[bytes], T]) -> Deferred[T]:
         self._access.load()
@@ -238,3 +263,9 @@ class EtcdStore:
         if isinstance(error, ValueError):
             return Failure(MatchmakerUnavailable(f"{self._name} answered what is no answer: {error}"))
         return failure
+
+
+def _fault(failure: Failure) -> MatchmakerUnavailable:
+    failure.trap(MatchmakerUnavailable)
+    fault: MatchmakerUnavailable = failure.value
+    return fault

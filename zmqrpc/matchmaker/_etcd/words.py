@@ -44,10 +44,10 @@ class EtcdWords:
 
     # Transactions. Each answers first with the format where that is not ours, otherwise as it says.
 
-    def look(self, topic: TopicKey) -> Words:
-        """Read a topic: the id of the store, then the records."""
-        records = {"request_range": _range(self.names.topic(topic))}
-        return self._transaction([self._read_store, records])
+    def look(self, topics: Iterable[TopicKey]) -> Words:
+        """Read topics: the id of the store, then the records of each."""
+        records = ({"request_range": _range(self.names.topic(topic))} for topic in topics)
+        return self._transaction([self._read_store, *records])
 
     def list(self, after: str = "", revision: int = 0) -> Words:
         """

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._gathering import Gathering
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_looks, read_written
 from zmqrpc.matchmaker._redis.asker import RedisAsker
@@ -22,7 +23,6 @@ from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
 from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
-from zmqrpc.matchmaker._redis.gathering import Gathering
 from zmqrpc.matchmaker._redis.names import new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Role, Sighting

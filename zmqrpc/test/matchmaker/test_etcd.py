@@ -21,7 +21,7 @@ from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker.etcd import EtcdMatchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.certificates import Authority
-from zmqrpc.test.etcd import allow, single
+from zmqrpc.test.etcd import allow, encoded, single
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
@@ -362,6 +362,14 @@ class FollowedTests(EtcdCase):
             await eventually(name, lambda each=each, name=name: each.last(make_record(name)))
         self.assertEqual(self.lines, [])
 
+    async def test_many_lookups(self):
+        """As many lookups as one likes at once are few questions, and none of them fails."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record("topic-7"), 300)
+        found = await gatherResults([matchmaker.lookup("openstack", f"topic-{number}") for number in range(3000)])
+        self.assertEqual([number for number, each in enumerate(found) if each], [7])
+        self.assertEqual(self.lines, [])
+
     async def test_topics_come_and_go(self):
         """Many topics are watched with one stream, whichever was added when."""
         matchmaker, other = self.matchmaker(), self.matchmaker()
@@ -439,7 +447,7 @@ class AuthenticationTests(EtcdCase):
 
     def setUp(self):
         super().setUp()
-        allow(self.member.ask, nova="READWRITE", reader="READ")
+        allow(self.member.ask, nova="READWRITE", reader="READ", narrow="READ")
 
     def url_of(self, user, password="secret", path=""):
         return f"zmq+etcd://{user}:{password}@127.0.0.1:{self.member.port}{path}"
@@ -509,6 +517,21 @@ class AuthenticationTests(EtcdCase):
         await self.refused(reader.register(make_record(number=2), 300), "may read and write", kind=ConfigError)
         self.assertEqual(await self.found(reader), [make_record()])
         self.assertTrue(heard.last(make_record()))
+
+    async def test_other_topic(self):
+        """A topic that we may not read does not keep us from those that we may."""
+        token = self.member.ask("auth/authenticate", name="root", password="secret")["token"]
+        every = {"key": "/zmqrpc/", "range_end": "/zmqrpc0"}
+        self.member.ask("auth/role/revoke", token=token, role="narrow", **every)
+        topic = EtcdNames("zmqrpc").topic(("openstack", "compute"))
+        for start, end in (("/zmqrpc/format", ""), ("/zmqrpc/store", ""), (topic, topic[:-1] + "0")):
+            permission = {"permType": "READ", "key": encoded(start), "range_end": encoded(end)}
+            self.member.ask("auth/role/grant", token=token, name="narrow", perm=permission)
+        await self.matchmaker(self.url_of("nova")).register(make_record(), 300)
+        narrow = self.matchmaker(self.url_of("narrow"))
+        found, denied = narrow.lookup("openstack", "compute"), narrow.lookup("openstack", "volume")
+        self.assertEqual([sighting.record for sighting in await found], [make_record()])
+        await self.refused(denied, "may read and write our prefix")
 
     async def test_no_users(self):
         """A user in the URL where the store knows none is refused."""

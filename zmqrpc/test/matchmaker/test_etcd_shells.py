@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web import http
@@ -17,7 +17,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd import access, stream
 from zmqrpc.matchmaker._etcd.access import NoAnswer
 from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look
-from zmqrpc.matchmaker._etcd.asker import MOST_WAITING, EtcdAsker
+from zmqrpc.matchmaker._etcd.asker import MOST_QUEUED, MOST_WAITING, EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.follower import EtcdFollower
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
@@ -128,14 +128,51 @@ class AskerTests(SynchronousTestCase):
         self.assertEqual(self.members(), [0])
 
     def test_bounded(self):
-        asked = [self.asker.ask(WORDS) for _ in range(MOST_WAITING + 1)]
+        """No more than so many wait for an answer; others wait for their turn, and no more than so many of those."""
+        asked = [self.asker.ask(WORDS) for _ in range(MOST_WAITING + MOST_QUEUED + 1)]
         self.assertIn("100 questions wait for etcd already", self.failed(asked.pop()))
         self.assertEqual(len(self.asked), MOST_WAITING)
         self.asker.close()
         for each in asked:
             self.assertIn("is closed", self.failed(each))
         self.assertIn("is closed", self.failed(self.asker.ask(WORDS)))
+        self.assertEqual((len(self.asked), self.clock.getDelayedCalls()), (MOST_WAITING, []))
+
+    def test_turns(self):
+        """Who waits for his turn is asked as soon as another is answered, and given up in his own time."""
+        asked = [self.asker.ask(WORDS) for _ in range(MOST_WAITING + 2)]
+        self.clock.advance(0.4)
+        self.asked[0][1].callback(b"yes")
+        self.assertEqual(self.successResultOf(asked[0]), b"yes")
+        self.assertEqual(len(self.asked), MOST_WAITING + 1)
+        self.asked[-1][1].callback(b"yes too")
+        self.assertEqual(self.successResultOf(asked[-2]), b"yes too")
+        self.assertEqual(len(self.asked), MOST_WAITING + 2)
+        late = self.asker.ask(WORDS)
+        self.clock.pump([0.7, 0, 0])
+        for each in asked[1:-2]:
+            self.failed(each)
+        self.assertNoResult(late)
+        self.clock.pump([0.4, 0])
+        self.assertIn("did not answer within 1 s", self.failed(late))
+        self.failed(asked[-1])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_fail_at_once(self):
+        """A thousand that fail as soon as they are asked are no chain of calls."""
+        first = [self.asker.ask(WORDS) for _ in range(MOST_WAITING)]
+        queued = [self.asker.ask(WORDS) for _ in range(MOST_QUEUED)]
+
+        async def refuse(member, words):
+            raise EtcdRefusal(7, "etcdserver: permission denied", 403)
+
+        self.asker._ask = refuse
+        self.asked[0][1].callback(b"yes")
+        for each in queued:
+            self.failureResultOf(each, EtcdRefusal)
+        self.asker.close()
+        for each in first[1:]:
+            self.failed(each)
 
     def test_cancelled(self):
         asked = self.asker.ask(WORDS)
@@ -438,6 +475,24 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(len(states), 2)
         streams[-1].hears()
         self.assertIsNone(states[-1])
+
+    def test_looks_that_fail_at_once(self):
+        """Thousands of topics that cannot be looked at are no chain of calls, and all of them are looked at again."""
+        follower, _, _, _ = self.follower()
+        looked: list[Any] = []
+
+        def look(topic):
+            looked.append(topic)
+            return fail(MatchmakerUnavailable("away"))
+
+        follower._look = look
+        lines = LogLines(self, "zmqrpc")
+        for number in range(2000):
+            follower.add(("openstack", f"t{number}"))
+        self.clock.advance(0)
+        self.assertEqual((len(looked), list(lines)), (2000, []))
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(len(set(looked[2000:])), 2000)
 
     def test_moved(self):
         """A stream that ends without a reason is begun at the member that is current, and nothing is said."""

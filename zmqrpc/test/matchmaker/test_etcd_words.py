@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look, OtherFormat, read_line, read_look, read_refusal
+from zmqrpc.matchmaker._etcd.answers import (
+    Change,
+    Entry,
+    Look,
+    OtherFormat,
+    read_line,
+    read_looks,
+    read_page,
+    read_refusal,
+)
 from zmqrpc.matchmaker._etcd.copy import TopicCopy
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.lease import Lease
@@ -117,7 +126,7 @@ class WordsTests(SynchronousTestCase):
     words = EtcdWords("zmqrpc")
 
     def test_look(self):
-        path, body = self.words.look(("openstack", "compute"))
+        path, body = self.words.look([("openstack", "compute"), ("openstack", "volume")])
         said = json.loads(body)
         self.assertEqual(path, "/v3/kv/txn")
         self.assertEqual(said["compare"], [{"key": _b64("/zmqrpc/format"), "target": "VALUE", "value": _b64("1")}])
@@ -125,6 +134,7 @@ class WordsTests(SynchronousTestCase):
             said["success"][1]["request_range"],
             {"key": _b64("/zmqrpc/topic/openstack/compute/"), "range_end": _b64("/zmqrpc/topic/openstack/compute0")},
         )
+        self.assertEqual(said["success"][2]["request_range"]["key"], _b64("/zmqrpc/topic/openstack/volume/"))
 
     def test_watch(self):
         path, body = self.words.watch([(1, ("o", "a"), 5), (2, ("o", "b"), 7)])
@@ -150,7 +160,8 @@ class AnswersTests(SynchronousTestCase):
 
     def look(self, **fields):
         answer = {"header": {"revision": "7", "cluster_id": "14841639068965178418"}, **fields}
-        return read_look(self.names, json.dumps(answer).encode(), ("openstack", "compute"))
+        [look] = read_looks(self.names, [("openstack", "compute")], json.dumps(answer).encode())
+        return look
 
     def test_look(self):
         record = make_record()
@@ -164,6 +175,21 @@ class AnswersTests(SynchronousTestCase):
             succeeded=True, responses=[{"response_range": {}}, {"response_range": {"kvs": [pair], "count": "1"}}]
         )
         self.assertEqual(found, Look("", 7, (Entry(self.names.record(record), record, 5, 2**63 - 1),)))
+
+    def test_looks(self):
+        """One answer for several topics, and none that is for another number of them."""
+        pair = {"key": _b64(self.names.record(make_record("two"))), "value": _b64('{"addresses":["tcp://h:1"]}')}
+        parts = [{"response_range": {}}, {"response_range": {}}, {"response_range": {"kvs": [pair]}}]
+        topics = [("openstack", "one"), ("openstack", "two")]
+        for count in (2, 3, 4):
+            answer = {"header": {"revision": 7}, "succeeded": True, "responses": (parts * 2)[:count]}
+            said = json.dumps(answer).encode()
+            if count == 3:
+                looks = read_looks(self.names, topics, said)
+                self.assertEqual([len(look.entries) for look in looks], [0, 1])
+                self.assertEqual([entry.record.topic for entry in looks[1].entries], ["two"])
+            else:
+                self.assertRaises(ValueError, read_looks, self.names, topics, said)
 
     def test_no_format(self):
         self.assertEqual(self.look(responses=[{"response_range": {}}]), Look("", 7, ()))
@@ -187,7 +213,7 @@ class AnswersTests(SynchronousTestCase):
     def test_nonsense(self, said):
         """What is no answer is a ValueError, and nothing else."""
         for answer in (json.dumps(said).encode(), json.dumps(said).encode()[:-1], str(said).encode("utf-16")):
-            for read in (read_look, read_line):
+            for read in (read_page, read_line):
                 with contextlib.suppress(ValueError, OtherFormat, EtcdRefusal):
                     read(self.names, answer)
 

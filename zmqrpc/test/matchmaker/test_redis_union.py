@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import lookup_order
-from zmqrpc.matchmaker._redis.gathering import PACE_SECONDS, Gathering
+from zmqrpc.matchmaker._gathering import PACE_SECONDS, Gathering
 from zmqrpc.matchmaker._redis.poll import Poll
 from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS, Standing, TopicUnion, believed, merge
