@@ -57,6 +57,7 @@ class _Followed:
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     watched: bool = False  # whether the stream tells of it
     looking: bool = False
+    wrote: int = 0  # the revision of what we wrote there last; 0 when what was asked for after that is known
     looks: IDelayedCall | None = None
 
 
@@ -64,7 +65,8 @@ class EtcdFollower:
     """
     The copies of the watched topics.
 
-    A copy begins with a look, and follows what the stream tells from the revision after that.
+    A copy begins with a look, and follows what the stream tells from the revision after that. Where topics are added
+    another stream begins with all of them, and the one before is heard until it has: there are two at most.
 
     :param look: looks at a topic.
     :param show: is called with a topic and its records, changed or not.
@@ -102,13 +104,21 @@ class EtcdFollower:
         self._looking = 0
         self._is_going_on = False
         self._stream: EtcdStream | None = None
+        self._next: EtcdStream | None = None
+        self._number = 0
+        self._is_beginning = False
         self._begins: IDelayedCall | None = None
         self._began = -inf
         self._fails = 0
-        self._hearing = False
+        self._was_lost = False
 
     def __contains__(self, topic: TopicKey) -> bool:
         return topic in self._followed
+
+    @property
+    def hears(self) -> bool:
+        """Whether there is a stream all of whose watches have begun."""
+        return self._stream is not None
 
     def add(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -139,6 +149,16 @@ class EtcdFollower:
     def ours(self, instance: str) -> None:
         """Take which instance it is whose records we register."""
         self._ours = instance
+
+    def wrote(self, topic: TopicKey, revision: int) -> None:
+        """
+        Take that we have written into a topic.
+
+        What is known of it is not shown before it is as new as that: else it would lack what the store has.
+        """
+        followed = self._followed.get(topic)
+        if followed is not None:
+            followed.wrote = revision
 
     # Looks
 
@@ -187,11 +207,13 @@ class EtcdFollower:
 
     async def _look_once(self, followed: _Followed) -> None:
         again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
-        heard = followed.copy.heard
+        heard, wrote = followed.copy.heard, followed.wrote
         try:
             if self._is_followed(followed):
                 look = await self._look(followed.topic)
                 if self._is_followed(followed):
+                    if wrote == followed.wrote:
+                        followed.wrote = 0  # whatever its revision: the store may have gone back
                     fresh = self._take(followed, look, heard)
                     again = POLL_SECONDS * self._chance.uniform(0.75, 1) if fresh else PACE_SECONDS
         except MatchmakerUnavailable:
@@ -224,11 +246,19 @@ class EtcdFollower:
             self._begins = self._clock.callLater(max(seconds, self._began + PACE_SECONDS - now), self._begin)
 
     def _begin(self) -> None:
+        if self._is_beginning:  # it is let finish, and what was added meanwhile is for the one after it
+            return
         self._began = self._clock.seconds()
-        if self._stream is not None:
-            self._stream.end()
-        self._hearing = False
-        self._stream = self._make_stream(self._rotation.current, self._begun, self._told, self._hears, self._ended)
+        self._is_beginning = True
+        self._number += 1
+        number = self._number
+        self._next = self._make_stream(
+            self._rotation.current,
+            self._begun,
+            self._told,
+            lambda: self._hears(number),
+            lambda reason: self._ended(number, reason),
+        )
 
     def _begun(self, store: str) -> dict[TopicKey, int]:
         wanted = {}
@@ -239,6 +269,7 @@ class EtcdFollower:
                 wanted[topic] = copy.revision + 1
             elif copy.revision >= 0:
                 self._look_in(followed, 0)  # this was begun in our turn
+        self._is_beginning = bool(wanted)  # else it ends without a word
         return wanted
 
     def _told(self, topic: TopicKey, change: Change) -> None:
@@ -263,31 +294,56 @@ class EtcdFollower:
         now = self._clock.seconds()
         return self._crowd.turn(now) - now
 
-    def _hears(self) -> None:
+    def _hears(self, number: int) -> None:
+        if number != self._number:
+            return
+        if self._stream is not None:
+            self._stream.end()
+        self._stream, self._next = self._next, None
+        self._is_beginning = False
         self._fails = 0
-        self._hearing = True
         self._crowd.worked()
         self._state(None)
+        if self._was_lost:
+            # The store may have gone back to a backup, and on past what was heard: nothing but its content tells.
+            self._was_lost = False
+            for followed in self._followed.values():
+                self._look_in(followed, 0)
+        if any(not followed.watched and followed.copy.revision >= 0 for followed in self._followed.values()):
+            self._begin_in(0)
 
-    def _ended(self, reason: str) -> None:
-        if reason and self._stream is not None:
-            self._rotation.failed(self._stream.member)
+    def _ended(self, number: int, reason: str) -> None:
+        is_next = number == self._number and self._is_beginning
+        stream = self._next if is_next else self._stream
+        self._was_lost |= bool(reason)
+        if reason and stream is not None:
+            self._rotation.failed(stream.member)
             self._fails += 1
             if self._fails >= len(self._rotation):  # before that others have not been tried yet
                 self._state(reason)
-        self._stream = None
-        if self._followed:
+        if is_next:
+            self._next, self._is_beginning = None, False
+        else:
+            self._stream = None
+        if self._followed and not self._is_beginning:
             now = self._clock.seconds()
             self._begin_in(self._crowd.again(now) - now)
 
     def _end_stream(self) -> None:
         if self._begins is not None and self._begins.active():
             self._begins.cancel()
-        if self._stream is not None:
-            self._stream.end()
-            self._stream = None
+        for stream in (self._stream, self._next):
+            if stream is not None:
+                stream.end()
+        self._stream = self._next = None
+        self._is_beginning = False
+        self._number += 1
 
     def _show_now(self, topic: TopicKey) -> None:
-        sightings = self._followed[topic].copy.sightings(self._source)
+        followed = self._followed[topic]
+        if followed.copy.revision < followed.wrote:
+            self._look_in(followed, PACE_SECONDS)
+            return
+        sightings = followed.copy.sightings(self._source)
         self._crowd.shown([sighting.record.instance for sighting in sightings], self._ours, self._clock.seconds())
         self._show(topic, sightings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
 from operator import itemgetter
@@ -86,7 +86,7 @@ class EtcdStore:
         self._rotation = rotation = Rotation(len(place.hosts), chance)
         self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
         self._looks: Gathering[TopicKey, Look] = Gathering(reactor, self._read, MOST_LOOKS)
-        self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit)
+        self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit, self._wrote)
 
         def make_stream(member: int, *callbacks: Any) -> EtcdStream:
             return EtcdStream(reactor, self._access, self._words, member, chance, limit, self._check, *callbacks)
@@ -233,6 +233,11 @@ class EtcdStore:
 
         asked = self._asker.ask(self._words.leases()).addCallback(read_leases).addCallback(counted)
         asked.addErrback(lambda failure: failure.trap(MatchmakerUnavailable, EtcdRefusal, ValueError) and None)
+
+    def _wrote(self, keys: Iterable[str], revision: int) -> None:
+        for key in keys:
+            exchange, topic, *_ = self._words.names.split(key) or ("", "")
+            self._follower.wrote((exchange, topic), revision)
 
     # One outage for looks, for the stream and for what is written: it ends when the stream has begun, or all that
     # failed was asked again. Writing may fail while the rest works, where etcd has no space left; and who only calls

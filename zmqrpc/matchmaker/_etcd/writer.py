@@ -63,16 +63,26 @@ class EtcdWriter:
 
     :param ask: asks the cluster; fails as `EtcdAsker.ask`.
     :param limit: seconds that a question may take.
+    :param wrote: is called with keys and the revision of the store when they have been written.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, words: EtcdWords, ask: Question, chance: Random, limit: float) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        words: EtcdWords,
+        ask: Question,
+        chance: Random,
+        limit: float,
+        wrote: Callable[[Iterable[str], int], None] = lambda keys, revision: None,
+    ) -> None:
         self._clock = clock
         self._words = words
         self._ask = ask
         self._chance = chance
         self._limit = limit
+        self._wrote = wrote
         self._leases: list[Lease] = []
         self._turns: list[_Turn] = []
         self._open: _Turn | None = None
@@ -194,6 +204,7 @@ class EtcdWriter:
             for other in self._leases:
                 other.forget(written)
             lease.written(written, revision)
+            self._wrote(written, revision)
 
     async def _put(self, entries: Mapping[str, str], lease: int, until: float) -> int:
         """Write; return the revision of the store then."""

@@ -40,7 +40,7 @@ class ClusterCase(TestCase):
         heard = Heard()
         matchmaker.watch("openstack", "compute", heard)
         await eventually("the first call", lambda: heard.last(*records))
-        await eventually("the stream", lambda: matchmaker._store._follower._hearing)
+        await eventually("the stream", lambda: matchmaker._store._follower.hears)
         return heard
 
     async def registered(self, matchmaker, record, expire=300):

@@ -460,7 +460,14 @@ class FollowerTests(SynchronousTestCase):
         return follower, streams, shown, states
 
     def look(self, entries):
-        return succeed(Look("s", 5, tuple(entries)) if self.store == "s" else Look(self.store, 2, ()))
+        match self.store:
+            case "s":
+                return succeed(Look("s", 5, tuple(entries)))
+            case "backup":
+                return succeed(Look("s", 9, tuple(entries[:1])))
+            case "new":
+                return succeed(Look("s", 8, tuple(_entry(number) for number in range(5))))
+        return succeed(Look(self.store, 2, ()))
 
     def test_members_tried_first(self):
         """Nothing is lost before all members were tried; what is lost is said, and that it is back."""
@@ -557,6 +564,92 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(streams[-1].begun("other"), {})
         self.clock.pump([0.01])
         self.assertEqual(shown[-1], (self.clock.seconds(), 0))
+
+    def test_topics_are_added(self):
+        """A stream that begins is let finish while topics are added, and the one before is heard until then."""
+        follower, streams, _, _ = self.follower()
+        first = streams[0]
+        for number in range(20):
+            follower.add(("openstack", f"t{number}"))
+            self.clock.pump([0.02] * 3)
+        self.assertEqual((len(streams), first.over), (2, False))
+        second = streams[1]
+        self.assertEqual(len(second.begun("s")), 21)
+        follower.add(("openstack", "late"))
+        self.clock.pump([0.02] * 3)
+        self.assertEqual((len(streams), first.over, second.over), (2, False, False))
+        second.hears()
+        self.clock.pump([0.02] * 3)
+        self.assertEqual((first.over, second.over, len(streams)), (True, False, 3))
+        self.assertEqual(len(streams[2].begun("s")), 22)
+        streams[2].hears()
+        self.clock.pump([0.02] * 10)
+        self.assertEqual((second.over, len(streams)), (True, 3))
+
+    def test_topics_are_added_while_the_member_fails(self):
+        """The stream that is heard stays, and a member that does not begin another is left."""
+        follower, streams, _, states = self.follower(members=2)
+        follower.add(("openstack", "t"))
+        self.clock.pump([0.02] * 3)
+        streams[1].ended("M is away")
+        self.clock.pump([0.05] * 5)
+        self.assertEqual((len(streams), streams[0].over, follower.hears), (3, False, True))
+        self.assertNotEqual(streams[2].member, streams[1].member)
+        streams[0].ended("M is away")
+        self.assertFalse(follower.hears)
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(len(streams), 3, "one begins already")
+        streams[2].begun("s")
+        streams[2].hears()
+        self.assertTrue(follower.hears)
+        self.assertIsNone(states[-1])
+        follower.close()
+        self.assertTrue(streams[2].over)
+
+    def test_store_of_another_name(self):
+        """A stream that nothing can be resumed on ends without a word, and another begins after the look."""
+        follower, streams, _, _ = self.follower()
+        streams[0].ended("")
+        self.clock.pump([0.05] * 5)
+        self.store = "other"
+        self.assertEqual(streams[1].begun("other"), {})
+        self.clock.pump([0.02] * 3)
+        self.assertEqual(len(streams), 3)
+        self.assertEqual(streams[2].begun("other"), {self.topic: 3})
+
+    def test_back_in_a_backup(self):
+        """A store that went back, and on past what was heard, looks as if nothing had happened: it is looked at."""
+        _, streams, shown, _ = self.follower(count=3)
+        streams[0].ended("M0 is away")
+        self.clock.pump([0.05] * 5)
+        streams[1].begun("s")
+        self.store = "backup"
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(shown[-1][1], 3)
+        streams[1].hears()
+        self.clock.pump([0.02] * 3)
+        self.assertEqual(shown[-1][1], 1)
+        count = len(shown)
+        streams[1].ended("")
+        self.clock.pump([0.05] * 5)
+        streams[2].begun("s")
+        streams[2].hears()
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(len(shown), count, "where nothing failed there is nothing to look for")
+
+    def test_look_that_our_write_passed(self):
+        """What is older than what we have written ourselves is not shown: we would seem to have lost it."""
+        follower, streams, shown, _ = self.follower(count=2)
+        self.clock.pump([0.5])
+        before = len(shown)
+        self.store = "new"
+        follower.wrote(self.topic, 8)
+        lagging = Change(1, 7, False, None, False, (Entry("k0", None, 7, 0),))
+        streams[0].told(self.topic, lagging)
+        self.clock.advance(0)
+        self.assertEqual(len(shown), before)
+        self.clock.pump([0.02] * 4)
+        self.assertEqual([count for _, count in shown[before:]], [5])
 
     def test_compacted(self):
         """What cannot be resumed is looked at again in a turn."""
