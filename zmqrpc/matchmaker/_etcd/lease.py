@@ -16,11 +16,13 @@ class Lease:
     :ivar id: what etcd knows it by; 0 for what never expires.
     :ivar seconds: after which it ends unless it is kept alive; 0 for never.
     :ivar ends: when that is, by the local clock.
+    :ivar retired: whether one of its records was withdrawn: a registration of it that is late must not be kept alive.
     """
 
     id: int
     seconds: int
     ends: float = inf
+    retired: bool = False
     _held: dict[str, tuple[str, int] | None] = attrs.field(factory=dict)  # None where that is not known
 
     def fits(self, entries: Mapping[str, str], seconds: int) -> bool:
@@ -29,12 +31,18 @@ class Lease:
 
         It must not keep alive what is not refreshed with them.
         """
-        return self.seconds == seconds and (not self.id or self._held.keys() <= entries.keys())
+        if not self.id:
+            return not seconds
+        return self.seconds == seconds and not self.retired and self._held.keys() <= entries.keys()
 
     def known(self, entries: Mapping[str, str]) -> dict[str, int]:
         """Return which of these records were written as they are, by key, with the revision of the store then."""
         held = ((key, self._held.get(key)) for key in entries)
         return {key: found[1] for key, found in held if found is not None and found[0] == entries[key]}
+
+    def holds(self, keys: Iterable[str]) -> bool:
+        """Tell whether one of these may be under it."""
+        return any(key in self._held for key in keys)
 
     def may_hold(self, keys: Iterable[str]) -> None:
         """Take that records are about to be written."""

@@ -22,6 +22,7 @@ class EtcdNames:
         self.format = f"/{prefix}/format"
         self.store = f"/{prefix}/store"
         self.topics = f"/{prefix}/topic/"
+        self._guards = f"/{prefix}/guard/"
 
     def topic(self, topic: TopicKey) -> str:
         """Return what the keys of a topic, and no others, begin with."""
@@ -32,6 +33,10 @@ class EtcdNames:
         """Return the key of a record."""
         words = (str(record.role), record.member, record.instance, record.pool or "")
         return self.topic((record.exchange, record.topic)) + ":".join(word.translate(_WRITTEN) for word in words)
+
+    def guard(self, lease: int) -> str:
+        """Return the key of a guard by the lease that it is under."""
+        return f"{self._guards}{lease:016x}"
 
     def split(self, key: str) -> list[str] | None:
         """

@@ -74,6 +74,11 @@ class EtcdWords:
         first = _puts({self.names.format: FORMAT, self.names.store: store}, 0)
         return self._transaction([*first, *_puts(entries, lease)], self._is_new)
 
+    def keep(self, entries: Mapping[str, str], guard: str, revision: int) -> Words:
+        """Write records, by key, that never expire, and delete the guard; only where that has this revision."""
+        compared = {"key": guard.encode(), "target": "MOD", "mod_revision": revision}
+        return self._transaction([*_puts(entries, 0), _deletion(guard)], self._is_ours, compared)
+
     def check(self, revisions: Mapping[str, int]) -> Words:
         """Ask whether records, by key, are as they were written at these revisions."""
         compared = [
@@ -83,7 +88,7 @@ class EtcdWords:
 
     def remove(self, keys: Iterable[str]) -> Words:
         """Delete records."""
-        return self._transaction([{"request_delete_range": {"key": key.encode()}} for key in keys])
+        return self._transaction([_deletion(key) for key in keys])
 
     def _transaction(self, asked: Sequence[Any], *compared: Any) -> Words:
         body = {"compare": compared or (self._is_ours,), "success": asked, "failure": [self._read_format]}
@@ -138,6 +143,10 @@ class EtcdWords:
 def _range(prefix: str) -> dict[str, Any]:
     """Return what all keys with a prefix are that ends with a slash."""
     return {"key": prefix.encode(), "range_end": prefix.encode()[:-1] + b"0"}
+
+
+def _deletion(key: str) -> dict[str, Any]:
+    return {"request_delete_range": {"key": key.encode()}}
 
 
 def _puts(entries: Mapping[str, str], lease: int) -> list[Any]:

@@ -29,6 +29,9 @@ LONGEST = 9_000_000_000
 TRIES = 3
 """How often something is done again that somebody else has undone meanwhile."""
 
+GUARD_SECONDS = 60
+"""Seconds of the lease of a guard."""
+
 PATIENCE = 1.5
 """How many times as long as a question a wish may take, which may be four of them, while each is answered in time."""
 
@@ -84,6 +87,7 @@ class EtcdWriter:
         self._limit = limit
         self._wrote = wrote
         self._leases: list[Lease] = []
+        self._guards: dict[str, float] = {}  # which may still be there, and until when
         self._turns: list[_Turn] = []
         self._open: _Turn | None = None
         self._turn_end: IDelayedCall | None = None
@@ -127,9 +131,25 @@ class EtcdWriter:
         try:
             while turns := [turn for turn in self._turns if turn is not self._open]:
                 self._turns = [self._open] if self._open is not None else []
-                await self._fulfil([wish for turn in turns for wish in turn.wishes], turns[0].until)
+                # What was wished last has all its time, and what was wished before does not wait for longer than its own.
+                now, until = self._clock.seconds(), turns[-1].until
+                timers = [
+                    self._clock.callLater(max(0.0, turn.until - now), self._time_is_up, turn)
+                    for turn in turns
+                    if turn.until < until
+                ]
+                await self._fulfil([wish for turn in turns for wish in turn.wishes], until)
+                for timer in timers:
+                    if timer.active():
+                        timer.cancel()
         finally:
             self._busy = False
+
+    def _time_is_up(self, turn: _Turn) -> None:
+        text = f"etcd, which was busy with what came before, did not take it within {PATIENCE * self._limit:g} s"
+        for wish in turn.wishes:
+            if not wish.deferred.called:
+                wish.deferred.errback(MatchmakerUnavailable(text))
 
     async def _fulfil(self, wishes: list[_Wish], until: float) -> None:
         last = {wish.key: wish for wish in wishes}
@@ -143,19 +163,35 @@ class EtcdWriter:
             outcome |= await _outcome(self._store, entries, seconds, until)
         for wish in wishes:
             failure = outcome[wish.key]
-            if failure is None:
+            if wish.deferred.called:
+                pass  # its own time was up before
+            elif failure is None:
                 wish.deferred.callback(None)
             else:
                 # One for each: a traceback is cut off at whoever handles it.
                 wish.deferred.errback(Failure(failure.value))
 
     async def _remove(self, keys: Collection[str], until: float) -> None:
-        for some in _chunks(keys):
+        now = self._clock.seconds()
+        self._guards = {guard: ends for guard, ends in self._guards.items() if ends > now}
+        for some in _chunks([*self._guards, *keys]):
             # Not done means that there is nothing yet.
             read_written(await self._ask(self._words.remove(some), until))
-        for lease in [lease for lease in self._leases if lease.forget(keys) and lease.id]:
+            for guard in some:
+                self._guards.pop(guard, None)
+        for lease in self._leases:
+            lease.retired |= lease.holds(keys)
+        await self._forget(keys, until)
+
+    async def _forget(self, keys: Collection[str], until: float, but: Lease | None = None) -> None:
+        """Take that records are under no lease, but that one, any more; end those under which nothing is left."""
+        for lease in [lease for lease in self._leases if lease is not but and lease.forget(keys) and lease.id]:
             self._leases.remove(lease)
-            await self._ask(self._words.revoke(lease.id), until).addErrback(lambda failure: failure.trap(EtcdRefusal))
+            ended = self._ask(self._words.revoke(lease.id), until)
+            # What was moved elsewhere is there, whether or not the old lease is still left to end by itself.
+            await ended.addErrback(
+                lambda failure: failure.trap(*((MatchmakerUnavailable,) if but else ()), EtcdRefusal)
+            )
 
     async def _store(self, entries: Mapping[str, str], seconds: int, until: float) -> None:
         for _ in range(TRIES):
@@ -181,14 +217,17 @@ class EtcdWriter:
             self._leases.remove(lease)
         lease = Lease(self._chance.randrange(1, 2**63) if seconds else 0, seconds)
         if lease.id:
-            try:
-                await self._ask(self._words.grant(lease.id, seconds), until)
-            except EtcdRefusal as refusal:
-                if not refusal.says(LEASE_EXISTS):  # it was asked twice, or an answer was lost
-                    raise
+            await self._grant(lease.id, seconds, until)
             lease.ends = now + seconds
         self._leases.append(lease)
         return lease
+
+    async def _grant(self, lease: int, seconds: int, until: float) -> None:
+        try:
+            await self._ask(self._words.grant(lease, seconds), until)
+        except EtcdRefusal as refusal:
+            if not refusal.says(LEASE_EXISTS):  # it was asked twice, or an answer was lost
+                raise
 
     async def _write_under(self, lease: Lease, entries: Mapping[str, str], until: float) -> None:
         known = lease.known(entries)
@@ -200,11 +239,13 @@ class EtcdWriter:
         for some in _chunks(missing):
             written = {key: missing[key] for key in some}
             lease.may_hold(written)
-            revision = await self._put(written, lease.id, until)
-            for other in self._leases:
-                other.forget(written)
+            if lease.id:
+                revision = await self._put(written, lease.id, until)
+            else:
+                revision = await self._put_for_ever(written, until)
             lease.written(written, revision)
             self._wrote(written, revision)
+            await self._forget(written, until, lease)
 
     async def _put(self, entries: Mapping[str, str], lease: int, until: float) -> int:
         """Write; return the revision of the store then."""
@@ -215,6 +256,21 @@ class EtcdWriter:
                 if done:
                     return revision
         raise MatchmakerUnavailable(f"{self._words.names.format} comes and goes in etcd; see who else writes there")
+
+    async def _put_for_ever(self, entries: Mapping[str, str], until: float) -> int:
+        """Write what never expires, with a guard; return the revision of the store then."""
+        for _ in range(TRIES):
+            lease = self._chance.randrange(1, 2**63)
+            guard = self._words.names.guard(lease)
+            await self._grant(lease, GUARD_SECONDS, until)
+            # For longer than it is there: etcd gives a lease its whole time again when its leader changes.
+            self._guards[guard] = self._clock.seconds() + 3 * GUARD_SECONDS
+            revision = await self._put({guard: ""}, lease, until)
+            done, revision = read_written(await self._ask(self._words.keep(entries, guard, revision), until))
+            if done:
+                del self._guards[guard]
+                return revision
+        raise MatchmakerUnavailable("etcd did not keep our guard, again and again; see its log")
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -24,7 +24,8 @@ LIMIT = 2.0
 MOST_OPERATIONS = 128
 
 DONE, TWICE, LOST, AWAY, SLOW = "done", "done twice", "answer lost", "not done", "answer late"
-FAULTS = (DONE, DONE, DONE, TWICE, LOST, AWAY, SLOW)
+AGAIN, HUNG = "done again later", "done later, and told that it is not"
+FAULTS = (DONE, DONE, DONE, TWICE, LOST, AWAY, SLOW, AGAIN, HUNG)
 
 
 @attrs.define
@@ -48,6 +49,13 @@ class PretendedEtcd:
         self.leases: dict[int, tuple[float, float]] = {}
         self.revision = 1
         self.asked = 0
+        self.later: list[tuple[str, bytes]] = []
+
+    def answer_again(self) -> None:
+        """Do what a member that hung was asked."""
+        later, self.later = self.later, []
+        for words in later:
+            self.do(*words)
 
     def expire(self) -> None:
         for lease, (_, ends) in list(self.leases.items()):
@@ -66,7 +74,9 @@ class PretendedEtcd:
         self.expire()
         self.asked += 1
         fault = self.faults.pop(0) if self.faults else DONE
-        if fault == AWAY or until <= self.clock.seconds():
+        if fault in (AGAIN, HUNG):
+            self.later.append(words)
+        if fault in (AWAY, HUNG) or until <= self.clock.seconds():
             return fail(MatchmakerUnavailable("away"))
         answer = self.do(*words)
         if fault == TWICE:
@@ -149,11 +159,18 @@ STEPS = st.lists(
         st.tuples(st.just("wait"), st.sampled_from([0.1, 3.0, 8.0, 20.0, 60.0])),
         st.tuples(st.just("spoil"), st.integers(0, 3)),
         st.tuples(st.just("revoke")),
+        st.tuples(st.just("answer_again")),
         st.tuples(st.just("empty")),
         st.tuples(st.just("faults"), st.lists(st.sampled_from(FAULTS), max_size=6)),
     ),
     max_size=25,
 )
+
+
+def hanging(faults: list[str], seconds: int) -> list[Any]:
+    """Have a member hang while a record is added to another that stays, and answer again after it was withdrawn."""
+    added = [("register", {1}, seconds), ("faults", faults), ("register", {0, 1}, seconds), ("faults", [])]
+    return [*added, ("withdraw", {0}), ("answer_again",), *[("wait", 3.0), ("register", {1}, seconds)] * 9]
 
 
 class WriterTests(SynchronousTestCase):
@@ -184,6 +201,10 @@ class WriterTests(SynchronousTestCase):
     @example(
         [("register", {0, 1}, 10), ("faults", [AWAY]), ("withdraw", {0}), *[("wait", 3.0), ("register", {1}, 10)] * 9]
     )
+    @example(hanging([AGAIN, AGAIN, AGAIN], 0))
+    @example(hanging([DONE, DONE, HUNG], 0))
+    @example(hanging([AGAIN], 0))
+    @example(hanging([DONE, DONE, AGAIN], 30))
     @example([("faults", [DONE, DONE, LOST]), ("register", {0}, 10), *[("wait", 3.0), ("register", {1}, 10)] * 9])
     @example([("register", {0}, 30), ("faults", [DONE, AWAY]), ("register", {0}, 10), ("register", {1}, 30)] * 2)
     def test_any_steps(self, steps):
@@ -220,7 +241,9 @@ class WriterTests(SynchronousTestCase):
         for record, done in zip(records, self.settle([self.writer.withdraw(r) for r in records]), strict=True):
             if done:
                 self.assertNotIn(self.key(record), self.etcd.keys)
-                self.latest[self.key(record)] = 0
+                # What a member that hung was asked comes back for no longer than the lease that it was asked for lasts.
+                if not self.etcd.later or self.latest.get(self.key(record)) == inf:
+                    self.latest[self.key(record)] = 0
 
     def step_change(self, number):
         record = self.records[number]
@@ -239,6 +262,9 @@ class WriterTests(SynchronousTestCase):
     def step_revoke(self):
         for lease in list(self.etcd.leases)[:1]:
             self.etcd.end(lease)
+
+    def step_answer_again(self):
+        self.etcd.answer_again()
 
     def step_empty(self):
         self.etcd.keys.clear()
@@ -272,6 +298,33 @@ class WriterTests(SynchronousTestCase):
         withdrawn = self.writer.withdraw(RECORDS[0])
         self.assertEqual(self.settle([registered, withdrawn]), [True, True])
         self.assertEqual((len(self.etcd.keys), self.etcd.leases), (2, {}))
+
+    def test_own_deadlines(self):
+        """What is wished while a write is under way has all its time, and what waits for longer than its own is told."""
+        asked: list[tuple[float, float]] = []
+
+        def ask(words, until):
+            now = self.clock.seconds()
+            asked.append((now, until - now))
+            answer: Deferred[bytes] = Deferred()
+            self.clock.callLater(min(0.9, until - now), answer.errback, MatchmakerUnavailable("silent"))
+            return answer
+
+        writer = EtcdWriter(self.clock, EtcdWords("zmqrpc"), ask, Random(1), 1.0)
+        wished = [writer.register(RECORDS[0], 30)]
+        self.clock.pump([0.01] * 2)
+        wished.append(writer.register(RECORDS[1], 30))
+        self.clock.pump([0.01] * 85)
+        wished.append(writer.register(RECORDS[2], 30))
+        self.clock.pump([0.01] * 10)
+        self.assertEqual(len(asked), 2)
+        self.assertApproximates(asked[1][0] + asked[1][1], 2.37, 0.02)
+        self.failureResultOf(wished[0], MatchmakerUnavailable)
+        self.clock.pump([0.01] * 60)
+        self.assertIn("within 1.5 s", str(self.failureResultOf(wished[1], MatchmakerUnavailable).value))
+        self.clock.pump([0.01] * 60)
+        self.assertEqual(str(self.failureResultOf(wished[2], MatchmakerUnavailable).value), "silent")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_two_times(self):
         """Records of different times have leases of their own; one whose time changes gets another one."""
