@@ -50,7 +50,7 @@ class Listed:
     def row(self) -> tuple[str, ...]:
         """It as cells below `HEADINGS`."""
         record = self.sighting.record
-        never = ", for ever" if self.for_ever and self.state in ("fresh", "late") else ""
+        never = ", for ever" if self.for_ever and self.state in ("fresh", "late", "unknown") else ""
         return (
             record.topic,
             f"{record.member} ({record.pool})" if record.pool else record.member,

@@ -22,6 +22,9 @@ EXPIRE_SECONDS = 30.0
 SPREAD_SECONDS = 0.1
 """Seconds over which those who begin to doubt at the same moment are spread, so that one says it for all."""
 
+LATE_SECONDS = 5.0
+"""Seconds for which what we have said may be shown after its time: then it is what somebody else has said."""
+
 EACH_SECOND = 20
 """How many doubts are said in a second: who loses many servers at once must not flood the store."""
 
@@ -49,12 +52,14 @@ class _Said:
     :ivar due_at: when it is looked whether it has to be said.
     :ivar heard: fires when others know it; None once it has.
     :ivar ours: whether we have said it, and not somebody else.
+    :ivar expires_at: when that ends at the latest, as a store may show it for a moment after its time.
     """
 
     doubt: Record
     due_at: float
     heard: Deferred[None] | None
     ours: bool = False
+    expires_at: float = 0.0
 
 
 class SharedDoubts:
@@ -156,6 +161,8 @@ class SharedDoubts:
             if self._is_over(said):
                 del self._said[said.doubt.key]
                 _fire(said)
+            elif self._is_known(said.doubt) and said.ours and now < said.expires_at:
+                said.due_at = now + self._chance.uniform(0.5, 1)
             elif self._is_known(said.doubt):
                 said.ours = False
                 said.due_at = now + EXPIRE_SECONDS * self._chance.uniform(0.5, 1)
@@ -177,6 +184,7 @@ class SharedDoubts:
         said.ours = True
         # A moment later: by then a watch shows that it has expired.
         said.due_at = now + EXPIRE_SECONDS + self._chance.uniform(0.5, 1)
+        said.expires_at = now + EXPIRE_SECONDS + LATE_SECONDS
         heard, said.heard = said.heard, None
         stored = self._register(said.doubt, EXPIRE_SECONDS)
         if heard is not None:

@@ -303,7 +303,12 @@ def read_line(names: EtcdNames, line: bytes) -> Change:
 
 
 def _decode(answer: bytes, form: type[S]) -> S:
-    return msgspec.json.decode(answer, type=form, strict=False)
+    try:
+        return msgspec.json.decode(answer, type=form, strict=False)
+    except msgspec.ValidationError:
+        raise ValueError("it has another form than what etcd answers") from None
+    except ValueError:
+        raise ValueError("it is not JSON") from None
 
 
 def _text(raw: bytes) -> str:

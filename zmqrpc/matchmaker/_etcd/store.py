@@ -272,5 +272,5 @@ class EtcdStore:
 
 def _fault(failure: Failure) -> MatchmakerUnavailable:
     failure.trap(MatchmakerUnavailable)
-    fault: MatchmakerUnavailable = failure.value
-    return fault
+    assert isinstance(failure.value, MatchmakerUnavailable)
+    return failure.value

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
@@ -37,6 +38,8 @@ class EtcdStream:
     :param hears: is called when all watches have begun.
     :param ended: is called with the reason when it has ended by itself; that is empty where nothing has failed.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -96,6 +99,11 @@ class EtcdStream:
             reason = refusal.sentence(self._name)
         except CancelledError:
             return
+        except Exception as error:  # a fault of ours
+            self._log.failure("Listening to {name} raised", name=self._name)
+            reason = (
+                f"listening to {self._name} ended by a fault of zmqrpc ({type(error).__name__}); report it, see the log"
+            )
         self._end_with(reason)
 
     def _end_with(self, reason: str) -> None:

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from zmqrpc.matchmaker._etcd.errors import unreachable
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.words import Words
+from zmqrpc.matchmaker._tls import tls_fault
 
 ADDRESS_DELAY = 0.1
 """Seconds between tries of the several addresses of a host: where only IPv4 listens, ``localhost`` is ``::1`` first."""
@@ -104,18 +105,15 @@ def reason_of(name: str, error: BaseException, encrypted: bool) -> str:
     :param error: as `cause_of` returns it.
     :param encrypted: whether it was asked by TLS.
     """
-    kind = type(error).__module__
-    if kind.startswith(("OpenSSL", "service_identity")):
-        return (
-            f"{name} does not agree with us about TLS ({_shown(error)}); see the options matchmaker_tls..., and its log"
-        )
-    if kind.startswith("twisted.web") and "DataLoss" not in type(error).__name__:  # else it ended in the midst of it
-        return f"{name} does not answer as etcd 3.4 or later does ({_shown(error)}); correct the transport URL"
+    fault = tls_fault(error)
+    if fault is not None:
+        return f"{name} {fault}"
+    kind = type(error)
+    if (
+        kind.__module__.startswith("twisted.web") and "DataLoss" not in kind.__name__
+    ):  # else it ended in the midst of it
+        return f"{name} does not answer as etcd 3.4 or later does (it is no HTTP); correct the transport URL"
     return unreachable(name, error, encrypted)
-
-
-def _shown(error: BaseException) -> str:
-    return " ".join(repr(error).split())[:200]
 
 
 @implementer(IAgentEndpointFactory)

@@ -69,6 +69,8 @@ class StateTests(SynchronousTestCase):
         )
         self.assertEqual([each.for_ever for each in (fresh, late, unknown, fixed)], [True, True, None, True])
         self.assertEqual([each.description["expires_in"] for each in (late, unknown)], [None, None])
+        (no_age,) = told(Sighting(make_record(), None, lasts=inf))
+        self.assertEqual((no_age.row[state], no_age.for_ever), ("unknown, for ever", True))
 
     def test_expires_in(self):
         one, past = told(Sighting(make_record(), 100.25, lasts=300.0), Sighting(make_record(), 301.0, lasts=300.0))

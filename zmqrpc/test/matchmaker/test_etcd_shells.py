@@ -208,6 +208,8 @@ class NonsenseTests(TestCase):
                 await ask()
             self.assertIn(text, str(caught.exception))
             self.assertIn("127.0.0.1:", str(caught.exception))
+            for piece in ("Error(", "[<", "('", "malformed", "$."):
+                self.assertNotIn(piece, str(caught.exception))
             self.assertLess(len(str(caught.exception)), 700)
         await matchmaker.close()
         self.assertEqual(heard.calls, [])
@@ -321,6 +323,16 @@ class StreamTests(SynchronousTestCase):
                 self.take(text[start : start + 7])
         except Exception:
             self.listening.errback()
+
+    def test_fault_of_ours(self):
+        """Whatever is raised in the midst of it ends the stream, and is logged: nobody waits for what does not come."""
+        self.stream()
+        self.confirm()
+        self.listening.errback(KeyError("oops"))
+        self.assertIn("ended", self.said[-1])
+        self.assertIn("KeyError", self.said[-1][1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def confirm(self, count=2):
         self.tell(*({"result": {"created": True, "watch_id": str(number + 1)}} for number in range(count)))

@@ -119,6 +119,30 @@ class SharedDoubtsTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(first.remove(self.record)))
         self.assertEqual((self.stored(), len(self.withdrawn)), ([], 1))
 
+    def test_taken_back_though_shown_late(self):
+        """A store that shows our own doubt for a moment after its time does not make it that of somebody else."""
+        doubts = self.doubts(shown=lambda topic: self.late_table.of_topic(topic))
+        self.late_table = Table(self.clock)
+        self.late_table.put(self.record, 0)
+        doubts.add(self.record, "refused")
+        self.clock.advance(SPREAD_SECONDS)
+        [(doubt, _)] = self.registered
+        self.late_table.put(doubt, EXPIRE_SECONDS + 2)
+        self.pass_time(EXPIRE_SECONDS + 1.5)
+        self.assertIsNone(self.successResultOf(doubts.remove(self.record)))
+        self.assertEqual(self.withdrawn, [doubt])
+
+    def test_said_by_somebody_else_meanwhile(self):
+        """What is shown for longer than ours can last is not ours, and stays."""
+        doubts = self.doubts()
+        doubts.add(self.record, "refused")
+        self.clock.advance(SPREAD_SECONDS)
+        [(doubt, _)] = self.registered
+        self.table.put(doubt, 100)
+        self.pass_time(EXPIRE_SECONDS + 10)
+        self.assertIsNone(doubts.remove(self.record))
+        self.assertEqual((len(self.registered), self.withdrawn), (1, []))
+
     def test_taken_back_before_it_was_said(self):
         doubts = self.doubts()
         said = doubts.add(self.record, "refused")
