@@ -131,7 +131,7 @@ class EtcdWriter:
         try:
             while turns := [turn for turn in self._turns if turn is not self._open]:
                 self._turns = [self._open] if self._open is not None else []
-                # What was wished last has all its time, and what was wished before does not wait for longer than its own.
+                # What was wished last has all its time, and what was wished before does not wait beyond its own.
                 now, until = self._clock.seconds(), turns[-1].until
                 timers = [
                     self._clock.callLater(max(0.0, turn.until - now), self._time_is_up, turn)

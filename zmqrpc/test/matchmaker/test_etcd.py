@@ -286,7 +286,7 @@ class FollowedTests(EtcdCase):
         await eventually("what comes", lambda: heard.last(record, second))
 
     async def test_restarted(self):
-        """A member that comes back with all it had costs one look at the topics, and no change is missed or told twice."""
+        """A member that comes back with all it had costs one look at the topics; no change is missed or told twice."""
         matchmaker, other = self.matchmaker(), self.matchmaker()
         record, second = make_record(), make_record(number=2)
         await other.register(record, 300)
@@ -522,8 +522,7 @@ class AuthenticationTests(EtcdCase):
     async def test_other_topic(self):
         """A topic that we may not read does not keep us from those that we may."""
         token = self.member.ask("auth/authenticate", name="root", password="secret")["token"]
-        every = {"key": "/zmqrpc/", "range_end": "/zmqrpc0"}
-        self.member.ask("auth/role/revoke", token=token, role="narrow", **every)
+        self.member.ask("auth/role/revoke", token=token, role="narrow", key="/zmqrpc/", range_end="/zmqrpc0")
         topic = EtcdNames("zmqrpc").topic(("openstack", "compute"))
         for start, end in (("/zmqrpc/format", ""), ("/zmqrpc/store", ""), (topic, topic[:-1] + "0")):
             permission = {"permType": "READ", "key": encoded(start), "range_end": encoded(end)}

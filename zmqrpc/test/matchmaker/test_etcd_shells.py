@@ -620,7 +620,7 @@ class FollowerTests(SynchronousTestCase):
 
     def test_store_of_another_name(self):
         """A stream that nothing can be resumed on ends without a word, and another begins after the look."""
-        follower, streams, _, _ = self.follower()
+        _, streams, _, _ = self.follower()
         streams[0].ended("")
         self.clock.pump([0.05] * 5)
         self.store = "other"

@@ -187,7 +187,7 @@ class AnswersTests(SynchronousTestCase):
             if count == 3:
                 looks = read_looks(self.names, topics, said)
                 self.assertEqual([len(look.entries) for look in looks], [0, 1])
-                self.assertEqual([entry.record.topic for entry in looks[1].entries], ["two"])
+                self.assertEqual([entry.key for entry in looks[1].entries], [self.names.record(make_record("two"))])
             else:
                 self.assertRaises(ValueError, read_looks, self.names, topics, said)
 

@@ -241,7 +241,7 @@ class WriterTests(SynchronousTestCase):
         for record, done in zip(records, self.settle([self.writer.withdraw(r) for r in records]), strict=True):
             if done:
                 self.assertNotIn(self.key(record), self.etcd.keys)
-                # What a member that hung was asked comes back for no longer than the lease that it was asked for lasts.
+                # What a member that hung was asked comes back for no longer than the lease lasts.
                 if not self.etcd.later or self.latest.get(self.key(record)) == inf:
                     self.latest[self.key(record)] = 0
 
@@ -300,7 +300,7 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual((len(self.etcd.keys), self.etcd.leases), (2, {}))
 
     def test_own_deadlines(self):
-        """What is wished while a write is under way has all its time, and what waits for longer than its own is told."""
+        """What is wished while a write is under way has all its time; what waits for longer than its own is told."""
         asked: list[tuple[float, float]] = []
 
         def ask(words, until):

@@ -121,13 +121,13 @@ class SharedDoubtsTests(SynchronousTestCase):
 
     def test_taken_back_though_shown_late(self):
         """A store that shows our own doubt for a moment after its time does not make it that of somebody else."""
-        doubts = self.doubts(shown=lambda topic: self.late_table.of_topic(topic))
-        self.late_table = Table(self.clock)
-        self.late_table.put(self.record, 0)
+        late_table = Table(self.clock)
+        late_table.put(self.record, 0)
+        doubts = self.doubts(shown=late_table.of_topic)
         doubts.add(self.record, "refused")
         self.clock.advance(SPREAD_SECONDS)
         [(doubt, _)] = self.registered
-        self.late_table.put(doubt, EXPIRE_SECONDS + 2)
+        late_table.put(doubt, EXPIRE_SECONDS + 2)
         self.pass_time(EXPIRE_SECONDS + 1.5)
         self.assertIsNone(self.successResultOf(doubts.remove(self.record)))
         self.assertEqual(self.withdrawn, [doubt])
