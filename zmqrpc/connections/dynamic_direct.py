@@ -47,8 +47,8 @@ class _Attempt:
 
     Its time begins when the reactor has its turn, since whoever makes many calls at once keeps it from working.
 
-    :param hurried: whether it is one of many that are connected as the first few did not answer: it has
-        less time.
+    :param hurried: whether it has less time: it is one of many that are connected as the first few did not answer, or
+        was not met yet while others have answered before.
     :ivar others: the links that are connected because they could take what waits for this one.
     :ivar able: those, and more that could: they may be connected, and one that is up is as good.
     :ivar upcoming: who could, as was said last; they are read into `able` when more are to be connected or it is late.
@@ -185,7 +185,9 @@ class DynamicDirect:
     def _attempt(self, key: str, hurried: bool = False) -> _Attempt:
         attempt = self._attempts.get(key)
         if attempt is None:
-            attempt = self._attempts[key] = _Attempt(hurried)
+            # Nobody waits for one who may be dead as long as for one who has answered, where somebody has.
+            stranger = key not in self._met and bool(self._answered)
+            attempt = self._attempts[key] = _Attempt(hurried or stranger)
             self._wake_by(self._seconds())
         return attempt
 
