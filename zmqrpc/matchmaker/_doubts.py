@@ -89,7 +89,7 @@ class Doubts:
                 if self._timer is None:
                     self._timer = self._shared.later(TOGETHER_SECONDS, self._tell_the_rest)
                 return
-        self._log.info(what, **_facts(record, reason))
+        self._log.info("{text}", text=what.format(**_facts(record, reason)))
 
     def _tell_the_rest(self) -> None:
         self._timer = None
@@ -97,7 +97,8 @@ class Doubts:
         if self._untold is not None:
             what, record, reason = self._untold
             self._untold = None
-            self._log.info("{more} more instances at once, the last: " + what, more=more, **_facts(record, reason))
+            last = what.format(**_facts(record, reason))
+            self._log.info("{more} more instances at once, the last: {text}", more=more, text=last)
 
     def _forget_oldest(self) -> None:
         _, record = self._doubted.popitem(last=False)

@@ -84,6 +84,7 @@ class Sentinels:
         self._channels = [self._channels_of(place, limit) for place in places]
         self._hearing = False
         self._lookout = Lookout(chance.random)
+        self._left_for = ""  # who is said to be the master, though not by those who were asked
         self._timer: IDelayedCall | None = None  # until it is time to look
         self._closed = False
 
@@ -202,6 +203,7 @@ class Sentinels:
 
     def _take(self, master: Master) -> Master:
         before, self._master = self._master, master
+        self._left_for = ""
         if before is not None and before != master:
             self._log.info(
                 "{master} has moved from {before} to {after}",
@@ -236,7 +238,12 @@ class Sentinels:
         def heard(_: str, message: bytes) -> None:
             words = message.decode(errors="replace").split(" ")
             if words[0] == self.group:
-                self._told(read_switch(words))
+                name = read_switch(words)
+                self._told(name)
+                if self._master is not None and name not in ("", self._master.name, self._left_for):
+                    # What the old one takes from now on may be destroyed, whoever the new one is.
+                    self._left_for = name
+                    self.moved()
 
         return RedisChannels(
             self._reactor,

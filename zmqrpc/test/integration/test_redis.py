@@ -4,7 +4,7 @@ import signal
 import time
 
 from zmqrpc import Target
-from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.integration.nodes import Echo, NodeCase
@@ -119,7 +119,9 @@ class RedisNodeTests(NodeCase):
         _, client = self.calling()
         await self.calls(client)
         self.server.ask("FLUSHALL")
-        await self.assertEnds(NoRoute, client.call(Target("somebody else"), "echo", timeout=5))
+        await self.assertEnds(
+            MatchmakerUnavailable, client.call(Target("somebody else"), "echo", timeout=5), "came back empty"
+        )
         await eventually("both are registered", lambda: self.stored() == 2)
         await self.calls(client)
 

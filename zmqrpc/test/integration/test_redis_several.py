@@ -5,7 +5,7 @@ import time
 from twisted.internet.defer import Deferred
 
 from zmqrpc import Target
-from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.test.integration.nodes import Echo, NodeCase
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
@@ -71,7 +71,8 @@ class SeveralNodeTests(NodeCase):
         await calls
         self.assertGreater(done, 100)
         self.assertEqual(await client.members(self.bare), known)
-        self.assertEqual(self.lost, [], "no registration was lost")
+        self.assertEqual([line for line in self.lost if "may still list" not in line], [], "no registration was lost")
+        self.assertEqual(len(self.lost), len(self.servers), "who stopped while one was away says so")
 
     async def test_all_but_an_empty_one(self):
         """Whoever does not know a topic yet is told that this cannot be known, and never that nobody is there."""
@@ -98,7 +99,7 @@ class SeveralNodeTests(NodeCase):
         for server in self.servers[1:]:
             server.start()
         await eventually("all are registered everywhere", lambda: self.stored() == [1, 1, 1])
-        await self.assertEnds(NoRoute, fresh.call(Target("nobody else"), "echo", timeout=5))
+        await self.assertEnds(MatchmakerUnavailable, fresh.call(Target("nobody else"), "echo", timeout=5), "came back")
 
     async def test_emptied_in_turn(self):
         """FLUSHALL of one after the other takes nothing away, and each has everything again."""
@@ -108,7 +109,9 @@ class SeveralNodeTests(NodeCase):
         for server in self.servers:
             await client.call(self.bare, "echo", {"value": 1}, timeout=5)
             server.ask("FLUSHALL")
-            await self.assertEnds(NoRoute, client.call(Target(f"nobody at {server.port}"), "echo", timeout=5))
+            # The others are too young as well to be believed in that nobody is there.
+            asked = client.call(Target(f"nobody at {server.port}"), "echo", timeout=5)
+            await self.assertEnds(MatchmakerUnavailable, asked, "came back empty")
             await eventually("it has both again", lambda: self.stored() == [2, 2, 2])
         self.assertEqual((self.lines, self.lost), ([], []))
 

@@ -1,5 +1,6 @@
 """The matchmaker in a Redis server, with a real one."""
 
+import contextlib
 import re
 import time
 from random import Random
@@ -423,7 +424,8 @@ class StoredTests(RedisCase):
         self.patch(spread, "SHORTEST", 60.0)
         self.patch(spread, "LONGEST", 60.0)
         self.server.ask("FLUSHALL")
-        await self.matchmaker().lookup("openstack", "something else")
+        with contextlib.suppress(MatchmakerUnavailable):  # where the one that hears of it is quicker
+            await self.matchmaker().lookup("openstack", "something else")
         await eventually("what it says", lambda: b" " in self.server.ask("GET", "zmqrpc:since"))
 
     async def test_removed_by_hand(self):

@@ -162,8 +162,8 @@ class BoundScenarios(Scenario):
         self.patch(Outbox, "seal", sealed)
         sizes = []
         for burst in (1, 1, 20, 20, 20, 1, 1):
-            # Long enough for the other's messages, too short for a PING.
-            await self.world.sleep(0.02)
+            # Long enough for the other's messages, also where the machine is busy, and too short for a PING.
+            await self.world.sleep(0.1)
             written.clear()
             calls = [client.call(WORK, "mark") for _ in range(burst)]
             at_once = len(written)

@@ -154,7 +154,8 @@ class ShelfMatchmaker:
     def acknowledge(self, record):
         return None
 
-    neg_acknowledge = None
+    def neg_acknowledge(self, record, reason):
+        return None
 
     def bind_address(self, target):
         return None
