@@ -42,7 +42,7 @@ from zmqrpc.core.fanouts import LATE
 from zmqrpc.core.series import GRACE
 from zmqrpc.core.ways import Through
 from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.record import PROXIES
+from zmqrpc.record import PROXIES, Role
 from zmqrpc.test.integration.company import TOPIC
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.soak_server import LINE
@@ -186,6 +186,8 @@ class Company:
     def _found(self, sightings: list[Any]) -> None:
         now = time.monotonic()
         for record in (sighting.record for sighting in sightings):
+            if record.role is Role.DOUBT:  # of an instance that may have ended
+                continue
             for proxy in self.proxies:
                 ours = record.addresses[0].endswith(f":{proxy.ports[0]}")
                 if ours and proxy.child is not None and record.instance != proxy.instance:
