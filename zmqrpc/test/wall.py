@@ -23,6 +23,7 @@ class Wall:
         self._file = directory / "time"
         self._seconds = 0.0
         self.step(0)
+        case.addCleanup(_clear_up)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -42,3 +43,10 @@ class Wall:
         new = self._file.with_suffix(".new")
         new.write_text(f"{self._seconds:+g}\n")
         new.rename(self._file)
+
+
+def _clear_up() -> None:
+    """Remove what libfaketime shares among processes, where its process has ended without: by SIGKILL."""
+    for path in Path("/dev/shm").glob("*faketime_*"):
+        if not Path("/proc", path.name.rpartition("_")[2]).exists():
+            path.unlink(missing_ok=True)

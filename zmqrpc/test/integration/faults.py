@@ -24,6 +24,7 @@ import signal
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -346,13 +347,18 @@ def _lasting(company: Company) -> list[str]:
 
 def rate_of(done: list[float], fault: float) -> Figures:
     """Return how long after a fault the rate of what is done was back, and for how long at most nothing was."""
-    before = [sum(1 for at in done if start <= at < start + WINDOW) for start in _starts(fault - 10 * WINDOW, fault)]
-    wanted = sorted(before)[len(before) // 2] * BACK
-    after = [at for at in done if at >= fault]
+    done = sorted(done)
+
+    def within(start: float) -> int:
+        return bisect_left(done, start + WINDOW) - bisect_left(done, start)
+
+    before = sorted(within(start) for start in _starts(fault - 10 * WINDOW, fault))
+    wanted = before[len(before) // 2] * BACK
+    after = done[bisect_left(done, fault) :]
     back = float("inf")
     for step in range(int((after[-1] - fault - WINDOW) / 0.005) if after else 0):
         start = fault + step * 0.005
-        if sum(1 for at in after if start <= at < start + WINDOW) >= wanted:
+        if within(start) >= wanted:
             back = start - fault
             break
     moments = [fault, *after]
