@@ -30,12 +30,6 @@ POLL_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 """Seconds at most until a look that failed is made again, unless a crowd takes longer."""
 
-GUARD_SECONDS = 15.0
-"""
-Seconds at most between two looks at one topic in which we have registered: a store that is emptied ends no connection,
-and nobody may ask it anything else for long. Who finds it new tells everybody.
-"""
-
 STRAY_SECONDS = 1.0
 """
 Seconds at most between two looks that were made since something told did not fit, and at least where nothing does: a
@@ -113,7 +107,6 @@ class RedisFollower:
         self._crowd = crowd
         self._source = source
         self._ours = ""
-        self._registered: dict[TopicKey, None] = {}
         self._followed: dict[str, _Followed] = {}
         self._looking = 0
         self._timer: IDelayedCall | None = None
@@ -146,17 +139,9 @@ class RedisFollower:
             self._timer.cancel()
             self._timer = None
 
-    def ours(self, instance: str, topic: TopicKey) -> None:
-        """Take which instance it is whose records we register, and a topic in which we do."""
+    def ours(self, instance: str) -> None:
+        """Take which instance it is whose records we register."""
         self._ours = instance
-        self._registered[topic] = None
-        followed = self._followed.get(topic_channel(self._db, topic))
-        if followed is not None and self._is_guard(followed):
-            self._look_in(followed, self._poll_seconds(followed))
-
-    def not_ours(self, topic: TopicKey) -> None:
-        """Take that something of ours is withdrawn from a topic."""
-        self._registered.pop(topic, None)
 
     def again(self, topic: TopicKey) -> None:
         """Show once more what is known of a topic, if anything is: for somebody who has not heard it."""
@@ -210,7 +195,7 @@ class RedisFollower:
             self._take(followed, look, heard)
             # A look that is due already is for something that this lookup may not have seen.
             if followed.look_at > self._clock.seconds():
-                followed.look_at = self._clock.seconds() + self._poll_seconds(followed)
+                followed.look_at = self._clock.seconds() + self._poll_seconds()
             self._wake_by(followed.due)
 
     def _look_in(self, followed: _Followed, seconds: float) -> None:
@@ -250,7 +235,7 @@ class RedisFollower:
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
             if self._is_followed(followed):
-                again = self._poll_seconds(followed) if self._take(followed, look, heard) else PACE_SECONDS
+                again = self._poll_seconds() if self._take(followed, look, heard) else PACE_SECONDS
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
         finally:
@@ -271,14 +256,8 @@ class RedisFollower:
         followed.showing.soon(len(followed.copy))
         return True
 
-    def _poll_seconds(self, followed: _Followed) -> float:
-        if self._is_guard(followed):
-            return GUARD_SECONDS * self._chance.uniform(0.5, 1)
+    def _poll_seconds(self) -> float:
         return POLL_SECONDS * self._chance.uniform(0.75, 1)
-
-    def _is_guard(self, followed: _Followed) -> bool:
-        """Tell whether it is the one topic that is looked at often, since something of ours is to be there."""
-        return next((topic for topic in self._registered if topic in self), None) == followed.topic
 
     def _show_now(self, followed: _Followed) -> None:
         now = self._clock.seconds()

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,8 +37,11 @@ MOST_LOOKS = 25
 MOST_SPOILED = 1000
 """Of how many topics that cannot be used it is remembered that this was logged."""
 
-COUNT_SECONDS = 40.0
-"""Seconds after which it is asked again, with a look, how many processes there are."""
+GUARD_SECONDS = 15.0
+"""
+Seconds at most between two questions whether the database is still the one that is known, and how many use it: a server
+that is emptied ends no connection, and nobody may ask it anything else for long. Who finds it new tells everybody.
+"""
 
 REFUSED_SECONDS = 60.0
 """
@@ -100,7 +104,8 @@ class RedisStore:
         self._turned = turned
         self._scripts = RedisScripts(db)
         self._crowd = crowd = Crowd(chance.random)
-        self._count_at = inf
+        self._guarding: IDelayedCall | None = None
+        self._may_count = True
         self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit, address=address)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
@@ -144,7 +149,7 @@ class RedisStore:
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """Store a record; see `IMatchmaker.register`."""
         if record.role is not Role.DOUBT:
-            self._follower.ours(record.instance, (record.exchange, record.topic))
+            self._follower.ours(record.instance)
 
         def refused(failure: Failure) -> Failure:
             error = failure.value
@@ -155,8 +160,6 @@ class RedisStore:
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
-        if record.role is not Role.DOUBT:
-            self._follower.not_ours((record.exchange, record.topic))
         return self._writes.ask(self._scripts.withdrawal(record)).addErrback(_plain)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
@@ -210,6 +213,7 @@ class RedisStore:
         :return: fires when they have ended.
         """
         self._closed = True
+        self._stop_guard()
         self._follower.close()
         ended = gatherResults([self._channels.close(), self._asker.close()])
         for gathering in (self._writes, self._looks):
@@ -217,8 +221,6 @@ class RedisStore:
         return ended.addCallback(_nothing)
 
     def _look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Deferred[Look]:
-        if self._count_at <= self._clock.seconds():
-            self._count()
         return self._looks.ask((topic, version, soonest)).addErrback(_plain)
 
     def _read(self, asked: Sequence[Known]) -> Deferred[list[Look | MatchmakerUnavailable]]:
@@ -281,16 +283,34 @@ class RedisStore:
         self.begun = max(self._back, found)
         self.emptied = found if answer.before else -inf
 
-    def _count(self) -> None:
-        """Ask how many processes there are; who may not ask goes by the topics that are watched alone."""
-        self._count_at = inf
+    # What is asked as long as changes are told
 
-        def counted(answer: Any) -> None:
-            now = self._clock.seconds()
-            self._crowd.seen(int(answer[1]), now)
-            self._count_at = now + COUNT_SECONDS
+    def _guard_again(self) -> None:
+        self._guarding = self._clock.callLater(GUARD_SECONDS * self._chance.uniform(0.5, 1), self._guard)
 
-        self._asker.ask(self._scripts.count()).addCallback(counted).addErrback(lambda _: None)
+    def _guard(self) -> None:
+        def found(answer: Any) -> None:
+            is_known = isinstance(answer, bytes) and answer.partition(b" ")[0] == b"%d" % self._scripts.seen
+            # Also where there is no answer: what is wrong shows in a look.
+            if not is_known and self._guarding is not None:
+                self._heard(new_channel(self._db), b"")
+
+        self._guard_again()
+        self._asker.ask(self._scripts.since()).addBoth(found)
+        if self._may_count:
+            self._asker.ask(self._scripts.count()).addCallback(self._counted).addErrback(self._not_counted)
+
+    def _counted(self, answer: Any) -> None:
+        self._crowd.seen(int(answer[1]), self._clock.seconds())
+
+    def _not_counted(self, failure: Failure) -> None:
+        # Who may not ask goes by the topics that are watched alone.
+        self._may_count = failure.check(RedisRefusal) is None
+
+    def _stop_guard(self) -> None:
+        if self._guarding is not None:
+            self._guarding.cancel()
+            self._guarding = None
 
     def _heard(self, channel: str, message: bytes) -> None:
         if channel == new_channel(self._db) and self._scripts.seen:
@@ -304,9 +324,12 @@ class RedisStore:
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            self._count_at = min(self._count_at, self._clock.seconds() + self._chance.uniform(0, COUNT_SECONDS))
+            if self._guarding is None:
+                self._may_count = True
+                self._guard_again()
             self._works(HEARING)
         else:
+            self._stop_guard()
             self._fails(HEARING, reason)
 
     # One outage for both connections: it ends when nothing fails any more.

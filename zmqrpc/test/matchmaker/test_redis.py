@@ -166,16 +166,20 @@ class RoundTripTests(RedisCase):
         self.watcher = watcher
 
     def sent(self):
-        """Return the commands that clients have sent since the last time, those of the test left out."""
+        """Return the names of the commands that clients have sent since the last time, those of the test left out."""
+        return [words[0] for words in self.commands()]
+
+    def commands(self):
+        """Return their words."""
         self.server.ask("ECHO", "until here")
-        names: list[str] = []
+        commands: list[list[str]] = []
         while True:
             line = self.watcher.read().decode()
-            name = re.findall(r'^[^"]*"(\w+)"', line)[0].upper()
-            if name == "ECHO":
-                return names
+            name, *words = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
+            if name.upper() == "ECHO":
+                return commands
             if " lua] " not in line:
-                names.append(name)
+                commands.append([name.upper(), *words])
 
     async def test_one_each(self):
         matchmaker = self.matchmaker()
@@ -195,6 +199,25 @@ class RoundTripTests(RedisCase):
         self.assertEqual(self.sent(), ["EVAL"], "all records")
         await matchmaker.withdraw(make_record())
         self.assertEqual(self.sent(), ["EVAL"], "a withdrawal")
+
+    async def test_guard(self):
+        """Whether the database was emptied is asked with a few bytes, and all is registered again when it was."""
+        self.patch(store, "GUARD_SECONDS", 0.02)
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        heard = await self.watching(matchmaker, make_record())
+        self.commands()
+        sent: list[list[str]] = []
+        await eventually("questions", lambda: sent.extend(self.commands()) or len(sent) > 20)
+        sent = [words for words in sent if words != ["PUBSUB", "CHANNELS"]]
+        self.assertLessEqual({*map(tuple, sent)}, {("GET", "zmqrpc:since"), ("PUBSUB", "NUMSUB", "zmqrpc:0:new")})
+        self.server.ask("FLUSHALL")
+        await eventually("the loss", heard.last)
+        self.assertRegex(self.server.ask("GET", "zmqrpc:since").decode(), r"^\d{13} \d{13}$")
+        self.commands()
+        sent = []
+        await eventually("more questions", lambda: sent.extend(self.commands()) or len(sent) > 20)
+        self.assertNotIn("EVAL", [name for name, *_ in sent], "it is known")
 
     async def test_after_a_restart(self):
         """Also when the server has forgotten every script."""

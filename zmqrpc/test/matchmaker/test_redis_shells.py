@@ -21,10 +21,9 @@ from zmqrpc.matchmaker._redis.answers import Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import PING_SECONDS, STEADY_SECONDS, RedisChannels
 from zmqrpc.matchmaker._redis.connection import connect
-from zmqrpc.matchmaker._redis.errors import NO_ANSWER
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, RedisRefusal
 from zmqrpc.matchmaker._redis.follower import (
     FIRST_SECONDS,
-    GUARD_SECONDS,
     MANY,
     MOST_LOOKS,
     POLL_SECONDS,
@@ -34,7 +33,8 @@ from zmqrpc.matchmaker._redis.follower import (
 )
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
-from zmqrpc.matchmaker._redis.store import COUNT_SECONDS, RedisStore
+from zmqrpc.matchmaker._redis.scripts import RedisScripts
+from zmqrpc.matchmaker._redis.store import GUARD_SECONDS, RedisStore
 from zmqrpc.matchmaker._showing import PACE_SECONDS
 from zmqrpc.testing.matchmaker import make_record
 
@@ -538,35 +538,6 @@ class FollowerTests(SynchronousTestCase):
         self.follower.heard(CHANNEL, b"x")
         self.clock.advance(0)
 
-    def test_guard(self):
-        """One of the topics that we have registered in is looked at often: a store may have been emptied."""
-        others = [("openstack", f"t{number}") for number in range(3)]
-        for topic in others:
-            self.follower.add(topic)
-            self.follower.ours("i", topic)
-        self.follow()
-        self.clock.advance(FIRST_SECONDS)
-        self.looks.clear()
-        while self.answers:
-            self.answer()
-
-        def looks(seconds):
-            self.looks.clear()
-            for _ in range(seconds):
-                self.clock.advance(1)
-                while self.answers:
-                    self.answer()
-            return [topic for topic, _, _ in self.looks]
-
-        asked = looks(42)
-        self.assertEqual(set(asked), {others[0]})
-        self.assertTrue(42 // GUARD_SECONDS <= len(asked) <= 42 / (GUARD_SECONDS / 2), asked)
-        self.follower.not_ours(others[0])
-        self.follower.ours("i", others[1])
-        looks(60)
-        self.assertEqual(set(looks(30)) - {others[0], others[2], TOPIC}, {others[1]})
-        self.assertGreater(looks(60).count(others[1]), 3)
-
     def test_pace(self):
         """Many changes at once are passed on together."""
         self.follow()
@@ -691,7 +662,7 @@ class FollowerTests(SynchronousTestCase):
             f"f-{number}": Entry(make_record(member=f"m-{number}", number=number), 1000, 0) for number in range(5)
         }
         ours = make_record(member="m-3", number=3)
-        self.follower.ours(ours.instance, TOPIC)
+        self.follower.ours(ours.instance)
         self.follower.add(TOPIC)
         self.clock.advance(FIRST_SECONDS)
         self.answers.pop().callback(Look(1000, 5, 0, records))
@@ -753,7 +724,7 @@ class FollowerTests(SynchronousTestCase):
 
 
 class StoreTests(SynchronousTestCase):
-    """How a store learns how many processes there are."""
+    """What a store asks of itself while changes are told: whether it is the one that is known, and how many use it."""
 
     def setUp(self):
         self.clock, self.server = Clock(), Server()
@@ -765,54 +736,93 @@ class StoreTests(SynchronousTestCase):
         self.clock.advance(0)
         self.clock.advance(0)
         self.asking = self.server.accept()
-        self.answer_looks()
+        self.since: Any = b"1"
+        self.count: Any = [new_channel(0), 250]
+        self.answer()
 
-    def answer_looks(self):
-        """Answer all looks: nobody is there; return what else is asked."""
-        others = []
-        for words, answer in self.asking.asked:
-            if words[0] == "EVAL":
-                answer.callback(msgspec.msgpack.encode([1000, 1, 0, [[0, 0, []]]]))
-            else:
-                others.append((words, answer))
-        self.asking.asked = []
-        return others
+    def answer(self):
+        """Answer everything; return the first word of each question and how many bytes it takes, PINGs left out."""
+        asked = []
+        for connection in (self.asking, self.hearing):
+            while connection.asked:
+                words, answer = connection.asked.pop(0)
+                match words:
+                    case ("EVAL", *_):
+                        topics = (len(words) - len(RedisScripts(0).look(()))) // 3
+                        answer.callback(msgspec.msgpack.encode([1000, 1, 0, [[0, 0, []]] * topics]))
+                    case ("GET", "zmqrpc:since"):
+                        answer.errback(self.since) if isinstance(self.since, Exception) else answer.callback(self.since)
+                    case ("PUBSUB", "NUMSUB", "zmqrpc:0:new"):
+                        answer.errback(self.count) if isinstance(self.count, Exception) else answer.callback(self.count)
+                    case _:
+                        answer.callback([b"subscribe", str(words[-1]).encode(), 1])
+                        continue
+                asked.append((words[0], sum(len(f"$00..{word}..") for word in words)))
+        return asked
 
-    def look(self, seconds):
-        """Look up after a while; return what is asked besides."""
-        for _ in range(round(seconds)):
-            self.clock.advance(1)
-            others = self.answer_looks()
-            for _, answer in others:
-                answer.errback(AssertionError("it was to be asked with the look of the test"))
-            for words, answer in self.hearing.asked:
-                answer.callback(words)
-            self.hearing.asked = []
-        found = self.store.lookup(TOPIC)
-        self.clock.advance(0)
-        others = self.answer_looks()
-        self.assertEqual(self.successResultOf(found), [])
-        return others
+    def asked(self, seconds):
+        """Return what is asked meanwhile."""
+        asked = []
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+            asked += self.answer()
+        return asked
+
+    def test_guards(self):
+        """With a few bytes, as each server does it for ever."""
+        asked = self.asked(40)
+        for word in ("GET", "PUBSUB"):
+            times = [size for name, size in asked if name == word]
+            self.assertTrue(40 // GUARD_SECONDS <= len(times) <= 40 / (GUARD_SECONDS / 2), asked)
+            self.assertLess(max(times), 60)
+        self.assertEqual({name for name, _ in asked}, {"GET", "PUBSUB"})
+
+    def test_emptied(self):
+        """What is not the answer that is known makes it look at everything, and say that it knew another one."""
+        answers = (
+            None,
+            b"2",
+            b"2 1",
+            b"",
+            "1",
+            1,
+            [b"1"],
+            RedisRefusal("no", "WRONGTYPE"),
+            MatchmakerUnavailable("no"),
+        )
+        for answer in answers:
+            self.setUp()
+            self.since = b"1 1"
+            self.assertNotIn("EVAL", [name for name, _ in self.asked(GUARD_SECONDS)], answer)
+            self.since = answer
+            looks = [size for name, size in self.asked(GUARD_SECONDS) if name == "EVAL"]
+            self.assertEqual(len({*looks}), 2, answer)
 
     def test_counts(self):
-        """It asks with a look, once in a while, who else hears what all hear."""
-        self.assertEqual(self.look(0), [])
-        ((words, answer),) = self.look(COUNT_SECONDS)
-        self.assertEqual(words, ("PUBSUB", "NUMSUB", new_channel(0)))
-        answer.callback([new_channel(0), 250])
-        self.assertEqual(self.store._crowd.seconds, spread(250))
-        self.assertEqual(self.look(COUNT_SECONDS - 1), [])
-        ((_, answer),) = self.look(1)
-        answer.callback([new_channel(0), 300])
-        self.assertEqual(self.store._crowd.seconds, spread(300))
+        """How many hear what all hear."""
+        for count in (250, 300):
+            self.count = [b"zmqrpc:0:new", count]
+            self.asked(GUARD_SECONDS)
+            self.assertEqual(self.store.turns, spread(count))
 
-    def test_may_not_count(self):
-        """Who is refused that does not ask again, and no outage is seen in it."""
-        ((_, answer),) = self.look(COUNT_SECONDS)
-        answer.errback(MatchmakerUnavailable("NOPERM"))
+    def test_cannot_count(self):
+        """No outage is seen in it; who is refused that asks again only when changes are told anew."""
+        refused = RedisRefusal("no", "NOPERM")
+        for answer, least, most in ((MatchmakerUnavailable("away"), 3, 6), ([], 3, 6), (refused, 1, 1)):
+            self.count = answer
+            times = [name for name, _ in self.asked(3 * GUARD_SECONDS)].count("PUBSUB")
+            self.assertTrue(least <= times <= most, f"{answer}: {times}")
         self.assertEqual((self.store.trouble, self.store.up), ("", True))
-        self.assertEqual(self.look(2 * COUNT_SECONDS), [])
-        self.assertEqual(self.store._crowd.seconds, spread(0))
+        self.assertEqual(self.store.turns, spread(0))
+        self.hearing.abort()
+        asked = {name for name, _ in self.asked(GUARD_SECONDS)}
+        self.assertLessEqual(asked, {"EVAL"}, "who hears nothing waits for that")
+        self.hearing = self.server.accept()
+        self.assertEqual([name for name, _ in self.asked(GUARD_SECONDS + 1)].count("PUBSUB"), 1)
+
+    def test_closed(self):
+        self.store.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class ConnectionTests(SynchronousTestCase):
