@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
 
-PACE_SECONDS = 0.01
+GATHER_SECONDS = 0.01
 """
 Seconds for which is gathered while something is under way. So no more than a hundred operations of a kind wait where
 each takes a second at most, unless thousands of records or topics are asked at once.
@@ -48,7 +48,7 @@ class Gathering(Generic[Asked, Answer]):
         deferred: Deferred[Answer] = Deferred()
         self._waiting.append((asked, deferred))
         if self._timer is None:
-            self._timer = self._clock.callLater(PACE_SECONDS if self._under_way else 0, self._go)
+            self._timer = self._clock.callLater(GATHER_SECONDS if self._under_way else 0, self._go)
         return deferred
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from math import inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-PACE_SECONDS, PACE_EACH = 0.02, 0.0008
+SHOW_SECONDS, SHOW_EACH = 0.02, 0.0008
 """Seconds between two lists of one topic, at least, and for each record in them."""
 
 
@@ -32,7 +32,7 @@ class Showing:
         :param later: seconds until then, at least.
         """
         if self._call is None:
-            pace = max(PACE_SECONDS, count * PACE_EACH)
+            pace = max(SHOW_SECONDS, count * SHOW_EACH)
             wait = max(0.0, later, self._last + pace - self._clock.seconds())
             self._call = self._clock.callLater(wait, self._pass_on)
 

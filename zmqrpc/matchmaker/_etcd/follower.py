@@ -22,11 +22,14 @@ from zmqrpc.matchmaker._etcd.answers import Change, Look
 from zmqrpc.matchmaker._etcd.copy import TopicCopy
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
-from zmqrpc.matchmaker._showing import PACE_SECONDS, Showing
+from zmqrpc.matchmaker._showing import Showing
 from zmqrpc.record import Sighting
 
 POLL_SECONDS = 300.0
 """Seconds at most after which a topic is looked at though nothing was told."""
+
+AGAIN_SECONDS = 0.02
+"""Seconds until a look is made again that came too early or too late, and at least between two streams."""
 
 RETRY_SECONDS = 1.0
 """Seconds at most until a look that failed is made again, unless a crowd takes longer."""
@@ -183,7 +186,7 @@ class EtcdFollower:
 
     def _begin_look(self, followed: _Followed) -> None:
         if followed.looking:
-            self._look_in(followed, PACE_SECONDS)
+            self._look_in(followed, AGAIN_SECONDS)
             return
         followed.looking = True
         self._to_look_at.append(followed)
@@ -215,7 +218,7 @@ class EtcdFollower:
                     if wrote == followed.wrote:
                         followed.wrote = 0  # whatever its revision: the store may have gone back
                     fresh = self._take(followed, look, heard)
-                    again = POLL_SECONDS * self._chance.uniform(0.75, 1) if fresh else PACE_SECONDS
+                    again = POLL_SECONDS * self._chance.uniform(0.75, 1) if fresh else AGAIN_SECONDS
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
         finally:
@@ -243,7 +246,7 @@ class EtcdFollower:
     def _begin_in(self, seconds: float) -> None:
         if self._begins is None or not self._begins.active():
             now = self._clock.seconds()
-            self._begins = self._clock.callLater(max(seconds, self._began + PACE_SECONDS - now), self._begin)
+            self._begins = self._clock.callLater(max(seconds, self._began + AGAIN_SECONDS - now), self._begin)
 
     def _begin(self) -> None:
         if self._is_beginning:  # it is let finish, and what was added meanwhile is for the one after it
@@ -342,7 +345,7 @@ class EtcdFollower:
     def _show_now(self, topic: TopicKey) -> None:
         followed = self._followed[topic]
         if followed.copy.revision < followed.wrote:
-            self._look_in(followed, PACE_SECONDS)
+            self._look_in(followed, AGAIN_SECONDS)
             return
         sightings = followed.copy.sightings(self._source)
         self._crowd.shown([sighting.record.instance for sighting in sightings], self._ours, self._clock.seconds())

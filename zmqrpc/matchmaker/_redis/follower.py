@@ -18,7 +18,7 @@ from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._redis.answers import Look, read_change
 from zmqrpc.matchmaker._redis.copy import TopicCopy
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
-from zmqrpc.matchmaker._showing import PACE_SECONDS, Showing
+from zmqrpc.matchmaker._showing import Showing
 from zmqrpc.record import Sighting
 
 FIRST_SECONDS = 0.2
@@ -29,6 +29,9 @@ POLL_SECONDS = 60.0
 
 RETRY_SECONDS = 1.0
 """Seconds at most until a look that failed is made again, unless a crowd takes longer."""
+
+AGAIN_SECONDS = 0.02
+"""Seconds until a topic is looked at again where what was found, or told, did not fit."""
 
 STRAY_SECONDS = 1.0
 """
@@ -67,7 +70,7 @@ class _Followed:
             return self.stray_at
         if now - self.stray_at >= 2 * STRAY_SECONDS:
             self.strays = 0
-        pause = backoff(PACE_SECONDS, self.strays - 1, STRAY_SECONDS) if self.strays else 0.0
+        pause = backoff(AGAIN_SECONDS, self.strays - 1, STRAY_SECONDS) if self.strays else 0.0
         self.strays += 1
         self.stray_at = max(now, self.stray_at + pause)
         return self.stray_at
@@ -235,7 +238,7 @@ class RedisFollower:
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
             if self._is_followed(followed):
-                again = self._poll_seconds() if self._take(followed, look, heard) else PACE_SECONDS
+                again = self._poll_seconds() if self._take(followed, look, heard) else AGAIN_SECONDS
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
         finally:

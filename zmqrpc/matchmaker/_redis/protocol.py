@@ -88,8 +88,8 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         Take the messages at the beginning, and return the rest.
 
         It buys more than a quarter of the processor time of a crowd that comes back (docs/adr/0037), as each of five
-        hundred members hears of five hundred: 2 us for a message. txredisapi, which copies with each line what is behind
-        it, takes 15 to 22.
+        hundred members hears of five hundred: 2 us for a message. txredisapi, which copies with each line what is
+        behind it, takes 15 to 22.
         """
         at = 0
         while match := _CHANNEL.match(data, at):

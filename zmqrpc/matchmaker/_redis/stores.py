@@ -21,7 +21,7 @@ from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._redis.union import TRUST_SECONDS, Order, Standing, TopicUnion, believed, merge
 from zmqrpc.record import Record, Role, Sighting
 
-PACE_SECONDS = 0.01
+UNITE_SECONDS = 0.01
 """Seconds in which the changes of a topic become one: each comes from every store."""
 
 Show = Callable[[TopicKey, list[Sighting]], None]
@@ -212,7 +212,7 @@ class RedisStores:
     def _look_soon(self, topics: Iterable[TopicKey]) -> None:
         if len(self._stores) > 1 and not self._closed:
             self._unseen.update(topics)
-            self._wake_in(PACE_SECONDS)
+            self._wake_in(UNITE_SECONDS)
 
     def _wake_in(self, seconds: float) -> None:
         at = self._clock.seconds() + seconds

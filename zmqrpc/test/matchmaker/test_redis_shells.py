@@ -23,6 +23,7 @@ from zmqrpc.matchmaker._redis.channels import PING_SECONDS, STEADY_SECONDS, Redi
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.errors import NO_ANSWER, RedisRefusal
 from zmqrpc.matchmaker._redis.follower import (
+    AGAIN_SECONDS,
     FIRST_SECONDS,
     MANY,
     MOST_LOOKS,
@@ -35,7 +36,7 @@ from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
 from zmqrpc.matchmaker._redis.store import GUARD_SECONDS, RedisStore
-from zmqrpc.matchmaker._showing import PACE_SECONDS
+from zmqrpc.matchmaker._showing import SHOW_SECONDS
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
@@ -529,7 +530,7 @@ class FollowerTests(SynchronousTestCase):
                 self.answer()
         waits = [after - before for before, after in itertools.pairwise(times)]
         self.assertEqual(waits, sorted(waits, key=lambda wait: round(wait, 2)))
-        self.assertGreater(min(waits), PACE_SECONDS - 0.002)
+        self.assertGreater(min(waits), AGAIN_SECONDS - 0.002)
         self.assertTrue(STRAY_SECONDS - 0.01 < waits[-1] < STRAY_SECONDS + 0.01, waits)
         self.assertLess(len(times), 18)
         self.clock.advance(2 * STRAY_SECONDS)
@@ -634,11 +635,11 @@ class FollowerTests(SynchronousTestCase):
         self.shown.clear()
         message = msgspec.msgpack.encode([5, 6, "", "", gone[:MANY], -1])
         self.follower.heard(CHANNEL, message)
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(SHOW_SECONDS)
         self.assertEqual(self.shown, [TOPIC])
         message = msgspec.msgpack.encode([6, 7, "", "", gone, -1])
         self.follower.heard(CHANNEL, message)
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(SHOW_SECONDS)
         self.assertEqual(self.shown, [TOPIC])
         self.clock.advance(3.0)
         self.assertEqual(self.shown, [TOPIC, TOPIC])

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.stores import PACE_SECONDS, RedisStores
+from zmqrpc.matchmaker._redis.stores import UNITE_SECONDS, RedisStores
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS
 from zmqrpc.record import Role, Sighting
 from zmqrpc.test.logs import LogLines
@@ -120,7 +120,7 @@ class StoresCase(SynchronousTestCase):
             store.answer()
             store.shows(record)
         self.successResultOf(done)
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.assertEqual(self.shown.pop(), [record])
 
     def restored(self, store):
@@ -273,14 +273,14 @@ class FollowedTests(StoresCase):
         self.stores.follow(TOPIC)
         self.all[0].shows()
         self.all[1].shows(RECORD)
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.assertEqual(self.shown, [])
         self.all[2].shows()
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.assertEqual(self.shown, [[RECORD]])
         for store in self.all:
             store.shows(make_record(number=2))
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.assertEqual(self.shown[1:], [[make_record(number=2)]])
 
     def test_not_waited_for_long(self):
@@ -297,13 +297,13 @@ class FollowedTests(StoresCase):
         self.all[0].shows(RECORD)
         for store in self.all[1:]:
             store.shows(make_record(number=2))
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.all[0].goes()
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.all[0].comes_back()
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         self.all[0].shows(RECORD)
-        self.clock.advance(PACE_SECONDS)
+        self.clock.advance(UNITE_SECONDS)
         both, two = [RECORD, make_record(number=2)], [make_record(number=2)]
         self.assertEqual(self.shown, [both, two, two, both])
 

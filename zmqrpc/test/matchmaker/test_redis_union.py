@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import lookup_order
-from zmqrpc.matchmaker._gathering import PACE_SECONDS, Gathering
+from zmqrpc.matchmaker._gathering import GATHER_SECONDS, Gathering
 from zmqrpc.matchmaker._redis.poll import Poll
 from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS, Standing, TopicUnion, believed, merge
@@ -351,10 +351,10 @@ class GatheringTests(SynchronousTestCase):
         self.gathering.ask(0)
         self.clock.advance(0)
         self.gathering.ask(1)
-        self.clock.advance(PACE_SECONDS / 2)
+        self.clock.advance(GATHER_SECONDS / 2)
         self.gathering.ask(2)
         self.assertEqual(len(self.asked), 1)
-        self.clock.advance(PACE_SECONDS / 2)
+        self.clock.advance(GATHER_SECONDS / 2)
         self.assertEqual([asked for asked, _ in self.asked], [[0], [1, 2]])
         for asked, deferred in self.asked:
             deferred.callback(asked)

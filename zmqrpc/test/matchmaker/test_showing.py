@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.matchmaker._showing import PACE_EACH, PACE_SECONDS, Showing
+from zmqrpc.matchmaker._showing import SHOW_EACH, SHOW_SECONDS, Showing
 
 
 class ShowingTests(SynchronousTestCase):
@@ -24,7 +24,7 @@ class ShowingTests(SynchronousTestCase):
 
     def test_paced(self):
         """Long lists are passed on less often."""
-        for count, pace in ((1, PACE_SECONDS), (500, 500 * PACE_EACH)):
+        for count, pace in ((1, SHOW_SECONDS), (500, 500 * SHOW_EACH)):
             self.setUp()
             for _ in range(1000):
                 self.showing.soon(count)
