@@ -15,7 +15,7 @@ _log = Logger()
 _ROLES = frozenset(Role)
 _VERSIONS = (1, 1)
 _LONGEST_SHOWN = 255
-_LONGEST_NAMED = 100
+_LONGEST_NAME_SHOWN = 60
 
 LONGEST_BODY = 8192
 """How many characters the body of a record has at most (docs/spec/records)."""
@@ -43,8 +43,8 @@ def write_body(record: Record) -> str:
     return msgspec.json.encode(_Body(record.addresses, versions, record.subscribes, record.reason)).decode()
 
 
-_said: dict[TopicKey, int] = {}
-"""How many entries of each topic were skipped when that was logged last."""
+_said: dict[tuple[str, TopicKey], int] = {}
+"""How many entries of each topic in each store were skipped when that was logged last."""
 
 # The same entry is the same record, for as long as somebody has it: a store is read again and again, whole.
 _read: WeakValueDictionary[tuple[str, ...], Record] = WeakValueDictionary()
@@ -95,36 +95,41 @@ class Skips:
 
     Whoever may write to a store could else fill our log. So a topic is logged again only when it has twice as many as
     the last time, and of the topics that are skipped from only the first `MOST_SKIPPED_TOPICS` are named.
+
+    :param store: what people call the store, without a password.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: str) -> None:
+        self._store = store
         self._counts: dict[TopicKey, int] = {}
         self._first: dict[TopicKey, str] = {}
 
-    def add(self, topic: TopicKey, what: str, why: str) -> None:
+    def add(self, topic: TopicKey, key: str, why: str) -> None:
         """
         Skip one entry.
 
         :param topic: what it is under.
-        :param what: names the entry, as it is written.
+        :param key: where it is in the store, as somebody would look for it there.
         :param why: what is wrong with it.
         """
         count = self._counts[topic] = self._counts.get(topic, 0) + 1
         if count == 1:
-            self._first[topic] = f"{shown(what)[:_LONGEST_NAMED]}, {shown(why)}"
+            self._first[topic] = f"{shown(key)} ({shown(why)})"
 
     def say(self) -> None:
         """Log what was skipped, as far as that is news."""
         for (exchange, name), count in self._counts.items():
-            topic = shown(exchange), shown(name)
-            before = _said.get(topic, 0)
+            said_of = self._store, (shown(exchange), shown(name))
+            before = _said.get(said_of, 0)
             if count < 2 * before or (not before and len(_said) >= MOST_SKIPPED_TOPICS):
                 continue
-            _said[topic] = count
+            _said[said_of] = count
             _log.warn(
-                "Skipped malformed records of {topic} in exchange {exchange}, {count} so far; the first: {first}",
-                topic=topic[1],
-                exchange=topic[0],
+                "{store} holds malformed records of {topic} in exchange {exchange}, {count} so far, which are skipped; "
+                "remove them there; the first is {first}",
+                store=shown(self._store),
+                topic=shown(name)[:_LONGEST_NAME_SHOWN],
+                exchange=shown(exchange)[:_LONGEST_NAME_SHOWN],
                 count=count,
                 first=self._first[exchange, name],
             )

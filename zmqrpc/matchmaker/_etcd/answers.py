@@ -321,7 +321,7 @@ def _format(read: _Transaction) -> str | None:
 
 
 def _entries(names: EtcdNames, pairs: Iterable[_Pair], topic: TopicKey | None) -> Iterator[Entry]:
-    skips = Skips()
+    skips = Skips(names.called)
     for pair in pairs:
         record = _stored(names, pair, skips)
         # An empty record is kept here: a page goes on after the last key, whatever that is.
@@ -332,7 +332,7 @@ def _entries(names: EtcdNames, pairs: Iterable[_Pair], topic: TopicKey | None) -
 
 
 def _told(names: EtcdNames, events: Iterable[_Event]) -> Iterator[Entry]:
-    skips = Skips()
+    skips = Skips(names.called)
     for event in events:
         pair = event.kv
         record = _stored(names, pair, skips) if event.type == "PUT" else None
@@ -350,6 +350,6 @@ def _stored(names: EtcdNames, pair: _Pair, skips: Skips) -> Record | None:
     exchange, topic, role, member, instance, pool = words
     record = read_record(role, exchange, topic, member, instance, pool, _text(pair.value))
     if isinstance(record, str):
-        skips.add((exchange, topic), member, record)
+        skips.add((exchange, topic), key, record)
         return None
     return record

@@ -13,12 +13,14 @@ class EtcdNames:
     The keys below a prefix.
 
     :param prefix: without a slash at either end.
+    :ivar called: what people call that etcd.
     :ivar format: the key that holds the format.
     :ivar store: the key that holds the id of the store.
     :ivar topics: what the keys of all records begin with.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, called: str = "etcd") -> None:
+        self.called = called
         self.format = f"/{prefix}/format"
         self.store = f"/{prefix}/store"
         self.topics = f"/{prefix}/topic/"

@@ -81,7 +81,7 @@ class EtcdStore:
         self._clock = reactor
         self._name = place.called
         self._source = place.name
-        self._words = EtcdWords(place.prefix)
+        self._words = EtcdWords(place.prefix, self._name)
         self._access = EtcdAccess(reactor, place, limit)
         self._rotation = rotation = Rotation(len(place.hosts), chance)
         self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)

@@ -33,10 +33,11 @@ class EtcdWords:
     Bytes become base64 when they are encoded, as the gateway wants them.
 
     :param prefix: without a slash at either end.
+    :param called: what people call that etcd.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self.names = EtcdNames(prefix)
+    def __init__(self, prefix: str, called: str = "etcd") -> None:
+        self.names = EtcdNames(prefix, called)
         self._is_ours = {"key": self.names.format.encode(), "target": "VALUE", "value": FORMAT.encode()}
         self._is_new = {"key": self.names.format.encode(), "target": "CREATE", "create_revision": 0}
         self._read_format = {"request_range": {"key": self.names.format.encode()}}

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record
-from zmqrpc.matchmaker._redis.names import split
+from zmqrpc.matchmaker._redis.names import split, topic_key
 from zmqrpc.record import Record, Sighting
 
 _VALUE = re.compile(r"(\d{1,16}) (\d{1,16}) (.*)", re.DOTALL | re.ASCII)
@@ -118,27 +118,29 @@ def read_written(count: int, answer: Any) -> list[str | None]:
     return [part if isinstance(part, str) else None for part in parts]
 
 
-def read_looks(topics: Sequence[TopicKey], answer: Any) -> list[Look | str]:
+def read_looks(store: str, topics: Sequence[TopicKey], answer: Any) -> list[Look | str]:
     """
     Read what the script that looks answered: for each topic what it holds, or the error that it caused.
 
+    :param store: what people call the server.
     :raises ValueError: it is malformed.
     """
     now, since, before, parts = _looks.decode(answer)
     _check_count(len(topics), parts)
-    return [_read_look(topic, now, since, before, part) for topic, part in zip(topics, parts, strict=True)]
+    return [_read_look(store, topic, now, since, before, part) for topic, part in zip(topics, parts, strict=True)]
 
 
-def read_list(answer: Any) -> Listing:
+def read_list(store: str, answer: Any) -> Listing:
     """
     Read what the script that lists answered.
 
+    :param store: what people call the server.
     :raises ValueError: it is malformed.
     """
     now, since, before, topics = _list.decode(answer)
     found: list[Entry] = []
     spoiled: dict[TopicKey, str] = {}
-    skips = Skips()
+    skips = Skips(store)
     for name, content in topics:
         topic = split(_text(name) or "")
         if len(topic) != 2:
@@ -153,13 +155,17 @@ def read_list(answer: Any) -> Listing:
     return Listing(now, since, before, [entry for entry in found if not 0 < entry.ends <= now], spoiled)
 
 
-def read_change(topic: TopicKey, message: bytes) -> Change | None:
-    """Read what was told on the channel of a topic; None for what is malformed."""
+def read_change(store: str, topic: TopicKey, message: bytes) -> Change | None:
+    """
+    Read what was told on the channel of a topic; None for what is malformed.
+
+    :param store: what people call the server.
+    """
     try:
         before, after, field, value, gone, soonest = _change.decode(message)
     except ValueError:
         return None
-    skips = Skips()
+    skips = Skips(store)
     entry = _entry(topic, field, value, skips) if field else None
     skips.say()
     return Change(before, after, field, entry, gone, soonest)
@@ -170,7 +176,7 @@ def _check_count(count: int, parts: Sequence[object]) -> None:
         raise ValueError(f"{len(parts)} answers to {count} questions")
 
 
-def _read_look(topic: TopicKey, now: int, since: int, before: int, answer: msgspec.Raw) -> Look | str:
+def _read_look(store: str, topic: TopicKey, now: int, since: int, before: int, answer: msgspec.Raw) -> Look | str:
     strings: bool | Sequence[str | None]
     try:
         read = _look.decode(answer)
@@ -182,7 +188,7 @@ def _read_look(topic: TopicKey, now: int, since: int, before: int, answer: msgsp
         strings = [_text(part) for part in raw]
     if isinstance(strings, bool):
         return Look(now, version, soonest, None, since, before)
-    skips = Skips()
+    skips = Skips(store)
     entries = dict(_entries(topic, strings, skips))
     skips.say()
     return Look(now, version, soonest, entries, since, before)
@@ -199,7 +205,7 @@ def _text(raw: msgspec.Raw) -> str | None:
 def _entries(topic: TopicKey, strings: Sequence[str | None], skips: Skips) -> Iterator[tuple[str, Entry]]:
     for field, value in zip(strings[::2], strings[1::2], strict=False):
         if field is None or value is None:
-            skips.add(topic, field or "", "it is no text")
+            skips.add(topic, _key(topic, field), "a field or value is no text")
             continue
         entry = _entry(topic, field, value, skips) if field else None
         if entry is not None:
@@ -210,7 +216,7 @@ def _entry(topic: TopicKey, field: str, value: str, skips: Skips) -> Entry | Non
     names = split(field)
     match = _VALUE.fullmatch(value)
     if len(names) != 4 or match is None:
-        skips.add(topic, field, "it is not ROLE:MEMBER:INSTANCE:POOL and STAMP EXPIRE BODY")
+        skips.add(topic, _key(topic, field), "it is not ROLE:MEMBER:INSTANCE:POOL and STAMP EXPIRE BODY")
         return None
     role, member, instance, pool = names
     stamp, lasts, body = match.groups()
@@ -218,5 +224,10 @@ def _entry(topic: TopicKey, field: str, value: str, skips: Skips) -> Entry | Non
     if isinstance(record, Record):
         return Entry(record, int(stamp), int(stamp) + int(lasts) if int(lasts) else 0)
     if record is not None:
-        skips.add(topic, field, record)
+        skips.add(topic, _key(topic, field), record)
     return None
+
+
+def _key(topic: TopicKey, field: str | None) -> str:
+    """Name an entry as the commands of Redis do."""
+    return f"{topic_key(topic)} {field}" if field else topic_key(topic)

@@ -83,6 +83,7 @@ class RedisFollower:
     A copy begins with a look, and follows what is told on the channel of its topic. It is looked at again when that
     begins to be heard, when something told does not fit, when a record of it may have expired, and now and then.
 
+    :param name: the server, for people.
     :param db: the number of the database.
     :param look: looks at a topic, given the version that is known of it and when the first record of it expires.
     :param show: is called with a topic and its records whenever they were read or told, changed or not.
@@ -95,6 +96,7 @@ class RedisFollower:
     def __init__(
         self,
         clock: IReactorTime,
+        name: str,
         db: int,
         look: Callable[[TopicKey, int, int], Deferred[Look]],
         show: Callable[[TopicKey, list[Sighting]], None],
@@ -103,6 +105,7 @@ class RedisFollower:
         source: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
+        self._name = name
         self._db = db
         self._look = look
         self._show = show
@@ -176,7 +179,7 @@ class RedisFollower:
         if channel not in self._followed:
             return
         followed = self._followed[channel]
-        change = read_change(followed.topic, message)
+        change = read_change(self._name, followed.topic, message)
         if change is None or not followed.copy.told(change, now):
             # Others may tell first what they have stored anew, in a database that we still have to look at.
             self._look_at(followed, max(followed.stray(now), self._crowd.turn_at))

@@ -29,6 +29,11 @@ def new_channel(db: int) -> str:
     return f"{PREFIX}{db}:new"
 
 
+def topic_key(topic: TopicKey) -> str:
+    """Return the key of the hash that holds the records of a topic."""
+    return TOPIC_PREFIX + join(topic)
+
+
 def record_field(record: Record) -> str:
     """Return the field of a record in the hash of its topic."""
     return join((str(record.role), record.member, record.instance, record.pool or ""))

@@ -109,7 +109,7 @@ class RedisStore:
         self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit, address=address)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
-        self._follower = RedisFollower(reactor, db, self._look, show, chance, crowd, source)
+        self._follower = RedisFollower(reactor, name, db, self._look, show, chance, crowd, source)
         self._channels = RedisChannels(
             reactor, connect, self._heard, self._subscribed, self._hears, chance, limit, crowd
         )
@@ -185,7 +185,7 @@ class RedisStore:
                 self._own(topic, error)
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
-        return self._ask(self._scripts.list(), read_list, READING).addCallbacks(found, _plain)
+        return self._ask(self._scripts.list(), partial(read_list, self.name), READING).addCallbacks(found, _plain)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -233,7 +233,7 @@ class RedisStore:
                     break
             return [self._own(topic, look) for topic, look in zip(topics, looks, strict=True)]
 
-        return self._ask(self._scripts.look(asked), partial(read_looks, topics), READING).addCallback(found)
+        return self._ask(self._scripts.look(asked), partial(read_looks, self.name, topics), READING).addCallback(found)
 
     def _write(self, writes: Sequence[Write]) -> Deferred[list[MatchmakerUnavailable | None]]:
         def written(errors: list[str | None]) -> list[MatchmakerUnavailable | None]:

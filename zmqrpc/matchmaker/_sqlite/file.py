@@ -21,11 +21,12 @@ from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
 from zmqrpc.matchmaker._sqlite.roll import Roll
 from zmqrpc.record import Record, Sighting
 
-_COLUMNS = "exchange, topic, member, instance, role, pool, body, stamp, expires, boot, namespace, pid, started"
+_KEY = ("exchange", "topic", "member", "instance", "role", "pool")
+_COLUMNS = f"{', '.join(_KEY)}, body, stamp, expires, boot, namespace, pid, started"
 _LIVE = f"SELECT {_COLUMNS} FROM record WHERE boot = ? AND (expires IS NULL OR expires > ?)"
 _STORE = f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PURGE = "DELETE FROM record WHERE boot <> ? OR expires <= ?"
-_WITHDRAW = "DELETE FROM record WHERE (exchange, topic, member, instance, role, pool) = (?, ?, ?, ?, ?, ?)"
+_WITHDRAW = f"DELETE FROM record WHERE ({', '.join(_KEY)}) = (?, ?, ?, ?, ?, ?)"
 _BURY = "DELETE FROM record WHERE (boot, namespace, pid, started) = (?, ?, ?, ?)"
 
 
@@ -103,14 +104,14 @@ class SqliteFile:
             found = connection.execute(query, values).fetchall()
             owners: dict[Owner, bool] = {}
             rows = []
-            skips = Skips()
+            skips = Skips(f"the matchmaker file {self._path}")
             for exchange, name, member, instance, role, pool, body, stamp, expires, *owner_columns in found:
                 owner = Owner(*owner_columns)
                 if owner not in owners:
                     owners[owner] = self.judges(owner) and self._roll.is_dead(owner)
                 record = read_record(role, exchange, name, member, instance, pool, body)
                 if isinstance(record, str):
-                    skips.add((exchange, name), member, record)
+                    skips.add((exchange, name), _named(exchange, name, member, instance, role, pool), record)
                 elif record is not None and not owners[owner]:
                     rows.append(Row(record, stamp, expires, owner))
             skips.say()
@@ -269,6 +270,11 @@ def is_missing(path: str) -> bool:
     except FileNotFoundError:
         return True
     return False
+
+
+def _named(*key: str) -> str:
+    """Name a row by its key, as a condition of SQL does."""
+    return "the row " + " ".join(f"{name}={value!r}" for name, value in zip(_KEY, key, strict=True))
 
 
 def _key(record: Record) -> tuple[str, str, str, str, str, str]:

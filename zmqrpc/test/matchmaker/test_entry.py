@@ -108,19 +108,29 @@ class SkipTests(SynchronousTestCase):
         self.patch(_entry, "_said", {})
         self.lines = LogLines(self, "zmqrpc.matchmaker._entry")
 
-    def leave_out(self, count, topic=TOPIC):
-        skips = Skips()
+    def leave_out(self, count, topic=TOPIC, store="the store at h:1"):
+        skips = Skips(store)
         for number in range(count):
-            skips.add(topic, f"m{number}", "it is odd")
+            skips.add(topic, f"/key/m{number}", "it is odd")
         skips.say()
 
     def test_one_line_for_a_topic(self):
+        """It names the store and the key, and says what to do."""
         for _ in range(3):
             self.leave_out(10_000)
         self.assertEqual(
             self.lines,
-            ["Skipped malformed records of compute in exchange openstack, 10000 so far; the first: m0, it is odd"],
+            [
+                "the store at h:1 holds malformed records of compute in exchange openstack, 10000 so far, which are "
+                "skipped; remove them there; the first is /key/m0 (it is odd)"
+            ],
         )
+
+    def test_stores_apart(self):
+        """What one store has is no reason to be silent about another."""
+        for store in ("one", "two", "one", "two"):
+            self.leave_out(1, store=store)
+        self.assertEqual([line.partition(" holds ")[0] for line in self.lines], ["one", "two"])
 
     def test_again_when_there_are_twice_as_many(self):
         for count in (1, 1, 2, 3, 0, 1, 4, 7, 3, 8):
@@ -136,7 +146,7 @@ class SkipTests(SynchronousTestCase):
         self.assertEqual(len(_entry._said), MOST_SKIPPED_TOPICS)
 
     def test_short_and_printable(self):
-        skips = Skips()
+        skips = Skips("s\u202e" * 10_000)
         skips.add(("e" * 10_000, "t\n" * 10_000), "m\x1b" * 10_000, "w" * 10_000)
         skips.say()
         (line,) = self.lines

@@ -214,11 +214,15 @@ class StoredTests(EtcdCase):
         listed = [sighting.record for sighting in await matchmaker.records()]
         self.assertEqual(listed, [good, newer])
         # One line for the first of them, and one when it was twice as many.
-        for topic, text in (("? in exchange ?", "no key of a record"), ("compute in exchange openstack", "bad, ")):
-            lines = self.lines.about(f"Skipped malformed records of {topic}")
+        called = f"etcd at 127.0.0.1:{self.member.port}"
+        for topic, text in (
+            ("? in exchange ?", f"; the first is {start}nonsense (it is no key of a record)"),
+            ("compute in exchange openstack", f"; the first is {start}server:bad:{9:032x}: ("),
+        ):
+            lines = self.lines.about(f"{called} holds malformed records of {topic}")
             self.assertIn(len(lines), (1, 2), self.lines)
             self.assertIn(text, lines[0])
-        self.assertEqual(_entry._said, {("?", "?"): 2, ("openstack", "compute"): 3})
+        self.assertEqual(_entry._said, {(called, ("?", "?")): 2, (called, ("openstack", "compute")): 3})
         self.assertEqual(len(self.lines.about("colour")), 0)
 
     async def test_odd_names(self):

@@ -449,7 +449,13 @@ class FollowerTests(SynchronousTestCase):
         self.answers: list[Deferred[Look]] = []
         self.shown: list[tuple[str, str]] = []
         self.follower = RedisFollower(
-            self.clock, 0, self.look, lambda topic, sightings: self.shown.append(topic), Random(1), self.crowd
+            self.clock,
+            "the Redis server h:1",
+            0,
+            self.look,
+            lambda topic, sightings: self.shown.append(topic),
+            Random(1),
+            self.crowd,
         )
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
         self.addCleanup(self.follower.close)

@@ -35,6 +35,7 @@ from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
+STORE = "the Redis server h:1"
 NOW = 1_795_633_258_000
 
 
@@ -237,7 +238,8 @@ class AnswerTests(SynchronousTestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def read(self, *strings, now=NOW, version=5, soonest=7):
-        looks: list[Any] = read_looks([TOPIC], msgspec.msgpack.encode([now, 3, 2, [[version, soonest, list(strings)]]]))
+        packed = msgspec.msgpack.encode([now, 3, 2, [[version, soonest, list(strings)]]])
+        looks: list[Any] = read_looks(STORE, [TOPIC], packed)
         (look,) = looks
         return look
 
@@ -255,14 +257,14 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((entry.ends, entry.sighting(NOW).lasts), (0, inf))
 
     def test_unchanged(self):
-        (look,) = read_looks([TOPIC], msgspec.msgpack.encode([NOW, 3, 2, [[5, 7, False]]]))
+        (look,) = read_looks(STORE, [TOPIC], msgspec.msgpack.encode([NOW, 3, 2, [[5, 7, False]]]))
         self.assertEqual(look, Look(NOW, 5, 7, None, 3, 2))
 
     def test_several(self):
         """Each topic has an answer of its own, or an error of its own."""
         record, other = make_record(), ("openstack", "other")
         parts = [[5, 7, [record_field(record), value(record)]], "WRONGTYPE x (key)", [0, 0, []], [9, 0, False]]
-        looks = read_looks([TOPIC, other, other, other], msgspec.msgpack.encode([NOW, 3, 2, parts]))
+        looks = read_looks(STORE, [TOPIC, other, other, other], msgspec.msgpack.encode([NOW, 3, 2, parts]))
         entry = Entry(record, NOW, NOW + 300_000)
         self.assertEqual(looks[0], Look(NOW, 5, 7, {record_field(record): entry}, 3, 2))
         self.assertEqual(looks[1], "WRONGTYPE x (key)")
@@ -287,7 +289,23 @@ class AnswerTests(SynchronousTestCase):
             look = self.read(later, value(good), *strings, record_field(good), value(good))
             self.assertEqual(list(look.entries), [record_field(good)])
         (line,) = self.lines
-        self.assertIn(f"of compute in exchange openstack, 5 so far; the first: {tag}, ", line)
+        self.assertIn(f"{STORE} holds malformed records of compute in exchange openstack, 5 so far", line)
+        self.assertIn(f"; the first is zmqrpc:topic:openstack:compute {tag} (it is not ROLE:MEMBER", line)
+
+    def test_skipped_elsewhere(self):
+        """What is listed and what is told is skipped in the same words."""
+        strings = ["server:m:i:", value(make_record())]
+        key = "zmqrpc:topic:openstack:compute server:m:i: (its instance is not 32 lower-case hex digits)"
+        for read in (
+            lambda: read_list(STORE, msgspec.msgpack.encode([NOW, 3, 2, [[join(TOPIC), strings]]])),
+            lambda: read_change(STORE, TOPIC, msgspec.msgpack.encode([4, 5, *strings, [], -1])),
+        ):
+            self.patch(_entry, "_said", {})
+            self.lines.clear()
+            read()
+            (line,) = self.lines
+            self.assertTrue(line.startswith(f"{STORE} holds malformed records of compute "), line)
+            self.assertIn(key, line)
 
     def test_stamps(self):
         """A time that is none makes its entry unreadable, and nothing worse."""
@@ -302,26 +320,33 @@ class AnswerTests(SynchronousTestCase):
         strings = [b"\xff\xfe", value(good).encode(), record_field(good).encode(), value(good).encode()]
         packed = b"".join(bytes([0xD9, len(string)]) + string for string in strings)
         begin = b"\x94" + msgspec.msgpack.encode(NOW) + b"\x03\x02\x91\x93\x05\x07"
-        looks: list[Any] = read_looks([TOPIC], begin + bytes([0x90 + len(strings)]) + packed)
+        self.patch(_entry, "_said", {})
+        looks: list[Any] = read_looks(STORE, [TOPIC], begin + bytes([0x90 + len(strings)]) + packed)
         (look,) = looks
+        (line,) = self.lines
+        self.assertIn("; the first is zmqrpc:topic:openstack:compute (a field or value is no text)", line)
         self.assertEqual(list(look.entries), [record_field(good)])
 
     def test_no_answer(self):
         answers: list[Any] = [b"", b"\xc1", b"OK", 1, None, [], msgspec.msgpack.encode([1, 2, 3, 4])]
         for answer in answers:
-            self.assertRaises((ValueError, TypeError), read_looks, [TOPIC], answer)
+            self.assertRaises((ValueError, TypeError), read_looks, STORE, [TOPIC], answer)
             self.assertRaises((ValueError, TypeError), read_written, 1, answer)
-            self.assertRaises((ValueError, TypeError), read_list, answer)
+            self.assertRaises((ValueError, TypeError), read_list, STORE, answer)
             if isinstance(answer, bytes):
-                self.assertIsNone(read_change(TOPIC, answer))
+                self.assertIsNone(read_change(STORE, TOPIC, answer))
 
     @given(st.binary(max_size=60))
     def test_any_answer(self, answer):
         """Whatever comes is read or refused."""
-        for read in (lambda: read_looks([TOPIC], answer), lambda: read_list(answer), lambda: read_written(1, answer)):
+        for read in (
+            lambda: read_looks(STORE, [TOPIC], answer),
+            lambda: read_list(STORE, answer),
+            lambda: read_written(1, answer),
+        ):
             with contextlib.suppress(ValueError):
                 read()
-        read_change(TOPIC, answer)
+        read_change(STORE, TOPIC, answer)
 
     def test_list(self):
         record, expired, other = make_record(), make_record(number=2), make_record("a:b", exchange="c")
@@ -337,7 +362,7 @@ class AnswerTests(SynchronousTestCase):
                 ["x:y", "WRONGTYPE x (key)"],
             ],
         ]
-        listing = read_list(msgspec.msgpack.encode(packed))
+        listing = read_list(STORE, msgspec.msgpack.encode(packed))
         found = [Entry(record, NOW - 2000, NOW + 298_000), Entry(other, NOW, NOW + 300_000)]
         self.assertEqual(listing, Listing(NOW, 3, 2, found, {("x", "y"): "WRONGTYPE x (key)"}))
         self.assertEqual(self.lines, [], "whoever has asked tells it")
@@ -346,9 +371,9 @@ class AnswerTests(SynchronousTestCase):
         record = make_record()
         message = msgspec.msgpack.encode([4, 5, record_field(record), value(record), ["gone"], -1])
         entry = Entry(record, NOW, NOW + 300_000)
-        self.assertEqual(read_change(TOPIC, message), Change(4, 5, record_field(record), entry, ["gone"], -1))
+        self.assertEqual(read_change(STORE, TOPIC, message), Change(4, 5, record_field(record), entry, ["gone"], -1))
         message = msgspec.msgpack.encode([4, 5, "", "", [], 0])
-        self.assertEqual(read_change(TOPIC, message), Change(4, 5, "", None, [], 0))
+        self.assertEqual(read_change(STORE, TOPIC, message), Change(4, 5, "", None, [], 0))
 
 
 _tags = (f"tag-{number}" for number in count())

@@ -168,7 +168,10 @@ class FileTests(SynchronousTestCase):
         for _ in range(2):
             self.assertEqual(self.records(file), [make_record(number=9)])
         (line,) = lines
-        self.assertIn(f"of compute in exchange openstack, {len(bodies)} so far; the first: bad, ", line)
+        begin = f"the matchmaker file {self.path} holds malformed records of compute in exchange openstack, "
+        self.assertTrue(line.startswith(f"{begin}{len(bodies)} so far"), line)
+        row = f"exchange='openstack' topic='compute' member='bad' instance='{0:032x}' role='server' pool=''"
+        self.assertIn(f"; the first is the row {row} (", line)
 
     def test_missing(self):
         """A missing file reads as an empty one, and only a registration makes it; then it is seen."""
