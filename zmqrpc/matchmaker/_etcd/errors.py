@@ -7,14 +7,20 @@ from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLook
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""
 
+STALE_TOKENS = ("invalid auth token", "revision of auth store is old")
+NO_LEASE = "requested lease not found"
+LEASE_EXISTS = "lease already exists"
+DENIED = "permission denied"
+NO_SPACE = "database space exceeded"
+
 _MEANINGS = {
     "user name is empty": "asks who we are; write user and password into the transport URL, zmq+etcd://USER:PASSWORD@HOST",
     "invalid user ID or password": "refuses the user or the password of the transport URL; correct them",
     "authentication is not enabled": "knows no users; switch them on there (etcdctl auth enable), or take the user "
     "out of the transport URL",
-    "permission denied": "does not allow our user what we need; give it a role that may read and write our prefix, as "
+    DENIED: "does not allow our user what we need; give it a role that may read and write our prefix, as "
     "docs/howto/etcd says",
-    "database space exceeded": "has no space left and takes no changes (NOSPACE); compact and defragment it, then "
+    NO_SPACE: "has no space left and takes no changes (NOSPACE); compact and defragment it, then "
     "disarm its alarm",
     "no leader": "has no leader: it does not reach the majority of its cluster; see the other members",
     "request timed out": "does not reach the majority of its cluster in time; see the other members",
@@ -22,11 +28,6 @@ _MEANINGS = {
     "corrupt": "has raised an alarm about its own data (CORRUPT); see its log",
 }
 """A piece of what is said, and what to do; to stand after the name."""
-
-STALE_TOKENS = ("invalid auth token", "revision of auth store is old")
-NO_LEASE = "requested lease not found"
-LEASE_EXISTS = "lease already exists"
-DENIED = "permission denied"
 
 
 class EtcdRefusal(Exception):

@@ -27,7 +27,7 @@ from zmqrpc.matchmaker._etcd.answers import (
     read_store,
 )
 from zmqrpc.matchmaker._etcd.asker import EtcdAsker
-from zmqrpc.matchmaker._etcd.errors import DENIED, EtcdRefusal, other_format
+from zmqrpc.matchmaker._etcd.errors import DENIED, NO_SPACE, EtcdRefusal, other_format
 from zmqrpc.matchmaker._etcd.follower import EtcdFollower
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.rotation import Rotation
@@ -43,8 +43,14 @@ T = TypeVar("T")
 COUNT_SECONDS = 150.0
 """Seconds after which it is asked again how many processes there are: a node that serves has a lease."""
 
-ASKING, HEARING, WRITING = "asking", "hearing", "writing"
-"""The parts of what may fail."""
+ASKING, HEARING, WRITING, FILLING = "asking", "hearing", "writing", "filling"
+"""The parts of what may fail; the last is to write something new where there is no space left."""
+
+FULL_SECONDS = 60.0
+"""
+Seconds after which it is forgotten that there was no space left: who has something to write tries again within ten, and
+who has nothing left to write would never learn that there is.
+"""
 
 MOST_LOOKS = 25
 """How many topics are looked at with one question: etcd allows 128 operations, and a topic may have many members."""
@@ -97,6 +103,7 @@ class EtcdStore:
             *(reactor, rotation, make_stream, self._looks.ask, show, self._hears, chance, self._crowd, self._source)
         )
         self._outage = Outage(reactor, f"the matchmaker in {self._name}")
+        self._full_at = -inf
         self._closed = False
 
     @property
@@ -108,21 +115,22 @@ class EtcdStore:
         """Store a record; see `IMatchmaker.register`."""
 
         def refused(failure: Failure) -> Failure:
-            if isinstance(failure.value, EtcdRefusal) and failure.value.says(DENIED):
-                return Failure(ConfigError(failure.value.sentence(self._name)))
-            return self._unavailable(failure)
+            error = failure.value
+            if isinstance(error, EtcdRefusal) and error.says(DENIED):
+                return Failure(ConfigError(error.sentence(self._name)))
+            is_full = isinstance(error, EtcdRefusal) and error.says(NO_SPACE)
+            if is_full:
+                self._full_at = self._clock.seconds()
+            return self._fails(self._unavailable(failure), FILLING if is_full else WRITING)
 
         self._follower.ours(record.instance)
         self._access.load()
-        return self._written(self._writer.register(record, expire).addErrback(refused))
+        return self._writer.register(record, expire).addCallbacks(self._works, refused, callbackArgs=(WRITING,))
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """Remove a record; see `IMatchmaker.withdraw`."""
         self._access.load()
-        return self._written(self._writer.withdraw(record).addErrback(self._unavailable))
-
-    def _written(self, written: Deferred[None]) -> Deferred[None]:
-        return written.addCallbacks(self._works, self._fails, callbackArgs=(WRITING,), errbackArgs=(WRITING,))
+        return self._noted(self._writer.withdraw(record), WRITING)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """Read a topic, in the order of `IMatchmaker.lookup`."""
@@ -214,8 +222,7 @@ class EtcdStore:
 
     def _ask(self, words: Words, read: Callable[[bytes], T]) -> Deferred[T]:
         self._access.load()
-        asked = self._asker.ask(words).addCallback(read).addErrback(self._unavailable)
-        return asked.addCallbacks(self._works, self._fails, callbackArgs=(ASKING,), errbackArgs=(ASKING,))
+        return self._noted(self._asker.ask(words).addCallback(read), ASKING)
 
     async def _check(self) -> tuple[int, str]:
         """Ask any member for the id of the store; return who is the current one then, and the id."""
@@ -235,22 +242,31 @@ class EtcdStore:
         asked.addErrback(lambda failure: failure.trap(MatchmakerUnavailable, EtcdRefusal, ValueError) and None)
 
     def _wrote(self, keys: Iterable[str], revision: int) -> None:
+        self._outage.worked(FILLING)
         for key in keys:
             exchange, topic, *_ = self._words.names.split(key) or ("", "")
             self._follower.wrote((exchange, topic), revision)
 
     # One outage for looks, for the stream and for what is written: it ends when the stream has begun, or all that
-    # failed was asked again. Writing may fail while the rest works, where etcd has no space left; and who only calls
-    # may never write again.
+    # failed was asked again, since who only calls may never write again. But where etcd has no space left all that
+    # works which adds nothing: refreshes and withdrawals too.
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            self._outage.worked(HEARING, ASKING, WRITING)
+            self._worked(HEARING, ASKING, WRITING)
         else:
             self._outage.failed(reason, HEARING)
 
+    def _noted(self, answer: Deferred[T], part: str) -> Deferred[T]:
+        answer.addErrback(self._unavailable)
+        return answer.addCallbacks(self._works, self._fails, callbackArgs=(part,), errbackArgs=(part,))
+
+    def _worked(self, *parts: str) -> None:
+        is_over = self._clock.seconds() - self._full_at >= FULL_SECONDS
+        self._outage.worked(*parts, *((FILLING,) if is_over else ()))
+
     def _works(self, result: T, part: str) -> T:
-        self._outage.worked(part)
+        self._worked(part)
         return result
 
     def _fails(self, failure: Failure, part: str) -> Failure:

@@ -433,18 +433,56 @@ class QuotaTests(EtcdCase):
 
     options = ("--quota-backend-bytes=200000",)
 
-    async def test_full(self):
-        """New records are refused with a sentence; refreshes and lookups work."""
-        matchmaker = self.matchmaker()
-        await matchmaker.register(make_record(), 300)
+    def fill(self):
         with self.assertRaises(urllib.error.HTTPError) as caught:
             for number in range(100):
                 self.member.put(f"/x/{number}", "x" * 10_000)
         caught.exception.close()
-        await self.refused(matchmaker.register(make_record(number=2), 30), "NOSPACE", "defragment")
-        await matchmaker.register(make_record(), 300)
+
+    def empty(self):
+        self.member.ask("kv/deleterange", key="/x/", range_end="/x0")
+        self.member.ask("kv/compaction", revision=self.member.revision(), physical=True)
+        self.member.ask("maintenance/defragment")
+        for alarm in self.member.ask("maintenance/alarm", action="GET")["alarms"]:
+            self.member.ask("maintenance/alarm", action="DEACTIVATE", **alarm)
+
+    async def test_full(self):
+        """
+        New records are refused with a sentence; refreshes, withdrawals, lookups and watches work.
+
+        That is one outage all the time, until something is written again.
+        """
+        matchmaker = self.matchmaker()
+        for number in (1, 3, 4, 5):
+            await matchmaker.register(make_record(number=number), 300)
+        self.fill()
+        for number in (3, 4, 5):
+            await self.refused(matchmaker.register(make_record(number=2), 30), "NOSPACE", "defragment")
+            await matchmaker.register(make_record(), 300)
+            await matchmaker.withdraw(make_record(number=number))
+            heard = Heard()
+            matchmaker.watch("openstack", f"topic-{number}", heard)
+            await eventually("it hears", heard.last)
+            await pause(0.2)
+            self.assertIn("NOSPACE", matchmaker.away())
         self.assertEqual(await self.found(matchmaker), [make_record()])
-        self.assertEqual(len(self.lines.about("the matchmaker in etcd")), 2, self.lines)
+        (line,) = self.lines
+        self.assertIn(f"etcd at 127.0.0.1:{self.member.port} fails: ", line)
+        self.empty()
+        await matchmaker.register(make_record(number=2), 30)
+        self.assertEqual((matchmaker.away(), len(self.lines)), ("", 2), self.lines)
+        self.assertIn("works again", self.lines[1])
+
+    async def test_full_for_who_writes_no_more(self):
+        """Who was refused and has nothing to write any more takes it for over after a while."""
+        self.patch(store, "FULL_SECONDS", 0.3)
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        self.fill()
+        await self.refused(matchmaker.register(make_record(number=2), 30), "NOSPACE")
+        await pause(0.3)
+        self.assertEqual(await self.found(matchmaker), [make_record()])
+        self.assertEqual((matchmaker.away(), len(self.lines)), ("", 2), self.lines)
 
 
 class AuthenticationTests(EtcdCase):
