@@ -14,26 +14,27 @@ from zmqrpc.settings import Settings
 
 T = TypeVar("T")
 
+_WANTS_ONE = "wants to see a certificate; set matchmaker_tls_certificate and matchmaker_tls_key to one that it accepts"
+_BAD = "bad certificate"
 _FAULTS = {
     "certificate verify failed": (
         "has a certificate that is not accepted; check matchmaker_tls_ca, and until when the certificate is valid"
     ),
     "wrong version number": "does not speak TLS; unset matchmaker_tls, or correct the port",
     "packet length too long": "does not speak TLS; unset matchmaker_tls, or correct the port",
-    "certificate required": (
-        "wants to see a certificate; set matchmaker_tls_certificate and matchmaker_tls_key to one that it accepts"
-    ),
+    "certificate required": _WANTS_ONE,
     "unknown ca": "does not accept our certificate; see whom it believes, and matchmaker_tls_certificate",
-    "bad certificate": "does not accept our certificate; see whom it believes, and matchmaker_tls_certificate",
+    _BAD: "does not accept our certificate; see whom it believes, and matchmaker_tls_certificate",
     "certificate expired": "does not accept our certificate, which has expired; renew matchmaker_tls_certificate",
 }
 """What OpenSSL says, in parts of words that its versions share, and what to do; to stand after the server."""
 
 
-def tls_fault(error: BaseException) -> str | None:
+def tls_fault(error: BaseException, tls: StoreTls | None) -> str | None:
     """
     Write what is wrong with a connection by TLS, to stand after the name of the server.
 
+    :param tls: with what it was to be made; None for without TLS.
     :return: None when the error is not one of TLS.
     """
     # Told by their names, since OpenSSL may not be loaded.
@@ -43,6 +44,8 @@ def tls_fault(error: BaseException) -> str | None:
     if not (kind.__module__.startswith("OpenSSL") and kind.__name__ == "Error"):
         return None
     said = "; ".join(str(part[-1]) for part in (error.args[0] if error.args else ()))
+    if _BAD in said and tls is not None and tls.certificate is None:  # what Go, and so etcd, says to who shows none
+        return f"{_WANTS_ONE} ({said})"
     for words, meaning in _FAULTS.items():
         if words in said:
             return f"{meaning} ({said})"

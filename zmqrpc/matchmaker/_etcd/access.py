@@ -141,7 +141,6 @@ class EtcdAccess:
             cause = self._library.cause_of(error)
             if isinstance(cause, CancelledError):
                 raise cause from None
-            encrypted = self._place.tls is not None
-            raise NoAnswer(self._library.reason_of(self.called(member), cause, encrypted)) from None
+            raise NoAnswer(self._library.reason_of(self.called(member), cause, self._place.tls)) from None
         if status != 200:
             raise read_refusal(status, bytes(refusal))

@@ -86,7 +86,7 @@ def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
         return f"{name} cannot be reached in time; check the network and the firewall"
     if isinstance(error, (ConnectError, OSError)):
         return f"{name} cannot be reached ({error}); check the network and the transport URL"
-    return f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS"
+    return f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS (option matchmaker_tls)"
 
 
 def other_format(name: str, found: object, version: str) -> str:

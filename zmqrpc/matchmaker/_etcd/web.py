@@ -24,7 +24,7 @@ from zope.interface import implementer
 from zmqrpc.matchmaker._etcd.errors import unreachable
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.words import Words
-from zmqrpc.matchmaker._tls import tls_fault
+from zmqrpc.matchmaker._tls import StoreTls, tls_fault
 
 ADDRESS_DELAY = 0.1
 """Seconds between tries of the several addresses of a host: where only IPv4 listens, ``localhost`` is ``::1`` first."""
@@ -98,14 +98,14 @@ def cause_of(error: BaseException) -> BaseException:
     return next((cause for cause in causes if isinstance(cause, CancelledError)), causes[-1])
 
 
-def reason_of(name: str, error: BaseException, encrypted: bool) -> str:
+def reason_of(name: str, error: BaseException, tls: StoreTls | None) -> str:
     """
     Write a sentence about an answer that did not come.
 
     :param error: as `cause_of` returns it.
-    :param encrypted: whether it was asked by TLS.
+    :param tls: with what it was asked; None for without TLS.
     """
-    fault = tls_fault(error)
+    fault = tls_fault(error, tls)
     if fault is not None:
         return f"{name} {fault}"
     kind = type(error)
@@ -113,7 +113,7 @@ def reason_of(name: str, error: BaseException, encrypted: bool) -> str:
         kind.__module__.startswith("twisted.web") and "DataLoss" not in kind.__name__
     ):  # else it ended in the midst of it
         return f"{name} does not answer as etcd 3.4 or later does (it is no HTTP); correct the transport URL"
-    return unreachable(name, error, encrypted)
+    return unreachable(name, error, encrypted=tls is not None)
 
 
 @implementer(IAgentEndpointFactory)

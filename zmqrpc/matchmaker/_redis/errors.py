@@ -147,7 +147,7 @@ def spoiled(server: str, text: str) -> str:
 def unreachable(place: RedisPlace, error: BaseException) -> str:
     """Write a sentence about a connection that could not be made, or has ended."""
     server = place.called
-    fault = tls_fault(error)
+    fault = tls_fault(error, place.tls)
     if fault is not None:
         return f"{server} {fault}"
     if isinstance(error, DNSLookupError):

@@ -709,7 +709,13 @@ class TlsTests(TestCase):
         )
         await self.refused(
             self.matchmaker(matchmaker_tls_certificate=None, matchmaker_tls_key=None),
-            "see whom it believes, and matchmaker_tls_certificate",
+            f"the etcd server 127.0.0.1:{self.member.port} wants to see a certificate; set matchmaker_tls_certificate and "
+            "matchmaker_tls_key to one that it accepts",
+        )
+        stranger, key = other.issue("localhost")
+        await self.refused(
+            self.matchmaker(matchmaker_tls_certificate=stranger, matchmaker_tls_key=key),
+            "does not accept our certificate; see whom it believes, and matchmaker_tls_certificate",
         )
 
     async def test_without(self):

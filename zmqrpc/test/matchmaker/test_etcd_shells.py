@@ -247,7 +247,7 @@ class NonsenseTests(TestCase):
     def test_ended_in_the_midst(self):
         """As of a member that is killed: nothing is wrong with what it says, or with the URL."""
         for kind in (http._DataLoss, http.PotentialDataLoss):
-            self.assertIn("M closed the connection; see its log", reason_of("M", kind("still expecting more"), False))
+            self.assertIn("M closed the connection; see its log", reason_of("M", kind("still expecting more"), None))
 
     async def test_silence_within(self):
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
