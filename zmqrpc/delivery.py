@@ -295,7 +295,7 @@ class Delivery:
     def _give_again(self, call: Waiter, link: Link) -> None:
         """Give a notification that was given back to another of its pool, or after a rest to all of them again."""
         call.may_have_run = True
-        call.trouble = f"{link.member} at {link.address} gave it back"
+        call.trouble = f"{self.outcomes.called(call, link)} gave it back"
         call.tried = (*call.tried, link.key)
         call.unsent(call.encoded, None, Stage.QUEUED)
         now = self.seconds()

@@ -119,10 +119,10 @@ class Outcomes:
         stage = call.stage.name.lower()
         if link is None:
             return Journey(str(call.target), call.target.server, None, message_id, stage)
-        age, recorded = self._record(call, link)
+        member, age, recorded = self._record(call, link)
         return Journey(
             target=str(call.target),
-            member=link.member,
+            member=member,
             address=link.address,
             message_id=message_id,
             stage=stage,
@@ -131,11 +131,24 @@ class Outcomes:
             recorded=recorded,
         )
 
-    def _record(self, call: Waiter, link: Link) -> tuple[float | None, bool]:
-        """Return how old the record is that led a call to a link, None where nobody tells, and whether it is there."""
+    def _record(self, call: Waiter, link: Link) -> tuple[str, float | None, bool]:
+        """
+        Look for the record that led a call to a link, which may serve other members and topics as well.
+
+        :return: the member, several where all of them may be meant; how old the record is, None where nobody tells; and
+            whether it is there.
+        """
         target = call.target
         topic = self._table.known_topic(target.exchange or self._settings.control_exchange, target.topic or "")
-        return (None, False) if topic is None else (topic.age(link.key, self._seconds()), topic.knows(link.key))
+        found = topic.behind(link.key, target) if topic is not None else []
+        if topic is None or not found:
+            return target.server or link.member, None, False
+        members = dict.fromkeys(sighting.record.member for sighting in found)
+        return ", ".join(members), topic.age(found[0], self._seconds()), True
+
+    def called(self, call: Waiter, link: Link) -> str:
+        """Say who is meant by a call at a link, and where he is."""
+        return f"{self._record(call, link)[0]} at {link.address}"
 
     def tell(self, call: Waiter, link: Link, trouble: str = "") -> str:
         """
@@ -145,8 +158,8 @@ class Outcomes:
         """
         state = link.state
         how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
-        record = record_in_words(*self._record(call, link))
-        where = f"{link.member} at {link.address}{_way(link)}"
+        member, age, recorded = self._record(call, link)
+        where, record = f"{member} at {link.address}{_way(link)}", record_in_words(age, recorded)
         why = trouble or state.trouble or call.trouble
         return f"{where}, {how}, {record}: {why}" if why else f"{where}, {how}, {record}"
 

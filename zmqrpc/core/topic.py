@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.target import Pool
+from zmqrpc.target import Pool, Target
 
 if TYPE_CHECKING:
     from zmqrpc.core.route import Route
@@ -44,6 +44,12 @@ class Knowledge(Enum):
 def link_key(record: Record) -> str:
     """Name the link a record leads to: its instance, or its address where the record has no instance."""
     return record.instance or record.addresses[0]
+
+
+def _is_of(record: Record, target: Target | Pool) -> bool:
+    if isinstance(target, Pool):
+        return record.role is Role.LISTENER and record.pool == target.name
+    return record.role is Role.SERVER and target.server in (None, record.member)
 
 
 def _by_member(sighting: Sighting) -> tuple[str, str]:
@@ -128,16 +134,13 @@ class Topic:
                 groups.setdefault(Pool(self.exchange, self.name, record.pool), {})[key] = record
         return groups
 
-    def age(self, key: str, now: float) -> float | None:
-        """Return how old the record behind a link is, in seconds; None when there is none, or nobody has told."""
-        for sighting in self.sightings:
-            if link_key(sighting.record) == key:
-                return sighting.age + now - self.learned_at if sighting.age is not None else None
-        return None
+    def behind(self, key: str, target: Target | Pool) -> list[Sighting]:
+        """List what of a target of this topic is behind a link: several members where one node is all of them."""
+        return [each for each in self.sightings if link_key(each.record) == key and _is_of(each.record, target)]
 
-    def knows(self, key: str) -> bool:
-        """Tell whether there is a record behind a link."""
-        return any(link_key(sighting.record) == key for sighting in self.sightings)
+    def age(self, sighting: Sighting, now: float) -> float | None:
+        """Return how old a record is, in seconds; None where nobody has told."""
+        return sighting.age + now - self.learned_at if sighting.age is not None else None
 
     @property
     def usable(self) -> bool:

@@ -20,8 +20,7 @@ _MEANINGS = {
     "out of the transport URL",
     DENIED: "does not allow our user what we need; give it a role that may read and write our prefix, as "
     "docs/howto/etcd says",
-    NO_SPACE: "has no space left and takes no changes (NOSPACE); compact and defragment it, then "
-    "disarm its alarm",
+    NO_SPACE: "has no space left and takes no changes (NOSPACE); compact and defragment it, then disarm its alarm",
     "no leader": "has no leader: it does not reach the majority of its cluster; see the other members",
     "request timed out": "does not reach the majority of its cluster in time; see the other members",
     "too many requests": "has more to do than it can; see its log",
@@ -86,7 +85,10 @@ def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
         return f"{name} cannot be reached in time; check the network and the firewall"
     if isinstance(error, (ConnectError, OSError)):
         return f"{name} cannot be reached ({error}); check the network and the transport URL"
-    return f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS (option matchmaker_tls)"
+    return (
+        f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS "
+        "(option matchmaker_tls)"
+    )
 
 
 def other_format(name: str, found: object, version: str) -> str:

@@ -15,7 +15,7 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.target import Target
+from zmqrpc.target import Pool, Target
 
 NOW = 1000.0
 UNKNOWN, KNOWN, STALE, EMPTY = Knowledge
@@ -122,7 +122,22 @@ class KnowledgeTests(SynchronousTestCase):
     def test_age_of_a_record(self):
         table, topic, _ = make_route()
         table.learned(topic, [sight("a", age=7), sight("b")], NOW)
-        self.assertEqual([topic.age(key, NOW + 2) for key in "abc"], [9, 2, None])
+        found = [topic.behind(key, Target("compute")) for key in "abc"]
+        self.assertEqual([[topic.age(each, NOW + 2) for each in some] for some in found], [[9], [2], []])
+
+    def test_what_is_behind_a_link(self):
+        """Of all that one node is, what a target means."""
+        _, topic, _ = make_route()
+        own = [sight("a", member="m"), sight("a", member="n"), sight("a", Role.LISTENER), sight("a", Role.ROUTER)]
+        topic.answer = (*own, sight("b", member="m"))
+        for target, found in (
+            (Target("compute"), own[:2]),
+            (Target("compute", server="n"), own[1:2]),
+            (Target("compute", server="o"), []),
+            (Pool("x", "compute"), own[2:3]),
+            (Pool("x", "compute", "audit"), []),
+        ):
+            self.assertEqual(topic.behind("a", target), found, target)
 
     def test_a_record_without_an_instance_goes_by_its_address(self):
         record = sight("a").record
@@ -270,7 +285,8 @@ class KeptTests(SynchronousTestCase):
         table.witnessed("a", ALIVE, serving("a"))
         for passed in (10, 20, 30):
             table.learned(topic, [], NOW + passed)
-            self.assertEqual(topic.age("a", NOW + passed + 1), 7 + passed + 1)
+            (found,) = topic.behind("a", Target("compute"))
+            self.assertEqual(topic.age(found, NOW + passed + 1), 7 + passed + 1)
 
     def test_what_its_instance_does_not_serve_is_not_kept(self):
         pooled = attrs.evolve(sight("a").record, pool="audit")

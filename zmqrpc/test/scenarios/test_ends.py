@@ -146,6 +146,29 @@ class EndScenarios(Scenario):
         self.assertEqual(await calls[1], heir.name)
         self.assertEqual(heir.cancelled, [])
 
+    async def test_killed_node_of_several_members(self):
+        """Each error names the member that was meant, and where that is nobody all it may be; and the age is theirs."""
+        node, worker = self.world.node(), Worker()
+        meant = {
+            Target("work", server="a"): "a",
+            Target("work", server="b"): "b",
+            Target("work"): "a, b",
+            Target("store"): "c",
+        }
+        for name in ("work.a", "work.b", "store.c"):
+            node.server(Target.parse(name), [worker])
+        node.startService()
+        await node.when_ready()
+        client = self.world.client()
+        calls = [client.call(target, "hold", {"number": number}) for number, target in enumerate(meant)]
+        await self.world.eventually("all run", lambda: len(worker.held) == 4)
+        self.world.kill(node)
+        for call, (target, member) in zip(calls, meant.items(), strict=True):
+            error = await self.fails(call, ServerLost)
+            self.assertEqual((error.journey.target, error.journey.member), (str(target), member))
+            self.assertIn(f"member {member}, at tcp://", str(error))
+            self.assertIsNotNone(error.journey.record_age)
+
     async def test_killed_with_a_queue(self):
         """Calls that wait for a member which turns out to be dead go to another."""
         workers = [await self.member(name) for name in "ab"]
