@@ -173,13 +173,13 @@ def ask(
     **fields: Any,
 ) -> Any:
     """
-    Ask somebody something, blocking; text of a key or a value is made base64.
+    Ask somebody something, blocking; a key or a value is made base64.
 
     :param root: the URL up to the host.
     :param context: for TLS.
     """
     for name in ("key", "range_end", "value"):
-        if isinstance(fields.get(name), str):
+        if isinstance(fields.get(name), (str, bytes)):
             fields[name] = encoded(fields[name])
     headers = {"Content-Type": "application/json"} | ({"Authorization": token} if token is not None else {})
     request = urllib.request.Request(f"{root}/v3/{path}", json.dumps(fields).encode(), headers)
@@ -204,9 +204,9 @@ def allow(ask: Callable[..., Any], prefix: str = "/zmqrpc/", **users: str) -> No
     ask("auth/enable")
 
 
-def encoded(text: str) -> str:
+def encoded(text: str | bytes) -> str:
     """Write text as keys and values are sent."""
-    return base64.b64encode(text.encode()).decode()
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
 def _text(encoded: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
-from zmqrpc.matchmaker._etcd.names import EtcdNames
+from zmqrpc.matchmaker._etcd.names import EtcdNames, decode_key
 from zmqrpc.matchmaker._etcd.words import FORMAT
 from zmqrpc.record import Record
 
@@ -327,7 +327,7 @@ def _entries(names: EtcdNames, pairs: Iterable[_Pair], topic: TopicKey | None) -
         # An empty record is kept here: a page goes on after the last key, whatever that is.
         if record is not None and topic is not None and (record.exchange, record.topic) != topic:
             record = None
-        yield Entry(_text(pair.key), record, pair.mod_revision, pair.lease)
+        yield Entry(decode_key(pair.key), record, pair.mod_revision, pair.lease)
     skips.say()
 
 
@@ -336,19 +336,25 @@ def _told(names: EtcdNames, events: Iterable[_Event]) -> Iterator[Entry]:
     for event in events:
         pair = event.kv
         record = _stored(names, pair, skips) if event.type == "PUT" else None
-        yield Entry(_text(pair.key), record, pair.mod_revision, pair.lease)
+        yield Entry(decode_key(pair.key), record, pair.mod_revision, pair.lease)
     skips.say()
 
 
 def _stored(names: EtcdNames, pair: _Pair, skips: Skips) -> Record | None:
     """Read a record; None for what has to be skipped."""
-    key = _text(pair.key)
+    key = decode_key(pair.key)
     words = names.split(key)
     if words is None:
         skips.add(_NO_TOPIC, key, "it is no key of a record")
         return None
     exchange, topic, role, member, instance, pool = words
-    record = read_record(role, exchange, topic, member, instance, pool, _text(pair.value))
+    try:
+        key.encode()
+        body = pair.value.decode()
+    except UnicodeError:
+        skips.add((exchange, topic), key, "its key or value is no text")
+        return None
+    record = read_record(role, exchange, topic, member, instance, pool, body)
     if isinstance(record, str):
         skips.add((exchange, topic), key, record)
         return None

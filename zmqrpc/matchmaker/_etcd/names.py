@@ -57,5 +57,15 @@ class EtcdNames:
         return words if is_ours and words[0] and words[1] else None
 
 
+def decode_key(key: bytes) -> str:
+    """Read a key, also one that is no text: there is one string for each."""
+    return key.decode(errors="surrogateescape")
+
+
+def encode_key(key: str) -> bytes:
+    """Undo `decode_key`."""
+    return key.encode(errors="surrogateescape")
+
+
 def _read(word: str) -> str:
     return word.replace("%3A", ":").replace("%2F", "/").replace("%25", "%")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.matchmaker._etcd.names import EtcdNames
+from zmqrpc.matchmaker._etcd.names import EtcdNames, encode_key
 
 FORMAT = "1"
 
@@ -59,7 +59,7 @@ class EtcdWords:
         """
         ranged = _range(self.names.topics) | {"limit": PAGE, "revision": revision}
         if after:
-            ranged["key"] = after.encode() + b"\0"
+            ranged["key"] = encode_key(after) + b"\0"
         return self._transaction([self._read_store, {"request_range": ranged}])
 
     def store(self, entries: Mapping[str, str], lease: int) -> Words:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
-from math import inf
+from math import inf, isfinite
 from stat import S_IMODE
 from urllib.parse import quote
 
@@ -22,6 +22,9 @@ from zmqrpc.matchmaker._sqlite.roll import Roll
 from zmqrpc.record import Record, Sighting
 
 _KEY = ("exchange", "topic", "member", "instance", "role", "pool")
+_TYPES = {(*[str] * 7, float, expires, str, int, int, int) for expires in (float, type(None))}
+"""Of the columns, in their order: SQLite stores what it is given, whatever the type of a column."""
+
 _COLUMNS = f"{', '.join(_KEY)}, body, stamp, expires, boot, namespace, pid, started"
 _LIVE = f"SELECT {_COLUMNS} FROM record WHERE boot = ? AND (expires IS NULL OR expires > ?)"
 _STORE = f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -105,13 +108,18 @@ class SqliteFile:
             owners: dict[Owner, bool] = {}
             rows = []
             skips = Skips(f"the matchmaker file {self._path}")
-            for exchange, name, member, instance, role, pool, body, stamp, expires, *owner_columns in found:
+            for row in found:
+                exchange, name, member, instance, role, pool, body, stamp, expires, *owner_columns = row
+                if tuple(map(type, row)) not in _TYPES or not isfinite(stamp):
+                    of = str(exchange), str(name)
+                    skips.add(of, _named(row), "its columns hold other types than docs/spec/records says")
+                    continue
                 owner = Owner(*owner_columns)
                 if owner not in owners:
                     owners[owner] = self.judges(owner) and self._roll.is_dead(owner)
                 record = read_record(role, exchange, name, member, instance, pool, body)
                 if isinstance(record, str):
-                    skips.add((exchange, name), _named(exchange, name, member, instance, role, pool), record)
+                    skips.add((exchange, name), _named(row), record)
                 elif record is not None and not owners[owner]:
                     rows.append(Row(record, stamp, expires, owner))
             skips.say()
@@ -247,6 +255,7 @@ class SqliteFile:
             f"file:{quote(self._path)}?mode=rw", uri=True, timeout=self._patience, isolation_level=None
         )
         try:
+            connection.text_factory = _text
             prepare(connection, self._path, self._patience)
             # Records do not outlive the boot, so only the integrity of the file has to survive a crash.
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -272,9 +281,17 @@ def is_missing(path: str) -> bool:
     return False
 
 
-def _named(*key: str) -> str:
-    """Name a row by its key, as a condition of SQL does."""
-    return "the row " + " ".join(f"{name}={value!r}" for name, value in zip(_KEY, key, strict=True))
+def _text(stored: bytes) -> str | bytes:
+    """Read text; what is none is left, so that it spoils no more than its row."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
+
+
+def _named(row: Sequence[object]) -> str:
+    """Name a row by its key."""
+    return "the row " + " ".join(f"{name}={value!r}" for name, value in zip(_KEY, row, strict=False))
 
 
 def _key(record: Record) -> tuple[str, str, str, str, str, str]:

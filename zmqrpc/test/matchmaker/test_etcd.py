@@ -1,6 +1,5 @@
 """The matchmaker in etcd, with a real member."""
 
-import base64
 import math
 import urllib.error
 from random import Random
@@ -203,7 +202,7 @@ class StoredTests(EtcdCase):
         self.member.put(f"{start}server:bad:{8:032x}:", '{"addresses":[5]}')
         self.member.put(f"{start}oracle:node-7:{7:032x}:", body)
         self.member.put(f"{start}server:node-6:{6:032x}:", body[:-1] + ',"colour":"red"}')
-        self.member.ask("kv/put", key=f"{start}server:node-5:x:", value=base64.b64encode(b"\xff\xfe").decode())
+        self.member.ask("kv/put", key=f"{start}server:node-5:x:", value=b"\xff\xfe")
         self.member.put(f"{start}more/server:node-4:{4:032x}:", body)
         self.member.put("/zmqrpc/topic/", "x")
         self.member.put("/zmqrpc/elsewhere", "x")
@@ -709,8 +708,8 @@ class TlsTests(TestCase):
         )
         await self.refused(
             self.matchmaker(matchmaker_tls_certificate=None, matchmaker_tls_key=None),
-            f"the etcd server 127.0.0.1:{self.member.port} wants to see a certificate; set matchmaker_tls_certificate and "
-            "matchmaker_tls_key to one that it accepts",
+            f"the etcd server 127.0.0.1:{self.member.port} wants to see a certificate; set "
+            "matchmaker_tls_certificate and matchmaker_tls_key to one that it accepts",
         )
         stranger, key = other.issue("localhost")
         await self.refused(
