@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 
+from zmqrpc.matchmaker._entry import shown
+
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""
 
@@ -59,16 +61,16 @@ class EtcdRefusal(Exception):
 
         :param name: who answered.
         """
-        shown = self.said[:200]
+        said = shown(self.said)[:200]
         for text, meaning in _MEANINGS.items():
             if text in self.said:
-                return f"{name} {meaning} ({shown})"
+                return f"{name} {meaning} ({said})"
         if not self.code:
             return (
-                f"{name} does not answer as etcd 3.4 or later does (HTTP status {self.status}, {shown!r}); "
+                f"{name} does not answer as etcd 3.4 or later does (HTTP status {self.status}, {self.said[:200]!r}); "
                 "correct the transport URL"
             )
-        return f"{name} refuses what it was asked ({shown})"
+        return f"{name} refuses what it was asked ({said})"
 
 
 def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
@@ -91,9 +93,13 @@ def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
     )
 
 
-def other_format(name: str, found: object, version: str) -> str:
-    """Write a sentence about a store that is not of our format."""
+def other_format(name: str, found: object, version: str, key: str) -> str:
+    """
+    Write a sentence about a store that is not of our format.
+
+    :param key: where that stands.
+    """
     return (
-        f"{name} holds records of format {str(found)[:20]!r}, this zmqrpc reads format {version}; "
+        f"{name} holds records of format {str(found)[:20]!r}, this zmqrpc reads format {version} ({key}); "
         "run one release with it, or use another prefix, zmq+etcd://HOST/PREFIX"
     )

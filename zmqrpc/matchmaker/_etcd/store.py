@@ -280,7 +280,9 @@ class EtcdStore:
         if isinstance(error, EtcdRefusal):
             return Failure(MatchmakerUnavailable(error.sentence(self._name)))
         if isinstance(error, OtherFormat):
-            return Failure(MatchmakerUnavailable(other_format(self._name, error.args[0], FORMAT)))
+            return Failure(
+                MatchmakerUnavailable(other_format(self._name, error.args[0], FORMAT, self._words.names.format))
+            )
         if isinstance(error, ValueError):
             return Failure(MatchmakerUnavailable(f"{self._name} answered what is no answer: {error}"))
         return failure

@@ -6,6 +6,7 @@ from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLook
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import shown
+from zmqrpc.matchmaker._redis.names import FORMAT_KEY
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.matchmaker._tls import tls_fault
 
@@ -111,7 +112,7 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
         code = next((meant for part, meant in _WITHOUT_CODE.items() if part in text), code)
     if code == "FORMAT":
         return RedisRefusal(
-            f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version}; "
+            f"{server} holds records of format {shown(rest)[:20]}, this zmqrpc reads format {version} ({FORMAT_KEY}); "
             f"run one release with it{'' if place.by_sentinels else _OR_ANOTHER}",
             code,
         )

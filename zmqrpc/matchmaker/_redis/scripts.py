@@ -65,15 +65,21 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- When a value was stored, when it ends (nil: never), and what a refresh does not change.
+-- Whoever else writes here may write anything, and an infinity is no answer that could be read.
+local function number(text)
+  return text and #text <= 16 and string.match(text, '^%d+$') and tonumber(text) or nil
+end
+
+-- When a value was stored (nil: it is malformed), when it ends (nil: never), and what a refresh does not change.
 local function read(value)
   local stamp, rest, expire = string.match(value, '^(%d+) ((%d+) .*)$')
-  stamp, expire = tonumber(stamp), tonumber(expire)
-  return stamp, expire and expire > 0 and stamp + expire or nil, rest
+  stamp, expire = number(stamp), number(expire)
+  return expire and stamp, stamp and expire and expire > 0 and stamp + expire or nil, rest
 end
 
 local function version()
-  return tonumber(call('HGET', topic, '') or '') or 0
+  local known = number(call('HGET', topic, ''))
+  return known and known < 2^52 and known or 0  -- beyond that one more may be the same
 end
 
 local function tell(field, value, gone, soonest)
@@ -94,7 +100,7 @@ end
 -- was set back, now: what is new must not seem to be so for ever.
 local function begun()
   local since, before = string.match(call('GET', KEYS[3]) or '', '^(%d+) ?(%d*)$')
-  since, before = tonumber(since), tonumber(before) or 0
+  since, before = number(since), number(before) or 0
   if not since or since > now then
     since, before = now, 0
     call('SET', KEYS[3], whole(since))

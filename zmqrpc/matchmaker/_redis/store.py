@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order, shown
 from zmqrpc.matchmaker._gathering import Gathering
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_looks, read_written
@@ -253,7 +253,10 @@ class RedisStore:
         self._spoiled[topic] = text
         if before is None:
             self._log.warn(
-                "the topic {topic} in exchange {exchange}: {text}", exchange=topic[0], topic=topic[1], text=text
+                "the topic {topic} in exchange {exchange}: {text}",
+                exchange=shown(topic[0]),
+                topic=shown(topic[1]),
+                text=text,
             )
         return RedisRefusal(text, "WRONGTYPE" if answer.startswith("WRONGTYPE") else "NOPERM")
 

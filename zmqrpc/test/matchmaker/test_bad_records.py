@@ -111,7 +111,7 @@ class BadRecords(_Case):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_malformed(self):
-        """It is skipped wherever it is seen, with one line that names store, key and fault; its neighbours are there."""
+        """It is skipped wherever it is seen, with one line that names store, key and fault; the rest is there."""
         good = [make_record(f"t{number:02}") for number in range(len(MALFORMED))]
         heard = [Heard() for _ in good]
         for record, each, (fields, _) in zip(good, heard, MALFORMED, strict=True):
@@ -256,8 +256,8 @@ class SqliteTests(BadRecords, TestCase):
             names = ("exchange", "topic", *fields, "stamp", "expires", "boot", "namespace", "pid", "started")
             texts = ["CAST(? AS TEXT)"] * (2 + len(fields))
             connection.execute(
-                f"INSERT OR REPLACE INTO record ({', '.join(names)}) SELECT {', '.join(texts)}, {', '.join(names[-6:])} "
-                "FROM record LIMIT 1",
+                f"INSERT OR REPLACE INTO record ({', '.join(names)}) "
+                f"SELECT {', '.join((*texts, *names[-6:]))} FROM record LIMIT 1",
                 (b"openstack", topic, *fields.values()),
             )
 
@@ -265,14 +265,14 @@ class SqliteTests(BadRecords, TestCase):
         """SQLite stores what it is given, in whatever column: a row of other types than ours is skipped as well."""
         good = make_record("good")
         await self.matchmaker.register(good, 300)
-        said = 0
-        for column, value in (
+        values = (
             *((column, b"\xff\xfe") for column in ("member", "instance", "role", "pool", "body")),
             *((column, value) for column in ("stamp", "expires") for value in (b"\xff", "x", "")),
             *((column, value) for column in ("namespace", "pid", "started") for value in (b"\xff", "x", "", 1.5)),
             *(("stamp", value) for value in (float("inf"), float("-inf"))),
             *((column, b"\xff") for column in ("exchange", "topic")),
-        ):
+        )
+        for said, (column, value) in enumerate(values, 1):
             bad = make_record("bad")
             await self.matchmaker.register(bad, 300)
             with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
@@ -280,7 +280,6 @@ class SqliteTests(BadRecords, TestCase):
             _entry._said.clear()
             self.assertEqual(await self.listed(), [good], (column, value))
             self.assertEqual(await self.found("bad"), [], (column, value))
-            said += 1
             self.assertSaid(said)
             self.assertIn(" the row ", self.lines[-1])
             with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:

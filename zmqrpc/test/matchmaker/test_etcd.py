@@ -177,7 +177,8 @@ class StoredTests(EtcdCase):
             matchmaker.lookup("openstack", "compute"),
             matchmaker.records(),
         ):
-            await self.refused(asked, "holds records of format '2', this zmqrpc reads format 1", "another prefix")
+            text = "holds records of format '2', this zmqrpc reads format 1 (/zmqrpc/format); run one release"
+            await self.refused(asked, text, "another prefix")
         self.assertEqual(self.member.held(), before)
         self.assertEqual(await self.matchmaker(f"{self.member.url}/other").records(), [])
 

@@ -308,6 +308,53 @@ class StrangeContentTests(TestCase):
         self.assertLess(max(map(len, self.lines), default=0), 1000)
         self.assertEqual([line for line in self.lines if not line.isprintable()], [])
 
+    async def test_strange_spoiled_topics(self):
+        """Keys of another type, for names that no topic may have: a short line each, that nobody can do harm with."""
+        names = [b"a:\n\x1b[31m", b"x:" + b"y" * 10_000, "x:\u202e".encode(), b"x:%zz"]
+        await self.matchmaker.register(make_record(), 300)
+        for name in names:
+            self.server.ask("ZADD", "zmqrpc:topics", "inf", name)
+            self.server.ask("RPUSH", b"zmqrpc:topic:" + name, "a list")
+        for _ in range(2):
+            self.assertEqual([each.record for each in await self.matchmaker.records()], [make_record()])
+        self.assertEqual(len(self.lines), len(names), self.lines)
+        for line in [*self.lines, *self.matchmaker.silent()]:
+            self.assertTrue(line.isprintable() and len(line) < 1000, line)
+            self.assertIn(f"the Redis server {LOOPBACK}:{self.server.port} has something under our keys", line)
+            self.assertIn("zmqrpc:topic:", line)
+
+    async def test_strange_numbers(self):
+        """Times and versions that are none, or too large, spoil at most their entry; neighbours are read and told."""
+        other = make_record("other")
+        await self.matchmaker.register(other, 300)
+        digits = "9" * 400
+        strange = [("", value) for value in ("inf", "nan", "-5", "1.5", "0x10", "1e400", "1e300", "9" * 25, digits, "")]
+        strange += [
+            ("server:x:z:", f"{stamp} {lasts} {GOOD}")
+            for stamp in ("1", "9" * 17, "9" * 25, digits)
+            for lasts in ("0", "9" * 16, "9" * 17, "9" * 25, digits)
+        ]
+        for field, value in strange:
+            self.server.ask("DEL", KEY)
+            await self.matchmaker.register(make_record(), 300)
+            self.server.ask("HSET", KEY, field, value)
+            heard = Heard()
+            stop = self.matchmaker.watch("openstack", "compute", heard)
+            asked = [self.matchmaker.lookup("openstack", name) for name in ("compute", "other")]
+            found: Any = await gatherResults(asked)
+            self.assertEqual([[each.record for each in some] for some in found], [[make_record()], [other]], value)
+            self.assertEqual([each.record for each in await self.matchmaker.records()], [make_record(), other], value)
+            await eventually("the watch", lambda heard=heard: heard.last(make_record()))
+            await self.matchmaker.register(make_record(number=2), 300)
+            await eventually("what is new", lambda heard=heard: heard.last(make_record(), make_record(number=2)))
+            await self.matchmaker.withdraw(make_record(number=2))
+            stop()
+        for since in ("inf", "x", "-1", f"1 {digits}", f"{digits} 1", "9" * 17):
+            self.server.ask("SET", "zmqrpc:since", since)
+            self.assertEqual([each.record for each in await self.matchmaker.lookup("openstack", "other")], [other])
+        self.assertEqual([line for line in self.lines if " malformed records of compute " not in line], [])
+        self.assertEqual((self.matchmaker.away(), self.matchmaker.silent()), ("", []))
+
     async def test_names_like_numbers(self):
         record = make_record("42", member="1e3", exchange="0", pool="-0")
         await self.matchmaker.register(record, 300)

@@ -156,8 +156,8 @@ class ErrorTests(SynchronousTestCase):
             ("AUTH", "ERR AUTH <password> called without any password configured", "takes no password, or not this"),
             ("AUTH", "ERR unknown command 'AUTH', with args beginning with: 'secret'", "takes no password, or not"),
             ("EVAL", "NOAUTH Authentication required.", "zmq+redis://:PASSWORD@HOST (NOAUTH Authentication required.)"),
-            ("EVAL", "FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
-            ("EVAL", "ERR FORMAT 2", "holds records of format 2, this zmqrpc reads format 1"),
+            ("EVAL", "FORMAT 2", "holds records of format 2, this zmqrpc reads format 1 (zmqrpc:format); run"),
+            ("EVAL", "ERR FORMAT 2", "holds records of format 2, this zmqrpc reads format 1 (zmqrpc:format); run"),
             ("EVAL", "READONLY You can't write against a read only replica.", "is a replica"),
             (
                 "EVAL",
@@ -198,7 +198,7 @@ class ErrorTests(SynchronousTestCase):
             ("NOAUTH Authentication required.", "the transport URL, zmq+sentinel://:PASSWORD@HOST (NOAUTH"),
             ("READONLY You can't write against a read only replica.", "may be choosing another master (READONLY"),
             ("WRONGTYPE Operation (zmqrpc:format)", "that is not ours; remove it (WRONGTYPE"),
-            ("FORMAT 2", "this zmqrpc reads format 1; run one release with it"),
+            ("FORMAT 2", "this zmqrpc reads format 1 (zmqrpc:format); run one release with it"),
             ("OOM command not allowed", "has no memory left"),
         ):
             said = str(refusal(master, "EVAL", text, "1"))
