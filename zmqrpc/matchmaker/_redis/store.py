@@ -237,6 +237,8 @@ class RedisStore:
 
     def _write(self, writes: Sequence[Write]) -> Deferred[list[MatchmakerUnavailable | None]]:
         def written(errors: list[str | None]) -> list[MatchmakerUnavailable | None]:
+            if any(rest for _, _, rest in writes):  # who has no memory left can still remove
+                self._works(WRITING)
             return [self._own(topic, error) for (topic, _, _), error in zip(writes, errors, strict=True)]
 
         # Who may read but not write hears that from whoever registers; for the others the store is there.
@@ -268,7 +270,7 @@ class RedisStore:
                 text = f"{self.name} {NO_ANSWER} ({error})"
                 self._fails(part, text)
                 raise MatchmakerUnavailable(text) from error
-            self._works(ASKING, part)
+            self._works(ASKING, *(() if part == WRITING else (part,)))
             return found
 
         def failed(failure: Failure) -> Failure:

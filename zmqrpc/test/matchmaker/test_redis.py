@@ -94,6 +94,21 @@ class LinesOfAnOutageTests(RedisCase):
     async def test_no_memory(self):
         await self.cannot_write(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "maxmemory")
 
+    async def test_no_memory_for_what_is_new(self):
+        """What is withdrawn meanwhile needs none, and does not end it."""
+        matchmaker = self.matchmaker()
+        for number in range(5):
+            await matchmaker.register(make_record(number=number), 300)
+        self.server.ask("CONFIG", "SET", "maxmemory", "1")
+        for number in range(5):
+            await self.refused(matchmaker.register(make_record(number=9), 300), "maxmemory")
+            await matchmaker.withdraw(make_record(number=number))
+            self.assertIn("maxmemory", matchmaker.away())
+        self.assertEqual(len(self.lines), 1, self.lines)
+        self.server.ask("CONFIG", "SET", "maxmemory", "0")
+        await matchmaker.register(make_record(number=9), 300)
+        self.assertEqual((matchmaker.away(), len(self.lines)), ("", 2), self.lines)
+
     async def test_missing_right(self):
         """That is for who registers to say, once; the store is there for all others."""
         matchmaker = self.matchmaker()
