@@ -81,11 +81,11 @@ class BadRecords(_Case):
         self.matchmaker: Any = make_matchmaker(reactor, Settings(self.url, matchmaker_timeout=5000))
         self.addCleanup(self.matchmaker.close)
 
-    def start(self) -> None:
+    def start(self):
         """Start the store."""
         raise NotImplementedError
 
-    def put(self, topic: bytes, body: bytes, member: bytes, instance: bytes, role: bytes, pool: bytes) -> None:
+    def put(self, topic, **fields):
         """Write an entry past everything that checks."""
         raise NotImplementedError
 
@@ -225,11 +225,11 @@ class EtcdTests(BadRecords, TestCase):
         self.stores = (f"etcd at 127.0.0.1:{self._member.port}",)
         self.url = self._member.url
 
-    def put(self, topic, body, **fields):
+    def put(self, topic, **fields):
         parts = [topic, *(fields[name] for name in ("role", "member", "instance", "pool"))]
         topic, *rest = (part.replace(b"%", b"%25").replace(b"/", b"%2F").replace(b":", b"%3A") for part in parts)
         key = b"/zmqrpc/topic/openstack/" + topic + b"/" + b":".join(rest)
-        self._member.ask("kv/put", key=key, value=body)
+        self._member.ask("kv/put", key=key, value=fields["body"])
 
     async def test_pages(self):
         """The list goes on behind a key that is no text, and ends."""
