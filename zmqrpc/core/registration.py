@@ -5,6 +5,9 @@ Beside the refreshes there is the **restoration**: a store that is seen without 
 it again after a moment. While records are on their way to the store nothing is missing there yet, and what it showed
 before says nothing about afterwards. Each restoration waits twice as long as the one before, until what is stored has
 stayed for a while, so that whoever goes on removing our records only makes us patient.
+
+A watch tells what is different from what it has told last. So what is lost before any show had it may never be told:
+what was stored and not shown is stored once more after a while, until it is shown.
 """
 
 from __future__ import annotations
@@ -33,6 +36,12 @@ RETRY_SLOW = 4.0
 
 STEADY = 2.0
 """Seconds that records stay stored for their loss to be the first again."""
+
+UNSEEN = 20.0
+"""
+Seconds, less by chance, until what was stored and not shown since is stored again: a watch that works shows it sooner,
+however many there are, so this costs nothing unless something was lost.
+"""
 
 
 class Register(Struct, frozen=True):
@@ -76,6 +85,8 @@ class Registration:
         self._refresh_at = self._restore_at = NEVER
         self._stored_at = -NEVER
         self._restored = 0
+        self._unseen_at = NEVER
+        self._shown: dict[tuple[str, str], set[tuple[str, ...]]] = {}  # the keys of our instance, as shown last
         self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
         self._again = False
@@ -99,7 +110,7 @@ class Registration:
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next."""
-        return min(self._refresh_at, self._restore_at)
+        return min(self._refresh_at, self._restore_at, self._unseen_at)
 
     def set_records(self, records: tuple[Record, ...]) -> list[Effect]:
         """Take the records as they are from now on; those that are gone are withdrawn, the others stored."""
@@ -107,6 +118,8 @@ class Registration:
         kept = {record.key for record in records}
         gone = tuple(record for record in self._records if record.key not in kept)
         self._records = records
+        topics = {(record.exchange, record.topic) for record in records}
+        self._shown = {topic: keys for topic, keys in self._shown.items() if topic in topics}
         self.current = not records
         effects: list[Effect] = [Withdraw(gone)] if gone else []
         if self._under_way:
@@ -126,10 +139,14 @@ class Registration:
         instances = {record.instance for record in ours}
         there = {record.key for record in records if record.instance in instances}
         lacked = bool(self._lacking)
+        if ours:
+            self._shown[exchange, topic] = there
         if all(record.key in there for record in ours):
             self._lacking.discard((exchange, topic))
         else:
             self._lacking.add((exchange, topic))
+        if not self._unseen:
+            self._unseen_at = NEVER
         self._plan_restoration(now)
         return bool(self._lacking) and not lacked and self.current
 
@@ -147,6 +164,7 @@ class Registration:
         self.current = True
         self._stored_at = now
         self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else NEVER
+        self._unseen_at = now + UNSEEN * self._jitter() if self._unseen else NEVER
         self._plan_restoration(now)
         return effects
 
@@ -173,6 +191,14 @@ class Registration:
             self._restored = 0
         return self._register()
 
+    @property
+    def _unseen(self) -> bool:
+        # What names no instance is in a fixed table, which nobody watches.
+        return any(
+            record.instance and record.key not in self._shown.get((record.exchange, record.topic), ())
+            for record in self._records
+        )
+
     def _plan_restoration(self, now: float) -> None:
         if not self._lacking:
             self._restore_at = NEVER
@@ -196,7 +222,7 @@ class Registration:
         return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
-        self._refresh_at = self._restore_at = NEVER
+        self._refresh_at = self._restore_at = self._unseen_at = NEVER
         self._lacking.clear()
         self._again = self._under_way
         if self._under_way or not self._records:

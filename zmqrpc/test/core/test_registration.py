@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY, Effect, Register, Registration, Withdraw
+from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY, UNSEEN, Effect, Register, Registration, Withdraw
 from zmqrpc.record import Record, Role
 
 NOW = 1000.0
@@ -27,10 +27,12 @@ def make_registration(jitter: float = 1.0) -> Registration:
 
 
 def stored(*records: Record) -> Registration:
-    """Make a registration whose records were stored at NOW."""
+    """Make a registration whose records were stored, and shown, at NOW."""
     registration = make_registration()
     registration.set_records(records)
     registration.succeeded(NOW)
+    for exchange, topic in {(record.exchange, record.topic) for record in records}:
+        registration.shown(exchange, topic, records, NOW)
     return registration
 
 
@@ -54,6 +56,7 @@ class RegistrationTests(SynchronousTestCase):
             registration = make_registration(jitter)
             registration.set_records((A,))
             registration.succeeded(NOW)
+            registration.shown("x", "compute", (A,), NOW)
             self.assertAlmostEqual(registration.wake_at - NOW, wait)
             self.assertEqual(registration.tick(registration.wake_at - 0.001), [])
             self.assertEqual(registration.tick(registration.wake_at), [Register((A,), EXPIRE)])
@@ -245,6 +248,43 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(self.shown(registration), "what was not stored is not lost")
         self.assertEqual(self.waits(registration), RETRY_FIRST)
 
+    def test_what_is_lost_again_before_it_was_shown(self):
+        """The store looks as before then, and nobody tells of it: what was not shown is stored again after a while."""
+        registration = stored(A)
+        self.shown(registration, A)
+        self.shown(registration, now=NOW + 5)
+        now = registration.wake_at
+        registration.tick(now)
+        registration.succeeded(now)
+        self.assertEqual((registration.lacking, registration.current), (False, True))
+        self.assertEqual(registration.wake_at - now, UNSEEN)
+        self.assertEqual(registration.tick(now + UNSEEN), [Register((A,), EXPIRE)])
+        registration.succeeded(now + UNSEEN)
+        self.shown(registration, A, now=now + UNSEEN)
+        self.assertGreater(registration.wake_at - now, UPDATE)
+
+    def test_a_record_that_is_new_has_to_be_shown_too(self):
+        """A failover may lose it and nothing else: then the store shows what it has shown before."""
+        registration = stored(A)
+        self.shown(registration, A)
+        registration.set_records((A, B))
+        registration.succeeded(NOW)
+        self.assertEqual(registration.wake_at - NOW, UNSEEN)
+        self.shown(registration, A, B)
+        self.assertEqual(registration.wake_at - NOW, UPDATE)
+
+    def test_what_was_not_shown_yet_is_stored_again_out_of_step(self):
+        for jitter in (0.5, 1.0):
+            registration = make_registration(jitter)
+            registration.set_records((A,))
+            registration.succeeded(NOW)
+            self.assertEqual(registration.wake_at - NOW, UNSEEN * jitter)
+
+    def test_what_names_no_instance_is_not_watched(self):
+        """It is a line of a fixed table."""
+        registration = stored(attrs.evolve(A, instance=""))
+        self.assertEqual(registration.wake_at - NOW, UPDATE)
+
     def test_whoever_goes_on_removing_it_makes_us_patient(self):
         registration = stored(A)
         now, waits = NOW, []
@@ -325,58 +365,137 @@ class StopTests(SynchronousTestCase):
             self.assertEqual((registration.current, registration.wake_at), (True, NEVER))
 
 
+D = attrs.evolve(A, topic="network")
+TOPICS = ("compute", "network")
+
+RECORDS = st.sampled_from(((A,), (A, B), (B, C), (A, D), (A, B, C, D), ()))
+USUAL = (("lose", (A, B, C, D)), ("show", None), ("refresh", True))
+
 STEPS = st.one_of(
-    st.tuples(st.just("set"), st.lists(st.sampled_from((A, B, C)), unique=True).map(tuple)),
-    st.sampled_from((("empty", ()), ("show", ()), ("answer", True), ("answer", False), ("tick", ()))),
+    st.sampled_from(USUAL),
+    st.sampled_from(USUAL),
+    st.one_of(
+        st.tuples(st.just("set"), RECORDS),
+        st.tuples(st.just("lose"), st.sampled_from(((A,), (B,), (D,)))),
+        st.tuples(st.just("wait"), st.floats(0, 30)),
+        st.tuples(st.sampled_from(("look", "tell")), st.sampled_from(TOPICS)),
+        st.sampled_from((("refresh", False), ("answer", True), ("answer", False), ("tick", None))),
+    ),
 )
+"""What may happen, and most often what matters."""
+
+
+class Stored:
+    """
+    A store that does what it is told in order, fails at any time, half done, and loses anything; and watches of it.
+
+    A watch tells what it has found at a look, where that is different from what it has told last. It begins with the
+    first record of a topic, and ends with the last.
+    """
+
+    def __init__(self, case, jitter):
+        self.now = NOW
+        self.registration = make_registration(jitter)
+        self.under_way: list[Register] = []
+        self.lost = False
+        self._case = case
+        self._records: dict[object, Record] = {}
+        self._found: dict[str, list[Record]] = {}
+        self._told: dict[str, list[Record]] = {}
+
+    @property
+    def right(self):
+        """Whether it has what it should."""
+        return set(self._records.values()) == set(self.registration.records)
+
+    def set(self, records):
+        self._perform(self.registration.set_records(records))
+        for topic in {*TOPICS} - {record.topic for record in records}:
+            self._found.pop(topic, None)
+            self._told.pop(topic, None)
+
+    def lose(self, records):
+        for record in records:
+            self.lost = self._records.pop(record.key, None) is not None or self.lost
+
+    def wait(self, seconds):
+        self.now += seconds
+
+    def look(self, topic):
+        if any(record.topic == topic for record in self.registration.records):
+            self._found[topic] = sorted((r for r in self._records.values() if r.topic == topic), key=lambda r: r.key)
+
+    def tell(self, topic):
+        found = self._found.get(topic)
+        if found is not None and found != self._told.get(topic):
+            self._told[topic] = found
+            self.registration.shown("x", topic, found, self.now)
+
+    def answer(self, well):
+        if self.under_way:
+            done = self.under_way.pop()
+            for record in done.records[: None if well else 1]:
+                self._records[record.key] = record
+            self._perform(self.registration.succeeded(self.now) if well else self.registration.failed(self.now))
+
+    def tick(self, _=None):
+        if self.registration.wake_at < NEVER:
+            self.now = max(self.now, self.registration.wake_at)
+            self._perform(self.registration.tick(self.now))
+
+    def refresh(self, well):
+        self.tick()
+        self.answer(well)
+
+    def show(self, _=None):
+        for topic in TOPICS:
+            self.look(topic)
+            self.tell(topic)
+
+    def settle(self):
+        """Do at once what a store and a watch that work do."""
+        while self.under_way:
+            self.answer(True)
+        self.show()
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Register):
+                self._case.assertEqual(self.under_way, [])
+                self.under_way.append(effect)
+            else:
+                for record in effect.records:
+                    self._case.assertNotIn(record, self.registration.records)
+                    self._records.pop(record.key, None)
 
 
 class StoreTests(SynchronousTestCase):
     @settings(derandomize=True, max_examples=300)
-    @given(st.lists(STEPS, max_size=30), st.floats(0.5, 1))
-    def test_in_the_end_the_store_has_what_it_should(self, steps, jitter):
+    @given(RECORDS, st.lists(STEPS, min_size=8, max_size=40), st.floats(0.5, 1))
+    @example(
+        (A,), [("refresh", True), ("show", None), ("lose", (A,)), ("show", None), ("refresh", True), ("lose", (A,))], 1
+    )
+    @example((A, B), [("answer", True), ("show", None), ("set", (A,)), ("answer", True), ("set", (A, B))], 1)
+    def test_in_the_end_the_store_has_what_it_should(self, records, steps, jitter):
         """
-        Against a store that does what it is told in order, fails at any time, half done, or loses everything.
+        Whatever it lost, and whatever was told of it: not for long after it has lost and failed for the last time.
 
         One Register is under way at a time, and `current` is never true while the store has something else than what it
-        was left with.
+        was left with. What costs more than the refreshes ends with the last loss.
         """
-        registration = make_registration(jitter)
-        store: dict[object, Record] = {}
-        under_way: list[Register] = []
-        emptied = False
-        now = NOW
-
-        def perform(effects: list[Effect]) -> None:
-            for effect in effects:
-                if isinstance(effect, Register):
-                    self.assertEqual(under_way, [])
-                    under_way.append(effect)
-                else:
-                    for record in effect.records:
-                        self.assertNotIn(record, registration.records)
-                        store.pop(record.key, None)
-
-        def answer(well: bool) -> None:
-            done = under_way.pop()
-            for record in done.records[: None if well else 1]:
-                store[record.key] = record
-            perform(registration.succeeded(now) if well else registration.failed(now))
-
-        for step, what in [*steps, ("show", ()), *[("tick", ()), ("answer", True)] * 4]:
-            if step == "set":
-                perform(registration.set_records(what))
-            elif step == "empty":
-                emptied = emptied or bool(store)
-                store.clear()
-            elif step == "show":
-                registration.shown("x", "compute", list(store.values()), now)
-            elif step == "answer" and under_way:
-                answer(what)
-            elif step == "tick" and registration.wake_at < NEVER:
-                now = registration.wake_at
-                perform(registration.tick(now))
-            right = set(store.values()) == set(registration.records)
-            emptied = emptied and not right
-            self.assertTrue(right or emptied or under_way or not registration.current)
-        self.assertTrue(registration.current and right)
+        store = Stored(self, jitter)
+        for step, what in [("set", records), *steps]:
+            getattr(store, step)(what)
+            store.lost = store.lost and not store.right
+            current = store.registration.current
+            self.assertTrue(store.right or store.lost or store.under_way or not current)
+        store.settle()
+        calm = store.now
+        while not (store.right and store.registration.current):
+            store.tick()
+            store.settle()
+            self.assertLessEqual(store.now, calm + UNSEEN)
+        store.tick()
+        store.settle()
+        if store.registration.records:
+            self.assertGreaterEqual(store.registration.wake_at, store.now + 0.8 * UPDATE)
