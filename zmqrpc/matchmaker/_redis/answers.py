@@ -14,6 +14,12 @@ from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record
 from zmqrpc.matchmaker._redis.names import split, topic_key
 from zmqrpc.record import Record, Sighting
 
+NEW_SECONDS = 0.3
+"""
+Seconds after which a database that was found new is one that nobody has known before: who has, and is connected, hears
+of it and says so at once.
+"""
+
 _VALUE = re.compile(r"(\d{1,16}) (\d{1,16}) (.*)", re.DOTALL | re.ASCII)
 _written = msgspec.msgpack.Decoder(list[int | str])
 _looks = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
@@ -65,6 +71,11 @@ class Look:
     since: int = 0
     before: int = 0
 
+    @property
+    def unsure(self) -> float:
+        """Seconds after which it is to be asked again whether it is true that nobody listens; 0 where that is known."""
+        return 0.0 if self.version else _unsure(self.now, self.since, self.before)
+
 
 @attrs.frozen
 class Listing:
@@ -83,6 +94,11 @@ class Listing:
     before: int
     entries: list[Entry]
     spoiled: dict[TopicKey, str] = attrs.Factory(dict)
+
+    @property
+    def unsure(self) -> float:
+        """As `Look.unsure`, of all topics."""
+        return 0.0 if self.entries else _unsure(self.now, self.since, self.before)
 
 
 @attrs.frozen
@@ -169,6 +185,11 @@ def read_change(store: str, topic: TopicKey, message: bytes) -> Change | None:
     entry = _entry(topic, field, value, skips) if field else None
     skips.say()
     return Change(before, after, field, entry, gone, soonest)
+
+
+def _unsure(now: int, since: int, before: int) -> float:
+    age = (now - since) / 1000
+    return NEW_SECONDS - age if 0 <= age < NEW_SECONDS and not before else 0.0
 
 
 def _check_count(count: int, parts: Sequence[object]) -> None:

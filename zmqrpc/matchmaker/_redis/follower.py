@@ -240,7 +240,9 @@ class RedisFollower:
         heard = followed.copy.heard
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
-            if self._is_followed(followed):
+            if look.unsure:
+                again = look.unsure
+            elif self._is_followed(followed):
                 again = self._poll_seconds() if self._take(followed, look, heard) else AGAIN_SECONDS
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -53,6 +54,7 @@ ASKING, READING, WRITING, HEARING = "asking", "reading", "writing", "hearing"
 """What may fail, each for itself: to get any answer, to have what is read or written done, and to hear of changes."""
 
 T = TypeVar("T")
+Seen = TypeVar("Seen", Look, Listing)
 
 Connect: TypeAlias = Callable[[Heard], Deferred[RedisConnection]]
 """Makes a connection, given what takes channel and message; fails with `MatchmakerUnavailable`, also in time."""
@@ -118,6 +120,7 @@ class RedisStore:
         self._refused_at = -inf
         self._spoiled: dict[TopicKey, str] = {}  # and logged; the oldest are forgotten
         self._back = -inf
+        self._waits: set[Deferred[None]] = set()
         self._closed = False
 
     @property
@@ -171,7 +174,7 @@ class RedisStore:
             entries, source = look.entries or {}, self._source()
             return sorted((entry.sighting(look.now, source) for entry in entries.values()), key=lookup_order)
 
-        return self._look(topic).addCallback(found)
+        return self._surely(lambda: self._look(topic)).addCallback(found)
 
     def records(self) -> Deferred[list[Sighting]]:
         """Read everything, in the order of `IMatchmaker.records`."""
@@ -185,7 +188,10 @@ class RedisStore:
                 self._own(topic, error)
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
 
-        return self._ask(self._scripts.list(), partial(read_list, self.name), READING).addCallbacks(found, _plain)
+        def ask() -> Deferred[Listing]:
+            return self._ask(self._scripts.list(), partial(read_list, self.name), READING)
+
+        return self._surely(ask).addCallbacks(found, _plain)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -216,9 +222,27 @@ class RedisStore:
         self._stop_guard()
         self._follower.close()
         ended = gatherResults([self._channels.close(), self._asker.close()])
+        for wait in list(self._waits):
+            wait.cancel()
         for gathering in (self._writes, self._looks):
             gathering.close()
         return ended.addCallback(_nothing)
+
+    def _surely(self, ask: Callable[[], Deferred[Seen]]) -> Deferred[Seen]:
+        """Ask, and once more where the answer cannot tell yet whether it is true that nobody is there."""
+
+        def over(result: Any, wait: Deferred[None]) -> Any:
+            self._waits.discard(wait)
+            return None if self._closed else result
+
+        def answered(answer: Seen) -> Seen | Deferred[Seen]:
+            if not answer.unsure:
+                return answer
+            wait: Deferred[None] = deferLater(self._clock, answer.unsure)
+            self._waits.add(wait)
+            return wait.addBoth(over, wait).addCallback(lambda _: ask())
+
+        return ask().addCallback(answered)
 
     def _look(self, topic: TopicKey, version: int = -1, soonest: int = 0) -> Deferred[Look]:
         return self._looks.ask((topic, version, soonest)).addErrback(_plain)

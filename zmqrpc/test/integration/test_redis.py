@@ -1,5 +1,6 @@
 """Nodes, servers and the command line with a real Redis server, which is killed, hangs, is emptied or not there."""
 
+import contextlib
 import signal
 import time
 
@@ -124,6 +125,20 @@ class RedisNodeTests(NodeCase):
         )
         await eventually("both are registered", lambda: self.stored() == 2)
         await self.calls(client)
+
+    async def test_emptied_and_new_here(self):
+        """Who asks it first and has never asked it before finds everybody, or hears that it is not known."""
+        await self.serve(member="one")
+        for _ in range(3):
+            self.server.ask("FLUSHALL")
+            _, client = self.calling()
+            with contextlib.suppress(MatchmakerUnavailable):
+                await client.call(self.bare, "echo", {"value": 1}, timeout=5)
+            _, client = self.calling()
+            await self.assertEnds(
+                MatchmakerUnavailable, client.call(Target("somebody else"), "echo", timeout=5), "came back empty"
+            )
+            await eventually("it is registered", lambda: self.stored() == 1)
 
     async def test_absent_at_the_start(self):
         """The start returns; the node is not ready, and gets ready by itself. Meanwhile it serves who knows it."""

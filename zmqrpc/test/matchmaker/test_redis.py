@@ -1,13 +1,12 @@
 """The matchmaker in a Redis server, with a real one."""
 
-import contextlib
 import re
 import time
 from random import Random
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
@@ -171,10 +170,11 @@ class LinesOfAnOutageTests(RedisCase):
 
 
 class RoundTripTests(RedisCase):
-    """What is asked is one command, whatever it does."""
+    """What is asked is one command, whatever it does, in a database that is not just new."""
 
     def setUp(self):
         super().setUp()
+        self.server.ask("MSET", "zmqrpc:format", "1", "zmqrpc:since", "1")
         watcher = RedisPeer(self.server)
         self.addCleanup(watcher.__exit__)
         watcher.ask("MONITOR")
@@ -246,7 +246,6 @@ class RoundTripTests(RedisCase):
     async def test_pushed(self):
         """A change costs who watches nothing, and the server one message."""
         matchmaker, other = self.matchmaker(), self.matchmaker()
-        await other.records()  # in a new database it would be told that this is one
         heard = await self.watching(matchmaker)
         self.sent()
         for number in range(10):
@@ -429,7 +428,7 @@ class StoredTests(RedisCase):
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
         self.server.ask("FLUSHALL")
-        await other.lookup("openstack", "something else")
+        await self.refused(other.lookup("openstack", "something else"), "came back empty less than 10 s ago")
         await eventually("the loss", heard.last)
 
     async def test_emptied_and_asked(self):
@@ -453,6 +452,38 @@ class StoredTests(RedisCase):
         self.server.ask("SET", "zmqrpc:since", f"{int(since) - 10_000} {before}")
         self.assertEqual(await self.matchmaker().lookup("openstack", "compute"), [])
 
+    async def test_emptied_and_asked_by_a_stranger(self):
+        """Whoever asks first, and has not known it, waits until those who have may have said so."""
+        matchmaker = self.matchmaker()
+        await matchmaker.register(make_record(), 300)
+        await self.watching(matchmaker, make_record())
+        for ask in (lambda one: one.lookup("openstack", "compute"), lambda one: one.records()):
+            for _ in range(5):
+                self.server.ask("FLUSHALL")
+                stranger, heard = self.matchmaker(), Heard()
+                stranger.watch("openstack", "compute", heard)
+                await self.refused(ask(stranger), "came back empty less than 10 s ago and may not know yet")
+                self.assertEqual(heard.calls, [])
+
+    async def test_new(self):
+        """Who asks a new database is told that nobody is there when nobody has said that he knew it before."""
+        stranger, heard = self.matchmaker(), Heard()
+        stranger.watch("openstack", "compute", heard)
+        self.assertEqual(await stranger.lookup("openstack", "compute"), [])
+        await eventually("the watch", lambda: heard.calls == [[]])
+
+    async def test_closed_while_it_is_new(self):
+        stranger = self.matchmaker()
+        asked = [stranger.lookup("openstack", "compute"), stranger.records()]
+        given_up = stranger.lookup("openstack", "compute")
+        await eventually("they are asked", lambda: self.server.ask("EXISTS", "zmqrpc:format"))
+        await pause(0.1)
+        given_up.cancel()
+        await self.assertFailure(given_up, CancelledError)
+        await stranger.close()
+        for one in asked:
+            await self.refused(one, "closed")
+
     async def test_emptied_and_heard(self):
         """Who hears that the store is new says at once that he knew it before, and looks at it when his turn comes."""
         matchmaker = self.matchmaker()
@@ -462,9 +493,8 @@ class StoredTests(RedisCase):
         self.patch(spread, "SHORTEST", 60.0)
         self.patch(spread, "LONGEST", 60.0)
         self.server.ask("FLUSHALL")
-        with contextlib.suppress(MatchmakerUnavailable):  # where the one that hears of it is quicker
-            await self.matchmaker().lookup("openstack", "something else")
-        await eventually("what it says", lambda: b" " in self.server.ask("GET", "zmqrpc:since"))
+        await self.refused(self.matchmaker().lookup("openstack", "something else"), "came back empty less than 10 s")
+        self.assertIn(b" ", self.server.ask("GET", "zmqrpc:since"))
 
     async def test_removed_by_hand(self):
         """Who removes a record and the version with it, as docs/howto/redis says, is noticed at the next look."""

@@ -144,6 +144,7 @@ class WrittenAndReadTests(SeveralCase):
         """A lookup is one command for each server, and asked at once."""
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 300)
+        self.trust(*self.servers)
         before = [server.calls()["eval"] for server in self.servers]
         await matchmaker.lookup("openstack", "compute")
         await matchmaker.lookup("openstack", "nobody")

@@ -17,7 +17,7 @@ from zope.interface import directlyProvides, providedBy
 
 from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.answers import Entry, Look
+from zmqrpc.matchmaker._redis.answers import NEW_SECONDS, Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import PING_SECONDS, STEADY_SECONDS, RedisChannels
 from zmqrpc.matchmaker._redis.connection import connect
@@ -587,6 +587,27 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.looks, [(TOPIC, 6, 0)])
 
+    def test_new(self):
+        """That nobody is there, in a database that is just new, is not shown; somebody who comes is, at once."""
+        unsure = Look(1000, 0, 0, {}, 1000)
+        for come in (False, True):
+            self.follower.add(TOPIC)
+            self.follower.subscribed(CHANNEL)
+            self.clock.advance(0)
+            self.answers.pop(0).callback(unsure)
+            self.clock.advance(NEW_SECONDS - 0.001)
+            self.follower.again(TOPIC)
+            if come:
+                self.change(0, 5)
+            self.clock.advance(0 if come else 0.002)
+            self.assertEqual((len(self.looks), self.shown), (2, []))
+            self.answer()
+            self.clock.advance(0)
+            self.assertEqual(self.shown, [TOPIC])
+            self.follower.remove(TOPIC)
+            self.looks.clear()
+            self.shown.clear()
+
     def test_subscribed_while_looking(self):
         """A look that may have been made before is made again."""
         self.follower.add(TOPIC)
@@ -744,6 +765,7 @@ class StoreTests(SynchronousTestCase):
         self.clock.advance(0)
         self.asking = self.server.accept()
         self.since: Any = b"1"
+        self.begun = (1, 0)
         self.count: Any = [new_channel(0), 250]
         self.answer()
 
@@ -756,7 +778,7 @@ class StoreTests(SynchronousTestCase):
                 match words:
                     case ("EVAL", *_):
                         topics = (len(words) - len(RedisScripts(0).look(()))) // 3
-                        answer.callback(msgspec.msgpack.encode([1000, 1, 0, [[0, 0, []]] * topics]))
+                        answer.callback(msgspec.msgpack.encode([1000, *self.begun, [[0, 0, []]] * topics]))
                     case ("GET", "zmqrpc:since"):
                         answer.errback(self.since) if isinstance(self.since, Exception) else answer.callback(self.since)
                     case ("PUBSUB", "NUMSUB", "zmqrpc:0:new"):
@@ -804,6 +826,23 @@ class StoreTests(SynchronousTestCase):
             self.since = answer
             looks = [size for name, size in self.asked(GUARD_SECONDS) if name == "EVAL"]
             self.assertEqual(len({*looks}), 2, answer)
+
+    def test_new(self):
+        """That nobody is there, in a database that is just new, is asked once more."""
+        for before in (0, 500):
+            self.begun = (900, 0)
+            found = self.store.lookup(TOPIC)
+            self.clock.advance(0)
+            self.assertEqual([name for name, _ in self.answer()], ["EVAL"])
+            self.clock.advance(NEW_SECONDS - 0.101)
+            self.assertNotIn("EVAL", [name for name, _ in self.answer()])
+            self.clock.advance(0.002)
+            self.clock.advance(0)
+            self.assertNoResult(found)
+            self.begun = (900, before)
+            self.assertEqual([name for name, _ in self.answer()], ["EVAL"])
+            self.assertEqual(self.successResultOf(found), [])
+            self.assertEqual(self.store.emptied > 0, before > 0)
 
     def test_counts(self):
         """How many hear what all hear."""

@@ -348,6 +348,24 @@ class AnswerTests(SynchronousTestCase):
                 read()
         read_change(STORE, TOPIC, answer)
 
+    def test_unsure(self):
+        """Where nobody is there that says nothing yet in a database that is just new, unless somebody has said so."""
+        rows = [
+            # since when it is new, when the one before was; the seconds that are left
+            (NOW, 0, 0.3),
+            (NOW - 100, 0, 0.2),
+            (NOW - 300, 0, 0),
+            (NOW - 300_000, 0, 0),
+            (NOW + 1, 0, 0),  # nonsense
+            (NOW, NOW - 1, 0),
+        ]
+        entry = Entry(make_record(), NOW, 0)
+        for since, before, left in rows:
+            for nobody in (Look(NOW, 0, 0, {}, since, before), Listing(NOW, since, before, [])):
+                self.assertAlmostEqual(nobody.unsure, left)
+            for somebody in (Look(NOW, 1, 0, None, since, before), Listing(NOW, since, before, [entry])):
+                self.assertEqual(somebody.unsure, 0)
+
     def test_list(self):
         record, expired, other = make_record(), make_record(number=2), make_record("a:b", exchange="c")
         packed = [
