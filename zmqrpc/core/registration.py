@@ -12,7 +12,7 @@ what was stored and not shown is stored once more after a while, until it is sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -86,7 +86,7 @@ class Registration:
         self._stored_at = -NEVER
         self._restored = 0
         self._unseen_at = NEVER
-        self._shown: dict[tuple[str, str], set[tuple[str, ...]]] = {}  # the keys of our instance, as shown last
+        self._shown: dict[tuple[str, str], Set[tuple[str, ...]]] = {}  # the keys of our instance, as shown last
         self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
         self._again = False

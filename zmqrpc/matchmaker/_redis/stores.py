@@ -179,10 +179,11 @@ class RedisStores:
             return _failure_of(failures)
         now = self._clock.seconds()
         young = [number for number in back if now < self._standing(number).young_until]
-        names, how = [self._stores[number].name for number in young or back], " empty" if young else ""
-        text = (
-            f"{' and '.join(names)} came back{how} less than {TRUST_SECONDS:g} s ago and may not know yet who is there"
+        names, came = (
+            [self._stores[number].name for number in young or back],
+            "came back empty" if young else "came back",
         )
+        text = f"{' and '.join(names)} {came} less than {TRUST_SECONDS:g} s ago and may not know yet who is there"
         return MatchmakerUnavailable(f"{text}; beside that, {_failure_of(failures)}" if failures else text)
 
     def _standing(self, number: int) -> Standing:
