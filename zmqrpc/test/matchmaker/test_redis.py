@@ -174,7 +174,7 @@ class RoundTripTests(RedisCase):
 
     def setUp(self):
         super().setUp()
-        self.server.ask("MSET", "zmqrpc:format", "1", "zmqrpc:since", "1")
+        self.server.ask("MSET", "zmqrpc:format", "1", "zmqrpc:since", round(time.time() * 1000) - 60_000)
         watcher = RedisPeer(self.server)
         self.addCleanup(watcher.__exit__)
         watcher.ask("MONITOR")
