@@ -175,8 +175,9 @@ class IOutages(Interface):
     """
     What a matchmaker may provide besides `IMatchmaker`, when it knows whether its store answers.
 
-    Then a node is known to be not ready as soon as that is so, and not only when it refreshes its records. Both methods
-    tell what is known already, at once, and ask nobody. A store that has not been used yet counts as one that answers.
+    Then a node is known to be not ready as soon as that is so, and not only when it refreshes its records; it is told,
+    and asks nothing again and again. All methods tell what is known already, at once, and ask nobody. A store that has
+    not been used yet counts as one that answers.
     """
 
     def away() -> str:
@@ -186,11 +187,21 @@ class IOutages(Interface):
         :return: empty while that works, also where it works with some of several stores only.
         """
 
-    def silent() -> list[str]:
+    def failing() -> list[str]:
         """
         Tell for each store, of one or several, that does not answer, why not: a clause that names it.
 
         So too for each topic that a store cannot read while it answers about others.
+        """
+
+    def watch_outages(turned: Callable[[], None]) -> Callable[[], None]:
+        """
+        Call `turned` soon after what `away` or `failing` return has changed, each time, until stopped.
+
+        It is called in the reactor's thread and never from within a method. Changes may be merged, and what is over at
+        once is not told. An exception of `turned` is logged.
+
+        :return: a callable that ends the watch, as `IMatchmaker.close` does; calling it again does nothing.
         """
 
 

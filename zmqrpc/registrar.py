@@ -19,8 +19,8 @@ from zmqrpc.record import Record, Sighting
 
 _MOST_NAMED = 8
 
-_ASK_SECONDS = 1.0
-"""Seconds between two questions to the matchmaker, in this process, whether its store answers."""
+_COUNT_SECONDS = 1.0
+"""Seconds after which it is told anew for how many the matchmaker has not answered."""
 
 
 class Registrar:
@@ -55,6 +55,7 @@ class Registrar:
         self._stored: dict[tuple[str, ...], Record] = {}
         self._trouble: object = "it was stored after it had been withdrawn"
         self._outages: Any = IOutages(matchmaker, None)
+        self._unwatch_outages: Callable[[], None] | None = None
         self._readiness = Readiness()
         self._asked_at = NEVER
         self._look_at = NEVER
@@ -83,9 +84,11 @@ class Registrar:
 
     def publish(self, records: tuple[Record, ...]) -> None:
         """Store these records from now on, and no others of ours."""
+        self._watch_outages()
         self._perform(self._registration.set_records(records))
         # What names no instance is in a fixed table, which loses nothing by itself.
         self._watch((record.exchange, record.topic) for record in records if record.instance)
+        self._judge()
 
     def when_current(self) -> Deferred[None]:
         """Return a Deferred that fires when every record is stored; `stop` cancels it."""
@@ -102,6 +105,8 @@ class Registrar:
         :return: fires when the store has answered or given up, and never fails.
         """
         self._watch(())
+        if self._unwatch_outages is not None:
+            self._unwatch_outages()
         self._perform(self._registration.stop())
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -159,7 +164,7 @@ class Registrar:
             self._look_at = NEVER
             return
         mute_at = self._asked_at + MUTE if registration.under_way else NEVER
-        self._look_at = now + _ASK_SECONDS if self._outages is not None or mute_at <= now else mute_at
+        self._look_at = mute_at if mute_at > now else now + _COUNT_SECONDS
         before = self._readiness.trouble
         trouble = self._what_is_wrong(now)
         if not trouble:
@@ -192,15 +197,25 @@ class Registrar:
             return self._error or "not registered with the matchmaker yet"
         return "the matchmaker has lost what we registered" if registration.lacking else ""
 
+    def _watch_outages(self) -> None:
+        if self._outages is not None and self._unwatch_outages is None:
+            try:
+                self._unwatch_outages = self._outages.watch_outages(self._judge)
+            except Exception:
+                self._knows_no_outages()
+
     def _away(self) -> str:
         if self._outages is None:
             return ""
         try:
             return str(self._outages.away())
         except Exception:
-            self.log.failure("the matchmaker could not say whether its store answers, and is not asked again")
-            self._outages = None
+            self._knows_no_outages()
             return ""
+
+    def _knows_no_outages(self) -> None:
+        self.log.failure("the matchmaker could not say whether its store answers, and is not asked again")
+        self._outages = None
 
     def _register(self, record: Record, expire: float) -> Deferred[Any]:
         registered: Deferred[Any] = self._matchmaker.register(record, expire)

@@ -55,10 +55,10 @@ async def read(matchmaker: IMatchmaker, report: Report, exchange: str, topic: st
         if topic is not None and not any(_is_of(sighting.record, topic) for sighting in sightings):
             # A topic that cannot be read is left out of everything, and is not one that nobody listens on.
             await matchmaker.lookup(exchange, topic)
-        silent: list[str] = outages.silent() if outages is not None else []
+        failing: list[str] = outages.failing() if outages is not None else []
     finally:
         await matchmaker.close()
-    for reason in silent:
+    for reason in failing:
         report.warn(f"{reason}; what is known without it is listed")
     return sightings
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -14,12 +16,14 @@ class Outage:
 
     :param clock: what measures how long an outage took.
     :param what: what may stop working, for the log lines.
+    :param turned: is called when something else fails than before, for another reason, or nothing.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, what: str) -> None:
+    def __init__(self, clock: IReactorTime, what: str, turned: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
+        self._turned = turned
         self._what = what
         self._since: float | None = None
         self._failures = 0
@@ -27,7 +31,7 @@ class Outage:
 
     @property
     def reason(self) -> str:
-        """Why it does not work, as the last failure said of a part that still fails; empty while it works."""
+        """Why it does not work: what was said last that was new, of a part that still fails; empty while it works."""
         return next(reversed(self._failing.values()), "")
 
     def fails(self, *parts: str) -> bool:
@@ -36,25 +40,28 @@ class Outage:
 
     def failed(self, reason: str, part: str = "") -> None:
         """Take note of a failure; logged if it is the first after a success."""
-        self._failing.pop(part, None)
-        self._failing[part] = reason
         self._failures += 1
         if self._since is None:
             self._since = self._clock.seconds()
             self._log.warn("{what} fails: {reason}", what=self._what, reason=reason)
+        if self._failing.get(part) != reason:
+            self._failing.pop(part, None)
+            self._failing[part] = reason
+            self._turned()
 
     def worked(self, *parts: str) -> None:
         """Take note of a success of these parts, of the only one where none is named; logged if it ends the outage."""
+        before = len(self._failing)
         for part in parts or ("",):
             self._failing.pop(part, None)
-        if self._failing:
-            return
-        if self._since is not None:
+        if self._since is not None and not self._failing:
             self._log.info(
                 "{what} works again after {seconds:.1f} s and {failures} failures",
                 what=self._what,
                 seconds=self._clock.seconds() - self._since,
                 failures=self._failures,
             )
-        self._since = None
-        self._failures = 0
+            self._since = None
+            self._failures = 0
+        if len(self._failing) < before:
+            self._turned()

@@ -12,6 +12,9 @@ from zmqrpc.interfaces import Changed
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.record import Record, Sighting
 
+Show = Callable[[TopicKey, list[Sighting]], None]
+"""Takes a topic and its records."""
+
 
 @attrs.define(eq=False)
 class _Watch:

@@ -19,6 +19,7 @@ from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._fixed_file import FixedFile
 from zmqrpc.matchmaker._fixed_table import FixedTable
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._outage_watches import OutageWatches
 from zmqrpc.matchmaker._path import path_of
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
 from zmqrpc.matchmaker._topic_watches import TopicWatches
@@ -55,7 +56,8 @@ class FileMatchmaker:
         self._thread = WorkThread(reactor, f"the fixed table {path}", idle=self._look, last=lambda: None)
         self._watches = TopicWatches(reactor)
         self._doubts = Doubts()
-        self._reading = Outage(reactor, "reading a fixed table")
+        self._outages = OutageWatches(reactor, self)
+        self._reading = Outage(reactor, "reading a fixed table", self._outages.turned)
         self._watched: set[TopicKey] = set()
         self._ours: dict[tuple[str, ...], Record] = {}
         self._missing: set[tuple[str, ...]] = set()
@@ -77,6 +79,7 @@ class FileMatchmaker:
         """See `IMatchmaker`; the line stays in the table."""
         self._ours.pop(record.key, None)
         self._missing.discard(record.key)
+        self._outages.turned()
         return self._renewed()
 
     def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
@@ -128,6 +131,7 @@ class FileMatchmaker:
         """See `IMatchmaker`."""
         self._closed = True
         self._watches.close()
+        self._outages.close()
         self._watched.clear()
         return self._thread.close()
 
@@ -135,9 +139,13 @@ class FileMatchmaker:
         """See `IOutages`; what the file said before counts, so a line that is missing is all there can be."""
         return "; ".join(self._missing_text(self._ours[key]) for key in sorted(self._missing))
 
-    def silent(self) -> list[str]:
+    def failing(self) -> list[str]:
         """See `IOutages`."""
         return list(filter(None, [self._reading.reason]))
+
+    def watch_outages(self, turned: Callable[[], None]) -> Callable[[], None]:
+        """See `IOutages`."""
+        return self._outages.add(turned)
 
     # What the file says
 
@@ -187,6 +195,7 @@ class FileMatchmaker:
                 member=self._ours[key].member,
             )
         self._missing = missing
+        self._outages.turned()
 
     def _missing_text(self, record: Record) -> str:
         address = record.addresses[0].removeprefix("tcp://")

@@ -9,12 +9,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
-from zmqrpc.matchmaker._redis.matchmaker import RedisMatchmaker
+from zmqrpc.matchmaker._redis.matchmaker import redis_matchmaker
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._tls import StoreTls
 from zmqrpc.settings import Settings
 
-__all__ = ["RedisFactory", "RedisMatchmaker", "factory"]
+__all__ = ["RedisFactory", "factory", "redis_matchmaker"]
 
 
 @implementer(IMatchmakerFactory)
@@ -37,7 +37,7 @@ class RedisFactory:
                     "set one there (requirepass) and in the transport URL",
                     place=place.called,
                 )
-        return RedisMatchmaker(reactor, places, settings.matchmaker_timeout / 1000)
+        return redis_matchmaker(reactor, places, settings.matchmaker_timeout / 1000)
 
 
 factory = RedisFactory()

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._hosts import read_hosts, read_user
-from zmqrpc.matchmaker._redis.matchmaker import CONNECT, RedisMatchmaker
+from zmqrpc.matchmaker._redis.matchmaker import CONNECT, redis_matchmaker
 from zmqrpc.matchmaker._redis.place import SENTINEL, SENTINEL_PORT, RedisPlace
 from zmqrpc.matchmaker._redis.sentinels import Sentinels
 from zmqrpc.matchmaker._tls import StoreTls
@@ -80,7 +80,7 @@ class SentinelFactory:
         limit = settings.matchmaker_timeout / 1000
         chance = Random()
         sentinels = Sentinels(reactor, places, group, master, limit, CONNECT * limit, chance)
-        return RedisMatchmaker(reactor, [], limit, chance, sentinels)
+        return redis_matchmaker(reactor, [], limit, chance, sentinels)
 
 
 factory = SentinelFactory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,27 +13,24 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.interfaces import Changed, IMatchmaker, IMatchmakerFactory, IOutages
-from zmqrpc.matchmaker._doubts import Doubts
+from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._matchmaker import Matchmaker
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._path import path_of
-from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.matchmaker._sqlite.file import Row, SqliteFile, is_missing
 from zmqrpc.matchmaker._sqlite.lookout import Lookout
 from zmqrpc.matchmaker._sqlite.machine import Machine
 from zmqrpc.matchmaker._thread import IThreadedReactor, WorkThread
-from zmqrpc.matchmaker._topic_watches import TopicWatches
+from zmqrpc.matchmaker._topic_watches import Show
 from zmqrpc.record import Record, Sighting
 from zmqrpc.settings import Settings
-from zmqrpc.target import Target
 
 READING, WRITING = "reading", "writing"
 """The parts of an outage."""
 
 
-@implementer(IMatchmaker, IOutages)
-class SqliteMatchmaker:
+class SqliteStore:
     """
     One Node's part in the file. The file is touched in a thread of its own only, from the first use on.
 
@@ -40,24 +38,31 @@ class SqliteMatchmaker:
     :param path: the absolute path of the file.
     :param machine: whose time and processes count.
     :param limit: seconds that an operation may take; half of that to wait for a lock of another process.
+    :param show: is called with a topic and its records whenever they may have changed.
+    :param turned: is called when what `away` returns has changed.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: IThreadedReactor, path: str, machine: Machine | None = None, limit: float = 2.0
+        self,
+        reactor: IThreadedReactor,
+        path: str,
+        machine: Machine,
+        limit: float,
+        show: Show,
+        turned: Callable[[], None],
     ) -> None:
         name = f"the matchmaker file {path}"
         self._path = path
         self._reactor = reactor
-        self._machine = machine if machine is not None else Machine()
+        self._machine = machine
+        self._show = show
         self._file = SqliteFile(path, self._machine, limit / 2)
         self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
         self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close, limit=limit)
-        self._watches = TopicWatches(reactor)
-        self._doubts = Doubts(SharedDoubts(reactor, self.register, self.withdraw, self._watches.shown))
         self._told_missing = False
-        self._outage = Outage(reactor, name)
+        self._outage = Outage(reactor, name, turned)
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """See `IMatchmaker`."""
@@ -67,52 +72,33 @@ class SqliteMatchmaker:
         """See `IMatchmaker`."""
         return self._note(WRITING, self._thread.run(self._file.withdraw, record))
 
-    def lookup(self, exchange: str, topic: str) -> Deferred[list[Sighting]]:
+    def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        reading = self._note(READING, self._thread.run(self._file.read, (exchange, topic)))
-        return reading.addCallback(self._sighted, lookup_order)
+        return self._note(READING, self._thread.run(self._file.read, topic)).addCallback(self._sighted, lookup_order)
 
     def records(self) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
         return self._note(READING, self._thread.run(self._file.read)).addCallback(self._sighted, records_order)
 
-    def watch(self, exchange: str, topic: str, changed: Changed) -> Callable[[], None]:
-        """See `IMatchmaker`; a change by another process is seen within 50 ms, the death of one within 250."""
-        watched = (exchange, topic)
-        stop_watch = self._watches.add(watched, changed)
-        self._thread.send(lambda: self._lookout.watch(watched))
+    def follow(self, topic: TopicKey) -> None:
+        """Show a topic soon; a change by another process is seen within 50 ms, the death of one within 250."""
+        self._thread.send(lambda: self._lookout.watch(topic))
 
-        def stop() -> None:
-            stop_watch()
-            if watched not in self._watches:
-                self._thread.send(lambda: self._lookout.unwatch(watched))
-
-        return stop
-
-    def acknowledge(self, record: Record) -> Deferred[None] | None:
-        """See `IMatchmaker`; others hear of it as a record."""
-        return self._doubts.remove(record)
-
-    def neg_acknowledge(self, record: Record, reason: str) -> Deferred[None] | None:
-        """See `IMatchmaker`; others hear of it as a record."""
-        return self._doubts.add(record, reason)
-
-    def bind_address(self, target: Target) -> None:
-        """Return None: a server may choose its address."""
-
-    def close(self) -> Deferred[None]:
-        """See `IMatchmaker`; what was registered stays in the file until it expires or the process ends."""
-        self._doubts.close()
-        self._watches.close()
-        return self._thread.close()
+    def leave(self, topic: TopicKey) -> None:
+        """Follow a topic no longer."""
+        self._thread.send(lambda: self._lookout.unwatch(topic))
 
     def away(self) -> str:
         """See `IOutages`."""
         return self._outage.reason
 
-    def silent(self) -> list[str]:
+    def failing(self) -> list[str]:
         """See `IOutages`."""
         return list(filter(None, [self.away()]))
+
+    def close(self) -> Deferred[None]:
+        """See `IMatchmaker`; what was registered stays in the file until it expires or the process ends."""
+        return self._thread.close()
 
     def _sighted(self, rows: list[Row], order: Callable[[Sighting], Any]) -> list[Sighting]:
         if self._file.missing and not self._told_missing:
@@ -137,7 +123,7 @@ class SqliteMatchmaker:
     # The lookout calls these two in the thread.
 
     def _found(self, topic: TopicKey, rows: list[Row]) -> None:
-        self._reactor.callFromThread(self._show, topic, rows)
+        self._reactor.callFromThread(lambda: self._show(topic, self._sighted(rows, lookup_order)))
 
     def _looked(self, error: MatchmakerUnavailable | None) -> None:
         if error is None:
@@ -146,8 +132,12 @@ class SqliteMatchmaker:
         else:
             self._reactor.callFromThread(self._outage.failed, str(error), READING)
 
-    def _show(self, topic: TopicKey, rows: list[Row]) -> None:
-        self._watches.publish(topic, self._sighted(rows, lookup_order))
+
+def sqlite_matchmaker(
+    reactor: IThreadedReactor, path: str, machine: Machine | None = None, limit: float = 2.0
+) -> Matchmaker:
+    """Make one Node's part in the file; see `SqliteStore`."""
+    return Matchmaker(reactor, partial(SqliteStore, reactor, path, machine or Machine(), limit))
 
 
 @implementer(IMatchmakerFactory)
@@ -159,7 +149,7 @@ class SqliteFactory:
 
     def make(self, reactor: Any, url: str, settings: Settings) -> IMatchmaker:
         """See `IMatchmakerFactory`."""
-        return SqliteMatchmaker(reactor, _path_of(url))
+        return sqlite_matchmaker(reactor, _path_of(url))
 
     def absence_of(self, url: str) -> str:
         """See `IMatchmakerFactory`."""

@@ -10,11 +10,10 @@ from typing import Any
 from zope.interface.verify import verifyObject
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.interfaces import IOutages
 from zmqrpc.record import Record, Sighting
 from zmqrpc.testing.fault_case import AT_ONCE, TOPIC, FaultCase
 from zmqrpc.testing.faulty_store import FAULTS, IFaultyStore
-from zmqrpc.testing.heard import PATIENCE, Heard, make_record
+from zmqrpc.testing.heard import PATIENCE, WELL, Heard, OutagesHeard, make_record
 from zmqrpc.testing.logs import LogLines
 
 MOST_WAITING = 100
@@ -70,27 +69,37 @@ class FaultContract(FaultCase):
         await self.over(2)
 
     async def test_killed(self) -> None:
-        """All fails at once or in time, and a watch keeps what it has said; who knows so says that nobody is there."""
+        """All fails at once or in time, and a watch keeps what it has said; who knows of outages tells of this one."""
         if self.cannot("kill"):
             return
         matchmaker = self.matchmaker()
+        outages, ended = OutagesHeard(matchmaker), OutagesHeard(matchmaker)
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
+        self.assertTrue(outages.are(WELL), outages.states)
         await self.store.kill()
         for _ in range(2):
             for ask in self.everything(matchmaker):
-                await self.refused(ask())
+                told = len(outages.states)
+                asked = ask()
+                self.assertEqual(len(outages.states), told, "an outage was told from within a method")
+                await self.refused(asked)
         await self.pass_time(0.3)
         self.assertEqual(len(heard.calls), 1, "nothing is known to be gone")
         await self.over(1)
-        if not IOutages.providedBy(matchmaker):
+        if not outages.knows:
             return
-        for text in [matchmaker.away(), *matchmaker.silent()]:
+        self.assertTrue(outages.are(outages.state), outages.states)
+        away, failing = outages.state
+        for text in [away, *failing]:
             self.check_named(text)
-        self.assertTrue(matchmaker.silent())
+        self.assertTrue(failing)
+        self.assertEqual(ended.states, outages.states)
+        ended.stop()
         await self.store.start(False)
-        # Who watches, and asks for nothing, knows it as well.
-        await self.eventually("it is not away any more", lambda: (matchmaker.away(), matchmaker.silent()) == ("", []))
+        # Who watches, and asks for nothing, is told as well.
+        await self.eventually("that it is not away any more", lambda: outages.are(WELL))
+        self.assertLess(len(ended.states), len(outages.states), "a watch of outages was told after its end")
 
     async def test_back_empty(self) -> None:
         """A watch hears the loss, which is registered again by its owner and pushed to others."""

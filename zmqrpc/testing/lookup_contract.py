@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
-from zmqrpc.interfaces import IMatchmaker
+from zmqrpc.interfaces import IMatchmaker, IOutages
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.testing.heard import PATIENCE, Heard, by_key, make_record, unheeded
+from zmqrpc.testing.heard import PATIENCE, WELL, Heard, OutagesHeard, by_key, make_record, unheeded
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -82,6 +82,16 @@ class LookupContract(_Case):
     def test_provides_interface(self) -> None:
         """It has every method of `IMatchmaker`, with its parameters."""
         self.assertTrue(verifyObject(IMatchmaker, self.matchmaker()))
+
+    def test_outages(self) -> None:
+        """One that tells of outages knows of none before its first use; such a watch can be ended twice."""
+        matchmaker = self.matchmaker()
+        outages = OutagesHeard(matchmaker)
+        if outages.knows:
+            self.assertTrue(verifyObject(IOutages, matchmaker))
+            self.assertTrue(outages.are(WELL), (outages.states, outages.state))
+            for _ in range(2):
+                outages.stop()
 
     async def test_nobody(self) -> None:
         """That nobody listens is an answer."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Role, Sighting
-from zmqrpc.testing.heard import PATIENCE, Heard, make_record, unheeded
+from zmqrpc.testing.heard import PATIENCE, Heard, OutagesHeard, make_record, unheeded
 from zmqrpc.testing.lookup_contract import LookupContract
 
 
@@ -398,6 +398,7 @@ class MatchmakerContract(LookupContract):
         matchmaker, heard = self.make_unreachable(), Heard()
         if matchmaker is None:
             return
+        outages = OutagesHeard(matchmaker)
         matchmaker.watch("openstack", "compute", heard)
         begin = time.monotonic()
         asked: list[Callable[[], Deferred[Any]]] = [
@@ -414,8 +415,13 @@ class MatchmakerContract(LookupContract):
             else:
                 self.fail("it answered")
         self.assertLess(time.monotonic() - begin, PATIENCE)
+        if outages.knows:
+            # Who is told need not ask.
+            await self.eventually("that it is away", lambda: outages.state[0] and outages.are(outages.state))
+        told = len(outages.states)
         await matchmaker.close()
-        self.assertEqual(heard.calls, [])
+        await self.turn()
+        self.assertEqual((heard.calls, len(outages.states)), ([], told))
 
     # The end.
 

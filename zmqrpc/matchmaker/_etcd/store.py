@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import TopicKey, lookup_order
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._etcd.access import EtcdAccess
 from zmqrpc.matchmaker._etcd.answers import (
     Entry,
@@ -36,6 +36,7 @@ from zmqrpc.matchmaker._etcd.words import FORMAT, EtcdWords, Words
 from zmqrpc.matchmaker._etcd.writer import EtcdWriter
 from zmqrpc.matchmaker._gathering import Gathering
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._topic_watches import Show
 from zmqrpc.record import Record, Sighting
 
 T = TypeVar("T")
@@ -74,15 +75,17 @@ class EtcdStore:
     :param show: is called with a topic and its records whenever they were read, changed or not.
     :param limit: seconds after which a question that no member answers is given up.
     :param chance: the source of jitter.
+    :param turned: is called when what `away` returns has changed.
     """
 
     def __init__(
         self,
         reactor: Any,
         place: EtcdPlace,
-        show: Callable[[TopicKey, list[Sighting]], None],
+        show: Show,
         limit: float,
         chance: Random,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = reactor
         self._name = place.called
@@ -102,17 +105,20 @@ class EtcdStore:
         self._follower = EtcdFollower(
             *(reactor, rotation, make_stream, self._looks.ask, show, self._hears, chance, self._crowd, self._source)
         )
-        self._outage = Outage(reactor, f"the matchmaker in {self._name}")
+        self._outage = Outage(reactor, f"the matchmaker in {self._name}", turned)
         self._full_at = -inf
         self._closed = False
 
-    @property
-    def trouble(self) -> str:
-        """Why it cannot be written or read, as far as is known now; empty while it can."""
+    def away(self) -> str:
+        """See `IOutages`."""
         return self._outage.reason
 
+    def failing(self) -> list[str]:
+        """See `IOutages`; members that fail while others answer are not told."""
+        return list(filter(None, [self.away()]))
+
     def register(self, record: Record, expire: float) -> Deferred[None]:
-        """Store a record; see `IMatchmaker.register`."""
+        """Store a record; see `IMatchmaker.register`. `expire` is rounded up to whole seconds."""
 
         def refused(failure: Failure) -> Failure:
             error = failure.value
@@ -133,7 +139,7 @@ class EtcdStore:
         return self._noted(self._writer.withdraw(record), WRITING)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
-        """Read a topic, in the order of `IMatchmaker.lookup`."""
+        """Read a topic, in the order of `IMatchmaker.lookup`; ages are not known."""
         heard = self._follower.asked(topic)
 
         def found(look: Look) -> list[Sighting]:
@@ -145,8 +151,8 @@ class EtcdStore:
         return self._looks.ask(topic).addCallback(found)
 
     def records(self) -> Deferred[list[Sighting]]:
-        """Read everything, in no order."""
-        return Deferred.fromCoroutine(self._records())
+        """Read everything, in the order of `IMatchmaker.records`; what never expires has no age."""
+        return Deferred.fromCoroutine(self._records()).addCallback(sorted, key=records_order)
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""

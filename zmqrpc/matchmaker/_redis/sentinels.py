@@ -51,6 +51,7 @@ class Sentinels:
     :ivar db: the number of the database at the master.
     :ivar moved: is called when the master is another than before; has to end what is connected to the old one.
     :ivar turns: returns over how many seconds the turns of all processes are spread that use the master.
+    :ivar turned: is called when `failing` may have changed.
     """
 
     _log = Logger()
@@ -67,6 +68,7 @@ class Sentinels:
     ) -> None:
         self.moved: Callable[[], None] = lambda: None
         self.turns: Callable[[], float] = lambda: SHORTEST
+        self.turned: Callable[[], None] = lambda: None
         self._reactor = reactor
         self._places = places
         self.group = group
@@ -113,7 +115,7 @@ class Sentinels:
                 channels.add(SWITCH)
         return Deferred.fromCoroutine(self._connect(heard))
 
-    def silent(self) -> list[str]:
+    def failing(self) -> list[str]:
         """Tell for each Sentinel that cannot be heard, why not."""
         return [
             outage.reason if place.name in outage.reason else f"{place.called} fails: {outage.reason}"
@@ -234,6 +236,7 @@ class Sentinels:
 
         def state(reason: str | None) -> None:
             outage.worked() if reason is None else outage.failed(reason)
+            self.turned()
 
         def heard(_: str, message: bytes) -> None:
             words = message.decode(errors="replace").split(" ")

@@ -74,7 +74,7 @@ class RedisStore:
     :param limit: seconds after which a server that does not answer is given up.
     :param chance: the source of jitter.
     :param source: returns the server in a few words, for `Sighting.source`.
-    :param turned: is called when an outage has begun or ended.
+    :param turned: is called when `trouble` or `spoiled` has changed, or whether it is `up`.
     :param address: returns which server it is just now, where its name does not say it; empty for none yet.
     :ivar begun: the local time from which it may have been told everything: when it was found new or came back; minus
         infinity where it has always been there.
@@ -116,7 +116,7 @@ class RedisStore:
             reactor, connect, self._heard, self._subscribed, self._hears, chance, limit, crowd
         )
         self._chance = chance
-        self._outage = Outage(reactor, f"the matchmaker in {name}")
+        self._outage = Outage(reactor, f"the matchmaker in {name}", turned)
         self._refused_at = -inf
         self._spoiled: dict[TopicKey, str] = {}  # and logged; the oldest are forgotten
         self._back = -inf
@@ -183,7 +183,7 @@ class RedisStore:
             self._takes_age(listing)
             source = self._source()
             for topic in self._spoiled.keys() - listing.spoiled.keys():
-                del self._spoiled[topic]
+                self._own(topic, None)
             for topic, error in listing.spoiled.items():
                 self._own(topic, error)
             return sorted((entry.sighting(listing.now, source) for entry in listing.entries), key=records_order)
@@ -271,7 +271,8 @@ class RedisStore:
     def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
         """Return the answer about a topic; an error that is its own is logged once, as nobody may be told of it."""
         if not isinstance(answer, str):
-            self._spoiled.pop(topic, None)
+            if self._spoiled.pop(topic, None) is not None:
+                self._turned()
             return answer
         text, before = spoiled(self.name, answer), self._spoiled.get(topic)
         if before is None and len(self._spoiled) >= MOST_SPOILED:
@@ -284,6 +285,8 @@ class RedisStore:
                 topic=shown(topic[1]),
                 text=text,
             )
+        if before != text:
+            self._turned()
         return RedisRefusal(text, "WRONGTYPE" if answer.startswith("WRONGTYPE") else "NOPERM")
 
     def _ask(self, words: Words, read: Callable[[Any], T], part: str) -> Deferred[T]:
@@ -364,15 +367,13 @@ class RedisStore:
     # One outage for both connections: it ends when nothing fails any more.
 
     def _fails(self, part: str, reason: str) -> None:
-        was_up, begins, now = self.up, not self._outage.reason, self._clock.seconds()
+        was_up, now = self.up, self._clock.seconds()
         self._outage.failed(reason, part)
         if was_up and not self.up:
             self.left = now
         if part == WRITING:
             # Of who could not write it may not have been told.
             self._refused_at = self._back = self.begun = now
-        if begins or (was_up and not self.up):
-            self._turned()
 
     def _works(self, *parts: str) -> None:
         was_up, now = self.up, self._clock.seconds()
@@ -380,7 +381,6 @@ class RedisStore:
         self._outage.worked(*parts, *forgotten)
         if self.up and not was_up:
             self._back = self.begun = now
-            self._turned()
 
 
 def _plain(failure: Failure) -> Failure:

@@ -17,15 +17,14 @@ from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._redis.poll import Poll
 from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
+from zmqrpc.matchmaker._redis.sentinels import Sentinels
 from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._redis.union import TRUST_SECONDS, Order, Standing, TopicUnion, believed, merge
+from zmqrpc.matchmaker._topic_watches import Show
 from zmqrpc.record import Record, Role, Sighting
 
 UNITE_SECONDS = 0.01
 """Seconds in which the changes of a topic become one: each comes from every store."""
-
-Show = Callable[[TopicKey, list[Sighting]], None]
-"""Takes a topic and its records."""
 
 Answer = TypeVar("Answer")
 
@@ -34,24 +33,34 @@ class RedisStores:
     """
     The stores of one matchmaker.
 
-    :param make: makes the stores, given what each has to call: with a topic and its records, and when an outage of it
-        has begun or ended.
+    :param make: makes the stores, given what each has to call: with a topic and its records, and when what it says of
+        outages has changed.
     :param show: is called with a topic and its records whenever they may have changed.
+    :param turned: is called when what is said here of outages may have changed.
+    :param sentinels: who names the only one of them; None where none do.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: Any, make: Sequence[Callable[[Show, Callable[[], None]], RedisStore]], show: Show, chance: Random
+        self,
+        clock: Any,
+        make: Sequence[Callable[[Show, Callable[[], None]], RedisStore]],
+        show: Show,
+        chance: Random,
+        turned: Callable[[], None] = lambda: None,
+        sentinels: Sentinels | None = None,
     ) -> None:
         self._clock = clock
         self._show = show
+        self._tell_turned = turned
+        self._sentinels = sentinels
         self._unions: dict[TopicKey, TopicUnion] = {}
         self._unseen: set[TopicKey] = set()
         self._holdings = Holdings()
         self._refusals: dict[int, str] = {}
         self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
-        self._unanswered: set[int] = set()
+        self._late: set[int] = set()  # whom the last `records` has not waited for
         self._timer: IDelayedCall | None = None
         self._closed = False
         self._stores = [one(partial(self._read, number), self._turned) for number, one in enumerate(make)]
@@ -77,15 +86,24 @@ class RedisStores:
 
     def records(self) -> Deferred[list[Sighting]]:
         """See `IMatchmaker`."""
-        asked = [store.records() for store in self._stores]
-        self._unanswered = set(range(len(asked)))
-        for number, answer in enumerate(asked):
-            answer.addBoth(self._has_answered, number)
-        return self._united(asked, records_order)
+        unanswered = set(range(len(self._stores)))
 
-    def _has_answered(self, answer: Answer, number: int) -> Answer:
-        self._unanswered.discard(number)
-        return answer
+        def answered(answer: Answer, number: int) -> Answer:
+            unanswered.discard(number)
+            self._tell_turned()
+            return answer
+
+        def over(found: Answer) -> Answer:
+            self._late = unanswered
+            self._tell_turned()
+            return found
+
+        asked = [store.records() for store in self._stores]
+        for number, answer in enumerate(asked):
+            answer.addBoth(answered, number)
+        found = self._united(asked, records_order)
+        found.addBoth(over)
+        return found
 
     def follow(self, topic: TopicKey) -> None:
         """Show a topic soon and after each change; one that is followed is shown once more."""
@@ -99,23 +117,19 @@ class RedisStores:
         for store in self._stores:
             store.leave(topic)
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self._stores)
-
-    def silent(self) -> list[str]:
+    def away(self) -> str:
         """See `IOutages`."""
-        return [store.trouble for store in self._stores if store.trouble]
+        troubles = [store.trouble for store in self._stores]
+        return "; ".join(troubles) if all(troubles) else ""
 
-    def spoiled(self) -> list[str]:
-        """Tell for each topic that a store cannot read, what is wrong with it."""
-        return [text for store in self._stores for text in store.spoiled]
-
-    def late(self) -> list[str]:
-        """Tell which others the last `records` has not waited for: nobody knows yet what is the matter with them."""
-        late = [self._stores[number] for number in sorted(self._unanswered)]
-        return [f"{store.name} has not answered in time" for store in late if not store.trouble]
+    def failing(self) -> list[str]:
+        """See `IOutages`; Sentinels too, while there is a master all the same."""
+        failing = [store.trouble for store in self._stores if store.trouble]
+        # Nobody knows yet what is the matter with those that are only late.
+        late = [store for number, store in enumerate(self._stores) if number in self._late and not store.trouble]
+        failing += [f"{store.name} has not answered in time" for store in late]
+        failing += [text for store in self._stores for text in store.spoiled]
+        return failing if failing or self._sentinels is None else self._sentinels.failing()
 
     def close(self) -> Deferred[None]:
         """End all connections; what was asked fails, what was registered stays. Fires when they have ended."""
@@ -123,7 +137,10 @@ class RedisStores:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return gatherResults([store.close() for store in self._stores]).addCallback(lambda _: None)
+        ended = [store.close() for store in self._stores]
+        if self._sentinels is not None:
+            ended.append(self._sentinels.close())
+        return gatherResults(ended).addCallback(lambda _: None)
 
     # What is asked
 
@@ -209,6 +226,7 @@ class RedisStores:
     def _turned(self) -> None:
         """Take that a store is there or not as it was."""
         self._look_soon(self._unions)
+        self._tell_turned()
 
     def _look_soon(self, topics: Iterable[TopicKey]) -> None:
         if len(self._stores) > 1 and not self._closed:

@@ -106,21 +106,24 @@ class DoubtTests(SynchronousTestCase):
 
 
 @implementer(IOutages)
-class SomeSilent(DummyMatchmaker):
+class SomeFailing(DummyMatchmaker):
     """Several stores, of which one does not answer."""
 
     def away(self):
         return ""
 
-    def silent(self):
+    def failing(self):
         return ["the Redis server 10.0.0.2:6379 refuses the connection; start it"]
 
+    def watch_outages(self, turned):
+        return lambda: None
 
-class SilentStoreTests(SynchronousTestCase):
+
+class FailingStoreTests(SynchronousTestCase):
     def read(self, as_json):
         written = StringIO()
         self.patch(sys, "stderr", written)
-        matchmaker = SomeSilent(Table(Clock()))
+        matchmaker = SomeFailing(Table(Clock()))
         self.successResultOf(matchmaker.register(make_record(), 30))
         report = Report("zmqrpc ls", as_json)
         (sighting,) = self.successResultOf(Deferred.fromCoroutine(read(matchmaker, report, "openstack")))
@@ -134,7 +137,7 @@ class SilentStoreTests(SynchronousTestCase):
         self.assertEqual(json.loads(self.read(True)), {"warning": text})
 
 
-class Spoiled(SomeSilent):
+class Spoiled(SomeFailing):
     """A store that cannot read one topic."""
 
     def lookup(self, exchange, topic):

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
-from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.matchmaker.sqlite import sqlite_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.forwarder import Forwarder
 from zmqrpc.test.matchmaker.support import new_path
@@ -214,7 +214,7 @@ class FaultyFile(Whole):
         self._writer: sqlite3.Connection | None = None
 
     def make_matchmaker(self):
-        return SqliteMatchmaker(reactor, self.named, limit=self.limit)
+        return sqlite_matchmaker(reactor, self.named, limit=self.limit)
 
     async def kill(self):
         self._directory.rename(self._away)

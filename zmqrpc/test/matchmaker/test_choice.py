@@ -12,10 +12,10 @@ from zope.interface.verify import verifyObject
 from zmqrpc import Node, families, matchmaker
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IMatchmakerFactory
+from zmqrpc.matchmaker._etcd.store import EtcdStore
+from zmqrpc.matchmaker._redis.stores import RedisStores
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
-from zmqrpc.matchmaker.etcd import EtcdMatchmaker
-from zmqrpc.matchmaker.redis import RedisMatchmaker
-from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.matchmaker.sqlite import SqliteStore
 from zmqrpc.settings import Settings
 from zmqrpc.test.processes import CHECKOUT, ENVIRONMENT
 from zmqrpc.testing import Network
@@ -42,15 +42,18 @@ class ChoiceTests(SynchronousTestCase):
         """The scheme chooses, or the option where the scheme leaves it open."""
         for url in ("zmq://", "zmq:///", "zmq+dummy://", "zmq+dummy:///?rpc_response_timeout=5"):
             self.assertIsInstance(self.make(url), DummyMatchmaker)
-        self.assertIsInstance(self.make("zmq+sqlite:///run/zmqrpc/matchmaker.db"), SqliteMatchmaker)
-        self.assertIsInstance(self.make("zmq+redis://127.0.0.1?rpc_response_timeout=5"), RedisMatchmaker)
-        self.assertIsInstance(self.make("zmq+etcd://one,127.0.0.1:5/prefix?rpc_response_timeout=5"), EtcdMatchmaker)
+        for url, kind in (
+            ("zmq+sqlite:///run/zmqrpc/matchmaker.db", SqliteStore),
+            ("zmq+redis://127.0.0.1?rpc_response_timeout=5", RedisStores),
+            ("zmq+etcd://one,127.0.0.1:5/prefix?rpc_response_timeout=5", EtcdStore),
+        ):
+            self.assertIsInstance(self.make(url).store, kind)
         self.assertRefused("does not name a file", "zmq://", rpc_zmq_matchmaker="sqlite")
 
     def test_four_slashes(self):
         """Other libraries write an absolute path so; it is the same file."""
-        file = self.make("zmq+sqlite:////run/matchmaker.db")._file
-        self.assertEqual(file._path, self.make("zmq+sqlite:///run/matchmaker.db")._file._path)
+        paths = {self.make(f"zmq+sqlite:{slashes}run/matchmaker.db").store._path for slashes in ("///", "////")}
+        self.assertEqual(len(paths), 1)
 
     def test_factories(self):
         """Every factory of ours is one, and is found by its own scheme."""
@@ -71,8 +74,8 @@ class ChoiceTests(SynchronousTestCase):
 
     def test_timeout_of_redis(self):
         """It is an option, in milliseconds; the predecessor's name for it."""
-        self.assertEqual(self.make("zmq+redis://h")._stores._stores[0]._asker._limit, 1)
-        self.assertEqual(self.make("zmq+redis://h?matchmaker_timeout=500")._stores._stores[0]._asker._limit, 0.5)
+        self.assertEqual(self.make("zmq+redis://h").store._stores[0]._asker._limit, 1)
+        self.assertEqual(self.make("zmq+redis://h?matchmaker_timeout=500").store._stores[0]._asker._limit, 0.5)
 
     def test_unknown(self):
         """An unknown name is refused with those that are valid."""

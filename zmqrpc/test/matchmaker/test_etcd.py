@@ -17,7 +17,7 @@ from zmqrpc.matchmaker import _entry, make_matchmaker
 from zmqrpc.matchmaker._etcd import store
 from zmqrpc.matchmaker._etcd.names import EtcdNames
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
-from zmqrpc.matchmaker.etcd import EtcdMatchmaker
+from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.certificates import Authority
 from zmqrpc.test.etcd import allow, encoded, single
@@ -40,10 +40,10 @@ class EtcdContract(MatchmakerContract, TestCase):
         self.member = single(self)
 
     def make_matchmaker(self):
-        return EtcdMatchmaker(reactor, EtcdPlace.from_url(self.member.url), 2.0, Random())
+        return etcd_matchmaker(reactor, EtcdPlace.from_url(self.member.url), 2.0, Random())
 
     def make_unreachable(self):
-        return EtcdMatchmaker(reactor, EtcdPlace((("127.0.0.1", free_port()),)), 2.0, Random())
+        return etcd_matchmaker(reactor, EtcdPlace((("127.0.0.1", free_port()),)), 2.0, Random())
 
     async def lose_everything(self):
         self.member.restart(empty=True)
@@ -62,7 +62,7 @@ class EtcdCase(TestCase):
 
     def matchmaker(self, url=None, limit=2.0, **fields):
         place = attrs.evolve(EtcdPlace.from_url(url or self.member.url), **fields)
-        made = EtcdMatchmaker(reactor, place, limit, Random(1))
+        made = etcd_matchmaker(reactor, place, limit, Random(1))
         self.addCleanup(made.close)
         return made
 
@@ -71,7 +71,7 @@ class EtcdCase(TestCase):
         heard = Heard()
         matchmaker.watch("openstack", "compute", heard)
         await eventually("the first call", lambda: heard.last(*records))
-        await eventually("it hears", lambda: matchmaker._store._follower.hears)
+        await eventually("it hears", lambda: matchmaker.store._follower.hears)
         return heard
 
     async def refused(self, asked, *texts, kind=MatchmakerUnavailable):
@@ -260,7 +260,7 @@ class StoredTests(EtcdCase):
         listed = [(records[0], None, None), (records[1], None, math.inf)]
         for owner, name, instead in (
             (store, "LEASES_SECONDS", 0.0),
-            (matchmaker._store._words, "time_to_live", lambda lease: ("/v3/nonsense", b"{}")),
+            (matchmaker.store._words, "time_to_live", lambda lease: ("/v3/nonsense", b"{}")),
         ):
             patch = self.patch(owner, name, instead)
             found = await matchmaker.records()
@@ -277,14 +277,14 @@ class FollowedTests(EtcdCase):
         record, second = make_record(), make_record(number=2)
         await other.register(record, 300)
         heard = await self.watching(matchmaker, record)
-        matchmaker._store._follower._stream.end()
-        matchmaker._store._follower._stream = None
+        matchmaker.store._follower._stream.end()
+        matchmaker.store._follower._stream = None
         await other.register(second, 300)
         await other.withdraw(record)
         for number in range(10):
             await other.register(make_record("other", number=number), 300)
         self.member.ask("kv/compaction", revision=self.member.revision(), physical=True)
-        matchmaker._store._follower._begin_in(0)
+        matchmaker.store._follower._begin_in(0)
         await eventually("what is there", lambda: heard.last(second))
         await other.register(record, 300)
         await eventually("what comes", lambda: heard.last(record, second))
@@ -295,9 +295,9 @@ class FollowedTests(EtcdCase):
         record, second = make_record(), make_record(number=2)
         await other.register(record, 300)
         heard = await self.watching(matchmaker, record)
-        follower = matchmaker._store._follower
+        follower = matchmaker.store._follower
         looked = []
-        follower._look = lambda topic: looked.append(topic) or matchmaker._store._looks.ask(topic)
+        follower._look = lambda topic: looked.append(topic) or matchmaker.store._looks.ask(topic)
         self.member.restart()
         await self.refused_or_not(other, second)
         await eventually("what came meanwhile", lambda: heard.last(record, second))
@@ -317,11 +317,11 @@ class FollowedTests(EtcdCase):
         self.assertTrue(verifyObject(IOutages, matchmaker))
         await matchmaker.register(make_record(), 300)
         await self.watching(matchmaker, make_record())
-        self.assertEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+        self.assertEqual((matchmaker.away(), matchmaker.failing()), ("", []))
         self.member.kill()
         await eventually("it is known", matchmaker.away)
         self.assertIn(f"the etcd server 127.0.0.1:{self.member.port} ", matchmaker.away())
-        self.assertEqual(matchmaker.silent(), [matchmaker.away()])
+        self.assertEqual(matchmaker.failing(), [matchmaker.away()])
         self.member.start()
         await eventually("it is over", lambda: not matchmaker.away())
 
@@ -361,7 +361,7 @@ class FollowedTests(EtcdCase):
         for name, each in heard.items():
             await eventually(name, each.last)
         await eventually(
-            "all are watched", lambda: all(f.watched for f in matchmaker._store._follower._followed.values())
+            "all are watched", lambda: all(f.watched for f in matchmaker.store._follower._followed.values())
         )
         await gatherResults([other.register(make_record(name), 300) for name in heard])
         for name, each in heard.items():
@@ -402,8 +402,8 @@ class FollowedTests(EtcdCase):
         for number in range(1, 131):
             self.member.ask("lease/grant", ID=number, TTL=60)
         await self.watching(matchmaker)
-        matchmaker._store._count_at = 0
-        await eventually("they are counted", lambda: matchmaker._store._crowd.seconds == 1.3)
+        matchmaker.store._count_at = 0
+        await eventually("they are counted", lambda: matchmaker.store._crowd.seconds == 1.3)
 
 
 class HungTests(EtcdCase):
@@ -417,7 +417,7 @@ class HungTests(EtcdCase):
         began = reactor.seconds()
         asked = [matchmaker.lookup("openstack", f"topic-{number}") for number in range(3000)]
         await pause(0.1)
-        self.assertEqual(len(matchmaker._store._asker._waiting), 100)
+        self.assertEqual(len(matchmaker.store._asker._waiting), 100)
         written = [matchmaker.register(make_record(), 300), matchmaker.withdraw(make_record(number=2))]
         for each in asked + written:
             with self.assertRaises(MatchmakerUnavailable):
@@ -513,7 +513,7 @@ class AuthenticationTests(EtcdCase):
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
         self.member.restart()
-        await eventually("it hears again", lambda: matchmaker._store._follower.hears)
+        await eventually("it hears again", lambda: matchmaker.store._follower.hears)
         await matchmaker.register(make_record(), 300)
         self.assertEqual(await self.found(matchmaker), [make_record()])
         self.assertTrue(heard.last(make_record()))
@@ -590,7 +590,7 @@ class UsersTests(EtcdCase):
 
     async def works(self, matchmaker, *records):
         await eventually("it works", lambda: not matchmaker.away())
-        await eventually("it hears", lambda: matchmaker._store._follower.hears)
+        await eventually("it hears", lambda: matchmaker.store._follower.hears)
         self.assertCountEqual(await self.found(matchmaker), records)
 
     async def test_switched_on(self):
@@ -642,10 +642,10 @@ class TokenTests(EtcdCase):
         matchmaker, idle = self.matchmaker(url), self.matchmaker(url)
         await idle.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())
-        first = idle._store._access._token
+        first = idle.store._access._token
         await pause(2.5)
         await idle.register(make_record(number=2), 300)
-        self.assertNotEqual(idle._store._access._token, first)
+        self.assertNotEqual(idle.store._access._token, first)
         await eventually("it is told", lambda: heard.last(make_record(), make_record(number=2)))
         self.assertEqual(len(await self.found(matchmaker)), 2)
         self.assertEqual(self.lines, [])

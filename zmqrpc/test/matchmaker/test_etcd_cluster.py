@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
-from zmqrpc.matchmaker.etcd import EtcdMatchmaker
+from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.test.etcd import EtcdCluster
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
@@ -30,9 +30,9 @@ class ClusterCase(TestCase):
 
     def matchmaker(self, first=None, limit=1.0):
         """Make a matchmaker that begins with a member."""
-        made = EtcdMatchmaker(reactor, EtcdPlace.from_url(self.cluster.url), limit, Random(1))
+        made: Any = etcd_matchmaker(reactor, EtcdPlace.from_url(self.cluster.url), limit, Random(1))
         if first is not None:
-            made._store._asker._rotation.current = self.cluster.members.index(first)
+            made.store._asker._rotation.current = self.cluster.members.index(first)
         self.addCleanup(made.close)
         return made
 
@@ -40,7 +40,7 @@ class ClusterCase(TestCase):
         heard = Heard()
         matchmaker.watch("openstack", "compute", heard)
         await eventually("the first call", lambda: heard.last(*records))
-        await eventually("the stream", lambda: matchmaker._store._follower.hears)
+        await eventually("the stream", lambda: matchmaker.store._follower.hears)
         return heard
 
     async def registered(self, matchmaker, record, expire=300):

@@ -25,7 +25,7 @@ from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
 from zmqrpc.matchmaker._etcd.web import reason_of
 from zmqrpc.matchmaker._etcd.words import EtcdWords
-from zmqrpc.matchmaker.etcd import EtcdMatchmaker
+from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.test.integration.support import TcpServer
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import Heard, make_record
@@ -190,7 +190,7 @@ class NonsenseTests(TestCase):
     def matchmaker(self, says):
         server = TcpServer(self, says)
         host, _, port = server.address.removeprefix("tcp://").rpartition(":")
-        made = EtcdMatchmaker(reactor, EtcdPlace(((host, int(port)),)), 0.5, Random(1))
+        made = etcd_matchmaker(reactor, EtcdPlace(((host, int(port)),)), 0.5, Random(1))
         self.addCleanup(made.close)
         self.lines = LogLines(self, "zmqrpc")
         return made

@@ -17,7 +17,7 @@ from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
-from zmqrpc.matchmaker.redis import RedisMatchmaker
+from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.record import Role
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
@@ -42,10 +42,10 @@ class RedisContract(MatchmakerContract, TestCase):
         self.server = RedisServer(self)
 
     def make_matchmaker(self):
-        return RedisMatchmaker(reactor, RedisPlace.from_url(self.server.url), 2.0, Random(1))
+        return redis_matchmaker(reactor, RedisPlace.from_url(self.server.url), 2.0, Random(1))
 
     def make_unreachable(self):
-        return RedisMatchmaker(reactor, [RedisPlace("127.0.0.1", free_port())], 2.0, Random(1))
+        return redis_matchmaker(reactor, [RedisPlace("127.0.0.1", free_port())], 2.0, Random(1))
 
     async def lose_everything(self):
         self.server.restart()
@@ -63,7 +63,7 @@ class RedisCase(TestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
     def matchmaker(self, url=None, limit=2.0):
-        made = RedisMatchmaker(reactor, RedisPlace.from_url(url or self.server.url), limit, Random(1))
+        made = redis_matchmaker(reactor, RedisPlace.from_url(url or self.server.url), limit, Random(1))
         self.addCleanup(made.close)
         return made
 
@@ -133,14 +133,14 @@ class LinesOfAnOutageTests(RedisCase):
             self.assertEqual(len(await matchmaker.records()), 1)
         self.assertEqual(len(self.lines), 1, self.lines)
         self.assertIn("fails: ", self.lines[0])
-        self.assertNotEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+        self.assertNotEqual((matchmaker.away(), matchmaker.failing()), ("", []))
         self.server.ask(*end)
         await matchmaker.lookup("openstack", "compute")
         self.assertEqual(len(self.lines), 1, "that it can be read does not end it")
         await matchmaker.register(make_record(), 300)
         self.assertEqual(len(self.lines), 2, self.lines)
         self.assertIn("works again after", self.lines[1])
-        self.assertEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+        self.assertEqual((matchmaker.away(), matchmaker.failing()), ("", []))
 
     async def test_nothing_left_to_write(self):
         """Who does not write again has no outage for ever."""
@@ -661,7 +661,7 @@ class OutageTests(RedisCase):
             await pause(0.1)
         self.assertTrue(heard.last(make_record()), "nothing is known to be gone")
         self.assertIn(f"the Redis server 127.0.0.1:{self.server.port} ", matchmaker.away())
-        self.assertEqual(matchmaker.silent(), [matchmaker.away()])
+        self.assertEqual(matchmaker.failing(), [matchmaker.away()])
         self.server.start()
         await eventually("the loss", heard.last)
         await eventually("both lines", lambda: len(self.lines) == 2)
@@ -669,7 +669,7 @@ class OutageTests(RedisCase):
         self.assertIn("works again", self.lines[1])
         await pause(0.3)
         self.assertEqual(len(self.lines), 2)
-        self.assertEqual((matchmaker.away(), matchmaker.silent()), ("", []))
+        self.assertEqual((matchmaker.away(), matchmaker.failing()), ("", []))
 
     async def test_hangs(self):
         """Everything that is asked fails in time, however much it is; when it goes on, so do we."""

@@ -12,7 +12,7 @@ from zmqrpc.matchmaker import _entry, make_matchmaker
 from zmqrpc.matchmaker._redis import protocol
 from zmqrpc.matchmaker._redis.names import join, record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
-from zmqrpc.matchmaker.redis import RedisMatchmaker
+from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
@@ -36,7 +36,7 @@ class NonsenseTests(TestCase):
         lines = LogLines(self, "zmqrpc")
         nonsense = NonsenseServer(self, reactor, answer, **server)
         place = RedisPlace(LOOPBACK, nonsense.port, password=password)
-        matchmaker, heard = RedisMatchmaker(reactor, [place], 0.3, Random(1)), Heard()
+        matchmaker, heard = redis_matchmaker(reactor, [place], 0.3, Random(1)), Heard()
         self.addCleanup(matchmaker.close)
         matchmaker.watch("openstack", "compute", heard)
         asked: list[Any] = [
@@ -149,7 +149,7 @@ class NonsenseTests(TestCase):
         lines = LogLines(self, "zmqrpc")
         servers = [RedisServer(self) for _ in range(2)]
         ports = [NonsenseServer(self, reactor, b"+OK\r\n").port, *(server.port for server in servers)]
-        matchmaker = RedisMatchmaker(reactor, [RedisPlace(LOOPBACK, port) for port in ports], 0.3, Random(1))
+        matchmaker = redis_matchmaker(reactor, [RedisPlace(LOOPBACK, port) for port in ports], 0.3, Random(1))
         heard = Heard()
         matchmaker.watch("openstack", "compute", heard)
         await matchmaker.register(make_record(), 300)
@@ -174,7 +174,7 @@ class StrangeContentTests(TestCase):
         self.server = RedisServer(self)
         self.lines = LogLines(self, "zmqrpc.matchmaker")
         place = RedisPlace(LOOPBACK, self.server.port)
-        self.matchmaker = RedisMatchmaker(reactor, [place], 2.0, Random(1))
+        self.matchmaker = redis_matchmaker(reactor, [place], 2.0, Random(1))
         self.addCleanup(self.matchmaker.close)
 
     async def refused(self, asked, *texts):
@@ -209,13 +209,13 @@ class StrangeContentTests(TestCase):
         self.assertEqual(len(self.lines), 1, "and it is no outage")
         self.server.ask("ZADD", "zmqrpc:topics", "inf", "openstack:compute")
         self.assertEqual(len(await self.matchmaker.records()), 60)
-        (told,) = self.matchmaker.silent()
+        (told,) = self.matchmaker.failing()
         self.assertIn(f"the Redis server {LOOPBACK}:{self.server.port} has something under our keys", told)
         self.assertIn(f"{KEY}; remove it", told)
         self.assertEqual((self.matchmaker.away(), len(self.lines)), ("", 1))
         self.server.ask("DEL", KEY)
         await self.matchmaker.records()
-        self.assertEqual(self.matchmaker.silent(), [])
+        self.assertEqual(self.matchmaker.failing(), [])
         await self.matchmaker.register(make_record(), 300)
         await eventually("the watch goes on", lambda: heard.last(make_record()))
 
@@ -237,7 +237,7 @@ class StrangeContentTests(TestCase):
         for key in ("format", "topics", "since"):
             self.server.ask("ACL", "SETUSER", "ada", f"~zmqrpc:{key}")
         place = RedisPlace(LOOPBACK, self.server.port, user=b"ada", password=b"secret")
-        matchmaker = RedisMatchmaker(reactor, [place], 2.0, Random(1))
+        matchmaker = redis_matchmaker(reactor, [place], 2.0, Random(1))
         self.addCleanup(matchmaker.close)
         allowed = matchmaker.register(make_record(exchange="nova"), 300)
         with self.assertRaises(ConfigError) as caught:

@@ -12,7 +12,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis import union
 from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
-from zmqrpc.matchmaker.redis import RedisMatchmaker
+from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
@@ -34,10 +34,10 @@ class SeveralContract(MatchmakerContract, TestCase):
         self.servers = [RedisServer(self) for _ in range(3)]
 
     def make_matchmaker(self):
-        return RedisMatchmaker(reactor, [place_of(server) for server in self.servers], 2.0, Random(1))
+        return redis_matchmaker(reactor, [place_of(server) for server in self.servers], 2.0, Random(1))
 
     def make_unreachable(self):
-        return RedisMatchmaker(reactor, [RedisPlace("127.0.0.1", free_port()) for _ in range(3)], 2.0, Random(1))
+        return redis_matchmaker(reactor, [RedisPlace("127.0.0.1", free_port()) for _ in range(3)], 2.0, Random(1))
 
     async def lose_everything(self):
         for server in self.servers:
@@ -47,24 +47,25 @@ class SeveralContract(MatchmakerContract, TestCase):
         return True
 
 
-class WithdrawnFromOne(RedisMatchmaker):
-    """One whose withdrawal has worked when the last server has done it, and it says that the others have not."""
+def withdrawn_from_one(made):
+    """Have a withdrawal have worked when the last server has done it, and it is said that the others have not."""
+    withdraw = made.withdraw
 
-    def withdraw(self, record):
-        def not_everywhere(failure):
-            failure.trap(MatchmakerUnavailable)
-            if len(self.silent()) == 2 and str(failure.value) == "; ".join(self.silent()):
-                return None
-            return failure
+    def not_everywhere(failure):
+        failure.trap(MatchmakerUnavailable)
+        if len(made.failing()) == 2 and str(failure.value) == "; ".join(made.failing()):
+            return None
+        return failure
 
-        return super().withdraw(record).addErrback(not_everywhere)
+    made.withdraw = lambda record: withdraw(record).addErrback(not_everywhere)
+    return made
 
 
 class TwoAwayContract(SeveralContract):
     """The contract, with three servers of which two are not there."""
 
     def make_matchmaker(self):
-        return WithdrawnFromOne(reactor, [place_of(server) for server in self.servers], 2.0, Random(1))
+        return withdrawn_from_one(super().make_matchmaker())
 
     def setUp(self):
         super().setUp()
@@ -92,7 +93,7 @@ class SeveralCase(TestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def matchmaker(self, limit=1.0):
-        made = RedisMatchmaker(reactor, [place_of(server) for server in self.servers], limit, Random(1))
+        made = redis_matchmaker(reactor, [place_of(server) for server in self.servers], limit, Random(1))
         self.addCleanup(made.close)
         return made
 
@@ -157,7 +158,7 @@ class WrittenAndReadTests(SeveralCase):
         matchmaker = self.matchmaker()
         records = [make_record(number=number) for number in range(3)]
         for server, record in zip(self.servers, records, strict=True):
-            alone = RedisMatchmaker(reactor, [place_of(server)], 1.0, Random(1))
+            alone = redis_matchmaker(reactor, [place_of(server)], 1.0, Random(1))
             await alone.register(record, 300)
             await alone.close()
         heard = await self.watching(matchmaker, *records)
@@ -169,7 +170,7 @@ class WrittenAndReadTests(SeveralCase):
         )
         moved = make_record(addresses=("tcp://10.0.0.1:1",), number=0)
         await pause(0.05)
-        alone = RedisMatchmaker(reactor, [place_of(self.servers[2])], 1.0, Random(1))
+        alone = redis_matchmaker(reactor, [place_of(self.servers[2])], 1.0, Random(1))
         await alone.register(moved, 300)
         self.assertEqual(await self.found(matchmaker), [moved, *records[1:]])
         await eventually("the change", lambda: heard.last(moved, *records[1:]))
@@ -202,7 +203,7 @@ class OneAwayTests(SeveralCase):
         second = make_record(number=2)
         begin = reactor.seconds()
         await matchmaker.register(second, 300)
-        self.assertEqual((matchmaker.away(), len(matchmaker.silent()) < 2), ("", True))
+        self.assertEqual((matchmaker.away(), len(matchmaker.failing()) < 2), ("", True))
         self.assertEqual(await self.found(matchmaker), [make_record(), second])
         self.assertEqual(await self.found(self.matchmaker()), [make_record(), second])
         # Which takes up to the limit where one hangs.
@@ -258,7 +259,7 @@ class OneAwayTests(SeveralCase):
         stranger = self.matchmaker(limit=0.5)
         self.assertEqual([sighting.record for sighting in await stranger.records()], [make_record()])
         hangs = f"the Redis server 127.0.0.1:{self.servers[2].port} has not answered in time"
-        self.assertEqual(stranger.silent(), [hangs])
+        self.assertEqual(stranger.failing(), [hangs])
         await stranger.close()
         await self.gone(matchmaker, heard, self.servers[2])
         await eventually("the outage", self.outages)
@@ -327,7 +328,7 @@ class OneAwayTests(SeveralCase):
         self.servers[1].ask("FLUSHALL")
         await self.found(self.matchmaker())
         await eventually("it has it again", lambda: self.holds(self.servers[1], make_record()))
-        alone = RedisMatchmaker(reactor, [place_of(self.servers[1])], 1.0, Random(1))
+        alone = redis_matchmaker(reactor, [place_of(self.servers[1])], 1.0, Random(1))
         self.addCleanup(alone.close)
         (sighting,) = await alone.lookup("openstack", "compute")
         self.assertEqual(sighting.lasts, inf)
@@ -343,7 +344,7 @@ class OneAwayTests(SeveralCase):
         self.servers[0].kill()
         await matchmaker.lookup("openstack", "compute")
         self.servers[0].start()
-        alone = RedisMatchmaker(reactor, [place_of(self.servers[0])], 1.0, Random(1))
+        alone = redis_matchmaker(reactor, [place_of(self.servers[0])], 1.0, Random(1))
         self.addCleanup(alone.close)
         await alone.register(gone, 1.5)
         await eventually("it gets what it lacks", lambda: self.holds(self.servers[0], make_record(), gone))
@@ -370,9 +371,9 @@ class SeveralAwayTests(SeveralCase):
             await pause(0.1)
         self.assertEqual(len(self.outages()), 3, self.outages())
         self.assertEqual(len(heard.calls), 1)
-        self.assertEqual(matchmaker.away(), "; ".join(matchmaker.silent()))
-        self.assertEqual(len(matchmaker.silent()), 3)
-        for text, port in zip(matchmaker.silent(), ports, strict=True):
+        self.assertEqual(matchmaker.away(), "; ".join(matchmaker.failing()))
+        self.assertEqual(len(matchmaker.failing()), 3)
+        for text, port in zip(matchmaker.failing(), ports, strict=True):
             self.assertIn(port.partition(" ")[0], text)
 
     async def test_one_back_empty(self):
@@ -388,7 +389,7 @@ class SeveralAwayTests(SeveralCase):
         back = f"127.0.0.1:{self.servers[1].port}"
         for asking in (fresh, matchmaker):
             # Who has seen it away asks it again when its turn has come, and believes nobody until then.
-            while any(back in reason for reason in asking.silent()):
+            while any(back in reason for reason in asking.failing()):
                 await self.refused(asking.lookup("openstack", "nobody"))
                 await pause(0.05)
             await self.refused(

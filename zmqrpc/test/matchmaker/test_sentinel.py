@@ -162,7 +162,7 @@ class ErrorTests(SharedSetCase):
         await eventually("both are named", lambda: len(self.lines) == 2)
         self.assertEqual(self.lines.about("the matchmaker in"), [])
         self.assertEqual(matchmaker.away(), "")
-        self.assertCountEqual([silent in text for text in matchmaker.silent()], [True, False])
+        self.assertCountEqual([silent in text for text in matchmaker.failing()], [True, False])
 
 
 class SecuredTests(TestCase):

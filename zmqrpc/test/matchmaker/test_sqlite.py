@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._sqlite.machine import Machine
-from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.matchmaker.sqlite import sqlite_matchmaker
 from zmqrpc.target import Target
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.support import new_path
@@ -33,10 +33,10 @@ class SqliteTests(MatchmakerContract, TestCase):
         self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
     def make_matchmaker(self):
-        return SqliteMatchmaker(reactor, self.path, Machine(now=self.clock.seconds))
+        return sqlite_matchmaker(reactor, self.path, Machine(now=self.clock.seconds))
 
     def make_unreachable(self):
-        return SqliteMatchmaker(reactor, os.path.join(os.path.dirname(self.path), "no", "such", "file"))
+        return sqlite_matchmaker(reactor, os.path.join(os.path.dirname(self.path), "no", "such", "file"))
 
     async def lose_everything(self):
         for suffix in ("", "-wal", "-shm"):
@@ -84,7 +84,7 @@ class SqliteTests(MatchmakerContract, TestCase):
             await self.assertFailure(matchmaker.register(make_record(), 300), MatchmakerUnavailable)
         (line,) = self.lines
         self.assertIn("its directory does not exist", line)
-        self.assertEqual(matchmaker.silent(), [matchmaker.away()])
+        self.assertEqual(matchmaker.failing(), [matchmaker.away()])
         self.assertIn(f"the matchmaker file {self.path} cannot be made", matchmaker.away())
         os.rename(directory + "-away", directory)
         await matchmaker.register(make_record(), 300)
@@ -92,7 +92,7 @@ class SqliteTests(MatchmakerContract, TestCase):
         self.assertEqual(len(self.lines), 2)
         self.assertIn("works again", self.lines[1])
         self.assertIn("3 failures", self.lines[1])
-        self.assertEqual((matchmaker.silent(), matchmaker.away()), ([], ""))
+        self.assertEqual((matchmaker.failing(), matchmaker.away()), ([], ""))
 
     async def test_told_of_a_record(self):
         """Where it was read from, and for how long it is kept."""
@@ -104,7 +104,7 @@ class SqliteTests(MatchmakerContract, TestCase):
 
     async def test_missing_logged_once(self):
         """Whoever looks for others in a file that is not there says so once in the log, and finds them later."""
-        lines = LogLines(self, "zmqrpc.matchmaker.sqlite.SqliteMatchmaker")
+        lines = LogLines(self, "zmqrpc.matchmaker.sqlite.SqliteStore")
         matchmaker = self.matchmaker()
         for _ in range(2):
             self.assertEqual(await self.found(matchmaker), [])

@@ -12,7 +12,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from zmqrpc.matchmaker.sqlite import SqliteMatchmaker
+from zmqrpc.matchmaker.sqlite import sqlite_matchmaker
 from zmqrpc.test.matchmaker.support import new_path
 from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
@@ -84,7 +84,7 @@ class ProcessTests(MatchmakerContract, TestCase):
         self.path = new_path(self)
 
     def make_matchmaker(self):
-        return SqliteMatchmaker(reactor, self.path)
+        return sqlite_matchmaker(reactor, self.path)
 
     async def start(self, name):
         member = Member()

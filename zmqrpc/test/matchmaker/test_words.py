@@ -1,10 +1,14 @@
 """The small parts that matchmakers share."""
 
+from functools import partial
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker._doubts import Doubts
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._outage_watches import OutageWatches
 from zmqrpc.matchmaker._room import FEW, Room
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Sighting
@@ -72,6 +76,91 @@ class OutageTests(SynchronousTestCase):
         outage.worked("writing", "reading")
         self.assertEqual(lines[1:], ["the file works again after 0.0 s and 4 failures"])
         self.assertEqual(outage.reason, "")
+
+    def test_turned(self):
+        """Each change of what fails, or why, is told when it can be read; no success or failure that is no news."""
+        told: list[str] = []
+        outage = Outage(Clock(), "the file", lambda: told.append(outage.reason))
+        LogLines(self, "zmqrpc.matchmaker._outage.Outage")
+        outage.worked()
+        outage.failed("it is locked", "writing")
+        outage.failed("it is locked", "writing")
+        outage.failed("it is away", "reading")
+        outage.failed("it is locked", "writing")
+        outage.worked("writing")
+        outage.failed("it is late", "reading")
+        outage.worked("writing", "reading")
+        outage.worked("writing", "reading")
+        self.assertEqual(told, ["it is locked", "it is away", "it is away", "it is late", ""])
+
+
+class OutageWatchesTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.state = "", ()
+        self.watches = OutageWatches(self.clock, self)
+        self.told: list[Any] = []
+
+    def away(self):
+        return self.state[0]
+
+    def failing(self):
+        return list(self.state[1])
+
+    def turn(self, away, *failing):
+        self.state = away, failing
+        self.watches.turned()
+
+    def test_told(self):
+        """From the reactor, and once for what happens together; either of the two is a change."""
+        self.watches.add(lambda: self.told.append(self.state))
+        self.turn("", "a")
+        self.turn("a, b", "a", "b")
+        self.assertEqual(self.told, [])
+        self.clock.advance(0)
+        self.assertEqual(self.told, [("a, b", ("a", "b"))])
+        self.turn("", "a")
+        self.clock.advance(0)
+        self.assertEqual(self.told[1:], [("", ("a",))])
+
+    def test_no_change(self):
+        """What ends at once, or is as before, is not told; nor is what was so before."""
+        self.turn("a", "a")
+        self.watches.add(lambda: self.told.append(self.state))
+        self.turn("", "")
+        self.turn("a", "a")
+        self.clock.advance(0)
+        self.watches.turned()
+        self.clock.advance(0)
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopped(self):
+        """Also by one that is told before it, and the same callable that watches twice is two watches."""
+        twice, stops = partial(self.told.append, 1), []
+        self.watches.add(lambda: stops[0]())
+        stops = [self.watches.add(twice), self.watches.add(twice)]
+        self.turn("a", "a")
+        self.clock.advance(0)
+        self.assertEqual(self.told, [1])
+        stops[0]()
+
+    def test_raises(self):
+        """One that raises is logged, and the others are told."""
+        self.watches.add(partial(divmod, 1, 0))
+        self.watches.add(lambda: self.told.append(self.state))
+        self.turn("a", "a")
+        self.clock.advance(0)
+        self.assertEqual(len(self.told), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_close(self):
+        """A close ends every watch and leaves nothing on the clock; nobody watching costs nothing."""
+        stop = self.watches.add(lambda: self.told.append(self.state))
+        self.turn("a", "a")
+        self.watches.close()
+        self.turn("", "")
+        stop()
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), ([], []))
 
 
 class WatchesTests(SynchronousTestCase):

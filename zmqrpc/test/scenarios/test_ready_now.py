@@ -11,6 +11,7 @@ from zmqrpc.core.outage import AGAIN_SECONDS
 from zmqrpc.core.readiness import MUTE, PATIENCE
 from zmqrpc.errors import ConfigError
 from zmqrpc.interfaces import IOutages
+from zmqrpc.matchmaker._outage_watches import OutageWatches
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import MemoryNode, Network
@@ -31,10 +32,23 @@ class FaultyStore(Store):
     def __init__(self, clock):
         super().__init__(clock)
         self.swallowed: list[Deferred[None]] = []
+        self.outages: list[OutageWatches] = []
 
     def matchmaker(self, clock=None):
         kind = KnowingMatchmaker if self.knows else FaultyMatchmaker
         return kind(self, super().matchmaker(clock)._matchmaker, clock or self._clock)
+
+    def go_down(self, after=0.0):
+        super().go_down(after)
+        self.turned()
+
+    def come_back(self, slow=0.0):
+        super().come_back(slow)
+        self.turned()
+
+    def turned(self):
+        for outages in self.outages:
+            outages.turned()
 
 
 class FaultyMatchmaker(StoreMatchmaker):
@@ -53,11 +67,26 @@ class FaultyMatchmaker(StoreMatchmaker):
 class KnowingMatchmaker(FaultyMatchmaker):
     """One that knows whether its store answers."""
 
+    asked = 0
+
+    def __init__(self, store, matchmaker, clock):
+        super().__init__(store, matchmaker, clock)
+        self._outages = OutageWatches(clock, self)
+        store.outages.append(self._outages)
+
     def away(self):
+        KnowingMatchmaker.asked += 1
         return "" if self._store.available else DOWN
 
-    def silent(self):
+    def failing(self):
         return list(filter(None, [self.away()]))
+
+    def watch_outages(self, turned):
+        return self._outages.add(turned)
+
+    def close(self):
+        self._outages.close()
+        return super().close()
 
 
 class ReadyNowTests(SynchronousTestCase):
@@ -112,6 +141,17 @@ class ReadyNowTests(SynchronousTestCase):
         self.network.run(2)
         self.assert_ready_again()
         self.assertRegex(self.lines[1], r"ready again after 6\d s: registered with the matchmaker")
+
+    def test_nobody_asks(self):
+        """A matchmaker that knows it says so: as long as nothing changes nobody asks it, there or away."""
+        self.store.knows = True
+        self.begin(zmq_target_update=180)
+        for _ in range(2):
+            self.network.run(10)
+            self.patch(KnowingMatchmaker, "asked", 0)
+            self.network.run(60)
+            self.assertLess(KnowingMatchmaker.asked, 3)
+            self.store.go_down()
 
     def test_blink(self):
         self.store.knows = True

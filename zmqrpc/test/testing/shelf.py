@@ -14,6 +14,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker, IOutages
 from zmqrpc.matchmaker._entry import lookup_order, records_order
 from zmqrpc.matchmaker._outage import Outage
+from zmqrpc.matchmaker._outage_watches import OutageWatches
 from zmqrpc.matchmaker._topic_watches import TopicWatches
 from zmqrpc.record import Sighting
 from zmqrpc.testing.matchmaker import IFaultyStore
@@ -126,7 +127,8 @@ class ShelfMatchmaker:
         self.stranger = stranger
         self.stranded = stranded
         self.watches = TopicWatches(self.clock)
-        self.outage = Outage(self.clock, "the matchmaker on the shelf")
+        self.outages = OutageWatches(self.clock, self)
+        self.outage = self.new_outage()
         self.topics: set[tuple[str, str]] = set()
         self.polling: set[tuple[str, str]] = set()
         self.waiting: list[tuple[Any, Deferred[Any], Any]] = []
@@ -163,11 +165,18 @@ class ShelfMatchmaker:
     def away(self):
         return self.outage.reason
 
-    def silent(self):
+    def failing(self):
         return [text for text in [self.away()] if text]
+
+    def watch_outages(self, turned):
+        return self.outages.add(turned)
+
+    def new_outage(self):
+        return Outage(self.clock, "the matchmaker on the shelf", self.outages.turned)
 
     def close(self):
         self.closed = True
+        self.outages.close()
         self.timer.cancel()
         self.watches.close()
         for timer, _, _ in self.waiting:
@@ -340,7 +349,7 @@ class HearsNothingAfterASwitch(ShelfMatchmaker):
 
 class LogsEachFailure(ShelfMatchmaker):
     def failed(self, failure):
-        self.outage = Outage(self.clock, "the matchmaker on the shelf")
+        self.outage = self.new_outage()
         return super().failed(failure)
 
 
@@ -352,7 +361,7 @@ class LogsEachFailureInASwitch(ShelfMatchmaker):
     def ask(self, act):
         if self.store.old is not None and not self.store.cut and self.failures < 6:
             self.failures += 1
-            self.outage = Outage(self.clock, "the matchmaker on the shelf")
+            self.outage = self.new_outage()
             return fail(MatchmakerUnavailable("the shelf has no leader; wait"))
         return super().ask(act)
 
@@ -364,7 +373,8 @@ class LogsNothing(ShelfMatchmaker):
 
 class LogsNoEnd(ShelfMatchmaker):
     def worked(self, answer):
-        self.outage = Outage(self.clock, "the matchmaker on the shelf")
+        self.outage = self.new_outage()
+        self.outages.turned()
         return answer
 
 
@@ -381,6 +391,40 @@ class IsAwayForEver(ShelfMatchmaker):
 class IsNeverAway(ShelfMatchmaker):
     def away(self):
         return ""
+
+
+class TellsNoOutage(ShelfMatchmaker):
+    def watch_outages(self, turned):
+        return lambda: None
+
+
+class TellsNoEndOfAnOutage(ShelfMatchmaker):
+    def watch_outages(self, turned):
+        return super().watch_outages(lambda: turned() if self.away() else None)
+
+
+class TellsEachFailure(ShelfMatchmaker):
+    def watch_outages(self, turned):
+        self.turned = turned
+        return super().watch_outages(turned)
+
+    def failed(self, failure):
+        self.clock.callLater(0, self.turned)
+        return super().failed(failure)
+
+
+class TellsOutagesAtOnce(ShelfMatchmaker):
+    """From within what was asked."""
+
+    def watch_outages(self, turned):
+        self.outage._turned = turned
+        return lambda: None
+
+
+class TellsOutagesForEver(ShelfMatchmaker):
+    def watch_outages(self, turned):
+        super().watch_outages(turned)
+        return lambda: None
 
 
 class TellsThePassword(ShelfMatchmaker):
