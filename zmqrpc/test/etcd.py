@@ -1,37 +1,29 @@
-"""Members of etcd that tests run for real: on ports of their own, in directories of their own, never as daemons."""
+"""Members of etcd that tests run for real."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import shutil
-import signal
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.servers import program
-
-LIMIT = 30
-"""Seconds within which a cluster must have started, or a member must have ended."""
+from zmqrpc.test.programs import LIMIT, Program, program
 
 
-class EtcdMember:
+class EtcdMember(Program):
     """
-    A real ``etcd`` on loopback; it ends with the test at the latest.
+    A real ``etcd``; it has what it held when it is started again.
 
     :param peers: the members of its cluster, this one included, by name, as URLs for peers; empty for itself alone.
-    :ivar port: where clients ask; it stays the same when it is started again.
     """
 
     def __init__(
@@ -43,34 +35,22 @@ class EtcdMember:
         listen: int = 0,
         scheme: str = "http",
     ) -> None:
-        self.port = free_port()
+        super().__init__(case)
         self.name = name
         self.options = list(options)
         self._peer_port = listen or free_port()
         self._peers = peers or {name: f"http://127.0.0.1:{self._peer_port}"}
         self._scheme = scheme
-        self._directory = Path(case.mktemp()).absolute()
-        self._directory.mkdir(parents=True)
-        self._process: subprocess.Popen[bytes] | None = None
-        case.addCleanup(self.kill)
 
     @property
     def url(self) -> str:
         return f"zmq+etcd://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        """The id of its process."""
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start it, without waiting."""
-        assert self._process is None
+    def command(self) -> list[str]:
         own = f"{self._scheme}://127.0.0.1:{self.port}"
         settings = {
             "name": self.name,
-            "data-dir": self._directory / "data",
+            "data-dir": self.directory / self.keeps,
             "listen-client-urls": own,
             "advertise-client-urls": own,
             "listen-peer-urls": f"http://127.0.0.1:{self._peer_port}",
@@ -83,50 +63,10 @@ class EtcdMember:
             "log-level": "error",
         }
         words = [program("etcd", "etcd-server"), "--unsafe-no-fsync"]
-        words += [f"--{name}={value}" for name, value in settings.items()] + self.options
-        with open(self._directory / "log", "ab") as log:
-            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def wait(self) -> None:
-        """Wait until it answers with what the majority agrees upon."""
-        give_up = time.monotonic() + LIMIT
-        while not self.answers():
-            if self._process is None or self._process.poll() is not None or time.monotonic() > give_up:
-                self.kill()
-                raise AssertionError(f"etcd did not start; its log says:\n{(self._directory / 'log').read_text()}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """End it as a crash does; what it held stays."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-            process.wait(LIMIT)
-
-    def lose(self) -> None:
-        """Have it forget what it held; to be called while it does not run."""
-        shutil.rmtree(self._directory / "data")
-
-    def restart(self, empty: bool = False) -> None:
-        """Kill it and start it again."""
-        self.kill()
-        if empty:
-            self.lose()
-        self.start()
-        self.wait()
-
-    def stop_answering(self) -> None:
-        """Have it hang: it accepts connections and answers nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def answer_again(self) -> None:
-        """End the hanging."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        return [*words, *(f"--{name}={value}" for name, value in settings.items()), *self.options]
 
     def answers(self) -> bool:
+        """Tell whether it answers with what the majority agrees upon."""
         try:
             self.ask("kv/range", key="x", timeout=1)
         except urllib.error.HTTPError as error:
@@ -217,7 +157,6 @@ def single(case: Any, *options: str, **more: Any) -> EtcdMember:
     """Start one member."""
     member = EtcdMember(case, *options, **more)
     member.start()
-    member.wait()
     return member
 
 
@@ -240,7 +179,7 @@ class EtcdCluster:
     def start(self) -> None:
         """Start all of them, and wait."""
         for member in self.members:
-            member.start()
+            member.begin()
         for member in self.members:
             member.wait()
 

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.servers import RedisPeer, RedisServer, program
+from zmqrpc.test.programs import Program, program
+from zmqrpc.test.servers import RedisPeer, RedisServer, answers, ask, listening
 
 GROUP = "oslo-messaging-zeromq"
 
@@ -20,22 +20,32 @@ PATIENCE = 90
 """Seconds that anything may take; a Sentinel that was kept from running does nothing for 30 seconds."""
 
 
-class Sentinel(RedisServer):
+class Sentinel(Program):
     """
-    A real ``redis-sentinel`` on loopback; it goes on to know what it knew when it is started again.
+    A real ``redis-sentinel``, running; it goes on to know what it knew when it is started again.
 
     :param lines: its configuration.
     """
 
-    def __init__(self, case, lines: Sequence[str], group: str = GROUP, port: int | None = None) -> None:
+    options = ()
+
+    def __init__(self, case: Any, lines: Sequence[str], group: str = GROUP, port: int = 0) -> None:
+        super().__init__(case, port)
         self.group = group
-        self.configuration = Path(case.mktemp()).absolute()
+        self.configuration = self.directory / "configuration"
         # It writes into that file what it finds out.
         self.configuration.write_text("\n".join([*lines, ""]))
-        super().__init__(case, configuration=self.configuration, port=port)
+        self.start()
 
-    def _command(self) -> list[str]:
-        return [program("redis-sentinel", "redis-sentinel"), str(self.configuration), *self._where()]
+    def command(self) -> list[str]:
+        return [program("redis-sentinel", "redis-sentinel"), str(self.configuration), *listening(self)]
+
+    def answers(self) -> bool:
+        return answers(self)
+
+    def ask(self, *words: str | bytes | int):
+        """Do one command; see `servers.ask`."""
+        return ask(self, *words)
 
     def master_port(self) -> int:
         """Return the port of whom it names as the master."""

@@ -17,7 +17,8 @@ from textwrap import dedent
 from zmqrpc.cli._commands import COMMANDS
 from zmqrpc.tap.server import Options
 from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, Running, until
-from zmqrpc.test.servers import RedisServer, program
+from zmqrpc.test.programs import program
+from zmqrpc.test.servers import RedisServer
 from zmqrpc.test.test_packaging import INSTALL, copy_checkout, make_environment, run
 
 EXAMPLES = CHECKOUT / "examples"

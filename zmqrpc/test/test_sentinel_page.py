@@ -9,8 +9,9 @@ from pathlib import Path
 
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.programs import program
 from zmqrpc.test.sentinels import Sentinel
-from zmqrpc.test.servers import RedisServer, program
+from zmqrpc.test.servers import RedisServer
 from zmqrpc.test.test_examples import DOCS, EXAMPLES, pattern, steps
 
 FILES = EXAMPLES / "sentinel"
@@ -95,14 +96,14 @@ class SentinelPageTests(ProcessTestCase):
                 )
         for server in self.servers[1:]:
             # In the unit of Debian it may write to no directory but its own.
-            said = Path(server._directory, "log").read_text()
+            said = Path(server.directory, "log").read_text()
             self.assertEqual(("to parser" in said, "to disk" in said), (True, False), said)
         self.servers[0].kill()
         ask = ("sentinel", "get-master-addr-by-name", "oslo-messaging-zeromq")
         for sentinel in self.sentinels:
             until(lambda port=sentinel.port: str(self.ports[0]) not in self.as_admin(port, *ask), "there is another")
         for process in (*self.servers[1:], *self.sentinels):
-            self.assertEqual(self.as_admin(process.port, "acl", "log").strip(), "", Path(process._directory, "log"))
+            self.assertEqual(self.as_admin(process.port, "acl", "log").strip(), "", Path(process.directory, "log"))
 
     def test_rights(self):
         """The user of zmqrpc has the rights that it has with one server, and one more."""

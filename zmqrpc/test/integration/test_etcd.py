@@ -23,7 +23,7 @@ from zmqrpc.test.integration.support import eventually, pause, reactor
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, until
-from zmqrpc.test.servers import program
+from zmqrpc.test.programs import program
 from zmqrpc.testing.matchmaker import Heard, make_record
 
 LOOPBACK = "127.0.0.1"
@@ -97,7 +97,6 @@ class EtcdNodeTests(EtcdNodeCase):
         self.assertIn("refuses the connection", str(caught.exception))
         self.member.lose()
         self.member.start()
-        self.member.wait()
         begin = time.monotonic()
         await eventually("all are registered", lambda: self.stored() == 3)
         self.assertLess(time.monotonic() - begin, 5)
@@ -125,7 +124,7 @@ class EtcdNodeTests(EtcdNodeCase):
         await pause(1)
         self.assertFalse(ready.called)
         self.assertEqual(len(self.lines), 1, self.lines)
-        self.member.start()
+        self.member.begin()
         await ready
         await self.calls(self.calling()[1])
         await eventually("the end of the outage", lambda: len(self.lines.about("works again")) == 1)

@@ -71,16 +71,6 @@ class FaultyTable(Whole):
         return DummyMatchmaker(self._table)
 
 
-class _Redis(RedisServer):
-    """A server that writes a file, and goes by a clock of its own."""
-
-    def __init__(self, case, wall):
-        super().__init__(case, "--requirepass", "right", "--appendonly", "yes", environment=wall.environment)
-
-    def forget(self):
-        shutil.rmtree(self._directory / "appendonlydir")
-
-
 @implementer(IFaultyStore)
 class FaultyRedis(Whole):
     """A ``redis-server`` that keeps what it has in a file, and goes by a clock of its own."""
@@ -92,7 +82,8 @@ class FaultyRedis(Whole):
     def __init__(self, case):
         self._case = case
         self._wall = Wall(case)
-        self._server = _Redis(case, self._wall)
+        options = ("--requirepass", "right", "--appendonly", "yes")
+        self._server = RedisServer(case, *options, environment=self._wall.environment)
         self._way: Forwarder | None = None
 
     @property
@@ -113,7 +104,7 @@ class FaultyRedis(Whole):
 
     async def start(self, empty):
         if empty:
-            self._server.forget()
+            self._server.lose()
         self._server.start()
 
     async def hang(self):

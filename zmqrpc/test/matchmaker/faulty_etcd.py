@@ -65,7 +65,7 @@ class FaultyEtcd(Whole):
     async def start(self, empty):
         if empty:
             self._member.lose()
-        self._member.start()
+        self._member.begin()
         await deferToThread(self._member.wait)
         if empty:
             allow(self._member.ask, **{USER: "READWRITE"})
@@ -122,7 +122,7 @@ class FaultyEtcdCluster(Whole):
 
     async def start(self, empty):
         assert self._lost is not None and not empty
-        self._lost.start()
+        self._lost.begin()
         await deferToThread(self._lost.wait)
 
     async def resume(self):

@@ -322,7 +322,7 @@ class FollowedTests(EtcdCase):
         await eventually("it is known", matchmaker.away)
         self.assertIn(f"the etcd server 127.0.0.1:{self.member.port} ", matchmaker.away())
         self.assertEqual(matchmaker.failing(), [matchmaker.away()])
-        self.member.start()
+        self.member.begin()
         await eventually("it is over", lambda: not matchmaker.away())
 
     async def test_hung(self):

@@ -182,7 +182,7 @@ class QuorumTests(ClusterCase):
         await pause(2)
         self.assertEqual(len(self.lines), 1, self.lines)
         for member in (first, second):
-            member.start()
+            member.begin()
         # So that who begins with one of them has no outage of its own.
         await gatherResults([deferToThread(member.wait) for member in (first, second)])
         await self.registered(mine, record)

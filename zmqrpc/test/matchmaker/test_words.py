@@ -136,13 +136,18 @@ class OutageWatchesTests(SynchronousTestCase):
 
     def test_stopped(self):
         """Also by one that is told before it, and the same callable that watches twice is two watches."""
-        twice, stops = partial(self.told.append, 1), []
-        self.watches.add(lambda: stops[0]())
-        stops = [self.watches.add(twice), self.watches.add(twice)]
+        twice = partial(self.told.append, 1)
+
+        def first():
+            stop()
+
+        self.watches.add(first)
+        stop = self.watches.add(twice)
+        self.watches.add(twice)
         self.turn("a", "a")
         self.clock.advance(0)
         self.assertEqual(self.told, [1])
-        stops[0]()
+        stop()
 
     def test_raises(self):
         """One that raises is logged, and the others are told."""
