@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,7 @@ class Program:
         """Have it hang: it accepts connections and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until the last of its threads does nothing more
 
     def answer_again(self) -> None:
         """End the hanging."""
