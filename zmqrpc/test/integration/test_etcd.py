@@ -7,142 +7,44 @@ import subprocess
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
-from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.errors import NoRoute
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.certificates import Authority
-from zmqrpc.test.etcd import EtcdCluster, EtcdMember, allow, ask, single
-from zmqrpc.test.integration.nodes import Echo, NodeCase
+from zmqrpc.test.etcd import EtcdCluster, allow, ask, single
+from zmqrpc.test.integration.nodes import Echo
+from zmqrpc.test.integration.stores import LOOPBACK, StoreNodeCase, StoreNodeTests, StoreProcessCase
 from zmqrpc.test.integration.support import eventually, pause, reactor
-from zmqrpc.test.logs import LogLines
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, until
+from zmqrpc.test.processes import CHECKOUT, until
 from zmqrpc.test.programs import program
 from zmqrpc.testing.matchmaker import Heard, make_record
 
-LOOPBACK = "127.0.0.1"
 
-
-class EtcdNodeCase(NodeCase):
-    def start_store(self) -> Any:
-        """Start what the nodes use, with an attribute `url`."""
-        raise NotImplementedError
-
-    def setUp(self):
-        super().setUp()
-        self.url = self.start_store().url
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
-        self.bare = Target(self.topic)
-
-    def node(self, **options):
-        return super().node(**{"url": self.url, "rpc_zmq_bind_address": LOOPBACK, **options})
-
-    async def calls(self, client, count=20):
-        for number in range(count):
-            self.assertEqual(await client.call(self.bare, "echo", {"value": number}, timeout=5), number)
-            await pause(0.002)
-
-
-class EtcdNodeTests(EtcdNodeCase):
+class EtcdNodeTests(StoreNodeTests, StoreNodeCase):
     """One member."""
 
     def start_store(self):
-        self.member = single(self)
-        return self.member
+        return single(self)
 
     def stored(self):
-        """Return how many records are in the topic of the test."""
-        return len(self.member.held(f"/zmqrpc/topic/openstack/{self.topic}/"))
+        return len(self.store.held(f"/zmqrpc/topic/openstack/{self.topic}/"))
 
-    async def test_new_server(self):
-        """A client that runs calls a new server soon after it is registered."""
-        await self.serve(member="one")
-        _, client = self.calling()
-        await client.call(self.bare, "echo", {"value": 1}, timeout=5)
-        two = Echo()
-        await self.serve(two, member="two")
-        begin = time.monotonic()
-        while not two.ran:
-            await client.call(self.bare, "echo", {"value": 1}, timeout=5)
-        self.assertLess(time.monotonic() - begin, 5)  # some milliseconds on an idle machine
+    def ask_to_forget(self):
+        self.store.ask("kv/deleterange", key="/zmqrpc/", range_end="/zmqrpc0")
 
-    async def test_withdrawn(self):
-        """Who stops is gone from the store, with its lease, and others are not touched."""
+    async def test_lease_withdrawn(self):
+        """Who stops is gone from the store with its lease, and that of others is not touched."""
         node = await self.serve(member="one")
         await self.serve(member="two")
-        self.assertEqual((self.stored(), len(self.member.ask("lease/leases")["leases"])), (2, 2))
+        self.assertEqual((self.stored(), len(self.store.ask("lease/leases")["leases"])), (2, 2))
         await node.stopService()
-        self.assertEqual((self.stored(), len(self.member.ask("lease/leases")["leases"])), (1, 1))
-        _, client = self.calling()
-        self.assertEqual([member for member, _ in await client.members(self.bare)], ["two"])
-
-    async def test_killed_and_empty(self):
-        """Calls go on while the store is away; everything is registered again when it is back, empty."""
-        for member in ("one", "two", "three"):
-            await self.serve(member=member)
-        _, client = self.calling()
-        await self.calls(client)
-        known = await client.members(self.bare)
-        self.member.kill()
-        await self.calls(client)
-        fresh = self.calling()[1]
-        with self.assertRaises(MatchmakerUnavailable) as caught:
-            await fresh.call(self.bare, "echo", {"value": 1}, timeout=5)
-        self.assertIn("refuses the connection", str(caught.exception))
-        self.member.lose()
-        self.member.start()
-        begin = time.monotonic()
-        await eventually("all are registered", lambda: self.stored() == 3)
-        self.assertLess(time.monotonic() - begin, 5)
-        await self.calls(client)
-        self.assertEqual(await client.members(self.bare), known)
-        await self.calls(fresh)
-
-    async def test_emptied(self):
-        """Who deletes everything is told to all, and all register again."""
-        await self.serve(member="one")
-        await self.serve(member="two")
-        _, client = self.calling()
-        await self.calls(client)
-        self.member.ask("kv/deleterange", key="/zmqrpc/", range_end="/zmqrpc0")
-        await eventually("both are registered", lambda: self.stored() == 2)
-        await self.calls(client)
-
-    async def test_absent_at_the_start(self):
-        """The start returns; the node is not ready, and gets ready by itself."""
-        self.member.kill()
-        node = self.node()
-        node.server(self.target, [self.echo])
-        node.startService()
-        ready = node.when_ready()
-        await pause(1)
-        self.assertFalse(ready.called)
-        self.assertEqual(len(self.lines), 1, self.lines)
-        self.member.begin()
-        await ready
-        await self.calls(self.calling()[1])
-        await eventually("the end of the outage", lambda: len(self.lines.about("works again")) == 1)
-
-    async def test_hangs(self):
-        """Calls go on while the store hangs; who knows nobody yet hears so in time; a stop does not hang with it."""
-        node = await self.serve(member="one")
-        _, client = self.calling()
-        await self.calls(client)
-        self.member.stop_answering()
-        await self.calls(client)
-        begin = time.monotonic()
-        await self.assertEnds(
-            MatchmakerUnavailable, client.call(Target("new"), "echo", timeout=30), "did not answer within 1 s"
-        )
-        await node.stopService()
-        self.assertLess(time.monotonic() - begin, 10)
-        self.member.answer_again()
+        self.assertEqual((self.stored(), len(self.store.ask("lease/leases")["leases"])), (1, 1))
 
     async def test_nobody(self):
         await self.assertEnds(NoRoute, self.calling()[1].call(Target("nobody"), "echo", timeout=5))
@@ -151,17 +53,16 @@ class EtcdNodeTests(EtcdNodeCase):
         """Records are refreshed before they expire, nothing is written, and no watch hears of it."""
         for member in ("one", "two", "three"):
             await self.serve(member=member, zmq_target_expire=2, zmq_target_update=0.5)
-        before = self.member.revision()
+        before = self.store.revision()
         await pause(4)
-        self.assertEqual((self.stored(), self.member.revision()), (3, before))
+        self.assertEqual((self.stored(), self.store.revision()), (3, before))
 
 
-class EtcdClusterNodeTests(EtcdNodeCase):
+class EtcdClusterNodeTests(StoreNodeCase):
     """Three members."""
 
     def start_store(self):
-        self.cluster = EtcdCluster(self)
-        return self.cluster
+        return EtcdCluster(self)
 
     async def test_leader_killed(self):
         """Two hundred calls a second while the leader is killed: each is answered."""
@@ -173,7 +74,7 @@ class EtcdClusterNodeTests(EtcdNodeCase):
         for number in range(600):
             answers.append(client.call(self.bare, "echo", {"value": number}, timeout=5))
             if number == 100:
-                self.cluster.leader().kill()
+                self.store.leader().kill()
             await pause(0.005)
         self.assertEqual(await gatherResults(answers, consumeErrors=True), list(range(600)))
         three = Echo()
@@ -184,23 +85,12 @@ class EtcdClusterNodeTests(EtcdNodeCase):
             self.assertLess(time.monotonic() - begin, 5)
 
 
-class EtcdProcessTests(ProcessTestCase):
-    """`twistd` and `zmqrpc` as users run them."""
-
-    def setUp(self):
-        super().setUp()
-        self.member: EtcdMember = single(self)
-        self.url = f"{self.member.url}?rpc_zmq_bind_address={LOOPBACK}"
-        self.options = ("--app", "examples.demo.calc:Calc", "--topic", "calc", "--server")
-
-    def zmqrpc(self, *arguments, url=None):
-        """Run it; return status, standard output and standard error."""
-        command, *rest = arguments
-        ended = self.run_to_end("zmqrpc", command, "--url", url or self.url, *rest)
-        return ended.returncode, ended.stdout, ended.stderr
+class EtcdProcessTests(StoreProcessCase):
+    def start_store(self):
+        return single(self)
 
     def stored(self):
-        return list(self.member.held("/zmqrpc/topic/openstack/calc/"))
+        return list(self.store.held("/zmqrpc/topic/openstack/calc/"))
 
     def test_served_killed_and_withdrawn(self):
         """A server is called, another one is killed and expires, and who ends in good order is gone at once."""
@@ -220,11 +110,11 @@ class EtcdProcessTests(ProcessTestCase):
 
     def test_starts_without_etcd(self):
         """The server runs, says what it waits for, and is ready when etcd is there; with which reactor is open."""
-        self.member.kill()
+        self.store.kill()
         begin = time.monotonic()
         status, out, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2")
         self.assertEqual((status, out), (6, ""), err)
-        self.assert_one_sentence(f"the etcd server 127.0.0.1:{self.member.port} refuses the connection", err)
+        self.assert_one_sentence(f"the etcd server 127.0.0.1:{self.store.port} refuses the connection", err)
         self.assertLess(time.monotonic() - begin, 8)
         running = self.start(
             *("twistd", "--reactor", "asyncio", "-n", "--pidfile=", "zmq-rpc-server", "--url", self.url),
@@ -232,7 +122,7 @@ class EtcdProcessTests(ProcessTestCase):
         )
         running.says("refuses the connection; start it")
         self.assertNotIn("ready", running.out)
-        self.member.start()
+        self.store.start()
         running.says("ready: registered")
         self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)
         running.says("works again")
@@ -248,10 +138,7 @@ class EtcdProcessTests(ProcessTestCase):
             ("zmq+etcd://:secret@a,b", "has a password without a user"),
             ("zmq+etcd://a,,b", "names no host, or has a comma too many"),
         ):
-            status, _, err = self.zmqrpc("call", "calc", "add", url=url)
-            self.assertEqual(status, 2)
-            self.assert_one_sentence(text, err)
-            self.assertNotIn("secret", err)
+            self.assert_refuses(url, text)
 
 
 class EtcdExampleTests(TestCase):

@@ -8,82 +8,29 @@ from zmqrpc import Target
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.settings import Settings
-from zmqrpc.test.integration.nodes import Echo, NodeCase
+from zmqrpc.test.integration.stores import StoreNodeCase, StoreNodeTests, StoreProcessCase
 from zmqrpc.test.integration.support import eventually, pause, reactor
-from zmqrpc.test.logs import LogLines
-from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.processes import until
 from zmqrpc.test.servers import RedisServer
 
-LOOPBACK = "127.0.0.1"
 
-
-class RedisNodeTests(NodeCase):
+class RedisNodeTests(StoreNodeTests, StoreNodeCase):
     """In this process."""
 
-    started = True
-
-    def setUp(self):
-        super().setUp()
-        self.server = RedisServer(self)
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
-        self.bare = Target(self.topic)
-
-    def node(self, **options):
-        return super().node(**{"url": self.server.url, "rpc_zmq_bind_address": LOOPBACK, **options})
+    def start_store(self):
+        return RedisServer(self)
 
     def stored(self):
-        """Return how many records are in the topic of the test."""
-        length = self.server.ask("HLEN", f"zmqrpc:topic:openstack:{self.topic}")
+        length = self.store.ask("HLEN", f"zmqrpc:topic:openstack:{self.topic}")
         return max(0, length - 1)
 
-    async def calls(self, client, count=20):
-        for number in range(count):
-            self.assertEqual(await client.call(self.bare, "echo", {"value": number}, timeout=5), number)
-            await pause(0.002)
+    def ask_to_forget(self):
+        self.store.ask("FLUSHALL")
 
-    async def test_new_server(self):
-        """A client that runs calls a new server soon after it is registered."""
-        await self.serve(member="one")
-        _, client = self.calling()
-        await client.call(self.bare, "echo", {"value": 1}, timeout=5)
-        two = Echo()
-        await self.serve(two, member="two")
-        begin = time.monotonic()
-        while not two.ran:
-            await client.call(self.bare, "echo", {"value": 1}, timeout=5)
-        self.assertLess(time.monotonic() - begin, 5)  # some milliseconds on an idle machine
-
-    async def test_withdrawn(self):
-        """Who stops is gone from the store, and others are not touched."""
-        node = await self.serve(member="one")
-        await self.serve(member="two")
-        self.assertEqual(self.stored(), 2)
-        await node.stopService()
-        self.assertEqual(self.stored(), 1)
-        _, client = self.calling()
-        self.assertEqual([member for member, _ in await client.members(self.bare)], ["two"])
-
-    async def test_killed_and_empty(self):
-        """Calls go on while the store is away; everything is registered again when it is back, empty."""
-        for member in ("one", "two", "three"):
-            await self.serve(member=member)
-        _, client = self.calling()
-        await self.calls(client)
-        known = await client.members(self.bare)
-        self.server.kill()
-        await self.calls(client)
-        fresh = self.calling()[1]
-        with self.assertRaises(MatchmakerUnavailable) as caught:
-            await fresh.call(self.bare, "echo", {"value": 1}, timeout=5)
-        self.assertIn("refuses the connection", str(caught.exception))
-        await pause(1)
-        self.server.start()
-        begin = time.monotonic()
-        await eventually("all are registered", lambda: self.stored() == 3)
-        self.assertLess(time.monotonic() - begin, 5)
-        await self.calls(client)
-        self.assertEqual(await client.members(self.bare), known)
-        await self.calls(fresh)
+    async def when_forgotten(self, client):
+        await self.assertEnds(
+            MatchmakerUnavailable, client.call(Target("somebody else"), "echo", timeout=5), "came back empty"
+        )
 
     async def test_notifications(self):
         """Pools are found there, also one that comes later, and after the store has lost them."""
@@ -109,28 +56,15 @@ class RedisNodeTests(NodeCase):
         begin = time.monotonic()
         while await notifier.info({}, "e", 2) != 3:
             self.assertLess(time.monotonic() - begin, 5)
-        self.server.ask("FLUSHALL")
+        self.store.ask("FLUSHALL")
         self.assertEqual(await notifier.info({}, "e", 3), 3)
         self.assertEqual((heard.count(1), heard.count(3)), (2, 3))
-
-    async def test_emptied(self):
-        """A store that loses everything while it is up has everything again as soon as anybody looks."""
-        await self.serve(member="one")
-        await self.serve(member="two")
-        _, client = self.calling()
-        await self.calls(client)
-        self.server.ask("FLUSHALL")
-        await self.assertEnds(
-            MatchmakerUnavailable, client.call(Target("somebody else"), "echo", timeout=5), "came back empty"
-        )
-        await eventually("both are registered", lambda: self.stored() == 2)
-        await self.calls(client)
 
     async def test_emptied_and_new_here(self):
         """Who asks it first and has never asked it before finds everybody, or hears that it is not known."""
         await self.serve(member="one")
         for _ in range(3):
-            self.server.ask("FLUSHALL")
+            self.store.ask("FLUSHALL")
             _, client = self.calling()
             with contextlib.suppress(MatchmakerUnavailable):
                 await client.call(self.bare, "echo", {"value": 1}, timeout=5)
@@ -140,70 +74,38 @@ class RedisNodeTests(NodeCase):
             )
             await eventually("it is registered", lambda: self.stored() == 1)
 
-    async def test_absent_at_the_start(self):
-        """The start returns; the node is not ready, and gets ready by itself. Meanwhile it serves who knows it."""
-        self.server.kill()
-        node = self.node()
-        node.server(self.target, [self.echo])
-        node.startService()
-        ready = node.when_ready()
-        await pause(1.5)
-        self.assertFalse(ready.called)
-        self.assertEqual(len(self.lines), 1, self.lines)
-        self.server.start()
-        begin = time.monotonic()
-        await ready
-        self.assertLess(time.monotonic() - begin, 5)  # 1.3 s at most on an idle machine
-        await self.calls(self.calling()[1])
-        await eventually("the end of the outage", lambda: len(self.lines) == 2)
-
-    async def test_hangs(self):
-        """Calls go on while the store hangs; who knows nobody yet hears so in time; a stop does not hang with it."""
-        node = await self.serve(member="one")
-        _, client = self.calling()
-        await self.calls(client)
-        self.server.stop_answering()
-        await self.calls(client)
-        begin = time.monotonic()
-        await self.assertEnds(
-            MatchmakerUnavailable, client.call(Target("new"), "echo", timeout=30), "did not answer within 1 s"
-        )
-        await node.stopService()
-        self.assertLess(time.monotonic() - begin, 10)
-        self.server.answer_again()
-
     async def test_stop_while_it_hangs(self):
         """A stop waits for the store no longer than a question may take; the record goes when the store goes on."""
         node = await self.serve(member="one", matchmaker_timeout=300)
-        self.server.stop_answering()
+        self.store.stop_answering()
         begin = time.monotonic()
         await node.stopService()
         self.assertLess(time.monotonic() - begin, 5)  # 0.3 s on an idle machine
-        self.server.answer_again()
+        self.store.answer_again()
         await eventually("the withdrawal", lambda: self.stored() == 0)
 
     async def test_stop_while_it_hangs_for_long(self):
         """So it does where a new connection and a password would be needed. What becomes of the record is open."""
-        self.server = RedisServer(self, "--requirepass", "secret")
-        url = self.server.url.replace("//", "//:secret@")
+        self.store = RedisServer(self, "--requirepass", "secret")
+        url = self.store.url.replace("//", "//:secret@")
         node = await self.serve(member="one", url=url, matchmaker_timeout=300, zmq_target_update=0.2)
         lines = len(self.lines)
-        self.server.stop_answering()
+        self.store.stop_answering()
         await eventually("a refresh that was not answered", lambda: len(self.lines) > lines)
         begin = time.monotonic()
         await node.stopService()
         self.assertLess(time.monotonic() - begin, 5)
-        self.server.answer_again()
+        self.store.answer_again()
 
     async def test_never_expires(self):
         for number, expire in enumerate((0, -1)):
             await self.serve(member=f"member-{number}", zmq_target_expire=expire)
-        fields = self.server.ask("HGETALL", f"zmqrpc:topic:openstack:{self.topic}")
+        fields = self.store.ask("HGETALL", f"zmqrpc:topic:openstack:{self.topic}")
         self.assertEqual([value.split()[1] for value in fields[1::2] if b" " in value], [b"0", b"0"])
 
     async def test_refreshes(self):
         """Records are refreshed before they expire, not in step, and no watch hears of it."""
-        matchmaker = make_matchmaker(reactor, Settings(self.server.url))
+        matchmaker = make_matchmaker(reactor, Settings(self.store.url))
         self.addCleanup(matchmaker.close)
         heard: list[int] = []
         for member in ("one", "two", "three"):
@@ -212,7 +114,7 @@ class RedisNodeTests(NodeCase):
         stamps = set()
         until_then = time.monotonic() + 2.5
         while time.monotonic() < until_then:
-            for value in self.server.ask("HVALS", f"zmqrpc:topic:openstack:{self.topic}"):
+            for value in self.store.ask("HVALS", f"zmqrpc:topic:openstack:{self.topic}"):
                 if b" " in value:
                     stamps.add(value.partition(b" ")[0])
             await pause(0.02)
@@ -220,23 +122,12 @@ class RedisNodeTests(NodeCase):
         self.assertGreater(len(stamps), 12)
 
 
-class RedisProcessTests(ProcessTestCase):
-    """`twistd` and `zmqrpc` as users run them."""
-
-    def setUp(self):
-        super().setUp()
-        self.server = RedisServer(self)
-        self.url = f"{self.server.url}?rpc_zmq_bind_address={LOOPBACK}"
-        self.options = ("--app", "examples.demo.calc:Calc", "--topic", "calc", "--server")
-
-    def zmqrpc(self, *arguments, url=None):
-        """Run it; return status, standard output and standard error."""
-        command, *rest = arguments
-        ended = self.run_to_end("zmqrpc", command, "--url", url or self.url, *rest)
-        return ended.returncode, ended.stdout, ended.stderr
+class RedisProcessTests(StoreProcessCase):
+    def start_store(self):
+        return RedisServer(self)
 
     def stored(self):
-        return [field for field in self.server.ask("HKEYS", "zmqrpc:topic:openstack:calc") if field]
+        return [field for field in self.store.ask("HKEYS", "zmqrpc:topic:openstack:calc") if field]
 
     def test_served_and_withdrawn(self):
         running = self.serve(*self.options, "node-1")
@@ -254,7 +145,7 @@ class RedisProcessTests(ProcessTestCase):
             "zmqrpc", "call", "--url", self.url, "calc", "add", "a=1", "b=2", "--wait", "--timeout", "30"
         )
         channel = "zmqrpc:0:topic:openstack:calc"
-        until(lambda: self.server.ask("PUBSUB", "NUMSUB", channel)[1] == 1, "the caller watches")
+        until(lambda: self.store.ask("PUBSUB", "NUMSUB", channel)[1] == 1, "the caller watches")
         self.serve(*self.options, "node-1")
         self.assertEqual(caller.ends(), 0, caller.err)
         self.assertIn('"sum": 3', caller.out)
@@ -273,11 +164,11 @@ class RedisProcessTests(ProcessTestCase):
 
     def test_starts_without_redis(self):
         """The server runs, says what it waits for, and is ready when Redis is there."""
-        self.server.kill()
+        self.store.kill()
         running = self.start("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", self.url, *self.options, "node-1")
         running.says("refuses the connection; start it")
         self.assertNotIn("ready", running.out)
-        self.server.start()
+        self.store.start()
         running.says("ready: registered")
         self.assertEqual(self.zmqrpc("call", "calc", "add", "a=1", "b=2")[0], 0)
         self.assertEqual(running.out.count("fails:"), 1, running.out)
@@ -286,16 +177,16 @@ class RedisProcessTests(ProcessTestCase):
 
     def test_command_without_redis(self):
         """One line that names the server, status 6, at once."""
-        self.server.kill()
+        self.store.kill()
         for command in ("call", "cast", "fanout"):
             begin = time.monotonic()
             status, out, err = self.zmqrpc(command, "calc", "add", "a=1", "b=2")
             self.assertEqual((status, out), (6, ""), err)
-            self.assert_one_sentence(f"the Redis server 127.0.0.1:{self.server.port} refuses the connection", err)
+            self.assert_one_sentence(f"the Redis server 127.0.0.1:{self.store.port} refuses the connection", err)
             self.assertLess(time.monotonic() - begin, 8)
 
     def test_command_with_a_hanging_redis(self):
-        self.server.stop_answering()
+        self.store.stop_answering()
         begin = time.monotonic()
         status, _, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2")
         self.assertEqual(status, 6, err)
@@ -303,8 +194,8 @@ class RedisProcessTests(ProcessTestCase):
         self.assertLess(time.monotonic() - begin, 12)
 
     def test_command_with_a_wrong_password(self):
-        self.server.ask("CONFIG", "SET", "requirepass", "right")
-        url = self.server.url.replace("//", "//:wr0ng@")
+        self.store.ask("CONFIG", "SET", "requirepass", "right")
+        url = self.store.url.replace("//", "//:wr0ng@")
         status, _, err = self.zmqrpc("call", "calc", "add", "a=1", "b=2", url=url)
         self.assertEqual(status, 6)
         self.assert_one_sentence("refuses the user or the password of the transport URL", err)
@@ -316,10 +207,7 @@ class RedisProcessTests(ProcessTestCase):
             ("zmq+redis://:secret@a,b,a", "names a:6379 twice"),
             ("zmq+redis://a/x", "a database that is no number"),
         ):
-            status, _, err = self.zmqrpc("call", "calc", "add", url=url)
-            self.assertEqual(status, 2)
-            self.assert_one_sentence(text, err)
-            self.assertNotIn("secret", err)
+            self.assert_refuses(url, text)
             ended = self.run_to_end("twistd", "-n", "--pidfile=", "zmq-rpc-server", "--url", url, *self.options, "n")
             self.assertEqual(ended.returncode, 2)
             self.assert_one_sentence(text, ended.stderr)

@@ -1,36 +1,31 @@
 """Nodes, servers and the command line with three Redis servers, which are killed and come back in turn."""
 
 import time
+from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred
 
 from zmqrpc import Target
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.test.integration.nodes import Echo, NodeCase
+from zmqrpc.test.integration.nodes import Echo
+from zmqrpc.test.integration.stores import LOOPBACK, StoreNodeCase
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.processes import ProcessTestCase, until
 from zmqrpc.test.servers import RedisServer
-
-LOOPBACK = "127.0.0.1"
 
 
 def url_of(servers):
     return "zmq+redis://" + ",".join(f"{LOOPBACK}:{server.port}" for server in servers)
 
 
-class SeveralNodeTests(NodeCase):
+class SeveralNodeTests(StoreNodeCase):
     """In this process."""
 
-    def setUp(self):
-        super().setUp()
+    def start_store(self):
         self.servers = [RedisServer(self) for _ in range(3)]
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
         self.lost = LogLines(self, "zmqrpc.registrar")
-        self.bare = Target(self.topic)
-
-    def node(self, **options):
-        return super().node(**{"url": url_of(self.servers), "rpc_zmq_bind_address": LOOPBACK, **options})
+        return SimpleNamespace(url=url_of(self.servers))
 
     def stored(self):
         """Return how many records of the test's topic each server that is up has."""

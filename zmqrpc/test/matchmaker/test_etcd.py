@@ -22,7 +22,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.test.certificates import Authority
 from zmqrpc.test.etcd import allow, encoded, single
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import StoreCase
 from zmqrpc.test.ports import free_port
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
 
@@ -50,40 +50,25 @@ class EtcdContract(MatchmakerContract, TestCase):
         return True
 
 
-class EtcdCase(TestCase):
-    """A member, and matchmakers of it that are closed after the test."""
+class EtcdCase(StoreCase):
+    """A member, and matchmakers of it."""
 
-    timeout = 60
     options: tuple[str, ...] = ()
+    logger = "zmqrpc.matchmaker"
 
     def setUp(self):
+        super().setUp()
         self.member = single(self, *self.options)
-        self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def matchmaker(self, url=None, limit=2.0, **fields):
         place = attrs.evolve(EtcdPlace.from_url(url or self.member.url), **fields)
-        made = etcd_matchmaker(reactor, place, limit, Random(1))
-        self.addCleanup(made.close)
-        return made
+        return self.closing(etcd_matchmaker(reactor, place, limit, Random(1)))
 
     async def watching(self, matchmaker, *records):
         """Watch, and wait until everything is heard."""
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await eventually("the first call", lambda: heard.last(*records))
+        heard = await super().watching(matchmaker, *records)
         await eventually("it hears", lambda: matchmaker.store._follower.hears)
         return heard
-
-    async def refused(self, asked, *texts, kind=MatchmakerUnavailable):
-        with self.assertRaises(kind) as caught:
-            await asked
-        for text in texts:
-            self.assertIn(text, str(caught.exception))
-        for piece in ("secret", "Error(", "[<", "('", "object at"):
-            self.assertNotIn(piece, str(caught.exception))
-
-    async def found(self, matchmaker, topic="compute"):
-        return [sighting.record for sighting in await matchmaker.lookup("openstack", topic)]
 
 
 class StoredTests(EtcdCase):

@@ -7,39 +7,35 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.test.etcd import EtcdCluster
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.logs import LogLines
-from zmqrpc.testing.matchmaker import Heard, make_record
+from zmqrpc.test.matchmaker.support import StoreCase
+from zmqrpc.testing.matchmaker import make_record
 
 reactor: Any = _reactor
 
 
-class ClusterCase(TestCase):
+class ClusterCase(StoreCase):
     timeout = 90
     options: tuple[str, ...] = ()
 
     def setUp(self):
+        super().setUp()
         self.cluster = EtcdCluster(self, *self.options)
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
     def matchmaker(self, first=None, limit=1.0):
         """Make a matchmaker that begins with a member."""
         made: Any = etcd_matchmaker(reactor, EtcdPlace.from_url(self.cluster.url), limit, Random(1))
         if first is not None:
             made.store._asker._rotation.current = self.cluster.members.index(first)
-        self.addCleanup(made.close)
-        return made
+        return self.closing(made)
 
     async def watching(self, matchmaker, *records):
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await eventually("the first call", lambda: heard.last(*records))
+        heard = await super().watching(matchmaker, *records)
         await eventually("the stream", lambda: matchmaker.store._follower.hears)
         return heard
 

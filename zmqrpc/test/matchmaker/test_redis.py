@@ -20,7 +20,7 @@ from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.record import Role
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import StoreCase
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.test.servers import RedisPeer, RedisServer
@@ -52,34 +52,23 @@ class RedisContract(MatchmakerContract, TestCase):
         return True
 
 
-class RedisCase(TestCase):
-    """A server, and matchmakers of it that are closed after the test."""
+class RedisCase(StoreCase):
+    """A server, and matchmakers of it."""
 
-    timeout = 60
     options: tuple[str, ...] = ()
 
     def setUp(self):
+        super().setUp()
         self.server = RedisServer(self, *self.options)
-        self.lines = LogLines(self, "zmqrpc.matchmaker._outage.Outage")
 
     def matchmaker(self, url=None, limit=2.0):
-        made = redis_matchmaker(reactor, RedisPlace.from_url(url or self.server.url), limit, Random(1))
-        self.addCleanup(made.close)
-        return made
+        return self.closing(redis_matchmaker(reactor, RedisPlace.from_url(url or self.server.url), limit, Random(1)))
 
     async def watching(self, matchmaker, *records):
         """Watch, and wait until everything is heard."""
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await eventually("the first call", lambda: heard.last(*records))
+        heard = await super().watching(matchmaker, *records)
         await eventually("it hears", lambda: len(self.server.ask("PUBSUB", "CHANNELS")) == 2)
         return heard
-
-    async def refused(self, asked, *texts):
-        with self.assertRaises(MatchmakerUnavailable) as caught:
-            await asked
-        for text in texts:
-            self.assertIn(text, str(caught.exception))
 
     def topic(self, name="openstack:compute"):
         """Return the hash of a topic as Redis has it."""

@@ -14,7 +14,7 @@ from zmqrpc.matchmaker._redis.names import record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import StoreCase
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.servers import RedisPeer, RedisServer
 from zmqrpc.testing.matchmaker import Heard, MatchmakerContract, make_record
@@ -83,35 +83,17 @@ def place_of(server, **fields):
     return RedisPlace("127.0.0.1", server.port, **fields)
 
 
-class SeveralCase(TestCase):
-    """Three servers, and matchmakers of them that are closed after the test."""
+class SeveralCase(StoreCase):
+    """Three servers, and matchmakers of them."""
 
-    timeout = 60
+    logger = "zmqrpc.matchmaker"
 
     def setUp(self):
+        super().setUp()
         self.servers = [RedisServer(self) for _ in range(3)]
-        self.lines = LogLines(self, "zmqrpc.matchmaker")
 
     def matchmaker(self, limit=1.0):
-        made = redis_matchmaker(reactor, [place_of(server) for server in self.servers], limit, Random(1))
-        self.addCleanup(made.close)
-        return made
-
-    async def watching(self, matchmaker, *records):
-        """Watch, and wait until everything is heard, on every server that is up."""
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await eventually("the first call", lambda: heard.last(*records))
-        return heard
-
-    async def found(self, matchmaker, topic="compute"):
-        return [sighting.record for sighting in await matchmaker.lookup("openstack", topic)]
-
-    async def refused(self, asked, *texts):
-        with self.assertRaises(MatchmakerUnavailable) as caught:
-            await asked
-        for text in texts:
-            self.assertIn(text, str(caught.exception))
+        return self.closing(redis_matchmaker(reactor, [place_of(server) for server in self.servers], limit, Random(1)))
 
     def holds(self, server, *records):
         """Tell whether exactly these records are in one server."""

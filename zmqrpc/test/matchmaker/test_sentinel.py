@@ -10,6 +10,7 @@ from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import TcpServer, eventually, pause
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import StoreCase
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.sentinels import GROUP, PATIENCE, Sentinel, shared_set
 from zmqrpc.test.servers import RedisServer
@@ -24,6 +25,7 @@ class SharedSet(TestCase):
     timeout = 120
 
     def setUp(self):
+        super().setUp()
         self.set = shared_set(self)
 
     def made(self, url, **options):
@@ -53,22 +55,12 @@ class SentinelContract(MatchmakerContract, SharedSet):
         return True
 
 
-class SharedSetCase(SharedSet):
-    def setUp(self):
-        super().setUp()
-        self.lines = LogLines(self, "zmqrpc.matchmaker")
+class SharedSetCase(SharedSet, StoreCase):
+    timeout = 120
+    logger = "zmqrpc.matchmaker"
 
     def matchmaker(self, url, **options):
-        made = self.made(url, **options)
-        self.addCleanup(made.close)
-        return made
-
-    async def refused(self, asked, *texts):
-        with self.assertRaises(MatchmakerUnavailable) as caught:
-            await asked
-        for text in texts:
-            self.assertIn(text, str(caught.exception))
-        return str(caught.exception)
+        return self.closing(self.made(url, **options))
 
 
 class ErrorTests(SharedSetCase):
