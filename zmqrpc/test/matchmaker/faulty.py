@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ SECRET = "wr0ng-s3cret"
 
 
 class Whole:
-    """What a store that can have no fault says; methods that one can have override these."""
+    """
+    What a store that can have no fault says; methods that one can have override these.
+
+    Programs are started when they are first needed: not where the fault of a test cannot be.
+    """
 
     cannot: frozenset[str] = FAULTS
     keeps = reads_while_hung = False
@@ -64,7 +69,7 @@ class FaultyTable(Whole):
 
     named = "the matchmaker"
 
-    def __init__(self):
+    def __init__(self, case):
         self._table = Table(reactor)
 
     def make_matchmaker(self):
@@ -81,10 +86,16 @@ class FaultyRedis(Whole):
 
     def __init__(self, case):
         self._case = case
-        self._wall = Wall(case)
-        options = ("--requirepass", "right", "--appendonly", "yes")
-        self._server = RedisServer(case, *options, environment=self._wall.environment)
         self._way: Forwarder | None = None
+
+    @cached_property
+    def _wall(self):
+        return Wall(self._case)
+
+    @cached_property
+    def _server(self):
+        options = ("--requirepass", "right", "--appendonly", "yes")
+        return RedisServer(self._case, *options, environment=self._wall.environment)
 
     @property
     def named(self):
@@ -142,8 +153,16 @@ class FaultySeveral(Whole):
     together = 100
 
     def __init__(self, case):
-        self._servers = [RedisServer(case, "--requirepass", "right") for _ in range(3)]
-        self._failed = self._servers
+        self._case = case
+        self._count = 3
+
+    @cached_property
+    def _servers(self):
+        return [RedisServer(self._case, "--requirepass", "right") for _ in range(3)]
+
+    @property
+    def _failed(self):
+        return self._servers[: self._count]
 
     @property
     def named(self):
@@ -176,11 +195,11 @@ class FaultySeveral(Whole):
             server.answer_again()
 
     def fail_over(self):
-        self._failed = self._servers[:1]
+        self._count = 1
         return self.kill()
 
     def hang_over(self):
-        self._failed = self._servers[:1]
+        self._count = 1
         return self.hang()
 
     def _make(self, password):

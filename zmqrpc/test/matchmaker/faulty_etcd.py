@@ -41,7 +41,6 @@ class FaultyEtcd(Whole):
 
     @cached_property
     def _member(self):
-        """Only made for a fault that there can be."""
         member = single(self._case)
         allow(member.ask, **{USER: "READWRITE"})
         return member
@@ -81,6 +80,9 @@ class FaultyEtcd(Whole):
             self._way = Forwarder(self._case, self._member.port)
         self._way.delay = seconds
 
+    def turns(self):
+        return None if self._way is None else self._way.turns
+
     async def step_clock(self, seconds):
         real = time.time
         self._case.patch(time, "time", lambda: real() + seconds)
@@ -105,7 +107,6 @@ class FaultyEtcdCluster(Whole):
 
     @cached_property
     def _cluster(self):
-        """Only made for a fault that there can be."""
         return EtcdCluster(self._case)
 
     @property

@@ -43,10 +43,10 @@ class FaultySentinels(Whole):
         self._wall: Wall | None = None
         self._old: RedisServer | None = None
         self._hosts: str | None = None
+        self._way: Forwarder | None = None
 
     @cached_property
     def _set(self):
-        """Only made for a fault that there can be."""
         self._wall = Wall(self._case)
         return SentinelSet(
             self._case,
@@ -93,7 +93,11 @@ class FaultySentinels(Whole):
         way = Forwarder(self._case, self._set.servers[0].port)
         lines = [f"sentinel monitor {GROUP} 127.0.0.1 {way.port} 1", f"sentinel auth-pass {GROUP} {PASSWORD}"]
         way.delay = seconds
+        self._way = way
         self._hosts = f"127.0.0.1:{Sentinel(self._case, lines).port}"
+
+    def turns(self):
+        return None if self._way is None else self._way.turns
 
     async def fail_over(self):
         self._old = self._set.master()

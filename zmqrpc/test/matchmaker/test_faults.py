@@ -13,51 +13,53 @@ from zmqrpc.testing.matchmaker import FaultContract
 
 reactor: Any = _reactor
 
+IMPATIENT = 0.5
+"""Seconds that a matchmaker waits for a store that hangs: each test of that waits so long, some twice."""
 
-class DummyFaults(FaultContract, TestCase):
+
+class OurFaults(FaultContract):
+    """
+    The suite, with a store of ours.
+
+    :cvar kind: makes the store, given the test.
+    """
+
     reactor = reactor
+    kind: Any
 
     def make_store(self):
-        return FaultyTable()
+        store = self.kind(self)
+        if self.id().rpartition(".")[2].startswith("test_hung"):
+            store.limit = IMPATIENT
+        return store
 
 
-class RedisFaults(FaultContract, TestCase):
-    reactor = reactor
-
-    def make_store(self):
-        return FaultyRedis(self)
+class DummyFaults(OurFaults, TestCase):
+    kind = FaultyTable
 
 
-class SeveralFaults(FaultContract, TestCase):
-    reactor = reactor
+class RedisFaults(OurFaults, TestCase):
+    kind = FaultyRedis
 
-    def make_store(self):
-        return FaultySeveral(self)
+
+class SeveralFaults(OurFaults, TestCase):
+    kind = FaultySeveral
 
     async def over(self, count):
         """Each of the three says it."""
         await super().over(3 * count)
 
 
-class SqliteFaults(FaultContract, TestCase):
-    reactor = reactor
-
-    def make_store(self):
-        return FaultyFile(self)
+class SqliteFaults(OurFaults, TestCase):
+    kind = FaultyFile
 
 
-class EtcdFaults(FaultContract, TestCase):
-    reactor = reactor
-
-    def make_store(self):
-        return FaultyEtcd(self)
+class EtcdFaults(OurFaults, TestCase):
+    kind = FaultyEtcd
 
 
-class EtcdClusterFaults(FaultContract, TestCase):
-    reactor = reactor
-
-    def make_store(self):
-        return FaultyEtcdCluster(self)
+class EtcdClusterFaults(OurFaults, TestCase):
+    kind = FaultyEtcdCluster
 
 
 class _MasterLines(LogLines):
@@ -68,12 +70,9 @@ class _MasterLines(LogLines):
             super().append(line)
 
 
-class SentinelFaults(FaultContract, TestCase):
-    reactor = reactor
+class SentinelFaults(OurFaults, TestCase):
+    kind = FaultySentinels
 
     def setUp(self):
         super().setUp()
         self.lines = _MasterLines(self, self.outages)
-
-    def make_store(self):
-        return FaultySentinels(self)
