@@ -163,14 +163,15 @@ def single(case: Any, *options: str, **more: Any) -> EtcdMember:
 class EtcdCluster:
     """Three members, which reach each other through forwarders of the test, so that one can be cut off."""
 
-    def __init__(self, case: Any, *options: str) -> None:
+    def __init__(self, case: Any, *options: str, started: bool = True) -> None:
         names = ("one", "two", "three")
         listens = {name: free_port() for name in names}
         self._cut: set[str] = set()
         self._forwarders = {name: Forwarder(case, listens[name], self._cut) for name in names}
         peers = {name: f"http://127.0.0.1:{self._forwarders[name].port}" for name in names}
         self.members = [EtcdMember(case, *options, name=name, peers=peers, listen=listens[name]) for name in names]
-        self.start()
+        if started:
+            self.start()
 
     @property
     def url(self) -> str:

@@ -106,12 +106,17 @@ class FaultyEtcdCluster(Whole):
         self._lost: EtcdMember | None = None
 
     @cached_property
+    def _members(self):
+        return EtcdCluster(self._case, started=False)
+
+    @cached_property
     def _cluster(self):
-        return EtcdCluster(self._case)
+        self._members.start()
+        return self._members
 
     @property
     def named(self):
-        return tuple(f"127.0.0.1:{member.port}" for member in self._cluster.members)
+        return tuple(f"127.0.0.1:{member.port}" for member in self._members.members)
 
     def make_matchmaker(self):
         return _matchmaker(self._cluster.url, self.limit)
