@@ -318,7 +318,7 @@ class StrangeContentTests(TestCase):
         for _ in range(2):
             self.assertEqual([each.record for each in await self.matchmaker.records()], [make_record()])
         self.assertEqual(len(self.lines), len(names), self.lines)
-        for line in [*self.lines, *self.matchmaker.silent()]:
+        for line in [*self.lines, *self.matchmaker.failing()]:
             self.assertTrue(line.isprintable() and len(line) < 1000, line)
             self.assertIn(f"the Redis server {LOOPBACK}:{self.server.port} has something under our keys", line)
             self.assertIn("zmqrpc:topic:", line)
@@ -353,7 +353,7 @@ class StrangeContentTests(TestCase):
             self.server.ask("SET", "zmqrpc:since", since)
             self.assertEqual([each.record for each in await self.matchmaker.lookup("openstack", "other")], [other])
         self.assertEqual([line for line in self.lines if " malformed records of compute " not in line], [])
-        self.assertEqual((self.matchmaker.away(), self.matchmaker.silent()), ("", []))
+        self.assertEqual((self.matchmaker.away(), self.matchmaker.failing()), ("", []))
 
     async def test_names_like_numbers(self):
         record = make_record("42", member="1e3", exchange="0", pool="-0")
