@@ -14,7 +14,10 @@ from zmqrpc.testing.matchmaker import FaultContract
 reactor: Any = _reactor
 
 IMPATIENT = 0.5
-"""Seconds that a matchmaker waits for a store that hangs: each test of that waits so long, some twice."""
+"""
+Seconds that a matchmaker waits for a store that hangs: each test of that waits so long, some twice. It is not for those
+that wait for a disk with each write, which other tests may keep busy.
+"""
 
 
 class OurFaults(FaultContract):
@@ -22,14 +25,16 @@ class OurFaults(FaultContract):
     The suite, with a store of ours.
 
     :cvar kind: makes the store, given the test.
+    :cvar impatient: whether it may be given up after `IMPATIENT` where it hangs.
     """
 
     reactor = reactor
     kind: Any
+    impatient = False
 
     def make_store(self):
         store = self.kind(self)
-        if self.id().rpartition(".")[2].startswith("test_hung"):
+        if self.impatient and self.id().rpartition(".")[2].startswith("test_hung"):
             store.limit = IMPATIENT
         return store
 
@@ -40,10 +45,12 @@ class DummyFaults(OurFaults, TestCase):
 
 class RedisFaults(OurFaults, TestCase):
     kind = FaultyRedis
+    impatient = True
 
 
 class SeveralFaults(OurFaults, TestCase):
     kind = FaultySeveral
+    impatient = True
 
     async def over(self, count):
         """Each of the three says it."""
@@ -72,6 +79,7 @@ class _MasterLines(LogLines):
 
 class SentinelFaults(OurFaults, TestCase):
     kind = FaultySentinels
+    impatient = True
 
     def setUp(self):
         super().setUp()
