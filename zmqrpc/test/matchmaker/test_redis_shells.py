@@ -37,6 +37,7 @@ from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
 from zmqrpc.matchmaker._redis.store import GUARD_SECONDS, RedisStore
 from zmqrpc.matchmaker._showing import SHOW_SECONDS
+from zmqrpc.record import Sighting
 from zmqrpc.testing.matchmaker import make_record
 
 TOPIC = ("openstack", "compute")
@@ -448,14 +449,9 @@ class FollowerTests(SynchronousTestCase):
         self.looks: list[tuple[tuple[str, str], int, int]] = []
         self.answers: list[Deferred[Look]] = []
         self.shown: list[tuple[str, str]] = []
+        self.lists: list[list[Sighting]] = []
         self.follower = RedisFollower(
-            self.clock,
-            "the Redis server h:1",
-            0,
-            self.look,
-            lambda topic, sightings: self.shown.append(topic),
-            Random(1),
-            self.crowd,
+            self.clock, "the Redis server h:1", 0, self.look, self.show, Random(1), self.crowd
         )
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
         self.addCleanup(self.follower.close)
@@ -465,8 +461,12 @@ class FollowerTests(SynchronousTestCase):
         self.answers.append(Deferred())
         return self.answers[-1]
 
-    def answer(self, version=5, soonest=0, now=1000):
-        self.answers.pop(0).callback(Look(now, version, soonest, {}))
+    def show(self, topic, sightings):
+        self.shown.append(topic)
+        self.lists.append(sightings)
+
+    def answer(self, version=5, soonest=0, now=1000, unchanged=False):
+        self.answers.pop(0).callback(Look(now, version, soonest, None if unchanged else {}))
 
     def follow(self):
         """Follow a topic, subscribed and looked at."""
@@ -504,6 +504,55 @@ class FollowerTests(SynchronousTestCase):
             self.clock.advance(POLL_SECONDS / 2)
             self.assertEqual(self.looks, [(TOPIC, 5, 0)])
             self.answer()
+
+    def test_together(self):
+        """Topics that have to be looked at now and then are looked at together, and no sooner than they have to be."""
+        other = ("openstack", "other")
+        self.follow()
+        self.clock.advance(10)
+        self.follower.add(other)
+        self.follower.subscribed(topic_channel(0, other))
+        self.clock.advance(0)
+        self.answer()
+        self.clock.advance(0)
+        for _ in range(5):
+            self.looks.clear()
+            self.clock.advance(0.75 * POLL_SECONDS - 10.1)
+            self.assertEqual(self.looks, [])
+            while not self.looks:
+                self.clock.advance(0.1)
+            both = len(self.looks) == 2
+            while self.answers:
+                self.answer(unchanged=True)
+            self.clock.advance(0)
+        self.assertTrue(both)
+
+    def test_not_together(self):
+        """One that could not be looked at is not looked at again because another one is."""
+        self.follow()
+        self.follower.add(("openstack", "other"))
+        self.clock.advance(FIRST_SECONDS)
+        self.answers.pop().errback(MatchmakerUnavailable("it hangs"))
+        self.looks.clear()
+        self.change(6, 7)
+        self.clock.advance(0)
+        self.assertEqual(self.looks, [(TOPIC, 5, 0)])
+
+    def test_nothing_new(self):
+        """What has not changed is shown again as it is; whoever asks once more is told the ages of now."""
+        self.follow()
+        self.clock.advance(POLL_SECONDS)
+        self.answer(unchanged=True)
+        self.clock.advance(0)
+        first, second = self.lists
+        self.assertIs(first, second)
+        self.follower.again(TOPIC)
+        self.clock.advance(1)
+        self.assertIsNot(self.lists[2], first)
+        self.change(5, 6)
+        self.clock.advance(1)
+        self.assertIsNot(self.lists[3], self.lists[2])
+        self.assertEqual(len(self.lists), 4)
 
     def test_change(self):
         self.follow()
