@@ -38,7 +38,10 @@ LOCAL = "router-proxy+pub-sub with local publishers"
 """What `zmqrpc.core.capacity` calls it; the other topologies are called as ``zmq_topology`` names them."""
 
 
-STORES = ("redis", "sentinel", "etcd", "sqlite")
+STORES = ("redis", "redises", "sentinel", "etcd", "sqlite")
+"""What discovery is measured with; the second is several Redis servers."""
+SHARED_STORES = ("redis", "sentinel", "etcd")
+"""Those that hundreds of servers may lose."""
 
 
 def _connections() -> dict[str, Contender]:
@@ -62,7 +65,7 @@ CONTENDERS = {
     "raw-subscribers-local": _proxied("bench.subscribers", "bench.subscribers", "static-direct+pub-sub", 1, 4),
     "zmqrpc-faults": Contender("", "bench.faults"),
     **{f"zmqrpc {store}": Contender("", "bench.discovery", store=store) for store in STORES},
-    "zmqrpc-returning": Contender("", "bench.returning", store="redis"),
+    **{f"zmqrpc-returning {store}": Contender("", "bench.returning", store=store) for store in SHARED_STORES},
     **{f"zmqrpc-size {store}": Contender("", "bench.size", store=store) for store in ("redis", "etcd")},
     **_connections(),
     **{f"formula {name}": Contender("", "bench.formula", topology=name) for name in (*TOPOLOGIES, LOCAL)},
@@ -313,31 +316,22 @@ def _size(store: str) -> dict[str, Row]:
     }
 
 
-def _lost_and_back(what: str, fault: str) -> dict[str, Row]:
+def _lost_and_back(store: str, what: str, fault: str) -> dict[str, Row]:
     """Make the rows of five hundred servers that a store loses."""
+    ours = f"zmqrpc-returning {store}"
     also = {
         "operations": f"{fault}_operations",
         "CPU ms of each": f"{fault}_cpu_ms",
         "% of all cores": f"{fault}_busy_percent",
     }
+    peaks = {"busiest tenth": f"{fault}_peak_tenth", "a second": f"{fault}_peak_rate", "blind s": f"{fault}_blind_s"}
+    back, peak = f"until 500 servers are registered again, {what}", f"busiest second over an even spread, {what}"
     return {
-        f"discovery-return-{fault}": _discovery(
-            "redis",
-            "return",
-            f"until 500 servers are registered again, {what}",
-            (f"{fault}_back_s", "s"),
-            (10, 5),
-            also,
-            ours="zmqrpc-returning",
+        f"discovery-return-{fault}-{store}": _discovery(
+            store, "return", back, (f"{fault}_back_s", "s"), (10, 5), also, ours
         ),
-        f"discovery-return-{fault}-peak": _discovery(
-            "redis",
-            "return",
-            f"busiest second over an even spread, {what}",
-            (f"{fault}_peak", "x"),
-            (3, 1.5),
-            {"busiest tenth": f"{fault}_peak_tenth", "a second": f"{fault}_peak_rate", "blind s": f"{fault}_blind_s"},
-            ours="zmqrpc-returning",
+        f"discovery-return-{fault}-peak-{store}": _discovery(
+            store, "return", peak, (f"{fault}_peak", "x"), (3, 1.5), peaks, ours
         ),
     }
 
@@ -493,16 +487,20 @@ ROWS = {
         },
     ),
     **{name: row for store in STORES for name, row in _new(store).items()},
-    **{name: row for store in ("redis", "sqlite") for name, row in _gone(store).items()},
+    **{name: row for store in ("redis", "etcd", "sqlite") for name, row in _gone(store).items()},
     **_down("redis"),
     "discovery-sqlite-down": _down("sqlite")["discovery-sqlite-down"],
     **_failover(),
     **{name: row for store in ("redis", "etcd") for name, row in _hung(store).items()},
     **_stale(),
-    **{name: row for store in ("redis", "etcd", "sqlite") for name, row in _unknown(store).items()},
+    **{name: row for store in ("redis", "redises", "etcd", "sqlite") for name, row in _unknown(store).items()},
     **{name: row for store in ("redis", "etcd") for name, row in _size(store).items()},
-    **_lost_and_back("the store killed", "killed"),
-    **_lost_and_back("the store emptied", "emptied"),
+    **{
+        name: row
+        for store in SHARED_STORES
+        for what, fault in (("the store killed", "killed"), ("the store emptied", "emptied"))
+        for name, row in _lost_and_back(store, what, fault).items()
+    },
     **{f"connections-{name}": _counted(name) for name in TOPOLOGIES},
     "connections-local": _counted(LOCAL),
 }

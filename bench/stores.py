@@ -6,11 +6,12 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.request import urlopen
 
 from bench.wire import Wire
 from zmqrpc.matchmaker._etcd.names import EtcdNames
@@ -18,10 +19,11 @@ from zmqrpc.matchmaker._redis.names import TOPIC_PREFIX, TOPICS_KEY
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
 from zmqrpc.matchmaker._sqlite.file import SqliteFile
 from zmqrpc.test.etcd import EtcdMember, single
-from zmqrpc.test.sentinels import SentinelSet
-from zmqrpc.test.servers import RedisPeer, RedisServer
+from zmqrpc.test.sentinels import GROUP, SentinelSet
+from zmqrpc.test.servers import RedisServer
 
 _NUMBERS = count()
+_TOPICS = {"key": EtcdNames("zmqrpc").topics, "range_end": EtcdNames("zmqrpc").topics[:-1] + "0"}
 
 
 class Case:
@@ -53,11 +55,17 @@ class Store(Protocol):
     def records(self) -> int:
         """Return how many records it has."""
 
+    def operations(self) -> int:
+        """Return how many operations it has done; the questions of this object are among them."""
+
     def kill(self) -> None:
         """Have it gone, with all it holds."""
 
     def start(self) -> None:
         """Have it back, empty."""
+
+    def empty(self) -> None:
+        """Have it lose what it holds, and somebody notice that."""
 
     def stop_answering(self) -> None:
         """Have it hang."""
@@ -80,7 +88,13 @@ class Way(Protocol):
 
     url: str
     delay: float
-    asked: int
+
+    @property
+    def asked(self) -> int: ...
+
+
+FOR_MANY = ("--maxclients", "20000", "--tcp-backlog", "4096")
+"""What a Redis server needs where hundreds connect at once."""
 
 
 class Redis:
@@ -88,9 +102,10 @@ class Redis:
 
     def __init__(self, directory: str) -> None:
         self._case = Case(directory)
-        self.server = RedisServer(self._case, "--maxclients", "20000", "--tcp-backlog", "4096")
+        self.server = RedisServer(self._case, *FOR_MANY)
         self.url = self.server.url
-        self._peer: RedisPeer | None = None
+        self.kill, self.start = self.server.kill, self.server.start
+        self.stop_answering, self.answer_again = self.server.stop_answering, self.server.answer_again
 
     def __enter__(self) -> Redis:
         return self
@@ -98,57 +113,44 @@ class Redis:
     def __exit__(self, *_: object) -> None:
         self._case.close()
 
-    def ask(self, *words: str | int) -> Any:
-        if self._peer is None:
-            self._peer = RedisPeer(self.server)
-        return self._peer.ask(*words)
-
-    def commands(self) -> int:
-        """Return how many commands it has done, those of scripts included."""
-        return self.fact("stats", "total_commands_processed")
-
-    def fact(self, section: str, name: str) -> int:
-        """Return a number that it tells of itself."""
-        said: str = self.ask("INFO", section).decode()
-        return int(said.partition(f"{name}:")[2].split()[0])
-
     def records(self) -> int:
-        return _stored(self.ask)
+        return _records(self.server)
+
+    def operations(self) -> int:
+        return _fact(self.server, "stats", "total_commands_processed")
+
+    def empty(self) -> None:
+        _empty(self.server)
 
     def bytes(self) -> int:
         """Return how much memory its keys use, and not those who are connected."""
-        return sum(self.ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in self.ask("KEYS", "*"))
+        ask = self.server.ask
+        return sum(ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in ask("KEYS", "*"))
 
     @property
     def pid(self) -> int:
         """The id of its process."""
-        return self.fact("server", "process_id")
+        return _fact(self.server, "server", "process_id")
 
     def measured(self) -> Way:
         return _Networked(self.server.port, b"$4\r\nEVAL\r\n", "redis")
 
-    def kill(self) -> None:
-        self._peer = None
-        self.server.kill()
 
-    def start(self) -> None:
-        self.server.start()
-
-    def stop_answering(self) -> None:
-        self.server.stop_answering()
-
-    def answer_again(self) -> None:
-        self.server.answer_again()
-
-    def empty(self) -> None:
-        """Empty it, and have somebody ask it something, so that all are told."""
-        self.ask("FLUSHALL")
-        self.ask(*RedisScripts(0).look([(("openstack", "nobody"), -1, 0)]))
+def _fact(server: RedisServer, section: str, name: str) -> int:
+    """Return a number that a Redis server tells of itself; of commands, those of scripts are counted too."""
+    said: str = server.ask("INFO", section).decode()
+    return int(said.partition(f"{name}:")[2].split()[0])
 
 
-def _stored(ask: Callable[..., Any]) -> int:
-    topics = ask("ZRANGE", TOPICS_KEY, 0, -1)
-    return sum(ask("HLEN", TOPIC_PREFIX + topic.decode()) - 1 for topic in topics)
+def _records(server: RedisServer) -> int:
+    topics = server.ask("ZRANGE", TOPICS_KEY, 0, -1)
+    return sum(server.ask("HLEN", TOPIC_PREFIX + topic.decode()) - 1 for topic in topics)
+
+
+def _empty(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    # Whoever asks first finds it new, and all are told.
+    server.ask(*RedisScripts(0).look([(("openstack", "nobody"), -1, 0)]))
 
 
 class _Networked(Wire):
@@ -159,13 +161,83 @@ class _Networked(Wire):
         self.url = f"zmq+{scheme}://127.0.0.1:{self.port}"
 
 
+class Redises:
+    """Three Redis servers that know nothing of each other, all of which are used."""
+
+    def __init__(self, directory: str) -> None:
+        self._stores = [Redis(directory) for _ in range(3)]
+        self.url = _several(self._stores)
+
+    def __enter__(self) -> Redises:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for store in self._stores:
+            store.__exit__()
+
+    def records(self) -> int:
+        return min(store.records() for store in self._stores)
+
+    def operations(self) -> int:
+        return sum(store.operations() for store in self._stores)
+
+    def kill(self) -> None:
+        for store in self._stores:
+            store.kill()
+
+    def start(self) -> None:
+        for store in self._stores:
+            store.start()
+
+    def empty(self) -> None:
+        for store in self._stores:
+            store.empty()
+
+    def stop_answering(self) -> None:
+        for store in self._stores:
+            store.stop_answering()
+
+    def answer_again(self) -> None:
+        for store in self._stores:
+            store.answer_again()
+
+    def measured(self) -> Way:
+        return _Several([store.measured() for store in self._stores])
+
+
+class _Several:
+    """The ways to several Redis servers."""
+
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self._ways = ways
+        self.url = _several(ways)
+
+    @property
+    def delay(self) -> float:
+        return self._ways[0].delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        for way in self._ways:
+            way.delay = seconds
+
+    @property
+    def asked(self) -> int:
+        return max(way.asked for way in self._ways)
+
+
+def _several(parts: Sequence[Redis | Way]) -> str:
+    return "zmq+redis://" + ",".join(part.url.removeprefix("zmq+redis://") for part in parts)
+
+
 class Sentinels:
     """One master, two replicas and three Sentinels that give a server two seconds to answer."""
 
     def __init__(self, directory: str) -> None:
         self.case = Case(directory)
-        self.set = SentinelSet(self.case, 2.0)
+        self.set = SentinelSet(self.case, 2.0, FOR_MANY)
         self.url = self.set.url
+        self._killed = self.set.servers[0]
 
     def __enter__(self) -> Sentinels:
         return self
@@ -176,16 +248,28 @@ class Sentinels:
     @staticmethod
     def records_of(server: RedisServer) -> int:
         """Return how many records one server has."""
-        return _stored(server.ask)
+        return _records(server)
 
     def records(self) -> int:
-        return self.records_of(self.set.master())
+        return _records(self.set.master())
+
+    def operations(self) -> int:
+        """Return how many commands the master has done."""
+        return _fact(self.set.master(), "stats", "total_commands_processed")
 
     def kill(self) -> None:
-        self.set.master().kill()
+        """Have the master gone, and wait for it: no other one has to take over."""
+        for sentinel in self.set.sentinels:
+            sentinel.ask("SENTINEL", "SET", GROUP, "down-after-milliseconds", 60_000)
+        self._killed = self.set.master()
+        self._killed.kill()
 
     def start(self) -> None:
-        """Another one is the master."""
+        """Have it back, empty; the replicas follow it in that."""
+        self._killed.start()
+
+    def empty(self) -> None:
+        _empty(self.set.master())
 
     def stop_answering(self) -> None:
         self.set.master().stop_answering()
@@ -213,7 +297,17 @@ class Etcd:
         self._case.close()
 
     def records(self) -> int:
-        return len(self.member.held(EtcdNames("zmqrpc").topics))
+        counted = self.member.ask("kv/range", **_TOPICS, count_only=True)
+        return int(counted.get("count", 0))
+
+    def operations(self) -> int:
+        """Return how many questions were put to it; its gateway puts them as others do."""
+        with urlopen(f"http://127.0.0.1:{self.member.port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return round(sum(float(line.split()[-1]) for line in lines if line.startswith("grpc_server_started_total")))
+
+    def empty(self) -> None:
+        self.member.ask("kv/deleterange", **_TOPICS)
 
     def kill(self) -> None:
         self.member.kill()
@@ -286,6 +380,11 @@ class Sqlite:
     def start(self) -> None:
         """Whoever registers makes it."""
 
+    empty = kill
+
+    def operations(self) -> int:
+        raise AssertionError("nobody counts what is done with a file")
+
     def stop_answering(self) -> None:
         raise AssertionError("a file does not hang")
 
@@ -295,4 +394,10 @@ class Sqlite:
         return _Slowed(self.url)
 
 
-STORES: dict[str, Callable[[str], Store]] = {"redis": Redis, "sentinel": Sentinels, "etcd": Etcd, "sqlite": Sqlite}
+STORES: dict[str, Callable[[str], Store]] = {
+    "redis": Redis,
+    "redises": Redises,
+    "sentinel": Sentinels,
+    "etcd": Etcd,
+    "sqlite": Sqlite,
+}
