@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from zmqrpc.matchmaker._etcd.access import NoAnswer
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.words import Words
+from zmqrpc.matchmaker._time_limit import TimeLimit
 
 MOST_WAITING, MOST_QUEUED = 100, 1000
 """How many questions may wait for an answer, and how many more for their turn to be asked."""
@@ -34,7 +36,8 @@ class _Question:
     under_way: dict[int, Deferred[None]] = attrs.field(factory=dict)
     tried: set[int] = attrs.field(factory=set)
     reasons: list[str] = attrs.field(factory=list)
-    timers: list[IDelayedCall] = attrs.field(factory=list)
+    limit: TimeLimit | None = None
+    next_at: IDelayedCall | None = None  # when the next member is asked too
     over: bool = False
 
 
@@ -92,7 +95,7 @@ class EtcdAsker:
         if len(self._queued) >= MOST_QUEUED:
             return fail(MatchmakerUnavailable(self._too_many()))
         question = _Question(words, Deferred(lambda _: self._settle(question)))
-        question.timers.append(self._clock.callLater(max(0.0, seconds), self._time_is_up, question))
+        question.limit = TimeLimit(self._clock, seconds, self._limit, partial(self._give_up, question))
         self._queued[question] = None
         self._begin()
         return question.deferred
@@ -112,7 +115,7 @@ class EtcdAsker:
             del self._queued[question]
             self._waiting.add(question)
             if len(self._rotation) > 1:
-                question.timers.append(self._clock.callLater(self._limit / 2, self._try_next, question))
+                question.next_at = self._clock.callLater(self._limit / 2, self._try_next, question)
             self._try_next(question)
         self._is_beginning = False
 
@@ -167,10 +170,6 @@ class EtcdAsker:
             self._refusal = (self._clock.seconds() + PAUSE * self._chance.uniform(0.5, 1), text)
             self._fail(question, text)
 
-    def _time_is_up(self, question: _Question) -> None:
-        # A process that was kept from running finds its timers before what has arrived meanwhile: read that first.
-        question.timers.append(self._clock.callLater(0, self._give_up, question))
-
     def _give_up(self, question: _Question) -> None:
         silent = sorted(question.under_way)
         for member in silent:
@@ -191,9 +190,10 @@ class EtcdAsker:
         question.over = True
         self._waiting.discard(question)
         self._queued.pop(question, None)
-        for timer in question.timers:
-            if timer.active():
-                timer.cancel()
+        if question.limit is not None:
+            question.limit.cancel()
+        if question.next_at is not None and question.next_at.active():
+            question.next_at.cancel()
         if member is not None:
             question.under_way.pop(member, None)
         under_way, question.under_way = question.under_way, {}

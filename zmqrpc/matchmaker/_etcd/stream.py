@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -16,6 +16,7 @@ from zmqrpc.matchmaker._etcd.access import EtcdAccess, NoAnswer
 from zmqrpc.matchmaker._etcd.answers import Change, read_line, read_store
 from zmqrpc.matchmaker._etcd.errors import UNKNOWN, EtcdRefusal
 from zmqrpc.matchmaker._etcd.words import EtcdWords
+from zmqrpc.matchmaker._time_limit import TimeLimit
 
 PROBE_SECONDS = 2.0
 """Seconds at most between two looks whether a member that tells nothing still answers."""
@@ -74,6 +75,7 @@ class EtcdStream:
         self._over = False
         self._probing: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
+        self._beginning: TimeLimit | None = None
         self._running: Deferred[None] | None = None
         self._running = Deferred.fromCoroutine(self._guard(self._run()))
 
@@ -82,6 +84,8 @@ class EtcdStream:
         self._over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if self._beginning is not None:
+            self._beginning.cancel()
         for under_way in (self._probing, self._running):
             if under_way is not None:
                 under_way.cancel()
@@ -120,7 +124,7 @@ class EtcdStream:
         self._unconfirmed = set(self._topics)
         if not wanted:
             return self.end()
-        self._timer = self._clock.callLater(self._limit, self._confirm)
+        self._beginning = TimeLimit(self._clock, self._limit, self._limit, self._confirm)
         watches = ((number, topic, wanted[topic]) for number, topic in self._topics.items())
         await self._access.listen(self.member, self._words.watch(watches), self._take)
         raise NoAnswer(f"{self._name} has ended what it told")
@@ -182,10 +186,15 @@ class EtcdStream:
 
     async def _probe(self) -> str:
         asked = Deferred.fromCoroutine(self._access.ask(self.member, self._words.probe()))
+        limit = TimeLimit(self._clock, self._limit, self._limit, asked.cancel)
         try:
-            return read_store(await asked.addTimeout(self._limit, self._clock))
-        except TimeoutError:
+            return read_store(await asked)
+        except CancelledError:
+            if not limit.is_up:
+                raise
             raise NoAnswer(f"{self._name} did not answer within {self._limit:g} s") from None
+        finally:
+            limit.cancel()
 
     @property
     def _name(self) -> str:

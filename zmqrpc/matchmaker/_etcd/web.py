@@ -12,8 +12,9 @@ from typing import Any
 
 from hyperlink import DecodedURL
 from treq.client import HTTPClient
+from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -127,9 +128,12 @@ class _Endpoints:
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
         host = uri.host.decode()
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, host, uri.port, timeout=self._limit, attemptDelay=ADDRESS_DELAY
-        )
+        endpoint: IStreamClientEndpoint
+        # The thread that looks up names would take longer for an address than everything else.
+        if isIPAddress(host):
+            endpoint = TCP4ClientEndpoint(self._reactor, host, uri.port, timeout=self._limit)
+        else:
+            endpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=self._limit, attemptDelay=ADDRESS_DELAY)
         return endpoint if self._tls is None else self._tls.wrap(endpoint, host)
 
 

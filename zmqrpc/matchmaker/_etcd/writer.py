@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from math import ceil, inf
 from random import Random
@@ -21,6 +22,7 @@ from zmqrpc.matchmaker._etcd.asker import MOST_WAITING
 from zmqrpc.matchmaker._etcd.errors import LEASE_EXISTS, NO_LEASE, EtcdRefusal
 from zmqrpc.matchmaker._etcd.lease import Lease
 from zmqrpc.matchmaker._etcd.words import CHUNK, EtcdWords, Words
+from zmqrpc.matchmaker._time_limit import TimeLimit
 from zmqrpc.record import Record
 
 LONGEST = 9_000_000_000
@@ -133,15 +135,14 @@ class EtcdWriter:
                 self._turns = [self._open] if self._open is not None else []
                 # What was wished last has all its time, and what was wished before does not wait beyond its own.
                 now, until = self._clock.seconds(), turns[-1].until
-                timers = [
-                    self._clock.callLater(max(0.0, turn.until - now), self._time_is_up, turn)
+                limits = [
+                    TimeLimit(self._clock, turn.until - now, self._limit, partial(self._time_is_up, turn))
                     for turn in turns
                     if turn.until < until
                 ]
                 await self._fulfil([wish for turn in turns for wish in turn.wishes], until)
-                for timer in timers:
-                    if timer.active():
-                        timer.cancel()
+                for limit in limits:
+                    limit.cancel()
         finally:
             self._busy = False
 

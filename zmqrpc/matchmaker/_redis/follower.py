@@ -26,8 +26,8 @@ FIRST_SECONDS = 0.2
 
 POLL_SECONDS = 60.0
 """
-Seconds at most after which a topic is looked at though nothing was told: something told may be lost. After three quarters
-of that it is when another one is: one question for many costs less than many.
+Seconds at most after which a topic is looked at though nothing was told: something told may be lost. After three
+quarters of that it is when another one is: one question for many costs less than many.
 """
 
 RETRY_SECONDS = 1.0

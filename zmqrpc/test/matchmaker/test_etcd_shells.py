@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web import http
 
@@ -119,6 +120,33 @@ class AskerTests(SynchronousTestCase):
         self.clock.callLater(1.0, self.asked[0][1].callback, b"yes")
         self.clock.advance(5)
         self.assertEqual(self.successResultOf(asked), b"yes")
+
+    def test_answer_in_pieces(self):
+        """So does what takes several turns of a process that is slow at them."""
+        asked = self.asker.ask(WORDS)
+
+        def turn(left):
+            self.clock.rightNow += 0.05
+            self.clock.callLater(0, turn, left - 1) if left else self.asked[0][1].callback(b"yes")
+
+        self.clock.callLater(1.0, turn, 10)
+        self.clock.advance(1.0)
+        self.assertEqual(self.successResultOf(asked), b"yes")
+
+    def test_pieces_without_end(self):
+        """But not for ever, however slow it is."""
+        failures: list[Failure] = []
+        self.asker.ask(WORDS).addErrback(failures.append)
+
+        def turn():
+            self.clock.rightNow += 0.3
+            if not failures:
+                self.clock.callLater(0, turn)
+
+        self.clock.callLater(1.0, turn)
+        self.clock.advance(1.0)
+        self.assertEqual(len(failures), 1)
+        self.assertLessEqual(self.clock.seconds(), 2.0 + 2 * 0.3)
 
     def test_refused(self):
         """What all would refuse is asked once."""
@@ -314,6 +342,38 @@ class StreamTests(SynchronousTestCase):
             lambda: self.said.append("hears"),
             lambda reason: self.said.append(("ended", reason)),
         )
+
+    def test_first_question_not_answered(self):
+        self.store = None
+        self.stream()
+        self.clock.advance(0.5)
+        self.assertEqual(self.said, [("ended", "M1 did not answer within 0.5 s")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_first_question_answered_in_pieces(self):
+        """What takes several turns of a process that was kept from running is no reason to give up a member."""
+        answer: Deferred[None] = Deferred()
+        ask = self.ask
+
+        async def slowly(member, words):
+            await answer
+            return await ask(member, words)
+
+        self.ask = slowly  # type: ignore[method-assign]
+        stream = self.stream()
+
+        def turn(left):
+            self.clock.callLater(0, turn, left - 1) if left else answer.callback(None)
+
+        self.clock.callLater(0.5, turn, 5)
+        self.clock.advance(0.5)
+        self.assertEqual(self.said, ["s"])
+        self.clock.callLater(0.5, turn, 5)
+        answer = Deferred()
+        answer.addCallback(lambda _: self.tell(*({"result": {"watch_id": n, "created": True}} for n in (1, 2))))
+        self.clock.advance(0.5)
+        self.assertEqual(self.said[-1], "hears")
+        stream.end()
 
     def tell(self, *lines):
         """Give it lines, in pieces."""
