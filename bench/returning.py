@@ -36,6 +36,8 @@ from zmqrpc.sweep import Sweep
 reactor: Any = _reactor
 
 PROCESSES = 4
+AT_ONCE = 10
+"""How many of one process are started at once; what they do then is not measured."""
 TOPIC = "crowd"
 SAMPLE = 0.1
 """Seconds between two looks at what the store has done."""
@@ -44,7 +46,7 @@ GAP = 3.0
 LIMIT = 60.0
 
 
-def _registrar(settings: Settings, number: int, topics: int) -> Registrar:
+def _registrar(settings: Settings, number: int, order: Order) -> Registrar:
     """Make one server's part: what a Node has for its records, and nothing else of it."""
     matchmaker = make_matchmaker(reactor, settings)
     chance = Random(number)
@@ -56,8 +58,8 @@ def _registrar(settings: Settings, number: int, topics: int) -> Registrar:
     address = f"tcp://10.0.{number >> 8}.{number & 255}:49152"
     registrar.publish(
         tuple(
-            Record(Role.SERVER, "openstack", f"{TOPIC}-{topic}", member, instance, (address,))
-            for topic in range(topics)
+            Record(Role.SERVER, "openstack", f"{TOPIC}-{number // order.window}-{topic}", member, instance, (address,))
+            for topic in range(order.count)
         )
     )
     return registrar
@@ -66,8 +68,11 @@ def _registrar(settings: Settings, number: int, topics: int) -> Registrar:
 async def serve(order: Order) -> None:
     numbers = range(order.part, order.members, PROCESSES)
     settings = Settings.from_url(f"{order.address}?zmq_target_update=180")
-    registrars = [_registrar(settings, number, order.count) for number in numbers]
-    await gatherResults([registrar.when_current() for registrar in registrars])
+    registrars: list[Registrar] = []
+    for at in range(0, len(numbers), AT_ONCE):
+        some = [_registrar(settings, number, order) for number in numbers[at : at + AT_ONCE]]
+        await gatherResults([registrar.when_current() for registrar in some])
+        registrars += some  # which would be collected otherwise
     # So many in one process have so many objects that looking through all of them would be most of the work.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.backoff import backoff
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
@@ -31,8 +32,11 @@ POLL_SECONDS = 300.0
 AGAIN_SECONDS = 0.02
 """Seconds until a look is made again that came too early or too late, and at least between two streams."""
 
-RETRY_SECONDS = 1.0
-"""Seconds at most until a look that failed is made again, unless a crowd takes longer."""
+RETRY_SECONDS, RETRY_MOST = 1.0, 10.0
+"""
+Seconds at most until a look that failed is made again, unless a crowd takes longer: doubled each time, up to the second.
+What can be heard again is looked at whatever this says.
+"""
 
 MANY = 10
 """How many records go at once for everybody not to hear of it at once."""
@@ -60,6 +64,7 @@ class _Followed:
     copy: TopicCopy = attrs.field(factory=TopicCopy)
     watched: bool = False  # whether the stream tells of it
     looking: bool = False
+    failures: int = 0  # how many looks have failed in a row
     wrote: int = 0  # the revision of what we wrote there last; 0 when what was asked for after that is known
     looks: IDelayedCall | None = None
 
@@ -209,11 +214,14 @@ class EtcdFollower:
         self._go_on()
 
     async def _look_once(self, followed: _Followed) -> None:
-        again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
+        pause = backoff(max(RETRY_SECONDS, self._crowd.seconds), followed.failures, RETRY_MOST)
+        again = pause * self._chance.uniform(0.5, 1)
+        followed.failures += 1
         heard, wrote = followed.copy.heard, followed.wrote
         try:
             if self._is_followed(followed):
                 look = await self._look(followed.topic)
+                followed.failures = 0
                 if self._is_followed(followed):
                     if wrote == followed.wrote:
                         followed.wrote = 0  # whatever its revision: the store may have gone back

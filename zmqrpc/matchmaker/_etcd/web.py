@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-from hyperlink import DecodedURL
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import CancelledError, Deferred
@@ -55,8 +55,8 @@ class EtcdWeb:
             pool._factory.noisy = False  # outages are logged, and not each connection
             self._clients[keep] = HTTPClient(Agent.usingEndpointFactory(reactor, endpoints, pool))
         scheme = "http" if place.tls is None else "https"
-        self._roots = [DecodedURL.from_text(f"{scheme}://{name}") for name in place.names]
-        self._urls: dict[tuple[int, str], Any] = {}
+        self._roots = [f"{scheme}://{name}" for name in place.names]
+        self._urls: dict[tuple[int, str], _Written] = {}
 
     async def post(
         self, member: int, words: Words, token: str | None, heard: Callable[[int, bytes], None], keep: bool
@@ -75,7 +75,7 @@ class EtcdWeb:
         path, body = words
         url = self._urls.get((member, path))
         if url is None:
-            url = self._urls[member, path] = self._roots[member].click(path)
+            url = self._urls[member, path] = _Written.from_text(self._roots[member] + path)
         headers = dict(HEADERS)
         if token is not None:
             headers["Authorization"] = token
@@ -88,6 +88,13 @@ class EtcdWeb:
     def close(self) -> Deferred[None]:
         """End the connections that nothing is asked on; fires when they have ended."""
         return self._pool.closeCachedConnections()  # type: ignore[no-any-return]
+
+
+class _Written(EncodedURL):
+    """A URL as it is sent: treq would spell it out for each question, and cannot for an address of IPv6."""
+
+    def to_uri(self) -> Self:
+        return self
 
 
 def cause_of(error: BaseException) -> BaseException:

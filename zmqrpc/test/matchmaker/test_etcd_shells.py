@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -252,6 +253,21 @@ class NonsenseTests(TestCase):
         await self.refused(
             _answer(page, b"404 Not Found"), "does not answer as etcd 3.4 or later does (HTTP status 404"
         )
+
+    async def test_ipv6(self):
+        """A member is reached at an address of IPv6, which is no name to be looked up, nor one to be spelled out."""
+
+        class Page(Protocol):
+            def dataReceived(self, data):
+                self.transport.write(_answer(b"<html>"))  # type: ignore[union-attr]
+
+        listening = reactor.listenTCP(0, Factory.forProtocol(Page), interface="::1")
+        self.addCleanup(listening.stopListening)
+        made = EtcdMatchmaker(reactor, EtcdPlace((("::1", listening.getHost().port),)), 5.0, Random(1))
+        self.addCleanup(made.close)
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await made.lookup("openstack", "compute")
+        self.assertIn("answered what is no answer", str(caught.exception))
 
     async def test_redirected(self):
         """Nobody is sent elsewhere, with what we say."""
@@ -554,6 +570,32 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(len(states), 2)
         streams[-1].hears()
         self.assertIsNone(states[-1])
+
+    def test_looks_that_fail_again_and_again(self):
+        """Each is put off for longer: who looks has others to look beside it, and a store that is too busy for them."""
+        follower, _, _, _ = self.follower()
+        looked: list[float] = []
+        away = True
+
+        def look(topic):
+            looked.append(self.clock.seconds())
+            return fail(MatchmakerUnavailable("away")) if away else self.look([])
+
+        follower._look = look
+        follower.add(("openstack", "other"))
+        self.clock.pump([0.25] * 200)
+        self.assertLess(len(looked), 12)
+        pauses = [after - before for before, after in pairwise(looked)]
+        self.assertLessEqual(pauses[0], 1.25)
+        self.assertGreater(min(pauses[-2:]), 4.5)
+        self.assertLessEqual(max(pauses), 10.25)
+        away = False
+        self.clock.pump([0.25] * 44)
+        away = True
+        looked.clear()
+        follower._look_in(follower._followed["openstack", "other"], 0)
+        self.clock.pump([0.25] * 6)
+        self.assertEqual(len(looked), 2, "the first pause is short again")
 
     def test_looks_that_fail_at_once(self):
         """Thousands of topics that cannot be looked at are no chain of calls, and all of them are looked at again."""
