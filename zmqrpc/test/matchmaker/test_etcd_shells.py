@@ -670,14 +670,30 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(shown[-1][1], 499)
 
     def test_back_empty(self):
-        """Who finds another store in his turn looks at once, and not in one more turn."""
-        _, streams, shown, _ = self.follower(400, 500)
+        """Who finds another store in his turn looks at once, and hears of the others when all had their turns."""
+        follower, streams, shown, _ = self.follower(400, 500)
+        follower.wrote(self.topic, 5)
         streams[-1].ended("M0 is away")
         self.clock.pump([0.1] * 46)
         self.store = "other"
         self.assertEqual(streams[-1].begun("other"), {})
+        found = self.clock.seconds()
         self.clock.pump([0.01])
         self.assertEqual(shown[-1], (self.clock.seconds(), 0))
+        self.assertApproximates(follower._begins.getTime() - found, 4.5, 0.1)
+
+    def test_back_empty_for_a_client(self):
+        """Who looks for others where they register waits until they have, with what he knows of them."""
+        follower, streams, shown, _ = self.follower(400, 500)
+        streams[-1].ended("M0 is away")
+        self.clock.pump([0.1] * 46)
+        self.store = "other"
+        self.assertEqual(streams[-1].begun("other"), {})
+        self.clock.pump([0.1] * 44)
+        self.assertEqual(len(shown), 1)
+        self.clock.pump([0.1] * 3)
+        self.assertEqual((len(shown), shown[-1][1]), (2, 0))
+        self.assertLessEqual(follower._begins.getTime(), self.clock.seconds() + 0.1)
 
     def test_topics_are_added(self):
         """A stream that begins is let finish while topics are added, and the one before is heard until then."""
@@ -727,7 +743,7 @@ class FollowerTests(SynchronousTestCase):
         self.clock.pump([0.05] * 5)
         self.store = "other"
         self.assertEqual(streams[1].begun("other"), {})
-        self.clock.pump([0.02] * 3)
+        self.clock.pump([0.02] * 8)
         self.assertEqual(len(streams), 3)
         self.assertEqual(streams[2].begun("other"), {self.topic: 3})
 
