@@ -79,7 +79,8 @@ def _version(name: str) -> str:
 
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, and so stops what was started
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # unwinds, and so stops what was started
     wanted: dict[str, list[str]] = defaultdict(list)
     for name in options.rows:
         row = ROWS[name]

@@ -24,7 +24,7 @@ from bench.work import Figures, Order
 ROOT = Path(__file__).resolve().parent.parent
 START, FOR_EACH, FOR_MEMBER = 20.0, 3.0, 0.01
 """Seconds that servers have to say where they listen, and as many more for each of them, and for each member."""
-FINISH = 180.0
+FINISH = 600.0
 """Seconds a client has to answer beyond those it measures for, and a second more for each server."""
 
 
@@ -69,6 +69,31 @@ def process(
                 child.stdout.close()
 
 
+@contextlib.contextmanager
+def no_orphans() -> Iterator[None]:
+    """
+    End what children of ours have started and left, when the context ends.
+
+    Linux kills these with whoever started them, but not at once: they would write into a directory that is removed.
+    """
+    # PR_SET_CHILD_SUBREAPER: they become children of ours.
+    ctypes.CDLL(None).prctl(36, 1)
+    try:
+        yield
+    finally:
+        while children := _children():
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    return [
+        int(pid) for task in Path("/proc/self/task").iterdir() for pid in Path(task, "children").read_text().split()
+    ]
+
+
 def _python(module: str, role: str, order: Order) -> list[str]:
     return [sys.executable, "-m", module, role, order.to_json()]
 
@@ -92,7 +117,8 @@ def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path
     :raises ContenderFailed: no figures came.
     """
     cores = sorted(os.sched_getaffinity(0)) if pin else []
-    with tempfile.TemporaryDirectory(prefix="zmqrpc-bench-") as directory, contextlib.ExitStack() as stack:
+    directories = tempfile.TemporaryDirectory(prefix="zmqrpc-bench-")
+    with directories as directory, no_orphans(), contextlib.ExitStack() as stack:
         try:
             order.address = order.directory = directory
             order.topology = contender.topology

@@ -216,8 +216,7 @@ class EtcdFollower:
         self._go_on()
 
     async def _look_once(self, followed: _Followed) -> None:
-        pause = backoff(max(RETRY_SECONDS, self._crowd.seconds), followed.failures, RETRY_MOST)
-        again = pause * self._chance.uniform(0.5, 1)
+        again = self._retry_seconds(followed)
         followed.failures += 1
         heard, wrote = followed.copy.heard, followed.wrote
         try:
@@ -235,6 +234,10 @@ class EtcdFollower:
             followed.looking = False
             if self._is_followed(followed):
                 self._look_in(followed, again)
+
+    def _retry_seconds(self, followed: _Followed) -> float:
+        pause = backoff(max(RETRY_SECONDS, self._crowd.seconds), followed.failures, RETRY_MOST)
+        return pause * self._chance.uniform(0.5, 1)
 
     def _is_followed(self, followed: _Followed) -> bool:
         return self._followed.get(followed.topic) is followed
@@ -302,7 +305,22 @@ class EtcdFollower:
         elif followed.copy.told(change):
             # Whose records these were, they all hear it now.
             many = sum(entry.record is None for entry in change.entries) > MANY
-            followed.showing.soon(len(followed.copy), self._until_turn() if many else 0)
+            later = self._until_turn() if many else 0.0
+            if many and not len(followed.copy):
+                later = self._emptied(topic, later)
+            followed.showing.soon(len(followed.copy), later)
+
+    def _emptied(self, topic: TopicKey, turn: float) -> float:
+        """
+        Take that all whom a topic had are gone at once; hear of it again when all had their turns to come back.
+
+        :param turn: the seconds until ours.
+        :return: the seconds until it is shown.
+        """
+        again = turn + self._crowd.seconds
+        self._end_stream()
+        self._begin_in(again)
+        return turn if topic in self._written else again + RETRY_SECONDS
 
     def _look_in_turn(self, followed: _Followed) -> None:
         self._look_in(followed, self._until_turn())
@@ -359,7 +377,8 @@ class EtcdFollower:
     def _show_now(self, topic: TopicKey) -> None:
         followed = self._followed[topic]
         if followed.copy.revision < followed.wrote:
-            self._look_in(followed, AGAIN_SECONDS)
+            # It is told soon, unless the store has gone back; where the store is busy a look would only add to that.
+            self._look_in(followed, self._retry_seconds(followed))
             return
         sightings = followed.copy.sightings(self._source)
         self._crowd.shown([sighting.record.instance for sighting in sightings], self._ours, self._clock.seconds())

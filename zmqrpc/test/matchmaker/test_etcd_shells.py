@@ -6,6 +6,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Factory, Protocol
@@ -263,7 +264,7 @@ class NonsenseTests(TestCase):
 
         listening = reactor.listenTCP(0, Factory.forProtocol(Page), interface="::1")
         self.addCleanup(listening.stopListening)
-        made = EtcdMatchmaker(reactor, EtcdPlace((("::1", listening.getHost().port),)), 5.0, Random(1))
+        made = etcd_matchmaker(reactor, EtcdPlace((("::1", listening.getHost().port),)), 5.0, Random(1))
         self.addCleanup(made.close)
         with self.assertRaises(MatchmakerUnavailable) as caught:
             await made.lookup("openstack", "compute")
@@ -571,6 +572,30 @@ class FollowerTests(SynchronousTestCase):
         streams[-1].hears()
         self.assertIsNone(states[-1])
 
+    def test_stream_that_lags(self):
+        """What we have written ourselves is told in time: looking for it at each change is work for a busy store."""
+        follower, streams, shown, _ = self.follower()
+        looked: list[float] = []
+
+        def look(topic):
+            looked.append(self.clock.seconds())
+            return fail(MatchmakerUnavailable("it is busy"))
+
+        follower._look = look
+        self.clock.pump([0.5])
+        count = len(shown)
+        follower.wrote(self.topic, 100)
+        for revision in range(6, 100):
+            changed = evolve(_entry(revision), revision=revision)
+            streams[-1].told(self.topic, Change(1, revision, False, None, False, (changed,)))
+            self.clock.pump([0.02] * 5)
+        self.assertLess(len(looked), 6)
+        self.assertEqual(len(shown), count)
+        changed = evolve(_entry(100), revision=100)
+        streams[-1].told(self.topic, Change(1, 100, False, None, False, (changed,)))
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(len(shown), count + 1)
+
     def test_looks_that_fail_again_and_again(self):
         """Each is put off for longer: who looks has others to look beside it, and a store that is too busy for them."""
         follower, _, _, _ = self.follower()
@@ -648,14 +673,18 @@ class FollowerTests(SynchronousTestCase):
         for begin, after in pairwise(begins):
             self.assertAlmostEqual(after - begin, 4.5)
 
+    def wipe(self, streams, count):
+        gone = tuple(Entry(f"k{each}", None, 6, 0) for each in range(count))
+        streams[-1].told(self.topic, Change(1, 6, False, None, False, gone))
+
     def test_wiped(self):
-        """When all is deleted at once, each hears of it in its turn; what single ones lose is heard at once."""
+        """When all is deleted at once, each looks after his own in his turn; what single ones lose is heard at once."""
         heard = {}
         for number in range(0, 500, 50):
-            _, streams, shown, _ = self.follower(number, 500)
+            follower, streams, shown, _ = self.follower(number, 500)
+            follower.wrote(self.topic, 5)
             self.clock.pump([0.5])
-            gone = tuple(Entry(f"k{each}", None, 6, 0) for each in range(500))
-            streams[-1].told(self.topic, Change(1, 6, False, None, False, gone))
+            self.wipe(streams, 500)
             began = self.clock.seconds()
             self.clock.pump([0.01] * 460)
             at, count = shown[-1]
@@ -665,9 +694,30 @@ class FollowerTests(SynchronousTestCase):
             self.assertApproximates(seconds, number / 500 * 4.5, 0.05)
         _, streams, shown, _ = self.follower(400, 500)
         self.clock.pump([0.5])
-        streams[-1].told(self.topic, Change(1, 6, False, None, False, (Entry("k1", None, 6, 0),)))
+        self.wipe(streams, 1)
         self.clock.pump([0.01])
         self.assertEqual(shown[-1][1], 499)
+
+    def test_wiped_and_back(self):
+        """What the others do then is heard of when all had their turns; who only looks for others waits for that."""
+        for writes in (True, False):
+            follower, streams, shown, _ = self.follower(100, 500)
+            if writes:
+                follower.wrote(self.topic, 5)
+            self.clock.pump([0.5])
+            first = streams[-1]
+            self.wipe(streams, 500)
+            self.assertTrue(first.over)
+            self.assertFalse(follower.hears)
+            self.clock.pump([0.1] * 53)
+            self.assertEqual((len(streams), shown[-1][1]), (1, 0 if writes else 500))
+            self.clock.pump([0.1] * 3)
+            self.assertEqual(streams[-1].begun("s"), {self.topic: 7})
+            streams[-1].hears()
+            back = tuple(evolve(_entry(number), revision=7 + number) for number in range(400))
+            streams[-1].told(self.topic, Change(1, 500, False, None, False, back))
+            self.clock.pump([0.1] * 11)
+            self.assertEqual({count for _, count in shown}, {500, 0, 400} if writes else {500, 400})
 
     def test_back_empty(self):
         """Who finds another store in his turn looks at once, and hears of the others when all had their turns."""
@@ -778,7 +828,7 @@ class FollowerTests(SynchronousTestCase):
         streams[0].told(self.topic, lagging)
         self.clock.advance(0)
         self.assertEqual(len(shown), before)
-        self.clock.pump([0.02] * 4)
+        self.clock.pump([0.1] * 11)
         self.assertEqual([count for _, count in shown[before:]], [5])
 
     def test_compacted(self):
