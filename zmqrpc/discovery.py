@@ -108,9 +108,12 @@ class Discovery:
         key = topic.key
         if key not in self._watches:
             self._watches[key] = lambda: None
-            self._watches[key] = self._matchmaker.watch(
-                topic.exchange, topic.name, lambda sightings: self._learned(topic, sightings)
-            )
+            try:
+                self._watches[key] = self._matchmaker.watch(
+                    topic.exchange, topic.name, lambda sightings: self._learned(topic, sightings)
+                )
+            except Exception:
+                self.log.failure("the matchmaker cannot tell what becomes of {topic}, it is asked", topic=topic.name)
         self._ask(topic)
 
     def _ask(self, topic: Topic) -> None:

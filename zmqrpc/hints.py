@@ -88,7 +88,8 @@ class Hints:
         """Take that the store shows a new doubt of the instance behind a link; perhaps it is our own."""
         if self._closed or key in self._doubted or key in self._complained or not self._table.leading_to(key):
             return
-        self._verifying.doubted(key, self._seconds())
+        if not self._verifying.doubted(key, self._seconds()):
+            self._notices.count("doubts", "too many instances are in doubt, some are not looked at")
         self._wake_by(self._verifying.wake_at)
 
     # What the application says

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -153,7 +153,7 @@ class Registrar:
                 ).addErrback(self._at_fault)
             else:
                 for record in effect.records:
-                    self._withdrawals.append(self._withdraw(record))
+                    self._begin_withdrawal(record)
         self._wake_by(self.wake_at)
 
     def _judge(self) -> None:
@@ -218,11 +218,20 @@ class Registrar:
         self._outages = None
 
     def _register(self, record: Record, expire: float) -> Deferred[Any]:
-        registered: Deferred[Any] = self._matchmaker.register(record, expire)
+        registered: Deferred[Any] = maybeDeferred(self._matchmaker.register, record, expire)
         return registered.addCallback(lambda _: self._stored.update({record.key: record}))
 
+    def _begin_withdrawal(self, record: Record) -> None:
+        def ended(result: object) -> object:
+            self._withdrawals.remove(withdrawal)
+            return result
+
+        withdrawal = self._withdraw(record)
+        self._withdrawals.append(withdrawal)
+        withdrawal.addBoth(ended)
+
     def _withdraw(self, record: Record) -> Deferred[Any]:
-        withdrawn: Deferred[Any] = self._matchmaker.withdraw(record)
+        withdrawn: Deferred[Any] = maybeDeferred(self._matchmaker.withdraw, record)
         return withdrawn.addCallbacks(lambda _: self._stored.pop(record.key, None), self._not_withdrawn)
 
     def _watch(self, topics: Iterable[tuple[str, str]]) -> None:
@@ -232,7 +241,11 @@ class Registrar:
             self._watches.pop(topic)()
         for topic in wanted:
             if topic not in self._watches:
-                self._watches[topic] = self._matchmaker.watch(*topic, partial(self._shown, topic))
+                self._watches[topic] = lambda: None
+                try:
+                    self._watches[topic] = self._matchmaker.watch(*topic, partial(self._shown, topic))
+                except Exception:
+                    self.log.failure("the matchmaker cannot tell whether it loses {topic}", topic=topic[1])
 
     def _shown(self, topic: tuple[str, str], sightings: list[Sighting]) -> None:
         records = [sighting.record for sighting in sightings]

@@ -23,8 +23,11 @@ Seconds between two tries of one process: doubled from the first up to the secon
 take; up to the third where nobody knows how many there are.
 """
 
-KEEP = 180.0
-"""Seconds for which it is remembered how many there were: a store that is lost may show few when it is back."""
+KEEP = 400.0
+"""
+Seconds for which it is remembered how many there were: a store that is lost may show few when it is back. Longer than
+any pause between two looks at the largest topic, for each look at a smaller one would be all that is known.
+"""
 
 
 def spread(count: int) -> float:

@@ -23,29 +23,28 @@ MOST_WAITING = 1000
 
 
 class Verifying:
-    """
-    The instances that are to be looked at, by the keys of their links.
-
-    :ivar dropped: how many were left out, because too many waited.
-    """
+    """The instances that are to be looked at, by the keys of their links."""
 
     def __init__(self) -> None:
-        self.dropped = 0
         self._waiting: dict[str, float] = {}
         self._looked: dict[str, float] = {}
         self._pace = Pace(EACH_SECOND)
 
-    def doubted(self, key: str, now: float) -> None:
-        """Take that somebody has begun to doubt the instance behind a link."""
+    def doubted(self, key: str, now: float) -> bool:
+        """
+        Take that somebody has begun to doubt the instance behind a link.
+
+        :return: whether it will be looked at; too many may wait already.
+        """
         if key in self._waiting:
-            return
+            return True
         if len(self._waiting) >= MOST_WAITING:
-            self.dropped += 1
-            return
+            return False
         self._waiting[key] = max(now, self._looked.get(key, -NEVER) + REST_SECONDS)
+        return True
 
     def forget(self, key: str) -> None:
-        """Take that no record leads there any more, or that we know it ourselves."""
+        """Take that no record leads there any more."""
         self._waiting.pop(key, None)
 
     @property

@@ -93,7 +93,8 @@ class EtcdAccess:
             await self._post_once(member, words, token, heard, keep)
             self._unheard = None
         except CancelledError:
-            self._unheard = token
+            if keep:  # a stream is ended by ourselves, and in good order
+                self._unheard = token
             raise
         except EtcdRefusal as refusal:
             if token is None or not refusal.says(*STALE_TOKENS):

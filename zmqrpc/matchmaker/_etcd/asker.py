@@ -17,10 +17,14 @@ from zmqrpc.matchmaker._etcd.access import NoAnswer
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.words import Words
+from zmqrpc.matchmaker._room import Room
 from zmqrpc.matchmaker._time_limit import TimeLimit
 
 MOST_WAITING, MOST_QUEUED = 100, 1000
-"""How many questions may wait for an answer, and how many more for their turn to be asked."""
+"""
+How many questions may wait for an answer, and how many more for their turn to be asked; none more where no member has
+answered for half the time limit.
+"""
 
 PAUSE = 0.1
 """Seconds at most after a question that no member answered in which others fail at once, as that did."""
@@ -74,6 +78,7 @@ class EtcdAsker:
         self._limit = limit
         self._waiting: set[_Question] = set()
         self._queued: dict[_Question, None] = {}
+        self._room = Room(clock, limit, MOST_WAITING + MOST_QUEUED)
         self._is_beginning = False
         self._refusal: tuple[float, str] | None = None
         self._closed = False
@@ -92,7 +97,8 @@ class EtcdAsker:
             return fail(MatchmakerUnavailable(f"the matchmaker in {self._name} is closed; make a new Node"))
         if self._refusal is not None and now < self._refusal[0]:
             return fail(MatchmakerUnavailable(self._refusal[1]))
-        if len(self._queued) >= MOST_QUEUED:
+        waiting = len(self._waiting) + len(self._queued)
+        if waiting >= self._room.most(waiting):
             return fail(MatchmakerUnavailable(self._too_many()))
         question = _Question(words, Deferred(lambda _: self._settle(question)))
         question.limit = TimeLimit(self._clock, seconds, self._limit, partial(self._give_up, question))
@@ -104,7 +110,8 @@ class EtcdAsker:
         """Give up everything that waits."""
         self._closed = True
         for question in (*self._waiting, *self._queued):
-            self._fail(question, f"the matchmaker in {self._name} is closed; make a new Node")
+            if not question.over:  # whoever was told may have cancelled others
+                self._fail(question, f"the matchmaker in {self._name} is closed; make a new Node")
 
     def _begin(self) -> None:
         if self._is_beginning:  # one of those below has failed already
@@ -142,6 +149,7 @@ class EtcdAsker:
             if refusal.is_passing:
                 self._failed(question, member, refusal.sentence(self._called(member)))
             elif not question.over:
+                self._room.answered()
                 self._settle(question, member)
                 question.deferred.errback(Failure(refusal))
         except Exception:  # a fault of ours
@@ -154,6 +162,7 @@ class EtcdAsker:
     def _answered(self, question: _Question, member: int, answer: bytes) -> None:
         if not question.over:
             self._refusal = None
+            self._room.answered()
             self._rotation.worked(member)
             self._settle(question, member)
             question.deferred.callback(answer)
@@ -171,6 +180,7 @@ class EtcdAsker:
             self._fail(question, text)
 
     def _give_up(self, question: _Question) -> None:
+        self._room.missed()
         silent = sorted(question.under_way)
         for member in silent:
             self._rotation.failed(member)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._redis.connection import RedisConnection
-from zmqrpc.matchmaker._redis.errors import RedisRefusal
+from zmqrpc.matchmaker._redis.errors import RedisRefusal, TooMany
 from zmqrpc.matchmaker._redis.scripts import Words
 
 PAUSE = 0.1
@@ -81,7 +81,7 @@ class RedisAsker:
         if self._closed:
             return fail(MatchmakerUnavailable(self._closed_text))
         if self._count >= self._bound:
-            return fail(MatchmakerUnavailable(f"{self._bound} questions wait for {self._name} already"))
+            return fail(TooMany(f"{self._bound} questions wait for {self._name} already"))
         question = _Question(words, Deferred(lambda _: self._settle(question)))
         question.timer = self._clock.callLater(self._limit, self._time_is_up, question)
         self._count += 1

@@ -28,6 +28,10 @@ class RedisRefusal(MatchmakerUnavailable):
         return self.code == "NOPERM"
 
 
+class TooMany(MatchmakerUnavailable):
+    """As many wait for an answer as may: this says nothing of the server."""
+
+
 _CLUSTER = "is a Redis Cluster, which cannot be used; name a server of its own"
 _REFUSALS = {
     "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",

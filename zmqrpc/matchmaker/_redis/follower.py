@@ -17,7 +17,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._redis.answers import Look, read_change
 from zmqrpc.matchmaker._redis.copy import TopicCopy
-from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.matchmaker._redis.names import topic_channel
 from zmqrpc.matchmaker._showing import Showing
 from zmqrpc.record import Sighting
 
@@ -175,15 +175,9 @@ class RedisFollower:
 
     def heard(self, channel: str, message: bytes) -> None:
         """Take what was told on a channel."""
-        now = self._clock.seconds()
-        if channel == new_channel(self._db):
-            # All topics at once: the first one that lacks our records has us store them all.
-            turn = self._crowd.turn(now)
-            for followed in self._followed.values():
-                self._look_at(followed, turn)
-            return
         if channel not in self._followed:
             return
+        now = self._clock.seconds()
         followed = self._followed[channel]
         change = read_change(self._name, followed.topic, message)
         if change is None or not followed.copy.told(change, now):
@@ -195,6 +189,14 @@ class RedisFollower:
             many = len(change.gone) > MANY
             followed.showing.soon(len(followed.copy), self._chance.uniform(0, spread(len(change.gone))) if many else 0)
             self._wake_by(followed.due)
+
+    def found_new(self) -> None:
+        """Take that the database is another one: each topic is to be looked at when it is our turn."""
+        now = self._clock.seconds()
+        # All topics at once: the first one that lacks our records has us store them all.
+        turn = self._crowd.turn(now)
+        for followed in self._followed.values():
+            self._look_at(followed, max(turn, followed.stray(now)))
 
     def asked(self, topic: TopicKey) -> int:
         """Return what `looked` wants to be told when the answer to a lookup is there."""

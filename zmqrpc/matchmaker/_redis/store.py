@@ -9,7 +9,6 @@ from random import Random
 from typing import Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,8 +22,9 @@ from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
-from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, spoiled
+from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, TooMany, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
+from zmqrpc.matchmaker._redis.guard import RedisGuard
 from zmqrpc.matchmaker._redis.names import new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Role, Sighting
@@ -37,12 +37,6 @@ MOST_LOOKS = 25
 
 MOST_SPOILED = 1000
 """Of how many topics that cannot be used it is remembered that this was logged."""
-
-GUARD_SECONDS = 15.0
-"""
-Seconds at most between two questions whether the database is still the one that is known, and how many use it: a server
-that is emptied ends no connection, and nobody may ask it anything else for long. Who finds it new tells everybody.
-"""
 
 REFUSED_SECONDS = 60.0
 """
@@ -106,8 +100,6 @@ class RedisStore:
         self._turned = turned
         self._scripts = RedisScripts(db)
         self._crowd = crowd = Crowd(chance.random)
-        self._guarding: IDelayedCall | None = None
-        self._may_count = True
         self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit, address=address)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
         self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
@@ -115,7 +107,7 @@ class RedisStore:
         self._channels = RedisChannels(
             reactor, connect, self._heard, self._subscribed, self._hears, chance, limit, crowd
         )
-        self._chance = chance
+        self._guard = RedisGuard(reactor, self._asker.ask, self._scripts, crowd, chance, self._found_new)
         self._outage = Outage(reactor, f"the matchmaker in {name}", turned)
         self._refused_at = -inf
         self._spoiled: dict[TopicKey, str] = {}  # and logged; the oldest are forgotten
@@ -219,7 +211,7 @@ class RedisStore:
         :return: fires when they have ended.
         """
         self._closed = True
-        self._stop_guard()
+        self._guard.close()
         self._follower.close()
         ended = gatherResults([self._channels.close(), self._asker.close()])
         for wait in list(self._waits):
@@ -303,6 +295,8 @@ class RedisStore:
         def failed(failure: Failure) -> Failure:
             text, error = str(failure.value), failure.value
             refusal = error if isinstance(error, RedisRefusal) else None
+            if isinstance(error, TooMany):
+                return failure
             if not self._closed and not (part == WRITING and refusal is not None and refusal.is_for_good):
                 self._fails(part if refusal is not None and refusal.code not in OF_ALL else ASKING, text)
             return failure
@@ -315,40 +309,17 @@ class RedisStore:
         self.begun = max(self._back, found)
         self.emptied = found if answer.before else -inf
 
-    # What is asked as long as changes are told
-
-    def _guard_again(self) -> None:
-        self._guarding = self._clock.callLater(GUARD_SECONDS * self._chance.uniform(0.5, 1), self._guard)
-
-    def _guard(self) -> None:
-        def found(answer: Any) -> None:
-            is_known = isinstance(answer, bytes) and answer.partition(b" ")[0] == b"%d" % self._scripts.seen
-            # Also where there is no answer: what is wrong shows in a look.
-            if not is_known and self._guarding is not None:
-                self._heard(new_channel(self._db), b"")
-
-        self._guard_again()
-        self._asker.ask(self._scripts.since()).addBoth(found)
-        if self._may_count:
-            self._asker.ask(self._scripts.count()).addCallback(self._counted).addErrback(self._not_counted)
-
-    def _counted(self, answer: Any) -> None:
-        self._crowd.seen(int(answer[1]), self._clock.seconds())
-
-    def _not_counted(self, failure: Failure) -> None:
-        # Who may not ask goes by the topics that are watched alone.
-        self._may_count = failure.check(RedisRefusal) is None
-
-    def _stop_guard(self) -> None:
-        if self._guarding is not None:
-            self._guarding.cancel()
-            self._guarding = None
-
     def _heard(self, channel: str, message: bytes) -> None:
-        if channel == new_channel(self._db) and self._scripts.seen:
+        if channel == new_channel(self._db):
+            self._guard.told()
+        else:
+            self._follower.heard(channel, message)
+
+    def _found_new(self) -> None:
+        if self._scripts.seen:
             # Its topics are looked at when our turn comes. That we have known another one is to be there before that.
             self._read(()).addErrback(lambda _: None)
-        self._follower.heard(channel, message)
+        self._follower.found_new()
 
     def _subscribed(self, channel: str) -> None:
         self._asker.is_there()
@@ -356,12 +327,10 @@ class RedisStore:
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            if self._guarding is None:
-                self._may_count = True
-                self._guard_again()
+            self._guard.start()
             self._works(HEARING)
         else:
-            self._stop_guard()
+            self._guard.stop()
             self._fails(HEARING, reason)
 
     # One outage for both connections: it ends when nothing fails any more.
@@ -385,7 +354,7 @@ class RedisStore:
 
 def _plain(failure: Failure) -> Failure:
     # What a refusal is for those who asked on a connection is nothing to those who use the matchmaker.
-    return Failure(MatchmakerUnavailable(str(failure.value))) if failure.check(RedisRefusal) else failure
+    return Failure(MatchmakerUnavailable(str(failure.value))) if failure.check(RedisRefusal, TooMany) else failure
 
 
 def _nothing(_: object) -> None:

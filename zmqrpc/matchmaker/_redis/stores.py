@@ -58,7 +58,7 @@ class RedisStores:
         self._unions: dict[TopicKey, TopicUnion] = {}
         self._unseen: set[TopicKey] = set()
         self._holdings = Holdings()
-        self._refusals: dict[int, str] = {}
+        self._refusals: dict[tuple[int, TopicKey], str] = {}
         self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
         self._late: set[int] = set()  # whom the last `records` has not waited for
         self._timer: IDelayedCall | None = None
@@ -163,9 +163,10 @@ class RedisStores:
         return self._poll([answer.addCallback(lambda _: True) for answer in asked], will_do).addCallback(written)
 
     def _not_registered(self, failure: Failure, number: int, topic: TopicKey) -> Failure:
-        if len(self._stores) > 1 and failure.check(ConfigError) and self._refusals.get(number) != str(failure.value):
+        told, text = self._refusals.get((number, topic)), str(failure.value)
+        if len(self._stores) > 1 and failure.check(ConfigError) and told != text:
             # Whoever registers is not told of it where another one has taken the record.
-            self._refusals[number] = str(failure.value)
+            self._refusals[number, topic] = text
             self._log.warn("a record was refused: {error}", error=failure.value)
         # A store that has refused it but is there shows that in its copy, which may have been read already.
         self._look_soon([topic])

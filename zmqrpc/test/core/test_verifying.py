@@ -47,9 +47,9 @@ class VerifyingTests(SynchronousTestCase):
         self.assertEqual(looked, [EACH_SECOND, 0, EACH_SECOND, 0, EACH_SECOND])
 
     def test_bounded(self):
-        for number in range(MOST_WAITING + 7):
-            self.verifying.doubted(str(number), NOW)
-        self.assertEqual(self.verifying.dropped, 7)
+        taken = [self.verifying.doubted(str(number), NOW) for number in range(MOST_WAITING + 7)]
+        self.assertEqual(taken, [True] * MOST_WAITING + [False] * 7)
+        self.assertTrue(self.verifying.doubted("0", NOW))
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3)), max_size=60))
     def test_never_too_often(self, doubts):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -167,6 +168,27 @@ class AskerTests(SynchronousTestCase):
             self.assertIn("is closed", self.failed(each))
         self.assertIn("is closed", self.failed(self.asker.ask(WORDS)))
         self.assertEqual((len(self.asked), self.clock.getDelayedCalls()), (MOST_WAITING, []))
+
+    def test_silent_for_a_while(self):
+        """Where no member has answered for a while, nobody waits for his turn any more; until one answers."""
+        first = self.asker.ask(WORDS)
+        self.clock.advance(0.5)
+        more = [self.asker.ask(WORDS) for _ in range(MOST_WAITING)]
+        self.assertIn("100 questions wait for etcd already", self.failed(more.pop()))
+        self.asked[0][1].callback(b"yes")
+        self.assertEqual(self.successResultOf(first), b"yes")
+        more += [self.asker.ask(WORDS) for _ in range(MOST_QUEUED + 1)]
+        self.assertIn("100 questions wait for etcd already", self.failed(self.asker.ask(WORDS)))
+        self.asker.close()
+        for each in more:
+            self.failed(each)
+
+    def test_closed_by_one_who_gives_up_others(self):
+        asked = [self.asker.ask(WORDS) for _ in range(2)]
+        for each, other in ((asked[0], asked[1]), (asked[1], asked[0])):
+            each.addErrback(partial(_cancel, other))
+        self.asker.close()
+        self.assertEqual([each.called for each in asked], [True, True])
 
     def test_turns(self):
         """Who waits for his turn is asked as soon as another is answered, and given up in his own time."""
@@ -837,6 +859,10 @@ class FollowerTests(SynchronousTestCase):
         streams[-1].told(self.topic, Change(1, 9, False, "compacted", True, ()))
         looks = follower._followed[self.topic].looks
         self.assertApproximates(looks.getTime() - self.clock.seconds(), 2.25, 0.02)
+
+
+def _cancel(asked, _):
+    asked.cancel()
 
 
 def _entry(number):

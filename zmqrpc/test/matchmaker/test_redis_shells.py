@@ -32,10 +32,11 @@ from zmqrpc.matchmaker._redis.follower import (
     STRAY_SECONDS,
     RedisFollower,
 )
+from zmqrpc.matchmaker._redis.guard import GUARD_SECONDS, NEW_EACH
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
-from zmqrpc.matchmaker._redis.store import GUARD_SECONDS, RedisStore
+from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._showing import SHOW_SECONDS
 from zmqrpc.record import Sighting
 from zmqrpc.testing.matchmaker import make_record
@@ -684,7 +685,7 @@ class FollowerTests(SynchronousTestCase):
     def test_new_database(self):
         """Everybody looks, one after the other."""
         self.follow()
-        self.follower.heard(new_channel(0), b"")
+        self.follower.found_new()
         self.clock.advance(0.3)
         self.assertEqual(len(self.looks), 1)
 
@@ -696,7 +697,7 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(FIRST_SECONDS)
         self.answer()
         self.looks.clear()
-        self.follower.heard(new_channel(0), b"")
+        self.follower.found_new()
         self.change(0, 1000)
         self.change(1000, 1001)
         self.clock.advance(1.49)
@@ -899,6 +900,29 @@ class StoreTests(SynchronousTestCase):
             self.count = [b"zmqrpc:0:new", count]
             self.asked(GUARD_SECONDS)
             self.assertEqual(self.store.turns, spread(count))
+
+    def test_told_often(self):
+        """Whoever tells again and again that it is new has us look and say what we knew ten times a second at most."""
+        self.asked(1)
+        answered = []
+        for _ in range(1000):
+            self.store._heard(new_channel(0), b"")
+            self.clock.advance(0.001)
+            answered += self.answer()
+        self.assertEqual({name for name, _ in answered}, {"EVAL"})
+        self.assertLessEqual(len(answered), 2 / NEW_EACH + 2)
+        self.assertEqual((self.store.trouble, self.store.up), ("", True))
+
+    def test_too_many(self):
+        """That so many wait already is no outage."""
+        refused = [self.store._asker.ask(("PING",)) for _ in range(100)]
+        self.assertIn(
+            "100 questions wait", str(self.failureResultOf(self.store.records(), MatchmakerUnavailable).value)
+        )
+        self.assertEqual((self.store.trouble, self.store.up), ("", True))
+        for each in refused:
+            each.cancel()
+            self.failureResultOf(each)
 
     def test_cannot_count(self):
         """No outage is seen in it; who is refused that asks again only when changes are told anew."""
