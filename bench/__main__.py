@@ -33,7 +33,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="keep servers on one core and clients on another (not in rows with more than two)",
     )
-    parser.add_argument("--nodes", type=int, metavar="N", help="processes in mesh-rabbit (default: 20)")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        metavar="N",
+        help="processes in mesh-rabbit (default: 20), servers in discovery-return-STORE (500, with etcd 200)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures of every round there too")
     parser.add_argument("--strict", action="store_true", help="exit with status 1 when a row misses its must")
     options = parser.parse_args(argv)
@@ -57,8 +62,10 @@ def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namesp
             contender = CONTENDERS[name]
             try:
                 order = MODES[mode](options.quick)
-                if mode == "mesh" and options.nodes:
+                if options.nodes and order.mode == "mesh":
                     order.servers = options.nodes
+                if options.nodes and order.mode == "return":
+                    order.members = options.nodes
                 got = measure(contender, order, pin=pin)
             except ContenderFailed as error:
                 del figures[name]

@@ -56,7 +56,7 @@ class EtcdWeb:
             self._clients[keep] = HTTPClient(Agent.usingEndpointFactory(reactor, endpoints, pool))
         scheme = "http" if place.tls is None else "https"
         self._roots = [f"{scheme}://{name}" for name in place.names]
-        self._urls: dict[tuple[int, str], Any] = {}
+        self._urls: dict[tuple[int, str], EncodedURL] = {}
 
     async def post(
         self, member: int, words: Words, token: str | None, heard: Callable[[int, bytes], None], keep: bool
