@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 import attrs
+import msgspec
 
 from zmqrpc.address import fault_of_address
 from zmqrpc.errors import ConfigError
@@ -91,8 +92,7 @@ class Record:
         return (str(self.role), self.exchange, self.topic, self.member, self.instance, self.pool or "")
 
 
-@attrs.frozen
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, gc=False):
     """
     A record as a store gave it: with its age there.
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import attrs
+from msgspec import structs
 
 from zmqrpc.core.envelope import Served
 from zmqrpc.core.link import Evidence
@@ -116,7 +116,7 @@ class RoutingTable:
         answered = {sighting.record.key for sighting in sightings}
         passed = now - topic.learned_at
         kept = [
-            attrs.evolve(sighting, age=sighting.age + passed) if sighting.age is not None else sighting
+            structs.replace(sighting, age=sighting.age + passed) if sighting.age is not None else sighting
             for sightings_before, were_kept in ((topic.answer, False), (topic.kept, True))
             for sighting in sightings_before
             if sighting.record.key not in answered and self._keeps(sighting.record, were_kept)

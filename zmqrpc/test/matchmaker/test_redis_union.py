@@ -3,9 +3,9 @@
 from math import inf
 from typing import Any
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -50,7 +50,7 @@ class MergeTests(SynchronousTestCase):
             ([[other], seen(1)], seen(1, source="a, b")),
             ([[other], seen(1, age=3.0)], [Sighting(other.record, 2.0, "a, b")]),
             ([[other], seen(1, age=None)], [Sighting(other.record, 2.0, "a, b")]),
-            ([[attrs.evolve(other, lasts=9.0)], seen(1, age=3.0)], [Sighting(other.record, 2.0, "a, b", 9.0)]),
+            ([[structs.replace(other, lasts=9.0)], seen(1, age=3.0)], [Sighting(other.record, 2.0, "a, b", 9.0)]),
             ([seen(1, age=None), seen(1, age=None)], seen(1, age=None)),
         ):
             self.assertEqual(merge(answers, lookup_order), union)
