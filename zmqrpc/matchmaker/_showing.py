@@ -24,17 +24,21 @@ class Showing:
         self._last = -inf
         self._call: IDelayedCall | None = None
 
-    def soon(self, count: int, later: float = 0.0) -> None:
+    def soon(self, count: int, later: float = 0.0, sooner: bool = False) -> None:
         """
         Pass it on, unless that is to come already.
 
         :param count: how many records it has.
         :param later: seconds until then, at least.
+        :param sooner: whether what is to come already is to come now, where it was put off.
         """
+        now = self._clock.seconds()
+        pace = max(SHOW_SECONDS, count * SHOW_EACH)
+        wait = max(0.0, later, self._last + pace - now)
         if self._call is None:
-            pace = max(SHOW_SECONDS, count * SHOW_EACH)
-            wait = max(0.0, later, self._last + pace - self._clock.seconds())
             self._call = self._clock.callLater(wait, self._pass_on)
+        elif sooner and self._call.getTime() > now + wait:
+            self._call.reset(wait)
 
     def cancel(self) -> None:
         """Pass nothing on."""

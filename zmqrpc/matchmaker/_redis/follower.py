@@ -45,6 +45,9 @@ look is work for the store, and whoever may publish could have it done by everyb
 LAG_SECONDS = 0.3
 """Seconds over which those who know of the same expiry look for it: the first who does tells the others."""
 
+QUIET_TURNS = 1.25
+"""For how long what all tell who come back is kept back, as a share of the time over which their turns are spread."""
+
 MANY = 10
 """How many records go at once for everybody not to hear of it at once."""
 
@@ -120,6 +123,7 @@ class RedisFollower:
         self._ours = ""
         self._followed: dict[str, _Followed] = {}
         self._looking = 0
+        self._quiet_until = -inf
         self._timer: IDelayedCall | None = None
 
     def __contains__(self, topic: TopicKey) -> bool:
@@ -187,11 +191,22 @@ class RedisFollower:
             followed.sightings = None
             # Whose records these were, they all hear it now.
             many = len(change.gone) > MANY
-            followed.showing.soon(len(followed.copy), self._chance.uniform(0, spread(len(change.gone))) if many else 0)
+            later = self._chance.uniform(0, spread(len(change.gone))) if many else 0.0
+            followed.showing.soon(len(followed.copy), max(later, self._quiet_until - now))
             self._wake_by(followed.due)
+
+    def is_back(self) -> None:
+        """
+        Take that all who use the database come back to it, or find it new, from now on.
+
+        What each of them tells then is passed on when all have had their turns. To do that for each would be most of
+        the work of hundreds, while they have something better to do.
+        """
+        self._quiet_until = self._clock.seconds() + QUIET_TURNS * self._crowd.seconds
 
     def found_new(self) -> None:
         """Take that the database is another one: each topic is to be looked at when it is our turn."""
+        self.is_back()
         now = self._clock.seconds()
         # All topics at once: the first one that lacks our records has us store them all.
         turn = self._crowd.turn(now)
@@ -274,7 +289,7 @@ class RedisFollower:
         followed.joins_at = self._clock.seconds() + 0.75 * POLL_SECONDS
         if look.entries is not None:
             followed.sightings = None
-        followed.showing.soon(len(followed.copy))
+        followed.showing.soon(len(followed.copy), sooner=True)
         return True
 
     def _poll_seconds(self) -> float:

@@ -328,6 +328,8 @@ class RedisStore:
     def _hears(self, reason: str | None) -> None:
         if reason is None:
             self._guard.start()
+            if not self.hears:
+                self._follower.is_back()
             self._works(HEARING)
         else:
             self._guard.stop()

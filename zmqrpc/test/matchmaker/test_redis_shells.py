@@ -28,6 +28,7 @@ from zmqrpc.matchmaker._redis.follower import (
     MANY,
     MOST_LOOKS,
     POLL_SECONDS,
+    QUIET_TURNS,
     RETRY_SECONDS,
     STRAY_SECONDS,
     RedisFollower,
@@ -704,6 +705,23 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [], "others who are back already do not make it sooner")
         self.clock.advance(0.02)
         self.assertEqual(len(self.looks), 2)
+
+    def test_new_database_told_of_by_many(self):
+        """What our look finds is passed on at once, what others tell meanwhile when all have had their turns."""
+        self.crowd.listed(0, 300, 0.0)
+        self.follow()
+        self.follower.found_new()
+        self.clock.advance(0.1)
+        self.shown.clear()
+        self.answer()
+        self.clock.advance(0.5)
+        self.assertEqual(len(self.shown), 1)
+        for number in range(10):
+            self.change(5 + number, 6 + number)
+            self.clock.advance(0.1)
+        self.assertEqual(len(self.shown), 1)
+        self.clock.advance(QUIET_TURNS * spread(300))
+        self.assertEqual(len(self.shown), 2)
 
     def test_many_that_go_at_once(self):
         """They all hear of it, and not all at once, since each of them does something then."""

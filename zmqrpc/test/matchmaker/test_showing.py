@@ -40,6 +40,19 @@ class ShowingTests(SynchronousTestCase):
         self.advance(0.02)
         self.assertEqual(len(self.shown), 1)
 
+    def test_sooner(self):
+        """What was put off comes at once when somebody wants that, and not before its pace."""
+        self.showing.soon(1, 0.5)
+        self.showing.soon(1, sooner=True)
+        self.advance(0.001)
+        self.assertEqual(len(self.shown), 1)
+        self.showing.soon(1, 0.5)
+        self.showing.soon(1, sooner=True)
+        self.advance(SHOW_SECONDS - 0.002)
+        self.assertEqual(len(self.shown), 1)
+        self.advance(0.004)
+        self.assertEqual(len(self.shown), 2)
+
     def test_cancelled(self):
         self.showing.soon(1)
         self.showing.cancel()
