@@ -64,13 +64,14 @@ class _Followed:
     sightings: list[Sighting] | None = None  # what was shown of it; None where that is not so any more
     joins_at: float = inf  # from when on it is looked at with others
     lag: float = 0.0  # how long after an expiry it is looked for
+    rests_until: float = -inf  # after a look that failed: what has expired is not looked for before that
     looking: bool = False
     strays: int = 0  # how many looks were made of late since something told did not fit
     stray_at: float = -inf  # when the last one was asked for
 
     @property
     def due(self) -> float:
-        return inf if self.looking else min(self.look_at, self.copy.expires + self.lag)
+        return inf if self.looking else min(self.look_at, max(self.copy.expires + self.lag, self.rests_until))
 
     def stray(self, now: float) -> float:
         """Take that something told did not fit; return when it may be looked at for that: later each time."""
@@ -270,7 +271,8 @@ class RedisFollower:
             elif self._is_followed(followed):
                 again = self._poll_seconds() if self._take(followed, look, heard) else AGAIN_SECONDS
         except MatchmakerUnavailable:
-            pass  # whose outage is logged where it is asked
+            # Whose outage is logged where it is asked.
+            followed.rests_until = self._clock.seconds() + again
         finally:
             followed.looking = False
             self._looking -= 1

@@ -706,6 +706,19 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0.02)
         self.assertEqual(len(self.looks), 2)
 
+    def test_expired_while_nobody_answers(self):
+        """What expires during an outage is not looked for again and again."""
+        self.follower.add(TOPIC)
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(0)
+        self.answer(soonest=1500)
+        self.looks.clear()
+        for _ in range(1000):
+            self.clock.advance(0.01)
+            while self.answers:
+                self.answers.pop(0).errback(MatchmakerUnavailable("away"))
+        self.assertTrue(5 <= len(self.looks) <= 25, len(self.looks))
+
     def test_new_database_told_of_by_many(self):
         """What our look finds is passed on at once, what others tell meanwhile when all have had their turns."""
         self.crowd.listed(0, 300, 0.0)
