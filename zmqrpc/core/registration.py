@@ -37,10 +37,16 @@ RETRY_SLOW = 4.0
 STEADY = 2.0
 """Seconds that records stay stored for their loss to be the first again."""
 
-UNSEEN = 20.0
+UNSEEN_FIRST, UNSEEN_MOST = 2.0, 20.0
 """
-Seconds, less by chance, until what was stored and not shown since is stored again: a watch that works shows it sooner,
-however many there are, so this costs nothing unless something was lost.
+Seconds at first, and at most, less by chance, until what was stored and not shown since is stored again: doubled each
+time.
+"""
+
+UNSEEN_TURNS = 4.0
+"""
+How many times as long as the turns of all take that is at least: a watch that works shows it sooner, so this costs
+nothing unless something was lost.
 """
 
 
@@ -86,6 +92,7 @@ class Registration:
         self._stored_at = -NEVER
         self._restored = 0
         self._unseen_at = NEVER
+        self._resent = 0
         self._shown: dict[tuple[str, str], Set[tuple[str, ...]]] = {}  # the keys of our instance, as shown last
         self._lacking: set[tuple[str, str]] = set()
         self._under_way = False
@@ -146,7 +153,7 @@ class Registration:
         else:
             self._lacking.add((exchange, topic))
         if not self._unseen:
-            self._unseen_at = NEVER
+            self._unseen_at, self._resent = NEVER, 0
         self._plan_restoration(now)
         return bool(self._lacking) and not lacked and self.current
 
@@ -164,7 +171,7 @@ class Registration:
         self.current = True
         self._stored_at = now
         self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else NEVER
-        self._unseen_at = now + UNSEEN * self._jitter() if self._unseen else NEVER
+        self._unseen_at = now + self._unseen_seconds * self._jitter() if self._unseen else NEVER
         self._plan_restoration(now)
         return effects
 
@@ -185,6 +192,8 @@ class Registration:
         if now < self.wake_at:
             return []
         self._asked_at = now
+        if now >= self._unseen_at:
+            self._resent += 1
         if now >= self._restore_at:
             self._restored += 1
         elif not self.failures:
@@ -197,6 +206,12 @@ class Registration:
         return any(
             record.instance and record.key not in self._shown.get((record.exchange, record.topic), ())
             for record in self._records
+        )
+
+    @property
+    def _unseen_seconds(self) -> float:
+        return min(
+            max(backoff(UNSEEN_FIRST, self._resent, UNSEEN_MOST), UNSEEN_TURNS * self._crowd.seconds), UNSEEN_MOST
         )
 
     def _plan_restoration(self, now: float) -> None:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY, UNSEEN, Effect, Register, Registration, Withdraw
+from zmqrpc.core.registration import (
+    RETRY_FIRST,
+    RETRY_MOST,
+    STEADY,
+    UNSEEN_FIRST,
+    UNSEEN_MOST,
+    Effect,
+    Register,
+    Registration,
+    Withdraw,
+)
 from zmqrpc.record import Record, Role
 
 NOW = 1000.0
@@ -236,7 +246,7 @@ class LossTests(SynchronousTestCase):
         self.shown(registration)
         registration.tick(registration.wake_at)
         registration.succeeded(NOW)
-        self.assertIsNone(self.waits(registration))
+        self.assertEqual(self.waits(registration), UNSEEN_FIRST)
 
     def test_a_failure_is_tried_again_sooner_when_the_store_shows_that_it_lives(self):
         registration = stored(A)
@@ -257,11 +267,15 @@ class LossTests(SynchronousTestCase):
         registration.tick(now)
         registration.succeeded(now)
         self.assertEqual((registration.lacking, registration.current), (False, True))
-        self.assertEqual(registration.wake_at - now, UNSEEN)
-        self.assertEqual(registration.tick(now + UNSEEN), [Register((A,), EXPIRE)])
-        registration.succeeded(now + UNSEEN)
-        self.shown(registration, A, now=now + UNSEEN)
-        self.assertGreater(registration.wake_at - now, UPDATE)
+        waits = []
+        for _ in range(6):
+            waits.append(registration.wake_at - now)
+            now = registration.wake_at
+            self.assertEqual(registration.tick(now), [Register((A,), EXPIRE)])
+            registration.succeeded(now)
+        self.assertEqual([round(wait, 3) for wait in waits], [2, 4, 8, 16, 20, 20])
+        self.shown(registration, A, now=now)
+        self.assertAlmostEqual(registration.wake_at - now, UPDATE)
 
     def test_a_record_that_is_new_has_to_be_shown_too(self):
         """A failover may lose it and nothing else: then the store shows what it has shown before."""
@@ -269,7 +283,7 @@ class LossTests(SynchronousTestCase):
         self.shown(registration, A)
         registration.set_records((A, B))
         registration.succeeded(NOW)
-        self.assertEqual(registration.wake_at - NOW, UNSEEN)
+        self.assertEqual(registration.wake_at - NOW, UNSEEN_FIRST)
         self.shown(registration, A, B)
         self.assertEqual(registration.wake_at - NOW, UPDATE)
 
@@ -278,7 +292,16 @@ class LossTests(SynchronousTestCase):
             registration = make_registration(jitter)
             registration.set_records((A,))
             registration.succeeded(NOW)
-            self.assertEqual(registration.wake_at - NOW, UNSEEN * jitter)
+            self.assertEqual(registration.wake_at - NOW, UNSEEN_FIRST * jitter)
+
+    def test_many_wait_longer_until_what_was_not_shown_is_stored_again(self):
+        """Lists of many are shown late."""
+        for count, seconds in ((100, 4), (450, 18)):
+            registration = stored(A)
+            self.shown(registration, *(attrs.evolve(B, member=f"m{number}") for number in range(count)))
+            registration.tick(registration.wake_at)
+            registration.succeeded(NOW)
+            self.assertEqual(round(registration.wake_at - NOW, 3), seconds)
 
     def test_what_names_no_instance_is_not_watched(self):
         """It is a line of a fixed table."""
@@ -494,7 +517,7 @@ class StoreTests(SynchronousTestCase):
         while not (store.right and store.registration.current):
             store.tick()
             store.settle()
-            self.assertLessEqual(store.now, calm + UNSEEN)
+            self.assertLessEqual(store.now, calm + UNSEEN_MOST)
         store.tick()
         store.settle()
         if store.registration.records:
