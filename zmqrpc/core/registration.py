@@ -3,8 +3,7 @@ When our records are stored, refreshed and withdrawn.
 
 Beside the refreshes there is the **restoration**: a store that is seen without a record of ours has lost it, and gets
 it again after a moment. While records are on their way to the store nothing is missing there yet, and what it showed
-before says nothing about afterwards. Each restoration waits twice as long as the one before, until what is stored has
-stayed for a while, so that whoever goes on removing our records only makes us patient.
+before says nothing about afterwards.
 
 A watch tells what is different from what it has told last. So what is lost before any show had it may never be told:
 what was stored and not shown is stored once more after a while, until it is shown.
@@ -19,23 +18,18 @@ from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.backoff import backoff
+from zmqrpc.core.restoration import Restoration
 from zmqrpc.core.spread import Crowd
 from zmqrpc.record import Record
 
 RETRY_FIRST, RETRY_MOST = 0.25, 10.0
-"""
-Seconds at first, and at most, until a registration that failed is tried again, or what was lost is stored again: the
-latter is doubled each time.
-"""
+"""Seconds at first, and at most, until a registration that failed is tried again."""
 
 RETRY_SHARE = 0.05
 """How long the next try is put off, as a share of the time for which they have failed: a short outage ends at once."""
 
 RETRY_SLOW = 4.0
 """How many times as long as a failed try took the next one is put off: a store that is too busy to answer gets time."""
-
-STEADY = 2.0
-"""Seconds that records stay stored for their loss to be the first again."""
 
 UNSEEN_FIRST, UNSEEN_MOST = 2.0, 20.0
 """
@@ -88,10 +82,8 @@ class Registration:
         self._failing_since = NEVER
         self._asked_at = NEVER
         self._records: tuple[Record, ...] = ()
-        self._refresh_at = self._restore_at = NEVER
-        self._stored_at = -NEVER
-        self._restored = 0
-        self._unseen_at = NEVER
+        self._refresh_at = self._unseen_at = NEVER
+        self._restoration = Restoration(jitter)
         self._resent = 0
         self._shown: dict[tuple[str, str], Set[tuple[str, ...]]] = {}  # the keys of our instance, as shown last
         self._lacking: set[tuple[str, str]] = set()
@@ -117,7 +109,7 @@ class Registration:
     @property
     def wake_at(self) -> float:
         """When `tick` has to be called next."""
-        return min(self._refresh_at, self._restore_at, self._unseen_at)
+        return min(self._refresh_at, self._restoration.wake_at, self._unseen_at)
 
     def set_records(self, records: tuple[Record, ...]) -> list[Effect]:
         """Take the records as they are from now on; those that are gone are withdrawn, the others stored."""
@@ -169,7 +161,7 @@ class Registration:
         if self._again:
             return effects + self._register()
         self.current = True
-        self._stored_at = now
+        self._restoration.over(now)
         self._refresh_at = now + self._update * (0.8 + 0.4 * (self._jitter() - 0.5)) if self._records else NEVER
         self._unseen_at = now + self._unseen_seconds * self._jitter() if self._unseen else NEVER
         self._plan_restoration(now)
@@ -194,10 +186,10 @@ class Registration:
         self._asked_at = now
         if now >= self._unseen_at:
             self._resent += 1
-        if now >= self._restore_at:
-            self._restored += 1
+        if now >= self._restoration.wake_at:
+            self._restoration.begin()
         elif not self.failures:
-            self._restored = 0
+            self._restoration.rest()
         return self._register()
 
     @property
@@ -216,11 +208,9 @@ class Registration:
 
     def _plan_restoration(self, now: float) -> None:
         if not self._lacking:
-            self._restore_at = NEVER
-        elif self._restore_at == NEVER and not self._under_way:
-            if now - self._stored_at >= STEADY:
-                self._restored = 0
-            self._restore_at = now + backoff(RETRY_FIRST, self._restored, RETRY_MOST) * self._jitter()
+            self._restoration.cancel()
+        elif not self._under_way:
+            self._restoration.lacks(now)
 
     def _retry_seconds(self, now: float) -> float:
         waits = (
@@ -237,7 +227,8 @@ class Registration:
         return [Withdraw(gone)] if gone else []
 
     def _register(self) -> list[Effect]:
-        self._refresh_at = self._restore_at = self._unseen_at = NEVER
+        self._refresh_at = self._unseen_at = NEVER
+        self._restoration.cancel()
         self._lacking.clear()
         self._again = self._under_way
         if self._under_way or not self._records:

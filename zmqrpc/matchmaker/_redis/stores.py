@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmqrpc.core.restoration import Restoration
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
+from zmqrpc.matchmaker._redis.holdings import Holdings
 from zmqrpc.matchmaker._redis.poll import Poll
-from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.sentinels import Sentinels
 from zmqrpc.matchmaker._redis.store import RedisStore
 from zmqrpc.matchmaker._redis.union import TRUST_SECONDS, Order, Standing, TopicUnion, believed, merge
@@ -60,6 +61,7 @@ class RedisStores:
         self._holdings = Holdings()
         self._refusals: dict[tuple[int, TopicKey], str] = {}
         self._restorations = [Restoration(partial(chance.uniform, 0.5, 1)) for _ in make]
+        self._restoring: set[int] = set()
         self._late: set[int] = set()  # whom the last `records` has not waited for
         self._timer: IDelayedCall | None = None
         self._closed = False
@@ -273,7 +275,7 @@ class RedisStores:
             # One that answers with refusals alone is there.
             if not store.hears:
                 self._restorations[number].rest()
-            elif self._lacking(number, topic, now):
+            elif number not in self._restoring and self._lacking(number, topic, now):
                 self._restorations[number].lacks(now)
 
     def _lacking(self, number: int, topic: TopicKey, now: float) -> list[tuple[Record, float]]:
@@ -285,18 +287,22 @@ class RedisStores:
 
     def _restore(self, number: int, now: float) -> None:
         restoration, store = self._restorations[number], self._stores[number]
-        restoration.begin()
+        restoration.cancel()
         lacking = [one for topic in self._holdings.topics for one in self._lacking(number, topic, now)]
-        if lacking and restoration.times == 1:
-            self._log.info("{name} lacks what was registered here, and gets it again", name=store.name)
+        if lacking:
+            restoration.begin()
+            if restoration.times == 1:
+                self._log.info("{name} lacks what was registered here, and gets it again", name=store.name)
+        self._restoring.add(number)
         stored: Deferred[Any] = DeferredList(
             [store.register(record, seconds) for record, seconds in lacking], consumeErrors=True
         )
-        stored.addCallback(lambda _: self._restored(number, bool(lacking)))
+        stored.addCallback(lambda _: self._restored(number))
 
-    def _restored(self, number: int, stored: bool) -> None:
+    def _restored(self, number: int) -> None:
         now = self._clock.seconds()
-        self._restorations[number].end(now, stored)
+        self._restoring.discard(number)
+        self._restorations[number].over(now)
         if not self._closed:
             for topic in self._holdings.topics:
                 self._look_for_lacks(topic, now)

@@ -11,7 +11,6 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.registration import (
     RETRY_FIRST,
     RETRY_MOST,
-    STEADY,
     UNSEEN_FIRST,
     UNSEEN_MOST,
     Effect,
@@ -19,6 +18,7 @@ from zmqrpc.core.registration import (
     Registration,
     Withdraw,
 )
+from zmqrpc.core.restoration import RESTORE_FIRST, RESTORE_MOST, STEADY
 from zmqrpc.record import Record, Role
 
 NOW = 1000.0
@@ -133,7 +133,7 @@ class LossTests(SynchronousTestCase):
     def waits(self, registration: Registration, now: float = NOW) -> float | None:
         """Return the seconds until the next registration, None for the time of the next refresh."""
         wait = registration.wake_at - now
-        return None if wait > RETRY_MOST else wait
+        return None if wait > RESTORE_MOST else wait
 
     def test_rows(self):
         other = Record(Role.SERVER, "x", "compute", "a", "e" * 32, ("tcp://10.0.0.9:1",))
@@ -152,7 +152,7 @@ class LossTests(SynchronousTestCase):
         for ours, records, lost in rows:
             registration = stored(*ours)
             self.assertEqual(self.shown(registration, *records), lost, f"{ours} and {records}")
-            self.assertEqual(self.waits(registration), RETRY_FIRST if lost else None)
+            self.assertEqual(self.waits(registration), RESTORE_FIRST if lost else None)
 
     def test_what_is_lost_is_stored_again_a_little_out_of_step(self):
         for jitter in (0.5, 1.0):
@@ -160,7 +160,7 @@ class LossTests(SynchronousTestCase):
             registration.set_records((A, B))
             registration.succeeded(NOW)
             self.shown(registration, A)
-            self.assertAlmostEqual(registration.wake_at - NOW, RETRY_FIRST * jitter)
+            self.assertAlmostEqual(registration.wake_at - NOW, RESTORE_FIRST * jitter)
             self.assertEqual(registration.tick(registration.wake_at - 0.001), [])
             self.assertEqual(registration.tick(registration.wake_at), [Register((A, B), EXPIRE)])
 
@@ -174,7 +174,7 @@ class LossTests(SynchronousTestCase):
         registration = stored(A)
         for later in (0.0, 0.1, 0.2):
             self.shown(registration, B, now=NOW + later)
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
 
     def test_what_is_back_by_itself_is_left_to_the_refresh(self):
         registration = stored(A)
@@ -188,11 +188,11 @@ class LossTests(SynchronousTestCase):
         registration = stored(A, other)
         self.shown(registration)
         self.shown(registration, other, topic="other")
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
         self.shown(registration, A)
         self.assertIsNone(self.waits(registration))
         self.shown(registration, topic="other")
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
         self.shown(registration, topic="elsewhere")
         self.shown(registration, other, topic="other")
         self.assertIsNone(self.waits(registration))
@@ -204,7 +204,7 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(self.shown(registration, A, doubt))
         self.assertIsNone(self.waits(registration))
         self.assertTrue(self.shown(registration, doubt))
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
 
     def test_what_we_withdrew_is_not_lost(self):
         registration = stored(A, B)
@@ -236,7 +236,7 @@ class LossTests(SynchronousTestCase):
         registration.set_records((A,))
         self.shown(registration)
         registration.succeeded(NOW)
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
         self.shown(registration, A)
         self.assertIsNone(self.waits(registration))
 
@@ -256,7 +256,7 @@ class LossTests(SynchronousTestCase):
         registration.failed(NOW)
         self.assertEqual(registration.wake_at - NOW, RETRY_MOST)
         self.assertFalse(self.shown(registration), "what was not stored is not lost")
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
 
     def test_what_is_lost_again_before_it_was_shown(self):
         """The store looks as before then, and nobody tells of it: what was not shown is stored again after a while."""
@@ -321,13 +321,13 @@ class LossTests(SynchronousTestCase):
         self.assertEqual([round(wait, 3) for wait in waits], [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10])
         # What stays for a while is lost for the first time again.
         self.shown(registration, now=now + STEADY)
-        self.assertEqual(round(registration.wake_at - now - STEADY, 3), RETRY_FIRST)
+        self.assertEqual(round(registration.wake_at - now - STEADY, 3), RESTORE_FIRST)
         self.shown(registration, A, now=now + STEADY)
         # After a refresh of its own time it is as before.
         registration.tick(registration.wake_at)
         registration.succeeded(NOW)
         self.shown(registration)
-        self.assertEqual(self.waits(registration), RETRY_FIRST)
+        self.assertEqual(self.waits(registration), RESTORE_FIRST)
 
 
 class ReplacementTests(SynchronousTestCase):

@@ -374,6 +374,26 @@ class RestoredTests(StoresCase):
         self.all[1].shows()
         self.assertEqual(self.restored(self.all[1]), [])
 
+    def test_under_way(self):
+        """What is being stored is not stored once more before that has ended."""
+        self.registered()
+        for _ in range(20):
+            self.all[1].shows()
+            self.clock.advance(0.05)
+        ((what, (record, _), _),) = self.all[1].asked
+        self.assertEqual((what, record), ("register", RECORD))
+
+    def test_back_by_itself(self):
+        """What is there again when its time comes is not stored, and the next loss is as the first."""
+        self.registered()
+        for _ in range(3):
+            self.all[1].shows()
+            self.clock.advance(0.05)
+            self.all[1].shows(RECORD)
+            self.assertEqual(self.restored(self.all[1]), [])
+        self.all[1].shows()
+        self.assertEqual(self.restored(self.all[1]), [RECORD])
+
     def test_all_have_lost_it(self):
         """This is seen by who watches, and so is no matter of ours."""
         self.registered()

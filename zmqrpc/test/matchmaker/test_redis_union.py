@@ -1,4 +1,4 @@
-"""What several Redis servers say together, and what one gets again: plain calls, and a clock."""
+"""What several Redis servers say together, and what each is to have: plain calls, and a clock."""
 
 from math import inf
 from typing import Any
@@ -11,12 +11,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.registration import RETRY_FIRST, RETRY_MOST, STEADY
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import lookup_order
 from zmqrpc.matchmaker._gathering import GATHER_SECONDS, Gathering
+from zmqrpc.matchmaker._redis.holdings import Holdings
 from zmqrpc.matchmaker._redis.poll import Poll
-from zmqrpc.matchmaker._redis.restoration import Holdings, Restoration
 from zmqrpc.matchmaker._redis.union import PATIENCE_SECONDS, TRUST_SECONDS, Standing, TopicUnion, believed, merge
 from zmqrpc.record import Role, Sighting
 from zmqrpc.testing.matchmaker import make_record
@@ -204,50 +203,6 @@ class HoldingsTests(SynchronousTestCase):
         holdings.remove(never)
         holdings.remove(never)
         self.assertEqual((holdings.of(TOPIC, NOW), holdings.topics), ({}, []))
-
-
-class RestorationTests(SynchronousTestCase):
-    def setUp(self):
-        self.restoration = Restoration(lambda: 1.0)
-
-    def test_again_and_again(self):
-        """Each time is twice as long after the one before, up to the most, and short again when it has stayed."""
-        now, waits = NOW, []
-        for _ in range(8):
-            self.restoration.lacks(now)
-            waits.append(self.restoration.wake_at - now)
-            now = self.restoration.wake_at
-            self.restoration.begin()
-            self.restoration.lacks(now)
-            self.assertEqual(self.restoration.wake_at, inf, "it is under way")
-            self.restoration.end(now, stored=True)
-        self.assertEqual(waits, [min(RETRY_FIRST * 2**times, RETRY_MOST) for times in range(8)])
-        now += STEADY
-        self.restoration.lacks(now)
-        self.assertEqual(self.restoration.wake_at, now + RETRY_FIRST)
-
-    def test_once(self):
-        """What is lacking later waits for the same moment."""
-        self.restoration.lacks(NOW)
-        self.restoration.lacks(NOW + 0.1)
-        self.assertEqual(self.restoration.wake_at, NOW + RETRY_FIRST)
-
-    def test_nothing_lacked(self):
-        """What was there after all does not count."""
-        self.restoration.lacks(NOW)
-        self.restoration.begin()
-        self.restoration.end(NOW, stored=False)
-        self.restoration.lacks(NOW)
-        self.assertEqual((self.restoration.times, self.restoration.wake_at), (0, NOW + RETRY_FIRST))
-
-    def test_away(self):
-        self.restoration.lacks(NOW)
-        self.restoration.begin()
-        self.restoration.rest()
-        self.restoration.end(NOW, stored=False)
-        self.restoration.lacks(NOW)
-        self.restoration.rest()
-        self.assertEqual((self.restoration.times, self.restoration.wake_at), (0, inf))
 
 
 class PollTests(SynchronousTestCase):
