@@ -53,7 +53,7 @@ Seconds after which it is forgotten that there was no space left: who has someth
 who has nothing left to write would never learn that there is.
 """
 
-MOST_LOOKS = 25
+MOST_READS = 25
 """How many topics are looked at with one question: etcd allows 128 operations, and a topic may have many members."""
 
 LEASES_AT_ONCE, LEASES_SECONDS = 10, 3.0
@@ -94,7 +94,7 @@ class EtcdStore:
         self._access = EtcdAccess(reactor, place, limit)
         self._rotation = rotation = Rotation(len(place.hosts), chance)
         self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
-        self._looks: Gathering[TopicKey, Look] = Gathering(reactor, self._read, MOST_LOOKS)
+        self._looks: Gathering[TopicKey, Look] = Gathering(reactor, self._read, MOST_READS)
         self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit, self._wrote)
 
         def make_stream(member: int, *callbacks: Any) -> EtcdStream:

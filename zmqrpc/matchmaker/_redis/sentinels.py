@@ -20,8 +20,8 @@ from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection, connect
 from zmqrpc.matchmaker._redis.errors import RedisRefusal
-from zmqrpc.matchmaker._redis.lookout import Lookout
 from zmqrpc.matchmaker._redis.master import Answer, Master, choose, is_majority, newer, read_switch
+from zmqrpc.matchmaker._redis.next_round import NextRound
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.round import Round, ask_sentinel, greet
 
@@ -85,7 +85,7 @@ class Sentinels:
         self._outages: list[tuple[RedisPlace, Outage]] = []
         self._channels = [self._channels_of(place, limit) for place in places]
         self._hearing = False
-        self._lookout = Lookout(chance.random)
+        self._next = NextRound(chance.random)
         self._left_for = ""  # who is said to be the master, though not by those who were asked
         self._timer: IDelayedCall | None = None  # until it is time to look
         self._closed = False
@@ -160,7 +160,7 @@ class Sentinels:
 
     def _ask(self) -> None:
         if self._asking is None and not self._closed:
-            self._lookout.begun()
+            self._next.begun()
             self._wake_later()
             self._asking = Round(self._reactor, self._question, self._asked)
             self._asking.begin(self._places)
@@ -168,15 +168,15 @@ class Sentinels:
     def _told(self, name: str = "") -> None:
         """Ask anew, soon: what is known, and what is being asked, may be what was."""
         self._forget()
-        self._lookout.told(self._reactor.seconds(), self.turns(), name)
+        self._next.told(self._reactor.seconds(), self.turns(), name)
         self._wake_later()
 
     def _wake_later(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if self._lookout.wake_at < inf and not self._closed:
-            self._timer = self._reactor.callLater(max(0.0, self._lookout.wake_at - self._reactor.seconds()), self._wake)
+        if self._next.wake_at < inf and not self._closed:
+            self._timer = self._reactor.callLater(max(0.0, self._next.wake_at - self._reactor.seconds()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -193,9 +193,9 @@ class Sentinels:
             master = newer(self._master, choose(self.group, answers), majority)
         except MatchmakerUnavailable:
             found: Master | Failure = Failure()
-            self._lookout.over(self._reactor.seconds(), self.turns(), "")
+            self._next.over(self._reactor.seconds(), self.turns(), "")
         else:
-            self._lookout.over(self._reactor.seconds(), self.turns(), master.name if majority else "")
+            self._next.over(self._reactor.seconds(), self.turns(), master.name if majority else "")
             found = self._take(master)
         self._forget()
         self._found = found

@@ -24,7 +24,7 @@ from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
 from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, TooMany, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
-from zmqrpc.matchmaker._redis.guard import RedisGuard
+from zmqrpc.matchmaker._redis.inquiry import RedisInquiry
 from zmqrpc.matchmaker._redis.names import new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Role, Sighting
@@ -32,7 +32,7 @@ from zmqrpc.record import Record, Role, Sighting
 MOST_WRITES = 100
 """How many records one operation writes."""
 
-MOST_LOOKS = 25
+MOST_READS = 25
 """How many topics one operation reads: the server does nothing else meanwhile, and a topic may have many members."""
 
 MOST_SPOILED = 1000
@@ -58,7 +58,7 @@ class RedisStore:
     """
     One Node's part in a database. Two connections to it are made when they are needed: one to ask, one to hear.
 
-    What is asked in one turn of the reactor is one operation, up to `MOST_WRITES` records or `MOST_LOOKS` topics.
+    What is asked in one turn of the reactor is one operation, up to `MOST_WRITES` records or `MOST_READS` topics.
 
     :param reactor: the reactor.
     :param name: the server, for people; to stand after "the matchmaker in".
@@ -102,12 +102,12 @@ class RedisStore:
         self._crowd = crowd = Crowd(chance.random)
         self._asker = RedisAsker(reactor, lambda: connect(lambda *_: None), name, chance, limit, address=address)
         self._writes: Gathering[Write, None] = Gathering(reactor, self._write, MOST_WRITES)
-        self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_LOOKS)
+        self._looks: Gathering[Known, Look] = Gathering(reactor, self._read, MOST_READS)
         self._follower = RedisFollower(reactor, name, db, self._look, show, chance, crowd, source)
         self._channels = RedisChannels(
             reactor, connect, self._heard, self._subscribed, self._hears, chance, limit, crowd
         )
-        self._guard = RedisGuard(reactor, self._asker.ask, self._scripts, crowd, chance, self._found_new)
+        self._inquiry = RedisInquiry(reactor, self._asker.ask, self._scripts, crowd, chance, self._found_new)
         self._outage = Outage(reactor, f"the matchmaker in {name}", turned)
         self._refused_at = -inf
         self._spoiled: dict[TopicKey, str] = {}  # and logged; the oldest are forgotten
@@ -211,7 +211,7 @@ class RedisStore:
         :return: fires when they have ended.
         """
         self._closed = True
-        self._guard.close()
+        self._inquiry.close()
         self._follower.close()
         ended = gatherResults([self._channels.close(), self._asker.close()])
         for wait in list(self._waits):
@@ -311,7 +311,7 @@ class RedisStore:
 
     def _heard(self, channel: str, message: bytes) -> None:
         if channel == new_channel(self._db):
-            self._guard.told()
+            self._inquiry.told()
         else:
             self._follower.heard(channel, message)
 
@@ -327,12 +327,12 @@ class RedisStore:
 
     def _hears(self, reason: str | None) -> None:
         if reason is None:
-            self._guard.start()
+            self._inquiry.start()
             if not self.hears:
                 self._follower.is_back()
             self._works(HEARING)
         else:
-            self._guard.stop()
+            self._inquiry.stop()
             self._fails(HEARING, reason)
 
     # One outage for both connections: it ends when nothing fails any more.

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.core import spread
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.matchmaker._redis import guard, store
+from zmqrpc.matchmaker._redis import inquiry, store
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import record_field
@@ -206,8 +206,8 @@ class RoundTripTests(RedisCase):
 
     async def test_guard(self):
         """Whether the database was emptied is asked with a few bytes, and all is registered again when it was."""
-        self.patch(guard, "GUARD_SECONDS", 0.02)
-        self.patch(guard, "NEW_EACH", 0)
+        self.patch(inquiry, "INQUIRY_SECONDS", 0.02)
+        self.patch(inquiry, "NEW_EACH", 0)
         matchmaker = self.matchmaker()
         await matchmaker.register(make_record(), 300)
         heard = await self.watching(matchmaker, make_record())

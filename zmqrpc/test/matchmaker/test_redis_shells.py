@@ -33,7 +33,7 @@ from zmqrpc.matchmaker._redis.follower import (
     STRAY_SECONDS,
     RedisFollower,
 )
-from zmqrpc.matchmaker._redis.guard import GUARD_SECONDS, NEW_EACH
+from zmqrpc.matchmaker._redis.inquiry import INQUIRY_SECONDS, NEW_EACH
 from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
@@ -878,12 +878,12 @@ class StoreTests(SynchronousTestCase):
             asked += self.answer()
         return asked
 
-    def test_guards(self):
+    def test_inquires(self):
         """With a few bytes, as each server does it for ever."""
         asked = self.asked(40)
         for word in ("GET", "PUBSUB"):
             times = [size for name, size in asked if name == word]
-            self.assertTrue(40 // GUARD_SECONDS <= len(times) <= 40 / (GUARD_SECONDS / 2), asked)
+            self.assertTrue(40 // INQUIRY_SECONDS <= len(times) <= 40 / (INQUIRY_SECONDS / 2), asked)
             self.assertLess(max(times), 60)
         self.assertEqual({name for name, _ in asked}, {"GET", "PUBSUB"})
 
@@ -903,9 +903,9 @@ class StoreTests(SynchronousTestCase):
         for answer in answers:
             self.setUp()
             self.since = b"1 1"
-            self.assertNotIn("EVAL", [name for name, _ in self.asked(GUARD_SECONDS)], answer)
+            self.assertNotIn("EVAL", [name for name, _ in self.asked(INQUIRY_SECONDS)], answer)
             self.since = answer
-            looks = [size for name, size in self.asked(GUARD_SECONDS) if name == "EVAL"]
+            looks = [size for name, size in self.asked(INQUIRY_SECONDS) if name == "EVAL"]
             self.assertEqual(len({*looks}), 2, answer)
 
     def test_new(self):
@@ -929,7 +929,7 @@ class StoreTests(SynchronousTestCase):
         """How many hear what all hear."""
         for count in (250, 300):
             self.count = [b"zmqrpc:0:new", count]
-            self.asked(GUARD_SECONDS)
+            self.asked(INQUIRY_SECONDS)
             self.assertEqual(self.store.turns, spread(count))
 
     def test_told_often(self):
@@ -960,15 +960,15 @@ class StoreTests(SynchronousTestCase):
         refused = RedisRefusal("no", "NOPERM")
         for answer, least, most in ((MatchmakerUnavailable("away"), 3, 6), ([], 3, 6), (refused, 1, 1)):
             self.count = answer
-            times = [name for name, _ in self.asked(3 * GUARD_SECONDS)].count("PUBSUB")
+            times = [name for name, _ in self.asked(3 * INQUIRY_SECONDS)].count("PUBSUB")
             self.assertTrue(least <= times <= most, f"{answer}: {times}")
         self.assertEqual((self.store.trouble, self.store.up), ("", True))
         self.assertEqual(self.store.turns, spread(0))
         self.hearing.abort()
-        asked = {name for name, _ in self.asked(GUARD_SECONDS)}
+        asked = {name for name, _ in self.asked(INQUIRY_SECONDS)}
         self.assertLessEqual(asked, {"EVAL"}, "who hears nothing waits for that")
         self.hearing = self.server.accept()
-        self.assertEqual([name for name, _ in self.asked(GUARD_SECONDS + 1)].count("PUBSUB"), 1)
+        self.assertEqual([name for name, _ in self.asked(INQUIRY_SECONDS + 1)].count("PUBSUB"), 1)
 
     def test_closed(self):
         self.store.close()

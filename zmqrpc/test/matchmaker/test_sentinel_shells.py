@@ -14,7 +14,7 @@ from zmqrpc.matchmaker._redis import sentinels
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import RedisChannels
 from zmqrpc.matchmaker._redis.errors import RedisRefusal
-from zmqrpc.matchmaker._redis.lookout import LOOK_SECONDS
+from zmqrpc.matchmaker._redis.next_round import ROUND_SECONDS
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.matchmaker._redis.round import FIRST_COUNTS
 from zmqrpc.matchmaker._redis.sentinels import FRESH_SECONDS, SWITCH, Sentinels
@@ -175,7 +175,7 @@ class SentinelsTests(SynchronousTestCase):
         self.hear()
         self.clock.advance(1)
         self.network.names = dict.fromkeys((1, 2, 3), (102, 1))
-        self.clock.pump([0.5] * 2 * int(LOOK_SECONDS))
+        self.clock.pump([0.5] * 2 * int(ROUND_SECONDS))
         self.assertEqual(len(self.moves), 1)
 
     def test_cut_off(self):
@@ -193,7 +193,7 @@ class SentinelsTests(SynchronousTestCase):
             self.clock.pump([0.1] * 30)
         self.network.away = set()
         self.network.names = dict.fromkeys((1, 2, 3), (101, 0))
-        self.clock.pump([0.5] * 2 * int(LOOK_SECONDS))
+        self.clock.pump([0.5] * 2 * int(ROUND_SECONDS))
         self.assertEqual(len(self.moves), 2, "the majority counts though it begins anew")
 
     def test_missed(self):

@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.matchmaker._redis.lookout import FIRST_AGAIN, LOOK_SECONDS, Lookout
 from zmqrpc.matchmaker._redis.master import (
     Answer,
     Disagreement,
@@ -20,6 +19,7 @@ from zmqrpc.matchmaker._redis.master import (
     read_answer,
     read_switch,
 )
+from zmqrpc.matchmaker._redis.next_round import FIRST_AGAIN, ROUND_SECONDS, NextRound
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.sentinel import read_url
 from zmqrpc.settings import Settings
@@ -172,66 +172,66 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(choose("g", [here]).doubt, "")
 
 
-class LookoutTests(SynchronousTestCase):
+class NextRoundTests(SynchronousTestCase):
     def setUp(self):
-        self.lookout = Lookout(lambda: 0.5)
+        self.next = NextRound(lambda: 0.5)
 
     def look(self, now, name):
-        self.lookout.begun()
-        self.assertEqual(self.lookout.wake_at, inf)
-        self.lookout.over(now, 0.1, name)
-        return self.lookout.wake_at - now
+        self.next.begun()
+        self.assertEqual(self.next.wake_at, inf)
+        self.next.over(now, 0.1, name)
+        return self.next.wake_at - now
 
     def test_settled(self):
         """The majority has answered: then it is looked at now and then."""
-        self.assertEqual(self.look(0, "a:1"), 0.75 * LOOK_SECONDS)
-        self.assertEqual(self.look(0, "a:1"), 0.75 * LOOK_SECONDS)
+        self.assertEqual(self.look(0, "a:1"), 0.75 * ROUND_SECONDS)
+        self.assertEqual(self.look(0, "a:1"), 0.75 * ROUND_SECONDS)
 
     def test_not_settled(self):
         """The pauses grow, and are never shorter than the turns of all take."""
         pauses = [self.look(0, "") for _ in range(9)]
         self.assertEqual(pauses[:3], [0.75 * FIRST_AGAIN, 1.5 * FIRST_AGAIN, 3 * FIRST_AGAIN])
-        self.assertEqual(pauses[-1], 0.75 * LOOK_SECONDS)
-        self.lookout.begun()
-        self.lookout.over(0, 40, "")
-        self.assertEqual(self.lookout.wake_at, 30)
+        self.assertEqual(pauses[-1], 0.75 * ROUND_SECONDS)
+        self.next.begun()
+        self.next.over(0, 40, "")
+        self.assertEqual(self.next.wake_at, 30)
 
     def test_told(self):
         """All take turns, of which one that is to come stays; what has the majority is no news, and other news is."""
-        self.lookout.told(0, 4, "b:1")
-        self.lookout.told(1, 4, "b:1")
-        self.assertEqual(self.lookout.wake_at, 2)
+        self.next.told(0, 4, "b:1")
+        self.next.told(1, 4, "b:1")
+        self.assertEqual(self.next.wake_at, 2)
         self.assertEqual(self.look(2, "a:1"), 0.75 * FIRST_AGAIN, "it is what was")
-        self.assertEqual(self.look(3, "b:1"), 0.75 * LOOK_SECONDS)
-        wake_at = self.lookout.wake_at
-        self.lookout.told(4, 4, "b:1")
-        self.assertEqual(self.lookout.wake_at, wake_at)
-        self.lookout.told(4, 4)
-        self.assertEqual(self.lookout.wake_at, 6)
+        self.assertEqual(self.look(3, "b:1"), 0.75 * ROUND_SECONDS)
+        wake_at = self.next.wake_at
+        self.next.told(4, 4, "b:1")
+        self.assertEqual(self.next.wake_at, wake_at)
+        self.next.told(4, 4)
+        self.assertEqual(self.next.wake_at, 6)
 
     def test_told_while_asked(self):
         """What was asked before does not count."""
-        self.lookout.begun()
-        self.lookout.told(0, 4, "b:1")
-        self.lookout.over(1, 4, "b:1")
-        self.assertEqual(self.lookout.wake_at, 2)
+        self.next.begun()
+        self.next.told(0, 4, "b:1")
+        self.next.over(1, 4, "b:1")
+        self.assertEqual(self.next.wake_at, 2)
 
     @given(st.lists(st.tuples(st.sampled_from(["told", "asked"]), st.sampled_from(["", "a:1", "b:1"]))), st.randoms())
     def test_never_forgotten(self, events, chance):
         """Whatever is told and answered, they are asked again in time: soon after what is news, and now and then."""
-        lookout, known = Lookout(chance.random), ""
+        moment, known = NextRound(chance.random), ""
         for now, (event, name) in enumerate([("asked", ""), *events]):
             if event == "told":
-                lookout.told(now, 0.5, name)
+                moment.told(now, 0.5, name)
                 news = not name or name != known
                 known = "" if news else known
-                self.assertLessEqual(lookout.wake_at, now + (0.5 if news else LOOK_SECONDS))
+                self.assertLessEqual(moment.wake_at, now + (0.5 if news else ROUND_SECONDS))
             else:
-                lookout.begun()
-                lookout.over(now, 0.5, name)
-                settled = lookout.wake_at - now >= LOOK_SECONDS / 2
+                moment.begun()
+                moment.over(now, 0.5, name)
+                settled = moment.wake_at - now >= ROUND_SECONDS / 2
                 known = name if settled else ""
-                self.assertTrue(FIRST_AGAIN / 2 <= lookout.wake_at - now <= LOOK_SECONDS)
+                self.assertTrue(FIRST_AGAIN / 2 <= moment.wake_at - now <= ROUND_SECONDS)
 
 
 class AnswerTests(SynchronousTestCase):

@@ -15,7 +15,7 @@ from zmqrpc.core.spread import Crowd
 from zmqrpc.matchmaker._redis.errors import RedisRefusal
 from zmqrpc.matchmaker._redis.scripts import RedisScripts, Words
 
-GUARD_SECONDS = 15.0
+INQUIRY_SECONDS = 15.0
 """
 Seconds at most between two questions whether the database is still the one that is known, and how many use it: a server
 that is emptied ends no connection, and nobody may ask it anything else for long. Who finds it new tells everybody.
@@ -28,7 +28,7 @@ who finds it new for the first time waits for what is said of it `answers.NEW_SE
 """
 
 
-class RedisGuard:
+class RedisInquiry:
     """
     Asks now and then as long as changes are told, and takes what others tell.
 
@@ -90,7 +90,7 @@ class RedisGuard:
         self._found_new()
 
     def _again(self) -> None:
-        self._next = self._clock.callLater(GUARD_SECONDS * self._chance.uniform(0.5, 1), self._question)
+        self._next = self._clock.callLater(INQUIRY_SECONDS * self._chance.uniform(0.5, 1), self._question)
 
     def _question(self) -> None:
         def found(answer: Any) -> None:

@@ -1,4 +1,4 @@
-"""When Sentinels are asked who the master is, besides whenever a connection is to be made (docs/adr/0034)."""
+"""When Sentinels are asked again who the master is, besides whenever a connection is to be made (docs/adr/0034)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from math import inf
 
 from zmqrpc.core.backoff import backoff
 
-LOOK_SECONDS = 20.0
-"""Seconds at most between two looks: what Sentinels tell may not reach us, or not in time."""
+ROUND_SECONDS = 20.0
+"""Seconds at most between two rounds: what Sentinels tell may not reach us, or not in time."""
 
 FIRST_AGAIN = 0.25
-"""Seconds at most until they are asked again when they did not answer well enough; doubled up to `LOOK_SECONDS`."""
+"""Seconds at most until they are asked again when they did not answer well enough; doubled up to `ROUND_SECONDS`."""
 
 
-class Lookout:
+class NextRound:
     """
-    When it is time to look who the master is.
+    When it is time to ask all Sentinels who the master is.
 
     Everybody is told of a switch in the same moment, so who is told takes a turn by chance.
 
@@ -66,9 +66,9 @@ class Lookout:
         if name and self._expected in ("", name):
             self._known, self._expected = name, ""
             self._fails = 0
-            pause = LOOK_SECONDS
+            pause = ROUND_SECONDS
         else:
             self._known = ""
-            pause = max(backoff(FIRST_AGAIN, self._fails, LOOK_SECONDS), turns)
+            pause = max(backoff(FIRST_AGAIN, self._fails, ROUND_SECONDS), turns)
             self._fails += 1
         self.wake_at = now + pause * (1 + self._chance()) / 2
