@@ -53,6 +53,7 @@ class RedisStores:
         sentinels: Sentinels | None = None,
     ) -> None:
         self._clock = clock
+        self._alone = len(make) == 1
         self._show = show
         self._tell_turned = turned
         self._sentinels = sentinels
@@ -73,13 +74,13 @@ class RedisStores:
         asked = [store.register(record, expire) for store in self._stores]
         topic = (record.exchange, record.topic)
         return self._write(
-            [answer.addErrback(self._not_registered, number, topic) for number, answer in enumerate(asked)], _has_worked
+            [answer.addErrback(self._not_registered, number, topic) for number, answer in enumerate(asked)], any
         )
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """See `IMatchmaker`; it has worked when all stores have done it, or one where it is a doubt: that ends."""
         self._holdings.remove(record)
-        enough = _has_worked if record.role is Role.DOUBT else all
+        enough = any if record.role is Role.DOUBT else all
         return self._write([store.withdraw(record) for store in self._stores], enough)
 
     def lookup(self, topic: TopicKey) -> Deferred[list[Sighting]]:
@@ -151,22 +152,20 @@ class RedisStores:
     ) -> Deferred[list[Answer | Failure | None]]:
         return Poll(self._clock, asked, [store.up for store in self._stores], will_do).over
 
-    def _write(
-        self, asked: Sequence[Deferred[None]], enough: Callable[[list[bool | Failure | None]], bool]
-    ) -> Deferred[None]:
+    def _write(self, asked: Sequence[Deferred[None]], enough: Callable[[Iterable[bool]], bool]) -> Deferred[None]:
         def written(answers: list[bool | Failure | None]) -> None:
             failures = [answer for answer in answers if isinstance(answer, Failure)]
             if failures and (len(failures) == len(answers) or enough is all):
                 raise _failure_of(failures)
 
         def will_do(answers: list[bool | Failure | None]) -> bool:
-            return enough([answer is True for answer in answers])
+            return enough(answer is True for answer in answers)
 
         return self._poll([answer.addCallback(lambda _: True) for answer in asked], will_do).addCallback(written)
 
     def _not_registered(self, failure: Failure, number: int, topic: TopicKey) -> Failure:
         told, text = self._refusals.get((number, topic)), str(failure.value)
-        if len(self._stores) > 1 and failure.check(ConfigError) and told != text:
+        if not self._alone and failure.check(ConfigError) and told != text:
             # Whoever registers is not told of it where another one has taken the record.
             self._refusals[number, topic] = text
             self._log.warn("a record was refused: {error}", error=failure.value)
@@ -199,18 +198,16 @@ class RedisStores:
             return _failure_of(failures)
         now = self._clock.seconds()
         young = [number for number in back if now < self._standing(number).young_until]
-        names, came = (
-            [self._stores[number].name for number in young or back],
-            "came back empty" if young else "came back",
-        )
-        text = f"{' and '.join(names)} {came} less than {TRUST_SECONDS:g} s ago and may not know yet who is there"
+        names = " and ".join(self._stores[number].name for number in young or back)
+        came = "came back empty" if young else "came back"
+        text = f"{names} {came} less than {TRUST_SECONDS:g} s ago and may not know yet who is there"
         return MatchmakerUnavailable(f"{text}; beside that, {_failure_of(failures)}" if failures else text)
 
     def _standing(self, number: int) -> Standing:
         store = self._stores[number]
-        # One alone counts whatever happens, as nobody knows more.
-        alone = len(self._stores) == 1
-        return Standing(store.up or alone, store.begun, -inf if alone else store.left, store.emptied)
+        if self._alone:  # it counts whatever happens, as nobody knows more
+            return Standing(begun=store.begun, emptied=store.emptied)
+        return Standing(store.up, store.begun, store.left, store.emptied)
 
     # What is followed, and what a store lacks
 
@@ -220,11 +217,11 @@ class RedisStores:
             return
         now = self._clock.seconds()
         union.read(number, sightings, now)
-        if len(self._stores) > 1:
-            self._look_soon([topic])
-        else:
+        if self._alone:
             self._view(topic, union, now)
             self._wake_again(now)
+        else:
+            self._look_soon([topic])
 
     def _turned(self) -> None:
         """Take that a store is there or not as it was."""
@@ -232,7 +229,7 @@ class RedisStores:
         self._tell_turned()
 
     def _look_soon(self, topics: Iterable[TopicKey]) -> None:
-        if len(self._stores) > 1 and not self._closed:
+        if not self._alone and not self._closed:
             self._unseen.update(topics)
             self._wake_in(UNITE_SECONDS)
 
@@ -251,8 +248,7 @@ class RedisStores:
         for topic, union in list(self._unions.items()):
             if topic in unseen or union.wake_at <= now:
                 self._view(topic, union, now)
-                if len(self._stores) > 1:
-                    self._look_for_lacks(topic, now)
+                self._look_for_lacks(topic, now)
         for number, restoration in enumerate(self._restorations):
             if restoration.wake_at <= now:
                 self._restore(number, now)
@@ -307,10 +303,6 @@ class RedisStores:
             for topic in self._holdings.topics:
                 self._look_for_lacks(topic, now)
             self._wake_again(now)
-
-
-def _has_worked(answers: list[bool | Failure | None]) -> bool:
-    return True in answers
 
 
 def _failure_of(failures: Sequence[Failure]) -> Exception:
