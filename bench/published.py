@@ -7,19 +7,16 @@ The Nodes of a process share ZeroMQ's context (see `bench.crowd`), and count wha
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import zmq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import gatherResults
 
 from bench.crowd import Shared
-from bench.work import DATA, Order, Used, answer, ready
-from bench.zmqrpc_client import TIMEOUT, play
+from bench.work import Order, Used, answer, ready
+from bench.zmqrpc_client import TIMEOUT, all_sent, play
 from bench.zmqrpc_server import Bench, url
 from zmqrpc import Node, Settings, Target
-from zmqrpc.client import RPCClient
 from zmqrpc.matchmaker import make_matchmaker
 
 TOPIC = "published"
@@ -45,34 +42,6 @@ async def serve(order: Order) -> None:
     ready(order.address)
 
 
-def _fan_out(client: RPCClient, count: int, order: Order) -> Deferred[None]:
-    """Fan out so many times, with so many not yet published."""
-    finished: Deferred[None] = Deferred()
-    made = done = 0
-
-    def fan_out() -> None:
-        nonlocal made
-        made += 1
-        waiting = client.fanout(EVERYBODY, "sink", {"id": made, "data": DATA}, timeout=TIMEOUT)
-        waiting.addCallback(published).addErrback(failed)
-
-    def published(reached: Any) -> None:
-        nonlocal done
-        done += 1
-        if made < count:
-            fan_out()
-        elif done == count:
-            finished.callback(None)
-
-    def failed(reason: Failure) -> None:
-        if not finished.called:
-            finished.errback(reason)
-
-    for _ in range(min(order.window, count)):
-        fan_out()
-    return finished
-
-
 async def call(order: Order) -> None:
     node = Node(reactor, url(order))
     client = node.client()
@@ -83,7 +52,7 @@ async def call(order: Order) -> None:
         expected = {"count": count * order.members // order.servers}
         await gatherResults([client.call(part, "reset", expected, timeout=TIMEOUT) for part in parts])
         started, used = time.monotonic(), Used(order)
-        await _fan_out(client, count, order)
+        await all_sent(client.fanout, EVERYBODY, count, order.window)
         published = time.monotonic()
         stamps = await gatherResults([client.call(part, "stamp", timeout=TIMEOUT) for part in parts])
         figures = used.figures(count * order.members)

@@ -165,8 +165,13 @@ class Redises:
     """Three Redis servers that know nothing of each other, all of which are used."""
 
     def __init__(self, directory: str) -> None:
-        self._stores = [Redis(directory) for _ in range(3)]
-        self.url = _several(self._stores)
+        self._stores = stores = [Redis(directory) for _ in range(3)]
+        self.url = _several(stores)
+        self.kill = _each([store.kill for store in stores])
+        self.start = _each([store.start for store in stores])
+        self.empty = _each([store.empty for store in stores])
+        self.stop_answering = _each([store.stop_answering for store in stores])
+        self.answer_again = _each([store.answer_again for store in stores])
 
     def __enter__(self) -> Redises:
         return self
@@ -181,28 +186,18 @@ class Redises:
     def operations(self) -> int:
         return sum(store.operations() for store in self._stores)
 
-    def kill(self) -> None:
-        for store in self._stores:
-            store.kill()
-
-    def start(self) -> None:
-        for store in self._stores:
-            store.start()
-
-    def empty(self) -> None:
-        for store in self._stores:
-            store.empty()
-
-    def stop_answering(self) -> None:
-        for store in self._stores:
-            store.stop_answering()
-
-    def answer_again(self) -> None:
-        for store in self._stores:
-            store.answer_again()
-
     def measured(self) -> Way:
         return _Several([store.measured() for store in self._stores])
+
+
+def _each(acts: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    """Return what does all of these."""
+
+    def act() -> None:
+        for one in acts:
+            one()
+
+    return act
 
 
 class _Several:

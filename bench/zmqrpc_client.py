@@ -144,7 +144,7 @@ async def casts(client: Any, order: Order) -> Figures:
     for count in order.count // 10, order.count:  # the first tells nothing: it warms up
         await client.call(TARGET, "reset", {"count": count}, timeout=TIMEOUT)
         started = time.monotonic()
-        await _cast(client, count, order.window)
+        await all_sent(client.cast, TARGET, count, order.window)
         acknowledged = time.monotonic()
         executed = await client.call(TARGET, "stamp", timeout=TIMEOUT)
     return {
@@ -154,21 +154,21 @@ async def casts(client: Any, order: Order) -> Figures:
     }
 
 
-def _cast(client: Any, count: int, window: int) -> Deferred[None]:
+def all_sent(send: Callable[..., Deferred[Any]], target: Target, count: int, window: int) -> Deferred[None]:
+    """Send so many messages, with so many not yet done; fires when all are."""
     finished: Deferred[None] = Deferred()
     made = done = 0
 
-    def cast() -> None:
+    def make() -> None:
         nonlocal made
         made += 1
-        waiting = client.cast(TARGET, "sink", {"id": made, "data": DATA}, timeout=TIMEOUT)
-        waiting.addCallbacks(acknowledged, failed)
+        send(target, "sink", {"id": made, "data": DATA}, timeout=TIMEOUT).addCallbacks(sent, failed)
 
-    def acknowledged(_: Any) -> None:
+    def sent(_: Any) -> None:
         nonlocal done
         done += 1
         if made < count:
-            cast()
+            make()
         elif done == count:
             finished.callback(None)
 
@@ -177,7 +177,7 @@ def _cast(client: Any, count: int, window: int) -> Deferred[None]:
             finished.errback(reason)
 
     for _ in range(min(window, count)):
-        cast()
+        make()
     return finished
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
-
 from zmqrpc.matchmaker._entry import shown
+from zmqrpc.matchmaker._unreached import unreached
 
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""
@@ -79,15 +78,7 @@ def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
 
     :param encrypted: whether it was asked by TLS.
     """
-    if isinstance(error, DNSLookupError):
-        return f"{name} is not known by that name; correct the transport URL or the name service"
-    if isinstance(error, ConnectionRefusedError):
-        return f"{name} refuses the connection; start it, or correct the transport URL"
-    if isinstance(error, TimeoutError):
-        return f"{name} cannot be reached in time; check the network and the firewall"
-    if isinstance(error, (ConnectError, OSError)):
-        return f"{name} cannot be reached ({error}); check the network and the transport URL"
-    return (
+    return unreached(name, error) or (
         f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS "
         "(option matchmaker_tls)"
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
-
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._redis.names import FORMAT_KEY
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.matchmaker._tls import tls_fault
+from zmqrpc.matchmaker._unreached import unreached
 
 
 class RedisRefusal(MatchmakerUnavailable):
@@ -155,12 +154,4 @@ def unreachable(place: RedisPlace, error: BaseException) -> str:
     fault = tls_fault(error, place.tls)
     if fault is not None:
         return f"{server} {fault}"
-    if isinstance(error, DNSLookupError):
-        return f"{server} is not known by that name; correct the transport URL or the name service"
-    if isinstance(error, ConnectionRefusedError):
-        return f"{server} refuses the connection; start it, or correct the transport URL"
-    if isinstance(error, TimeoutError):
-        return f"{server} cannot be reached in time; check the network and the firewall"
-    if isinstance(error, (ConnectError, OSError)):
-        return f"{server} cannot be reached ({error}); check the network and the transport URL"
-    return f"{server} closed the connection; see its log"
+    return unreached(server, error) or f"{server} closed the connection; see its log"

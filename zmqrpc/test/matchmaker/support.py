@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.test.integration.support import eventually
 from zmqrpc.test.logs import LogLines
-from zmqrpc.testing.matchmaker import Heard
+from zmqrpc.testing.matchmaker import Heard, make_record
 
 MEMORY = "/dev/shm"
 
@@ -30,6 +30,16 @@ def new_path(case):
         directory = os.path.abspath(case.mktemp())
         os.makedirs(directory)
     return os.path.join(directory, "matchmaker.db")
+
+
+def everything(matchmaker):
+    """List what a matchmaker can be asked, to be called."""
+    return [
+        lambda: matchmaker.lookup("openstack", "compute"),
+        lambda: matchmaker.register(make_record(), 300),
+        lambda: matchmaker.withdraw(make_record()),
+        matchmaker.records,
+    ]
 
 
 class StoreCase(TestCase):
@@ -56,6 +66,13 @@ class StoreCase(TestCase):
         matchmaker.watch("openstack", "compute", heard)
         await eventually("the first call", lambda: heard.last(*records))
         return heard
+
+    async def works(self, matchmaker):
+        """Check that what is registered is told."""
+        heard = Heard()
+        matchmaker.watch("openstack", "compute", heard)
+        await matchmaker.register(make_record(), 300)
+        await eventually("the change", lambda: heard.last(make_record()))
 
     async def refused(self, asked, *texts, kind=MatchmakerUnavailable):
         """Check that an operation fails, in words that have these texts and nothing for machines; return the words."""

@@ -15,10 +15,10 @@ from zmqrpc.test.etcd import allow, single
 from zmqrpc.test.integration.support import TcpServer, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.nonsense import LOOPBACK, NonsenseServer
-from zmqrpc.test.matchmaker.support import new_path
+from zmqrpc.test.matchmaker.support import everything, new_path
 from zmqrpc.test.sentinels import GROUP, Sentinel
 from zmqrpc.test.servers import RedisServer
-from zmqrpc.testing.matchmaker import Heard, make_record
+from zmqrpc.testing.matchmaker import Heard
 
 reactor: Any = _reactor
 
@@ -38,12 +38,7 @@ class BadStores(TestCase):
         matchmaker: Any = make_matchmaker(reactor, Settings(url, matchmaker_timeout=1000))
         self.addCleanup(matchmaker.close)
         matchmaker.watch("openstack", "compute", heard)
-        for ask in (
-            lambda: matchmaker.lookup("openstack", "compute"),
-            lambda: matchmaker.register(make_record(), 300),
-            lambda: matchmaker.withdraw(make_record()),
-            matchmaker.records,
-        ):
+        for ask in everything(matchmaker):
             began = reactor.seconds()
             with self.assertRaises((MatchmakerUnavailable, ConfigError)) as caught:
                 await ask()

@@ -32,6 +32,7 @@ from zmqrpc.matchmaker._etcd.words import EtcdWords
 from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.test.integration.support import TcpServer
 from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import everything
 from zmqrpc.testing.matchmaker import Heard, make_record
 
 reactor: Any = _reactor
@@ -250,12 +251,7 @@ class NonsenseTests(TestCase):
     async def refused(self, says, text):
         matchmaker, heard = self.matchmaker(says), Heard()
         matchmaker.watch("openstack", "compute", heard)
-        for ask in (
-            lambda: matchmaker.lookup("openstack", "compute"),
-            lambda: matchmaker.register(make_record(), 300),
-            lambda: matchmaker.withdraw(make_record()),
-            matchmaker.records,
-        ):
+        for ask in everything(matchmaker):
             with self.assertRaises(MatchmakerUnavailable) as caught:
                 await ask()
             self.assertIn(text, str(caught.exception))

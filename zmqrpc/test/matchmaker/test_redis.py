@@ -20,7 +20,7 @@ from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import redis_matchmaker
 from zmqrpc.record import Role
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.matchmaker.support import StoreCase
+from zmqrpc.test.matchmaker.support import StoreCase, everything
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import CHECKOUT
 from zmqrpc.test.servers import RedisPeer, RedisServer
@@ -148,11 +148,7 @@ class LinesOfAnOutageTests(RedisCase):
         """Nobody outside has to know a class of ours."""
         matchmaker = self.matchmaker()
         self.server.ask("SET", "zmqrpc:format", "9")
-        for ask in (
-            lambda: matchmaker.lookup("a", "b"),
-            matchmaker.records,
-            lambda: matchmaker.withdraw(make_record()),
-        ):
+        for ask in everything(matchmaker):
             with self.assertRaises(MatchmakerUnavailable) as caught:
                 await ask()
             self.assertIs(type(caught.exception), MatchmakerUnavailable)
@@ -358,12 +354,7 @@ class StoredTests(RedisCase):
         self.server.ask("SET", "zmqrpc:format", "2")
         matchmaker, heard = self.matchmaker(), Heard()
         matchmaker.watch("openstack", "compute", heard)
-        for ask in (
-            lambda: matchmaker.register(make_record(), 300),
-            lambda: matchmaker.withdraw(make_record()),
-            lambda: matchmaker.lookup("openstack", "compute"),
-            matchmaker.records,
-        ):
+        for ask in everything(matchmaker):
             await self.refused(ask(), "format 2", "reads format 1", f"127.0.0.1:{self.server.port}")
         self.assertEqual(self.server.ask("KEYS", "*"), [b"zmqrpc:format"])
         self.assertEqual((len(self.lines), heard.calls), (1, []), self.lines)

@@ -17,6 +17,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.matchmaker.nonsense import LOOPBACK, NonsenseServer
+from zmqrpc.test.matchmaker.support import everything
 from zmqrpc.test.servers import RedisServer
 from zmqrpc.testing.matchmaker import Heard, make_record
 
@@ -39,13 +40,7 @@ class NonsenseTests(TestCase):
         matchmaker, heard = redis_matchmaker(reactor, [place], 0.3, Random(1)), Heard()
         self.addCleanup(matchmaker.close)
         matchmaker.watch("openstack", "compute", heard)
-        asked: list[Any] = [
-            lambda: matchmaker.lookup("openstack", "compute"),
-            lambda: matchmaker.register(make_record(), 300),
-            lambda: matchmaker.withdraw(make_record()),
-            matchmaker.records,
-        ]
-        for ask in asked:
+        for ask in everything(matchmaker):
             begin = reactor.seconds()
             with self.assertRaises(MatchmakerUnavailable) as caught:
                 await ask()

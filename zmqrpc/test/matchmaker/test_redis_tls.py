@@ -3,14 +3,13 @@
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.settings import Settings
 from zmqrpc.test.certificates import Authority
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.logs import LogLines
+from zmqrpc.test.matchmaker.support import StoreCase
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.sentinels import GROUP, PATIENCE, Sentinel
 from zmqrpc.test.servers import RedisServer
@@ -19,11 +18,12 @@ from zmqrpc.testing.matchmaker import Heard, make_record
 reactor: Any = _reactor
 
 
-class TlsTests(TestCase):
+class TlsTests(StoreCase):
     timeout = 120
+    logger = "zmqrpc.matchmaker"
 
     def setUp(self):
-        self.lines = LogLines(self, "zmqrpc.matchmaker")
+        super().setUp()
         self.authority = Authority(self)
 
     def words(self, certificate, *more):
@@ -45,18 +45,13 @@ class TlsTests(TestCase):
 
     def matchmaker(self, url, **options):
         tls = {"matchmaker_tls": True, "matchmaker_tls_ca": self.authority.certificate}
-        made = make_matchmaker(reactor, Settings(url, **{"matchmaker_timeout": 700, **tls, **options}))
-        self.addCleanup(made.close)
-        return made
+        return self.closing(make_matchmaker(reactor, Settings(url, **{"matchmaker_timeout": 700, **tls, **options})))
 
     async def works(self, matchmaker):
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await matchmaker.register(make_record(), 300)
-        await eventually("the change", lambda: heard.last(make_record()))
+        await super().works(matchmaker)
         self.assertEqual(self.lines, [])
 
-    async def refused(self, matchmaker, *texts, within=5):
+    async def is_refused(self, matchmaker, *texts, within=5):
         """Everything that is asked fails with this; the log says it once, and nothing is unhandled."""
         matchmaker.watch("openstack", "compute", Heard())
         for _ in range(2):
@@ -82,8 +77,8 @@ class TlsTests(TestCase):
         server.ask("CONFIG", "SET", "requirepass", "secret")
         server.options += ["--requirepass", "secret"]
         await self.works(self.matchmaker(url.replace("//", "//:secret@") + "/2"))
-        await self.refused(self.matchmaker(url), f"127.0.0.1:{port} (TLS) asks for a password")
-        await self.refused(self.matchmaker(url.replace("//", "//:wr0ng@")), "refuses the user or the password")
+        await self.is_refused(self.matchmaker(url), f"127.0.0.1:{port} (TLS) asks for a password")
+        await self.is_refused(self.matchmaker(url.replace("//", "//:wr0ng@")), "refuses the user or the password")
         stranger = Authority(self, "strangers")
         for options, *texts in (
             (
@@ -94,16 +89,16 @@ class TlsTests(TestCase):
             ({"matchmaker_tls_ca": None}, "has a certificate that is not accepted"),
             ({"matchmaker_tls_name": "redis.example.org"}, "has a certificate for another name", "matchmaker_tls_name"),
         ):
-            await self.refused(self.matchmaker(url, **options), f"the Redis server 127.0.0.1:{port} (TLS) ", *texts)
+            await self.is_refused(self.matchmaker(url, **options), f"the Redis server 127.0.0.1:{port} (TLS) ", *texts)
         _, expired = self.redis(self.authority.issue("127.0.0.1", days=-1), "--tls-auth-clients", "no")
-        await self.refused(self.matchmaker(f"zmq+redis://127.0.0.1:{expired}"), "that is not accepted", "valid")
+        await self.is_refused(self.matchmaker(f"zmq+redis://127.0.0.1:{expired}"), "that is not accepted", "valid")
 
     async def test_name(self):
         """One name may be that of the certificates of all servers."""
         _, port = self.redis(self.authority.issue("redis.example.org"), "--tls-auth-clients", "no")
         url = f"zmq+redis://127.0.0.1:{port}"
         await self.works(self.matchmaker(url, matchmaker_tls_name="redis.example.org"))
-        await self.refused(self.matchmaker(url), "has a certificate for another name")
+        await self.is_refused(self.matchmaker(url), "has a certificate for another name")
 
     async def test_client_certificate(self):
         """A server may want to see who we are."""
@@ -111,9 +106,9 @@ class TlsTests(TestCase):
         url = f"zmq+redis://127.0.0.1:{port}"
         mine, key = self.authority.issue("client")
         await self.works(self.matchmaker(url, matchmaker_tls_certificate=mine, matchmaker_tls_key=key))
-        await self.refused(self.matchmaker(url), "wants to see a certificate; set matchmaker_tls_certificate")
+        await self.is_refused(self.matchmaker(url), "wants to see a certificate; set matchmaker_tls_certificate")
         theirs, key = Authority(self, "strangers").issue("client")
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(url, matchmaker_tls_certificate=theirs, matchmaker_tls_key=key),
             "does not accept our certificate",
         )
@@ -124,10 +119,12 @@ class TlsTests(TestCase):
         plain = {"matchmaker_tls": False, "matchmaker_tls_ca": None}
         for user in ("", ":secret@"):
             url = f"zmq+redis://{user}127.0.0.1"
-            await self.refused(
+            await self.is_refused(
                 self.matchmaker(f"{url}:{port}", **plain), f"127.0.0.1:{port} closed", "expects TLS (option"
             )
-            await self.refused(self.matchmaker(f"{url}:{server.port}"), f"127.0.0.1:{server.port} (TLS) did not answer")
+            await self.is_refused(
+                self.matchmaker(f"{url}:{server.port}"), f"127.0.0.1:{server.port} (TLS) did not answer"
+            )
 
     async def test_sentinel(self):
         """The master is reached by TLS as its Sentinels are, and both are believed only with the right certificate."""
@@ -139,14 +136,14 @@ class TlsTests(TestCase):
         mine, key = self.authority.issue("client")
         ours = {"matchmaker_tls_certificate": mine, "matchmaker_tls_key": key}
         await self.works(self.matchmaker(url, **ours))
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(url), f"the Sentinel 127.0.0.1:{sentinel_port} (TLS) wants to see a certificate"
         )
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(url, **ours, matchmaker_tls_ca=Authority(self, "strangers").certificate),
             f"the Sentinel 127.0.0.1:{sentinel_port} (TLS) has a certificate that is not accepted",
         )
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(url, matchmaker_tls=False, matchmaker_tls_ca=None),
             f"the Sentinel 127.0.0.1:{sentinel_port} closed the connection",
             "whether it expects TLS (option matchmaker_tls)",

@@ -157,13 +157,11 @@ class ErrorTests(SharedSetCase):
         self.assertCountEqual([silent in text for text in matchmaker.failing()], [True, False])
 
 
-class SecuredTests(TestCase):
+class SecuredTests(StoreCase):
     """Sentinels and servers that ask who we are."""
 
     timeout = 120
-
-    def setUp(self):
-        self.lines = LogLines(self, "zmqrpc.matchmaker")
+    logger = "zmqrpc.matchmaker"
 
     def sentinel(self, server, *lines):
         watch = [f"sentinel monitor {GROUP} 127.0.0.1 {server.port} 1", f"sentinel auth-pass {GROUP} s@/cret", *lines]
@@ -171,17 +169,9 @@ class SecuredTests(TestCase):
 
     def matchmaker(self, sentinel, userinfo="", **options):
         url = f"zmq+sentinel://{userinfo}127.0.0.1:{sentinel.port}"
-        made = make_matchmaker(reactor, Settings(url, matchmaker_timeout=2000, **options))
-        self.addCleanup(made.close)
-        return made
+        return self.closing(make_matchmaker(reactor, Settings(url, matchmaker_timeout=2000, **options)))
 
-    async def works(self, matchmaker):
-        heard = Heard()
-        matchmaker.watch("openstack", "compute", heard)
-        await matchmaker.register(make_record(), 300)
-        await eventually("the change", lambda: heard.last(make_record()))
-
-    async def refused(self, matchmaker, *texts):
+    async def is_refused(self, matchmaker, *texts):
         for _ in range(2):
             with self.assertRaises(MatchmakerUnavailable) as caught:
                 await matchmaker.register(make_record(), 300)
@@ -200,23 +190,25 @@ class SecuredTests(TestCase):
         await self.works(self.matchmaker(open_, url))
         await self.works(self.matchmaker(asking, url, redis_sentinel_password="sent1nel"))
         await self.works(self.matchmaker(self.sentinel(server, "requirepass s@/cret"), url))
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(asking, url, redis_sentinel_password="wr0ng"),
             "refuses the user or the password that it was told",
             "sentinel_user and sentinel_password in [matchmaker_redis]",
         )
-        await self.refused(self.matchmaker(asking, ":wr0ng@"), f"the Sentinel 127.0.0.1:{asking.port} refuses the user")
-        await self.refused(self.matchmaker(asking), "asks for a password; set the options sentinel_user")
-        await self.refused(
+        await self.is_refused(
+            self.matchmaker(asking, ":wr0ng@"), f"the Sentinel 127.0.0.1:{asking.port} refuses the user"
+        )
+        await self.is_refused(self.matchmaker(asking), "asks for a password; set the options sentinel_user")
+        await self.is_refused(
             self.matchmaker(open_, url, redis_sentinel_password="wr0ng"), "takes no password, or not this one"
         )
-        await self.refused(
+        await self.is_refused(
             self.matchmaker(open_, ":wr0ng@"),
             f"the Redis server 127.0.0.1:{server.port} refuses the user or the password of the transport URL",
         )
         server.ask("ACL", "SETUSER", "ada", "on", ">secret", "~*", "&*", "+@all", "-role")
-        await self.refused(self.matchmaker(open_, "ada:secret@"), "does not allow us ROLE", "docs/howto/sentinel")
-        await self.refused(self.matchmaker(open_), f"the Redis server 127.0.0.1:{server.port} asks for a password")
+        await self.is_refused(self.matchmaker(open_, "ada:secret@"), "does not allow us ROLE", "docs/howto/sentinel")
+        await self.is_refused(self.matchmaker(open_), f"the Redis server 127.0.0.1:{server.port} asks for a password")
 
 
 class AbsentTests(TestCase):
