@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zmqrpc.matchmaker._entry import lookup_order
 from zmqrpc.matchmaker._etcd.answers import Change, Look
-from zmqrpc.record import Record, Sighting
+from zmqrpc.record import Record, Role, Sighting
 
 
 class TopicCopy:
@@ -25,6 +25,10 @@ class TopicCopy:
     def __len__(self) -> int:
         """Count its records."""
         return len(self._records)
+
+    def holds(self, instance: str) -> bool:
+        """Tell whether an instance has a record in it."""
+        return any(record.instance == instance and record.role is not Role.DOUBT for record in self._records.values())
 
     def looked(self, look: Look, heard: int) -> bool:
         """

@@ -39,7 +39,7 @@ second. What can be heard again is looked at whatever this says.
 """
 
 MANY = 10
-"""How many records go at once for everybody not to hear of it at once."""
+"""How many records go at once for those whose they were not to hear of it at once."""
 
 MOST_LOOKS = 200
 """How many topics may be looked at at the same time, many of them with one question."""
@@ -296,6 +296,8 @@ class EtcdFollower:
         followed = self._followed.get(topic)
         if followed is None:
             return
+        many = sum(entry.record is None for entry in change.entries) > MANY
+        held = many and followed.copy.holds(self._ours)
         if change.compacted:
             followed.watched = False
             self._look_in_turn(followed)
@@ -303,11 +305,12 @@ class EtcdFollower:
             # The member lags behind, or the store has gone back to a backup.
             self._look_in_turn(followed)
         elif followed.copy.told(change):
-            # Whose records these were, they all hear it now.
-            many = sum(entry.record is None for entry in change.entries) > MANY
-            later = self._until_turn() if many else 0.0
+            later = 0.0
             if many and not len(followed.copy):
-                later = self._emptied(topic, later)
+                later = self._emptied(topic, self._until_turn())
+            elif held and not followed.copy.holds(self._ours):
+                # Whose records these were, they all hear it now; others have nothing to store.
+                later = self._until_turn()
             followed.showing.soon(len(followed.copy), later)
 
     def _emptied(self, topic: TopicKey, turn: float) -> float:

@@ -49,8 +49,9 @@ class EtcdNames:
         if not key.startswith(self.topics):
             return None
         written = key.removeprefix(self.topics).split("/")
-        if len(written) == 3:
-            written[2:] = written[2].split(":")
+        if len(written) != 3:
+            return None
+        written[2:] = written[2].split(":")
         if "%" not in key:  # as nearly all are: of a large topic this is read more often than anything else
             is_ours = len(written) == 6 and ":" not in written[0] and ":" not in written[1]
             return written if is_ours and written[0] and written[1] else None

@@ -8,7 +8,7 @@ import msgspec
 
 from zmqrpc.matchmaker._entry import lookup_order
 from zmqrpc.matchmaker._redis.answers import Change, Entry, Look
-from zmqrpc.record import Sighting
+from zmqrpc.record import Role, Sighting
 
 
 class TopicCopy:
@@ -39,6 +39,11 @@ class TopicCopy:
     def expires(self) -> float:
         """When a record may have expired, by the local clock."""
         return self.soonest / 1000 + self._offset if self.soonest else inf
+
+    def holds(self, instance: str) -> bool:
+        """Tell whether an instance has a record in it."""
+        records = (entry.record for entry in self._entries.values())
+        return any(record.instance == instance and record.role is not Role.DOUBT for record in records)
 
     def looked(self, look: Look, heard: int, now: float) -> bool:
         """

@@ -49,7 +49,7 @@ QUIET_TURNS = 1.25
 """For how long what all tell who come back is kept back, as a share of the time over which their turns are spread."""
 
 MANY = 10
-"""How many records go at once for everybody not to hear of it at once."""
+"""How many records go at once for those whose they were not to hear of it at once."""
 
 MOST_LOOKS = 50
 """How many looks may be under way."""
@@ -185,14 +185,17 @@ class RedisFollower:
         now = self._clock.seconds()
         followed = self._followed[channel]
         change = read_change(self._name, followed.topic, message)
+        many = change is not None and len(change.gone) > MANY
+        held = many and followed.copy.holds(self._ours)
         if change is None or not followed.copy.told(change, now):
             # Others may tell first what they have stored anew, in a database that we still have to look at.
             self._look_at(followed, max(followed.stray(now), self._crowd.turn_at))
         else:
             followed.sightings = None
-            # Whose records these were, they all hear it now.
-            many = len(change.gone) > MANY
-            later = self._chance.uniform(0, spread(len(change.gone))) if many else 0.0
+            # Whose records these were, they all hear it now. Others have nothing to store, and call who is left; where
+            # nobody is, a list of the first who are back would send all calls to these.
+            waits = many and (not len(followed.copy) or (held and not followed.copy.holds(self._ours)))
+            later = self._chance.uniform(0, spread(len(change.gone))) if waits else 0.0
             followed.showing.soon(len(followed.copy), max(later, self._quiet_until - now))
             self._wake_by(followed.due)
 

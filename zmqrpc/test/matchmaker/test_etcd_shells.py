@@ -716,6 +716,22 @@ class FollowerTests(SynchronousTestCase):
         self.clock.pump([0.01])
         self.assertEqual(shown[-1][1], 499)
 
+    def test_many_deleted(self):
+        """Of many that go at once those hear at once who lost nothing; the others, who have to store, in their turn."""
+        for number, turn in ((100, 0.9), (300, 2.7), (450, 0), (1000, 0)):
+            follower, streams, shown, _ = self.follower(number, 500)
+            follower.wrote(self.topic, 5)
+            self.clock.pump([0.5])
+            self.wipe(streams, 400)
+            began = self.clock.seconds()
+            new = evolve(_entry(600), revision=7)
+            streams[-1].told(self.topic, Change(1, 7, False, None, False, (new,)))
+            self.clock.pump([0.01] * 460)
+            at, count = shown[-1]
+            self.assertEqual(count, 101)
+            self.assertApproximates(at - began, turn, 0.05)
+            self.assertFalse(streams[-1].over)
+
     def test_wiped_and_back(self):
         """What the others do then is heard of when all had their turns; who only looks for others waits for that."""
         for writes in (True, False):

@@ -5,7 +5,7 @@ import contextlib
 import json
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -109,6 +109,8 @@ class NamesTests(SynchronousTestCase):
         is_within = key.startswith(self.names.topic((exchange, topic)))
         self.assertEqual(is_within, (exchange, topic) == (other_exchange, other_topic))
 
+    @example("a/b////")
+    @example("a/b/server/%3A/c/")
     @given(st.text(st.sampled_from("ab%/:25F3A"), max_size=40))
     def test_any_key(self, rest):
         """What is read as a key is the only one that is read so."""

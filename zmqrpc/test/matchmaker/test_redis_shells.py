@@ -17,6 +17,7 @@ from zope.interface import directlyProvides, providedBy
 
 from zmqrpc.core.spread import UNKNOWN_PAUSE, Crowd, spread
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.matchmaker._entry import write_body
 from zmqrpc.matchmaker._redis.answers import NEW_SECONDS, Entry, Look
 from zmqrpc.matchmaker._redis.asker import RedisAsker
 from zmqrpc.matchmaker._redis.channels import PING_SECONDS, STEADY_SECONDS, RedisChannels
@@ -34,11 +35,11 @@ from zmqrpc.matchmaker._redis.follower import (
     RedisFollower,
 )
 from zmqrpc.matchmaker._redis.inquiry import INQUIRY_SECONDS, NEW_EACH
-from zmqrpc.matchmaker._redis.names import new_channel, topic_channel
+from zmqrpc.matchmaker._redis.names import new_channel, record_field, topic_channel
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker._redis.scripts import RedisScripts
 from zmqrpc.matchmaker._redis.store import RedisStore
-from zmqrpc.matchmaker._showing import SHOW_SECONDS
+from zmqrpc.matchmaker._showing import SHOW_EACH, SHOW_SECONDS
 from zmqrpc.record import Sighting
 from zmqrpc.testing.matchmaker import make_record
 
@@ -751,6 +752,49 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.shown, [TOPIC])
         self.clock.advance(3.0)
         self.assertEqual(self.shown, [TOPIC, TOPIC])
+
+    def after_many_went(self, number):
+        """Be the instance of this number among 300, of which the first 100 go at once, and then another one comes."""
+        records = [make_record(member=f"m-{each:03}", number=each) for each in range(301)]
+        fields = [record_field(record) for record in records]
+        self.follower.ours(f"{number:032x}")
+        self.follower.add(TOPIC)
+        self.clock.advance(FIRST_SECONDS)
+        entries = {field: Entry(record, 1000, 0) for field, record in zip(fields[:-1], records[:-1], strict=True)}
+        self.answers.pop().callback(Look(1000, 5, 0, entries))
+        self.clock.pump([0.1] * 10)
+        self.lists.clear()
+        self.follower.heard(CHANNEL, msgspec.msgpack.encode([5, 6, "", "", fields[:100], -1]))
+        self.clock.pump([0.05])
+        value = f"1000 0 {write_body(records[-1])}"
+        self.follower.heard(CHANNEL, msgspec.msgpack.encode([6, 7, fields[-1], value, [], -1]))
+
+    def test_of_many_that_go_at_once_none_is_ours(self):
+        """Who lost nothing hears of it at once, and of who is new then within what a list of so many takes."""
+        for number in (200, 1000):  # one who is left, and one who only calls them
+            self.setUp()
+            self.after_many_went(number)
+            self.assertEqual([len(each) for each in self.lists], [200])
+            self.clock.pump([0.01] * (round(100 * 201 * SHOW_EACH) + 1))
+            self.assertEqual([len(each) for each in self.lists], [200, 201])
+            self.follower.close()
+
+    def test_of_many_that_go_at_once_one_is_ours(self):
+        """Who has something to store waits, also when somebody new comes: else all of them would do so at once."""
+        at = []
+        for seed in range(20):
+            self.setUp()
+            self.follower._chance = Random(seed)
+            self.after_many_went(50)
+            went = self.clock.seconds() - 0.05
+            while not self.lists:
+                self.clock.advance(0.01)
+            at.append(self.clock.seconds() - went)
+            self.assertEqual(len(self.lists[0]), 201)
+            self.follower.close()
+        self.assertLess(max(at), spread(100) + 0.02)
+        for half in (0, 1):
+            self.assertIn(sum(half <= 2 * seconds / spread(100) < half + 1 for seconds in at), range(5, 16), at)
 
     def test_long_lists(self):
         """Of a topic with many records a list is passed on less often, and the first change at once."""
