@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import Served
-from zmqrpc.core.link import Evidence
+from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.spread import spread

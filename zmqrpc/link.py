@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
-from zmqrpc.core.link import Evidence, LinkState, Phase
+from zmqrpc.core.evidence import Evidence
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,

@@ -44,6 +44,7 @@ from enum import Enum
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.backoff import backoff
+from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,
@@ -73,15 +74,6 @@ class Phase(Enum):
     DRAINING = "draining"
     LEAVING = "leaving"
     BACKOFF = "backing off"
-
-
-class Evidence(Enum):
-    """What a link itself shows of its instance, whatever the store says."""
-
-    NONE = "none"
-    UNSURE = "unsure"
-    UNASKED = "unasked"
-    ALIVE = "alive"
 
 
 class LinkState:
@@ -202,13 +194,7 @@ class LinkState:
 
     @property
     def evidence(self) -> Evidence:
-        """
-        What the link shows of its instance now.
-
-        ALIVE is a peer that answers. UNSURE is one that is mute, or was lost a moment ago and will be asked whether it
-        is still there. UNASKED is one that answered until we closed the connection, as it is not kept. NONE is
-        everything else: also a peer that said it stops, and one that is silent for long.
-        """
+        """What the link shows of its instance now."""
         if self.phase is Phase.UP:
             liveness = self.liveness
             return Evidence.NONE if liveness.gone else Evidence.UNSURE if liveness.mute else Evidence.ALIVE

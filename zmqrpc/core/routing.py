@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from msgspec import structs
 
 from zmqrpc.core.envelope import Served
-from zmqrpc.core.link import Evidence
+from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.record import Record, Role, Sighting

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.envelope import Served
-from zmqrpc.core.link import Evidence
+from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.discovery import ONCE_MORE_SECONDS, POLL_SECONDS, RETRY_SECONDS, Discovery

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.link import Evidence, LinkState, Phase
+from zmqrpc.core.evidence import Evidence
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,

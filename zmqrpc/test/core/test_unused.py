@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.core.link import Evidence
+from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic

@@ -200,7 +200,7 @@ class RoundTripTests(RedisCase):
         await matchmaker.withdraw(make_record())
         self.assertEqual(self.sent(), ["EVAL"], "a withdrawal")
 
-    async def test_guard(self):
+    async def test_inquiry(self):
         """Whether the database was emptied is asked with a few bytes, and all is registered again when it was."""
         self.patch(inquiry, "INQUIRY_SECONDS", 0.02)
         self.patch(inquiry, "NEW_EACH", 0)
