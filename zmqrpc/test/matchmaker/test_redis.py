@@ -283,6 +283,19 @@ class StoredTests(RedisCase):
         ends = dict(zip(*[iter(self.server.ask("ZRANGE", "zmqrpc:topics", 0, -1, "WITHSCORES"))] * 2, strict=True))
         self.assertEqual(ends, {b"100%25:a%3Ab": str(int(stamp) + 300_000).encode(), b"x:c": b"inf"})
 
+    async def test_size(self):
+        """Of many records each takes no more than 250 bytes, with all that is kept beside them."""
+        matchmaker = self.matchmaker()
+        records = [
+            make_record(
+                member=f"host-{number:04}.example.org", number=number, addresses=(f"tcp://10.0.0.1:{number + 1}",)
+            )
+            for number in range(500)
+        ]
+        await gatherResults([matchmaker.register(record, 300) for record in records])
+        sizes = [self.server.ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in self.server.ask("KEYS", "*")]
+        self.assertLess(sum(sizes) / len(records), 250)
+
     async def test_empty_topics_leave_nothing(self):
         """What was withdrawn or has expired leaves nothing behind, also in a topic that nobody looks at again."""
         matchmaker = self.matchmaker()

@@ -931,6 +931,16 @@ class StoreTests(SynchronousTestCase):
             self.assertLess(max(times), 60)
         self.assertEqual({name for name, _ in asked}, {"GET", "PUBSUB"})
 
+    def test_idle(self):
+        """Who watches forty topics in which nothing happens asks some twenty questions a minute, all that it has."""
+        for number in range(39):
+            self.store.follow(("openstack", f"topic-{number}"))
+        self.asked(1)
+        names = [name for name, _ in self.asked(600)]
+        looks = names.count("EVAL")
+        self.assertTrue(2 * 600 // POLL_SECONDS <= looks <= 2 * 600 / (0.75 * POLL_SECONDS) + 2, looks)
+        self.assertLess(len(names), 200)
+
     def test_emptied(self):
         """What is not the answer that is known makes it look at everything, and say that it knew another one."""
         answers = (
