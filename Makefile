@@ -87,4 +87,5 @@ bench: $(VENV)/.stamp-bench  ## compare the speed with others, after installing 
 
 clean:  ## remove everything that these commands have made
 	rm -rf $(VENV) build dist docs/_build zmqrpc.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .coverage*
-	find zmqrpc twisted examples bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find zmqrpc twisted examples bench docs \( -name __pycache__ -o -name dropin.cache \) -prune -exec rm -rf {} + \
+		2>/dev/null || true

@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :param arguments: without the name of the program; None is what the process was given.
     """
     gc.disable()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     status = run(sys.argv[1:] if arguments is None else arguments)
     # Both are flushed with each line, so this fails for nobody who has not been told.
     with suppress(OSError):
@@ -50,8 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         status = report.refuse(error)
     except BrokenPipeError:
-        # Whoever read it, such as `head`, has seen enough.
-        status = Exit.UNEXPECTED
+        status = Exit.READER_LEFT
     except OSError as error:
         status = report.error(error)
     return status

@@ -21,6 +21,8 @@ class Exit(IntEnum):
     OUTCOME_UNKNOWN = 8
     INTERRUPTED = 130
     """What shells report for a command that Ctrl-C has ended."""
+    READER_LEFT = 141
+    """What shells report for a command whose output nobody reads any more, as `head` has seen enough."""
 
 
 MEANINGS = {
@@ -34,6 +36,7 @@ MEANINGS = {
     Exit.REFUSED: "refused: overloaded, stopping, authentication, access",
     Exit.OUTCOME_UNKNOWN: "outcome unknown (ServerLost, NotAcknowledged)",
     Exit.INTERRUPTED: "interrupted with Ctrl-C; the call was cancelled",
+    Exit.READER_LEFT: "whoever read the output has left, such as head",
 }
 """For the help, the manual page and the reference."""
 

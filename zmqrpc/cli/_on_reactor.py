@@ -44,8 +44,7 @@ def on_reactor(configuration: Configuration, report: Report, main: Callable[[Any
         except ConfigError as error:
             statuses.append(report.refuse(configuration.located(error)))
         except BrokenPipeError:
-            # Whoever read it, such as `head`, has seen enough.
-            statuses.append(Exit.UNEXPECTED)
+            statuses.append(Exit.READER_LEFT)
         except Exception as error:
             if isinstance(error, CancelledError) and not isinstance(error, Cancelled):
                 error = Cancelled("interrupted before there was an answer")

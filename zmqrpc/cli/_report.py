@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from zmqrpc import errors
@@ -101,15 +102,20 @@ class Report:
     def note(self, text: str) -> None:
         """Tell people something on standard error; programs do not need it."""
         if not self.json:
-            print(f"{self._program}: {printable(text)}", file=sys.stderr, flush=True)
+            self._say({}, printable(text))
 
-    def warn(self, text: str) -> None:
-        """Tell people and programs something on standard error that does not change the status."""
-        self._say({"warning": text}, printable(text))
+    def warn(self, text: str, **facts: Any) -> None:
+        """
+        Tell people and programs something on standard error that does not change the status.
+
+        :param facts: what programs are told beside the text.
+        """
+        self._say({"warning": text, **facts}, printable(text))
 
     def _say(self, value: dict[str, Any], text: str) -> None:
         line = json.dumps(value, ensure_ascii=False) if self.json else f"{self._program}: {text}"
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # where nobody reads it, the status still says what it was
+            print(line, file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -105,7 +105,7 @@ class CommandOptions(TwistedOptions):
         except BrokenPipeError:
             # Whoever read it, such as `head`, has seen enough. What is buffered would raise once more at the end.
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            raise SystemExit(1) from None
+            raise SystemExit(141) from None  # what shells report for SIGPIPE
         raise SystemExit
 
     def read(self, given: dict[str, Any], unused: Sequence[str] = ()) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 
 from zmqrpc import __version__
@@ -158,7 +159,22 @@ class CommandTests(ProcessTestCase):
         os.close(reading)
         ended = self.run_words(words, writing)
         os.close(writing)
-        self.assertEqual((ended.returncode, ended.stderr), (1, ""), words)
+        self.assertEqual((ended.returncode, ended.stderr), (141, ""), words)
+
+    def test_errors_whose_reader_has_left(self):
+        """The status is that of the error, also where nobody hears of it (``2>&1 | true``, ``2>&-``)."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        for words, status in ((["ls", "nobody"], 3), (["ls", "--bad"], 2), (["ls", "--url", "zmq+none://"], 2)):
+            zmqrpc = [*command("zmqrpc"), *words]
+            for closed in (">&-", "2>&-", ">&- 2>&-", f"2>&{writing}"):
+                script = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *zmqrpc]
+                ended = subprocess.run(
+                    script, cwd=self.directory, env=self.environment, capture_output=True, pass_fds=[writing]
+                )
+                self.assertEqual(ended.returncode, status, (words, closed, ended.stderr))
+                self.assertNotIn(b"Traceback", ended.stderr)
+        os.close(writing)
 
     def run_words(self, words, stdout):
         return run_to_end([*command("zmqrpc"), *words], self.directory, self.environment, stdout)

@@ -211,7 +211,7 @@ class ProxyProcessTests(ProcessTestCase):
             os.close(reads)
             ended = run_to_end(words, self.directory, self.environment, writes)
             os.close(writes)
-            self.assertEqual((ended.returncode, ended.stderr), (1, ""))
+            self.assertEqual((ended.returncode, ended.stderr), (141, ""))
 
     def test_local_publisher(self):
         """Its log speaks of subscribers, and neither of the matchmaker nor of clients."""
