@@ -22,6 +22,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.notices import Notices
 from zmqrpc.record import Record
+from zmqrpc.spelling import shown
 
 
 class Hints:
@@ -107,12 +108,12 @@ class Hints:
                 self._complained[key] = {}
                 self.log.warn(
                     "{topic}.{member} at {address} is in quarantine for {seconds:.1f} s, instance {instance}: {reason}",
-                    topic=record.topic,
-                    member=record.member,
+                    topic=shown(record.topic),
+                    member=shown(record.member),
                     address=record.addresses[0],
                     seconds=seconds,
                     instance=record.instance,
-                    reason=reason,
+                    reason=shown(reason),
                 )
             if key in self._quarantine:
                 self._complained[key][record.key] = record
@@ -153,7 +154,7 @@ class Hints:
         for record in complained:
             if record.key not in self._doubted.get(key, {}):
                 self._tell(self._matchmaker.acknowledge, record)
-        name = f"{complained[0].topic}.{complained[0].member} at {complained[0].addresses[0]}"
+        name = shown(f"{complained[0].topic}.{complained[0].member} at {complained[0].addresses[0]}")
         self.log.info("{name} is out of quarantine: {why}", name=name, why=why)
 
     def _tell(self, hint: Callable[..., Any], *arguments: Record | str) -> None:

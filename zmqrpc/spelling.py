@@ -1,4 +1,4 @@
-"""Names in sentences: what may have been meant by one that does not exist, and the first of many."""
+"""Names in sentences: what may have been meant by one that does not exist, the first of many, those of others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _MOST_COMPARED = 200
 """Names that a wrong one is compared with; each takes some microseconds."""
 
 _MOST_TEXT = 100
+_LONGEST_SHOWN = 255
 
 
 def did_you_mean(name: str, valid: Iterable[str], most: int = 1) -> str:
@@ -59,6 +60,12 @@ def first_of(names: Sequence[str], between: str, most: int = 5) -> str:
 def shortened(name: str) -> str:
     """Cut a name that is longer than anybody reads: others may have chosen it."""
     return name if len(name) <= _MOST_TEXT else f"{name[: _MOST_TEXT - 3]}..."
+
+
+def shown(text: str) -> str:
+    """Write for the log what somebody else has written: not too much, and nothing that a terminal obeys."""
+    text = text[:_LONGEST_SHOWN]
+    return (text if text.isprintable() else repr(text))[:_LONGEST_SHOWN]
 
 
 def nearest(name: str, valid: Iterable[str], rest: str = ALL_OPTIONS) -> str:

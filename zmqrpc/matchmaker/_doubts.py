@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from zmqrpc.matchmaker._shared_doubts import SharedDoubts
 from zmqrpc.record import Record
+from zmqrpc.spelling import shown
 
 MOST_LINES = 5
 """How many lines are logged for those of whom is heard within `TOGETHER_SECONDS`; the others are one line more."""
@@ -107,5 +108,5 @@ class Doubts:
 
 
 def _facts(record: Record, reason: str) -> dict[str, str]:
-    addresses = ", ".join(record.addresses)
-    return {"topic": record.topic, "member": record.member, "addresses": addresses, "reason": reason}
+    facts = {"topic": record.topic, "member": record.member, "addresses": ", ".join(record.addresses), "reason": reason}
+    return {name: shown(fact) for name, fact in facts.items()}

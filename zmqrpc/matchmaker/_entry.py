@@ -10,11 +10,11 @@ from twisted.logger import Logger
 
 from zmqrpc.errors import ConfigError
 from zmqrpc.record import LONGEST_REASON, Record, Role, Sighting, fault_of_record
+from zmqrpc.spelling import shown
 
 _log = Logger()
 _ROLES = frozenset(Role)
 _VERSIONS = (1, 1)
-_LONGEST_SHOWN = 255
 _LONGEST_NAME_SHOWN = 60
 
 LONGEST_BODY = 8192
@@ -135,12 +135,6 @@ class Skips:
             )
             if len(_said) == MOST_SKIPPED_TOPICS:
                 _log.warn("Malformed records of topics that were not named so far are skipped silently from now on")
-
-
-def shown(text: str) -> str:
-    """Write for the log what somebody else has written: not too much, and nothing that a terminal obeys."""
-    text = text[:_LONGEST_SHOWN]
-    return (text if text.isprintable() else repr(text))[:_LONGEST_SHOWN]
 
 
 def lookup_order(sighting: Sighting) -> tuple[str, str, str, str]:

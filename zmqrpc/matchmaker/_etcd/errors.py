@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._unreached import unreached
+from zmqrpc.spelling import shown
 
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""

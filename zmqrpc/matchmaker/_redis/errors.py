@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._redis.names import FORMAT_KEY
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.matchmaker._tls import tls_fault
 from zmqrpc.matchmaker._unreached import unreached
+from zmqrpc.spelling import shown
 
 
 class RedisRefusal(MatchmakerUnavailable):

@@ -10,8 +10,8 @@ import attrs
 
 from zmqrpc.address import numeric, split_address
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import shown
 from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.spelling import shown
 
 _DOWN = ("s_down", "o_down", "failover_in_progress", "disconnected")
 """What a Sentinel notes of a master that may soon be replaced."""

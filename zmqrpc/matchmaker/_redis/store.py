@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
-from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order, shown
+from zmqrpc.matchmaker._entry import TopicKey, lookup_order, records_order
 from zmqrpc.matchmaker._gathering import Gathering
 from zmqrpc.matchmaker._outage import Outage
 from zmqrpc.matchmaker._redis.answers import Listing, Look, read_list, read_looks, read_written
@@ -28,6 +28,7 @@ from zmqrpc.matchmaker._redis.inquiry import RedisInquiry
 from zmqrpc.matchmaker._redis.names import new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Role, Sighting
+from zmqrpc.spelling import shown
 
 MOST_WRITES = 100
 """How many records one operation writes."""

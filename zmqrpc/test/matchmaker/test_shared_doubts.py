@@ -62,6 +62,19 @@ class SharedDoubtsTests(SynchronousTestCase):
         self.assertEqual(doubt.addresses, self.record.addresses[:1])
         self.assertEqual((len(doubt.reason), doubt.reason[:14]), (200, "refusedrefused"))
 
+    def test_lines_of_hostile_reasons(self):
+        """What a terminal would obey is escaped in each line, also in the last of many, and no line is long."""
+        lines = LogLines(self, "zmqrpc.matchmaker._doubts.Doubts")
+        doubts = self.doubts()
+        for number in range(MOST_LINES + 1):
+            doubts.add(make_record(number=number), "\x1b[31mred\nforged\u202e" + "x" * 1000)
+        self.clock.advance(TOGETHER_SECONDS)
+        self.assertEqual(len(lines), MOST_LINES + 1)
+        for line in lines:
+            self.assertTrue(line.isprintable(), line)
+            self.assertIn(r"is in doubt: '\x1b[31mred\nforged\u202exxx", line)
+            self.assertLess(len(line), 450)
+
     def test_lines(self):
         """Where many are in doubt at once the log has a few of them, and one line for the others."""
         lines = LogLines(self, "zmqrpc.matchmaker._doubts.Doubts")

@@ -164,6 +164,15 @@ class QuarantineScenarios(Scenario):
         self.assertRegex(lines[1], r"^work\.a at tcp://\S+ is out of quarantine: its time is up$")
         self.assertRegex(lines[3], r"^work\.a at tcp://\S+ is out of quarantine: the application says")
 
+    async def test_log_of_hostile_reasons(self):
+        """What a terminal would obey is escaped, and the line stays short."""
+        lines = LogLines(self, "zmqrpc.hints.Hints")
+        await self.begin(**LONG)
+        self.client.neg_acknowledge(A, "\x1b[31mred\nforged line\u202e" + "x" * 1000)
+        self.assertTrue(lines[0].isprintable(), lines[0])
+        self.assertIn(r": '\x1b[31mred\nforged line\u202exxx", lines[0])
+        self.assertLess(len(lines[0]), 450)
+
     async def test_unknown(self):
         """Of whom nothing is known, nothing is said; before the start and after the stop as well."""
         await self.begin()
