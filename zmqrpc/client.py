@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from zmqrpc.checks import LONGEST, check_target, odd_mapping, odd_request, unsendable
 from zmqrpc.core.batch import BATCH_OVERHEAD
@@ -17,9 +18,10 @@ from zmqrpc.core.envelope import Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.values import SCALARS, check_quickly, check_value
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge
+from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge, ZmqRpcError
 from zmqrpc.hints import Hints
 from zmqrpc.members import Answer, Members, Reached, reached
+from zmqrpc.record import Record
 from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import MembersChanged
@@ -266,16 +268,17 @@ class RPCClient:
         there are others, and only then to them. After ``quarantine_time`` they come back by themselves. The
         matchmaker is told, as a hint; `members`, fan-outs and `call_each` are as before.
 
+        A target that was not looked up yet is looked up, and it takes effect then. What concerns nobody is counted
+        (``hint_unheeded``) and logged.
+
         :param target: with a member, all instances of it; else every instance that is known to listen on the topic.
         :param reason: what is wrong, for the log.
-        :return: (member, instance) of those it concerns; empty when none is known.
+        :return: (member, instance) of those it concerns; empty when none is known yet.
         :raises ConfigError: the target has no topic, or the reason is no text.
         """
         if not isinstance(reason, str):
             raise ConfigError(f"the reason {reason!r} is no str; say what is wrong")
-        records = self._members.known(target)
-        self._hints.neg_acknowledge(records, reason[:_MOST_REASON])
-        return [(record.member, record.instance) for record in records]
+        return self._hint(target, lambda records: self._hints.neg_acknowledge(records, reason[:_MOST_REASON]))
 
     def acknowledge(self, target: Target) -> list[tuple[str, str]]:
         """
@@ -283,9 +286,26 @@ class RPCClient:
 
         Calls go to them again at once, and their next quarantine is as short as the first.
         """
-        records = self._members.known(target)
-        self._hints.acknowledge(records)
-        return [(record.member, record.instance) for record in records]
+        return self._hint(target, self._hints.acknowledge)
+
+    def _hint(self, target: Target, hint: Callable[[list[Record]], None]) -> list[tuple[str, str]]:
+        """Give a hint about whom is known to listen, or as soon as that was looked up."""
+        if records := self._members.known(target):
+            hint(records)
+            return [(record.member, record.instance) for record in records]
+
+        def looked_up(_: object) -> None:
+            if records := self._members.known(target):
+                hint(records)
+            else:
+                self._hints.unheeded(target, "nobody listens there")
+
+        def failed(failure: Failure) -> None:
+            failure.trap(ZmqRpcError)
+            self._hints.unheeded(target, str(failure.value))
+
+        self._members.listed(target, None).addCallbacks(looked_up, failed)
+        return []
 
     def stub(self, target: Target, **options: Any) -> Stub:
         """

@@ -23,6 +23,7 @@ from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.notices import Notices
 from zmqrpc.record import Record
 from zmqrpc.spelling import shown
+from zmqrpc.target import Target
 
 
 class Hints:
@@ -131,6 +132,12 @@ class Hints:
                 self._ended(key, "the application says that it is in order")
             else:
                 self._tell(self._matchmaker.acknowledge, record)
+
+    def unheeded(self, target: Target, why: str) -> None:
+        """Take that what the application said of a target concerns nobody."""
+        if not self._closed:
+            text = "what was said of {target} concerns nobody: {why}"
+            self._notices.count("hint_unheeded", text, target=target, peer=str(target), why=why)
 
     # Time
 

@@ -173,13 +173,49 @@ class QuarantineScenarios(Scenario):
         self.assertIn(r": '\x1b[31mred\nforged line\u202exxx", lines[0])
         self.assertLess(len(lines[0]), 450)
 
-    async def test_unknown(self):
-        """Of whom nothing is known, nothing is said; before the start and after the stop as well."""
+    async def test_not_looked_up_yet(self):
+        """It takes effect as soon as it is known whom it is about, in the order in which it was said."""
         await self.begin()
-        for target in (Target("nobody"), Target("work", server="nobody"), Target("work", exchange="other")):
+        fresh = self.client = self.world.client(**LONG)
+        self.assertEqual(fresh.neg_acknowledge(A, "slow"), [])
+        self.assertEqual(await self.called(), {"b"})
+        fresh.acknowledge(A)
+        self.assertEqual(await self.called(), {"a", "b"})
+        fresh = self.client = self.world.client(**LONG)
+        for _ in range(2):
+            fresh.neg_acknowledge(A, "slow")
+        fresh.acknowledge(A)
+        self.assertEqual(await self.called(), {"a", "b"})
+
+    async def test_looked_up_in_vain(self):
+        """Where the store does not say who it is about, that is counted and logged."""
+        await self.begin()
+        fresh = self.world.client(rpc_response_timeout=0.5)
+        self.world.store.go_down()
+        lines = LogLines(self, "zmqrpc.notices.Notices")
+        fresh.neg_acknowledge(A, "slow")
+        await self.world.eventually("it is given up", lambda: lines.about("hint_unheeded"))
+        self.assertRegex(
+            lines[0], r"^hint_unheeded: what was said of \S*work\S* concerns nobody: .*cannot tell who listens"
+        )
+        self.world.store.come_back()
+
+    async def test_unknown(self):
+        """Of whom nothing is known, nothing is told, and that is counted and logged; before the start as well."""
+        await self.begin()
+        lines = LogLines(self, "zmqrpc.notices.Notices")
+        counts = self.client.node.notices.counts
+        for number, target in enumerate(
+            (Target("nobody"), Target("work", server="nobody"), Target("work", exchange="other")), 1
+        ):
             self.assertEqual(self.client.neg_acknowledge(target, "slow"), [])
             self.assertEqual(self.client.acknowledge(target), [])
-        self.assertEqual(self.world.node().client().neg_acknowledge(WORK, "slow"), [])
+            await self.world.eventually("both are given up", lambda most=2 * number: counts["hint_unheeded"] == most)
+            (line,) = lines.about(str(target))
+            self.assertIn(f"what was said of {target} concerns nobody: nobody listens there", line)
+        unstarted = self.world.node()
+        self.assertEqual(unstarted.client().neg_acknowledge(WORK, "slow"), [])
+        self.assertEqual(unstarted.notices.counts["hint_unheeded"], 1)
         await self.world.stop(self.client.node)
         self.client.neg_acknowledge(WORK, "slow")
         self.client.acknowledge(WORK)
