@@ -12,11 +12,17 @@ from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned
 from zmqrpc.errors import NoRoute
 from zmqrpc.interfaces import IMatchmaker, IOutages
-from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.matchmaker import collect_skips, make_matchmaker
 from zmqrpc.record import PROXIES, Record, Sighting
 from zmqrpc.settings import Settings, masked_url
+from zmqrpc.spelling import first_of
 
 _AGE = HEADINGS.index("AGE")
+
+_MOST_SKIPPED = 3
+"""Of how many entries that cannot be read people are told why, for each store."""
+
+_MOST_SKIPPED_FOR_PROGRAMS = 100
 
 
 def run(command: str, options: Namespace, report: Report) -> int:
@@ -51,7 +57,8 @@ async def read(matchmaker: IMatchmaker, report: Report, exchange: str, topic: st
     """
     outages: Any = IOutages(matchmaker, None)
     try:
-        sightings: list[Sighting] = await matchmaker.records()
+        with collect_skips() as skipped:
+            sightings: list[Sighting] = await matchmaker.records()
         if topic is not None and not any(_is_of(sighting.record, topic) for sighting in sightings):
             # A topic that cannot be read is left out of everything, and is not one that nobody listens on.
             await matchmaker.lookup(exchange, topic)
@@ -60,7 +67,20 @@ async def read(matchmaker: IMatchmaker, report: Report, exchange: str, topic: st
         await matchmaker.close()
     for reason in failing:
         report.warn(f"{reason}; what is known without it is listed")
+    for store, entries in skipped.items():
+        _tell_skipped(report, store, [(key, why) for (key, _), why in entries.items()])
     return sightings
+
+
+def _tell_skipped(report: Report, store: str, entries: list[tuple[str, str]]) -> None:
+    count, some = len(entries), first_of([f"{key} ({why})" for key, why in entries], ", ", _MOST_SKIPPED)
+    are, them = ("1 entry is", "it") if count == 1 else (f"{count} entries are", "them")
+    report.warn(
+        f"{are} skipped in {store}, which cannot be read; remove {them} there: {some}",
+        store=store,
+        skipped=count,
+        entries=[{"key": key, "reason": why} for key, why in entries[:_MOST_SKIPPED_FOR_PROGRAMS]],
+    )
 
 
 def _is_of(record: Record, topic: str) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 
 from zmqrpc.families import Family, find, making
 from zmqrpc.interfaces import IMatchmaker, IMatchmakerFactory
+from zmqrpc.matchmaker._entry import collect_skips
 from zmqrpc.settings import Settings
 from zmqrpc.transport_url import MATCHMAKERS
 
-__all__ = ["find_factory", "make_matchmaker"]
+__all__ = ["collect_skips", "find_factory", "make_matchmaker"]
 
 _OURS = {name: f"{__name__}.{name}" for name in MATCHMAKERS}
 """Scheme and module; the module's `factory` is the `IMatchmakerFactory`."""

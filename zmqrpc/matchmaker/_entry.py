@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -46,6 +49,14 @@ def write_body(record: Record) -> str:
 _said: dict[tuple[str, TopicKey], int] = {}
 """How many entries of each topic in each store were skipped when that was logged last."""
 
+SkippedEntries = dict[str, dict[tuple[str, int], str]]
+"""
+What is wrong with each entry that was skipped, by store, key, and which of those with that key it is: some cannot be
+written, and are named by what is around them.
+"""
+
+_collecting: list[SkippedEntries] = []
+
 # The same entry is the same record, for as long as somebody has it: a store is read again and again, whole.
 _read: WeakValueDictionary[tuple[str, ...], Record] = WeakValueDictionary()
 
@@ -89,6 +100,17 @@ def read_record(
     return record
 
 
+@contextmanager
+def collect_skips() -> Iterator[SkippedEntries]:
+    """Collect what any reading of a store skips in this process meanwhile, whether it is logged or not."""
+    collected: SkippedEntries = {}
+    _collecting.append(collected)
+    try:
+        yield collected
+    finally:
+        _collecting[:] = [other for other in _collecting if other is not collected]
+
+
 class Skips:
     """
     What one reading of a store skips: counted, and one line in the log for each topic.
@@ -103,6 +125,7 @@ class Skips:
         self._store = store
         self._counts: dict[TopicKey, int] = {}
         self._first: dict[TopicKey, str] = {}
+        self._keys: Counter[str] = Counter()
 
     def add(self, topic: TopicKey, key: str, why: str) -> None:
         """
@@ -115,6 +138,10 @@ class Skips:
         count = self._counts[topic] = self._counts.get(topic, 0) + 1
         if count == 1:
             self._first[topic] = f"{shown(key)} ({shown(why)})"
+        if _collecting:
+            self._keys[key] += 1
+            for collected in _collecting:
+                collected.setdefault(self._store, {})[shown(key), self._keys[key]] = shown(why)
 
     def say(self) -> None:
         """Log what was skipped, as far as that is news."""

@@ -17,6 +17,7 @@ from zmqrpc.cli._ls import read
 from zmqrpc.cli._report import Report, aligned
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.interfaces import IOutages
+from zmqrpc.matchmaker._entry import Skips
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.record import Record, Role, Sighting
@@ -135,6 +136,48 @@ class FailingStoreTests(SynchronousTestCase):
         text = "the Redis server 10.0.0.2:6379 refuses the connection; start it; what is known without it is listed"
         self.assertEqual(self.read(False), f"zmqrpc ls: {text}\n")
         self.assertEqual(json.loads(self.read(True)), {"warning": text})
+
+
+class Malformed(DummyMatchmaker):
+    """Two stores, in which others have written."""
+
+    def records(self):
+        for store, count in (("the store a:1", 5), ("the store b:1", 1)):
+            skips = Skips(store)
+            for number in range(count):
+                skips.add(("openstack", "compute"), f"key{number}", "it has no address")
+            skips.say()
+        return super().records()
+
+
+class MalformedTests(SynchronousTestCase):
+    def read(self, as_json):
+        written = StringIO()
+        self.patch(sys, "stderr", written)
+        matchmaker = Malformed(Table(Clock()))
+        self.successResultOf(matchmaker.register(make_record(), 30))
+        report = Report("zmqrpc ls", as_json)
+        (sighting,) = self.successResultOf(Deferred.fromCoroutine(read(matchmaker, report, "openstack")))
+        self.assertEqual(sighting.record, make_record())
+        return written.getvalue().splitlines()
+
+    texts = (
+        "5 entries are skipped in the store a:1, which cannot be read; remove them there: key0 (it has no address), "
+        "key1 (it has no address), key2 (it has no address), and 2 more",
+        "1 entry is skipped in the store b:1, which cannot be read; remove it there: key0 (it has no address)",
+    )
+
+    def test_told(self):
+        """A line for each store, with the first of what is skipped."""
+        self.assertEqual(self.read(False), [f"zmqrpc ls: {text}" for text in self.texts])
+
+    def test_told_to_programs(self):
+        said = [json.loads(line) for line in self.read(True)]
+        for text, store, count, line in zip(self.texts, ("a:1", "b:1"), (5, 1), said, strict=True):
+            entries = [{"key": f"key{number}", "reason": "it has no address"} for number in range(count)]
+            self.assertEqual(
+                line, {"warning": text, "store": f"the store {store}", "skipped": count, "entries": entries}
+            )
 
 
 class Spoiled(SomeFailing):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import reactor as _reactor
 from twisted.trial.unittest import TestCase
 
-from zmqrpc.matchmaker import _entry, make_matchmaker
+from zmqrpc.matchmaker import _entry, collect_skips, make_matchmaker
 from zmqrpc.matchmaker._etcd import words
 from zmqrpc.settings import Settings
 from zmqrpc.test.etcd import single
@@ -122,7 +122,12 @@ class BadRecords(_Case):
             self.assertEqual(await self.found(record.topic), [record])
             await eventually("the watch", lambda record=record, each=each: each.last(record))
         for _ in range(2):
-            self.assertEqual(await self.listed(), good)
+            with collect_skips() as skipped:
+                self.assertEqual(await self.listed(), good)
+            # What is logged once is told each time to who asks.
+            self.assertEqual(
+                {store: len(entries) for store, entries in skipped.items()}, dict.fromkeys(self.stores, len(MALFORMED))
+            )
         await pause(0.3)
         self.assertSaid(len(MALFORMED))
         for record, (fields, fault) in zip(good, MALFORMED, strict=True):

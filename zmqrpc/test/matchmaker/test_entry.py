@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.matchmaker import _entry
-from zmqrpc.matchmaker._entry import LONGEST_BODY, MOST_SKIPPED_TOPICS, Skips, read_record, write_body
+from zmqrpc.matchmaker._entry import LONGEST_BODY, MOST_SKIPPED_TOPICS, Skips, collect_skips, read_record, write_body
 from zmqrpc.record import Record, Sighting, fault_of_record
 from zmqrpc.test.logs import LogLines
 from zmqrpc.testing.matchmaker import make_record
@@ -125,6 +125,22 @@ class SkipTests(SynchronousTestCase):
                 "skipped; remove them there; the first is /key/m0 (it is odd)"
             ],
         )
+
+    def test_collected(self):
+        """Who asks is told of all that is skipped meanwhile, once, by store, whether the log has it already or not."""
+        self.leave_out(2)
+        with collect_skips() as skipped:
+            for _ in range(2):
+                self.leave_out(2)
+            self.leave_out(1, store="other")
+            skips = Skips("other")
+            for _ in range(2):
+                skips.add(TOPIC, "/no\n", "k" * 1000)
+            skips.say()
+        self.leave_out(3)
+        entries = {("/key/m0", 1): "it is odd", ("/key/m1", 1): "it is odd"}
+        strange = {("'/no\\n'", number): "k" * 255 for number in (1, 2)}
+        self.assertEqual(skipped, {"the store at h:1": entries, "other": {("/key/m0", 1): "it is odd", **strange}})
 
     def test_stores_apart(self):
         """What one store has is no reason to be silent about another."""
