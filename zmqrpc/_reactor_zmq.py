@@ -42,12 +42,19 @@ _EVENT = struct.Struct("=HI")
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _ENDED = int(zmq.EVENT_DISCONNECTED)
+_SILENT = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 _FAILURES = {
-    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): "the handshake failed",
+    _SILENT: "the handshake failed",
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): "the peer does not speak ZMTP 3",
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): "authentication failed",
 }
-LOSSES = {_ENDED: "the connection ended", int(zmq.EVENT_CLOSED): "connection refused", **_FAILURES}
+LOSSES = {
+    _ENDED: "the connection ended",
+    int(zmq.EVENT_CLOSED): "connection refused",
+    **_FAILURES,
+    # Its system takes connections for a process that reads none of them.
+    _SILENT: "it takes connections and does not answer: stopped, overloaded, or no zmqrpc",
+}
 
 
 def set_options(sock: zmq.Socket[bytes], max_message_size: int, keepalive: tuple[int, int, int, int]) -> None:

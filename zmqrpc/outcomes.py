@@ -64,7 +64,7 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.DRAINING: (Draining, "the member is stopping, send it again when it is back"),
 }
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
-MATCHMAKER_AWAY = "the matchmaker does not answer, look after it"
+MATCHMAKER_AWAY = "the matchmaker cannot tell who listens, look after it"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _MOST_POOLS = 8

@@ -200,7 +200,8 @@ class Settings:
 
     matchmaker_timeout: int = _option(
         1000,
-        "Milliseconds until a store (Redis, Sentinel, etcd) that does not answer counts as away.",
+        "Milliseconds until a store (Redis, Sentinel, etcd) that does not answer counts as away. A new connection to "
+        "Redis may take three times as long.",
         1,
         was=((REDIS, "socket_timeout"),),
     )
@@ -325,7 +326,8 @@ class Settings:
             )
         if self.redis_sentinel_user is not None and self.redis_sentinel_password is None:
             raise ConfigError(
-                "option redis_sentinel_user is set and redis_sentinel_password is not; set it too",
+                "option redis_sentinel_user is set and redis_sentinel_password is not; write both into "
+                "[matchmaker_redis] of a configuration file",
                 options=("redis_sentinel_user", "redis_sentinel_password"),
             )
         for name in ("ca", "certificate", "name"):

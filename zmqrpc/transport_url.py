@@ -13,6 +13,8 @@ MATCHMAKERS = ("dummy", "etcd", "file", "redis", "sentinel", "sqlite")
 """The names of our own matchmakers; each is a module of `zmqrpc.matchmaker`."""
 
 _RAW_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_PLACEHOLDER = "PASSWORD"
+"""What stands in our sentences where a password belongs."""
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
 
@@ -28,9 +30,9 @@ def masked_url(url: str) -> str:
         scheme, rest = "", url
     # The last one: a password may hold an @, or a / or ? that should be %2F or %3F and ends the host for urlsplit.
     userinfo, at, hosts = rest.rpartition("@")
-    user, colon, _ = userinfo.partition(":")
+    user, colon, secret = userinfo.partition(":")
     # What begins with a / is the path of a file.
-    if at and not rest.startswith("/") and (colon or slashes):
+    if at and not rest.startswith("/") and (colon or slashes) and secret != _PLACEHOLDER:
         rest = f"{user}:***@{hosts}" if colon else f"***@{hosts}"
     return scheme + slashes + _PASSWORD_OPTION.sub(r"\1***", rest)
 
@@ -63,6 +65,11 @@ def split_url(url: str, valid: Iterable[str]) -> tuple[str, dict[str, str]]:
             raise _refusal(
                 f"the transport URL names {name!r} in its query, where no password belongs, as it would be shown; "
                 f"{_PLACE_OF_PASSWORDS}"
+            )
+        if name == "sentinel_user":
+            raise _refusal(
+                f"the transport URL names {name!r} in its query; write it, with sentinel_password, into "
+                "[matchmaker_redis] of a configuration file"
             )
         if name not in valid:
             raise _refusal(f"the transport URL names the unknown option {name!r}; {nearest(name, valid)}")

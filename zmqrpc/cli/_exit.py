@@ -32,7 +32,7 @@ MEANINGS = {
     Exit.NOBODY_LISTENS: "nobody listens (NoRoute)",
     Exit.DEADLINE: "the time was up (DeadlineExceeded)",
     Exit.METHOD_FAILED: "the method raised, or refused its arguments",
-    Exit.NO_MATCHMAKER: "the matchmaker does not answer (MatchmakerUnavailable)",
+    Exit.NO_MATCHMAKER: "the matchmaker does not answer, or refuses to (MatchmakerUnavailable)",
     Exit.REFUSED: "refused: overloaded, stopping, authentication, access",
     Exit.OUTCOME_UNKNOWN: "outcome unknown (ServerLost, NotAcknowledged)",
     Exit.INTERRUPTED: "interrupted with Ctrl-C; the call was cancelled",

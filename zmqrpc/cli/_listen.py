@@ -81,9 +81,11 @@ def run(command: str, options: Namespace, report: Report) -> int:
         for target in targets:
             node.listener([target], [Printer(target.topic or "", report.result, failed)], options.pool)
         node.startService()
-        hidden = reactor.callLater(
-            _PATIENCE, report.note, "not registered yet, so that nobody can find it: the matchmaker does not answer"
-        )
+
+        def tell_hidden() -> None:
+            report.note(f"not registered yet, so that nobody can find it: {node.not_ready}")
+
+        hidden = reactor.callLater(_PATIENCE, tell_hidden)
 
         def tell(_: object) -> None:
             if hidden.active():

@@ -286,6 +286,15 @@ class ValueTests(ConfigurationCase):
                 "that of the store before the host, scheme://:PASSWORD@HOST, and that of Sentinels as "
                 "sentinel_password into [matchmaker_redis] of a configuration file",
             ),
+            (
+                "[DEFAULT]\ntransport_url = zmq://?sentinel_user=ada\n",
+                "names 'sentinel_user' in its query; write it, with sentinel_password, into [matchmaker_redis] of a "
+                "configuration file (zeromq.conf line 2)",
+            ),
+            (
+                "[DEFAULT]\ntransport_url = zmq://?redis_sentinel_user=ada\n",
+                "redis_sentinel_password is not; write both into [matchmaker_redis] of a configuration file",
+            ),
             ("[DEFAULT]\ntransport_url = zmq://?max_routes=x\n", "is 'x' (URL query, zeromq.conf line 2)"),
             (base + "control_exchange =\n", "give a printable name (zeromq.conf line 3)"),
             ("[DEFAULT]\nrpc_backend = rabbit\n", "rpc_backend is 'rabbit' (zeromq.conf line 2); write zmq, or a"),

@@ -739,6 +739,16 @@ class DescriptorTests(TransportCase):
 
 
 class MonitorTests(TransportCase):
+    async def test_stopped_process(self):
+        """Where the system takes connections for a process that reads none, that is what is said."""
+        listener = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(listener.close)
+        heard, connecting = self.connecting()
+        identity = connecting.connect(f"tcp://{LOOPBACK}:{listener.getsockname()[1]}")
+        await eventually("it is given up", lambda: heard.losses)
+        silent = "it takes connections and does not answer: stopped, overloaded, or no zmqrpc"
+        self.assertEqual(heard.losses[0], (identity, silent))
+
     async def test_flood(self):
         """Events that nobody has read yet do not stop ZeroMQ's thread (at the usual mark it stops at 2,000)."""
         raw, address = self.peers.router()

@@ -28,6 +28,8 @@ MASKED = {
     "zmq+sentinel://:secr%40et%25@h1:26379,h2:26379/group": "zmq+sentinel://:***@h1:26379,h2:26379/group",
     "zmq+redis://:secr@et@host?max_clients=5": "zmq+redis://:***@host?max_clients=5",
     "zmq+redis://:s/e?c#r@et%@host": "zmq+redis://:***@host",
+    "zmq+redis://:PASSWORD@host": "zmq+redis://:PASSWORD@host",
+    "zmq+redis://:PASSWORD2@host": "zmq+redis://:***@host",
     "zmq+redis://secret@host": "zmq+redis://***@host",
     "zmq+redis://host/0?password=secret&max_clients=5": "zmq+redis://host/0?password=***&max_clients=5",
     "zmq+redis:/:secret@host": "zmq+redis:***@host",

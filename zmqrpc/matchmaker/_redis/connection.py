@@ -100,7 +100,8 @@ def connect(
     """
     Connect, say the password, and choose the database.
 
-    :param limit: seconds that all of this may take; half as much again where this process did not run meanwhile.
+    :param limit: seconds that all of this may take, be it more than an answer may; half as much again where this
+        process did not run meanwhile.
     :param heard: is called with what is told on channels.
     :return: fails with `MatchmakerUnavailable`, whose text names the server and what to do.
     """
@@ -121,7 +122,7 @@ def connect(
         elif isinstance(result, Failure):  # be it what became of being cancelled
             if connection.protocol.transport is None:
                 raise MatchmakerUnavailable(unreachable(place, TimeoutError()))
-            raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s")
+            raise MatchmakerUnavailable(f"{place.called} did not answer within {limit:g} s of connecting")
         return result
 
     timer = reactor.callLater(limit, time_is_up)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmqrpc.errors import MatchmakerUnavailable
-from zmqrpc.matchmaker._redis.names import FORMAT_KEY
+from zmqrpc.matchmaker._redis.names import FORMAT_KEY, PREFIX, SINCE_KEY, TOPICS_KEY
 from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.matchmaker._tls import tls_fault
 from zmqrpc.matchmaker._unreached import unreached
@@ -31,18 +31,22 @@ class TooMany(MatchmakerUnavailable):
     """As many wait for an answer as may: this says nothing of the server."""
 
 
+_RIGHTS = "give our user the rights that docs/howto/redis lists"
+_FORBIDDEN_KEYS = ("one of the keys used as arguments", "No permissions to access a key")  # before Redis 7.0 and after
 _CLUSTER = "is a Redis Cluster, which cannot be used; name a server of its own"
+_OR_USER = "or USER:PASSWORD where it has users"
 _REFUSALS = {
     "AUTH": "takes no password, or not this one; correct the transport URL or the server's configuration",
     "BUSY": "is kept busy by a script of somebody else; see SCRIPT KILL",
     "CLUSTERDOWN": _CLUSTER,
     "CROSSSLOT": _CLUSTER,
+    "DB": "has no such database; correct the number at the end of the transport URL, or raise databases there (16)",
     "DENIED": "is in protected mode; set a password there (requirepass) and in the transport URL",
     "LOADING": "is reading its dump and does not answer yet",
     "MISCONF": "takes no changes while it cannot write its dump; see its log, or configure it without (save '')",
     "MOVED": _CLUSTER,
-    "NOAUTH": "asks for a password; write it into the transport URL, zmq+redis://:PASSWORD@HOST",
-    "NOPERM": "does not allow us what we need; give our user the rights that docs/howto/redis lists",
+    "NOAUTH": "asks for a password; write it into the transport URL, zmq+redis://:PASSWORD@HOST, " + _OR_USER,
+    "NOPERM": "does not allow us what we need; " + _RIGHTS,
     "NOREPLICAS": "takes no changes while too few replicas follow it (min-replicas-to-write)",
     "OOM": "has no memory left (maxmemory)",
     "READONLY": "is a replica and takes no changes; name the master",
@@ -76,7 +80,7 @@ _OF_SENTINELS = {
 
 _OR_ANOTHER = ", or use another database, zmq+redis://HOST:PORT/1"
 _OF_MASTERS = {
-    "NOAUTH": "asks for a password; write it into the transport URL, zmq+sentinel://:PASSWORD@HOST",
+    "NOAUTH": "asks for a password; write it into the transport URL, zmq+sentinel://:PASSWORD@HOST, " + _OR_USER,
     "READONLY": "is a replica and takes no changes; Sentinels may be choosing another master",
     "WRONGTYPE": "has something under our keys that is not ours; remove it",
 }
@@ -124,10 +128,29 @@ def refusal(place: RedisPlace, command: object, text: str, version: str) -> Redi
     said = shown(text)[:200]
     if command == "AUTH":
         said = code = code if code in _REFUSALS and code.isupper() else "AUTH"
+    if code == "NOPERM" and (forbidden := _forbidden(place, text)):
+        return RedisRefusal(f"{server} does not allow us {forbidden}; {_RIGHTS} ({said})", code)
     known = _REFUSALS
     if place.kind == SENTINEL or place.by_sentinels:
         known = _REFUSALS | (_OF_SENTINELS if place.kind == SENTINEL else _OF_MASTERS)
-    return RedisRefusal(f"{server} {known.get(code, 'refuses what it was asked')} ({said})", code)
+    what = known.get(code, "refuses what it was asked")
+    if code in ("AUTH", "WRONGPASS") and not place.user:
+        what = f"{what}; no user is named, so it is default; where that is off, name one: {_named_in(place)}"
+    return RedisRefusal(f"{server} {what} ({said})", code)
+
+
+def _forbidden(place: RedisPlace, text: str) -> str:
+    """Name what is forbidden where Redis does not: it says only that it is one of those that a command names."""
+    if text.endswith(_FORBIDDEN_KEYS):
+        return f"one of the keys {FORMAT_KEY}, {TOPICS_KEY}, {SINCE_KEY}"
+    return f"the channels {PREFIX}{place.db}:*" if "one of the channels" in text else ""
+
+
+def _named_in(place: RedisPlace) -> str:
+    """Say where the user is written."""
+    if place.kind == SENTINEL:
+        return "sentinel_user"
+    return f"zmq+{'sentinel' if place.by_sentinels else 'redis'}://USER:PASSWORD@HOST"
 
 
 def spoiled(server: str, text: str) -> str:
@@ -144,7 +167,7 @@ def spoiled(server: str, text: str) -> str:
     if text.startswith("WRONGTYPE"):
         what = "has something under our keys that is not ours, {}; remove it, or use another database (WRONGTYPE)"
     else:
-        what = "does not allow us the key {}; give our user the rights that docs/howto/redis lists"
+        what = "does not allow us the key {}; " + _RIGHTS
     return f"{server} {what.format(key)}"
 
 

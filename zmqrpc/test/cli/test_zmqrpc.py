@@ -170,7 +170,12 @@ class CommandTests(ProcessTestCase):
             for closed in (">&-", "2>&-", ">&- 2>&-", f"2>&{writing}"):
                 script = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *zmqrpc]
                 ended = subprocess.run(
-                    script, cwd=self.directory, env=self.environment, capture_output=True, pass_fds=[writing]
+                    script,
+                    cwd=self.directory,
+                    env=self.environment,
+                    capture_output=True,
+                    pass_fds=[writing],
+                    check=False,
                 )
                 self.assertEqual(ended.returncode, status, (words, closed, ended.stderr))
                 self.assertNotIn(b"Traceback", ended.stderr)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker import _entry, make_matchmaker
 from zmqrpc.matchmaker._redis import protocol
+from zmqrpc.matchmaker._redis.connection import connect
 from zmqrpc.matchmaker._redis.names import join, record_field
 from zmqrpc.matchmaker._redis.place import RedisPlace
 from zmqrpc.matchmaker.redis import redis_matchmaker
@@ -74,6 +75,16 @@ class NonsenseTests(TestCase):
 
     async def test_silence(self):
         await self.ends(b"", "did not answer within 0.3 s")
+
+    async def test_silence_to_a_new_connection(self):
+        """It may take longer than an answer, so it is said what was waited for."""
+        port = NonsenseServer(self, reactor, b"").port
+        place = RedisPlace(LOOPBACK, port, password=b"s3cret")
+        with self.assertRaises(MatchmakerUnavailable) as caught:
+            await connect(reactor, place, 0.3)
+        self.assertEqual(
+            str(caught.exception), f"the Redis server {LOOPBACK}:{port} did not answer within 0.3 s of connecting"
+        )
 
     async def test_half_an_answer(self):
         await self.ends(b"$1000\r\nabc", "did not answer within 0.3 s", "closed the connection")
@@ -241,6 +252,18 @@ class StrangeContentTests(TestCase):
         await allowed
         self.assertEqual(len(await matchmaker.lookup("nova", "compute")), 1)
         self.assertEqual([line for line in self.lines if "fails" in line], [])
+
+    async def test_forbidden_own_key(self):
+        """Who may not touch what all topics share is told which keys these are."""
+        self.server.ask("ACL", "SETUSER", "eve", "on", ">secret", "~zmqrpc:topic:*", "~zmqrpc:format", "&*", "+@all")
+        place = RedisPlace(LOOPBACK, self.server.port, user=b"eve", password=b"secret")
+        matchmaker = redis_matchmaker(reactor, [place], 2.0, Random(1))
+        self.addCleanup(matchmaker.close)
+        asked = (matchmaker.register(make_record(), 300), matchmaker.lookup("a", "b"), matchmaker.records())
+        for answer in asked:
+            with self.assertRaises((ConfigError, MatchmakerUnavailable)) as caught:
+                await answer
+            self.assertIn("one of the keys zmqrpc:format, zmqrpc:topics, zmqrpc:since", str(caught.exception))
 
     async def test_strange_entries(self):
         """They are skipped, each logged once in a short line, and the rest is read."""

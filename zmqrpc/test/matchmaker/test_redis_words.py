@@ -5,6 +5,7 @@ from itertools import count
 from math import inf
 from typing import Any
 
+import attrs
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from zmqrpc.matchmaker._redis.answers import (
 from zmqrpc.matchmaker._redis.copy import TopicCopy
 from zmqrpc.matchmaker._redis.errors import refusal, spoiled, unreachable
 from zmqrpc.matchmaker._redis.names import join, record_field, split, topic_channel
-from zmqrpc.matchmaker._redis.place import RedisPlace
+from zmqrpc.matchmaker._redis.place import SENTINEL, RedisPlace
 from zmqrpc.record import Sighting
 from zmqrpc.settings import Settings
 from zmqrpc.test.logs import LogLines
@@ -155,7 +156,11 @@ class ErrorTests(SynchronousTestCase):
             ("AUTH", "WRONGPASS invalid username-password pair", "refuses the user or the password"),
             ("AUTH", "ERR AUTH <password> called without any password configured", "takes no password, or not this"),
             ("AUTH", "ERR unknown command 'AUTH', with args beginning with: 'secret'", "takes no password, or not"),
-            ("EVAL", "NOAUTH Authentication required.", "zmq+redis://:PASSWORD@HOST (NOAUTH Authentication required.)"),
+            (
+                "EVAL",
+                "NOAUTH Authentication required.",
+                "zmq+redis://:PASSWORD@HOST, or USER:PASSWORD where it has users (NOAUTH Authentication required.)",
+            ),
             ("EVAL", "FORMAT 2", "holds records of format 2, this zmqrpc reads format 1 (zmqrpc:format); run"),
             ("EVAL", "ERR FORMAT 2", "holds records of format 2, this zmqrpc reads format 1 (zmqrpc:format); run"),
             ("EVAL", "READONLY You can't write against a read only replica.", "is a replica"),
@@ -165,7 +170,22 @@ class ErrorTests(SynchronousTestCase):
                 "write zmq+sentinel://HOST (ERR ",
             ),
             ("EVAL", "ERR unknown command 'EVAL', with args beginning with: 'local now", "unknown command 'EVAL')"),
-            ("SELECT", "ERR DB index is out of range", "refuses what it was asked (ERR DB index is out of range)"),
+            ("SELECT", "ERR DB index is out of range", "has no such database; correct the number at the end of the"),
+            (
+                "EVAL",
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+                "does not allow us one of the keys zmqrpc:format, zmqrpc:topics, zmqrpc:since; give our user",
+            ),
+            (
+                "EVAL",
+                "NOPERM No permissions to access a key",
+                "does not allow us one of the keys zmqrpc:format, zmqrpc:topics, zmqrpc:since; give our user",
+            ),
+            (
+                "SUBSCRIBE",
+                "NOPERM this user has no permissions to access one of the channels used as arguments",
+                "does not allow us the channels zmqrpc:1:*; give our user",
+            ),
             (
                 "EVAL",
                 "ERR The user executing the script can't run HSET (zmqrpc:topic:a:b)",
@@ -191,11 +211,31 @@ class ErrorTests(SynchronousTestCase):
             self.assertNotIn("secret", said)
             self.assertLess(len(said), 400)
 
+    def test_nobody_named(self):
+        """Who names no user is told that it is ``default``, which may be off; who names one is not."""
+        off = "WRONGPASS invalid username-password pair or user is disabled."
+        without = "ERR AUTH <password> called without any password configured for the default user."
+        for named, user_of in (
+            ({}, "zmq+redis://USER:PASSWORD@HOST"),
+            ({"by_sentinels": True}, "zmq+sentinel://USER:PASSWORD@HOST"),
+            ({"kind": SENTINEL}, "sentinel_user"),
+        ):
+            for text in (off, without):
+                place = RedisPlace("h", 7, password=b"secret", **named)
+                said = str(refusal(place, "AUTH", text, "1"))
+                self.assertIn("no user is named, so it is default; where that is off, name one: ", said)
+                self.assertIn(user_of, said)
+                said = str(refusal(attrs.evolve(place, user=b"ada"), "AUTH", text, "1"))
+                self.assertNotIn("default", said)
+
     def test_of_masters(self):
         """Where Sentinels name the server, what is to be done is another thing."""
         master = RedisPlace("h", 7, by_sentinels=True)
         for text, part in (
-            ("NOAUTH Authentication required.", "the transport URL, zmq+sentinel://:PASSWORD@HOST (NOAUTH"),
+            (
+                "NOAUTH Authentication required.",
+                "zmq+sentinel://:PASSWORD@HOST, or USER:PASSWORD where it has users (NOAUTH",
+            ),
             ("READONLY You can't write against a read only replica.", "may be choosing another master (READONLY"),
             ("WRONGTYPE Operation (zmqrpc:format)", "that is not ours; remove it (WRONGTYPE"),
             ("FORMAT 2", "this zmqrpc reads format 1 (zmqrpc:format); run one release with it"),

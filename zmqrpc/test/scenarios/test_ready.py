@@ -111,7 +111,7 @@ class ReadyScenarios(Scenario):
 
     async def test_time_is_up(self):
         """Who has waited to the end hears what was missing."""
-        for wait, says in ((self.begin, "nobody listens there"), (self.begin_without_store, "does not answer")):
+        for wait, says in ((self.begin, "nobody listens there"), (self.begin_without_store, "cannot tell who listens")):
             for deferred in wait(timeout=0.2):
                 error = await self.fails(deferred, DeadlineExceeded)
                 self.assertFalse(error.maybe_executed)

@@ -165,7 +165,7 @@ class TextScenarios(Scenario):
     async def test_no_matchmaker(self):
         self.world.store.go_down()
         call = self.world.client().call(WORK, "mark", timeout=5)
-        away = "the matchmaker does not answer, look after it: the store of this test is down"
+        away = "the matchmaker cannot tell who listens, look after it: the store of this test is down"
         await self.ends(call, MatchmakerUnavailable, "resolving", away, handed=False)
         call = self.world.client().call(WORK, "mark", timeout=5, wait_for_ready=True)
         await self.ends(call, DeadlineExceeded, "resolving", f"its time was up, {away}", handed=False)
