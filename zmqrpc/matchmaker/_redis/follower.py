@@ -45,6 +45,12 @@ look is work for the store, and whoever may publish could have it done by everyb
 LAG_SECONDS = 0.3
 """Seconds over which those who know of the same expiry look for it: the first who does tells the others."""
 
+REST_SECONDS = 0.1
+"""
+Seconds at least until a topic is looked at again for what it holds itself: a server may refuse to remove what has
+expired, and answer as fast as it is asked.
+"""
+
 QUIET_TURNS = 1.25
 """For how long what all tell who come back is kept back, as a share of the time over which their turns are spread."""
 
@@ -64,7 +70,7 @@ class _Followed:
     sightings: list[Sighting] | None = None  # what was shown of it; None where that is not so any more
     joins_at: float = inf  # from when on it is looked at with others
     lag: float = 0.0  # how long after an expiry it is looked for
-    rests_until: float = -inf  # after a look that failed: what has expired is not looked for before that
+    rests_until: float = -inf  # after a look: what has expired is not looked for before that
     looking: bool = False
     strays: int = 0  # how many looks were made of late since something told did not fit
     stray_at: float = -inf  # when the last one was asked for
@@ -265,19 +271,21 @@ class RedisFollower:
         )
 
     async def _look_once(self, followed: _Followed) -> None:
-        again = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
+        again = rest = max(RETRY_SECONDS, self._crowd.seconds) * self._chance.uniform(0.5, 1)
         heard = followed.copy.heard
         try:
             look = await self._look(followed.topic, followed.copy.version, followed.copy.soonest)
+            rest = REST_SECONDS
             if look.unsure:
-                again = look.unsure
+                again = max(look.unsure, REST_SECONDS)
             elif self._is_followed(followed):
-                again = self._poll_seconds() if self._take(followed, look, heard) else AGAIN_SECONDS
+                now = self._clock.seconds()
+                again = self._poll_seconds() if self._take(followed, look, heard) else followed.stray(now) - now
         except MatchmakerUnavailable:
-            # Whose outage is logged where it is asked.
-            followed.rests_until = self._clock.seconds() + again
+            pass  # whose outage is logged where it is asked
         finally:
             followed.looking = False
+            followed.rests_until = self._clock.seconds() + rest
             self._looking -= 1
             if self._is_followed(followed):
                 self._look_in(followed, again)

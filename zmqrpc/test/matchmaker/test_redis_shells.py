@@ -720,6 +720,41 @@ class FollowerTests(SynchronousTestCase):
                 self.answers.pop(0).errback(MatchmakerUnavailable("away"))
         self.assertTrue(5 <= len(self.looks) <= 25, len(self.looks))
 
+    def looks_of_a_second(self, answer):
+        """Count the looks of the next second, each of which is answered at once."""
+        self.looks.clear()
+        for _ in range(1000):
+            self.clock.advance(0.001)
+            while self.answers:
+                answer()
+        return len(self.looks)
+
+    def test_expired_and_kept(self):
+        """Nor where the server answers, and does not remove it."""
+        self.follow()
+        self.follower.subscribed(CHANNEL)
+        self.assertLessEqual(self.looks_of_a_second(lambda: self.answer(soonest=500)), 11)
+
+    def test_expired_in_what_may_be_young(self):
+        """Nor where it is not known yet whether anybody is there, however long that may take."""
+        self.follower.add(TOPIC)
+        self.follower.subscribed(CHANNEL)
+        self.clock.advance(0)
+        self.answer(soonest=900)
+        young = Look(1000, 0, 0, {}, since=701)
+        self.assertLessEqual(self.looks_of_a_second(lambda: self.answers.pop(0).callback(young)), 12)
+
+    def test_looks_that_are_always_too_old(self):
+        """Looks that come later than what was told after them are put off longer and longer."""
+        self.follow()
+
+        def answer():
+            self.change(0, 0)
+            self.answer(version=1)
+
+        self.change(7, 8)
+        self.assertLessEqual(self.looks_of_a_second(answer), 10)
+
     def test_new_database_told_of_by_many(self):
         """What our look finds is passed on at once, what others tell meanwhile when all have had their turns."""
         self.crowd.listed(0, 300, 0.0)
