@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.pace import Pace
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.record import Record, Role, Sighting
 
@@ -186,7 +186,7 @@ class SharedDoubts:
         said.due_at = now + EXPIRE_SECONDS + self._chance.uniform(0.5, 1)
         said.expires_at = now + EXPIRE_SECONDS + LATE_SECONDS
         heard, said.heard = said.heard, None
-        stored = self._register(said.doubt, EXPIRE_SECONDS)
+        stored = self._register(said.doubt, EXPIRE_SECONDS).addErrback(_refused)
         if heard is not None:
             stored.chainDeferred(heard)
         else:
@@ -210,6 +210,12 @@ class SharedDoubts:
     def _is_known(self, doubt: Record) -> bool:
         shown = self._shown((doubt.exchange, doubt.topic)) or ()
         return any(sighting.record.key == doubt.key for sighting in shown)
+
+
+def _refused(failure: Failure) -> None:
+    """Say of a doubt that is refused for good what is said of any hint; whoever registers says it as well."""
+    failure.trap(ConfigError)
+    raise MatchmakerUnavailable(str(failure.value)) from None
 
 
 def _fire(said: _Said) -> None:

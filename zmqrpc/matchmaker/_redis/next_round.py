@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import inf
 
 from zmqrpc.core.backoff import backoff
+from zmqrpc.core.spread import SHORTEST
 
 ROUND_SECONDS = 20.0
 """Seconds at most between two rounds: what Sentinels tell may not reach us, or not in time."""
@@ -18,7 +19,8 @@ class NextRound:
     """
     When it is time to ask all Sentinels who the master is.
 
-    Everybody is told of a switch in the same moment, so who is told takes a turn by chance.
+    Everybody is told of a switch in the same moment, so who is told takes a turn by chance. Whoever may publish there
+    could tell of one all the time: no two questions are closer than `SHORTEST`.
 
     :param chance: gives a number from 0 to 1.
     :ivar wake_at: when to ask; infinity for not before something happens.
@@ -28,6 +30,7 @@ class NextRound:
         self.wake_at = inf
         self._chance = chance
         self._told = False  # since a question has begun
+        self._begun_at = -inf
         self._expected = ""
         self._known = ""
         self._fails = 0
@@ -46,11 +49,12 @@ class NextRound:
         self._fails = 0
         if not self._told:
             self._told = True
-            self.wake_at = now + self._chance() * turns
+            self.wake_at = max(now + self._chance() * turns, self._begun_at + SHORTEST)
 
-    def begun(self) -> None:
+    def begun(self, now: float) -> None:
         """Take that all are being asked."""
         self._told = False
+        self._begun_at = now
         self.wake_at = inf
 
     def over(self, now: float, turns: float, name: str) -> None:

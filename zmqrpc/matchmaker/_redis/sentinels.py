@@ -86,7 +86,7 @@ class Sentinels:
         self._channels = [self._channels_of(place, limit) for place in places]
         self._hearing = False
         self._next = NextRound(chance.random)
-        self._left_for = ""  # who is said to be the master, though not by those who were asked
+        self._has_left = False  # the master, since another was told of, and nobody who was asked has named one
         self._timer: IDelayedCall | None = None  # until it is time to look
         self._closed = False
 
@@ -160,7 +160,7 @@ class Sentinels:
 
     def _ask(self) -> None:
         if self._asking is None and not self._closed:
-            self._next.begun()
+            self._next.begun(self._reactor.seconds())
             self._wake_later()
             self._asking = Round(self._reactor, self._question, self._asked)
             self._asking.begin(self._places)
@@ -205,7 +205,7 @@ class Sentinels:
 
     def _take(self, master: Master) -> Master:
         before, self._master = self._master, master
-        self._left_for = ""
+        self._has_left = False
         if before is not None and before != master:
             self._log.info(
                 "{master} has moved from {before} to {after}",
@@ -243,9 +243,9 @@ class Sentinels:
             if words[0] == self.group:
                 name = read_switch(words)
                 self._told(name)
-                if self._master is not None and name not in ("", self._master.name, self._left_for):
+                if self._master is not None and not self._has_left and name not in ("", self._master.name):
                     # What the old one takes from now on may be destroyed, whoever the new one is.
-                    self._left_for = name
+                    self._has_left = True
                     self.moved()
 
         return RedisChannels(

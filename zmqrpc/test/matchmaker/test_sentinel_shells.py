@@ -137,6 +137,18 @@ class SentinelsTests(SynchronousTestCase):
         self.clock.advance(SHORTEST)
         self.assertEqual((self.rounds(), len(self.moves)), (before + 1, 2), "that is no news")
 
+    def test_told_all_the_time(self):
+        """Who tells of one switch after another has all asked, and the master left, ten times a second at most."""
+        self.successResultOf(self.connect())
+        hearing = self.hear()
+        self.settle()
+        before = self.rounds()
+        for number in range(1000):
+            hearing[0].heard(SWITCH.encode(), b"g 10.0.0.9 101 10.0.0.9 %d" % (200 + number))
+            self.clock.advance(0.001)
+        self.assertLessEqual(self.rounds() - before, 11)
+        self.assertLessEqual(len(self.moves), 11)
+
     def test_told_and_not_answered(self):
         """They are asked again and again until the majority answers, and knows of what was told."""
         self.successResultOf(self.connect())

@@ -177,7 +177,7 @@ class NextRoundTests(SynchronousTestCase):
         self.next = NextRound(lambda: 0.5)
 
     def look(self, now, name):
-        self.next.begun()
+        self.next.begun(now)
         self.assertEqual(self.next.wake_at, inf)
         self.next.over(now, 0.1, name)
         return self.next.wake_at - now
@@ -192,7 +192,7 @@ class NextRoundTests(SynchronousTestCase):
         pauses = [self.look(0, "") for _ in range(9)]
         self.assertEqual(pauses[:3], [0.75 * FIRST_AGAIN, 1.5 * FIRST_AGAIN, 3 * FIRST_AGAIN])
         self.assertEqual(pauses[-1], 0.75 * ROUND_SECONDS)
-        self.next.begun()
+        self.next.begun(0)
         self.next.over(0, 40, "")
         self.assertEqual(self.next.wake_at, 30)
 
@@ -211,7 +211,7 @@ class NextRoundTests(SynchronousTestCase):
 
     def test_told_while_asked(self):
         """What was asked before does not count."""
-        self.next.begun()
+        self.next.begun(0)
         self.next.told(0, 4, "b:1")
         self.next.over(1, 4, "b:1")
         self.assertEqual(self.next.wake_at, 2)
@@ -227,7 +227,7 @@ class NextRoundTests(SynchronousTestCase):
                 known = "" if news else known
                 self.assertLessEqual(moment.wake_at, now + (0.5 if news else ROUND_SECONDS))
             else:
-                moment.begun()
+                moment.begun(now)
                 moment.over(now, 0.5, name)
                 settled = moment.wake_at - now >= ROUND_SECONDS / 2
                 known = name if settled else ""

@@ -6,7 +6,7 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.matchmaker._doubts import MOST_LINES, TOGETHER_SECONDS, Doubts
 from zmqrpc.matchmaker._shared_doubts import EACH_SECOND, EXPIRE_SECONDS, SPREAD_SECONDS, SharedDoubts
 from zmqrpc.matchmaker._table import Table
@@ -249,6 +249,15 @@ class SharedDoubtsTests(SynchronousTestCase):
         self.fault = ZeroDivisionError("a fault of a test")
         self.pass_time(EXPIRE_SECONDS + 2)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_store_that_refuses(self):
+        """Who may write nothing there is told as of a store that fails: the log has no fault of ours."""
+        self.fault = ConfigError("the store does not allow us what we need")
+        said = self.doubts().add(self.record, "refused")
+        self.clock.advance(SPREAD_SECONDS)
+        self.assertEqual(str(self.failureResultOf(said, MatchmakerUnavailable).value), str(self.fault))
+        self.pass_time(EXPIRE_SECONDS + 2)
+        self.assertEqual(len(self.registered), 2)
 
     def test_fixed_table(self):
         """What names no instance is not shared, and nothing is by who has no store for it."""
