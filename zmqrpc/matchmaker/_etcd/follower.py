@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmqrpc.core.backoff import backoff
+from zmqrpc.core.pace import Pace
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
@@ -30,7 +31,16 @@ POLL_SECONDS = 300.0
 """Seconds at most after which a topic is looked at though nothing was told."""
 
 AGAIN_SECONDS = 0.02
-"""Seconds until a look is made again that came too early or too late, and at least between two streams."""
+"""
+Seconds until a look is made again that came too early or too late, doubled each time up to `RETRY_SECONDS`; and at
+least between two streams.
+"""
+
+MOST_STREAMS = 10
+"""How many streams begin in a second: what is looked at may never fit them, where two stores answer for one."""
+
+STEADY_SECONDS = 1.0
+"""Seconds that a stream has to last to count as one that works, when the one before did not last that long."""
 
 RETRY_SECONDS, RETRY_MOST = 1.0, 10.0
 """
@@ -118,6 +128,10 @@ class EtcdFollower:
         self._is_beginning = False
         self._begins: IDelayedCall | None = None
         self._began = -inf
+        self._pace = Pace(MOST_STREAMS)
+        self._heard_at = -inf  # since when streams tell of everything, one after the other
+        self._brief = False  # whether that has failed soon the last time
+        self._steady: IDelayedCall | None = None
         self._fails = 0
         self._was_lost = False
 
@@ -216,18 +230,19 @@ class EtcdFollower:
         self._go_on()
 
     async def _look_once(self, followed: _Followed) -> None:
-        again = self._retry_seconds(followed)
+        again, failures = self._retry_seconds(followed), followed.failures
         followed.failures += 1
         heard, wrote = followed.copy.heard, followed.wrote
         try:
             if self._is_followed(followed):
                 look = await self._look(followed.topic)
-                followed.failures = 0
                 if self._is_followed(followed):
                     if wrote == followed.wrote:
                         followed.wrote = 0  # whatever its revision: the store may have gone back
-                    fresh = self._take(followed, look, heard)
-                    again = POLL_SECONDS * self._chance.uniform(0.75, 1) if fresh else AGAIN_SECONDS
+                    again = backoff(AGAIN_SECONDS, failures, RETRY_SECONDS)
+                    if self._take(followed, look, heard):
+                        followed.failures = 0
+                        again = POLL_SECONDS * self._chance.uniform(0.75, 1)
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
         finally:
@@ -262,12 +277,14 @@ class EtcdFollower:
     def _begin_in(self, seconds: float) -> None:
         if self._begins is None or not self._begins.active():
             now = self._clock.seconds()
-            self._begins = self._clock.callLater(max(seconds, self._began + AGAIN_SECONDS - now), self._begin)
+            at = max(self._began + AGAIN_SECONDS, self._pace.free_at)
+            self._begins = self._clock.callLater(max(seconds, at - now), self._begin)
 
     def _begin(self) -> None:
         if self._is_beginning:  # it is let finish, and what was added meanwhile is for the one after it
             return
         self._began = self._clock.seconds()
+        self._pace.take(self._began)
         self._is_beginning = True
         self._number += 1
         number = self._number
@@ -337,11 +354,14 @@ class EtcdFollower:
             return
         if self._stream is not None:
             self._stream.end()
+        else:
+            self._heard_at = self._clock.seconds()
         self._stream, self._next = self._next, None
         self._is_beginning = False
-        self._fails = 0
-        self._crowd.worked()
-        self._state(None)
+        if not self._brief:
+            self._works()
+        elif self._steady is None:
+            self._steady = self._clock.callLater(STEADY_SECONDS, self._lasts)
         if self._was_lost:
             # The store may have gone back to a backup, and on past what was heard: nothing but its content tells.
             self._was_lost = False
@@ -350,7 +370,18 @@ class EtcdFollower:
         if any(not followed.watched and followed.copy.revision >= 0 for followed in self._followed.values()):
             self._begin_in(0)
 
+    def _lasts(self) -> None:
+        self._steady = None
+        self._brief = False
+        self._works()
+
+    def _works(self) -> None:
+        self._fails = 0
+        self._crowd.worked()
+        self._state(None)
+
     def _ended(self, number: int, reason: str) -> None:
+        now = self._clock.seconds()
         is_next = number == self._number and self._is_beginning
         stream = self._next if is_next else self._stream
         self._was_lost |= bool(reason)
@@ -363,11 +394,18 @@ class EtcdFollower:
             self._next, self._is_beginning = None, False
         else:
             self._stream = None
+            self._stop_steady()
+            self._brief = bool(reason) and now - self._heard_at < STEADY_SECONDS
         if self._followed and not self._is_beginning:
-            now = self._clock.seconds()
             self._begin_in(self._crowd.again(now) - now)
 
+    def _stop_steady(self) -> None:
+        if self._steady is not None:
+            self._steady.cancel()
+            self._steady = None
+
     def _end_stream(self) -> None:
+        self._stop_steady()
         if self._begins is not None and self._begins.active():
             self._begins.cancel()
         for stream in (self._stream, self._next):

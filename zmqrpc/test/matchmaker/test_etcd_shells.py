@@ -23,7 +23,7 @@ from zmqrpc.matchmaker._etcd.access import NoAnswer
 from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look
 from zmqrpc.matchmaker._etcd.asker import MOST_QUEUED, MOST_WAITING, EtcdAsker
 from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
-from zmqrpc.matchmaker._etcd.follower import EtcdFollower
+from zmqrpc.matchmaker._etcd.follower import MOST_STREAMS, STEADY_SECONDS, EtcdFollower
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
@@ -580,6 +580,7 @@ class FollowerTests(SynchronousTestCase):
         """Nothing is lost before all members were tried; what is lost is said, and that it is back."""
         _, streams, _, states = self.follower(members=3)
         self.assertEqual(states, [None])
+        self.clock.advance(2 * STEADY_SECONDS)
         for count in range(1, 4):
             self.assertEqual(states, [None])
             streams[-1].ended(f"M{streams[-1].member} is away")
@@ -589,6 +590,65 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(len(states), 2)
         streams[-1].hears()
         self.assertIsNone(states[-1])
+
+    def test_streams_that_end_at_once(self):
+        """A gateway that begins everything and hangs up is no less patient with, and one outage."""
+        _, streams, _, states = self.follower()
+        streams[-1].over = True
+        streams[-1].ended("M0 has ended what it told")
+        for _ in range(3000):
+            if not streams[-1].over:
+                streams[-1].over = True
+                streams[-1].begun("s")
+                streams[-1].hears()
+                streams[-1].ended("M0 has ended what it told")
+            self.clock.advance(0.001)
+        self.assertLessEqual(len(streams), 3 * 4 + 3)
+        self.assertEqual(states.count(None), 1)
+        streams[-1].begun("s")
+        streams[-1].hears()
+        self.assertIsNotNone(states[-1])
+        self.clock.advance(STEADY_SECONDS)
+        self.assertIsNone(states[-1])
+
+    def test_looks_that_are_always_too_old(self):
+        """What comes later than what was told after it is put off longer and longer."""
+        follower, streams, _, _ = self.follower()
+        looked: list[float] = []
+
+        def look(topic):
+            looked.append(self.clock.seconds())
+            revision = 10 + len(looked)
+            changed = evolve(_entry(revision), revision=revision)
+            streams[-1].told(self.topic, Change(1, revision, False, None, False, (changed,)))
+            return succeed(Look("s", 5, ()))
+
+        follower._look = look
+        follower._look_in(follower._followed[self.topic], 0)
+        self.clock.pump([0.001] * 1000)
+        self.assertLessEqual(len(looked), 10)
+
+    def test_two_stores(self):
+        """Where two answer for one, so that no stream goes on with what was looked at, few are begun."""
+        follower, streams, _, _ = self.follower()
+        follower.wrote(self.topic, 5)
+        looks = 0
+
+        def look(topic):
+            nonlocal looks
+            looks += 1
+            return succeed(Look("s", 5, ()))
+
+        follower._look = look
+        streams[-1].ended("M0 is away")
+        before = begun = len(streams)
+        for _ in range(2000):
+            if len(streams) > begun:
+                begun = len(streams)
+                self.assertEqual(streams[-1].begun("other"), {})
+            self.clock.advance(0.001)
+        self.assertLessEqual(begun - before, 2 * MOST_STREAMS + 1)
+        self.assertLessEqual(looks, 2 * MOST_STREAMS + 1)
 
     def test_stream_that_lags(self):
         """What we have written ourselves is told in time: looking for it at each change is work for a busy store."""
@@ -803,6 +863,7 @@ class FollowerTests(SynchronousTestCase):
     def test_topics_are_added_while_the_member_fails(self):
         """The stream that is heard stays, and a member that does not begin another is left."""
         follower, streams, _, states = self.follower(members=2)
+        self.clock.advance(2 * STEADY_SECONDS)
         follower.add(("openstack", "t"))
         self.clock.pump([0.02] * 3)
         streams[1].ended("M is away")
