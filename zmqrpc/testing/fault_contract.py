@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from zope.interface.verify import verifyObject
 
 from zmqrpc.errors import MatchmakerUnavailable
+from zmqrpc.interfaces import IMatchmaker
 from zmqrpc.record import Record, Sighting
 from zmqrpc.testing.fault_case import AT_ONCE, TOPIC, FaultCase
 from zmqrpc.testing.faulty_store import FAULTS, IFaultyStore
@@ -18,6 +20,12 @@ from zmqrpc.testing.logs import LogLines
 
 MOST_WAITING = 100
 """Operations that may wait for a store which is known not to answer."""
+
+MOST_TRIES = 10
+"""
+Tries that a matchmaker makes in a second at most, at one address of a store that is away or refuses, for each topic that
+is watched, after the first second. Each of the back-offs of ours says less: docs/adr/0037 has them all.
+"""
 
 
 class FaultContract(FaultCase):
@@ -42,6 +50,7 @@ class FaultContract(FaultCase):
         belongs = {
             "start": {"kill", "fail_over"},
             "resume": {"hang", "hang_over"},
+            "accept": {"refuse"},
             "heal": {"split"},
             "make_stranded": {"split"},
         }
@@ -229,6 +238,34 @@ class FaultContract(FaultCase):
         await mine.withdraw(make_record())
         await self.eventually("the withdrawal", lambda: heard.last(second))
         self.assertEqual(self.lines, [], "late is not away")
+
+    # Refusing.
+
+    async def test_asks_with_pauses(self) -> None:
+        """Nobody asks a store that refuses, or is away, all the time, whatever has expired meanwhile."""
+        matchmaker = self.matchmaker()
+        if not self.cannot("refuse"):
+            await self._check_pauses(matchmaker, "refuses", self.store.refuse)
+            await self.store.accept()
+            await self.kept(matchmaker, make_record(number=3))
+        if not self.cannot("kill"):
+            await self._check_pauses(matchmaker, "is away", self.store.kill)
+
+    async def _check_pauses(self, matchmaker: IMatchmaker, state: str, fail: Callable[[], Awaitable[None]]) -> None:
+        """Have a record of two expire when the store fails, and count for a second what is asked then."""
+        short, kept, heard = make_record(number=1), make_record(number=2), Heard()
+        await matchmaker.register(kept, 300)
+        await matchmaker.register(short, 1)
+        stop = matchmaker.watch(*TOPIC, heard)
+        await self.eventually("the first call of a watch", lambda: heard.calls)
+        await fail()
+        await self.pass_time(1.3)
+        self.store.tries()
+        await self.pass_time(1)
+        tries = self.store.tries()
+        if tries is not None:
+            self.assertLessEqual(tries, MOST_TRIES, f"tries in a second while the store {state}")
+        stop()
 
     # Failing over.
 

@@ -9,7 +9,10 @@ from zope.interface import Attribute, Interface
 from zmqrpc.interfaces import IMatchmaker
 
 FAULTS = frozenset(
-    ("kill", "hang", "slow", "fail_over", "hang_over", "split", "step_clock", "make_stranger", "admit_stranger")
+    (
+        *("kill", "hang", "slow", "refuse", "fail_over", "hang_over", "split", "step_clock"),
+        *("make_stranger", "admit_stranger"),
+    )
 )
 """What `IFaultyStore.cannot` may name."""
 
@@ -66,6 +69,19 @@ class IFaultyStore(Interface):
 
     def turns() -> int | None:
         """Tell how often somebody has waited for an answer of it since `slow`; None when it cannot count."""
+
+    def refuse() -> Awaitable[None]:
+        """Have it be there, and refuse what would change it, or whatever it is asked, until `accept`."""
+
+    def accept() -> Awaitable[None]:
+        """Have it do again what it has refused."""
+
+    def tries() -> int | None:
+        """
+        Tell how often it was asked, or somebody has tried to reach it, since this was called last.
+
+        Of a store with several addresses it is the number of the one that has most. None when it cannot count.
+        """
 
     def fail_over() -> Awaitable[None]:
         """Kill the leader, and wait until another has taken over; `start` brings the old one back, as a follower."""

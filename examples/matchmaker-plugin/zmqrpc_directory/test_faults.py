@@ -49,10 +49,12 @@ class FaultyDirectory:
     def turns(self):
         return None
 
+    tries = turns
+
     def _impossible(self, *_):
         raise NotImplementedError
 
-    hang = resume = slow = fail_over = hang_over = split = heal = _impossible
+    hang = resume = slow = refuse = accept = fail_over = hang_over = split = heal = _impossible
     make_stranger = make_stranded = admit_stranger = _impossible
 
 

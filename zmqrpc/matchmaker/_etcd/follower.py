@@ -40,7 +40,10 @@ MOST_STREAMS = 10
 """How many streams begin in a second: what is looked at may never fit them, where two stores answer for one."""
 
 STEADY_SECONDS = 1.0
-"""Seconds that a stream has to last to count as one that works, when the one before did not last that long."""
+"""
+Seconds that a stream has to last to count as one that works, when the one before did not last that long; half as many
+are at least between two that do not.
+"""
 
 RETRY_SECONDS, RETRY_MOST = 1.0, 10.0
 """
@@ -277,7 +280,8 @@ class EtcdFollower:
     def _begin_in(self, seconds: float) -> None:
         if self._begins is None or not self._begins.active():
             now = self._clock.seconds()
-            at = max(self._began + AGAIN_SECONDS, self._pace.free_at)
+            pause = STEADY_SECONDS / 2 if self._brief else AGAIN_SECONDS
+            at = max(self._began + pause, self._pace.free_at)
             self._begins = self._clock.callLater(max(seconds, at - now), self._begin)
 
     def _begin(self) -> None:

@@ -13,10 +13,12 @@ from twisted.internet import reactor as _reactor
 from zope.interface import implementer
 
 from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.matchmaker._sqlite.file import SqliteFile
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.matchmaker.sqlite import sqlite_matchmaker
 from zmqrpc.settings import Settings
+from zmqrpc.test.counted import CountedReactor
 from zmqrpc.test.forwarder import Forwarder
 from zmqrpc.test.matchmaker.support import new_path
 from zmqrpc.test.servers import RedisServer
@@ -41,6 +43,9 @@ class Whole:
     limit = 1.0
     secret = SECRET
 
+    def __init__(self):
+        self._reactor = CountedReactor(reactor)
+
     def make_stranger(self):
         raise NotImplementedError
 
@@ -49,7 +54,7 @@ class Whole:
     def kill(self):
         raise NotImplementedError
 
-    admit_stranger = hang = resume = fail_over = hang_over = split = heal = kill
+    admit_stranger = hang = resume = refuse = accept = fail_over = hang_over = split = heal = kill
 
     def start(self, empty):
         raise NotImplementedError
@@ -62,6 +67,12 @@ class Whole:
     def turns(self):
         return None
 
+    def tries(self):
+        return self._reactor.most()
+
+    def _make_of(self, url):
+        return make_matchmaker(self._reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
+
 
 @implementer(IFaultyStore)
 class FaultyTable(Whole):
@@ -70,6 +81,7 @@ class FaultyTable(Whole):
     named = "the matchmaker"
 
     def __init__(self, case):
+        super().__init__()
         self._table = Table(reactor)
 
     def make_matchmaker(self):
@@ -85,6 +97,7 @@ class FaultyRedis(Whole):
     together = 100
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self._way: Forwarder | None = None
 
@@ -124,6 +137,12 @@ class FaultyRedis(Whole):
     async def resume(self):
         self._server.answer_again()
 
+    async def refuse(self):
+        self._server.ask("REPLICAOF", "127.0.0.1", 1)
+
+    async def accept(self):
+        self._server.ask("REPLICAOF", "NO", "ONE")
+
     async def slow(self, seconds):
         if self._way is None:
             self._way = Forwarder(self._case, self._server.port)
@@ -136,8 +155,7 @@ class FaultyRedis(Whole):
         self._wall.step(seconds)
 
     def _make(self, password, port):
-        url = f"zmq+redis://:{password}@127.0.0.1:{port}"
-        return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
+        return self._make_of(f"zmq+redis://:{password}@127.0.0.1:{port}")
 
 
 @implementer(IFaultyStore)
@@ -153,6 +171,7 @@ class FaultySeveral(Whole):
     together = 100
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self._count = 3
 
@@ -194,6 +213,14 @@ class FaultySeveral(Whole):
         for server in self._failed:
             server.answer_again()
 
+    async def refuse(self):
+        for server in self._servers:
+            server.ask("ACL", "SETUSER", "default", "-@write")
+
+    async def accept(self):
+        for server in self._servers:
+            server.ask("ACL", "SETUSER", "default", "+@all")
+
     def fail_over(self):
         self._count = 1
         return self.kill()
@@ -204,9 +231,7 @@ class FaultySeveral(Whole):
 
     def _make(self, password):
         hosts = ",".join(self.named)
-        return make_matchmaker(
-            reactor, Settings(f"zmq+redis://:{password}@{hosts}", matchmaker_timeout=round(1000 * self.limit))
-        )
+        return self._make_of(f"zmq+redis://:{password}@{hosts}")
 
 
 @implementer(IFaultyStore)
@@ -217,11 +242,20 @@ class FaultyFile(Whole):
     keeps = reads_while_hung = True
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self.named = new_path(case)
         self._directory = Path(self.named).parent
         self._away = self._directory.with_name(f"{self._directory.name}-away")
         self._writer: sqlite3.Connection | None = None
+        self._looks = 0
+        version = SqliteFile.version
+
+        def counted(file):
+            self._looks += 1
+            return version(file)
+
+        case.patch(SqliteFile, "version", counted)
 
     def make_matchmaker(self):
         return sqlite_matchmaker(reactor, self.named, limit=self.limit)
@@ -244,6 +278,19 @@ class FaultyFile(Whole):
     async def resume(self):
         assert self._writer is not None
         self._writer.execute("ROLLBACK")
+
+    async def refuse(self):
+        await self.kill()
+        self._directory.mkdir()
+        Path(self.named).write_text("precious " * 1000)
+
+    async def accept(self):
+        shutil.rmtree(self._directory)
+        await self.start(False)
+
+    def tries(self):
+        looks, self._looks = self._looks, 0
+        return looks
 
     async def step_clock(self, seconds):
         """Set the clock that this process reads: that of the boot, by which the file goes, nobody can set."""

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
-from typing import Any
 
-from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.settings import Settings
-from zmqrpc.test.etcd import EtcdCluster, EtcdMember, allow, single
+from zmqrpc.test.etcd import EtcdCluster, EtcdMember, allow, encoded, single
 from zmqrpc.test.forwarder import Forwarder
 from zmqrpc.test.matchmaker.faulty import SECRET, Whole
 from zmqrpc.testing.matchmaker import IFaultyStore
 
-reactor: Any = _reactor
-
 USER, PASSWORD = "ada", "secret"
+
+PREFIX, END = "/zmqrpc/", "/zmqrpc0"
+"""The keys that are ours."""
 
 
 @implementer(IFaultyStore)
@@ -36,6 +33,7 @@ class FaultyEtcd(Whole):
     together = 100
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self._way: Forwarder | None = None
 
@@ -75,6 +73,13 @@ class FaultyEtcd(Whole):
     async def resume(self):
         self._member.answer_again()
 
+    async def refuse(self):
+        self._member.ask("auth/role/revoke", token=self._root(), role=USER, key=PREFIX, range_end=END)
+
+    async def accept(self):
+        permission = {"permType": "READWRITE", "key": encoded(PREFIX), "range_end": encoded(END)}
+        self._member.ask("auth/role/grant", token=self._root(), name=USER, perm=permission)
+
     async def slow(self, seconds):
         if self._way is None:
             self._way = Forwarder(self._case, self._member.port)
@@ -91,7 +96,7 @@ class FaultyEtcd(Whole):
         return self._member.ask("auth/authenticate", name="root", password="secret")["token"]
 
     def _make(self, password):
-        return _matchmaker(f"zmq+etcd://{USER}:{password}@{self.named}", self.limit)
+        return self._make_of(f"zmq+etcd://{USER}:{password}@{self.named}")
 
 
 @implementer(IFaultyStore)
@@ -102,6 +107,7 @@ class FaultyEtcdCluster(Whole):
     together = 100
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self._lost: EtcdMember | None = None
 
@@ -119,12 +125,12 @@ class FaultyEtcdCluster(Whole):
         return tuple(f"127.0.0.1:{member.port}" for member in self._members.members)
 
     def make_matchmaker(self):
-        return _matchmaker(self._cluster.url, self.limit)
+        return self._make_of(self._cluster.url)
 
     def make_stranded(self):
         """Make a matchmaker that knows nobody but the leader, which is what is cut off."""
         self._lost = self._cluster.leader()
-        return _matchmaker(self._lost.url, self.limit)
+        return self._make_of(self._lost.url)
 
     async def start(self, empty):
         assert self._lost is not None and not empty
@@ -154,7 +160,3 @@ class FaultyEtcdCluster(Whole):
 
     def _others_have_a_leader(self):
         return deferToThread(self._cluster.leader, self._lost)
-
-
-def _matchmaker(url, limit):
-    return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * limit)))

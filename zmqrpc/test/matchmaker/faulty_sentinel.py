@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import Any
 
-from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from zmqrpc.matchmaker import make_matchmaker
-from zmqrpc.settings import Settings
 from zmqrpc.test.forwarder import Forwarder
 from zmqrpc.test.matchmaker.faulty import SECRET, Whole
 from zmqrpc.test.sentinels import GROUP, Sentinel, SentinelSet
 from zmqrpc.test.servers import RedisServer
 from zmqrpc.test.wall import Wall
 from zmqrpc.testing.matchmaker import IFaultyStore
-
-reactor: Any = _reactor
 
 PASSWORD = "right"
 
@@ -39,6 +33,7 @@ class FaultySentinels(Whole):
     together = 100
 
     def __init__(self, case):
+        super().__init__()
         self._case = case
         self._wall: Wall | None = None
         self._old: RedisServer | None = None
@@ -88,6 +83,12 @@ class FaultySentinels(Whole):
         for process in [self._old] if self._old is not None else reversed(self._all):
             process.answer_again()
 
+    async def refuse(self):
+        self._set.servers[0].ask("ACL", "SETUSER", "default", "-@write")
+
+    async def accept(self):
+        self._set.servers[0].ask("ACL", "SETUSER", "default", "+@all")
+
     async def slow(self, seconds):
         """Have one Sentinel, of its own, name a slow way to the master."""
         way = Forwarder(self._case, self._set.servers[0].port)
@@ -123,4 +124,4 @@ class FaultySentinels(Whole):
 
     def _make(self, password):
         url = f"zmq+sentinel://:{password}@{self._hosts or self._set.hosts}"
-        return make_matchmaker(reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
+        return self._make_of(url)

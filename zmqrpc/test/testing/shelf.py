@@ -21,6 +21,9 @@ from zmqrpc.testing.matchmaker import IFaultyStore
 
 POLL_SECONDS = 0.05
 
+REST_SECONDS = 0.15
+"""Until the next poll after one that failed."""
+
 
 @attrs.frozen
 class Entry:
@@ -53,12 +56,13 @@ class FaultyShelf:
         self.entries: dict[Any, Entry] = {}
         self.old: dict[Any, Entry] | None = None
         self.up = True
-        self.hung = self.admitted = self.cut = self.returned = False
+        self.hung = self.refusing = self.admitted = self.cut = self.returned = False
         self.delay = self.wall = 0.0
         self.late: list[Any] = []
         self.made: list[Any] = []
         self._kind = kind
         self._turns = 0
+        self.asked = 0
 
     def make_matchmaker(self):
         return self._kind(self)
@@ -101,6 +105,16 @@ class FaultyShelf:
     def turn(self):
         self._turns += 1
 
+    async def refuse(self):
+        self.refusing = True
+
+    async def accept(self):
+        self.refusing = False
+
+    def tries(self):
+        asked, self.asked = self.asked, 0
+        return asked
+
     async def fail_over(self):
         self.old = dict(self.entries)
 
@@ -133,6 +147,7 @@ class ShelfMatchmaker:
         self.polling: set[tuple[str, str]] = set()
         self.waiting: list[tuple[Any, Deferred[Any], Any]] = []
         self.timer = self.clock.callLater(POLL_SECONDS, self.poll)
+        self.rests_until = 0.0
         self.closed = False
 
     # What it is asked.
@@ -189,6 +204,7 @@ class ShelfMatchmaker:
         return self.ask(act).addCallbacks(self.worked, self.failed)
 
     def ask(self, act):
+        self.store.asked += 1
         if reason := self.why_not():
             return fail(MatchmakerUnavailable(reason))
         if self.store.hung:
@@ -201,6 +217,8 @@ class ShelfMatchmaker:
     def why_not(self):
         if not self.store.up:
             return "the shelf is not there; put it back"
+        if self.store.refusing:
+            return "the shelf refuses what it is asked; open it"
         if self.stranger and not self.store.admitted:
             return "the shelf does not let us in; correct the password"
         if self.stranded and self.store.cut:
@@ -240,6 +258,8 @@ class ShelfMatchmaker:
 
     def poll(self):
         self.timer = self.clock.callLater(POLL_SECONDS, self.poll)
+        if self.clock.seconds() < self.rests_until:
+            return
         for topic in self.topics - self.polling:
             self.polling.add(topic)
             asked = self.do(lambda topic=topic: self.read(topic))
@@ -251,6 +271,7 @@ class ShelfMatchmaker:
 
     def missed(self, failure):
         failure.trap(MatchmakerUnavailable)
+        self.rests_until = self.clock.seconds() + REST_SECONDS
 
     # What is there.
 
@@ -480,6 +501,23 @@ class ForgetsToTryAgain(ShelfMatchmaker):
     def why_not(self):
         self.gone = self.gone or not self.store.up
         return "the shelf is not there; put it back" if self.gone else super().why_not()
+
+
+class NeverRests(ShelfMatchmaker):
+    """When nobody answers."""
+
+    def missed(self, failure):
+        super().missed(failure)
+        self.rests_until = 0.0
+
+
+class AsksAtOnceWhatIsRefused(ShelfMatchmaker):
+    """It rests only while nobody is there."""
+
+    def missed(self, failure):
+        super().missed(failure)
+        if self.store.refusing:
+            self.rests_until = 0.0
 
 
 class EndsItsWatches(ShelfMatchmaker):
