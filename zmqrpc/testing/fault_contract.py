@@ -23,8 +23,8 @@ MOST_WAITING = 100
 
 MOST_TRIES = 10
 """
-Tries that a matchmaker makes in a second at most, at one address of a store that is away or refuses, for each topic that
-is watched, after the first second. Each of the back-offs of ours says less: docs/adr/0037 has them all.
+Tries that a matchmaker makes in a second at most, at one address of a store that is away or refuses, for each topic
+that is watched, after the first second. Each of the back-offs of ours says less: docs/adr/0037 has them all.
 """
 
 
