@@ -54,11 +54,13 @@ class Answers:
             else:
                 self._links.user.replied(call, message)
         elif kind is Ack:
-            ended = link.pending.acknowledged(message.ranges)
+            ended = link.pending.acknowledged(message.ranges, now)
+            link.named()
             if ended:
                 self._links.user.acknowledged(ended)
         elif kind is Beat:
-            link.pending.running(message.ranges)
+            link.pending.running(message.ranges, now)
+            link.named()
         elif kind is Pong:
             if state.ponged(now, message.token):
                 link.all_arrived()

@@ -14,7 +14,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
 from zmqrpc.core.evidence import Evidence
-from zmqrpc.core.link import LinkState, Phase
+from zmqrpc.core.link import SILENT, LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,
@@ -100,7 +100,11 @@ class Link:
         self._outbox = Outbox(settings.max_message_size)
         self._limit(links.settings.max_message_size)
         self.pending: PendingCalls[Waiter] = PendingCalls(
-            settings.max_unsettled_calls, links.policy, links.unused_sequence, settings.max_unsettled_bytes
+            settings.max_unsettled_calls,
+            links.policy,
+            links.unused_sequence,
+            settings.max_unsettled_bytes,
+            links.timers.patience,
         )
         self._links = links
         self.carrier = carrier
@@ -453,14 +457,33 @@ class Link:
         if overdue:
             self._links.user.overdue(overdue, self)
         late = self.state.late
+        ticks = now >= self.state.wake_at
         effects = self.state.tick(now, len(self.pending) > 0)
         if effects:
             self.perform(effects, now)
         else:
             self.refresh()
+        if ticks and self.pending:
+            self._judge_silence(now)
         if self.state.late and not late and self.queue:
             self._grown_late()
         self._links.at_rest(self)
+
+    def _judge_silence(self, now: float) -> None:
+        """End what does not wait any longer for an instance that says nothing."""
+        silence = self.liveness.silence(now)
+        if not silence or self.state.phase not in (Phase.UP, Phase.DRAINING):
+            return
+        alone, given_up = self.pending.unheard(silence)
+        if alone:
+            for call in alone:
+                # One that is idempotent goes elsewhere, and not to who is silent.
+                call.tried = (*call.tried, self.key)
+            # It may be read later, and what has not begun then is not run.
+            self.write(encode_message(Cancel(flatten(call.sequence for call in alone))), now)
+            self._links.user.lost(alone, self, f"silent for {silence:.1f} s (call_monitor_timeout): {SILENT}")
+        if given_up:
+            self.perform(self.state.given_up(now), now)
 
     def _look_for_lingering(self, now: float) -> None:
         """Wait no longer than `zmq_linger` for what is over for its callers: casts, without acknowledgements."""
@@ -477,7 +500,10 @@ class Link:
         repeat, given_up = self.pending.unacknowledged(now)
         if self.state.phase is Phase.UP:
             for call in repeat:
-                if call.deadline > now:
+                if call.named and self.state.mute:
+                    # It has it, and reads nothing now.
+                    self.pending.put_off(call, now)
+                elif call.deadline > now:
                     self.pending.repeat(call, now)
                     self._repeat(call, now)
         else:
@@ -490,6 +516,11 @@ class Link:
             self._links.user.overdue(overdue, self)
         if given_up:
             self._links.user.given_up(given_up, self)
+
+    def named(self) -> None:
+        """Take that its instance has named calls: they are asked for again when it names them no more."""
+        if self.pending.wake_at < self.sweep_at:
+            self._links.wake_by(self, self.pending.wake_at)
 
     def recover(self, now: float) -> None:
         """Look whether what kept the link from taking calls is over, after something came in."""

@@ -20,6 +20,7 @@ from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
+from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
@@ -68,6 +69,7 @@ class Links:
     :param instance: our own instance.
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar timers: the times of a link.
     :ivar connector: the connecting socket.
     :ivar by_identity: the links that are connected, or connect.
     :ivar answers: what takes what instances say.
@@ -109,6 +111,7 @@ class Links:
             if settings.rpc_use_acks
             else None
         )
+        self.timers = LinkTimers(patience=settings.call_monitor_timeout or NEVER)
         self._transport = transport
         self._wake_by = wake_by
         self.connector = Connector(transport, self, seconds)

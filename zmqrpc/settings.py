@@ -126,6 +126,12 @@ class Settings:
     rpc_retry_attempts: int = _option(
         3, "How often an unacknowledged message is sent again; negative or None: no limit.", none=-1
     )
+    call_monitor_timeout: float = _option(
+        5.0,
+        "Seconds an instance may be silent, or not name what it runs, while calls wait for it; then it is given up, or "
+        "asked again. 0: for ever.",
+        0,
+    )
     rpc_message_ttl: float = _option(300.0, "Seconds until what is remembered of a silent client is forgotten.", 1)
     route_ttl: float = _option(
         600.0, "Seconds until a route that is not used is given up, and its topic with the last one.", 0.1

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from zmqrpc.carrier import Carrier
 from zmqrpc.core.link import LinkState, Phase
-from zmqrpc.core.link_timers import LinkTimers, through_proxies
+from zmqrpc.core.link_timers import through_proxies
 from zmqrpc.interfaces import ILinks
 from zmqrpc.link import Link
 from zmqrpc.links import Links
@@ -34,7 +34,7 @@ class StrategyLinks:
         address = record.addresses[0]
         if link is None:
             instance = bytes.fromhex(record.instance) if record.instance else None
-            timers = LinkTimers()
+            timers = links.timers
             carrier: Carrier = links.direct
             # Proxies go by instances: who is recorded without one, in a fixed table, is connected to directly.
             if proxied and instance is not None:

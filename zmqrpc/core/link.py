@@ -17,6 +17,7 @@ LEAVING                 the peer has read our GOAWAY, loss, its time is up      
 UP, DRAINING            loss                                                       CONNECTING (at once)
 UP, DRAINING            loss a moment after it came up                             BACKOFF
 UP, DRAINING            loss of the proxy that carried it                          CONNECTING (at once)
+UP, DRAINING            given up: silent for too long while calls wait             as at a loss, but late
 DRAINING                record came back                                           UP
 DRAINING                nothing outstanding, or its time is up                     IDLE
 DRAINING after GOAWAY   its time is up                                             BACKOFF
@@ -34,7 +35,8 @@ has to find out that the peer is still dead, and it comes back by itself.
 
 A peer that has failed, or takes long to answer HELLO, is **late**: nothing new goes there that others can take.
 
-While it is UP, `zmqrpc.core.liveness` asks the peer whether it is still there.
+While it is UP, or DRAINING with something outstanding, `zmqrpc.core.liveness` asks the peer whether it is still there.
+How long calls wait for one that is silent is said by `zmqrpc.core.pending`.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ from zmqrpc.core.link_effects import (
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.liveness import Liveness
 from zmqrpc.core.ways import Identity, Through
+
+SILENT = "stopped, blocked or cut off"
+"""What a peer is that says nothing, for error texts."""
 
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
@@ -101,6 +106,7 @@ class LinkState:
         "_due",
         "_fails",
         "_going_away",
+        "_grace",
         "_hello_until",
         "_hellos",
         "_jitter",
@@ -143,6 +149,7 @@ class LinkState:
         self._hello_until = self._drain_until = self._resume_at = 0.0
         self._due = self._late_at = NEVER
         self._lost_at: float | None = None
+        self._grace = timers.lost
         self._going_away = self._moving = False
 
     @property
@@ -170,7 +177,9 @@ class LinkState:
 
     @property
     def _aside(self) -> bool:
-        return self.liveness.mute or (self.phase is Phase.CONNECTING and (self.late or self.unheard))
+        if self.phase is Phase.CONNECTING:
+            return self.late or self.unheard
+        return self.liveness.mute and self.phase is Phase.UP
 
     @property
     def hopeless(self) -> bool:
@@ -272,7 +281,7 @@ class LinkState:
             self.trouble = ""
             self._hello_until = now + self._timers.hello
             if self._lost_at is not None:
-                self._lost_at = now
+                self._lost_at, self._grace = now, self._timers.lost
         if not self.late and self._late_at == NEVER:
             self._late_at = now + self._timers.late
         self._rearm()
@@ -291,7 +300,7 @@ class LinkState:
     def moved(self, now: float, reason: str) -> list[Effect]:
         """The proxy that carried the link is of no use any more: ask for the peer another way, at once."""
         if self.phase in (Phase.UP, Phase.DRAINING):
-            self._lost_at = now
+            self._lost_at, self._grace = now, self._timers.lost
         elif self.phase is not Phase.CONNECTING:
             return []
         self.trouble = reason
@@ -359,7 +368,7 @@ class LinkState:
                 self._back_off(now)
                 return [drop, Reroute(reason)]
             return [drop, Reroute(reason), *self._rest()]
-        self._lost_at = now
+        self._lost_at, self._grace = now, self._timers.lost
         if not self._wanted:
             return [drop, Reroute(reason), self._lose(reason), *self._rest()]
         if now < self.up_since + self._timers.steady:
@@ -368,6 +377,16 @@ class LinkState:
             return [drop, Reroute(reason)]
         # At once and once: the answer tells whether the same instance is still there (design D17).
         return [drop, *self._connect(now)]
+
+    def given_up(self, now: float) -> list[Effect]:
+        """The peer is silent, and what waits for it waits no longer: ask for it over another connection, at once."""
+        patience = self._timers.patience
+        effects = self.lost(now, f"silent for {patience:g} s (call_monitor_timeout): {SILENT}")
+        if self._lost_at is not None:
+            self._grace = self._timers.resume
+            self.late = self.phase is Phase.CONNECTING
+            self._rearm()
+        return effects
 
     def going_away(self, now: float, text: str) -> list[Effect]:
         """GOAWAY came: the peer stops."""
@@ -420,8 +439,8 @@ class LinkState:
             return self._left(now)
         effects = []
         waits = self._hello_until == NEVER
-        if self._lost_at is not None and not waits and now >= self._lost_at + self._timers.lost:
-            lost = self._lose(f"no link for {self._timers.lost:g} s after: {self.trouble}")
+        if self._lost_at is not None and not waits and now >= self._lost_at + self._grace:
+            lost = self._lose(f"no link for {self._grace:g} s after: {self.trouble}")
             effects += [lost] if self._moving else [lost, *self._tell(lost.reason)]
         if self.phase is Phase.CONNECTING and now >= self._late_at:
             self.late = True
@@ -489,13 +508,11 @@ class LinkState:
 
     def _drained(self, now: float, outstanding: bool) -> list[Effect]:
         if outstanding:
-            # However long the peer takes: each call has its own deadline, and a loss is noticed.
-            if isinstance(self.identity, Through):
-                # That the peer has ended is told by its proxy, when something is to be written there.
-                self._due = now + self._timers.ping
-                return [SayPing(None)]
-            self._due = now + self._timers.idle_ping
-            return []
+            # However long the peer takes: each call has its own deadline, and a loss is noticed. That it has ended is
+            # told by its proxy, when something is to be written there.
+            ping = self.liveness.tick(now, outstanding)
+            self._due = self.liveness.wake_at
+            return [] if ping is None else [ping]
         closes = self._wanted or not isinstance(self.identity, Through)
         if self._going_away and closes and now < self._drain_until:
             # After GOAWAY the peer closes: a disconnect by us could swallow our answer to it.
@@ -531,7 +548,7 @@ class LinkState:
     def _rearm(self) -> None:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
         if self._lost_at is not None and due < NEVER:
-            due = min(due, self._lost_at + self._timers.lost)
+            due = min(due, self._lost_at + self._grace)
         if self.phase is Phase.CONNECTING:
             due = min(due, self._late_at)
         self._due = due

@@ -5,6 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from zmqrpc.core.agenda import NEVER
+
 
 class LinkTimers(Struct, frozen=True):
     """
@@ -19,7 +21,11 @@ class LinkTimers(Struct, frozen=True):
     :ivar mute: of silence, from an unanswered PING on, after which a peer gets nothing new.
     :ivar lag: by which a tick may be late and still judge the peer: what it sent may not have been read.
     :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
+    :ivar patience: of silence, from its last word on, after which a peer is given up that calls wait for; infinity for
+        never.
     :ivar lost: without a link until its instance counts as gone.
+    :ivar resume: the same, of a peer that was given up for its silence: a proxy on the way there would have been left
+        before.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
     :ivar backoff: until a peer is connected to again, doubled for each connection in a row that came to nothing; the
         state machine takes at random half of it off, at most.
@@ -38,7 +44,9 @@ class LinkTimers(Struct, frozen=True):
     mute: float = 1.5
     lag: float = 0.5
     silent: float = 10.0
+    patience: float = NEVER
     lost: float = 1.0
+    resume: float = 1.0
     steady: float = 1.0
     backoff: float = 0.1
     longest_backoff: float = 10.0

@@ -3,7 +3,8 @@ Whether the peer of a connection still answers: when it is asked by PING, and wh
 
 An idle peer is asked seldom, one that is used often, and one that speaks only now and then, for how long its answer
 takes. Silence counts from a PING that is not answered, or from what came after it: who is busy answers late, and is
-heard meanwhile. A peer that was silent for `LinkTimers.mute` is **mute** until it is heard again.
+heard meanwhile. A peer that was silent for `LinkTimers.mute` is **mute** until it is heard again. For the calls that
+wait for it the silence counts from its last word; who was idle has been asked half a second after it was used.
 
 The connection's own state is `zmqrpc.core.link`, which asks only while it is up.
 """
@@ -26,10 +27,12 @@ class Liveness:
 
     __slots__ = (
         "_asked_at",
+        "_idle_at",
         "_next_ping",
         "_pinged_at",
         "_round_trip",
         "_silence",
+        "_silent_since",
         "_timers",
         "_used_at",
         "heard_at",
@@ -39,8 +42,8 @@ class Liveness:
 
     def __init__(self, timers: LinkTimers) -> None:
         self.mute = False
-        self.heard_at = self._used_at = self._asked_at = -NEVER
-        self.wake_at = self._next_ping = NEVER
+        self.heard_at = self._used_at = self._asked_at = self._idle_at = -NEVER
+        self.wake_at = self._next_ping = self._silent_since = NEVER
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
         self._silence = 0.0
@@ -51,10 +54,22 @@ class Liveness:
         """Whether it is mute for so long that the connection is no evidence of it any more."""
         return self.mute and self._silence >= self._timers.silent
 
+    def silence(self, now: float) -> float:
+        """
+        Return for how long calls have waited for a peer that was asked and says nothing, in seconds; 0 when it speaks.
+
+        To be asked right after `tick`: one that is late judges nobody.
+        """
+        if self._silent_since < self.heard_at:
+            return 0.0
+        # Rounded, so that a silence is as long as its end was set to be.
+        return max(0.0, round(now - self._silent_since, 6)) if self._silent_since < NEVER else 0.0
+
     def opened(self, now: float) -> None:
         """The connection has come up."""
         self.mute = False
         self._pinged_at = None
+        self._silent_since = NEVER
         self._round_trip = None
         self._used_at = now
         self.wake_at = self._next_ping = now + self._timers.ping
@@ -81,6 +96,7 @@ class Liveness:
             newest = token == int(self._pinged_at * 1000)
             self._round_trip = int((now - self._pinged_at) * 1000) if newest else None
             self._pinged_at = None
+            self._silent_since = NEVER
             self.mute = False
 
     def tick(self, now: float, outstanding: bool) -> SayPing | None:
@@ -99,8 +115,14 @@ class Liveness:
             elif late < timers.lag:
                 self.mute = True
                 self._silence = silent
+            if not outstanding:
+                self._idle_at = now
+            since = max(self._pinged_at - timers.ping, self.heard_at, self._idle_at)
+            self._silent_since = since if late < timers.lag else NEVER
             # Again: the PING, or its answer, may be lost where the peer drops what it cannot write.
             self.wake_at = now + timers.ping
+            if now < since + timers.patience < self.wake_at:
+                self.wake_at = since + timers.patience
             return SayPing(None)
         if now < self._next_ping:
             self.wake_at = self._next_ping

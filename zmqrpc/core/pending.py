@@ -60,6 +60,9 @@ class PendingCall:
         gave it back.
     :ivar rounds: how often everybody who could take it has given it back.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
+    :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
+    :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
+        before that.
     """
 
     kind: int
@@ -81,6 +84,8 @@ class PendingCall:
     ended: bool = False
     stopping: str = ""
     rounds: int = 0
+    monitor: float | None = None
+    named: int = 0
 
     def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""
@@ -104,11 +109,18 @@ class PendingCall:
         self.stage = stage
         self.sequence = self.attempts = 0
         self.retry_at = NEVER
+        if self.named:
+            self.named = 0
 
     @property
     def idempotent(self) -> bool:
         """Whether it may run more than once."""
         return bool(self.flags & Flag.IDEMPOTENT)
+
+    @property
+    def tries(self) -> int:
+        """How often it was handed over since its instance named it last, that time included."""
+        return self.attempts - self.named + 1 if self.named else self.attempts
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -143,6 +155,7 @@ class PendingCalls(Generic[_Call]):
     :param most_unsettled: how many there may be at once.
     :param first: the lowest number that was never used in this pair; those below it count as settled.
     :param most_bytes: how many bytes of encoded requests there may be; the one that passes it is the last.
+    :param patience: seconds that the instance may be silent, or not name what it has acknowledged; infinity for ever.
     :ivar retry_after: seconds until a call that is handed over first is sent again; infinity for never.
     :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended; `tell_settled` is what a batch tells the server of it.
@@ -155,6 +168,7 @@ class PendingCalls(Generic[_Call]):
         "_calls",
         "_due",
         "_most_bytes",
+        "_patience",
         "_policy",
         "_told",
         "most_unsettled",
@@ -165,7 +179,12 @@ class PendingCalls(Generic[_Call]):
     )
 
     def __init__(
-        self, most_unsettled: int, policy: RetryPolicy | None, first: int = 1, most_bytes: float = NEVER
+        self,
+        most_unsettled: int,
+        policy: RetryPolicy | None,
+        first: int = 1,
+        most_bytes: float = NEVER,
+        patience: float = NEVER,
     ) -> None:
         self.most_unsettled = most_unsettled
         self.settled = Ranges()
@@ -173,6 +192,7 @@ class PendingCalls(Generic[_Call]):
         self.wake_at = NEVER
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
+        self._patience = patience
         self._bytes = 0
         self._most_bytes = most_bytes
         self._calls: dict[int, _Call] = {}
@@ -220,7 +240,7 @@ class PendingCalls(Generic[_Call]):
         call.attempts += 1
         call.stage = _SENT
         if self._policy is not None:
-            call.retry_at = self._policy.next_retry(now, call.attempts)
+            call.retry_at = self._policy.next_retry(now, call.tries)
             self.wake_at = min(self.wake_at, call.retry_at)
             self._agenda.enter(call)
 
@@ -300,9 +320,9 @@ class PendingCalls(Generic[_Call]):
             lowest = max(lowest, high + 1)
         return found
 
-    def acknowledged(self, ranges: list[int]) -> list[_Call]:
+    def acknowledged(self, ranges: list[int], now: float) -> list[_Call]:
         """
-        Take an acknowledgement: calls are not sent again by the timer, requests without an answer end.
+        Take an acknowledgement: calls run from now on, which has to be told again, requests without an answer end.
 
         :return: those that have ended.
         """
@@ -311,7 +331,7 @@ class PendingCalls(Generic[_Call]):
         low = high = 0
         for call in self.within(ranges):
             if call.kind == _CALL:
-                call.retry_at = NEVER
+                self._named(call, now)
                 call.stage = max(call.stage, _ACKNOWLEDGED)
                 continue
             ended.append(call)
@@ -326,12 +346,57 @@ class PendingCalls(Generic[_Call]):
         self.settled.add_range(low, high)
         return ended
 
-    def running(self, ranges: list[int]) -> None:
-        """Take a BEAT: the calls run, and are not sent again by the timer."""
+    def running(self, ranges: list[int], now: float) -> None:
+        """Take a BEAT: the calls run, and are not sent again by the timer as long as they are named."""
         for call in self.within(ranges):
-            if call.stage is not _RUNNING and call.kind in _BEATEN_FOR:
-                call.retry_at = NEVER
+            if call.kind in _BEATEN_FOR:
+                self._named(call, now)
                 call.stage = _RUNNING
+
+    def _named(self, call: _Call, now: float) -> None:
+        """Ask for a call again only when nothing is said of it for as long as its instance may be silent."""
+        call.named = call.attempts
+        patience = self._patience if call.monitor is None else call.monitor or NEVER
+        if patience == NEVER or self._policy is None:
+            call.retry_at = NEVER
+            return
+        retry_at = now + patience
+        if call.kind != _CALL and call.retry_at > retry_at:
+            # It is acknowledged when it has run, which may be at once: no sooner than without this.
+            return
+        call.retry_at = retry_at
+        if retry_at < self.wake_at:
+            self.wake_at = retry_at
+        self._agenda.enter(call)
+
+    def put_off(self, call: _Call, now: float) -> None:
+        """Take that a call is not sent again now, since its instance says nothing at all."""
+        self._named(call, now)
+
+    def unheard(self, silence: float) -> tuple[list[_Call], bool]:
+        """
+        Find the calls that do not wait any longer for an instance which is silent, and end them.
+
+        :param silence: for how long it is, in seconds.
+        :return: those that have ended, each alone; and whether the instance is to be given up with all the others. It is
+            not, as long as one of them may wait longer than most.
+        """
+        over: list[_Call] = []
+        rest: list[_Call] = []
+        lasting = False
+        for call in self._calls.values():
+            if call.monitor is None:
+                rest.append(call)
+            elif call.monitor and silence >= call.monitor:
+                over.append(call)
+            else:
+                lasting = True
+        given_up = bool(rest) and silence >= self._patience
+        if given_up and lasting:
+            over += rest
+        for call in over:
+            self.take(call.sequence)
+        return over, given_up and not lasting
 
     def overdue(self, now: float) -> list[_Call]:
         """End the calls whose deadline has come, and return them in the order of their numbers."""
@@ -365,9 +430,12 @@ class PendingCalls(Generic[_Call]):
             call = self._calls.get(sequence)
             if call is None or call.retry_at > now:
                 continue
-            if policy is not None and policy.exhausted(call.attempts):
+            if policy is None or not policy.exhausted(call.tries):
+                late.append(call)
+            elif call.named:
+                # It has arrived there, and whoever does not say what became of it speaks: its deadline will end it.
+                call.retry_at = NEVER
+            else:
                 self.take(sequence)
                 given_up.append(call)
-            else:
-                late.append(call)
         return late, given_up

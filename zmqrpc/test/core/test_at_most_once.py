@@ -236,7 +236,7 @@ class World(RuleBasedStateMachine):
                     elif call is not None:
                         self.end(call, "result")
                 case Ack(ranges=ranges):
-                    link.pending.acknowledged(ranges)
+                    link.pending.acknowledged(ranges, self.now)
                 case Nack(reason=reason, ranges=ranges):
                     if reason == Refusal.WRONG_INSTANCE and connection != link.connection and self.checks_connection:
                         continue

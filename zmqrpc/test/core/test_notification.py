@@ -190,9 +190,9 @@ class RunningTests(SynchronousTestCase):
             call.begin(int(kind), Target("t"), b"", 1000.0)
             pending.hand_over(call, 0.0)
             calls.append(call)
-        pending.running([1, 3])
+        pending.running([1, 3], 0.5)
         self.assertEqual([call.retry_at for call in calls], [NEVER, NEVER, 15.0])
-        self.assertEqual(pending.acknowledged([1, 3]), calls[1:])
+        self.assertEqual(pending.acknowledged([1, 3], 1.0), calls[1:])
 
 
 def sight(name: str, role: Role = Role.LISTENER, pool: str | None = None) -> Sighting:

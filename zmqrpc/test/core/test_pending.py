@@ -271,13 +271,13 @@ class RetryTests(SynchronousTestCase):
 
     def test_what_is_acknowledged_is_not_sent_again(self):
         pending = make_pending(2)
-        self.assertEqual(pending.acknowledged([1, 1]), [])
+        self.assertEqual(pending.acknowledged([1, 1], NOW), [])
         again, given_up = pending.unacknowledged(NOW + 15)
         self.assertEqual((sequences(again), given_up), ([2], []))
 
     def test_what_runs_is_not_sent_again(self):
         pending = make_pending(2)
-        pending.running([2, 2, 7, 9])
+        pending.running([2, 2, 7, 9], NOW)
         again, _ = pending.unacknowledged(NOW + 15)
         self.assertEqual(sequences(again), [1])
 
@@ -289,7 +289,7 @@ class RetryTests(SynchronousTestCase):
             (pending.running, Stage.RUNNING),
             (pending.acknowledged, Stage.RUNNING),
         ):
-            tell([1, 1])
+            tell([1, 1], NOW)
             self.assertEqual(call.stage, expected)
         pending.repeat(call, NOW + 1)
         self.assertEqual((call.stage, call.attempts, call.retry_at), (Stage.SENT, 2, NOW + 31))
@@ -300,9 +300,9 @@ class RetryTests(SynchronousTestCase):
             call = make_call()
             call.kind = kind
             pending.hand_over(call, NOW)
-        self.assertEqual(sequences(pending.acknowledged([1, 9])), [2, 3, 4])
+        self.assertEqual(sequences(pending.acknowledged([1, 9], NOW)), [2, 3, 4])
         self.assertEqual((sequences(pending.outstanding()), pending.settled.flat()), ([1], [0, 2, 4]))
-        self.assertEqual(pending.acknowledged([1, 9]), [])
+        self.assertEqual(pending.acknowledged([1, 9], NOW), [])
 
     def test_without_a_policy_a_repetition_has_no_timer(self):
         pending = make_pending(1, None)
