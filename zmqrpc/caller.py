@@ -29,10 +29,12 @@ class Caller:
     :ivar identity: routing id of its newest connection, or the way to it through a proxy.
     :ivar hello_sent: when it wrote the HELLO of that connection, ms of its clock.
     :ivar largest: the largest payload it accepts, bytes.
-    :ivar running: what goes on running, by sequence: the Deferred that will end it, and until when its caller waits.
+    :ivar running: what goes on running, by sequence: the Deferred that will end it, and until when its caller waits;
+        -infinity when it was cancelled because nobody does.
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
     :ivar leaving: whether it has said that nothing new follows.
+    :ivar away_since: since when it is known that it has no connection; infinity while it has one.
     :ivar strayed_at: when a proxy took its connection away; -infinity for never, or when it has come back.
     """
 
@@ -43,6 +45,7 @@ class Caller:
         "_callers",
         "_outbox",
         "acks",
+        "away_since",
         "base",
         "filter",
         "heard_at",
@@ -65,6 +68,7 @@ class Caller:
         self.hello_sent = sent
         self.leaving = False
         self.until = 0.0
+        self.away_since = NEVER
         self.strayed_at = -NEVER
         self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
@@ -81,6 +85,7 @@ class Caller:
         self.largest = largest
         self._outbox.limit(largest)
         self.leaving = False
+        self.away_since = NEVER
         self.strayed_at = -NEVER
 
     def acknowledge(self, sequence: int) -> None:

@@ -58,6 +58,12 @@ LEAVE_THROUGH_SECONDS = 3.0
 STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
 
+GONE_SECONDS = 2 * BEAT_SECONDS
+"""How long a client may be without a connection until what runs for it is cancelled; the client counts as long."""
+
+GONE_THROUGH_SECONDS = LEAVE_THROUGH_SECONDS
+"""The same for one behind a proxy, for the same reason."""
+
 _LATE_SECONDS = 1.0
 _REMIND_SECONDS = 0.1
 
@@ -72,6 +78,7 @@ class Callers:
     :ivar dirty: who has something to be written at the end of the pass.
     :ivar send_through: writes a payload to a client behind a proxy, and returns what `IBoundRouter.send` does.
     :ivar largest_through: returns the largest payload that gets to it.
+    :ivar reachable: tells whether clients behind proxies can reach us, by any of these.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
     """
@@ -96,6 +103,7 @@ class Callers:
         self._router: IBoundRouter | None = None
         self.send_through: Callable[[Through, bytes], int] = lambda way, payload: GONE
         self.largest_through: Callable[[Through], int] = lambda way: settings.max_message_size
+        self.reachable: Callable[[], bool] = lambda: True
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[Identity, Caller] = {}
         self._returned: list[tuple[Caller, Identity, bytes]] = []
@@ -352,6 +360,7 @@ class Callers:
         """Take that the connection a caller had is not its any more; it may be another's by now."""
         if self._by_identity.get(caller.identity) is caller:
             del self._by_identity[caller.identity]
+            caller.away_since = self.seconds()
 
     # What comes through proxies
 
@@ -443,7 +452,10 @@ class Callers:
             for caller in list(self._callers.values()):
                 if caller.running:
                     self._give_up_late(caller, now)
-                    caller.write(encode_message(Beat(flatten(caller.running))))
+                    if caller.away_since == NEVER:
+                        caller.write(encode_message(Beat(flatten(caller.running))))
+                    else:
+                        self._give_up_lost(caller, now)
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             for identity in [each for each, since in self._left.items() if since + LEAVE_SECONDS <= now]:
@@ -459,8 +471,20 @@ class Callers:
 
     def _give_up_late(self, caller: Caller, now: float) -> None:
         """Cancel what nobody waits for any more: the CANCEL of a client that is gone, or was cut off, never comes."""
-        for result in [result for result, until in caller.running.values() if until + _LATE_SECONDS <= now]:
+        for result in [r for r, until in caller.running.values() if -NEVER < until <= now - _LATE_SECONDS]:
             self._requests.cancel_one(result)
+
+    def _give_up_lost(self, caller: Caller, now: float) -> None:
+        """Cancel the calls of a client that has no connection, when it could have made another."""
+        through = type(caller.identity) is Through
+        if through and not self.reachable():
+            # That there is no proxy says nothing of the client, which waits for one as we do.
+            caller.away_since = now
+        # It was found out at a BEAT, or before.
+        if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
+            text = "client {client} has no link any more, {number} calls that ran for it are cancelled"
+            number = self._requests.abandon(caller)
+            self.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
 
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""

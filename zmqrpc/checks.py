@@ -69,6 +69,17 @@ def odd_request(method: Any, timeout: Any) -> ConfigError:
     return ConfigError(f"the timeout {timeout!r} of {method!r} is no number of seconds below {LONGEST:g}; give one")
 
 
+def is_patience(seconds: Any) -> bool:
+    """Tell whether a value says for how long somebody may be silent; 0 is for ever."""
+    return type(seconds) in (int, float) and 0 <= seconds < LONGEST
+
+
+def odd_patience(method: Any, seconds: Any) -> ConfigError:
+    """Say what is wrong with how long the instance that has a call may be silent."""
+    text = f"the call_monitor_timeout {seconds!r} of {method!r} is no number of seconds from 0 to {LONGEST:g}"
+    return ConfigError(f"{text}; give one, or 0 for ever")
+
+
 def odd_mapping(method: str, args: Any, context: Any) -> EncodingError:
     """Say which of arguments and context is no dict."""
     what, value = ("arguments", args) if type(args) is not dict else ("context", context)

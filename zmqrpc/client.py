@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from zmqrpc.checks import LONGEST, check_target, odd_mapping, odd_request, unsendable
+from zmqrpc.checks import LONGEST, check_target, is_patience, odd_mapping, odd_patience, odd_request, unsendable
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Flag, Kind, encode_message
 from zmqrpc.core.route import Route
@@ -78,6 +78,7 @@ class RPCClient:
         context: dict[str, Any] | None = None,
         idempotent: bool = False,
         wait_for_ready: bool = False,
+        call_monitor_timeout: float | None = None,
     ) -> Deferred[Any]:
         """
         Call a method of one member and bring its result.
@@ -87,11 +88,21 @@ class RPCClient:
         :param context: handed to the method as its first argument.
         :param idempotent: whether it may run more than once, so that it may go to another member after a loss.
         :param wait_for_ready: whether to wait, up to the timeout, for somebody to listen.
+        :param call_monitor_timeout: seconds that the instance which has the call may be silent; then it ends as
+            `ServerLost`, or goes elsewhere when it is idempotent. 0 is for ever, None the option of that name.
         :return: fires with the result. Fails with a `DeliveryError` when there is none (its `maybe_executed` tells
             whether the method may have run), or with a `RemoteError` when the method raised. Cancelling it cancels the
             call.
         """
-        return self._send(_CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        if call_monitor_timeout is None:
+            return self._send(_CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        if not is_patience(call_monitor_timeout):
+            return fail(odd_patience(method, call_monitor_timeout))
+        call = self._send(_CALL, target, method, args, timeout, context, idempotent, wait_for_ready)
+        if isinstance(call, Waiter):
+            # Nothing of its instance is read before this returns.
+            call.monitor = call_monitor_timeout
+        return call
 
     def cast(
         self,
@@ -311,7 +322,8 @@ class RPCClient:
         """
         Make an object whose methods are those of a server: ``await stub.add(a=1, b=2)``.
 
-        :param options: given to each `call`: `timeout`, `context`, `idempotent`, `wait_for_ready`.
+        :param options: given to each `call`: `timeout`, `context`, `idempotent`, `wait_for_ready`,
+            `call_monitor_timeout`.
         """
         return Stub(self, target, options)
 

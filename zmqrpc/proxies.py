@@ -82,6 +82,7 @@ class Proxies:
         self.carrier = links.carrier = ProxyCarrier(links, self)
         links.proxies = self
         callers.send_through, callers.largest_through = self.carrier.send, self.carrier.largest
+        callers.reachable = lambda: any(proxy.up for proxy in self._servers.values())
         self.publishing: Publishing | None = None
         self.publishers: Publishers | None = None
         self._calls = calls

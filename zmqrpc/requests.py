@@ -251,6 +251,15 @@ class Requests:
         for result in begun:
             self.cancel_one(result)
 
+    def abandon(self, caller: AnyCaller) -> int:
+        """Cancel the calls that run for one who is gone, and return how many; nobody waits for a cast or notification."""
+        begun = [(sequence, result) for sequence, (result, until) in caller.running.items() if -NEVER < until < NEVER]
+        for sequence, result in begun:
+            caller.running[sequence] = (result, -NEVER)
+        for _, result in begun:
+            self.cancel_one(result)
+        return len(begun)
+
     def cancel_one(self, result: Deferred[Any]) -> None:
         """Cancel a call that runs, whatever its canceller raises."""
         try:
@@ -318,7 +327,10 @@ class Requests:
         result.addCallback(lambda value: self._ran(caller, request, share, value))
 
     def _ran(self, caller: AnyCaller, request: Request, share: int, value: Any) -> None:
-        del caller.running[request.sequence]
+        _, until = caller.running.pop(request.sequence)
+        if until == -NEVER and type(value) is Failure and value.code == FailureCode.CANCELLED:
+            # As at a stop: to the caller, when it comes back, it is as if the process had gone.
+            value = Failure(FailureCode.FORGOTTEN, "", "the server cancelled it: its client had no link to it")
         self._running -= 1
         self._load.ended(share)
         if request.sequence in caller.acks:

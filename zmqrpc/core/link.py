@@ -177,9 +177,7 @@ class LinkState:
 
     @property
     def _aside(self) -> bool:
-        if self.phase is Phase.CONNECTING:
-            return self.late or self.unheard
-        return self.liveness.mute and self.phase is Phase.UP
+        return self.liveness.mute or (self.phase is Phase.CONNECTING and (self.late or self.unheard))
 
     @property
     def hopeless(self) -> bool:
@@ -511,6 +509,7 @@ class LinkState:
             # However long the peer takes: each call has its own deadline, and a loss is noticed. That it has ended is
             # told by its proxy, when something is to be written there.
             ping = self.liveness.tick(now, outstanding)
+            self.liveness.mute = False
             self._due = self.liveness.wake_at
             return [] if ping is None else [ping]
         closes = self._wanted or not isinstance(self.identity, Through)

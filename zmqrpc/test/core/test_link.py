@@ -25,13 +25,15 @@ from zmqrpc.core.link_effects import (
     SayHello,
     SayPing,
 )
-from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.link_timers import LinkTimers, through_proxies
 from zmqrpc.core.ways import Through
 
 IDLE, CONNECTING, UP, DRAINING, LEAVING, BACKOFF = Phase
 NOW = 1000.0
 SERVER, OTHER = b"s" * 16, b"o" * 16
-TIMERS = LinkTimers()
+TIMERS = LinkTimers(patience=5.0)
+SILENCE = "silent for 5 s (call_monitor_timeout): stopped, blocked or cut off"
+GONE_SILENT = f"no link for 1 s after: {SILENCE}"
 GONE = "no link for 1 s after: reset"
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
 MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
@@ -84,6 +86,14 @@ def up(instance: bytes | None = SERVER, since: float = NOW - 100) -> LinkState:
 def mute() -> LinkState:
     link = up(since=NOW - 3)
     tick_until(link, NOW)
+    return link
+
+
+def given_up() -> LinkState:
+    """Silent for too long, and reconnecting at once."""
+    link = mute()
+    give_up(link)
+    link.connected(NOW, b"2")
     return link
 
 
@@ -288,6 +298,10 @@ def lose(link: LinkState) -> list[Effect]:
     return link.lost(NOW, "reset")
 
 
+def give_up(link: LinkState) -> list[Effect]:
+    return link.given_up(NOW)
+
+
 def go_away(link: LinkState) -> list[Effect]:
     return link.going_away(NOW, "bye")
 
@@ -362,14 +376,26 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (lost, withdraw, [Reroute("gone"), Lose("gone"), Drop(b"2")], IDLE),
     (lost, tick(TIMERS.lost - 0.001, True), [], CONNECTING),
     (lost, tick(TIMERS.lost, True), [Lose(GONE), Doubt(GONE)], CONNECTING),
+    # Given up for its silence: as if it were lost.
+    (idle, give_up, [], IDLE),
+    (mute, give_up, [Drop(b"1"), Connect(2)], CONNECTING),
+    (used, give_up, [Drop(b"1"), Connect(2)], CONNECTING),
+    (leaving, give_up, [Drop(b"1"), Connect(2)], CONNECTING),
+    (withdrawn, give_up, [Drop(b"1"), Reroute(SILENCE), Lose(SILENCE)], IDLE),
+    (given_up, give_up, [Drop(b"2"), Lose(SILENCE), Reroute(SILENCE), Doubt(SILENCE)], BACKOFF),
+    (given_up, welcome(), [Flush()], UP),
+    (given_up, lose, [Drop(b"2"), Lose("reset"), Reroute("reset"), Doubt("reset")], BACKOFF),
+    (given_up, tick(TIMERS.resume - 0.001, True), [], CONNECTING),
+    (given_up, tick(TIMERS.resume, True), [Lose(GONE_SILENT), Doubt(GONE_SILENT)], CONNECTING),
     (withdrawn, wanted, [], UP),  # its record came back
     (withdrawn, welcome(), [], DRAINING),
     (withdrawn, withdraw, [Reroute("gone")], DRAINING),
     (withdrawn, lose, [Drop(b"1"), Reroute("reset"), Lose("reset")], IDLE),
     (withdrawn, go_away, [Reroute("bye")], DRAINING),
-    (withdrawn, tick(0, True), [], DRAINING),
+    (withdrawn, tick(0, True), [SayPing(None)], DRAINING),
     (withdrawn, tick(0, False), [Drop(b"1")], IDLE),
-    (withdrawn, tick(TIMERS.drain, True), [], DRAINING),  # the deadlines of the calls end it, not a time of its own
+    # The deadlines of the calls end it, or its silence, not a time of its own.
+    (withdrawn, tick(TIMERS.drain, True), [SayPing(None)], DRAINING),
     (withdrawn, misfit(), [], DRAINING),
     (leaving, wanted, [], DRAINING),
     (leaving, lose, [Drop(b"1"), Connect(2)], CONNECTING),
@@ -377,7 +403,7 @@ ROWS: list[tuple[Callable[[], LinkState], Callable[[LinkState], list[Effect]], l
     (leaving, withdraw, [Reroute("gone")], DRAINING),
     (leaving, tick(0, False), [], DRAINING),  # the peer closes; closing first could swallow our answer to its GOAWAY
     (leaving, tick(TIMERS.drain, False), [Drop(b"1")], BACKOFF),
-    (leaving, tick(TIMERS.drain, True), [], DRAINING),  # its drain_timeout may be longer than ours
+    (leaving, tick(TIMERS.drain, True), [SayPing(None)], DRAINING),  # its drain_timeout may be longer than ours
     (left, wanted, [], DRAINING),
     (left, lose, [Drop(b"1"), Reroute("reset"), Lose("reset")], IDLE),
     (left, tick(TIMERS.drain, False), [Drop(b"1")], IDLE),
@@ -470,6 +496,7 @@ class TransitionTests(SynchronousTestCase):
         expected = {idle: True, resolving: True, connecting: True, up: True, lost: True}
         expected |= {mute: False, withdrawn: False, leaving: False, left: False, backing_off: False, shaky: False}
         expected |= {needed: True, used: True, parting: True, parting_both: False, unneeded: False, told_to_go: False}
+        expected |= {given_up: False}
         self.assertEqual({state: state().available for state in expected}, expected)
 
     def test_promising_when_up_or_connected_as_soon_as_it_is_needed(self):
@@ -539,6 +566,32 @@ class TransitionTests(SynchronousTestCase):
 
 
 class ProxiedTests(SynchronousTestCase):
+    def test_who_is_given_up_behind_a_proxy_has_a_second_as_well(self):
+        """Where a loss takes longer to judge, since the proxy that is asked may be silent."""
+        link = LinkState(SERVER, lambda: 1.0, through_proxies(TIMERS))
+        link.wanted(NOW - 100)
+        link.connected(NOW - 100, WAY)
+        link.welcome(NOW - 100, SERVER, 0.001)
+        link.given_up(NOW)
+        link.connected(NOW, OTHER_WAY)
+        self.assertEqual(link.tick(NOW + TIMERS.resume - 0.001, True), [])
+        self.assertEqual(link.tick(link.wake_at, True), [Lose(GONE_SILENT), Doubt(GONE_SILENT)])
+        # The next loss is judged as any other.
+        link.welcome(NOW + 2, SERVER, 0.001)
+        link.lost(NOW + 100, "reset")
+        link.connected(NOW + 100, WAY)
+        self.assertEqual(link.tick(NOW + 102, True), [])
+        self.assertEqual(link.tick(NOW + 102.5, True)[0], Lose("no link for 2.5 s after: reset"))
+
+    def test_who_is_given_up_while_there_is_no_proxy_is_not_lost(self):
+        link = carried()
+        link.given_up(NOW)
+        link.postponed("no proxy")
+        self.assertEqual(link.tick(NOW + 1e6, True), [])
+        later = NOW + 1e6
+        link.connected(later, OTHER_WAY)
+        self.assertEqual(link.welcome(later + 0.001, SERVER, 0.001), [Flush()])
+
     def test_time_counts_from_when_there_is_a_proxy(self):
         link = marooned()
         self.assertEqual(link.wake_at, NEVER)
@@ -745,8 +798,16 @@ class DrainTests(SynchronousTestCase):
         link = withdrawn()
         self.assertEqual(link.wake_at, NOW)
         link.tick(NOW, True)
-        self.assertEqual(link.wake_at, NOW + TIMERS.idle_ping)
+        self.assertEqual(link.wake_at, NOW + TIMERS.ping)
         self.assertEqual(link.tick(NOW + 1, False), [Drop(b"1")])
+
+    def test_a_peer_that_stops_and_is_silent_is_never_mute(self):
+        """Nothing new goes there anyway; how long calls wait for it is counted all the same."""
+        link = leaving()
+        for after in range(1, 11):
+            link.tick(NOW + after / 2, True)
+            self.assertFalse(link.mute)
+        self.assertEqual(link.liveness.silence(NOW + 5), 5.0)
 
     def test_only_who_has_said_so_is_stopping(self):
         self.assertFalse(up().stopping)
