@@ -57,6 +57,7 @@ class ProcessClock:
         self._paused_until = self._clock.seconds() + seconds
         for call in sorted(self.getDelayedCalls(), key=lambda call: call.getTime()):
             call.delay(max(0.0, self._paused_until - call.getTime()))
+        self._sort()
 
     def suspend(self, seconds: float) -> None:
         """Stop the process and its clock for a while, as when its host is suspended: everything is late by as much."""
@@ -65,6 +66,11 @@ class ProcessClock:
         self._paused_until = self._clock.seconds() + seconds
         for call in self.getDelayedCalls():
             call.delay(seconds)
+        self._sort()
+
+    def _sort(self) -> None:
+        """Have the clock list its calls in order again: `task.Clock` does so only when one is added."""
+        self._clock.callLater(0.0, lambda: None).cancel()
 
     def stop(self) -> None:
         """End the process: nothing that it has scheduled, or schedules from now on, is called."""

@@ -254,6 +254,19 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self.node.clock.getDelayedCalls(), [])
         self.assertIsNotNone(self.network.address_of("client"))
 
+    def test_paused(self):
+        """Time goes on step by step for all others while one process stands."""
+        self.begin()
+        seen = []
+        for number in range(1, 40):
+            self.network.clock.callLater(number / 10, lambda: seen.append(self.network.clock.seconds()))
+        began = self.now
+        self.server.clock.callLater(0.05, lambda: None)
+        self.server.clock.pause(3.0)
+        self.network.run(2.0)
+        self.assertEqual([round(when - began, 6) for when in seen], [number / 10 for number in range(1, 21)])
+        self.network.close()
+
     def test_stuck(self):
         """A test that waits for what never happens is told so, with the seed."""
         network = Network(17)
