@@ -874,7 +874,7 @@ class Shell:
                     assert link.phase is UP
                     self.lost_at = None
                 case SayPing():
-                    assert link.phase is UP
+                    assert link.phase is UP or (link.phase is DRAINING and self.outstanding)
                 case SayGoodbye():
                     assert link.phase is LEAVING
                 case Lose():
@@ -905,6 +905,18 @@ class Shell:
             if self.outstanding and self.link.phase in (UP, DRAINING):
                 self.lost_at = self.now
             self.perform(self.link.lost(self.now, "reset", self.outstanding))
+
+    def give_up(self) -> None:
+        """As the shell does, when calls wait for a peer that is silent."""
+        if self.outstanding and self.link.phase in (UP, DRAINING):
+            self.lost_at = self.now
+            self.perform(self.link.given_up(self.now))
+            assert not self.link.available
+
+    def open(self) -> None:
+        self.wanted()
+        self.connected()
+        self.welcome(SERVER, 0.001)
 
     def welcome(self, instance: bytes, round_trip: float, misfit: str = "") -> None:
         if self.connection and not self.waits_for_identity:
@@ -992,7 +1004,7 @@ EVENTS = st.one_of(
     st.sampled_from(
         (
             *("connected", "lost", "go_away", "hand_over", "answer", "pong", "withdrawn", "wanted"),
-            *("release", "last_pong"),
+            *("release", "last_pong", "give_up", "open", "open"),
         )
     ).map(lambda name: (name,)),
     st.tuples(

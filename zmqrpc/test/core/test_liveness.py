@@ -148,6 +148,58 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(liveness.tick(NOW + 0.5, True), ASKED)
 
 
+# What is said or done at which second, and for how long calls have waited in vain at which second.
+SILENCES: list[tuple[str, list[tuple[float, str]], list[tuple[float, float]]]] = [
+    ("who is not asked yet is not silent", [(0.0, HEARD)], [(0.4, 0.0), (0.5, 0.0), (0.9, 0.0)]),
+    ("from the last word on", [(0.25, HEARD)], [(0.5, 0.0), (1.0, 0.75), (1.5, 1.25), (5.0, 4.75)]),
+    ("who spoke long ago: from half a second before it was asked", [(-9.0, HEARD)], [(1.0, 1.0), (5.0, 5.0)]),
+    ("a word ends it", [(2.25, HEARD)], [(2.0, 2.0), (2.25, 0.0), (2.5, 0.25), (4.0, 1.75)]),
+    ("an answer ends it", [(2.25, HEARD), (2.25, ANSWERED)], [(2.0, 2.0), (2.5, 0.0), (3.0, 0.75), (3.5, 1.25)]),
+    ("from when something waits", [(3.2, OUTSTANDING)], [(2.0, 0.0), (3.0, 0.0), (3.5, 0.5), (5.0, 2.0)]),
+]
+
+
+class SilenceTests(SynchronousTestCase):
+    def test_rows(self) -> None:
+        for name, events, expected in SILENCES:
+            liveness = fresh()
+            waits = all(what is not OUTSTANDING for _, what in events)
+            left = sorted(events)
+            for after, silence in expected:
+                while left and left[0][0] <= after:
+                    moment, what = left.pop(0)
+                    self.tick_until(liveness, moment, waits)
+                    if what is OUTSTANDING:
+                        waits = True
+                    else:
+                        happen(liveness, what, NOW + moment)
+                self.tick_until(liveness, after, waits)
+                self.assertEqual(liveness.silence(NOW + after), silence, f"{name}: after {after} s")
+
+    def tick_until(self, liveness: Liveness, after: float, waits: bool) -> None:
+        for now in ticks(liveness, NOW + after):
+            liveness.tick(now, waits)
+
+    def test_a_late_tick_judges_nobody(self) -> None:
+        liveness = fresh()
+        liveness.tick(NOW + 0.5, True)
+        liveness.tick(NOW + 7, True)
+        self.assertEqual(liveness.silence(NOW + 7), 0.0)
+        liveness.tick(NOW + 7.5, True)
+        self.assertEqual(liveness.silence(NOW + 7.5), 7.5)
+
+    def test_looks_just_when_patience_ends(self) -> None:
+        for patience, heard, expected in ((5.0, 0.2, 5.2), (5.0, -9.0, 5.0), (1.75, 0.3, 2.05), (0.2, 0.3, 1.0)):
+            liveness = Liveness(LinkTimers(patience=patience))
+            liveness.opened(NOW)
+            liveness.heard_at = NOW + heard
+            for now in ticks(liveness, NOW + 20):
+                liveness.tick(now, True)
+                if liveness.silence(now) >= patience:
+                    break
+            self.assertEqual(round(now - NOW, 3), expected)
+
+
 class LivenessTests(SynchronousTestCase):
     """PINGs, and what their absence of answers means."""
 
