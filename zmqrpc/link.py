@@ -63,6 +63,7 @@ class Link:
     __slots__ = (
         "_available",
         "_evidence",
+        "_forsaken",
         "_linger_at",
         "_links",
         "_most",
@@ -116,6 +117,7 @@ class Link:
         self._stamp = 0.0
         self._used_at = -NEVER
         self._linger_at = NEVER
+        self._forsaken: list[int] = []
         self._only_attempt = 1
         self.rested_at = self.pending.next_sequence
         self.attempt = 0
@@ -296,6 +298,7 @@ class Link:
                 case Lose(reason=reason):
                     lost = self.pending.take_all()
                     if lost:
+                        self._forsaken = flatten(call.sequence for call in lost)
                         self._links.user.lost(lost, self, reason)
                 case Doubt(reason=reason):
                     self._links.user.doubted(self, reason)
@@ -358,6 +361,10 @@ class Link:
             self._links.user.rerouted(calls, self, reason)
 
     def _flush_calls(self, now: float) -> None:
+        if self._forsaken:
+            # It was not gone, only silent or cut off, and may run what nobody waits for any more.
+            self.write(encode_message(Cancel(self._forsaken)), now)
+            self._forsaken = []
         for call in self.pending.outstanding():
             while self.queue.came_back_before(call.sequence) and self._takes:
                 self._flush_next(now)

@@ -59,6 +59,16 @@ class CallScenarios(Scenario):
         self.assertIn("add() takes its arguments by name", str(error))
         self.assertEqual(await self.client.stub(Target("work", namespace="math", version="2.1")).double(a=4), 8)
 
+    async def test_runs_for_longer_than_silence_may_last(self):
+        """Who runs a call says so, or is asked."""
+        worker = await self.member("a")
+        client = self.world.client()
+        call = client.call(WORK, "hold", call_monitor_timeout=0.3)
+        await self.world.sleep(0.9)
+        worker.let_go()
+        self.assertEqual(await call, "a")
+        self.assertEqual(worker.ran, [0])
+
     async def test_cast(self):
         """A cast ends when its member has it; its method runs, and what it returns or raises is nobody's."""
         await self.begin()

@@ -111,11 +111,11 @@ class WatchedCase:
         ended = self.lost(call, "silent for 5 s (call_monitor_timeout): stopped, blocked or cut off")
         self.assertLessEqual(ended - stopped, PATIENCE + 1.01)
         self.assertGreater(ended - stopped, PATIENCE)
-        # It goes on: what was too late by then is not run, and it is called again.
+        # It goes on: what was too late by then is not run, what ran is cancelled, and it is called again.
         self.network.run(stopped + 10 - self.now)
-        self.workers["a"].let_go()
+        self.assertEqual(self.workers["a"].cancelled, [])
         self.network.run(12)
-        self.assertEqual(self.workers["a"].ran, [0, 0])
+        self.assertEqual((self.workers["a"].ran, self.workers["a"].cancelled), ([0, 0], [0]))
         self.assertEqual(self.result_of(self.call(name="a")), "a")
 
     def test_stopped_and_idempotent(self):
@@ -417,15 +417,14 @@ class RoutedTests(WatchedCase, SynchronousTestCase):
         self.lost(call, "the server cancelled it: its client had no link to it")
         self.assertEqual(self.workers["a"].ran[1:], [0])
 
-    def test_server_without_proxies(self):
-        """That there is no proxy says nothing of a client."""
+    def test_no_proxy(self):
+        """That there is none says nothing of a client, nor of a server."""
         call = self.held(timeout=100)
         for proxy in self.proxies:
-            self.network.partition("a", proxy.host)
+            proxy.kill()
         self.network.run(10)
-        self.network.heal()
-        self.network.run(5)
-        self.assertEqual(self.workers["a"].cancelled, [])
+        self.network.proxy()
+        self.network.run(3)
         self.workers["a"].let_go()
-        call.addErrback(lambda failure: self.assertIs(failure.type, ServerLost))
-        self.result_of(call)
+        self.assertEqual(self.result_of(call), "a")
+        self.assertEqual(self.workers["a"].cancelled, [])
