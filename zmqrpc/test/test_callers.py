@@ -5,14 +5,30 @@ from __future__ import annotations
 from typing import Any, cast
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
-from zmqrpc.callers import Callers
+from zmqrpc.callers import BEAT_SECONDS, Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
-from zmqrpc.core.envelope import Call, Cast, Goaway, Hello, Nack, Ping, Pong, Refusal, Welcome, encode_message
+from zmqrpc.core.envelope import (
+    Ack,
+    Beat,
+    Call,
+    Cast,
+    FailureCode,
+    Goaway,
+    Hello,
+    Nack,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Welcome,
+    encode_message,
+)
 from zmqrpc.core.ways import Through
-from zmqrpc.interfaces import SENT
+from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.server import RPCServer
@@ -206,3 +222,173 @@ class RememberedClientsTests(SynchronousTestCase):
         for number in range(100):
             self.assertIsInstance(self.say_hello(b"c", number.to_bytes(16, "big")), Welcome)
         self.assertIsInstance(self.say_hello(b"d", b"d" * 16), Welcome)
+
+
+class LostClientsTests(SynchronousTestCase):
+    """Clients that have no connection any more, and what runs for them."""
+
+    CLIENT, OTHER = b"c" * 16, b"o" * 16
+
+    def setUp(self):
+        self.now = 100.0
+        self.sent: list[tuple[Any, Any]] = []
+        self.dead: set[Any] = set()
+        self.running: list[Deferred[Any]] = []
+        self.ended: list[str] = []
+        self.cleaned: Deferred[Any] = Deferred()
+        self.lines = LogLines(self)
+        self.notices = Notices(lambda: self.now)
+        self.callers = Callers(OURS, Settings(), self.notices, lambda: self.now, lambda: None, lambda when: None)
+        self.callers.opened(cast(Any, self))
+        self.callers.send_through = self.send
+        case = self
+
+        class Slow:
+            @expose
+            def hold(_, context, stubborn=False, cleans=False):
+                held: Deferred[Any] = Deferred(lambda held: held.callback("done all the same") if stubborn else None)
+                case.running.append(held)
+                if cleans:
+                    held.addErrback(lambda failure: case.cleaned.addCallback(lambda _: failure))
+                return held.addBoth(case.note)
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
+
+    def note(self, result):
+        self.ended.append(getattr(result, "type", type(result)).__name__)
+        return result
+
+    def send(self, identity, payload):
+        """Write, as the bound socket does, or the way through a proxy."""
+        if identity in self.dead:
+            return GONE
+        self.sent.extend((identity, message) for message in decode_batch(payload).messages)
+        return SENT
+
+    def say(self, identity, *messages, source=CLIENT):
+        encoded = [encode_message(message) for message in messages]
+        stamp = int(self.now * 1000)
+        self.callers.payload_received(identity, encode_batch(source, OURS, stamp, (), encoded))
+        self.callers.end_pass()
+
+    def ask(self, identity, *numbers, source=CLIENT, kind=Call, attempt=1, **arguments):
+        requests = [kind(n, attempt, 1, 60_000, "x", "work", None, None, None, "hold", arguments) for n in numbers]
+        self.say(identity, *requests, source=source)
+
+    def connect(self, identity, source=CLIENT):
+        self.say(identity, Hello(1, 1, "client", [], {}, []), source=source)
+
+    def beat(self, times=1):
+        for _ in range(times):
+            self.now += BEAT_SECONDS
+            self.callers.sweep(self.now)
+            self.callers.end_pass()
+
+    def test_two_intervals_after_it_is_known(self):
+        self.connect(b"1")
+        self.ask(b"1", 1, 2)
+        self.connect(b"2", self.OTHER)
+        self.ask(b"2", 1, source=self.OTHER)
+        self.beat(3)
+        self.assertEqual([each for _, each in self.sent if type(each) is Beat], [Beat([1, 2]), Beat([1, 1])] * 3)
+        self.dead.add(b"1")
+        self.beat(2)
+        self.assertEqual(self.ended, [])
+        self.beat()
+        self.assertEqual(self.ended, ["CancelledError"] * 2)
+        self.assertEqual(self.notices.counts["caller_gone"], 2)
+        self.beat(10)
+        self.assertEqual((self.ended, self.notices.counts["caller_gone"]), (["CancelledError"] * 2, 2))
+        [line] = self.lines.about("caller_gone")
+        self.assertIn(f"client {self.CLIENT.hex()} has no link any more, 2 calls that ran for it are cancelled", line)
+
+    def test_casts_go_on(self):
+        self.connect(b"1")
+        self.ask(b"1", 1, kind=Cast)
+        self.ask(b"1", 2)
+        self.dead.add(b"1")
+        self.beat(20)
+        self.assertEqual(self.ended, ["CancelledError"])
+        self.running[0].callback(None)
+        self.assertEqual(self.ended, ["CancelledError", "NoneType"])
+
+    def test_who_comes_back_in_time_is_named_its_calls(self):
+        self.connect(b"1")
+        self.ask(b"1", 1)
+        self.dead.add(b"1")
+        self.beat(2)
+        self.connect(b"2")
+        self.sent.clear()
+        self.beat(5)
+        self.assertEqual(self.sent, [(b"2", Beat([1, 1]))] * 5)
+        self.assertEqual(self.ended, [])
+        # It counts anew.
+        self.dead.add(b"2")
+        self.beat(2)
+        self.assertEqual(self.ended, [])
+        self.beat()
+        self.assertEqual(self.ended, ["CancelledError"])
+
+    def answer_to(self, number):
+        """Come back and ask again; return what is answered."""
+        self.connect(b"2")
+        self.sent.clear()
+        self.ask(b"2", number, attempt=2)
+        [(_, answer)] = self.sent
+        return answer
+
+    def test_who_comes_back_too_late_is_told(self):
+        self.connect(b"1")
+        self.ask(b"1", 1)
+        self.dead.add(b"1")
+        self.beat(4)
+        answer = self.answer_to(1)
+        self.assertEqual((type(answer), answer.failure.code), (Reply, FailureCode.FORGOTTEN))
+        self.assertEqual(answer.failure.text, "the server cancelled it: its client had no link to it")
+        self.assertEqual(len(self.running), 1)
+
+    def test_who_comes_back_gets_what_was_not_to_be_cancelled(self):
+        self.connect(b"1")
+        self.ask(b"1", 1, stubborn=True)
+        self.dead.add(b"1")
+        self.beat(4)
+        answer = self.answer_to(1)
+        self.assertEqual((type(answer), answer.result), (Reply, "done all the same"))
+
+    def test_who_comes_back_while_it_is_cancelled_is_told_that_it_runs(self):
+        self.connect(b"1")
+        self.ask(b"1", 1, cleans=True)
+        self.dead.add(b"1")
+        self.beat(4)
+        self.assertEqual(self.answer_to(1), Ack([1, 1]))
+        self.cleaned.callback(None)
+        self.callers.end_pass()
+        self.assertEqual(self.sent[-1][1].failure.code, FailureCode.FORGOTTEN)
+
+    def test_one_behind_a_proxy_has_longer(self):
+        for given_back in (True, False):
+            self.ended.clear()
+            way = Through(b"p%d" % given_back, self.CLIENT)
+            self.connect(way)
+            self.ask(way, 1 + given_back)
+            if given_back:
+                self.callers.returned(way, b"", Refusal.UNROUTABLE)
+            else:
+                self.callers.way_ended(way.connection)
+            self.beat(5)
+            self.assertEqual(self.ended, [])
+            self.beat()
+            self.assertEqual(self.ended, ["CancelledError"])
+
+    def test_while_no_proxy_is_up_its_time_does_not_count(self):
+        way = Through(b"p", self.CLIENT)
+        self.connect(way)
+        self.ask(way, 1)
+        self.callers.way_ended(way.connection)
+        self.callers.reachable = lambda: False
+        self.beat(50)
+        self.callers.reachable = lambda: True
+        self.beat(5)
+        self.assertEqual(self.ended, [])
+        self.beat()
+        self.assertEqual(self.ended, ["CancelledError"])

@@ -34,6 +34,11 @@ SOURCE = """
         def wait(self, context, seconds):
             return deferLater(reactor, seconds, lambda: "waited")
 
+        @expose(thread=True)
+        def sleep(self, context, seconds):
+            time.sleep(seconds)
+            return "slept"
+
         @expose
         def block(self, context, seconds):
             time.sleep(seconds)
@@ -100,6 +105,14 @@ class WatchedTests(ProcessTestCase, TestCase):
         self.assertEqual(await client.call(there, "mark", {"number": 3}, timeout=20, wait_for_ready=True), 3)
         self.assertEqual(await asked, "waited")
         self.assertEqual(sorted(self.ran()), [0, 1, 2, 3, *range(200, 210)])
+
+    async def test_takes_long(self) -> None:
+        """A method that waits is no dead one, in the reactor or in a thread."""
+        self.begin("one")
+        work, client = Target("work"), self.client(call_monitor_timeout=0.8)
+        calls = [client.call(work, method, {"seconds": 3.0}, timeout=60) for method in ("wait", "sleep")]
+        calls.append(client.call(work, "sleep", {"seconds": 3.0}, timeout=60, call_monitor_timeout=0.7))
+        self.assertEqual([await call for call in calls], ["waited", "slept", "slept"])
 
     async def test_blocked(self) -> None:
         """A method that blocks its reactor loses its call, and the log of the server has its stack."""
