@@ -252,7 +252,7 @@ class Requests:
             self.cancel_one(result)
 
     def abandon(self, caller: AnyCaller) -> int:
-        """Cancel the calls that run for one who is gone, and return how many; nobody waits for a cast or notification."""
+        """Cancel the calls that run for one who is gone, and return how many; nobody waits for anything else."""
         begun = [(sequence, result) for sequence, (result, until) in caller.running.items() if -NEVER < until < NEVER]
         for sequence, result in begun:
             caller.running[sequence] = (result, -NEVER)

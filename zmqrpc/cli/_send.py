@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqrpc.cli._configured import configured
@@ -28,9 +28,9 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     async def main(reactor: Any) -> int:
         client = await connect(reactor, configuration.settings)
-        send = {"call": client.call, "cast": client.cast, "fanout": client.fanout}[command]
+        sends: dict[str, Callable[..., Any]] = {"call": client.call, "cast": client.cast, "fanout": client.fanout}
         try:
-            result: Any = await send(
+            result = await sends[command](
                 target,
                 options.method,
                 arguments,

@@ -58,7 +58,6 @@ from zmqrpc.core.link_effects import (
     Reroute,
     SayGoodbye,
     SayHello,
-    SayPing,
 )
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.liveness import Liveness

@@ -378,8 +378,8 @@ class PendingCalls(Generic[_Call]):
         Find the calls that do not wait any longer for an instance which is silent, and end them.
 
         :param silence: for how long it is, in seconds.
-        :return: those that have ended, each alone; and whether the instance is to be given up with all the others. It is
-            not, as long as one of them may wait longer than most.
+        :return: those that have ended, each alone; and whether the instance is to be given up with all the others. It
+            is not, as long as one of them may wait longer than most.
         """
         over: list[_Call] = []
         rest: list[_Call] = []

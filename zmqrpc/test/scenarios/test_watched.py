@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +13,11 @@ from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute, ServerLost
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import Network, Weather
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _Case
+else:
+    _Case = object
 
 WORK = Target("work")
 PATIENCE = 5.0
@@ -29,7 +34,7 @@ class Blocking(Worker):
         return deferLater(self.node.clock, 0, lambda: self.name)
 
 
-class WatchedCase:
+class WatchedCase(_Case):
     """Two servers and a client, in one topology."""
 
     topology = ""
@@ -379,7 +384,7 @@ class RoutedTests(WatchedCase, SynchronousTestCase):
     gone_after = 3.8
 
     def test_silent_proxies(self):
-        """A silent proxy is left as before; when all are silent calls wait for one that goes on, and not for the end."""
+        """A silent proxy is left as before; when all are silent, calls wait for one that goes on."""
         call = self.held(timeout=100)
         for proxy in self.proxies:
             proxy.clock.pause(20)
@@ -398,7 +403,7 @@ class RoutedTests(WatchedCase, SynchronousTestCase):
         self.workers["a"].node.clock.pause(30)
         self.network.run(4)
         [way] = {link.state.identity for link in self.client.node._links.all() if link.member == "a"}
-        proxies = {key: connection for key, connection in self.client.node._proxies.describe().items()}
+        proxies = self.client.node._proxies.describe()
         [silent] = [proxy for proxy in self.proxies if proxies[proxy.instance.hex()] == way.connection]
         silent.clock.pause(30)
         self.lost(call)
