@@ -152,6 +152,7 @@ class WatchedCase(_Case):
         self.network.run(PATIENCE + 0.1)
         self.assertFalse(late.called)
         self.network.run_until(lambda: 4 in self.workers["a"].held)
+        self.network.run(0.1)
         self.assertEqual([call.attempts for call in calls], [2, 2, 2])
         self.workers["a"].let_go()
         self.assertEqual([self.result_of(call) for call in (*calls, late)], ["a"] * 4)
