@@ -74,6 +74,52 @@ class Whole:
         return make_matchmaker(self._reactor, Settings(url, matchmaker_timeout=round(1000 * self.limit)))
 
 
+class OneProgram:
+    """
+    What can happen to a store that is one program; to be mixed in before `Whole`, with a property `program`.
+
+    What is slow is the way to it.
+    """
+
+    cannot = frozenset(("fail_over", "hang_over", "split"))
+    keeps = True
+    together = 100
+    program: Any
+
+    def __init__(self, case):
+        super().__init__()
+        self._case = case
+        self._way: Forwarder | None = None
+
+    @property
+    def port(self):
+        """Where clients of the test connect to."""
+        return self.program.port if self._way is None else self._way.port
+
+    async def kill(self):
+        self.program.kill()
+
+    async def hang(self):
+        self.program.stop_answering()
+
+    async def resume(self):
+        self.program.answer_again()
+
+    async def slow(self, seconds):
+        if self._way is None:
+            self._way = Forwarder(self._case, self.program.port)
+        self._way.delay = seconds
+
+    def turns(self):
+        return None if self._way is None else self._way.turns
+
+
+async def step_own_clock(store, seconds):
+    """Set the clock on the wall of this process, and of nobody else: for a store that goes by another one."""
+    real = time.time
+    store._case.patch(time, "time", lambda: real() + seconds)
+
+
 @implementer(IFaultyStore)
 class FaultyTable(Whole):
     """A table in the memory of this process, to which nothing can happen."""
@@ -89,67 +135,41 @@ class FaultyTable(Whole):
 
 
 @implementer(IFaultyStore)
-class FaultyRedis(Whole):
+class FaultyRedis(OneProgram, Whole):
     """A ``redis-server`` that keeps what it has in a file, and goes by a clock of its own."""
-
-    cannot = frozenset(("fail_over", "hang_over", "split"))
-    keeps = True
-    together = 100
-
-    def __init__(self, case):
-        super().__init__()
-        self._case = case
-        self._way: Forwarder | None = None
 
     @cached_property
     def _wall(self):
         return Wall(self._case)
 
     @cached_property
-    def _server(self):
+    def program(self):
         options = ("--requirepass", "right", "--appendonly", "yes")
         return RedisServer(self._case, *options, environment=self._wall.environment)
 
     @property
     def named(self):
-        return f"127.0.0.1:{self._server.port}"
+        return f"127.0.0.1:{self.program.port}"
 
     def make_matchmaker(self):
-        return self._make("right", self._server.port if self._way is None else self._way.port)
+        return self._make("right", self.port)
 
     def make_stranger(self):
-        return self._make(SECRET, self._server.port)
+        return self._make(SECRET, self.program.port)
 
     async def admit_stranger(self):
-        self._server.ask("CONFIG", "SET", "requirepass", SECRET)
-
-    async def kill(self):
-        self._server.kill()
+        self.program.ask("CONFIG", "SET", "requirepass", SECRET)
 
     async def start(self, empty):
         if empty:
-            self._server.lose()
-        self._server.start()
-
-    async def hang(self):
-        self._server.stop_answering()
-
-    async def resume(self):
-        self._server.answer_again()
+            self.program.lose()
+        self.program.start()
 
     async def refuse(self):
-        self._server.ask("REPLICAOF", "127.0.0.1", 1)
+        self.program.ask("REPLICAOF", "127.0.0.1", 1)
 
     async def accept(self):
-        self._server.ask("REPLICAOF", "NO", "ONE")
-
-    async def slow(self, seconds):
-        if self._way is None:
-            self._way = Forwarder(self._case, self._server.port)
-        self._way.delay = seconds
-
-    def turns(self):
-        return None if self._way is None else self._way.turns
+        self.program.ask("REPLICAOF", "NO", "ONE")
 
     async def step_clock(self, seconds):
         self._wall.step(seconds)
@@ -292,7 +312,4 @@ class FaultyFile(Whole):
         looks, self._looks = self._looks, 0
         return looks
 
-    async def step_clock(self, seconds):
-        """Set the clock that this process reads: that of the boot, by which the file goes, nobody can set."""
-        real = time.time
-        self._case.patch(time, "time", lambda: real() + seconds)
+    step_clock = step_own_clock

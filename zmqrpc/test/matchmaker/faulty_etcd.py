@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
 
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from zmqrpc.test.etcd import EtcdCluster, EtcdMember, allow, encoded, single
-from zmqrpc.test.forwarder import Forwarder
-from zmqrpc.test.matchmaker.faulty import SECRET, Whole
+from zmqrpc.test.matchmaker.faulty import SECRET, OneProgram, Whole, step_own_clock
 from zmqrpc.testing.matchmaker import IFaultyStore
 
 USER, PASSWORD = "ada", "secret"
@@ -20,7 +18,7 @@ PREFIX, END = "/zmqrpc/", "/zmqrpc0"
 
 
 @implementer(IFaultyStore)
-class FaultyEtcd(Whole):
+class FaultyEtcd(OneProgram, Whole):
     """
     One member, which asks everybody who he is.
 
@@ -28,24 +26,17 @@ class FaultyEtcd(Whole):
     clock. What is set is the clock on the wall of this process, which says nothing about what is stored.
     """
 
-    cannot = frozenset(("fail_over", "hang_over", "split"))
-    keeps = True
-    together = 100
-
-    def __init__(self, case):
-        super().__init__()
-        self._case = case
-        self._way: Forwarder | None = None
+    step_clock = step_own_clock
 
     @cached_property
-    def _member(self):
+    def program(self):
         member = single(self._case)
         allow(member.ask, **{USER: "READWRITE"})
         return member
 
     @property
     def named(self):
-        return f"127.0.0.1:{self._member.port if self._way is None else self._way.port}"
+        return f"127.0.0.1:{self.port}"
 
     def make_matchmaker(self):
         return self._make(PASSWORD)
@@ -54,46 +45,25 @@ class FaultyEtcd(Whole):
         return self._make(SECRET)
 
     async def admit_stranger(self):
-        self._member.ask("auth/user/changepw", token=self._root(), name=USER, password=SECRET)
-
-    async def kill(self):
-        self._member.kill()
+        self.program.ask("auth/user/changepw", token=self._root(), name=USER, password=SECRET)
 
     async def start(self, empty):
         if empty:
-            self._member.lose()
-        self._member.begin()
-        await deferToThread(self._member.wait)
+            self.program.lose()
+        self.program.begin()
+        await deferToThread(self.program.wait)
         if empty:
-            allow(self._member.ask, **{USER: "READWRITE"})
-
-    async def hang(self):
-        self._member.stop_answering()
-
-    async def resume(self):
-        self._member.answer_again()
+            allow(self.program.ask, **{USER: "READWRITE"})
 
     async def refuse(self):
-        self._member.ask("auth/role/revoke", token=self._root(), role=USER, key=PREFIX, range_end=END)
+        self.program.ask("auth/role/revoke", token=self._root(), role=USER, key=PREFIX, range_end=END)
 
     async def accept(self):
         permission = {"permType": "READWRITE", "key": encoded(PREFIX), "range_end": encoded(END)}
-        self._member.ask("auth/role/grant", token=self._root(), name=USER, perm=permission)
-
-    async def slow(self, seconds):
-        if self._way is None:
-            self._way = Forwarder(self._case, self._member.port)
-        self._way.delay = seconds
-
-    def turns(self):
-        return None if self._way is None else self._way.turns
-
-    async def step_clock(self, seconds):
-        real = time.time
-        self._case.patch(time, "time", lambda: real() + seconds)
+        self.program.ask("auth/role/grant", token=self._root(), name=USER, perm=permission)
 
     def _root(self):
-        return self._member.ask("auth/authenticate", name="root", password="secret")["token"]
+        return self.program.ask("auth/authenticate", name="root", password="secret")["token"]
 
     def _make(self, password):
         return self._make_of(f"zmq+etcd://{USER}:{password}@{self.named}")
