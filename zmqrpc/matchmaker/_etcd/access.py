@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 
 from zmqrpc.matchmaker._etcd.answers import read_refusal, read_token
-from zmqrpc.matchmaker._etcd.errors import STALE_TOKENS, EtcdRefusal
+from zmqrpc.matchmaker._etcd.errors import STALE_TOKENS, EtcdRefusal, NoAnswer
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.words import EtcdWords, Words
 
@@ -17,10 +17,6 @@ LARGEST_ANSWER = 64 * 2**20
 """Bytes after which an answer that does not end is given up; a page of 1,000 records is 600 KiB."""
 
 LARGEST_REFUSAL = 4096
-
-
-class NoAnswer(Exception):
-    """A member did not answer, or not as etcd does; the text is a sentence that names it."""
 
 
 class EtcdAccess:
@@ -49,10 +45,6 @@ class EtcdAccess:
             self._library = import_module("zmqrpc.matchmaker._etcd.web")
             self._web = self._library.EtcdWeb(self._reactor, self._place, self._limit)
 
-    def called(self, member: int) -> str:
-        """Return what people call a member."""
-        return f"the etcd server {self._place.names[member]}"
-
     async def ask(self, member: int, words: Words) -> bytes:
         """
         Ask a member.
@@ -65,9 +57,7 @@ class EtcdAccess:
         def heard(piece: bytes) -> None:
             answer.extend(piece)
             if len(answer) > LARGEST_ANSWER:
-                raise NoAnswer(
-                    f"{self.called(member)} does not come to an end of its answer; correct the transport URL"
-                )
+                raise NoAnswer("does not come to an end of its answer", "correct the transport URL")
 
         await self._post(member, words, heard, answer.clear)
         return bytes(answer)
@@ -115,7 +105,7 @@ class EtcdAccess:
                 try:
                     self._token = read_token(bytes(answer))
                 except ValueError as error:
-                    raise NoAnswer(f"{self.called(member)} gives us no token ({error}); see its log") from None
+                    raise NoAnswer(f"gives us no token ({error})", "see its log") from None
             return self._token
         finally:
             lock.release()
@@ -132,7 +122,7 @@ class EtcdAccess:
             elif len(refusal) < LARGEST_REFUSAL:
                 refusal.extend(piece)
             else:
-                raise NoAnswer(f"{self.called(member)} answers as no etcd does (HTTP status {status}); correct the URL")
+                raise NoAnswer(f"answers as no etcd does (HTTP status {status})", "correct the URL")
 
         try:
             status = await self._web.post(member, words, token, sort, keep)
@@ -142,6 +132,6 @@ class EtcdAccess:
             cause = self._library.cause_of(error)
             if isinstance(cause, CancelledError):
                 raise cause from None
-            raise NoAnswer(self._library.reason_of(self.called(member), cause, self._place.tls)) from None
+            raise self._library.error_of(cause, self._place.tls) from None
         if status != 200:
             raise read_refusal(status, bytes(refusal))

@@ -82,11 +82,17 @@ class _Token(msgspec.Struct):
     token: str
 
 
-class _Fault(msgspec.Struct):
+class _Cause(msgspec.Struct):
     message: str = ""
     error: str = ""
     code: int = 0
     grpc_code: int = 0
+
+
+class _Fault(msgspec.Struct):
+    message: str = ""
+    error: str | _Cause = ""  # the latter of what may have several answers, such as to keep a lease alive
+    code: int = 0
 
 
 class _Event(msgspec.Struct):
@@ -110,7 +116,7 @@ class _Heard(msgspec.Struct):
 
 class _Line(msgspec.Struct):
     result: _Heard | None = None
-    error: _Fault | None = None
+    error: _Cause | None = None
 
 
 @attrs.frozen
@@ -274,6 +280,8 @@ def read_refusal(status: int, answer: bytes) -> EtcdRefusal:
     """Read what came with an HTTP status other than 200."""
     try:
         fault = _decode(answer, _Fault)
+        if isinstance(fault.error, _Cause):
+            return _refusal(fault.error, status)
         return EtcdRefusal(fault.code, fault.message or fault.error, status)
     except ValueError:
         return EtcdRefusal(0, _text(answer[:200]), status)
@@ -288,7 +296,7 @@ def read_line(names: EtcdNames, line: bytes) -> Change:
     """
     read = _decode(line, _Line)
     if read.error is not None:
-        raise EtcdRefusal(read.error.grpc_code or read.error.code, read.error.message or read.error.error, 200)
+        raise _refusal(read.error, 200)
     heard = read.result
     if heard is None:
         raise ValueError("it says nothing")
@@ -300,6 +308,10 @@ def read_line(names: EtcdNames, line: bytes) -> Change:
         compacted=heard.canceled and heard.compact_revision > 0,
         entries=tuple(_told(names, heard.events)),
     )
+
+
+def _refusal(cause: _Cause, status: int) -> EtcdRefusal:
+    return EtcdRefusal(cause.grpc_code or cause.code, cause.message or cause.error, status)
 
 
 def _decode(answer: bytes, form: type[S]) -> S:

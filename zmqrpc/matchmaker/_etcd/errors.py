@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from zmqrpc.matchmaker._unreached import unreached
 from zmqrpc.spelling import shown
 
 UNKNOWN, DEADLINE, UNAVAILABLE = 2, 4, 14
 """Codes of gRPC; with the last two a member says that another may do better."""
+
+ELECTION = (
+    "leader changed",
+    "no leader",
+    "not leader",
+    "proposal dropped",
+    "request timed out",
+    "context deadline exceeded",
+    "unhealthy cluster",
+)
+"""What a member says to what it is asked while the cluster elects a leader; it takes one to two election timeouts."""
 
 STALE_TOKENS = ("invalid auth token", "revision of auth store is old")
 NO_LEASE = "requested lease not found"
@@ -14,20 +28,89 @@ LEASE_EXISTS = "lease already exists"
 DENIED = "permission denied"
 NO_SPACE = "database space exceeded"
 
+_OTHERS = "see the other members"
+_LEADERLESS = ("has no leader: it does not reach the majority of its cluster", _OTHERS)
 _MEANINGS = {
-    "user name is empty": "asks who we are; write user and password into the transport URL, zmq+etcd://USER:PASSWORD@HOST",
-    "invalid user ID or password": "refuses the user or the password of the transport URL; correct them",
-    "authentication is not enabled": "knows no users; switch them on there (etcdctl auth enable), or take the user "
-    "out of the transport URL",
-    DENIED: "does not allow our user what we need; give it a role that may read and write our prefix, as "
-    "docs/howto/etcd says",
-    NO_SPACE: "has no space left and takes no changes (NOSPACE); compact and defragment it, then disarm its alarm",
-    "no leader": "has no leader: it does not reach the majority of its cluster; see the other members",
-    "request timed out": "does not reach the majority of its cluster in time; see the other members",
-    "too many requests": "has more to do than it can; see its log",
-    "corrupt": "has raised an alarm about its own data (CORRUPT); see its log",
+    "user name is empty": (
+        "asks who we are",
+        "write user and password into the transport URL, zmq+etcd://USER:PASSWORD@HOST",
+    ),
+    "invalid user ID or password": ("refuses the user or the password of the transport URL", "correct them"),
+    "authentication is not enabled": (
+        "knows no users",
+        "switch them on there (etcdctl auth enable), or take the user out of the transport URL",
+    ),
+    DENIED: (
+        "does not allow our user what we need",
+        "give it a role that may read and write our prefix, as docs/howto/etcd says",
+    ),
+    NO_SPACE: (
+        "has no space left and takes no changes (NOSPACE)",
+        "compact and defragment it, then disarm its alarm",
+    ),
+    "no leader": _LEADERLESS,
+    "not leader": _LEADERLESS,
+    "proposal dropped": _LEADERLESS,
+    "leader changed": ("has another leader again and again", _OTHERS),
+    "request timed out": ("does not reach the majority of its cluster in time", _OTHERS),
+    "too many requests": ("has more to do than it can", "see its log"),
+    "corrupt": ("has raised an alarm about its own data (CORRUPT)", "see its log"),
 }
-"""A piece of what is said, and what to do; to stand after the name."""
+"""A piece of what is said, what it means, to stand after the name, and what to do."""
+
+
+class Fault(NamedTuple):
+    """
+    Why a member does not do what it was asked.
+
+    :ivar what: to stand after its name.
+    :ivar advice: what to do; may be empty.
+    :ivar said: in its own words; may be empty.
+    :ivar passes: whether an election of the cluster may be the reason, which is over by itself.
+    """
+
+    what: str
+    advice: str = ""
+    said: str = ""
+    passes: bool = False
+
+    def sentence(self, name: str) -> str:
+        """
+        Say it to people.
+
+        :param name: whose fault it is.
+        """
+        return (
+            f"{name} {self.what}" + (f"; {self.advice}" if self.advice else "") + (f" ({self.said})" * bool(self.said))
+        )
+
+
+class NoAnswer(Exception):
+    """
+    A member did not answer, or not as etcd does.
+
+    :ivar fault: why.
+    """
+
+    def __init__(self, what: str, advice: str = "", passes: bool = False) -> None:
+        super().__init__(what)
+        self.fault = Fault(what, advice, passes=passes)
+
+
+def trouble(faults: Mapping[str, Fault]) -> str:
+    """
+    Say to people in one sentence what is wrong with members: each is named, and what several have is said once.
+
+    :param faults: by the address of the member; at least one.
+    """
+    if len(faults) == 1:
+        return next(fault.sentence(f"the etcd server {name}") for name, fault in faults.items())
+    alike: dict[str, list[str]] = {}
+    for name, fault in faults.items():
+        alike.setdefault(fault.what, []).append(name)
+    members = ", ".join(f"{', '.join(names)} ({what})" for what, names in alike.items())
+    advices = dict.fromkeys(fault.advice for fault in faults.values() if fault.advice)
+    return "; ".join([f"etcd does not answer at {members}", *advices])
 
 
 class EtcdRefusal(Exception):
@@ -52,35 +135,45 @@ class EtcdRefusal(Exception):
     @property
     def is_passing(self) -> bool:
         """Whether another member may do what this one does not."""
-        return self.code in (0, DEADLINE, UNAVAILABLE) or self.says("too many requests")
+        return self.code in (0, DEADLINE, UNAVAILABLE) or self.says("too many requests") or self.is_election
 
-    def sentence(self, name: str) -> str:
-        """
-        Say it to people.
+    @property
+    def is_election(self) -> bool:
+        """Whether the cluster may be electing a leader."""
+        return bool(self.code) and self.says(*ELECTION)
 
-        :param name: who answered.
-        """
+    @property
+    def fault(self) -> Fault:
+        """What it is for people."""
         said = shown(self.said)[:200]
-        for text, meaning in _MEANINGS.items():
+        for text, (what, advice) in _MEANINGS.items():
             if text in self.said:
-                return f"{name} {meaning} ({said})"
+                return Fault(what, advice, said, self.is_election)
         if not self.code:
-            return (
-                f"{name} does not answer as etcd 3.4 or later does (HTTP status {self.status}, {self.said[:200]!r}); "
-                "correct the transport URL"
+            return Fault(
+                f"does not answer as etcd 3.4 or later does (HTTP status {self.status}, {self.said[:200]!r})",
+                "correct the transport URL",
             )
-        return f"{name} refuses what it was asked ({said})"
+        return Fault("refuses what it was asked", "", said, self.is_election)
 
 
-def unreachable(name: str, error: BaseException, encrypted: bool) -> str:
+def silent(limit: float) -> NoAnswer:
+    """Make the error of who says nothing, which in an election is not his fault, for so many seconds."""
+    return NoAnswer(f"did not answer within {limit:g} s", passes=True)
+
+
+def unreachable(error: BaseException, encrypted: bool) -> NoAnswer:
     """
-    Write a sentence about an answer that did not come.
+    Make the error of an answer that did not come.
 
     :param encrypted: whether it was asked by TLS.
     """
-    return unreached(name, error) or (
-        f"{name} closed the connection; see its log, and whether it {'has' if encrypted else 'asks for'} TLS "
-        "(option matchmaker_tls)"
+    what, _, advice = (unreached("", error) or "").strip().partition("; ")
+    if what:
+        return NoAnswer(what, advice)
+    return NoAnswer(
+        "closed the connection",
+        f"see its log, and whether it {'has' if encrypted else 'asks for'} TLS (option matchmaker_tls)",
     )
 
 

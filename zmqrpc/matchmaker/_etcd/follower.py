@@ -22,6 +22,7 @@ from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
 from zmqrpc.matchmaker._etcd.answers import Change, Look
 from zmqrpc.matchmaker._etcd.copy import TopicCopy
+from zmqrpc.matchmaker._etcd.errors import Fault
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
 from zmqrpc.matchmaker._showing import Showing
@@ -54,6 +55,12 @@ second. What can be heard again is looked at whatever this says.
 MANY = 10
 """How many records go at once for those whose they were not to hear of it at once."""
 
+ELECTION_SECONDS = 5.0
+"""
+Seconds for which nothing may be heard, while an election can be the reason, before that is said. It takes one to two
+election timeouts of etcd, of a second each where nobody has set another, and as long again where votes are split.
+"""
+
 MOST_LOOKS = 200
 """How many topics may be looked at at the same time, many of them with one question."""
 
@@ -63,7 +70,7 @@ MakeStream: TypeAlias = Callable[
         Callable[[str], Mapping[TopicKey, int]],
         Callable[[TopicKey, Change], None],
         Callable[[], None],
-        Callable[[str], None],
+        Callable[[bool, Fault | None], None],
     ],
     EtcdStream,
 ]
@@ -136,6 +143,7 @@ class EtcdFollower:
         self._brief = False  # whether that has failed soon the last time
         self._steady: IDelayedCall | None = None
         self._fails = 0
+        self._lost_at = inf  # when the first of those was
         self._was_lost = False
 
     def __contains__(self, topic: TopicKey) -> bool:
@@ -292,13 +300,10 @@ class EtcdFollower:
         self._is_beginning = True
         self._number += 1
         number = self._number
-        self._next = self._make_stream(
-            self._rotation.current,
-            self._begun,
-            self._told,
-            lambda: self._hears(number),
-            lambda reason: self._ended(number, reason),
+        self._next = stream = self._make_stream(
+            self._rotation.current, self._begun, self._told, partial(self._hears, number), partial(self._ended, number)
         )
+        stream.begin()
 
     def _begun(self, store: str) -> dict[TopicKey, int]:
         wanted = {}
@@ -384,22 +389,19 @@ class EtcdFollower:
         self._crowd.worked()
         self._state(None)
 
-    def _ended(self, number: int, reason: str) -> None:
+    def _ended(self, number: int, failed: bool, fault: Fault | None) -> None:
         now = self._clock.seconds()
         is_next = number == self._number and self._is_beginning
         stream = self._next if is_next else self._stream
-        self._was_lost |= bool(reason)
-        if reason and stream is not None:
-            self._rotation.failed(stream.member)
-            self._fails += 1
-            if self._fails >= len(self._rotation):  # before that others have not been tried yet
-                self._state(reason)
+        self._was_lost |= failed
+        if failed and stream is not None:
+            self._failed(stream.member, fault, now)
         if is_next:
             self._next, self._is_beginning = None, False
         else:
             self._stream = None
             self._stop_steady()
-            self._brief = bool(reason) and now - self._heard_at < STEADY_SECONDS
+            self._brief = failed and now - self._heard_at < STEADY_SECONDS
         if self._followed and not self._is_beginning:
             self._begin_in(self._crowd.again(now) - now)
 
@@ -407,6 +409,19 @@ class EtcdFollower:
         if self._steady is not None:
             self._steady.cancel()
             self._steady = None
+
+    def _failed(self, member: int, fault: Fault | None, now: float) -> None:
+        if fault is not None:
+            self._rotation.failed(member, fault)
+        if not self._fails:
+            self._lost_at = now
+        self._fails += 1
+        faults = self._rotation.faults.values()
+        # One alone has no elections, unless it says so: it is silent for another reason.
+        passes = any(fault.passes and (fault.said or len(self._rotation) > 1) for fault in faults)
+        # Before all have failed others have not been tried yet.
+        if faults and self._fails >= len(self._rotation) and not (passes and now - self._lost_at < ELECTION_SECONDS):
+            self._state(self._rotation.trouble())
 
     def _end_stream(self) -> None:
         self._stop_steady()

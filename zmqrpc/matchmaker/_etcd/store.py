@@ -92,8 +92,8 @@ class EtcdStore:
         self._source = place.name
         self._words = EtcdWords(place.prefix, self._name)
         self._access = EtcdAccess(reactor, place, limit)
-        self._rotation = rotation = Rotation(len(place.hosts), chance)
-        self._asker = EtcdAsker(reactor, self._access.ask, self._access.called, self._name, rotation, chance, limit)
+        self._rotation = rotation = Rotation(place.names, chance)
+        self._asker = EtcdAsker(reactor, self._access.ask, self._name, rotation, chance, limit)
         self._looks: Gathering[TopicKey, Look] = Gathering(reactor, self._read, MOST_READS)
         self._writer = EtcdWriter(reactor, self._words, self._asker.ask, chance, limit, self._wrote)
 
@@ -123,7 +123,7 @@ class EtcdStore:
         def refused(failure: Failure) -> Failure:
             error = failure.value
             if isinstance(error, EtcdRefusal) and error.says(DENIED):
-                return Failure(ConfigError(error.sentence(self._name)))
+                return Failure(ConfigError(error.fault.sentence(self._name)))
             is_full = isinstance(error, EtcdRefusal) and error.says(NO_SPACE)
             if is_full:
                 self._full_at = self._clock.seconds()
@@ -231,10 +231,15 @@ class EtcdStore:
         return self._noted(self._asker.ask(words).addCallback(read), ASKING)
 
     async def _check(self) -> tuple[int, str]:
-        """Ask any member for the id of the store; return who is the current one then, and the id."""
+        """
+        Ask any member for the id of the store; return who is the current one then, and the id.
+
+        That it fails is no outage yet: nobody waits for it, and the stream that ends with it is begun elsewhere.
+        """
         if self._count_at <= self._clock.seconds():
             self._count()
-        store = await self._ask(self._words.probe(), read_store)
+        asked = self._asker.ask(self._words.probe()).addCallback(read_store)
+        store = await asked.addErrback(self._unavailable).addCallback(self._works, ASKING)
         return self._rotation.current, store
 
     def _count(self) -> None:
@@ -284,7 +289,7 @@ class EtcdStore:
         """Say as `IMatchmaker` has it why something could not be done."""
         error = failure.value
         if isinstance(error, EtcdRefusal):
-            return Failure(MatchmakerUnavailable(error.sentence(self._name)))
+            return Failure(MatchmakerUnavailable(error.fault.sentence(self._name)))
         if isinstance(error, OtherFormat):
             return Failure(
                 MatchmakerUnavailable(other_format(self._name, error.args[0], FORMAT, self._words.names.format))

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.matchmaker._etcd.access import EtcdAccess, NoAnswer
+from zmqrpc.matchmaker._etcd.access import EtcdAccess
 from zmqrpc.matchmaker._etcd.answers import Change, read_line, read_store
-from zmqrpc.matchmaker._etcd.errors import UNKNOWN, EtcdRefusal
+from zmqrpc.matchmaker._etcd.errors import UNKNOWN, EtcdRefusal, Fault, NoAnswer, silent
 from zmqrpc.matchmaker._etcd.words import EtcdWords
 from zmqrpc.matchmaker._time_limit import TimeLimit
 
@@ -27,7 +27,7 @@ LONGEST_LINE = 64 * 2**20
 
 class EtcdStream:
     """
-    The watches of one node at one member, from when it is made until it ends.
+    The watches of one node at one member, from `begin` until it ends.
 
     It begins with the question which store this is: in another, nothing can be resumed.
 
@@ -37,7 +37,8 @@ class EtcdStream:
         which on, for each topic. Where it returns nothing, the stream ends without a word.
     :param told: is called with a topic and each change of it.
     :param hears: is called when all watches have begun.
-    :param ended: is called with the reason when it has ended by itself; that is empty where nothing has failed.
+    :param ended: is called when it has ended by itself, with whether something has failed, and what is wrong with the
+        member then; that is None where the check has failed, which asked all.
     """
 
     _log = Logger()
@@ -54,7 +55,7 @@ class EtcdStream:
         begun: Callable[[str], Mapping[TopicKey, int]],
         told: Callable[[TopicKey, Change], None],
         hears: Callable[[], None],
-        ended: Callable[[str], None],
+        ended: Callable[[bool, Fault | None], None],
     ) -> None:
         self.member = member
         self._clock = clock
@@ -77,6 +78,9 @@ class EtcdStream:
         self._timer: IDelayedCall | None = None
         self._beginning: TimeLimit | None = None
         self._running: Deferred[None] | None = None
+
+    def begin(self) -> None:
+        """Begin; it may have ended when this returns."""
         self._running = Deferred.fromCoroutine(self._guard(self._run()))
 
     def end(self) -> None:
@@ -95,25 +99,25 @@ class EtcdStream:
         try:
             await work
             return
-        except (NoAnswer, MatchmakerUnavailable) as error:
-            reason = str(error)
+        except MatchmakerUnavailable:
+            fault = None
+        except (NoAnswer, EtcdRefusal) as error:
+            fault = error.fault
         except ValueError as error:
-            reason = f"{self._name} answered what is no answer: {error}; correct the transport URL"
-        except EtcdRefusal as refusal:
-            reason = refusal.sentence(self._name)
+            fault = Fault(f"answered what is no answer: {error}", "correct the transport URL")
         except CancelledError:
             return
         except Exception as error:  # a fault of ours
-            self._log.failure("Listening to {name} raised", name=self._name)
-            reason = (
-                f"listening to {self._name} ended by a fault of zmqrpc ({type(error).__name__}); report it, see the log"
+            self._log.failure("Listening to member {number} of etcd raised", number=self.member)
+            fault = Fault(
+                f"is listened to no more by a fault of zmqrpc ({type(error).__name__})", "report it, see the log"
             )
-        self._end_with(reason)
+        self._end_with(True, fault)
 
-    def _end_with(self, reason: str) -> None:
+    def _end_with(self, failed: bool, fault: Fault | None = None) -> None:
         if not self._over:
             self.end()
-            self._ended(reason)
+            self._ended(failed, fault)
 
     async def _run(self) -> None:
         self._store = await self._probe()
@@ -127,7 +131,7 @@ class EtcdStream:
         self._beginning = TimeLimit(self._clock, self._limit, self._limit, self._confirm)
         watches = ((number, topic, wanted[topic]) for number, topic in self._topics.items())
         await self._access.listen(self.member, self._words.watch(watches), self._take)
-        raise NoAnswer(f"{self._name} has ended what it told")
+        raise NoAnswer("has ended what it told")
 
     # What it tells
 
@@ -136,7 +140,7 @@ class EtcdStream:
         self._rest += piece
         if b"\n" not in piece:
             if len(self._rest) > LONGEST_LINE:
-                raise NoAnswer(f"{self._name} does not come to an end of a line; correct the transport URL")
+                raise NoAnswer("does not come to an end of a line", "correct the transport URL")
             return
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
@@ -148,7 +152,7 @@ class EtcdStream:
         try:
             change = read_line(self._words.names, line)
         except ValueError as error:
-            raise NoAnswer(f"{self._name} told what is no change: {error}; correct the transport URL") from None
+            raise NoAnswer(f"told what is no change: {error}", "correct the transport URL") from None
         if change.ended is not None and not change.compacted:
             raise EtcdRefusal(UNKNOWN, change.ended, 200)
         if change.number not in self._topics:
@@ -164,7 +168,7 @@ class EtcdStream:
     def _confirm(self) -> None:
         self._wait()
         if self._unconfirmed:
-            self._end_with(f"{self._name} did not begin all watches within {self._limit:g} s")
+            self._end_with(True, Fault(f"did not begin all watches within {self._limit:g} s", passes=True))
 
     def _wait(self) -> None:
         self._timer = self._clock.callLater(PROBE_SECONDS * self._chance.uniform(0.75, 1), self._look)
@@ -179,7 +183,7 @@ class EtcdStream:
         current, store = await self._check()
         if current != self.member or (self._store and store != self._store):
             # It hangs, or is cut off from the others, which are heard instead; or nothing is as it was.
-            self._end_with("")
+            self._end_with(False)
         else:
             self._store = store
             self._wait()
@@ -192,10 +196,6 @@ class EtcdStream:
         except CancelledError:
             if not limit.is_up:
                 raise
-            raise NoAnswer(f"{self._name} did not answer within {self._limit:g} s") from None
+            raise silent(self._limit) from None
         finally:
             limit.cancel()
-
-    @property
-    def _name(self) -> str:
-        return self._access.called(self.member)

@@ -22,7 +22,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from zmqrpc.matchmaker._etcd.errors import unreachable
+from zmqrpc.matchmaker._etcd.errors import NoAnswer, unreachable
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.words import Words
 from zmqrpc.matchmaker._tls import StoreTls, tls_fault
@@ -70,7 +70,7 @@ class EtcdWeb:
         :param keep: whether the connection is used for more than this. Where it is, the gateway may not read the whole
             question before it answers, and forgets the rest: what has parts that are answered one by one needs False.
         :return: the status of HTTP, after the last piece.
-        :raises Exception: whatever came between; `cause_of` and `reason_of` tell what.
+        :raises Exception: whatever came between; `cause_of` and `error_of` tell what.
         """
         path, body = words
         url = self._urls.get((member, path))
@@ -106,22 +106,23 @@ def cause_of(error: BaseException) -> BaseException:
     return next((cause for cause in causes if isinstance(cause, CancelledError)), causes[-1])
 
 
-def reason_of(name: str, error: BaseException, tls: StoreTls | None) -> str:
+def error_of(error: BaseException, tls: StoreTls | None) -> NoAnswer:
     """
-    Write a sentence about an answer that did not come.
+    Make the error of an answer that did not come.
 
     :param error: as `cause_of` returns it.
     :param tls: with what it was asked; None for without TLS.
     """
     fault = tls_fault(error, tls)
     if fault is not None:
-        return f"{name} {fault}"
+        what, _, advice = fault.partition("; ")
+        return NoAnswer(what, advice)
     kind = type(error)
     if (
         kind.__module__.startswith("twisted.web") and "DataLoss" not in kind.__name__
     ):  # else it ended in the midst of it
-        return f"{name} does not answer as etcd 3.4 or later does (it is no HTTP); correct the transport URL"
-    return unreachable(name, error, encrypted=tls is not None)
+        return NoAnswer("does not answer as etcd 3.4 or later does (it is no HTTP)", "correct the transport URL")
+    return unreachable(error, encrypted=tls is not None)
 
 
 @implementer(IAgentEndpointFactory)

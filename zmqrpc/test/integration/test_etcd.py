@@ -8,7 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
@@ -83,6 +83,23 @@ class EtcdClusterNodeTests(StoreNodeCase):
         while not three.ran:
             await client.call(self.bare, "echo", {"value": 1}, timeout=5)
             self.assertLess(time.monotonic() - begin, 5)
+
+    async def test_leader_killed_and_nothing_said(self):
+        """Whoever asks while there is no leader waits for one, within his time: nothing fails or is logged."""
+        options = {"matchmaker_timeout": 4000, "zmq_target_update": 0.3, "zmq_target_expire": 2}
+        await self.serve(member="one", **options)
+        _, client = self.calling(**options)
+        await self.calls(client, 5)
+        self.store.leader().kill()
+        starting = Deferred.fromCoroutine(self.serve(member="two", **options))
+        begin = time.monotonic()
+        while time.monotonic() - begin < 2:
+            # Nobody has asked for this topic before, so the store is asked.
+            looking = self.assertEnds(NoRoute, client.call(Target(f"new-{time.monotonic_ns()}"), "echo", timeout=5))
+            self.assertEqual(await client.call(self.bare, "echo", {"value": 1}, timeout=5), 1)
+            await looking
+        await starting
+        self.assertEqual(self.lines, [])
 
 
 class EtcdProcessTests(StoreProcessCase):

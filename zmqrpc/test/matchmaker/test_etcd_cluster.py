@@ -18,6 +18,9 @@ from zmqrpc.testing.matchmaker import make_record
 
 reactor: Any = _reactor
 
+DEFAULTS = ("--heartbeat-interval=100", "--election-timeout=1000")
+"""The times that etcd has where nobody sets them."""
+
 
 class ClusterCase(StoreCase):
     timeout = 90
@@ -85,6 +88,42 @@ class LeaderTests(ClusterCase):
         await eventually("what came afterwards", lambda: heard.last(first, second, third))
 
 
+class ElectionTests(ClusterCase):
+    """The leader is killed; with etcd's own times."""
+
+    options = DEFAULTS
+
+    async def test_nobody_asks(self):
+        """Those who only listen notice, whomever they hear, miss nothing, and have nothing to say about it."""
+        record, other = make_record(), make_record(number=2)
+        leader = self.cluster.leader()
+        all_members = [self.matchmaker(member) for member in self.cluster.members]
+        await all_members[0].register(record, 300)
+        heard = [await self.watching(matchmaker, record) for matchmaker in all_members]
+        leader.kill()
+        await deferToThread(self.cluster.leader, leader)
+        await self.registered(self.matchmaker(self.others(leader)[0], limit=5.0), other)
+        for each in heard:
+            await eventually("what came meanwhile", lambda each=each: each.last(record, other))
+        await pause(2.5)
+        self.assertEqual(self.lines, [])
+
+    async def test_asked(self):
+        """What is asked just then is done when there is another leader, if there is time for that."""
+        leader = self.cluster.leader()
+        mine = self.matchmaker(leader, limit=6.0)
+        first, second = make_record(), make_record(number=2)
+        await mine.register(first, 300)
+        heard = await self.watching(mine, first)
+        leader.kill()
+        refreshing = mine.register(first, 300)
+        registering = mine.register(second, 300)
+        self.assertEqual(await self.found(mine), [first])
+        await gatherResults([refreshing, registering])
+        await eventually("both", lambda: heard.last(first, second))
+        self.assertEqual(self.lines, [])
+
+
 class FollowerTests(ClusterCase):
     """The member that we use is lost."""
 
@@ -128,9 +167,9 @@ class FollowerTests(ClusterCase):
 
 
 class CutOffTests(ClusterCase):
-    """The member that we use does not reach the others; with the times that etcd has where nobody sets them."""
+    """The member that we use does not reach the others; with etcd's own times."""
 
-    options = ("--heartbeat-interval=100", "--election-timeout=1000")
+    options = DEFAULTS
 
     async def test_cut_off(self):
         """It is left, also by who only listens, and no change is missed."""
@@ -172,7 +211,8 @@ class QuorumTests(ClusterCase):
         ):
             with self.assertRaises(MatchmakerUnavailable) as caught:
                 await ask()
-            self.assertIn("etcd server 127.0.0.1:", str(caught.exception))
+            for member in self.cluster.members:
+                self.assertIn(f"127.0.0.1:{member.port}", str(caught.exception))
         self.assertLess(time.monotonic() - begin, 5)
         self.assertTrue(heard.last(record), "what was known is known")
         await pause(2)
@@ -187,6 +227,20 @@ class QuorumTests(ClusterCase):
         await eventually("what is new", lambda: heard.last(record, other))
         await eventually("the end of the outage", lambda: self.lines.about("works again"))
         self.assertEqual(len(self.lines), 2, self.lines)
+
+    async def test_all_killed(self):
+        """Each is named, by whoever only listens, too; what all have is said once."""
+        mine = self.matchmaker()
+        await self.watching(mine)
+        for member in self.cluster.members:
+            member.kill()
+        names = ", ".join(f"127.0.0.1:{member.port}" for member in self.cluster.members)
+        said = f"etcd does not answer at {names} (refuses the connection); start it, or correct the transport URL"
+        await eventually("all are named", lambda: mine.away() == said)
+        self.assertEqual(await self.refused(mine.register(make_record(), 300)), said)
+        self.assertEqual(mine.away(), said)
+        for member in self.cluster.members:
+            self.assertIn(f":{member.port} (", self.lines[0].replace(",", " ("))
 
     async def test_back_empty(self):
         """A watch hears that everything is lost, and what is registered again."""

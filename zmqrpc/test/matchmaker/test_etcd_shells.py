@@ -19,15 +19,14 @@ from twisted.web import http
 from zmqrpc.core.spread import Crowd
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._etcd import access, stream
-from zmqrpc.matchmaker._etcd.access import NoAnswer
 from zmqrpc.matchmaker._etcd.answers import Change, Entry, Look
 from zmqrpc.matchmaker._etcd.asker import MOST_QUEUED, MOST_WAITING, EtcdAsker
-from zmqrpc.matchmaker._etcd.errors import EtcdRefusal
+from zmqrpc.matchmaker._etcd.errors import EtcdRefusal, Fault, NoAnswer
 from zmqrpc.matchmaker._etcd.follower import MOST_STREAMS, STEADY_SECONDS, EtcdFollower
 from zmqrpc.matchmaker._etcd.place import EtcdPlace
 from zmqrpc.matchmaker._etcd.rotation import Rotation
 from zmqrpc.matchmaker._etcd.stream import EtcdStream
-from zmqrpc.matchmaker._etcd.web import reason_of
+from zmqrpc.matchmaker._etcd.web import error_of
 from zmqrpc.matchmaker._etcd.words import EtcdWords
 from zmqrpc.matchmaker.etcd import etcd_matchmaker
 from zmqrpc.test.integration.support import TcpServer
@@ -46,9 +45,9 @@ class AskerTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.asked: list[tuple[int, Deferred[bytes]]] = []
-        self.rotation = Rotation(3, Random(1))
+        self.rotation = Rotation(("M0", "M1", "M2"), Random(1))
         self.rotation.current = 0
-        self.asker = EtcdAsker(self.clock, self.ask, lambda member: f"M{member}", "etcd", self.rotation, Random(1), 1.0)
+        self.asker = EtcdAsker(self.clock, self.ask, "etcd", self.rotation, Random(1), 1.0)
 
     async def ask(self, member, words):
         answer: Deferred[bytes] = Deferred()
@@ -91,7 +90,7 @@ class AskerTests(SynchronousTestCase):
     def test_next_at_once(self):
         """Who fails is not waited for."""
         asked = self.asker.ask(WORDS)
-        self.asked[0][1].errback(NoAnswer("M0 is away"))
+        self.asked[0][1].errback(NoAnswer("is away"))
         self.asked[1][1].errback(EtcdRefusal(14, "etcdserver: no leader", 503))
         self.assertEqual(self.members(), [0, 1, 2])
         self.asked[2][1].callback(b"yes")
@@ -100,23 +99,72 @@ class AskerTests(SynchronousTestCase):
     def test_none(self):
         """Where none answers the text has all reasons, and for a moment nobody is asked again."""
         asked = self.asker.ask(WORDS)
-        for member in range(3):
-            self.asked[member][1].errback(NoAnswer(f"M{member} is away"))
-        self.assertEqual(self.failed(asked), "M0 is away; M1 is away; M2 is away")
-        self.assertEqual(self.failed(self.asker.ask(WORDS)), "M0 is away; M1 is away; M2 is away")
+        for member, what in enumerate(("is away", "refuses us", "is away")):
+            self.asked[member][1].errback(NoAnswer(what, "look there" if member else "start it"))
+        reasons = "etcd does not answer at M0, M2 (is away), M1 (refuses us); start it; look there"
+        self.assertEqual(self.failed(asked), reasons)
+        self.assertEqual(self.failed(self.asker.ask(WORDS)), reasons)
         self.assertEqual(len(self.asked), 3)
         self.clock.advance(0.1)
         self.asker.ask(WORDS).addErrback(lambda _: None)
         self.assertEqual(len(self.asked), 4)
         self.asker.close()
 
+    def test_election(self):
+        """While there is no leader all are asked again, and who asked does not hear of it."""
+        for said in ("leader changed", "no leader", "request timed out", "not leader", "raft proposal dropped"):
+            self.asked.clear()
+            asked = self.asker.ask(WORDS)
+            for number in range(6):
+                self.assertNoResult(asked)
+                if number in (0, 3):
+                    self.asked[number][1].errback(NoAnswer("refuses the connection", "start it"))
+                else:
+                    self.asked[number][1].errback(EtcdRefusal(2, f"etcdserver: {said}", 500))
+                if number in (2, 5):
+                    self.clock.advance(0.2)
+            self.assertEqual(len(set(self.members()[:3])), 3)
+            self.asked[6][1].callback(b"yes")
+            self.assertEqual((self.successResultOf(asked), self.clock.getDelayedCalls()), (b"yes", []))
+
+    def test_election_without_end(self):
+        """What no leader does in time is said in the words of the members, and they are not asked much more often."""
+        asked = self.asker.ask(WORDS)
+        answered = 0
+        for _ in range(110):
+            for member, answer in self.asked[answered:]:
+                refusal = EtcdRefusal(14, "etcdserver: no leader", 503)
+                answer.errback(NoAnswer("refuses the connection", "start it") if member == 0 else refusal)
+                answered += 1
+            self.clock.advance(0.01)
+        self.assertEqual(
+            self.failed(asked),
+            "etcd does not answer at M0 (refuses the connection), M1, M2 (has no leader: it does not reach the "
+            "majority of its cluster); start it; see the other members",
+        )
+        self.assertLess(len(self.asked), 20)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_handed_to_a_leader_that_is_gone(self):
+        """What members that are there say nothing to is asked again where one is not."""
+        asked = self.asker.ask(WORDS)
+        self.asked[0][1].errback(NoAnswer("refuses the connection"))
+        self.clock.pump([0.05] * 11)
+        self.assertEqual(self.members(), [0, 1, 2])
+        self.clock.pump([0.05] * 5)
+        self.assertEqual(self.members(), [0, 1, 2, 1])
+        self.asked[3][1].callback(b"yes")
+        self.assertEqual((self.successResultOf(asked), self.rotation.current), (b"yes", 1))
+        self.assertTrue(all(answer.called for _, answer in self.asked))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_silent(self):
         asked = self.asker.ask(WORDS)
         for _ in range(11):
             self.clock.advance(0.1)
         self.clock.advance(0)
-        self.assertEqual(self.failed(asked), "M0 did not answer within 1 s; M1 did not answer within 1 s")
-        self.assertEqual((self.rotation.current, self.clock.getDelayedCalls()), (2, []))
+        self.assertEqual(self.failed(asked), "etcd does not answer at M0, M1, M2 (did not answer within 1 s)")
+        self.assertEqual((self.rotation.current, self.clock.getDelayedCalls()), (0, []))
 
     def test_answer_that_waited(self):
         """What arrived while the process was kept from running counts."""
@@ -310,7 +358,8 @@ class NonsenseTests(TestCase):
     def test_ended_in_the_midst(self):
         """As of a member that is killed: nothing is wrong with what it says, or with the URL."""
         for kind in (http._DataLoss, http.PotentialDataLoss):
-            self.assertIn("M closed the connection; see its log", reason_of("M", kind("still expecting more"), None))
+            said = error_of(kind("still expecting more"), None).fault.sentence("M")
+            self.assertIn("M closed the connection; see its log", said)
 
     async def test_silence_within(self):
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
@@ -364,7 +413,7 @@ class StreamTests(SynchronousTestCase):
     def stream(self, wanted=2):
         pretended: Any = self
         topics = {("openstack", f"t{number}"): number for number in range(wanted)}
-        return EtcdStream(
+        stream = EtcdStream(
             self.clock,
             pretended,
             EtcdWords("zmqrpc"),
@@ -375,8 +424,10 @@ class StreamTests(SynchronousTestCase):
             lambda store: self.said.append(store) or topics,
             lambda topic, change: self.said.append((topic[1], change.number)),
             lambda: self.said.append("hears"),
-            lambda reason: self.said.append(("ended", reason)),
+            lambda failed, fault: self.said.append(("ended", fault.sentence("M1") if fault else failed)),
         )
+        stream.begin()
+        return stream
 
     def test_first_question_not_answered(self):
         self.store = None
@@ -463,7 +514,7 @@ class StreamTests(SynchronousTestCase):
         self.assertLess(self.asked, 9)
         self.store = None
         self.clock.pump([0.1] * 30)
-        self.assertEqual(self.said[-1], ("ended", "nobody answers"))
+        self.assertEqual(self.said[-1], ("ended", True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_silent_from_the_start(self):
@@ -480,7 +531,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.said[-1], "hears")
         self.current = 2
         self.clock.pump([0.1] * 25)
-        self.assertEqual(self.said[-1], ("ended", ""))
+        self.assertEqual(self.said[-1], ("ended", False))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_another_store(self):
@@ -488,7 +539,7 @@ class StreamTests(SynchronousTestCase):
         self.confirm()
         self.store = b"other"
         self.clock.pump([0.1] * 30)
-        self.assertEqual(self.said[-1], ("ended", ""))
+        self.assertEqual(self.said[-1], ("ended", False))
 
     def test_nonsense(self):
         for lines, text in (
@@ -525,6 +576,9 @@ class Streams:
         self.member, self.begun, self.told, self.hears, self.ended = member, begun, told, hears, ended
         self.over = False
 
+    def begin(self):
+        pass
+
     def end(self):
         self.over = True
 
@@ -545,7 +599,7 @@ class FollowerTests(SynchronousTestCase):
         states: list[Any] = []
         entries = [_entry(each) for each in range(count)]
         chance = chance or Random(number)
-        rotation = Rotation(members, chance)
+        rotation = Rotation([f"M{number}" for number in range(members)], chance)
         follower = EtcdFollower(
             self.clock,
             rotation,
@@ -583,11 +637,11 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(2 * STEADY_SECONDS)
         for count in range(1, 4):
             self.assertEqual(states, [None])
-            streams[-1].ended(f"M{streams[-1].member} is away")
+            streams[-1].ended(True, Fault("is away"))
             self.clock.pump([0.05] * 10)
             self.assertEqual(len(streams), count + 1)
         self.assertEqual(len({stream.member for stream in streams}), 3)
-        self.assertEqual(len(states), 2)
+        self.assertEqual(states[1:], ["etcd does not answer at M0, M1, M2 (is away)"])
         streams[-1].hears()
         self.assertIsNone(states[-1])
 
@@ -595,7 +649,7 @@ class FollowerTests(SynchronousTestCase):
         """A gateway that begins everything and hangs up is no less patient with, and one outage."""
         _, streams, _, states = self.follower()
         streams[-1].over = True
-        streams[-1].ended("M0 has ended what it told")
+        streams[-1].ended(True, Fault("has ended what it told"))
         for _ in range(3000):
             if not streams[-1].over:
                 streams[-1].over = True
@@ -603,7 +657,7 @@ class FollowerTests(SynchronousTestCase):
                 streams[-1].hears()
                 streams[-1].told(self.topic, Change(1, 9, False, "compacted", True, ()))
                 self.clock.advance(0.1)
-                streams[-1].ended("M0 has ended what it told")
+                streams[-1].ended(True, Fault("has ended what it told"))
             self.clock.advance(0.001)
         self.assertLessEqual(len(streams), 3 * 2 + 3)
         self.assertEqual(states.count(None), 1)
@@ -642,7 +696,7 @@ class FollowerTests(SynchronousTestCase):
             return succeed(Look("s", 5, ()))
 
         follower._look = look
-        streams[-1].ended("M0 is away")
+        streams[-1].ended(True, Fault("is away"))
         before = begun = len(streams)
         for _ in range(2000):
             if len(streams) > begun:
@@ -651,6 +705,39 @@ class FollowerTests(SynchronousTestCase):
             self.clock.advance(0.001)
         self.assertLessEqual(begun - before, 2 * MOST_STREAMS + 1)
         self.assertLessEqual(looks, 2 * MOST_STREAMS + 1)
+
+    def test_elections(self):
+        """What an election may be the reason of is said when it lasts for longer than any."""
+        for fault in (
+            Fault("has no leader", said="etcdserver: no leader", passes=True),
+            Fault("is silent", passes=True),
+        ):
+            _, streams, _, states = self.follower(members=3)
+            for since in range(5):
+                self.assertEqual(states, [None])
+                streams[-1].ended(True, fault if since else Fault("is away"))
+                self.clock.pump([0.1] * 11)
+            streams[-1].ended(True, fault)
+            self.assertEqual(len(states), 2, states)
+            self.assertIn(fault.what, states[-1])
+        _, streams, _, states = self.follower()
+        streams[-1].ended(True, fault)
+        self.assertEqual(len(states), 2, "one alone is silent for another reason")
+
+    def test_stream_that_ends_as_it_begins(self):
+        """It has failed as any other: the next begins in its turn, at another member."""
+        _, streams, _, states = self.follower(members=3)
+        self.patch(Streams, "begin", lambda stream: stream.ended(True, Fault("is away")))
+        streams[-1].ended(True, Fault("is away"))
+        self.clock.pump([0.05] * 60)
+        self.assertEqual(len({stream.member for stream in streams[:3]}), 3)
+        self.assertEqual(states[:2], [None, "etcd does not answer at M0, M1, M2 (is away)"])
+        self.patch(Streams, "begin", lambda stream: None)
+        self.clock.pump([0.05] * 30)
+        begun = len(streams)
+        streams[-1].hears()
+        self.clock.pump([0.05] * 30)
+        self.assertEqual((len(streams), states[-1]), (begun, None))
 
     def test_stream_that_lags(self):
         """What we have written ourselves is told in time: looking for it at each change is work for a busy store."""
@@ -724,7 +811,7 @@ class FollowerTests(SynchronousTestCase):
         """A stream that ends without a reason is begun at the member that is current, and nothing is said."""
         follower, streams, _, states = self.follower(members=3)
         follower._rotation.worked((streams[-1].member + 1) % 3)
-        streams[-1].ended("")
+        streams[-1].ended(False, None)
         self.clock.pump([0.05] * 3)
         self.assertEqual(streams[1].member, (streams[0].member + 1) % 3)
         self.assertEqual(states, [None])
@@ -734,7 +821,7 @@ class FollowerTests(SynchronousTestCase):
         crowd = [self.follower(number, 500) for number in range(0, 500, 10)]
         lost = self.clock.seconds()
         for _, streams, _, _ in crowd:
-            streams[-1].ended("M0 is away")
+            streams[-1].ended(True, Fault("is away"))
         begins = [follower._begins.getTime() - lost for follower, *_ in crowd]
         self.assertGreater(max(begins), 4)
         self.assertLessEqual(max(begins), 4.5)
@@ -747,7 +834,7 @@ class FollowerTests(SynchronousTestCase):
         follower, streams, _, _ = self.follower(250, 500)
         begins = []
         for _ in range(4):
-            streams[-1].ended("M0 is away")
+            streams[-1].ended(True, Fault("is away"))
             begins.append(follower._begins.getTime())
             self.clock.advance(begins[-1] - self.clock.seconds())
         for begin, after in pairwise(begins):
@@ -819,7 +906,7 @@ class FollowerTests(SynchronousTestCase):
         """Who finds another store in his turn looks at once, and hears of the others when all had their turns."""
         follower, streams, shown, _ = self.follower(400, 500)
         follower.wrote(self.topic, 5)
-        streams[-1].ended("M0 is away")
+        streams[-1].ended(True, Fault("is away"))
         self.clock.pump([0.1] * 46)
         self.store = "other"
         self.assertEqual(streams[-1].begun("other"), {})
@@ -831,7 +918,7 @@ class FollowerTests(SynchronousTestCase):
     def test_back_empty_for_a_client(self):
         """Who looks for others where they register waits until they have, with what he knows of them."""
         follower, streams, shown, _ = self.follower(400, 500)
-        streams[-1].ended("M0 is away")
+        streams[-1].ended(True, Fault("is away"))
         self.clock.pump([0.1] * 46)
         self.store = "other"
         self.assertEqual(streams[-1].begun("other"), {})
@@ -868,11 +955,11 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(2 * STEADY_SECONDS)
         follower.add(("openstack", "t"))
         self.clock.pump([0.02] * 3)
-        streams[1].ended("M is away")
+        streams[1].ended(True, Fault("is away"))
         self.clock.pump([0.05] * 5)
         self.assertEqual((len(streams), streams[0].over, follower.hears), (3, False, True))
         self.assertNotEqual(streams[2].member, streams[1].member)
-        streams[0].ended("M is away")
+        streams[0].ended(True, Fault("is away"))
         self.assertFalse(follower.hears)
         self.clock.pump([0.05] * 5)
         self.assertEqual(len(streams), 3, "one begins already")
@@ -886,7 +973,7 @@ class FollowerTests(SynchronousTestCase):
     def test_store_of_another_name(self):
         """A stream that nothing can be resumed on ends without a word, and another begins after the look."""
         _, streams, _, _ = self.follower()
-        streams[0].ended("")
+        streams[0].ended(False, None)
         self.clock.pump([0.05] * 5)
         self.store = "other"
         self.assertEqual(streams[1].begun("other"), {})
@@ -898,7 +985,9 @@ class FollowerTests(SynchronousTestCase):
         """A store that went back, and on past what was heard, looks as if nothing had happened: it is looked at."""
         _, streams, shown, _ = self.follower(count=3)
         self.clock.advance(2 * STEADY_SECONDS)
-        streams[0].ended("M0 is away")
+        streams[0].ended(True, Fault("is away"))
+
+        streams[0].ended(True, Fault("is away"))
         self.clock.pump([0.05] * 5)
         streams[1].begun("s")
         self.store = "backup"
@@ -908,7 +997,7 @@ class FollowerTests(SynchronousTestCase):
         self.clock.pump([0.02] * 3)
         self.assertEqual(shown[-1][1], 1)
         count = len(shown)
-        streams[1].ended("")
+        streams[1].ended(False, None)
         self.clock.pump([0.05] * 5)
         streams[2].begun("s")
         streams[2].hears()

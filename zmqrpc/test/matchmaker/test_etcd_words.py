@@ -225,6 +225,7 @@ class AnswersTests(SynchronousTestCase):
             (403, b'{"error":"etcdserver: permission denied","code":7}', "a role that may read and write our prefix"),
             (429, b'{"message":"etcdserver: mvcc: database space exceeded","code":8}', "has no space left"),
             (503, b'{"message":"etcdserver: no leader","code":14}', "has no leader"),
+            (503, b'{"error":{"grpc_code":14,"message":"etcdserver: no leader"}}', "has no leader"),
             (
                 404,
                 b"404 page not found",
@@ -233,7 +234,7 @@ class AnswersTests(SynchronousTestCase):
             (200, b"<html>" + b"x" * 500, "does not answer as etcd"),
             (400, b'{"message":"something new","code":3}', "refuses what it was asked (something new)"),
         ):
-            sentence = read_refusal(status, body).sentence("the etcd server h:1")
+            sentence = read_refusal(status, body).fault.sentence("the etcd server h:1")
             self.assertTrue(sentence.startswith("the etcd server h:1 "), sentence)
             self.assertIn(text, sentence)
             self.assertLess(len(sentence), 500)
