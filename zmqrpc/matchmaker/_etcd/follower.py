@@ -85,6 +85,7 @@ class _Followed:
     watched: bool = False  # whether the stream tells of it
     looking: bool = False
     failures: int = 0  # how many looks have failed in a row
+    losses: int = 0  # how many streams had failed when the last look that counts was asked for
     wrote: int = 0  # the revision of what we wrote there last; 0 when what was asked for after that is known
     looks: IDelayedCall | None = None
 
@@ -144,7 +145,7 @@ class EtcdFollower:
         self._steady: IDelayedCall | None = None
         self._fails = 0
         self._lost_at = inf  # when the first of those was
-        self._was_lost = False
+        self._losses = 0  # how many streams have failed
 
     def __contains__(self, topic: TopicKey) -> bool:
         return topic in self._followed
@@ -243,7 +244,7 @@ class EtcdFollower:
     async def _look_once(self, followed: _Followed) -> None:
         again, failures = self._retry_seconds(followed), followed.failures
         followed.failures += 1
-        heard, wrote = followed.copy.heard, followed.wrote
+        heard, wrote, losses = followed.copy.heard, followed.wrote, self._losses
         try:
             if self._is_followed(followed):
                 look = await self._look(followed.topic)
@@ -252,7 +253,7 @@ class EtcdFollower:
                         followed.wrote = 0  # whatever its revision: the store may have gone back
                     again = backoff(AGAIN_SECONDS, failures, RETRY_SECONDS)
                     if self._take(followed, look, heard):
-                        followed.failures = 0
+                        followed.failures, followed.losses = 0, losses
                         again = POLL_SECONDS * self._chance.uniform(0.75, 1)
         except MatchmakerUnavailable:
             pass  # whose outage is logged where it is asked
@@ -371,10 +372,11 @@ class EtcdFollower:
             self._works()
         elif self._steady is None:
             self._steady = self._clock.callLater(STEADY_SECONDS, self._lasts)
-        if self._was_lost:
-            # The store may have gone back to a backup, and on past what was heard: nothing but its content tells.
-            self._was_lost = False
-            for followed in self._followed.values():
+        for followed in self._followed.values():
+            # The store may have gone back to a backup, and on past what was heard: nothing but its content tells. Where
+            # that was looked at since, hundreds would read all of each other once more for nothing.
+            if followed.losses != self._losses:
+                followed.losses = self._losses
                 self._look_in(followed, 0)
         if any(not followed.watched and followed.copy.revision >= 0 for followed in self._followed.values()):
             self._begin_in(0)
@@ -393,7 +395,7 @@ class EtcdFollower:
         now = self._clock.seconds()
         is_next = number == self._number and self._is_beginning
         stream = self._next if is_next else self._stream
-        self._was_lost |= failed
+        self._losses += failed
         if failed and stream is not None:
             self._failed(stream.member, fault, now)
         if is_next:

@@ -1004,6 +1004,29 @@ class FollowerTests(SynchronousTestCase):
         self.clock.pump([0.05] * 5)
         self.assertEqual(len(shown), count, "where nothing failed there is nothing to look for")
 
+    def test_looked_at_after_a_loss(self):
+        """What was looked at since the stream was lost is not looked at again when the next has begun."""
+        for fails_again in (False, True):
+            self.store = "s"
+            follower, streams, _, _ = self.follower()
+            self.clock.advance(2 * STEADY_SECONDS)
+            looked: list[float] = []
+            look = follower._look
+            follower._look = lambda topic, look=look, looked=looked: looked.append(self.clock.seconds()) or look(topic)
+            streams[0].ended(True, Fault("is away"))
+            self.store = "t"
+            self.clock.pump([0.05] * 3)
+            self.assertEqual(streams[1].begun("t"), {})
+            self.clock.pump([0.05] * 10)
+            self.assertEqual((len(looked), len(streams)), (1, 3))
+            if fails_again:
+                streams[2].ended(True, Fault("is away"))
+                self.clock.pump([0.05] * 10)
+            self.assertEqual(streams[-1].begun("t"), {self.topic: 3})
+            streams[-1].hears()
+            self.clock.pump([0.05] * 10)
+            self.assertEqual(len(looked), 2 if fails_again else 1)
+
     def test_look_that_our_write_passed(self):
         """What is older than what we have written ourselves is not shown: we would seem to have lost it."""
         follower, streams, shown, _ = self.follower(count=2)
