@@ -5,6 +5,7 @@ from zmqrpc._version import __version__
 from zmqrpc.client import RPCClient
 from zmqrpc.core.notification import HANDLED, REQUEUE, Notification
 from zmqrpc.dispatcher import expose
+from zmqrpc.inherited import detached
 from zmqrpc.listener import Listener
 from zmqrpc.members import Answer, Reached
 from zmqrpc.node import Node, connect, use_monotonic_clock
@@ -26,6 +27,7 @@ __all__ = [
     "Target",
     "__version__",
     "connect",
+    "detached",
     "errors",
     "expose",
     "use_monotonic_clock",

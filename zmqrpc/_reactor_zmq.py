@@ -26,6 +26,7 @@ from zope.interface import implementer
 from zmqrpc._reactor_backlog import HIGH_WATER
 from zmqrpc.core.handshakes import LONGEST, Failed, Handshakes
 from zmqrpc.errors import ConfigError, PortRangeExhausted
+from zmqrpc.inherited import forget
 from zmqrpc.interfaces import IBoundReceiver, ILinkReceiver, IPublisherReceiver
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Reader:
     def doRead(self) -> None:
         if self.closed:
             return
+        forget()
         self._transport.passing = True
         try:
             again = self._read()

@@ -16,6 +16,7 @@ from zmqrpc.errors import (
     Overloaded,
     ZmqRpcError,
 )
+from zmqrpc.inherited import Inherited, none_left
 from zmqrpc.target import Target
 
 LONGEST = 1e9
@@ -58,8 +59,15 @@ def check_request(target: Target, method: Any, seconds: Any) -> None:
     if type(method) is not str or type(seconds) not in (int, float) or not seconds < LONGEST:
         raise odd_request(method, seconds)
     if seconds <= 0:
-        journey = Journey(str(target), target.server, stage="resolving")
-        raise DeadlineExceeded(f"{method!r} failed: its timeout was over at once", journey)
+        raise no_time(target, method, seconds)
+
+
+def no_time(target: Target, method: str, deadline: float) -> DeadlineExceeded:
+    """Say that there is no time at all until a deadline."""
+    journey = Journey(str(target), target.server, stage="resolving")
+    error = DeadlineExceeded(f"{method!r} failed: {none_left(deadline)}", journey)
+    error.inherited = isinstance(deadline, Inherited)
+    return error
 
 
 def odd_request(method: Any, timeout: Any) -> ConfigError:

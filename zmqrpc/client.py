@@ -18,8 +18,9 @@ from zmqrpc.core.envelope import Flag, Kind, encode_message
 from zmqrpc.core.route import Route
 from zmqrpc.core.values import SCALARS, check_quickly, check_value
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import ConfigError, DeadlineExceeded, MessageTooLarge, ZmqRpcError
+from zmqrpc.errors import ConfigError, MessageTooLarge, ZmqRpcError
 from zmqrpc.hints import Hints
+from zmqrpc.inherited import DEADLINE, bounded
 from zmqrpc.members import Answer, Members, Reached, reached
 from zmqrpc.record import Record
 from zmqrpc.target import Target
@@ -34,6 +35,7 @@ _FLAGS = (int(Flag.ACK_WANTED), int(Flag.ACK_WANTED | Flag.IDEMPOTENT))
 _CALL, _CAST = int(Kind.CALL), int(Kind.CAST)
 _MOST_REASON = 300
 _NO_ARGUMENTS: dict[str, Any] = {}
+_of_method = DEADLINE.get
 
 
 class RPCClient:
@@ -156,7 +158,9 @@ class RPCClient:
             call = Waiter(delivery.cancel)
             call.kind = kind
             call.target = target
-            call.deadline = now + seconds
+            call.deadline = deadline = now + seconds
+            if _of_method() is not None:
+                call.deadline = deadline = bounded(deadline, now)
             call.flags = _FLAGS[idempotent]
             call.wait_for_ready = wait_for_ready
             call.route = route
@@ -174,7 +178,7 @@ class RPCClient:
                 None,
             )
             link = self._link(route.choose() or "")
-            if link is not None and link.ready and seconds > 0:
+            if link is not None and link.ready and deadline > now:
                 link.hand_over(call, request, now)
                 if delivery.casts_fire_early:
                     delivery.handed_over(call)
@@ -182,8 +186,8 @@ class RPCClient:
             call.unsent(encode_message((kind, 0, 1, call.flags, 0, *request)))
         except Exception as error:
             return fail(unsendable(error, target, method, args, context, timeout))
-        if seconds <= 0:
-            delivery.outcomes.fail(call, DeadlineExceeded, "its timeout was over at once")
+        if deadline <= now:
+            delivery.outcomes.too_late(call)
         elif len(call.encoded) > self._most:
             size = len(call.encoded) + BATCH_OVERHEAD
             text = f"{size} bytes are over max_message_size of this client ({self._most + BATCH_OVERHEAD})"

@@ -23,6 +23,7 @@ from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
 from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
@@ -122,7 +123,8 @@ class Delivery:
     def handed_over(self, call: Waiter) -> None:
         """Tell the caller of a cast that it is under way, when that is all it wants to know."""
         if self.casts_fire_early and call.kind == Kind.CAST:
-            self.acknowledged([call])
+            with detached():
+                self.acknowledged([call])
 
     def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
         for _ in range(len(route.choices)):

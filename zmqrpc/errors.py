@@ -175,7 +175,13 @@ class NotAcknowledged(DeliveryError):
 
 
 class DeadlineExceeded(DeliveryError, TimeoutError):
-    """The time given for the call was up."""
+    """
+    The time given for the call was up.
+
+    :ivar inherited: whether that was the time of the caller of the method that made it, as the text says.
+    """
+
+    inherited: bool = False
 
 
 class ServerLost(DeliveryError):

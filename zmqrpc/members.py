@@ -12,7 +12,7 @@ from msgspec import Raw, msgpack
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
-from zmqrpc.checks import check_request, odd_mapping, plain_target, unsendable
+from zmqrpc.checks import check_request, no_time, odd_mapping, plain_target, unsendable
 from zmqrpc.core.batch import BATCH_OVERHEAD
 from zmqrpc.core.envelope import Call, Fanout, Flag, Kind, encode_message
 from zmqrpc.core.route import Audience, Route
@@ -20,6 +20,7 @@ from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import check_quickly
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import Cancelled, Draining, Journey, MessageTooLarge, NoRoute, ZmqRpcError
+from zmqrpc.inherited import bounded
 from zmqrpc.publishing import TO_EACH
 from zmqrpc.record import Record
 from zmqrpc.target import Target
@@ -181,7 +182,11 @@ class Members:
     def _deadline(self, target: Target, method: str, timeout: float | None) -> float:
         seconds = self._settings.rpc_response_timeout if timeout is None else timeout
         check_request(target, method, seconds)
-        return self._delivery.seconds() + seconds
+        now = self._delivery.seconds()
+        deadline = bounded(now + seconds, now)
+        if deadline <= now:
+            raise no_time(target, method, deadline)
+        return deadline
 
     def _request(
         self,

@@ -37,6 +37,7 @@ from zmqrpc.errors import (
     ZmqRpcError,
     record_in_words,
 )
+from zmqrpc.inherited import DEADLINE, Inherited, detached, none_left, time_up
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of, meant_or_some
@@ -55,6 +56,7 @@ _WITHOUT_RESULT: dict[FailureCode, type[DeliveryError]] = {
     FailureCode.TOO_LARGE: MessageTooLarge,
     FailureCode.FORGOTTEN: ServerLost,
     FailureCode.CANCELLED: Cancelled,
+    FailureCode.OVERDUE: DeadlineExceeded,
 }
 _RAN = (FailureCode.UNENCODABLE, FailureCode.TOO_LARGE)
 _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
@@ -107,7 +109,15 @@ class Outcomes:
         call.ended = True
         if call.may_have_run:
             error.maybe_executed = True
-        if not call.called:
+        if isinstance(error, DeadlineExceeded):
+            error.inherited = isinstance(call.deadline, Inherited)
+        if call.called:
+            return
+        if DEADLINE.get() is None:
+            call.errback(error)
+            return
+        # What is added to it is the business of others, not of the method that runs here.
+        with detached():
             call.errback(error)
 
     def journey(self, call: Waiter) -> Journey:
@@ -168,6 +178,10 @@ class Outcomes:
     def closed(self, call: Waiter) -> None:
         """End a call of a node that does not run."""
         self.fail(call, ClientClosed, "the node was not started yet, or is stopped")
+
+    def too_late(self, call: Waiter) -> None:
+        """End a call that had no time when it was made."""
+        self.fail(call, DeadlineExceeded, none_left(call.deadline))
 
     def crowded(self, call: Waiter, link: Link) -> None:
         """End a call that there is no room for at the link whose turn it is."""
@@ -288,7 +302,8 @@ class Outcomes:
             text = f"{trouble.value}, though records say that they subscribe; look whether they reach the publishers"
             self.fail(call, NoRoute, text, maybe_executed=uncertain)
         else:
-            self.fail(call, DeadlineExceeded, f"its time was up, {trouble.value}", maybe_executed=uncertain)
+            text = f"{time_up(call.deadline)}, {trouble.value}"
+            self.fail(call, DeadlineExceeded, text, maybe_executed=uncertain)
 
     # Afterwards
 
@@ -339,7 +354,7 @@ class Outcomes:
             handed = call.stage >= Stage.SENT
             stranded = link.stranded if link is not None else ""
             if stranded and not handed:
-                self.fail(call, NoRoute, f"its time was up, and {stranded}")
+                self.fail(call, NoRoute, f"{time_up(call.deadline)}, and {stranded}")
                 continue
             trouble = f", {call.trouble}" if call.trouble else ""
             if link is not None and link.state.phase is not Phase.UP:
@@ -347,7 +362,7 @@ class Outcomes:
                 trouble = f", the link is {link.state.phase.value}: {why}"
             elif link is not None and link.state.mute:
                 trouble = f", {_unheard(link)}"
-            self.fail(call, DeadlineExceeded, f"its time was up{trouble}", maybe_executed=handed)
+            self.fail(call, DeadlineExceeded, f"{time_up(call.deadline)}{trouble}", maybe_executed=handed)
 
     def given_up(self, calls: Sequence[Waiter], link: Link) -> None:
         """End calls that were sent as often as allowed, and never acknowledged."""

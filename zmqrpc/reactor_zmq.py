@@ -44,6 +44,7 @@ from zmqrpc._reactor_zmq import (
     set_options,
 )
 from zmqrpc.errors import ConfigError
+from zmqrpc.inherited import forget
 from zmqrpc.interfaces import (
     FULL,
     GONE,
@@ -353,6 +354,7 @@ class ZmqTransport:
 
     def _kick(self) -> None:
         self._kicked = False
+        forget()
         self.end_pass()
 
     def end_pass(self) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from inspect import iscoroutine
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from zmqrpc.core.envelope import Failure, FailureCode, Request
 from zmqrpc.core.values import PLAIN, encodable
 from zmqrpc.dispatcher import Dispatcher, Exposed
-from zmqrpc.errors import AccessDenied, InvalidArguments, RemoteError
+from zmqrpc.errors import AccessDenied, DeadlineExceeded, InvalidArguments, RemoteError
 from zmqrpc.introspection import Introspection
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
@@ -87,8 +87,14 @@ class RPCServer:
     def _failed(self, failure: TwistedFailure, request: Request) -> Failure:
         error = failure.value
         assert error is not None
-        if isinstance(error, CancelledError):
+        # What `gatherResults` makes of it.
+        first = error.subFailure.value if isinstance(error, FirstError) else error
+        if isinstance(first, CancelledError):
             return Failure(FailureCode.CANCELLED, "Cancelled", f"{request.method} was cancelled")
+        if isinstance(first, DeadlineExceeded) and first.inherited:
+            # The caller's own: it is told where the time went, and this log nothing.
+            text = f"the time was up in {request.method}: {first}"
+            return Failure(FailureCode.OVERDUE, type(first).__name__, encodable(text[:_MOST_TEXT]))
         code = _OWN_ERRORS.get(type(error), FailureCode.RAISED)
         traceback = failure.getTraceback() if self._send_tracebacks else ""
         if code is FailureCode.RAISED:

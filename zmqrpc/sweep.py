@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.inherited import forget
 
 _SHORTEST = 0.001
 _REST = 2
@@ -72,6 +73,8 @@ class Sweep:
 
     def run(self) -> None:
         """Sweep now: the timer does, and whoever finds that `at` has passed, since a clock step may stop timers."""
+        # Whoever armed the timer may have been a method.
+        forget()
         now = self._seconds()
         self.at = NEVER
         for part in self.parts:

@@ -86,6 +86,7 @@ class FailureCode(IntEnum):
     TOO_LARGE = 6
     FORGOTTEN = 7
     CANCELLED = 8
+    OVERDUE = 9
 
     @classmethod
     def _missing_(cls, value: object) -> FailureCode:

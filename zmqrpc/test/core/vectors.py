@@ -182,6 +182,10 @@ DIRECT = {
         answer(reply(1, b"17", content_type="application/json", extensions=CELL)),
     ),
     "reply-failures": ("a failure of every code", answer(*FAILURES)),
+    "reply-overdue": (
+        "a failure whose code is younger than the others",
+        answer(reply(10, failure=failure(9, "DeadlineExceeded", "the time was up in resize: its time was up"))),
+    ),
     "ack": ("an ACK of ranges", answer(ranges("ACK", 1, 4, 6, 6))),
     "nack": ("a NACK for every reason", answer(*REFUSALS)),
     "nack-wrong-instance": (

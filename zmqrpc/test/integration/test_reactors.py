@@ -30,6 +30,8 @@ SUITES = [
     "zmqrpc.test.matchmaker.test_sqlite",
     # Whole nodes, and how calls to them end.
     "zmqrpc.test.integration.test_bad_methods",
+    # Context variables: asyncio's timers copy them.
+    "zmqrpc.test.scenarios.test_inherited.DeadlinesOverSockets",
     # The services of twistd, with SIGHUP and the signals that stop.
     "zmqrpc.test.tap.test_serving",
     "zmqrpc.test.tap.test_log",
