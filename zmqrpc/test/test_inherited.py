@@ -76,8 +76,7 @@ class Bounded(SynchronousTestCase):
         def act():
             with detached():
                 within = bounded(5.0, 1.0)
-            with self.assertRaises(ValueError), detached():
-                raise ValueError
+            self.assertRaises(ValueError, detached()(int), "no number")
             return within, bounded(5.0, 1.0)
 
         self.assertEqual(in_method(act, 2.5), (5.0, 2.5))
