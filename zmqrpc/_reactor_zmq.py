@@ -126,7 +126,7 @@ class Reader:
         self.schedule()
 
     def fileno(self) -> int:
-        return -1 if self.closed else self._fd
+        return self._fd
 
     def logPrefix(self) -> str:
         return type(self).__name__
@@ -168,6 +168,14 @@ class Reader:
         if not self._scheduled and not self.closed and zmq_poll(self._poll, 0):
             self.schedule()
 
+    def of(self, transport: ZmqTransport) -> bool:
+        """Tell whether it is one of a transport."""
+        return self._transport is transport
+
+    def forked(self) -> None:
+        """Do nothing any more. It keeps its descriptor: taken out of the reactor it would be so in the parent as well."""
+        self.closed = True
+
     def abandon(self) -> None:
         """Close a socket that its owner has forgotten."""
         self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
@@ -186,6 +194,7 @@ class Reader:
     def _close_reader(self, linger: float) -> None:
         if not self.closed:
             self.closed = True
+            self._fd = -1
             self._transport.forget(self)
             self._transport.reactor.removeReader(self)
             self._socket.close(int(linger * 1000))

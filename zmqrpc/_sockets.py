@@ -249,6 +249,13 @@ class ITransport(Interface):
     def kick() -> None:
         """Have a pass soon, once, however often it is asked for; for what is to be written outside a pass."""
 
+    def forked(leave: Callable[[], None]) -> None:
+        """
+        Take that this process is a fork of the one that opened it: nothing is read, written or closed any more.
+
+        :param leave: called where a pass would end; it does not return.
+        """
+
     def close(linger: float) -> Deferred[None]:
         """
         Give back everything; every socket must have been closed.

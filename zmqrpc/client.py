@@ -68,6 +68,7 @@ class RPCClient:
     def prepare(self, target: Target) -> None:
         """Look the target up and connect to its servers before the first call, and stay connected."""
         check_target(target)
+        self._delivery.check_process()
         self._delivery.discovery.prepare(target, self._exchange)
 
     def call(

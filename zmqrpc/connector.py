@@ -119,6 +119,10 @@ class Connector:
         waits = end.attempt == attempt and state.phase is Phase.CONNECTING and state.identity is None
         return waits and not self._closed
 
+    def forked(self) -> None:
+        """Connect nothing any more: this process is a fork."""
+        self._closed = True
+
     def read(self) -> None:
         """Read what has arrived; not from within a pass."""
         if self._router is not None:

@@ -22,7 +22,7 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
-from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
@@ -268,6 +268,22 @@ class Delivery:
             self.outcomes.stopped(call)
         if self.publishing is not None:
             self.publishing.close()
+
+    def forked(self, why_not: str) -> None:
+        """Take that this process is a fork: every call fails with these words, and none that was made is touched."""
+        self.closed = True
+        self.outcomes.why_not = why_not
+        for call in self.links.forked():
+            call.link = None
+
+    def check_process(self) -> None:
+        """
+        Check that this is the process of the node.
+
+        :raises ConfigError: it is a fork of it.
+        """
+        if self.outcomes.why_not:
+            raise ConfigError(self.outcomes.why_not)
 
     # What links tell
 

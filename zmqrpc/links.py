@@ -176,6 +176,15 @@ class Links:
         """List every link."""
         return list(self._links.values())
 
+    def forked(self) -> list[Waiter]:
+        """Take that this process is a fork: there is no link; return the calls that had not ended in its parent."""
+        self.connector.forked()
+        links = self.all()
+        self._links.clear()
+        self.by_identity.clear()
+        self.dirty.clear()
+        return [call for link in links for call in (*link.pending.outstanding(), *link.queue)]
+
     def close(self) -> list[Waiter]:
         """
         Drop every link and close the socket.

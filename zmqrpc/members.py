@@ -112,6 +112,7 @@ class Members:
 
     def watch(self, target: Target, changed: MembersChanged) -> Callable[[], None]:
         """See `RPCClient.watch`."""
+        self._delivery.check_process()
         route = self._route(plain_target(target))
         end = self._delivery.watches.add(route, changed)
         if not self._delivery.closed:
@@ -120,6 +121,7 @@ class Members:
 
     def known(self, target: Target) -> list[Record]:
         """List the records of a target that are known, without asking anybody."""
+        self._delivery.check_process()
         target = plain_target(target)
         exchange = target.exchange or self._settings.control_exchange
         topic = self._delivery.table.known_topic(exchange, target.topic or "")

@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from zmqrpc import forks
 from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
 from zmqrpc.connections import check_strategy
@@ -103,6 +104,7 @@ class Node(Service):
         :param targets: their servers are connected to at the start, and stay so. Those of others are connected to at
             the first call, until nobody has called for ``route_ttl``.
         """
+        self._delivery.check_process()
         client = RPCClient(self._delivery, self._hints)
         for target in targets:
             self._static.append((client, target))
@@ -121,6 +123,7 @@ class Node(Service):
             or hides a method of another; or the node runs, and cannot listen where it has to: `PortRangeExhausted` when
             no port is free.
         """
+        self._delivery.check_process()
         target = self._named(plain_target(target))
         if any(server.target == target for server in self._offers.servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
@@ -147,6 +150,7 @@ class Node(Service):
         :param topics: where each of its notifications goes; a name is a topic of ``control_exchange``, taken literally.
         :raises ConfigError: there is no publisher id or topic, or a topic names a member.
         """
+        self._delivery.check_process()
         wall = self._reactor.seconds if self._site.simulated else time
         return Notifier(self._delivery, self.notices, publisher_id, topics, self._message_id, wall)
 
@@ -180,6 +184,7 @@ class Node(Service):
         :raises ConfigError: there is no target, or it is listened to already; there is no endpoint, one has no method
             for any priority, or one that cannot be called so; the matchmaker is a fixed table; or as `server`.
         """
+        self._delivery.check_process()
         if isinstance(targets, Target) or not isinstance(targets, Iterable):
             raise ConfigError(f"the targets are {targets!r}; give a list of targets")
         listener = Listener(
@@ -294,8 +299,13 @@ class Node(Service):
         """
         Stop: withdraw the records, refuse what is new, let running calls finish, close.
 
-        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
+        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails, except with
+            `ConfigError` in a fork of the process that started it.
         """
+        try:
+            self._delivery.check_process()
+        except ConfigError as error:
+            return fail(error)
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopped = True
         waiting, self._waiting = self._waiting, []
@@ -323,10 +333,19 @@ class Node(Service):
         self._delivery.close()
         self._open = False
         await self._site.close(self._close_bound)
+        forks.stopped(self)
+
+    def forked(self, why_not: str) -> None:
+        """Be of no use: this process is a fork of the one where it was started (`zmqrpc.forks`)."""
+        self._delivery.forked(why_not)
+        self._callers.requests.forked()
+        self._threads.forked()
+        self._site.forked()
 
     # Parts
 
     def _open_sockets(self) -> None:
+        self._delivery.check_process()
         if self._stopped:
             raise ConfigError("a Node is started once; make a new one")
         targets = [server.target for server in self._offers.servers] + self._serves
@@ -335,6 +354,8 @@ class Node(Service):
                 self._binding.serve(target)
             self._site.open(self._pass_ended)
             self._open = True
+            if not self._site.simulated:
+                forks.started(self)
         # Also when that was tried before in vain.
         if targets or self._offers.listeners:
             self._bind()

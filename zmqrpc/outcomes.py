@@ -19,6 +19,7 @@ from zmqrpc.errors import (
     AccessDenied,
     Cancelled,
     ClientClosed,
+    ConfigError,
     DeadlineExceeded,
     DeliveryError,
     Draining,
@@ -84,10 +85,12 @@ class Outcomes:
     :param table: knows how old records are.
     :param seconds: the monotonic clock.
     :ivar served: goes through the exchange and name of topics that somebody listens on, for who asks for another.
+    :ivar why_not: why the node can make no calls in this process; empty where it can.
     """
 
     def __init__(self, instance: bytes, settings: Settings, table: RoutingTable, seconds: Callable[[], float]) -> None:
         self.served: Callable[[], Iterable[tuple[str, str]]] = table.served
+        self.why_not = ""
         self._instance = instance
         self._settings = settings
         self._table = table
@@ -177,6 +180,9 @@ class Outcomes:
 
     def closed(self, call: Waiter) -> None:
         """End a call of a node that does not run."""
+        if self.why_not:
+            self._end(call, ConfigError(self.why_not))
+            return
         self.fail(call, ClientClosed, "the node was not started yet, or is stopped")
 
     def too_late(self, call: Waiter) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from zmqrpc import forks
 from zmqrpc.address import LOOPBACK, numeric
 from zmqrpc.disagreement import Disagreement
 from zmqrpc.errors import ConfigError
@@ -70,6 +71,7 @@ class ProxyNode(Service):
         if matchmaker is None:
             matchmaker, local = matchmaker_of(reactor, settings)
         self._is_open = self._is_fixed = False
+        self._why_not = ""
         if factory.name != LOCAL_PUBLISHER:
             settings, self._is_fixed = placed(settings, matchmaker)
         elif settings.rpc_zmq_bind_address is None:
@@ -148,8 +150,10 @@ class ProxyNode(Service):
         """
         Stop: withdraw the records, tell everybody, go on until nobody needs it any more, close.
 
-        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails.
+        :return: fires as that of `Node.stopService`.
         """
+        if self._why_not:
+            return fail(ConfigError(self._why_not))
         super().stopService()  # type: ignore[no-untyped-call]
         if self.stage in ("stopping", "stopped"):
             return succeed(None)
@@ -176,11 +180,19 @@ class ProxyNode(Service):
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)
         await site.close(self._close_proxy)
+        forks.stopped(self)
         self.stage = "stopped"
+
+    def forked(self, why_not: str) -> None:
+        """Be of no use: this process is a fork of the one where it was started (`zmqrpc.forks`)."""
+        self._why_not = why_not
+        self._site.forked()
 
     # Parts
 
     def _open(self) -> None:
+        if self._why_not:
+            raise ConfigError(self._why_not)
         if self.stage == "open":
             return
         if self.stage in ("stopping", "stopped"):
@@ -188,6 +200,7 @@ class ProxyNode(Service):
         site = self._site
         if self.stage == "not started":
             site.open(self._pass_ended)
+            forks.started(self)
             self.stage = "failed"
         try:
             self._proxy.open()

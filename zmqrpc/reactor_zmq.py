@@ -376,6 +376,14 @@ class ZmqTransport:
         # Never by libzmq: it resolves in its I/O thread and freezes every other connection meanwhile.
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), _resolve, host, turn)
 
+    def forked(self, leave: Callable[[], None]) -> None:
+        for reader in self.reactor.getReaders():
+            # Monitors are among them.
+            if isinstance(reader, Reader) and reader.of(self):
+                reader.forked()
+        self._pass_ended = leave
+        self.end_pass = leave  # type: ignore[method-assign]
+
     def close(self, linger: float) -> Deferred[None]:
         context, self._context = self._context, None
         done: Deferred[None] = Deferred()

@@ -42,6 +42,7 @@ from zmqrpc.core.ranges import Ranges
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.values import PLAIN, SCALARS, check_quickly, check_value
 from zmqrpc.errors import EncodingError
+from zmqrpc.forks import leave
 from zmqrpc.inherited import DEADLINE, IN_PLACE, began, ended
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
@@ -283,6 +284,12 @@ class Requests:
             result.cancel()
         except BaseException:
             self.log.failure("a method could not be cancelled")
+
+    def forked(self) -> None:
+        """Run nothing any more: this process is a fork, and the method that forked comes back in it."""
+        self.draining = True
+        self.waiting.clear()
+        self._answer = self._began = self._finished = leave  # type: ignore[method-assign,assignment]
 
     # Answers
 

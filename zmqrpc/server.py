@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
+from zmqrpc import forks
 from zmqrpc.core.envelope import Failure, FailureCode, Request
 from zmqrpc.core.values import PLAIN, encodable
 from zmqrpc.dispatcher import Dispatcher, Exposed
@@ -87,6 +88,8 @@ class RPCServer:
     def _failed(self, failure: TwistedFailure, request: Request) -> Failure:
         error = failure.value
         assert error is not None
+        if isinstance(error, SystemExit):
+            forks.end(error)
         # What `gatherResults` makes of it.
         first = error.subFailure.value if isinstance(error, FirstError) else error
         if isinstance(first, CancelledError):

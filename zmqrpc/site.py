@@ -17,6 +17,7 @@ from zmqrpc.address import split_host
 from zmqrpc.binding import Binding
 from zmqrpc.core.registration import Registration
 from zmqrpc.errors import ConfigError
+from zmqrpc.forks import leave, leaving
 from zmqrpc.interfaces import IMatchmaker, IProxySite, ITransport
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
@@ -137,6 +138,13 @@ class Site:
             if not fixed:
                 # The names of simulated hosts are those of no machine.
                 self.binding.check_told(self.transport.resolve)
+
+    def forked(self) -> None:
+        """Take that this process is a fork: nothing that was opened is touched any more."""
+        self.sweep.parts = ()
+        self.transport.forked(leave)
+        if not self.simulated:
+            leaving(self.reactor)
 
     async def drain(self, drained: Callable[[], bool]) -> None:
         """

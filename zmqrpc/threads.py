@@ -11,6 +11,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.threadpool import ThreadPool
 
+from zmqrpc.forks import leave
+
 
 class _Daemon(Thread):
     """A thread that does not keep the process from exiting."""
@@ -109,6 +111,10 @@ class Threads:
         """Give the reactor what a method has brought; it is the thread that calls this."""
         if not self.abandoned and self._call_from_thread is not None:
             self._call_from_thread(result.end, success, outcome)
+
+    def forked(self) -> None:
+        """Take that this process is a fork, which may be a thread that goes on alone: it has nobody to answer to."""
+        self._call_from_thread = leave
 
     def abandon(self) -> None:
         """End the threads that are idle, and wait for no other: a process may exit while they run."""

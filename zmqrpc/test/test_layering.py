@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
             "client",
             "connections",
         ),
-        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "hints"),
+        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "forks", "hints"),
         *(
             "introspection",
             "link",

@@ -316,6 +316,10 @@ class MemoryTransport:
             self._kicked = True
             self.clock.callLater(0, self._kick)
 
+    def forked(self, leave: Callable[[], None]) -> None:
+        """Read and write nothing any more; there is nothing that a fork shares."""
+        self.kill()
+
     def close(self, linger: float) -> Deferred[None]:
         """
         Give back everything.

@@ -341,6 +341,9 @@ class MortalTransport:
     def kick(self):
         self._transport.kick()
 
+    def forked(self, leave):
+        self._transport.forked(leave)
+
     def close(self, linger):
         return self._transport.close(linger)
 

@@ -1,0 +1,99 @@
+"""
+What becomes of started nodes in a process that is forked from theirs: they are of no use there (docs/adr/0040).
+
+Sockets of ZeroMQ do not work in a fork, and what else is open belongs to the parent: its connections, its files, the
+queue of events of its reactor. So nothing of it is read, written or closed there, and the nodes are kept for ever. A
+fork that comes back into the reactor of its parent would do all of that; it ends.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
+
+from twisted.python.failure import Failure
+
+
+class Forked(Protocol):
+    """Who is told."""
+
+    def forked(self, why_not: str) -> None:
+        """
+        Take that this process is a fork of the one that started it: refuse everything, and touch nothing.
+
+        :param why_not: what to say to whoever uses it.
+        """
+
+
+_started: WeakSet[Any] = WeakSet()
+_kept: list[Forked] = []
+_process = os.getpid()
+
+
+def started(node: Forked) -> None:
+    """Tell a node when its process is forked."""
+    _started.add(node)
+
+
+def stopped(node: Forked) -> None:
+    """Take that a node has given back all that it had."""
+    _started.discard(node)
+
+
+def _begin() -> None:
+    """Tell the nodes of the parent, in a fork that begins."""
+    global _process
+    parent, _process = _process, os.getpid()
+    nodes = list(_started)
+    _started.clear()
+    _kept.extend(nodes)
+    for node in nodes:
+        node.forked(
+            f"this node was started in process {parent} and is of no use in process {_process}, a fork of it; make a "
+            "new Node in a new interpreter (multiprocessing's spawn, or subprocess)"
+        )
+
+
+os.register_at_fork(after_in_child=_begin)
+
+
+def leaving(reactor: Any) -> None:
+    """Have a fork end when it comes back into a reactor that ran in its parent."""
+    if reactor.running:
+        reactor.doIteration = leave
+        # The reactor of asyncio has no iterations.
+        reactor.callLater(0, leave)
+
+
+def leave(*outcome: object) -> NoReturn:
+    """
+    End a fork that has come back.
+
+    :param outcome: of what it did; with a `SystemExit` in it the fork ends as that says, and in silence.
+    """
+    for error in (each.value for each in outcome if isinstance(each, Failure)):
+        if isinstance(error, SystemExit):
+            end(error)
+    _say(
+        f"zmqrpc: process {_process} is a fork and came back into the reactor of its parent, which is not its own; it "
+        "ends here. End a fork with os._exit, or start a new interpreter instead\n"
+    )
+    os._exit(1)
+
+
+def end(error: SystemExit) -> None:
+    """Have a fork end as its `SystemExit` says; does nothing in a process where no node of its parent was running."""
+    if not _kept:
+        return
+    code = error.code
+    if code is not None and not isinstance(code, int):
+        _say(f"{code}\n")
+        code = 1
+    os._exit((code or 0) & 0xFF)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode(errors="replace"))
