@@ -173,7 +173,7 @@ class Reader:
         return self._transport is transport
 
     def forked(self) -> None:
-        """Do nothing any more. It keeps its descriptor: taken out of the reactor it would be so in the parent as well."""
+        """Do nothing any more. It keeps its descriptor: out of the reactor it would be out of the parent's as well."""
         self.closed = True
 
     def abandon(self) -> None:
