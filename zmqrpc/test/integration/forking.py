@@ -8,6 +8,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -255,4 +256,6 @@ async def call(url):
 
 
 if __name__ == "__main__":
+    # It waits for its store without end.
+    signal.alarm(100)
     sys.exit(print_outcome(lambda: call(sys.argv[2]) if sys.argv[1] == "client" else serve(sys.argv[1])))

@@ -145,6 +145,9 @@ class ServerProcessTests(ProcessTestCase):
     def test_daemon(self):
         """It goes to the background, logs to its file and nowhere else, and leaves no pid file behind."""
         log = self.directory / "server.log"
+        # A process that has ended.
+        stale = self.python("-c", "import os; print(os.getpid())").stdout
+        (self.directory / "twistd.pid").write_text(stale)
         ended = self.run_to_end("twistd", "zmq-rpc-server", "--url", self.url, "-l", "server.log", *self.calc)
         self.assertEqual(ended.returncode, 0, ended.stderr)
         pid_file = self.directory / "twistd.pid"
