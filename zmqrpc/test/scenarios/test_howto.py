@@ -9,7 +9,7 @@ from textwrap import dedent, indent
 from typing import Any
 from unittest import TestLoader, TestResult
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import zmqrpc
@@ -85,6 +85,8 @@ class HowtoTests(SynchronousTestCase):
             "Target": Target,
             "expose": expose,
             "hashlib": hashlib,
+            "zmqrpc": zmqrpc,
+            "ensureDeferred": ensureDeferred,
             "client": node.client(),
             "print": lambda *words: printed.append(" ".join(words)),
         }
@@ -97,6 +99,9 @@ class HowtoTests(SynchronousTestCase):
         self.assertEqual(names["total"], 3)
         self.assertRegex(printed[0], r"^server says 3 after \d+\.\d ms$")
         self.assertEqual(printed[1:], [f"server {member.instance}", "add(a, b) ", "note(text) Remember a text."])
+        self.assertEqual(self.network.result_of(Deferred.fromCoroutine(names["Report"]().total({}, [1, 2, 3]))), 6)
+        self.assertEqual(names["Shelf"]().reorder({}), "begun")
+        self.network.run(0.1)
         with tempfile.NamedTemporaryFile() as file:
             self.assertEqual(names["Files"]().checksum({}, file.name), hashlib.sha256().hexdigest())
 
