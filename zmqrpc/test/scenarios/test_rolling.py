@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
@@ -22,7 +24,7 @@ class Slow:
 
     def __init__(self, world):
         self._world = world
-        self.node = None
+        self.node: Any = None
         self.ran = 0
         self.recorded_at_last = None
 
