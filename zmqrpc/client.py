@@ -20,7 +20,7 @@ from zmqrpc.core.values import SCALARS, check_quickly, check_value
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import ConfigError, MessageTooLarge, ZmqRpcError
 from zmqrpc.hints import Hints
-from zmqrpc.inherited import DEADLINE, bounded
+from zmqrpc.inherited import LENT, bounded
 from zmqrpc.members import Answer, Members, Reached, reached
 from zmqrpc.record import Record
 from zmqrpc.target import Target
@@ -35,7 +35,7 @@ _FLAGS = (int(Flag.ACK_WANTED), int(Flag.ACK_WANTED | Flag.IDEMPOTENT))
 _CALL, _CAST = int(Kind.CALL), int(Kind.CAST)
 _MOST_REASON = 300
 _NO_ARGUMENTS: dict[str, Any] = {}
-_of_method = DEADLINE.get
+_lent = LENT.get
 
 
 class RPCClient:
@@ -160,7 +160,7 @@ class RPCClient:
             call.kind = kind
             call.target = target
             call.deadline = deadline = now + seconds
-            if _of_method() is not None:
+            if _lent()[0] is not None:
                 call.deadline = deadline = bounded(deadline, now)
             call.flags = _FLAGS[idempotent]
             call.wait_for_ready = wait_for_ready

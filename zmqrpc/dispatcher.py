@@ -65,7 +65,7 @@ def blocks(method: Any) -> bool:
     return isinstance(mark, _Mark) and mark.thread
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Exposed:
     """
     A method that clients may call.
@@ -73,11 +73,16 @@ class Exposed:
     :ivar call: it takes the context, then the arguments by name.
     :ivar signature: of the method, its context included.
     :ivar doc: its docstring, without indentation.
+    :ivar waits: whether it may go on when it has returned, as far as is known: it does until it has returned a plain
+        value, and for ever when it has not even once.
+    :ivar has_waited: whether it has gone on.
     """
 
     call: Callable[..., Any]
     signature: inspect.Signature
     doc: str = ""
+    waits: bool = attrs.field(default=True, init=False)
+    has_waited: bool = attrs.field(default=False, init=False)
 
     def misfit(self, arguments: dict[str, Any]) -> str | None:
         """Return what is wrong with the arguments, naming the parameter; None when they fit."""

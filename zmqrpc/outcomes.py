@@ -38,7 +38,7 @@ from zmqrpc.errors import (
     ZmqRpcError,
     record_in_words,
 )
-from zmqrpc.inherited import DEADLINE, Inherited, detached, none_left, time_up
+from zmqrpc.inherited import LENT, Inherited, detached, none_left, time_up
 from zmqrpc.link import Link
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of, meant_or_some
@@ -116,7 +116,7 @@ class Outcomes:
             error.inherited = isinstance(call.deadline, Inherited)
         if call.called:
             return
-        if DEADLINE.get() is None:
+        if LENT.get()[0] is None:
             call.errback(error)
             return
         # What is added to it is the business of others, not of the method that runs here.

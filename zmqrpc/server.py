@@ -15,6 +15,7 @@ from zmqrpc.core.envelope import Failure, FailureCode, Request
 from zmqrpc.core.values import PLAIN, encodable
 from zmqrpc.dispatcher import Dispatcher, Exposed
 from zmqrpc.errors import AccessDenied, DeadlineExceeded, InvalidArguments, RemoteError
+from zmqrpc.inherited import IN_PLACE, LENT, Lent
 from zmqrpc.introspection import Introspection
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
@@ -64,6 +65,8 @@ class RPCServer:
         if request.content_type is not None or type(arguments) is not dict:
             text = f"content type {request.content_type!r} is not known here; send plain msgpack"
             return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", text)
+        if exposed.waits:  # type: ignore[union-attr]
+            return self._run_waiting(exposed, arguments, request)  # type: ignore[arg-type]
         try:
             result = exposed.call(request.context or {}, **arguments)  # type: ignore[union-attr]
         except BaseException as error:
@@ -71,11 +74,42 @@ class RPCServer:
             return self._raised(error, exposed, arguments, request)  # type: ignore[arg-type]
         if type(result) in PLAIN:
             return result
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
-        if isinstance(result, Deferred):
-            return result.addErrback(self._failed, request)
+        if iscoroutine(result) or isinstance(result, Deferred):
+            return self._goes_on(exposed, result, [IN_PLACE[0]], request)  # type: ignore[arg-type]
         return result
+
+    def _run_waiting(self, exposed: Exposed, arguments: dict[str, Any], request: Request) -> Any:
+        """As `run`, for a method that may go on when it has returned: it keeps the deadline that it is lent."""
+        lent = [IN_PLACE[0]]
+        LENT.set(lent)
+        try:
+            result = exposed.call(request.context or {}, **arguments)
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+        except BaseException as error:
+            lent[0] = None
+            return self._raised(error, exposed, arguments, request)
+        finally:
+            LENT.set(IN_PLACE)
+        if isinstance(result, Deferred):
+            return self._goes_on(exposed, result, lent, request)
+        lent[0] = None
+        exposed.waits = exposed.has_waited
+        return result
+
+    def _goes_on(self, exposed: Exposed, result: Any, lent: Lent, request: Request) -> Deferred[Any]:
+        exposed.waits = exposed.has_waited = True
+        if iscoroutine(result):
+            # It has not begun.
+            LENT.set(lent)
+            result = Deferred.fromCoroutine(result)
+            LENT.set(IN_PLACE)
+        going_on: Deferred[Any] = result
+        return going_on.addCallbacks(_ended, self._ended_badly, (lent,), {}, (request, lent))
+
+    def _ended_badly(self, failure: TwistedFailure, request: Request, lent: Lent) -> Failure:
+        lent[0] = None
+        return self._failed(failure, request)
 
     def _raised(self, error: BaseException, exposed: Exposed, arguments: dict[str, Any], request: Request) -> Failure:
         if type(error) is TypeError:
@@ -111,6 +145,11 @@ class RPCServer:
             )
         text = error.message if isinstance(error, RemoteError) else _text(error)
         return Failure(code, type(error).__name__, encodable(text[:_MOST_TEXT]), encodable(traceback))
+
+
+def _ended(value: Any, lent: Lent) -> Any:
+    lent[0] = None
+    return value
 
 
 def _text(error: BaseException) -> str:

@@ -8,32 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.inherited import (
-    DEADLINE,
-    IN_PLACE,
-    Inherited,
-    began,
-    bounded,
-    detached,
-    ended,
-    forget,
-    none_left,
-    time_up,
-)
+from zmqrpc.inherited import IN_PLACE, LENT, Inherited, Lent, bounded, detached, forget, none_left, time_up
 
 
 def in_method(act, deadline):
-    """Do something as a method that is called."""
+    """Do something as a method that is called, and returns at once."""
+    IN_PLACE[0] = deadline
+    try:
+        return act()
+    finally:
+        IN_PLACE[0] = None
 
-    def run():
-        DEADLINE.set(deadline)
-        IN_PLACE[0] = deadline
-        try:
-            return act()
-        finally:
-            IN_PLACE[0] = None
 
-    return copy_context().run(run)
+def lending(lent):
+    """Copy the context of a method that has been lent a deadline."""
+
+    def copy():
+        LENT.set(lent)
+        return copy_context()
+
+    return copy_context().run(copy)
 
 
 class Bounded(SynchronousTestCase):
@@ -51,24 +45,18 @@ class Bounded(SynchronousTestCase):
 
     def test_while_it_runs(self):
         """A deadline counts as long as its method runs, wherever its context was copied to."""
-        deadline = float("2.5")
-        context = in_method(copy_context, deadline)
-        self.assertEqual(context.run(bounded, 5.0, 1.0), 5.0)
-        began(deadline)
+        lent: Lent = [2.5]
+        context = lending(lent)
         self.assertEqual(context.run(bounded, 5.0, 1.0), 2.5)
-        ended(deadline)
+        self.assertEqual(in_method(lambda: context.run(bounded, 5.0, 1.0), 1.5), 2.5)
+        lent[0] = None
         self.assertEqual(context.run(bounded, 5.0, 1.0), 5.0)
-        ended(deadline)
+        self.assertEqual(in_method(lambda: context.run(bounded, 5.0, 1.0), 1.5), 5.0)
 
-    def test_equal_deadlines(self):
-        """One method's end is not that of another with an equal deadline."""
-        one, other = float("2.5"), float("2.5")
-        contexts = [in_method(copy_context, each) for each in (one, other)]
-        began(one)
-        began(other)
-        ended(one)
-        self.assertEqual([context.run(bounded, 5.0, 1.0) for context in contexts], [5.0, 2.5])
-        ended(other)
+    def test_what_returned_at_once(self):
+        """The context of a method that has returned has nothing to lend."""
+        context = in_method(copy_context, 2.5)
+        self.assertEqual(context.run(bounded, 5.0, 1.0), 5.0)
 
     def test_detached(self):
         """Within `detached` nothing is inherited, whatever ends it."""
@@ -84,11 +72,13 @@ class Bounded(SynchronousTestCase):
             self.assertEqual(bounded(5.0, 1.0), 5.0)
 
     def test_forget(self):
+        """What a reactor calls in a context that it has copied is none of a method."""
+
         def act():
             forget()
             return bounded(5.0, 1.0)
 
-        self.assertEqual(in_method(act, 2.5), 5.0)
+        self.assertEqual(lending([2.5]).run(act), 5.0)
 
 
 class Words(SynchronousTestCase):

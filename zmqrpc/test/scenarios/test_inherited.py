@@ -128,6 +128,19 @@ class Boss:
         ensureDeferred(self._job(1)).addErrback(self._failed)
         return self.ask(0, "mark")
 
+    @expose
+    def now_and_then(self, context, number, at_once):
+        """Return at once, or go on."""
+        if at_once:
+            self.ask(number, "mark")
+            return "at once"
+        return ensureDeferred(self._ask_later(number))
+
+    async def _ask_later(self, number):
+        self.ask(f"{number} at once", "mark")
+        await self.world.sleep(0.01)
+        return await self.ask(number, "mark")
+
     async def _job(self, number):
         await self.gate
         await self.ask(number, "mark")
@@ -278,6 +291,16 @@ class DeadlineScenarios(Chain):
         await self.world.eventually("it ran", lambda: 1 in self.worker.ran)
         self.assertGreater(self.boss.left[1], LONG - 1)
         self.assertEqual(self.boss.errors, [])
+
+    async def test_now_and_then(self):
+        """A method may return at once, and go on at other times; the first of these times is not expected."""
+        await self.begin()
+        for number, at_once in enumerate((True, False, True, False, False)):
+            options = {"number": number, "at_once": at_once}
+            await self.client.call(BOSS, "now_and_then", options, timeout=0.5)
+        for made in ("1 at once", "3 at once", "4 at once", 0, 2, 3, 4):
+            self.assertLess(self.boss.left[made], 0.6, made)
+        self.assertGreater(self.boss.left[1], LONG - 1)
 
     async def test_callbacks(self):
         """The callback of a Deferred that is fired elsewhere inherits nothing."""
