@@ -9,50 +9,44 @@ fork that comes back into the reactor of its parent would do all of that; it end
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn, Protocol
-from weakref import WeakSet
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from twisted.python.failure import Failure
 
-
-class Forked(Protocol):
-    """Who is told."""
-
-    def forked(self, why_not: str) -> None:
-        """
-        Take that this process is a fork of the one that started it: refuse everything, and touch nothing.
-
-        :param why_not: what to say to whoever uses it.
-        """
-
-
-_started: WeakSet[Any] = WeakSet()
-_kept: list[Forked] = []
+_started: WeakKeyDictionary[Any, Callable[[Any, str], None]] = WeakKeyDictionary()
+_kept: list[Any] = []
 _process = os.getpid()
 
 
-def started(node: Forked) -> None:
-    """Tell a node when its process is forked."""
-    _started.add(node)
+def started(node: Any, forked: Callable[[Any, str], None]) -> None:
+    """
+    Tell a node, in a fork of its process, to refuse everything and to touch nothing.
+
+    :param forked: called with the node, and with what to say to whoever uses it.
+    """
+    _started[node] = forked
 
 
-def stopped(node: Forked) -> None:
+def stopped(node: Any) -> None:
     """Take that a node has given back all that it had."""
-    _started.discard(node)
+    _started.pop(node, None)
 
 
 def _begin() -> None:
     """Tell the nodes of the parent, in a fork that begins."""
     global _process
     parent, _process = _process, os.getpid()
-    nodes = list(_started)
+    nodes = list(_started.items())
     _started.clear()
     _kept.extend(nodes)
-    for node in nodes:
-        node.forked(
+    for node, forked in nodes:
+        forked(
+            node,
             f"this node was started in process {parent} and is of no use in process {_process}, a fork of it; make a "
-            "new Node in a new interpreter (multiprocessing's spawn, or subprocess)"
+            "new Node in a new interpreter (multiprocessing's spawn, or subprocess)",
         )
 
 

@@ -335,7 +335,7 @@ class Node(Service):
         await self._site.close(self._close_bound)
         forks.stopped(self)
 
-    def forked(self, why_not: str) -> None:
+    def _forked(self, why_not: str) -> None:
         """Be of no use: this process is a fork of the one where it was started (`zmqrpc.forks`)."""
         self._delivery.forked(why_not)
         self._callers.requests.forked()
@@ -355,7 +355,7 @@ class Node(Service):
             self._site.open(self._pass_ended)
             self._open = True
             if not self._site.simulated:
-                forks.started(self)
+                forks.started(self, Node._forked)
         # Also when that was tried before in vain.
         if targets or self._offers.listeners:
             self._bind()

@@ -183,7 +183,7 @@ class ProxyNode(Service):
         forks.stopped(self)
         self.stage = "stopped"
 
-    def forked(self, why_not: str) -> None:
+    def _forked(self, why_not: str) -> None:
         """Be of no use: this process is a fork of the one where it was started (`zmqrpc.forks`)."""
         self._why_not = why_not
         self._site.forked()
@@ -200,7 +200,7 @@ class ProxyNode(Service):
         site = self._site
         if self.stage == "not started":
             site.open(self._pass_ended)
-            forks.started(self)
+            forks.started(self, ProxyNode._forked)
             self.stage = "failed"
         try:
             self._proxy.open()
