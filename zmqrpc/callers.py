@@ -280,6 +280,7 @@ class Callers:
         caller.moved(identity, largest)
         caller.heard_at = now
         caller.base.age(arrival, batch.sent)
+        self.notices.record("client_connected", "client {peer} has said HELLO", batch.source)
         self._by_identity[identity] = caller
         caller.write(encode_message(self._welcome(batch.sent)))
         if self._requests.draining:
@@ -314,6 +315,10 @@ class Callers:
         kind = type(message)
         if kind is Ping:
             caller.base.ping(int(now * 1000), batch.sent, message.last_round_trip)
+            taken = caller.filter.highest - caller.recorded
+            if taken > 0:
+                caller.recorded += taken
+                self.notices.record("taken", "{number} messages were taken from clients", number=taken)
             caller.write(encode_message(Pong(message.token)))
         elif kind is Hello:
             self._hello(caller.identity, batch, message)
@@ -324,6 +329,7 @@ class Callers:
                 self._requests.refuse(caller, message.sequence, Refusal.UNREADABLE, message.reason[:200])
         elif kind is Goaway:
             caller.leaving = True
+            self.notices.record("client_left", "client {peer} has said GOAWAY", caller.instance)
             # An answer that is not written yet, to a PING before this, still goes its way.
             if (message.extensions or {}).get("only") is True and not caller.running and not len(caller.filter):
                 self._forget(caller)
@@ -354,6 +360,7 @@ class Callers:
     def gone(self, caller: Caller) -> None:
         """Take that a caller's connection does not exist any more."""
         self.notices.count("replies_dropped")
+        self.notices.record("client_lost", "the connection of client {peer} is gone", caller.instance)
         self._detach(caller)
 
     def _detach(self, caller: Caller) -> None:
@@ -369,6 +376,8 @@ class Callers:
         for identity, caller in list(self._by_identity.items()):
             if isinstance(identity, Through) and identity.connection == connection:
                 self._detach(caller)
+                text = "the way to client {peer} has ended, with the connection to its router proxy"
+                self.notices.record("client_strayed", text, caller.instance)
                 caller.strayed_at = self.seconds()
 
     def returned(self, way: Through, payload: bytes, reason: Refusal) -> None:

@@ -26,6 +26,7 @@ from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
+from zmqrpc.notices import unrecorded
 from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
@@ -44,6 +45,7 @@ class Delivery:
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
     :ivar publishing: what publishes fan-outs; None when they are sent to each member.
+    :ivar record: notes what went elsewhere, as `Notices.record`.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
 
@@ -67,6 +69,7 @@ class Delivery:
         self.closed = True
         self.publishing: Publishing | None = None
         self.casts_fire_early = not settings.rpc_use_acks
+        self.record: Callable[..., None] = unrecorded
         self._wake_by = wake_by
         self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
         self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, jitter)
@@ -299,6 +302,9 @@ class Delivery:
         if reason not in ELSEWHERE or call.route is None:
             self.outcomes.refused(call, reason, text)
             return
+        self.record(
+            "calls_refused", "{number} calls were refused by {peer}, and go elsewhere: {why}", link.address, why=text
+        )
         call.tried = (*call.tried, link.key)
         call.trouble = f"{reason.words}: {text}"
         if reason is Refusal.DRAINING:
@@ -345,6 +351,8 @@ class Delivery:
         for call in calls:
             call.trouble = reason
             if call.idempotent and call.route is not None:
+                text = "{number} calls that {peer} had go elsewhere, being idempotent"
+                self.record("calls_moved", text, link.address)
                 call.may_have_run = True
                 self._again(call)
             else:

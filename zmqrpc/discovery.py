@@ -24,6 +24,7 @@ from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
+from zmqrpc.notices import unrecorded
 from zmqrpc.record import Sighting, well_formed
 from zmqrpc.target import Pool, Target
 
@@ -61,6 +62,7 @@ class Discovery:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1, so that clients do not ask in step.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar record: notes what the matchmaker says or fails to say, as `Notices.record`.
     """
 
     log = Logger()
@@ -97,6 +99,7 @@ class Discovery:
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = NEVER
         self._closed = False
+        self.record: Callable[..., None] = unrecorded
 
     def resolve(self, topic: Topic) -> None:
         """Look a topic up, unless that is under way, and watch it until it is given up; `answered` tells the end."""
@@ -163,7 +166,7 @@ class Discovery:
             return
         if not self._taken(topic, sightings):
             return
-        self._failing.discard(topic)
+        self._answers_again(topic)
         if not self._looks_once_more(topic):
             self._once_more.discard(topic)
             topic.resolving = False
@@ -184,9 +187,14 @@ class Discovery:
         if not self._closed and self._taken(topic, sightings):
             if topic in self._failing:
                 # It says what the next lookup was to find out.
-                self._failing.discard(topic)
+                self._answers_again(topic)
                 self._again(topic, POLL_SECONDS)
             self._answered(topic, None)
+
+    def _answers_again(self, topic: Topic) -> None:
+        if topic in self._failing:
+            self._failing.discard(topic)
+            self.record("lookup_worked", "the matchmaker answers about {peer} again", topic.name)
 
     def _taken(self, topic: Topic, sightings: list[Sighting]) -> bool:
         """Take what the store says, whatever that is; what we fail at is answered as a lookup that has failed."""
@@ -210,6 +218,10 @@ class Discovery:
                 topic=topic.name,
             )
         appeared, gone = self._table.learned(topic, good, self._seconds())
+        if appeared or gone:
+            text = "instances under {peer}: {appeared} have come, {gone} are gone, {known} are recorded"
+            counts = {"appeared": len(appeared), "gone": len(gone), "known": len(good)}
+            self.record("records_changed", text, topic.name, **counts)
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
         self._gone(gone)
@@ -239,7 +251,10 @@ class Discovery:
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
             error = MatchmakerUnavailable(f"the matchmaker failed: {type(error).__name__}: {error}; see the log")
         self._again(topic, max(RETRY_SECONDS, spread(len(topic.answer))))
-        self._failing.add(topic)
+        if topic not in self._failing:
+            self._failing.add(topic)
+            text = "the matchmaker could not be asked about {peer}, it is tried again: {error}"
+            self.record("lookup_failed", text, topic.name, error=error)
         self._table.failed(topic)
         self._answered(topic, error)
 

@@ -70,6 +70,7 @@ class Link:
         "_only_attempt",
         "_outbox",
         "_phase",
+        "_recorded",
         "_stamp",
         "_used_at",
         "address",
@@ -119,7 +120,7 @@ class Link:
         self._linger_at = NEVER
         self._forsaken: list[int] = []
         self._only_attempt = 1
-        self.rested_at = self.pending.next_sequence
+        self.rested_at = self._recorded = self.pending.next_sequence
         self.attempt = 0
 
     @property
@@ -144,6 +145,12 @@ class Link:
         self._limit(min(limits.get("message", largest), largest))
         unsettled = limits.get("unsettled", self.pending.most_unsettled)
         self.pending.most_unsettled = min(unsettled, self._links.settings.max_unsettled_calls)
+
+    def begin_at(self, first: int) -> None:
+        """Give no number below this one any more."""
+        passed = self.pending.next_sequence
+        self.pending.begin_at(first)
+        self._recorded += self.pending.next_sequence - passed
 
     # Calls
 
@@ -299,8 +306,11 @@ class Link:
                     lost = self.pending.take_all()
                     if lost:
                         self._forsaken = flatten(call.sequence for call in lost)
+                        text = "{number} calls are lost that {peer} had: {reason}"
+                        self._links.notices.record("calls_lost", text, self.address, number=len(lost), reason=reason)
                         self._links.user.lost(lost, self, reason)
                 case Doubt(reason=reason):
+                    self._links.notices.record("doubted", "{peer} is doubted: {reason}", self.address, reason=reason)
                     self._links.user.doubted(self, reason)
         self.refresh()
         # Whoever is spent goes with the next sweep.
@@ -316,10 +326,20 @@ class Link:
         phase, before = self.state.phase, self._phase
         if phase is not before:
             self._phase = phase
+            self._record_phase(before)
             if not self.state.kept and self._links.policy is None:
                 self._linger_at = now if phase is Phase.UP else self._linger_at if self.pending else NEVER
                 self._links.wake_by(self, self._linger_at)
             self._links.phase_changed(self, before)
+
+    def _record_phase(self, before: Phase) -> None:
+        """Note that the link stands elsewhere than before; a try after the other is told by how they ended."""
+        state = self.state
+        if before is not Phase.BACKOFF or state.phase is not Phase.CONNECTING:
+            name = f"link_{state.phase.name.lower()}"
+            text = "the link to {member} at {peer} is {phase}{why}"
+            why = f": {state.trouble}" if state.trouble else ""
+            self._links.notices.record(name, text, self.address, member=self.member, phase=state.phase.value, why=why)
 
     def refresh(self) -> None:
         """Look whether a call can be handed over now, and whether calls may be given to it at all."""
@@ -358,6 +378,8 @@ class Link:
     def _reroute(self, reason: str) -> None:
         calls = self.queue.take_all()
         if calls:
+            text = "{number} calls that waited for {peer} go elsewhere, or end: {reason}"
+            self._links.notices.record("calls_rerouted", text, self.address, number=len(calls), reason=reason)
             self._links.user.rerouted(calls, self, reason)
 
     def _flush_calls(self, now: float) -> None:
@@ -365,6 +387,8 @@ class Link:
             # It was not gone, only silent or cut off, and may run what nobody waits for any more.
             self.write(encode_message(Cancel(self._forsaken)), now)
             self._forsaken = []
+        text = "{number} calls are asked for again at {peer}, over a new connection"
+        self._links.notices.record("calls_asked_again", text, self.address, number=len(self.pending))
         for call in self.pending.outstanding():
             while self.queue.came_back_before(call.sequence) and self._takes:
                 self._flush_next(now)
@@ -456,6 +480,10 @@ class Link:
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
+        sent = self.pending.next_sequence - self._recorded
+        if sent:
+            self._recorded += sent
+            self._links.notices.record("sent", "{number} messages were given to links", number=sent)
         if now >= self.pending.wake_at:
             self._sweep_pending(now)
         if now >= self._linger_at:
@@ -511,6 +539,8 @@ class Link:
                     # It has it, and reads nothing now.
                     self.pending.put_off(call, now)
                 elif call.deadline > now:
+                    text = "{number} calls are sent again to {peer}, which has not acknowledged them"
+                    self._links.notices.record("calls_repeated", text, self.address)
                     self.pending.repeat(call, now)
                     self._repeat(call, now)
         else:

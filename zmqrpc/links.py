@@ -163,7 +163,7 @@ class Links:
         if state.learns and instance != state.instance:
             self._unlearn(link)
             self._learned[instance] = link
-        link.pending.begin_at(self.unused_sequence)
+        link.begin_at(self.unused_sequence)
         return ""
 
     def _unlearn(self, link: Link) -> None:
@@ -323,6 +323,7 @@ class Links:
         liveness.heard_at = now
         if liveness.mute:
             liveness.mute = False
+            self.notices.record("link_heard", "{peer} is heard again, and gets calls", link.address)
             link.perform([], now)
         if batch.destination != self.instance and batch.destination is not None:
             text = "{peer} answers another instance, {instance}"

@@ -278,6 +278,7 @@ class Node(Service):
         """
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
+        self.notices.record("started")
         self._delivery.closed = False
         self._proxies.start()
         for topic in self._watches.topics():
@@ -316,6 +317,7 @@ class Node(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.notices.record("stopping")
         await self._registrar.stop()
         if self._subscriptions is not None:
             self._subscriptions.close()
@@ -323,6 +325,7 @@ class Node(Service):
         for listener in self._offers.listeners:
             listener.hurry()
         await self._site.drain(lambda: self._callers.drained)
+        self.notices.record("drained")
         self._threads.abandon()
         self._callers.cancel_running()
         if self._subscriptions is not None:

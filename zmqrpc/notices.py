@@ -1,4 +1,8 @@
-"""What happened that no caller is told of: counted always, logged at most once a second for each kind and peer."""
+"""
+What happened that no caller is told of: counted always, logged at most once a second for each kind and peer.
+
+What is counted is an event of the flight recorder (`zmqrpc.core.recorder`) too, and so is what is only recorded.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import attrs
 from twisted.logger import Logger
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.recorder import Recorder
 
 _MOST_TEXT = 300
 _MOST_PEERS = 100
@@ -29,18 +34,25 @@ class _Line:
     unsaid: int = 0
 
 
+def unrecorded(*_: Any, **__: Any) -> None:
+    """Record nothing: what stands in place of `Notices.record` where there is none."""
+
+
 class Notices:
     """
     The counters of one node.
 
     :param seconds: the monotonic clock.
+    :param events: how many events its flight recorder keeps; 0 for none.
     :ivar counts: how often each thing happened.
+    :ivar recorder: the flight recorder.
     """
 
     log = Logger()
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], events: int = 0) -> None:
         self.counts: Counter[str] = Counter()
+        self.recorder = Recorder(events)
         self._seconds = seconds
         self._lines: dict[tuple[str, Hashable], _Line] = {}
         self._shared: dict[str, _Line] = {}
@@ -61,9 +73,10 @@ class Notices:
         if not number:
             return
         self.counts[name] += number
+        now = self._seconds()
+        self.recorder.record(now, name, peer, number, text or "", facts)
         if text is None:
             return
-        now = self._seconds()
         line = self._lines.get((name, peer)) or self._new_line(name, peer, now)
         if now < line.quiet_until:
             line.unsaid += number
@@ -81,6 +94,10 @@ class Notices:
             if fact is not None
         }
         self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=more, **fields)
+
+    def record(self, name: str, text: str = "", /, peer: Hashable = None, *, number: int = 1, **facts: Any) -> None:
+        """Note what happened in the flight recorder alone; the parameters are those of `count`."""
+        self.recorder.record(self._seconds(), name, peer, number, text, facts)
 
     def _new_line(self, name: str, peer: Hashable, now: float) -> _Line:
         """Return a line for a kind and peer: the one that all further peers share, when there are too many."""

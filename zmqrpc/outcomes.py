@@ -40,6 +40,7 @@ from zmqrpc.errors import (
 )
 from zmqrpc.inherited import LENT, Inherited, detached, none_left, time_up
 from zmqrpc.link import Link
+from zmqrpc.notices import unrecorded
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of, meant_or_some
 from zmqrpc.target import Pool, Target
@@ -86,11 +87,13 @@ class Outcomes:
     :param seconds: the monotonic clock.
     :ivar served: goes through the exchange and name of topics that somebody listens on, for who asks for another.
     :ivar why_not: why the node can make no calls in this process; empty where it can.
+    :ivar record: notes how a call failed, as `Notices.record`.
     """
 
     def __init__(self, instance: bytes, settings: Settings, table: RoutingTable, seconds: Callable[[], float]) -> None:
         self.served: Callable[[], Iterable[tuple[str, str]]] = table.served
         self.why_not = ""
+        self.record: Callable[..., None] = unrecorded
         self._instance = instance
         self._settings = settings
         self._table = table
@@ -105,6 +108,8 @@ class Outcomes:
         did_run: bool = False,
     ) -> None:
         """End the call with an error."""
+        where = call.link.address if call.link is not None else call.target.topic
+        self.record(error.__name__, "{number} ended so: {reason}", where, reason=reason)
         what = _NOUNS.get(call.kind) or Kind(call.kind).name.lower()
         self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
 

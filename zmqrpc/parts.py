@@ -63,6 +63,7 @@ class Parts:
             wake_by,
         )
         self.delivery.wire(self.links, self.discovery)
+        self.delivery.record = self.delivery.outcomes.record = self.discovery.record = notices.record
 
         # What comes in.
         self.callers = Callers(instance, settings, notices, seconds, transport.kick, wake_by)

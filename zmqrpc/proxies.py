@@ -411,6 +411,7 @@ class Proxies:
 
     def _came(self, proxy: ProxyLink) -> None:
         self.log.info("connected to {proxy}", proxy=proxy.name)
+        self.notices.record("proxy_up", "connected to {proxy}", proxy.address, proxy=proxy.name)
         if proxy.key in self._doubted:
             self._doubted.discard(proxy.key)
             for record in proxy.known.records:
@@ -420,6 +421,8 @@ class Proxies:
 
     def _went(self, proxy: ProxyLink) -> None:
         self.log.info("{proxy} is used no more: {why}", proxy=proxy.name, why=proxy.why_not)
+        text = "{proxy} is used no more: {why}"
+        self.notices.record("proxy_down", text, proxy.address, proxy=proxy.name, why=proxy.why_not)
         if proxy.role == CLIENT and proxy.publishes and self.publishing is not None:
             self.publishing.publisher_lost(proxy)
 

@@ -129,6 +129,7 @@ class ProxyNode(Service):
         self._open()
         super().startService()  # type: ignore[no-untyped-call]
         site = self._site
+        self.notices.record("started")
         site.registrar.publish(self._records)
         self._unwatch = site.matchmaker.watch(*PROXIES, self._proxy.found)
         if self._disagreement is not None:
@@ -168,6 +169,7 @@ class ProxyNode(Service):
 
     async def _stop(self) -> None:
         site, proxy, settings = self._site, self._proxy, self.settings
+        self.notices.record("stopping")
         self._unwatch()
         if self._disagreement is not None:
             self._disagreement.stop()
@@ -176,6 +178,7 @@ class ProxyNode(Service):
             if self._is_open:
                 proxy.drain(f"{settings.host} is stopping")
                 await site.drain(lambda: proxy.drained)
+                self.notices.record("drained")
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)

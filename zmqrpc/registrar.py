@@ -15,6 +15,7 @@ from zmqrpc.core.readiness import MUTE, Readiness
 from zmqrpc.core.registration import Effect, Register, Registration
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker, IOutages
+from zmqrpc.notices import unrecorded
 from zmqrpc.record import Record, Sighting
 
 _MOST_NAMED = 8
@@ -32,6 +33,7 @@ class Registrar:
 
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar record: notes what becomes of the records, as `Notices.record`.
     """
 
     log = Logger()
@@ -62,6 +64,7 @@ class Registrar:
         self._error = ""
         self._is_refused = self._said = False
         self._told: list[Callable[[str], None]] = []
+        self.record: Callable[..., None] = unrecorded
 
     @property
     def not_ready(self) -> str:
@@ -104,6 +107,7 @@ class Registrar:
 
         :return: fires when the store has answered or given up, and never fails.
         """
+        self.record("withdrawing", "the records are withdrawn")
         self._watch(())
         if self._unwatch_outages is not None:
             self._unwatch_outages()
@@ -178,6 +182,7 @@ class Registrar:
             self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
         after = self._readiness.trouble
         if bool(before) != bool(after):
+            self.record("not_ready" if after else "ready", "{trouble}", trouble=after)
             for changed in list(self._told):
                 try:
                     changed(after)
@@ -250,6 +255,7 @@ class Registrar:
     def _shown(self, topic: tuple[str, str], sightings: list[Sighting]) -> None:
         records = [sighting.record for sighting in sightings]
         if self._registration.shown(*topic, records, self._seconds()):
+            self.record("records_lost", "the matchmaker has lost what was registered under {peer}", topic[1])
             self.log.warn("the matchmaker has lost what we registered under {topic}, and gets it again", topic=topic[1])
         self._judge()
         self._wake_by(self.wake_at)
@@ -259,6 +265,7 @@ class Registrar:
             self._refusal = None
             self.log.info("the matchmaker takes what it refused before")
         self._error, self._is_refused = "", False
+        self.record("registered", "{number} records are stored", number=len(self._registration.records))
         self._perform(self._registration.succeeded(self._seconds()))
         self._judge()
         if self._registration.current:
@@ -277,6 +284,9 @@ class Registrar:
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._is_refused = failure.check(ConfigError) is not None
         self._error = " ".join(str(failure.value).split())
+        self.record(
+            "register_failed", "{number} records could not be stored: {why}", number=len(records), why=self._error
+        )
         self._perform(self._registration.failed(self._seconds()))
         self._judge()
 

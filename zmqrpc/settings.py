@@ -203,6 +203,12 @@ class Settings:
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024
     )
     send_tracebacks: bool = _option(False, "Whether a remote error carries the server's traceback.")
+    rpc_inspect: bool = _option(
+        True, "Whether who can connect is told what is in flight, by zmqrpc inspect: names and times, no values."
+    )
+    flight_recorder_events: int = _option(
+        4096, "How many of the last events are kept, for zmqrpc inspect; 0: none.", 0, 1_000_000
+    )
 
     matchmaker_timeout: int = _option(
         1000,

@@ -75,11 +75,12 @@ class Site:
         self.transport = transport or sockets(reactor, settings)
         self.simulated = not isinstance(reactor, ReactorBase)
         self.seconds = seconds = reactor.seconds if self.simulated else monotonic
-        self.notices = Notices(seconds)
+        self.notices = Notices(seconds, settings.flight_recorder_events)
         self.sweep = Sweep(reactor, seconds)
         self.wake_by = self.sweep.wake_by
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self.jitter)
         self.registrar = Registrar(registration, matchmaker, seconds, self.wake_by)
+        self.registrar.record = self.notices.record
         self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
         self.hear_of_server: Callable[[Iterable[tuple[str, str]]], None] = lambda topics: None
         self._stalls = StallWatch()
@@ -134,7 +135,7 @@ class Site:
         """
         if not self.simulated:
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
-            self._stalls.start(self.reactor.callFromThread)
+            self._stalls.start(self.reactor.callFromThread, self._blocked)
             if not fixed:
                 # The names of simulated hosts are those of no machine.
                 self.binding.check_told(self.transport.resolve)
@@ -145,6 +146,10 @@ class Site:
         self.transport.forked(leave)
         if not self.simulated:
             leaving(self.reactor)
+
+    def _blocked(self, seconds: float) -> None:
+        text = "the reactor was blocked for {seconds:.1f} s or longer; the log says where"
+        self.notices.record("blocked", text, seconds=seconds)
 
     async def drain(self, drained: Callable[[], bool]) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from threading import Event, Thread, get_ident
 from time import monotonic, process_time
 
@@ -32,12 +33,22 @@ class StallWatch:
         self._stopped = Event()
         self._turned = Event()
         self._thread: Thread | None = None
+        self._tell: Callable[[float], object] = lambda seconds: None
 
-    def start(self, call_from_thread: Callable[[Callable[[], None]], object]) -> None:
-        """Watch the calling thread, which is that of the reactor whose `callFromThread` is given."""
+    def start(
+        self,
+        call_from_thread: Callable[[Callable[[], None]], object],
+        blocked: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """
+        Watch the calling thread, which is that of the reactor whose `callFromThread` is given.
+
+        :param blocked: called in the reactor when it has its turn again, with the seconds after which that was noticed.
+        """
         self._watched = get_ident()
         if self._thread is None:
             self._turned.set()
+            self._tell = lambda seconds: call_from_thread(partial(blocked, seconds))
             self._thread = Thread(target=self._watch, args=(call_from_thread,), name="zmqrpc-stall", daemon=True)
             self._thread.start()
 
@@ -70,6 +81,7 @@ class StallWatch:
                 self._report(now - asked)
 
     def _report(self, seconds: float) -> None:
+        self._tell(seconds)
         self.log.error(
             "the reactor has been blocked for {seconds:.1f} s, every call waits; it stands at:\n{stack}",
             seconds=seconds,
@@ -77,6 +89,7 @@ class StallWatch:
         )
 
     def _report_held(self, seconds: float) -> None:
+        self._tell(seconds)
         # We come here when the code gives the interpreter back, most often before the next line of who called it.
         self.log.error(
             "the reactor was blocked for {seconds:.1f} s by code that holds the interpreter, every call waited; when "

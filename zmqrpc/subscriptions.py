@@ -59,6 +59,7 @@ class Subscriptions:
         wake_by: Callable[[float], None],
     ) -> None:
         self._settings = settings
+        self._notices = notices
         self._seconds = seconds
         self._wake_by = wake_by
         self._published = PublishedFanouts(requests, notices, settings.max_clients, settings.rpc_message_ttl)
@@ -227,11 +228,14 @@ class Subscriptions:
     def confirmed(self, subscription: Subscription) -> None:
         self._note()
         if subscription.state.current:
+            self._notices.record("subscribed", "subscribed at the publisher {peer}", subscription.address)
             self.log.info("subscribed at the publisher {address}", address=subscription.address)
             self._look()
 
     def lost(self, subscription: Subscription, reason: str) -> None:
         if subscription.state.fails == 1:
+            text = "the publisher {peer} is lost: {reason}"
+            self._notices.record("publisher_lost", text, subscription.address, reason=reason)
             self.log.info("the publisher {address} is lost: {reason}", address=subscription.address, reason=reason)
         if self._awaited is not None and subscription in self._awaited:
             self._awaited.discard(subscription)

@@ -9,7 +9,7 @@ effect. Each connection has the table of those it may write to, by their routing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -143,10 +143,12 @@ class Relay:
     :param publishes: whether it is a publisher proxy too.
     :ivar forgotten: how many connections were forgotten to make room.
     :ivar not_ready: why others cannot find the proxy, as WELCOME tells it; empty when they can, None to tell nothing.
+    :ivar told: is told which connections come and go: ``came``, ``left`` (by GOAWAY) or ``forgotten``, and which.
     """
 
     def __init__(self, instance: bytes, largest: int, most: int, publishes: bool) -> None:
         self.forgotten = 0
+        self.told: Callable[[str, Connection], None] = lambda what, connection: None
         self.not_ready: str | None = None
         self._instance = instance
         self._largest = largest
@@ -311,6 +313,7 @@ class Relay:
         largest = hello.limits.get("message", self._largest)
         connection = Connection(side, identity, instance, serves, said, largest, others, now)
         self._known[side, identity] = self._by_identity[side][identity] = connection
+        self.told("came", connection)
         older = newest.setdefault(connection.key, connection)
         if older is not connection:
             siblings = self._siblings.setdefault((serves, connection.key), {older: None})
@@ -326,6 +329,8 @@ class Relay:
         """Know a connection no more; an unknown one is no error."""
         if self._known.get((connection.side, connection.identity)) is not connection:
             return
+        if not connection.leaving:
+            self.told("forgotten", connection)
         del self._known[connection.side, connection.identity]
         del self._by_identity[connection.side][connection.identity]
         newest = self._servers if connection.serves else self._clients
@@ -349,6 +354,7 @@ class Relay:
         if connection.leaving:
             return
         connection.leaving = True
+        self.told("left", connection)
         siblings = self._siblings.get((connection.serves, connection.key), {})
         stays = [sibling for sibling in siblings if not sibling.leaving]
         if stays:

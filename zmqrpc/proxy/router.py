@@ -47,6 +47,13 @@ _WHY = {
 }
 """What the log says of a refusal whose message says nothing."""
 
+_WHAT = {
+    "came": "{role} {peer} has said HELLO",
+    "left": "{role} {peer} has said GOAWAY",
+    "forgotten": "a connection of {role} {peer} is known no more: it has ended, or was silent",
+}
+"""What the flight recorder is told of connections."""
+
 
 @implementer(IProxy)
 class RouterProxy:
@@ -67,6 +74,7 @@ class RouterProxy:
         self._publisher = publisher
         settings = site.settings
         self._relay = Relay(site.instance, settings.max_message_size, settings.max_clients, publisher is not None)
+        self._relay.told = self._record_connection
         self._answers = Answers(site.instance, site.seconds, self._write_own)
         self._routers: list[IBoundRouter] = []
         self._addresses: list[str] = []
@@ -195,6 +203,10 @@ class RouterProxy:
         """Take that a connection came to nothing."""
         text = "a connection from {peer} was dropped: {reason}"
         self._site.notices.count("handshake_failed", text, peer or "an unknown address", reason=reason)
+
+    def _record_connection(self, what: str, connection: Connection) -> None:
+        role = "server" if connection.serves else "client"
+        self._site.notices.record(f"{role}_{what}", _WHAT[what], connection.instance, role=role)
 
     # Effects
 
