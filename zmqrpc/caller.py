@@ -144,6 +144,11 @@ class Caller:
         return "the client" if self.largest < own else "the server"
 
     @property
+    def unread(self) -> int:
+        """Bytes of answers that its connection has not taken."""
+        return self._outbox.waiting
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs for it and nothing waits for it."""
         return not (self.running or self._outbox.messages or self._outbox.batches or self.acks)

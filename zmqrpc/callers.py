@@ -32,11 +32,13 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
+from zmqrpc.core.inspected import INSPECT
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.inspection import inspected
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
@@ -77,6 +79,7 @@ class Callers:
     :ivar seconds: the monotonic clock.
     :ivar dirty: who has something to be written at the end of the pass.
     :ivar send_through: writes a payload to a client behind a proxy, and returns what `IBoundRouter.send` does.
+    :ivar inspect: tells what is going on here, with so many events and in so many bytes; raises `AccessDenied`.
     :ivar largest_through: returns the largest payload that gets to it.
     :ivar reachable: tells whether clients behind proxies can reach us, by any of these.
     :param wake: asks for a pass soon.
@@ -104,6 +107,7 @@ class Callers:
         self.send_through: Callable[[Through, bytes], int] = lambda way, payload: GONE
         self.largest_through: Callable[[Through], int] = lambda way: settings.max_message_size
         self.reachable: Callable[[], bool] = lambda: True
+        self.inspect: Callable[[int, float], dict[str, Any]] = lambda events, most_bytes: {}
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[Identity, Caller] = {}
         self._returned: list[tuple[Caller, Identity, bytes]] = []
@@ -145,6 +149,14 @@ class Callers:
     def requests(self) -> Requests:
         """What runs here; also for those who have no link to us, as clients whose fan-outs are published."""
         return self._requests
+
+    def all(self) -> list[Caller]:
+        """List every client instance that is remembered."""
+        return list(self._callers.values())
+
+    def is_connected(self, caller: Caller) -> bool:
+        """Tell whether a client has a connection."""
+        return self._by_identity.get(caller.identity) is caller
 
     @property
     def drained(self) -> bool:
@@ -248,6 +260,11 @@ class Callers:
         if batch.destination not in (None, self.instance):
             # It looks for our predecessor on this port: its link to ourselves, which it may have, stays as it is.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
+            return
+        if INSPECT in (hello.extensions or {}):
+            welcome = self._welcome(batch.sent)
+            welcome.extensions = inspected(hello, self.settings.max_message_size, self.inspect)
+            self._send_alone(identity, batch.source, welcome)
             return
         if identity in self._left:
             # Nothing follows a GOAWAY. Of what was forgotten with it, a copy that arrives twice would run again.

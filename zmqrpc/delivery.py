@@ -8,7 +8,7 @@ link.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -161,6 +161,7 @@ class Delivery:
             self.outcomes.crowded_out(call, len(self._parked.on(topic)))
             return
         call.stage = Stage.RESOLVING
+        call.began = call.began or self.seconds()
         self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
 
@@ -254,6 +255,21 @@ class Delivery:
         recorded = self._recorded(call.route) if call.encoded else []
         stopping = self._stopping(call.route) if call.encoded else []
         self.outcomes.unroutable(call, error, recorded, stopping)
+
+    # What is told of them
+
+    def why_nobody(self, call: Waiter) -> str:
+        """Say why nobody can take a call that waits until it is known who listens."""
+        return self.outcomes.nobody(call, self._recorded(call.route), self._stopping(call.route))[1]
+
+    def parked_on(self, topic: Topic) -> int:
+        """Tell how many calls wait for a topic."""
+        return len(self._parked.on(topic))
+
+    def waiting(self) -> list[Collection[Waiter]]:
+        """List what is not on a link: the calls that wait for each topic, and those that rest."""
+        parked: list[Collection[Waiter]] = [self._parked.on(topic) for topic in self._parked.topics()]
+        return [*parked, list(self._returned)]
 
     # How it ends here
 
@@ -382,6 +398,7 @@ class Delivery:
         return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
+        call.began = call.made_at or 0.0
         call.unsent(call.encoded)
         self.deliver(call, self.seconds())
 
@@ -400,14 +417,13 @@ class Delivery:
             else:
                 self.deliver(call, now)
         for call in self._parked.overdue(now) if now >= self._parked.wake_at else ():
-            recorded = self._recorded(call.route)
             if not call.wait_for_ready and call.route.topic.knowledge is Knowledge.EMPTY:
                 # The store says so; it was only to be asked once more.
                 self._unroutable(call, None)
                 continue
-            if not recorded and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
+            if not self._recorded(call.route) and call.route.topic.knowledge in (Knowledge.UNKNOWN, Knowledge.STALE):
                 # What it has failed with, where that is known.
                 call.trouble = call.trouble if call.trouble.startswith(MATCHMAKER_AWAY) else MATCHMAKER_AWAY
             else:
-                call.trouble = self.outcomes.nobody(call, recorded, self._stopping(call.route))[1]
+                call.trouble = self.why_nobody(call)
             self.outcomes.overdue([call])

@@ -47,6 +47,7 @@ __all__ = [
     "IConnectingRouter",
     "IConnectionStrategy",
     "IConnectionStrategyFactory",
+    "IInspected",
     "ILinkReceiver",
     "ILinks",
     "IMatchmaker",
@@ -361,6 +362,13 @@ class IProxySite(Interface):
     not_ready = Attribute("Why others cannot find the proxy, a clause; empty when they can, as far as is known.")
     owner = Attribute("User and group id that the process goes on as once it has bound; None when it stays as it is.")
 
+    def inspect(events: int, most_bytes: float) -> dict[str, Any]:
+        """
+        Tell what is going on in the process, for a WELCOME (docs/spec/wire, Inspection).
+
+        :raises AccessDenied: its operator does not want that.
+        """
+
     def bind(socket: Any, port: int) -> str:
         """
         Bind a socket of the transport where the settings say.
@@ -414,6 +422,19 @@ class IProxy(Interface):
 
     def close(linger: float) -> None:
         """Close every socket; what was written is delivered in the background for up to `linger` seconds."""
+
+
+class IInspected(Interface):
+    """What an `IProxy` may provide besides, so that ``zmqrpc inspect`` and SIGUSR2 tell more than of any proxy."""
+
+    def inspect(seen: Any, most: int, now: float) -> None:
+        """
+        Write down what is going on: names and times, and no values.
+
+        :param seen: a `zmqrpc.core.inspected.Inspected`, which has what is the same for all.
+        :param most: how many rows each of its lists may get; ``left_out`` gets how many there are more, by its name.
+        :param now: the time, by the monotonic clock.
+        """
 
 
 class IProxyFactory(IPlugin):

@@ -1,4 +1,4 @@
-"""The methods that every server has by itself: whether it lives, and what it can do."""
+"""The methods that every server has by itself: whether it lives, what it can do, and what is going on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import attrs
 
 from zmqrpc.core.values import encodable
 from zmqrpc.dispatcher import OWN_NAMESPACE, Dispatcher, expose
+from zmqrpc.errors import InvalidArguments
+from zmqrpc.inspection import EVENTS
 from zmqrpc.target import Target
 
 _MOST_TEXT = 4_000
@@ -30,13 +32,17 @@ class Introspection:
 
     :param described: finds the methods that are described.
     :param not_ready: tells why others cannot find this server, empty when they can.
+    :param inspect: tells what is going on in its node, with so many of the last events; raises `AccessDenied`.
     """
 
     target = Target(namespace=OWN_NAMESPACE)
 
-    def __init__(self, described: Dispatcher, not_ready: Callable[[], str]) -> None:
+    def __init__(
+        self, described: Dispatcher, not_ready: Callable[[], str], inspect: Callable[[int], dict[str, Any]]
+    ) -> None:
         self._described = described
         self._not_ready = not_ready
+        self._inspect = inspect
         self._methods: list[dict[str, Any]] | None = None
 
     @expose
@@ -51,6 +57,13 @@ class Introspection:
         if self._methods is None:
             self._methods = self._describe()
         return self._methods
+
+    @expose
+    def inspect(self, context: Any, events: int = EVENTS) -> dict[str, Any]:
+        """Tell what is going on in the node: what is in flight and where it is stuck, and the last events."""
+        if type(events) is not int or events < 0:
+            raise InvalidArguments("InvalidArguments", f"events is {events!r}; give a number of events, 0 or more")
+        return self._inspect(events)
 
     def _describe(self) -> list[dict[str, Any]]:
         methods: list[dict[str, Any]] = []
@@ -72,6 +85,11 @@ class Introspection:
                 break
             method["doc"] = doc
         return methods
+
+
+def nothing_to_inspect(events: int) -> dict[str, Any]:
+    """Tell nothing: what stands in the place of an inspection where there is no node."""
+    return {}
 
 
 def signature_text(signature: inspect.Signature) -> str:

@@ -209,6 +209,7 @@ class Link:
         """Keep a call until the link is up; False when the queue is full."""
         if not self.queue.add(call):
             return False
+        call.began = call.began or now
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.ready = False
         self._links.wake_by(self, call.deadline)
@@ -570,6 +571,10 @@ class Link:
     def spent(self) -> bool:
         """Whether nothing leads here, and nothing is left."""
         return self.state.phase is Phase.IDLE and not self.state.recorded and not self.pending and not self.queue
+
+    def is_written(self, call: Waiter) -> bool:
+        """Tell whether the connection has taken a call that was handed over."""
+        return call.sequence < self._outbox.written or call.attempts > 1
 
     @property
     def gathered(self) -> int:

@@ -16,8 +16,10 @@ from zmqrpc import forks
 from zmqrpc.checks import plain_target
 from zmqrpc.client import RPCClient
 from zmqrpc.connections import check_strategy
+from zmqrpc.core.inspected import Inspected
 from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
+from zmqrpc.inspection import EVENTS
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
 from zmqrpc.listener import Listener
 from zmqrpc.notifier import Notifier
@@ -81,6 +83,9 @@ class Node(Service):
         self._hints, self._watches = parts.hints, parts.watches
         self._callers, self._threads, self._proxies = parts.callers, parts.threads, parts.proxies
         self._publishing, self._subscriptions = parts.publishing, parts.subscriptions
+        self._inspection, self._tables = site.inspection, parts.tables
+        self._inspection.tell_more = self._tell_more
+        self._callers.inspect = self._inspection.answer
 
         self._offers = Offers(self.instance, self.plan.subscribes, self._binding)
         self._serves = [self._named(target) for target in serves]
@@ -127,7 +132,8 @@ class Node(Service):
         target = self._named(plain_target(target))
         if any(server.target == target for server in self._offers.servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
-        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not)
+        inspect = self._inspection.answer
+        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not, inspect)
         if self._open:
             self._binding.serve(target)
             self._bind()
@@ -248,6 +254,23 @@ class Node(Service):
         """
         return self._registrar.watch_ready(changed)
 
+    def inspect(self, events: int = EVENTS) -> dict[str, Any]:
+        """
+        Tell what is going on: what is in flight and where it is stuck, links, matchmaker, limits, events.
+
+        It is what ``zmqrpc inspect --json`` prints (:doc:`/howto/what-is-stuck`), and may be asked at any time.
+
+        :param events: how many of the last events are told.
+        """
+        return self._inspection.tell(events)
+
+    def _tell_more(self, seen: Inspected, most: int, now: float) -> None:
+        seen.address = self._binding.address or ""
+        seen.stage = "stopped" if self._stopped and not self._open else "stopping" if self._stopped else "running"
+        if not self.running and not self._stopped:
+            seen.stage = "not started"
+        self._tables.inspect(seen, most, now)
+
     def _why_not(self) -> str:
         return self.not_ready
 
@@ -278,7 +301,8 @@ class Node(Service):
         """
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
-        self.notices.record("started")
+        self.notices.record("started", "it was started")
+        self._inspection.began = self._seconds()
         self._delivery.closed = False
         self._proxies.start()
         for topic in self._watches.topics():
@@ -317,7 +341,7 @@ class Node(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self.notices.record("stopping")
+        self.notices.record("stopping", "it was told to stop")
         await self._registrar.stop()
         if self._subscriptions is not None:
             self._subscriptions.close()
@@ -325,7 +349,7 @@ class Node(Service):
         for listener in self._offers.listeners:
             listener.hurry()
         await self._site.drain(lambda: self._callers.drained)
-        self.notices.record("drained")
+        self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
         self._threads.abandon()
         self._callers.cancel_running()
         if self._subscriptions is not None:

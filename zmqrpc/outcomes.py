@@ -168,6 +168,10 @@ class Outcomes:
         """Say who is meant by a call at a link, and where he is."""
         return f"{self._record(call, link)[0]} at {link.address}"
 
+    def reached(self, call: Waiter, link: Link) -> str:
+        """Say who is meant by a call at a link, where he is, and through which router proxy."""
+        return f"{self.called(call, link)}{_way(link)}"
+
     def tell(self, call: Waiter, link: Link, trouble: str = "") -> str:
         """
         Say in what state a link is that does not take a call.

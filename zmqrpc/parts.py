@@ -21,6 +21,7 @@ from zmqrpc.site import Site
 from zmqrpc.strategy_links import StrategyLinks
 from zmqrpc.subscriptions import Subscriptions
 from zmqrpc.sweep import Swept
+from zmqrpc.tables import Tables
 from zmqrpc.threads import Threads
 from zmqrpc.watches import Watches
 
@@ -84,6 +85,17 @@ class Parts:
         if plan.subscribes:
             swept += self._publish_and_subscribe(site)
         site.sweep.parts = swept
+        self.tables = Tables(
+            settings,
+            self.delivery,
+            self.links,
+            self.callers,
+            self.threads,
+            self.proxies,
+            self.publishing,
+            self.subscriptions,
+            site.inspection.away,
+        )
 
     def _publish_and_subscribe(self, site: Site) -> list[Swept]:
         """Make what publishes fan-outs, and what takes those that are published."""

@@ -148,7 +148,7 @@ class Proxies:
         now = self.seconds()
         self._watch.close()
         deaf = [connection for connection, proxy in self._by_connection.items() if self._links.is_deaf(proxy.state)]
-        for proxy in self._all():
+        for proxy in self.all():
             if proxy.connected:
                 proxy.say(Goaway(), now)
             proxy.state.identity = None
@@ -205,7 +205,8 @@ class Proxies:
         states = first_of([proxy.describe() for proxy in routers], "; ")
         return f"no router proxy is up, look after them: {states}"
 
-    def _all(self) -> list[ProxyLink]:
+    def all(self) -> list[ProxyLink]:
+        """List the links to every side of every proxy."""
         return [*self._clients.values(), *self._servers.values()]
 
     def _found(self, sightings: list[Sighting]) -> None:
@@ -401,7 +402,7 @@ class Proxies:
         """Do what follows when proxies come and go."""
         if self._closed:
             return
-        before, self._up = self._up, {proxy for proxy in self._all() if proxy.up}
+        before, self._up = self._up, {proxy for proxy in self.all() if proxy.up}
         self._arrange(now)
         for proxy in before - self._up:
             self._went(proxy)
@@ -450,13 +451,13 @@ class Proxies:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        times = (proxy.state.wake_at for proxy in self._all())
+        times = (proxy.state.wake_at for proxy in self.all())
         own = (self._watch.wake_at, self._look_at, self._gather_until, self.carrier.wake_at)
         return min(*own, NEVER if self.publishers is None else self.publishers.wake_at, *times)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
-        for proxy in self._all():
+        for proxy in self.all():
             if proxy.state.wake_at <= now:
                 self._guarded(proxy, proxy.tick, now, self.awaits(proxy))
         self._watch.sweep(now)

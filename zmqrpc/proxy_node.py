@@ -14,9 +14,11 @@ from twisted.logger import Logger
 
 from zmqrpc import forks
 from zmqrpc.address import LOOPBACK, numeric
+from zmqrpc.core.inspected import Inspected
 from zmqrpc.disagreement import Disagreement
 from zmqrpc.errors import ConfigError
-from zmqrpc.interfaces import IMatchmaker, ITransport
+from zmqrpc.inspection import EVENTS
+from zmqrpc.interfaces import IInspected, IMatchmaker, ITransport
 from zmqrpc.proxy import LOCAL_PUBLISHER, find_factory, make_proxy
 from zmqrpc.proxy_lines import placed
 from zmqrpc.record import PROXIES, Record, Role
@@ -81,7 +83,8 @@ class ProxyNode(Service):
         self._site = site = Site(reactor, settings, transport, matchmaker, chance, owner, local)
         self.instance = site.instance
         self.notices = site.notices
-        self.kind = factory.name
+        self.kind = site.inspection.kind = factory.name
+        site.inspection.tell_more = self._tell_more
         self._make_proxy = partial(make_proxy, factory, site)
         self._proxy = self._make_proxy()
         self._records: tuple[Record, ...] = ()
@@ -117,6 +120,16 @@ class ProxyNode(Service):
         """Call `changed` as `Node.watch_ready` does."""
         return self._site.registrar.watch_ready(changed)
 
+    def inspect(self, events: int = EVENTS) -> dict[str, Any]:
+        """Tell what is going on, as `Node.inspect`."""
+        return self._site.inspection.tell(events)
+
+    def _tell_more(self, seen: Inspected, most: int, now: float) -> None:
+        seen.stage = "running" if self.running else self.stage
+        proxy = IInspected(self._proxy, None)
+        if proxy is not None:
+            proxy.inspect(seen, most, now)
+
     # IService
 
     def privilegedStartService(self) -> None:
@@ -129,7 +142,8 @@ class ProxyNode(Service):
         self._open()
         super().startService()  # type: ignore[no-untyped-call]
         site = self._site
-        self.notices.record("started")
+        self.notices.record("started", "it was started")
+        site.inspection.began = site.seconds()
         site.registrar.publish(self._records)
         self._unwatch = site.matchmaker.watch(*PROXIES, self._proxy.found)
         if self._disagreement is not None:
@@ -169,7 +183,7 @@ class ProxyNode(Service):
 
     async def _stop(self) -> None:
         site, proxy, settings = self._site, self._proxy, self.settings
-        self.notices.record("stopping")
+        self.notices.record("stopping", "it was told to stop")
         self._unwatch()
         if self._disagreement is not None:
             self._disagreement.stop()
@@ -178,7 +192,7 @@ class ProxyNode(Service):
             if self._is_open:
                 proxy.drain(f"{settings.host} is stopping")
                 await site.drain(lambda: proxy.drained)
-                self.notices.record("drained")
+                self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -125,6 +125,11 @@ class Publishing:
         publishers = {key: by_name[name] for key, name in self._state.ways() if name in by_name}
         return Described(len(self._state), self._state.unanswered_bytes, publishers)
 
+    def calls(self) -> Iterator[tuple[Waiter, str]]:
+        """Go through what has not ended, in the order in which it came: each, and why it is not published yet."""
+        for call, trouble in self._state.calls():
+            yield call, trouble.value
+
     # What callers want
 
     @property
@@ -162,6 +167,7 @@ class Publishing:
         :param call: succeeds when it is published, or with `TO_EACH`; fails as `RPCClient.fanout` says; it was made
             with `cancel`.
         """
+        call.began = call.began or self._seconds()
         if not self._state.add(topic_key(exchange, topic), call):
             self._outcomes.crowded_out_of_publishing(call, len(self._state))
             return

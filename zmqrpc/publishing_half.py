@@ -41,6 +41,11 @@ class PublishingHalf:
         )
         self._socket: IPublisher | None = None
 
+    @property
+    def filters(self) -> int:
+        """How many topics are subscribed to, or were a moment ago."""
+        return len(self._publications)
+
     def open(self) -> None:
         """
         Bind.

@@ -74,6 +74,7 @@ class Requests:
     :param began_running: told when a request goes on running after its pass.
     :ivar draining: whether new requests are refused.
     :ivar waiting: what is to run: caller, request, deadline, and the server or listener that runs it.
+    :ivar begun: what goes on running: caller, request, and when it was begun, in that order; by the id of the request.
     """
 
     log = Logger()
@@ -97,6 +98,7 @@ class Requests:
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self._listeners: dict[tuple[str, str, str | None], list[Listener]] = {}
         self.waiting: deque[tuple[AnyCaller, Request, float, RPCServer | Listener]] = deque()
+        self.begun: dict[int, tuple[AnyCaller, Request, float]] = {}
         self._running = 0
         self._load = Load(most_bytes)
 
@@ -123,6 +125,11 @@ class Requests:
     def busy(self) -> bool:
         """Whether anything runs or waits to."""
         return bool(self._running or self.waiting)
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of requests run or wait, as of the last that came or ended."""
+        return self._load.bytes
 
     @property
     def running(self) -> int:
@@ -217,7 +224,7 @@ class Requests:
                 result = server.run(request)
                 if type(result) not in PLAIN and isinstance(result, Deferred):
                     # isinstance asks an abstract class, which takes 0.2 us.
-                    self._began(caller, request, result, deadline)
+                    self._began(caller, request, result, deadline, now)
                 elif is_call:
                     self._answer(caller, request.sequence, result)
                 else:
@@ -326,13 +333,14 @@ class Requests:
             caller.filter.answered(request.sequence, ack)
             caller.write(ack)
 
-    def _began(self, caller: AnyCaller, request: Request, result: Deferred[Any], deadline: float) -> None:
+    def _began(self, caller: AnyCaller, request: Request, result: Deferred[Any], deadline: float, now: float) -> None:
         if result.called and not result.paused and not isinstance(result.result, Deferred):
             result.addCallback(lambda value: self._ended(caller, request, value))
             return
         sequence = request.sequence
         # Who casts waits only for the acknowledgement.
         caller.running[sequence] = (result, deadline if type(request) is Call else NEVER)
+        self.begun[id(request)] = (caller, request, now)
         self._running += 1
         if type(request) is Call:
             caller.acknowledge(sequence)
@@ -345,6 +353,7 @@ class Requests:
         if until == -NEVER and type(value) is Failure and value.code == FailureCode.CANCELLED:
             # As at a stop: to the caller, when it comes back, it is as if the process had gone.
             value = Failure(FailureCode.FORGOTTEN, "", "the server cancelled it: its client had no link to it")
+        del self.begun[id(request)]
         self._running -= 1
         self._load.ended(share)
         if request.sequence in caller.acks:

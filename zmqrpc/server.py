@@ -16,7 +16,7 @@ from zmqrpc.core.values import PLAIN, encodable
 from zmqrpc.dispatcher import Dispatcher, Exposed
 from zmqrpc.errors import AccessDenied, DeadlineExceeded, InvalidArguments, RemoteError
 from zmqrpc.inherited import IN_PLACE, LENT, Lent
-from zmqrpc.introspection import Introspection
+from zmqrpc.introspection import Introspection, nothing_to_inspect
 from zmqrpc.target import Target
 from zmqrpc.threads import Threads
 
@@ -33,6 +33,7 @@ class RPCServer:
 
     :param threads: where the methods run that block.
     :param not_ready: tells why others cannot find it, empty when they can.
+    :param inspect: tells what is going on in its node, with so many of the last events.
     :ivar target: exchange, topic and member, all set.
     """
 
@@ -45,10 +46,11 @@ class RPCServer:
         threads: Threads,
         send_tracebacks: bool = False,
         not_ready: Callable[[], str] = str,
+        inspect: Callable[[int], dict[str, Any]] = nothing_to_inspect,
     ) -> None:
         self.target = target
         self._dispatcher = Dispatcher(endpoints, threads)
-        self._dispatcher.add(Introspection(self._dispatcher, not_ready))
+        self._dispatcher.add(Introspection(self._dispatcher, not_ready, inspect))
         self._send_tracebacks = send_tracebacks
 
     def run(self, request: Request) -> Any:

@@ -18,6 +18,7 @@ from zmqrpc.binding import Binding
 from zmqrpc.core.registration import Registration
 from zmqrpc.errors import ConfigError
 from zmqrpc.forks import leave, leaving
+from zmqrpc.inspection import Inspection
 from zmqrpc.interfaces import IMatchmaker, IProxySite, ITransport
 from zmqrpc.matchmaker import find_factory, make_matchmaker
 from zmqrpc.notices import Notices
@@ -50,6 +51,7 @@ class Site:
     :param owner: user and group id that the process goes on as once everything is bound, None when it stays as it is.
     :param local: of a matchmaker that is given, whether its records never leave this machine.
     :ivar hear_of_server: what `server_came` tells.
+    :ivar inspection: tells what is going on.
     :ivar simulated: whether time is simulated: then it cannot be blocked, and no thread is used.
     :raises ConfigError: the URL or a setting is not valid.
     """
@@ -83,6 +85,7 @@ class Site:
         self.registrar.record = self.notices.record
         self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
         self.hear_of_server: Callable[[Iterable[tuple[str, str]]], None] = lambda topics: None
+        self.inspection = Inspection(settings, self.instance, self.notices, matchmaker, lambda: self.not_ready, seconds)
         self._stalls = StallWatch()
         self._bound = 0
 
@@ -90,6 +93,10 @@ class Site:
     def not_ready(self) -> str:
         """See `IProxySite`."""
         return self.registrar.not_ready
+
+    def inspect(self, events: int, most_bytes: float) -> dict[str, Any]:
+        """See `IProxySite`."""
+        return self.inspection.answer(events, most_bytes)
 
     def jitter(self) -> float:
         """Return a number from 0.5 to 1."""

@@ -72,6 +72,10 @@ class Subscriptions:
         self._awaited: set[Subscription] | None = None
         self._outage = Outage(ALONE_SECONDS)
 
+    def all(self) -> list[Subscription]:
+        """List every subscription."""
+        return list(self._subscriptions)
+
     # What the node does with it
 
     def serve(self, target: Target) -> None:

@@ -25,7 +25,7 @@ class _Pool(ThreadPool):
     threadFactory = _Daemon
 
 
-class _Result(Deferred[Any]):
+class ThreadResult(Deferred[Any]):
     """
     What a method brings that runs in a thread, or waits for one.
 
@@ -86,6 +86,11 @@ class Threads:
         self._most = most
         self._pool: _Pool | None = None
 
+    @property
+    def used(self) -> int:
+        """How many threads run a method."""
+        return 0 if self._pool is None else len(self._pool.working)
+
     def run(self, name: str, method: Callable[..., Any], context: Any, arguments: dict[str, Any]) -> Deferred[Any]:
         """
         Run a method in a thread, with the context variables of its caller.
@@ -103,11 +108,11 @@ class Threads:
         if self._pool is None:
             self._pool = _Pool(0, self._most, "zmqrpc")
             self._pool.start()
-        result = _Result(self, work)
+        result = ThreadResult(self, work)
         self._pool.callInThreadWithCallback(lambda *outcome: self._ended(result, *outcome), result.work)
         return result
 
-    def _ended(self, result: _Result, success: bool, outcome: Any) -> None:
+    def _ended(self, result: ThreadResult, success: bool, outcome: Any) -> None:
         """Give the reactor what a method has brought; it is the thread that calls this."""
         if not self.abandoned and self._call_from_thread is not None:
             self._call_from_thread(result.end, success, outcome)

@@ -282,9 +282,26 @@ class _RawRequest(Struct, array_like=True):
     extensions: Raw
 
 
+class Outline(Struct, array_like=True, gc=False):
+    """What a request is, without what it brings; the fields are those of a `Request`, after its kind."""
+
+    kind: int
+    sequence: int
+    attempt: int
+    flags: int
+    remaining: int
+    exchange: str
+    topic: str
+    member: str | None
+    namespace: str | None
+    interface: str | None
+    method: str
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_opening = msgspec.msgpack.Decoder(_Opening).decode
+_decode_outline = msgspec.msgpack.Decoder(Outline).decode
 _decode_raw_request = msgspec.msgpack.Decoder(_RawRequest).decode
 
 # Hostile bytes end in one of these, and in nothing else (property-tested): before msgspec 0.22 a map as the key of a
@@ -327,3 +344,12 @@ def readdress(encoded: bytes, sequence: int, attempt: int, remaining: int) -> by
     request = _decode_raw_request(encoded)
     request.sequence, request.attempt, request.remaining = sequence, attempt, remaining
     return _encode(request)
+
+
+def outline(encoded: bytes) -> Outline:
+    """
+    Read what a request is; what it brings is passed over, which takes as long as it has parts.
+
+    :param encoded: what `encode_message` made of a `Request`.
+    """
+    return _decode_outline(encoded)

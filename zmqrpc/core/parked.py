@@ -39,6 +39,10 @@ class Parked(Generic[_Call]):
         """List the calls that wait for a topic, in the order they came."""
         return list(self._topics.get(topic, {}).values())
 
+    def __len__(self) -> int:
+        """Return how many calls wait."""
+        return sum(map(len, self._topics.values()))
+
     def holds(self, call: _Call) -> bool:
         """Tell whether a call waits."""
         return call.route is not None and id(call) in self._topics.get(call.route.topic, {})

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from zmqrpc.core.agenda import NEVER, Agenda
-from zmqrpc.core.envelope import Flag, Kind, Reply
+from zmqrpc.core.envelope import Flag, Kind, Outline, Reply, outline
 from zmqrpc.core.ranges import Ranges
 from zmqrpc.target import Pool, Target
 
@@ -32,6 +32,7 @@ class Stage(IntEnum):
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _SENT, _ACKNOWLEDGED, _RUNNING = Stage.SENT, Stage.ACKNOWLEDGED, Stage.RUNNING
 _CALL = int(Kind.CALL)
+_MOST_READ = 2**20
 _BEATEN_FOR = (_CALL, int(Kind.NOTIFY))
 """What is answered only when it has run; what else is running was acknowledged before, and asks for that again."""
 
@@ -59,6 +60,7 @@ class PendingCall:
     :ivar may_have_run: whether another instance may have run it: one that is gone (it is idempotent, and went on), or
         gave it back.
     :ivar rounds: how often everybody who could take it has given it back.
+    :ivar began: when it was made, by the node's monotonic clock, if it had to wait; 0 if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
     :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
@@ -86,6 +88,7 @@ class PendingCall:
     rounds: int = 0
     monitor: float | None = None
     named: int = 0
+    began: float = 0.0
 
     def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""
@@ -121,6 +124,23 @@ class PendingCall:
     def tries(self) -> int:
         """How often it was handed over since its instance named it last, that time included."""
         return self.attempts - self.named + 1 if self.named else self.attempts
+
+    @property
+    def outline(self) -> Outline | None:
+        """What it asks for; None of a lookup, and of one so large that to look would take long."""
+        return outline(self.encoded) if 0 < len(self.encoded) <= _MOST_READ else None
+
+    @property
+    def handed_over_at(self) -> float | None:
+        """When it was first handed over under its number; None before that, and where nobody has looked."""
+        read = self.outline if self.sequence else None
+        return None if read is None else self.deadline - read.remaining / 1000
+
+    @property
+    def made_at(self) -> float | None:
+        """When it was made; None where it is so large that nobody has looked, and it did not wait."""
+        # Noting the time would cost every call; it is in the request, as what was left then.
+        return self.began or self.handed_over_at
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -204,6 +224,11 @@ class PendingCalls(Generic[_Call]):
     def __len__(self) -> int:
         """Return how many messages are unsettled."""
         return len(self._calls)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of encoded requests there are."""
+        return self._bytes
 
     @property
     def full(self) -> bool:

@@ -73,6 +73,12 @@ class PublishingState:
         """Return how many fan-outs have not ended."""
         return len(self._open)
 
+    def calls(self) -> Iterator[tuple[Any, Trouble]]:
+        """Go through the calls that have not ended, in the order in which they came: each, and why it waits."""
+        for fanout in self._open.values():
+            waits = fanout.sequence in fanout.topic.waiting
+            yield fanout.call, fanout.topic.trouble if waits else Trouble.UNANSWERED
+
     @property
     def ready(self) -> bool:
         """Whether `next_batch` may have something."""

@@ -38,6 +38,11 @@ class CallQueue(Generic[_Call]):
         """Return how many calls wait."""
         return len(self._calls)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes of encoded requests wait."""
+        return self._bytes
+
     def __iter__(self) -> Iterator[_Call]:
         """Go through the calls in order."""
         self._sort()

@@ -30,6 +30,7 @@ from zmqrpc.core.envelope import (
     Unreadable,
     Welcome,
 )
+from zmqrpc.core.inspected import INSPECT
 from zmqrpc.core.keys import SELF_KEY, instance_key, read_instance, read_topic
 from zmqrpc.core.roles import CLIENT, PUBLISH, ROUTER, SERVER
 from zmqrpc.errors import RemoteProtocolError
@@ -143,11 +144,13 @@ class Relay:
     :param publishes: whether it is a publisher proxy too.
     :ivar forgotten: how many connections were forgotten to make room.
     :ivar not_ready: why others cannot find the proxy, as WELCOME tells it; empty when they can, None to tell nothing.
+    :ivar inspect: returns the extensions of a WELCOME which say what is going on, to a HELLO that asks for it.
     :ivar told: is told which connections come and go: ``came``, ``left`` (by GOAWAY) or ``forgotten``, and which.
     """
 
     def __init__(self, instance: bytes, largest: int, most: int, publishes: bool) -> None:
         self.forgotten = 0
+        self.inspect: Callable[[Hello], dict[str, Any]] = lambda hello: {}
         self.told: Callable[[str, Connection], None] = lambda what, connection: None
         self.not_ready: str | None = None
         self._instance = instance
@@ -176,6 +179,10 @@ class Relay:
     def __len__(self) -> int:
         """Return how many connections are known."""
         return len(self._known)
+
+    def connections(self) -> list[Connection]:
+        """List the connections that are known, those first that were heard longest ago."""
+        return list(self._known.values())
 
     # What every message is asked
 
@@ -213,7 +220,12 @@ class Relay:
         except RemoteProtocolError as error:
             return Discard("malformed", str(error))
         if batch.version == WIRE_VERSION and len(batch.messages) == 1 and isinstance(batch.messages[0], Hello):
-            answer = self._refusal(side, batch.messages[0]) or self._welcome(batch.sent)
+            hello = batch.messages[0]
+            if INSPECT in (hello.extensions or {}):
+                welcome = self._welcome(batch.sent)
+                welcome.extensions = {**(welcome.extensions or {}), **self.inspect(hello)}
+                return Answer(side, identity, batch.source, [welcome])
+            answer = self._refusal(side, hello) or self._welcome(batch.sent)
             return Answer(side, identity, batch.source, [answer])
         return Discard("malformed", "one frame where a key and a payload belong")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
@@ -30,6 +30,14 @@ class Returned(Generic[_Call]):
         self._calls: dict[int, _Call] = {}
         self._due: list[tuple[float, int, int]] = []
         self._entered = 0
+
+    def __iter__(self) -> Iterator[_Call]:
+        """Go through the calls that rest, in the order in which they came."""
+        return iter(self._calls.values())
+
+    def __len__(self) -> int:
+        """Return how many calls rest."""
+        return len(self._calls)
 
     def add(self, call: _Call, now: float) -> bool:
         """Have a call rest, not past its deadline; False when too many do."""

@@ -18,11 +18,12 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from zmqrpc.address import LOOPBACK
+from zmqrpc.core.inspected import ConnectionSeen, Inspected, LimitSeen
 from zmqrpc.core.local_publications import Heard, LocalPublications
 from zmqrpc.core.outage import Outage
 from zmqrpc.core.subscription import SubscriptionPhase
 from zmqrpc.errors import ConfigError, RemoteProtocolError
-from zmqrpc.interfaces import IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
+from zmqrpc.interfaces import IInspected, IProxy, IProxyFactory, IProxySite, IPublisher, IPublisherReceiver
 from zmqrpc.proxy import LOCAL_PUBLISHER, ROUTERS_ONLY
 from zmqrpc.publishing_half import count_fault, count_refused, count_stranger
 from zmqrpc.record import Record, Role, Sighting
@@ -37,7 +38,7 @@ _PATIENCE = 2.0
 _THIS_HOST = ("localhost", LOOPBACK, "[::1]")
 
 
-@implementer(IProxy, IPublisherReceiver)
+@implementer(IProxy, IInspected, IPublisherReceiver)
 class LocalPublisher:
     """
     A local publisher.
@@ -136,6 +137,25 @@ class LocalPublisher:
         socket, self._socket = self._socket, None
         if socket is not None:
             socket.close(linger)
+
+    def inspect(self, seen: Inspected, most: int, now: float) -> None:
+        """See `IInspected`."""
+        seen.address = self.address
+        subscriptions = list(self._subscriptions)
+        seen.connections = [
+            ConnectionSeen(
+                role="publisher",
+                peer=each.address,
+                phase=each.state.phase.value,
+                silent=now - each.state.heard_at,
+                trouble=each.state.trouble,
+            )
+            for each in subscriptions[:most]
+        ]
+        if len(subscriptions) > most:
+            seen.left_out["connections"] = len(subscriptions) - most
+        filters, most_filters = len(list(self._publications.filters)), self._site.settings.max_filters
+        seen.limits = [LimitSeen(option="max_filters", used=filters, most=most_filters)]
 
     # Which publishers there are
 

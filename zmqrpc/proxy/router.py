@@ -19,12 +19,23 @@ from zope.interface import implementer
 from zmqrpc.broker import BROKER
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import encode_batch
-from zmqrpc.core.envelope import Nack, Refusal, encode_message
+from zmqrpc.core.envelope import Hello, Nack, Refusal, encode_message
+from zmqrpc.core.inspected import ConnectionSeen, Inspected, LimitSeen
 from zmqrpc.core.keys import SELF_KEY, describe
 from zmqrpc.core.plan import plan_of
 from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
-from zmqrpc.interfaces import GONE, SENT, IBoundReceiver, IBoundRouter, IProxy, IProxyFactory, IProxySite
+from zmqrpc.inspection import inspected
+from zmqrpc.interfaces import (
+    GONE,
+    SENT,
+    IBoundReceiver,
+    IBoundRouter,
+    IInspected,
+    IProxy,
+    IProxyFactory,
+    IProxySite,
+)
 from zmqrpc.proxy import ROUTER_PROXY
 from zmqrpc.proxy._answers import Answers
 from zmqrpc.proxy._ipc import IpcSocket
@@ -55,7 +66,7 @@ _WHAT = {
 """What the flight recorder is told of connections."""
 
 
-@implementer(IProxy)
+@implementer(IProxy, IInspected)
 class RouterProxy:
     """
     A router proxy, and a publisher proxy as well where it is given a publisher.
@@ -75,6 +86,7 @@ class RouterProxy:
         settings = site.settings
         self._relay = Relay(site.instance, settings.max_message_size, settings.max_clients, publisher is not None)
         self._relay.told = self._record_connection
+        self._relay.inspect = self._tell
         self._answers = Answers(site.instance, site.seconds, self._write_own)
         self._routers: list[IBoundRouter] = []
         self._addresses: list[str] = []
@@ -157,6 +169,30 @@ class RouterProxy:
             self._ipc.remove()
         if self._publisher is not None:
             self._publisher.close(linger)
+
+    def inspect(self, seen: Inspected, most: int, now: float) -> None:
+        """See `IInspected`."""
+        relay, settings = self._relay, self._site.settings
+        seen.address = " ".join(self._addresses)
+        connections = relay.connections()
+        seen.connections = [
+            ConnectionSeen(
+                role="server" if each.serves else "client",
+                peer=each.instance.hex(),
+                phase="leaving" if each.leaving else "up",
+                silent=now - each.heard,
+            )
+            for each in connections[:most]
+        ]
+        if len(connections) > most:
+            seen.left_out["connections"] = len(connections) - most
+        seen.limits = [LimitSeen(option="max_clients", used=len(relay), most=settings.max_clients)]
+        if self._publisher is not None:
+            filters = self._publisher.filters
+            seen.limits.append(LimitSeen(option="max_filters", used=filters, most=settings.max_filters))
+
+    def _tell(self, hello: Hello) -> dict[str, Any]:
+        return inspected(hello, self._site.settings.max_message_size, self._site.inspect)
 
     # For its sides
 

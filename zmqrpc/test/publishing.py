@@ -54,6 +54,9 @@ class Ground:
         bound = socket.bind(getattr(self, "interface", "127.0.0.1"), ports)
         return f"tcp://{self.host}:{bound.rpartition(':')[2]}"
 
+    def inspect(self, events: int, most_bytes: float) -> dict[str, Any]:
+        return {}
+
     def server_came(self, topics: Any) -> None:
         """Do nothing."""
 

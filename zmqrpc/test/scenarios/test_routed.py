@@ -489,7 +489,7 @@ class OneProxyTests(RoutedCase):
                 self.assertFalse(error.maybe_executed)
                 break
         self.assertTrue(limit - 2000 < max(sizes) <= limit - RETURN_OVERHEAD, max(sizes))
-        proxy = self.network.nodes[-1]._proxies._all()[0]
+        proxy = self.network.nodes[-1]._proxies.all()[0]
         self.assertEqual(proxy.largest, limit - RETURN_OVERHEAD)
         self.assertEqual(proxy.publish(topic_key("x", "work"), bytes(limit - RETURN_OVERHEAD + 1)), FULL)
 
