@@ -182,7 +182,8 @@ class Registrar:
             self.log.warn("not ready: {trouble}; those who know us are served", trouble=trouble)
         after = self._readiness.trouble
         if bool(before) != bool(after):
-            self.record("not_ready" if after else "ready", "{trouble}", trouble=after)
+            text = "{trouble}" if after else "others can find it"
+            self.record("not_ready" if after else "ready", text, trouble=after)
             for changed in list(self._told):
                 try:
                     changed(after)

@@ -75,3 +75,8 @@ def nearest(name: str, valid: Iterable[str], rest: str = ALL_OPTIONS) -> str:
 
 def _form(name: str) -> str:
     return name.lower().replace("-", "_")
+
+
+def printable(text: str) -> str:
+    """Write a text for a terminal or a log: what others say may be made for these to obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -29,6 +29,7 @@ class Kind(Enum):
     RATE = "a number above 0"
     COUNT = "a whole number, 1 or more"
     ROUNDS = "a whole number, 0 or more"
+    EVENTS = "a number of events, 0 or more"
 
 
 SHELLS = ("bash", "zsh")
@@ -59,6 +60,7 @@ class CommandOption(NamedTuple):
     :ivar value: what usage lines call its value; empty for a flag.
     :ivar short: its short form, with a dash; empty for none.
     :ivar repeat: whether it may be given more than once.
+    :ivar optional: whether its value, a number, may be left out.
     """
 
     flag: str
@@ -67,6 +69,7 @@ class CommandOption(NamedTuple):
     value: str = ""
     short: str = ""
     repeat: bool = False
+    optional: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -242,6 +245,26 @@ COMMANDS: tuple[Command, ...] = (
             *_MEMBER,
             CommandOption("--count", "rounds; 0: until Ctrl-C; default: 1", Kind.ROUNDS, "N"),
             CommandOption("--interval", "seconds from one round to the next; default: 1", Kind.PAUSE, "S"),
+            _timeout("5"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "inspect",
+        "show what is in flight in a node or a proxy, and where it is stuck",
+        "An address, tcp://HOST:PORT or ipc:///PATH, is asked without a matchmaker and without a configuration: "
+        "a server, a listener or a proxy, also one that is stopping. Of a topic every member is asked. "
+        "What is told are names and times, never arguments, contexts or results. "
+        "A process that only calls has no port; SIGUSR2 has those that `twistd` runs write the same to their log. "
+        "What cannot be asked has a line on standard error, and the highest status counts.",
+        "_inspect",
+        (Word("TOPIC", "compute, compute.machine1 for one member, or an address", Kind.TOPIC),),
+        (
+            *_STORE,
+            *_MEMBER,
+            CommandOption(
+                "--events", "how many of the last events; without N all; default: 10", Kind.EVENTS, "N", optional=True
+            ),
             _timeout("5"),
             _JSON,
         ),

@@ -118,7 +118,9 @@ def _bash() -> Iterator[str]:
     yield f"    case{case}"
     for command in COMMANDS:
         flags = " ".join(option.flag for option in command.options)
-        valued = " ".join(flag for option in command.options if option.value for flag in option.flags)
+        valued = " ".join(
+            flag for option in command.options if option.value and not option.optional for flag in option.flags
+        )
         kinds = " ".join(" ".join([_bash_kind(word)] * (_MANY if word.many == "+" else 1)) for word in command.words)
         yield f"        {command.name})"
         yield f'            flags="{flags}"'
@@ -212,7 +214,8 @@ def _zsh_specs(command: Command) -> Iterator[str]:
 
 def _zsh_option(option: CommandOption) -> str:
     text = option.help.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
-    value = f":{option.value}:{_zsh_action(option.kind)}" if option.value else ""
+    optional = ":" if option.optional else ""
+    value = f"{optional}:{option.value}:{_zsh_action(option.kind)}" if option.value else ""
     flags = f"{{{','.join(option.flags)}}}" if option.short else option.flag
     # The braces are for the shell, so the quotes end before them; and an option with another form excludes that.
     begin = "'*'" if option.repeat else f"'({' '.join(option.flags)})'" if option.short else ""

@@ -1,4 +1,4 @@
-"""Pings who is at an address, without a matchmaker: every server there, or the proxy."""
+"""Pings or inspects who is at an address, without a matchmaker: every server there, or the proxy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 from zmqrpc.cli._greeting import Greeting, greet
 from zmqrpc.client import Answer
 from zmqrpc.core.envelope import Served
+from zmqrpc.core.inspected import INSPECT, INSPECTION, REFUSED
 from zmqrpc.core.roles import SERVER
 from zmqrpc.dispatcher import OWN_NAMESPACE
-from zmqrpc.errors import NoRoute, ZmqRpcError
+from zmqrpc.errors import AccessDenied, NoRoute, RemoteProtocolError, ZmqRpcError
 from zmqrpc.matchmaker._table import Table
 from zmqrpc.matchmaker.dummy import DummyMatchmaker
 from zmqrpc.node import Node
@@ -17,6 +18,8 @@ from zmqrpc.record import Record, Role
 from zmqrpc.settings import Settings
 from zmqrpc.site import sockets
 from zmqrpc.target import Target
+
+_MOST_TEXT = 1000
 
 
 class Direct:
@@ -42,14 +45,34 @@ class Direct:
         :raises NoRoute: nobody listens there.
         :raises DeadlineExceeded: nobody has answered in time.
         """
+        greeting = await self._greet()
+        answers = await self._ping(greeting) if greeting.role == SERVER else []
+        return answers or [Answer(greeting.role, greeting.instance, _readiness(greeting), None, greeting.seconds)]
+
+    async def inspect(self, events: int) -> list[Answer]:
+        """
+        Ask what is going on there, of whoever it is; `ask` says what it fails with.
+
+        :param events: how many of the last events are wanted.
+        :return: one, whose result is what it tells, or whose error why it tells nothing.
+        """
+        greeting = await self._greet({INSPECT: events})
+        told, refused = greeting.extensions.get(INSPECTION), greeting.extensions.get(REFUSED)
+        error: ZmqRpcError | None = None
+        if isinstance(refused, str):
+            error = AccessDenied("AccessDenied", refused[:_MOST_TEXT])
+        elif told is None:
+            text = f"{self._address} is a {greeting.role} of a release that cannot be inspected; upgrade it"
+            error = RemoteProtocolError(text)
+        return [Answer(self._address, greeting.instance, told, error, greeting.seconds)]
+
+    async def _greet(self, extensions: dict[str, Any] | None = None) -> Greeting:
         transport = sockets(self._reactor, self._settings)
         transport.open(lambda: None)
         try:
-            greeting = await greet(self._reactor, transport, self._address, self._limit)
+            return await greet(self._reactor, transport, self._address, self._limit, extensions)
         finally:
             await transport.close(0)
-        answers = await self._ping(greeting) if greeting.role == SERVER else []
-        return answers or [Answer(greeting.role, greeting.instance, _readiness(greeting), None, greeting.seconds)]
 
     async def _ping(self, greeting: Greeting) -> list[Answer]:
         table = Table(self._reactor)
@@ -81,5 +104,5 @@ class Direct:
 
 
 def _readiness(greeting: Greeting) -> dict[str, Any] | None:
-    text = greeting.not_ready
-    return None if text is None else {"ready": not text, "not_ready": text}
+    text = greeting.extensions.get("not_ready")
+    return {"ready": not text, "not_ready": text[:_MOST_TEXT]} if isinstance(text, str) else None

@@ -14,6 +14,7 @@ from zmqrpc.address import split_address
 from zmqrpc.connector import resolve
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Served, Welcome, encode_message
+from zmqrpc.core.inspected import INSPECTION, REFUSED
 from zmqrpc.core.roles import CLIENT
 from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute, Overloaded, RemoteProtocolError, ZmqRpcError
 from zmqrpc.interfaces import SENT, IConnectingRouter, ILinkReceiver, ITransport
@@ -30,14 +31,14 @@ class Greeting:
     :ivar instance: 32 hex digits.
     :ivar targets: what it serves.
     :ivar seconds: from HELLO to WELCOME, and what connecting took.
-    :ivar not_ready: why others cannot find a proxy, empty when they can; None where it does not tell.
+    :ivar extensions: what else it tells, as docs/spec/wire has it.
     """
 
     role: str
     instance: str
     targets: tuple[Served, ...]
     seconds: float
-    not_ready: str | None = None
+    extensions: dict[str, Any] = attrs.field(factory=dict)
 
 
 def is_address(text: str) -> bool:
@@ -62,18 +63,21 @@ def check_address(text: str) -> str:
     return text
 
 
-async def greet(reactor: Any, transport: ITransport, address: str, limit: float) -> Greeting:
+async def greet(
+    reactor: Any, transport: ITransport, address: str, limit: float, extensions: dict[str, Any] | None = None
+) -> Greeting:
     """
     Say HELLO at an address, and hear who is there.
 
     :param transport: open.
     :param limit: seconds that it may take.
+    :param extensions: those of HELLO.
     :raises NoRoute: nobody listens there.
     :raises DeadlineExceeded: nothing was answered in time.
     :raises Overloaded: it remembers as many clients as it may.
     :raises RemoteProtocolError: what answers is nobody of ours, or takes no clients, as the backend of a proxy.
     """
-    greeter = _Greeter(transport, address, limit)
+    greeter = _Greeter(transport, address, limit, extensions)
     timer = reactor.callLater(limit, greeter.late)
     try:
         greeter.begin()
@@ -86,11 +90,12 @@ async def greet(reactor: Any, transport: ITransport, address: str, limit: float)
 
 @implementer(ILinkReceiver)
 class _Greeter:
-    def __init__(self, transport: ITransport, address: str, limit: float) -> None:
+    def __init__(self, transport: ITransport, address: str, limit: float, extensions: dict[str, Any] | None) -> None:
         self.heard: Deferred[Greeting] = Deferred()
         self._transport = transport
         self._address = address
         self._limit = limit
+        self._extensions = extensions
         self._instance = os.urandom(16)
         self._router: IConnectingRouter = transport.connecting_router(self)
         self._identity: bytes | None = None
@@ -118,7 +123,7 @@ class _Greeter:
 
     def _hello(self) -> None:
         self._begun = monotonic()
-        self._say(encode_message(Hello(WIRE_VERSION, WIRE_VERSION, CLIENT, [], {}, [])))
+        self._say(encode_message(Hello(WIRE_VERSION, WIRE_VERSION, CLIENT, [], {}, [], self._extensions)))
 
     def _say(self, message: bytes) -> None:
         assert self._identity is not None
@@ -167,12 +172,13 @@ class _Greeter:
     def _take(self, batch: Batch, is_known: bool) -> None:
         for message in batch.messages:
             if isinstance(message, Welcome):
-                self._peer = batch.source if is_known else None
+                extensions = message.extensions or {}
+                # Who tells what is going on learns nothing of who asks.
+                told = INSPECTION in extensions or REFUSED in extensions
+                self._peer = batch.source if is_known and not told else None
                 targets = tuple(message.targets)
                 seconds = monotonic() - self._begun
-                told = (message.extensions or {}).get("not_ready")
-                not_ready = told[:1000] if isinstance(told, str) else None
-                self._settle(Greeting(message.role[:100], batch.source.hex(), targets, seconds, not_ready))
+                self._settle(Greeting(message.role[:100], batch.source.hex(), targets, seconds, extensions))
             elif isinstance(message, Nack):
                 text = f"{self._address} refuses HELLO: {message.text or Refusal(message.reason).words}"
                 overloaded = message.reason == Refusal.OVERLOADED

@@ -28,6 +28,7 @@ _EXAMPLES = (
     ("See who is registered:", "zmqrpc ls"),
     ("See what can be called:", "zmqrpc describe greeter"),
     ("Watch every member until Ctrl-C:", "zmqrpc ping --count 0 greeter"),
+    ("See what is stuck in a process, and where:", "zmqrpc inspect tcp://10.0.0.7:49153"),
     ("Make 500 calls a second for a minute:", "zmqrpc bench --rate 500 --duration 60 greeter hello name=Ada"),
 )
 
@@ -85,6 +86,8 @@ def _command(command: Command) -> Iterator[str]:
 
 def _flag(option: CommandOption) -> str:
     value = "" if option.kind is Kind.FLAG else f" \\fI{option.value}\\fR"
+    if option.optional:
+        value = f" [\\fI{option.value}\\fR]"
     return ", ".join(f"\\fB{_escaped(flag)}\\fR{value}" for flag in option.flags)
 
 

@@ -18,13 +18,16 @@ TIMEOUT = 5.0
 """Seconds that an answer may take unless the command line says otherwise: somebody sits there and waits."""
 
 
-async def ask_each(client: RPCClient, target: Target, method: str, options: Namespace) -> list[Answer]:
+async def ask_each(
+    client: RPCClient, target: Target, method: str, options: Namespace, args: dict[str, Any] | None = None
+) -> list[Answer]:
     """
     Call a method that every server has at every member.
 
+    :param args: its arguments; None for none.
     :raises NoRoute: nobody listens.
     :raises MatchmakerUnavailable: nobody knows who listens.
     """
     target = attrs.evolve(target, namespace=OWN_NAMESPACE)
-    answers: list[Any] = await client.call_each(target, method, timeout=options.timeout or TIMEOUT)
+    answers: list[Any] = await client.call_each(target, method, args, timeout=options.timeout or TIMEOUT)
     return answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Any, NoReturn
 
@@ -40,12 +40,20 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
     """
     parser = command_parser(command)
     # So that options may stand anywhere among the rest; argparse cannot do that for commands of its own.
-    options, rest = parser.parse_known_intermixed_args(arguments)
+    options, rest = parser.parse_known_intermixed_args(list(_with_values(command, arguments)))
     if rest:
         flags = [option.flag for option in command.options]
         near = did_you_mean(rest[0], flags, 3) if rest[0].startswith("-") else ""
         parser.error(f"there is no argument {rest[0]}{near and f'; {near}'}")
     return options
+
+
+def _with_values(command: Command, arguments: Sequence[str]) -> Iterator[str]:
+    """Write down the value of each option that may be without: argparse would take the next word for it."""
+    flags = [option.flag for option in command.options if option.optional]
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        left_out = argument in flags and not following.isdigit()
+        yield f"{argument}={_ALL}" if left_out else argument
 
 
 def main_parser() -> ArgumentParser:
@@ -87,6 +95,10 @@ def command_parser(command: Command) -> ArgumentParser:
     for option in command.options:
         _add_option(parser, option)
     return parser
+
+
+_ALL = 100_000
+"""What an option means whose value, a number, is left out."""
 
 
 class _Parser(ArgumentParser):
@@ -131,7 +143,8 @@ def _add_option(parser: ArgumentParser, option: CommandOption) -> None:
     more: dict[str, Any] = {"action": "append", "default": []} if option.repeat else {"action": _Once}
     if option.kind in _READERS:
         more["type"] = _READERS[option.kind]
-    parser.add_argument(*option.flags, metavar=option.value, help=option.help.replace("%", "%%"), **more)
+    value = f"[{option.value}]" if option.optional else option.value
+    parser.add_argument(*option.flags, metavar=value, help=option.help.replace("%", "%%"), **more)
 
 
 def _statuses() -> list[str]:
@@ -164,4 +177,5 @@ _READERS = {
     Kind.RATE: _number(Kind.RATE, float, 0, above=True),
     Kind.COUNT: _number(Kind.COUNT, int, 1, above=False),
     Kind.ROUNDS: _number(Kind.ROUNDS, int, 0, above=False),
+    Kind.EVENTS: _number(Kind.EVENTS, int, 0, above=False),
 }

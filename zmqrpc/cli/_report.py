@@ -14,6 +14,7 @@ from zmqrpc.cli._exit import Exit, exit_for
 from zmqrpc.cli._json import to_json
 from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute
 from zmqrpc.settings import masked_url
+from zmqrpc.spelling import printable
 
 
 class Report:
@@ -116,11 +117,6 @@ class Report:
         line = json.dumps(value, ensure_ascii=False) if self.json else f"{self._program}: {text}"
         with suppress(OSError):  # where nobody reads it, the status still says what it was
             print(line, file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """Write a text for a terminal: what others say may be made for terminals to obey."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def kind_of(error: Exception) -> str:

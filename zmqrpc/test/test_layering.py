@@ -43,6 +43,7 @@ LAYERS: dict[str, set[str]] = {
         *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "forks", "hints"),
         *(
             "inspection",
+            "inspection_text",
             "introspection",
             "link",
             "link_user",
