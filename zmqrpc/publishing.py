@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -125,10 +125,14 @@ class Publishing:
         publishers = {key: by_name[name] for key, name in self._state.ways() if name in by_name}
         return Described(len(self._state), self._state.unanswered_bytes, publishers)
 
-    def calls(self) -> Iterator[tuple[Waiter, str]]:
-        """Go through what has not ended, in the order in which it came: each, and why it is not published yet."""
-        for call, trouble in self._state.calls():
-            yield call, trouble.value
+    def calls(self) -> list[Waiter]:
+        """List what has not ended, in the order in which it came."""
+        return self._state.calls()
+
+    def why(self, call: Waiter) -> str:
+        """Say why something is not published yet; empty of what is not to be."""
+        trouble = self._state.why(call)
+        return "" if trouble is None else trouble.value
 
     # What callers want
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from heapq import merge, nlargest
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from zmqrpc.any_caller import AnyCaller
 from zmqrpc.callers import Callers
@@ -33,17 +33,6 @@ from zmqrpc.target import Pool
 from zmqrpc.threads import ThreadResult, Threads
 from zmqrpc.waiter import Waiter
 from zmqrpc.whereabouts import Whereabouts
-
-
-class _InFlight(NamedTuple):
-    """A call, and why it is not published yet, where it is to be."""
-
-    call: Waiter
-    publishing: str = ""
-
-    @property
-    def made_at(self) -> float:
-        return self.call.made_at or 0.0
 
 
 class Tables:
@@ -125,12 +114,12 @@ class Tables:
         tables: list[Collection[Waiter]] = self._delivery.waiting()
         for link in links:
             tables += [link.pending.outstanding(), list(link.queue)]
-        published = [_InFlight(*each) for each in self._publishing.calls()] if self._publishing is not None else []
-        count = sum(map(len, tables)) + len(published)
+        if self._publishing is not None:
+            tables.append(self._publishing.calls())
+        count = sum(map(len, tables))
         # Each in the order in which its calls came, more or less; so of thousands few are looked at.
-        each = [map(_InFlight, table) for table in tables if table]
-        oldest = islice(merge(*each, published, key=lambda flying: flying.made_at), most)
-        calls: list[CallSeen] = [self.whereabouts.seen(call, now, publishing) for call, publishing in oldest]
+        oldest = islice(merge(*filter(None, tables), key=lambda call: call.made_at or 0.0), most)
+        calls: list[CallSeen] = [self.whereabouts.seen(call, now) for call in oldest]
         # What is large, and not looked at, has no age.
         seen.calls = sorted(calls, key=lambda call: -NEVER if call.age is None else -call.age)
         _leave_out(seen, "calls", count, len(calls))

@@ -29,12 +29,8 @@ class Whereabouts:
         self._delivery = delivery
         self._away = away
 
-    def seen(self, call: Waiter, now: float, publishing: str = "") -> CallSeen:
-        """
-        Tell of a call that has not ended.
-
-        :param publishing: why it is not published yet, of one that is to be; else empty.
-        """
+    def seen(self, call: Waiter, now: float) -> CallSeen:
+        """Tell of a call that has not ended."""
         journey = self._delivery.outcomes.journey(call)
         outline, made_at = call.outline, call.made_at
         method = outline.method if outline is not None else ""
@@ -44,10 +40,10 @@ class Whereabouts:
             kind=_NOUNS.get(call.kind) or Kind(call.kind).name.lower(),
             target=journey.target,
             method=method,
-            phase=self._phase(call, publishing),
+            phase=self._phase(call),
             age=None if made_at is None else now - made_at,
             left=call.deadline - now,
-            where=self.where(call, now, publishing),
+            where=self.where(call, now),
             member=journey.member,
             address=journey.address,
             through=journey.through,
@@ -56,8 +52,9 @@ class Whereabouts:
             trouble=call.trouble,
         )
 
-    def where(self, call: Waiter, now: float, publishing: str = "") -> str:
-        """Say where a call is stuck, as a clause; the parameters are those of `seen`."""
+    def where(self, call: Waiter, now: float) -> str:
+        """Say where a call is stuck, as a clause."""
+        publishing = self._publishing(call)
         if publishing:
             return f"waits to be published: {publishing}"
         link: Link | None = call.link
@@ -69,10 +66,13 @@ class Whereabouts:
             return f"rests before it is given out again, since everybody who could take it gave it back: {call.trouble}"
         return self._resolving(call)
 
-    def _phase(self, call: Waiter, publishing: str) -> str:
-        if publishing:
+    def _phase(self, call: Waiter) -> str:
+        if self._publishing(call):
             return "publishing"
         return "resting" if call.link is None and call.stage is Stage.QUEUED else call.stage.name.lower()
+
+    def _publishing(self, call: Waiter) -> str:
+        return self._delivery.publishing.why(call) if self._delivery.publishing is not None else ""
 
     def _resolving(self, call: Waiter) -> str:
         topic = call.route.topic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from math import inf
 from typing import Any, NoReturn
 
@@ -51,7 +52,7 @@ def parse(command: Command, arguments: Sequence[str]) -> Namespace:
 def _with_values(command: Command, arguments: Sequence[str]) -> Iterator[str]:
     """Write down the value of each option that may be without: argparse would take the next word for it."""
     flags = [option.flag for option in command.options if option.optional]
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         left_out = argument in flags and not following.isdigit()
         yield f"{argument}={_ALL}" if left_out else argument
 

@@ -73,11 +73,16 @@ class PublishingState:
         """Return how many fan-outs have not ended."""
         return len(self._open)
 
-    def calls(self) -> Iterator[tuple[Any, Trouble]]:
-        """Go through the calls that have not ended, in the order in which they came: each, and why it waits."""
-        for fanout in self._open.values():
-            waits = fanout.sequence in fanout.topic.waiting
-            yield fanout.call, fanout.topic.trouble if waits else Trouble.UNANSWERED
+    def calls(self) -> list[Any]:
+        """List the calls that have not ended, in the order in which they came."""
+        return [fanout.call for fanout in self._open.values()]
+
+    def why(self, call: Any) -> Trouble | None:
+        """Say why a call is not published yet; None of one that is not to be."""
+        fanout = self._by_call.get(id(call))
+        if fanout is None:
+            return None
+        return fanout.topic.trouble if fanout.sequence in fanout.topic.waiting else Trouble.UNANSWERED
 
     @property
     def ready(self) -> bool:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from time import localtime, strftime
 from typing import Any, NoReturn
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zmqrpc.configuration import Configuration
+from zmqrpc.core.inspected import Inspected
 from zmqrpc.errors import ConfigError
 from zmqrpc.families import raised
+from zmqrpc.inspection_text import lines
 from zmqrpc.tap._log import LogFile
 from zmqrpc.tap._notify import Supervisor
+from zmqrpc.tap._on_signal import OnSignal
 from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
+
+_EVENTS = 100
+"""How many of the last events SIGUSR2 writes."""
 
 
 class CommandService(Service):
@@ -49,8 +57,10 @@ class CommandService(Service):
         self._supervisor = supervisor
         self._ready_file = ready_file
         self._unwatch: Callable[[], None] = lambda: None
+        self._on_signal = OnSignal(reactor, signal.SIGUSR2, self._write_inspection)
         # Made here for what it refuses, and used at the first start; it opens nothing until then.
         self._node: Any = self._make_node()
+        self._stops: Any = None
         self._opened = False
         self._giving_back: Deferred[None] | None = None
 
@@ -128,6 +138,7 @@ class CommandService(Service):
             try:
                 if self._log_file is not None:
                     self._log_file.open(self._reactor)
+                self._on_signal.begin()
                 self._warn()
                 if self._ready_file is not None:
                     self._ready_file.begin()
@@ -191,6 +202,17 @@ class CommandService(Service):
 
     # Stopping
 
+    def _write_inspection(self) -> None:
+        """Write into the log what is going on, as ``zmqrpc inspect`` prints it."""
+        node = self._node or self._stops
+        if node is not None:
+            try:
+                seen = msgspec.convert(node.inspect(_EVENTS), Inspected)
+                self.log.info("SIGUSR2: {inspection}", inspection="\n".join(lines(seen)))
+            except Exception:
+                # What kind of proxy it may be: that it cannot say how it is must not end it.
+                self.log.failure("what is going on could not be told")
+
     async def _stop(self, ran: bool) -> None:
         self._unwatch()
         if self._ready_file is not None:
@@ -204,8 +226,12 @@ class CommandService(Service):
         self._opened = False
         self._leave()
         if node is not None:
+            # What keeps it from stopping may be asked meanwhile.
+            self._stops = node
             await node.stopService()
+            self._stops = None
         await self._left()
+        self._on_signal.end()
         if ran:
             self.log.info("stopped")
         if self._log_file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
@@ -20,7 +21,7 @@ from twisted.logger import (
 from zope.interface import provider
 
 from zmqrpc.errors import ConfigError
-from zmqrpc.tap._hangup import HangUp
+from zmqrpc.tap._on_signal import OnSignal
 from zmqrpc.tap.log import json_line
 
 FORMATS: dict[str, Callable[[LogEvent], str | None]] = {"text": formatEventAsClassicLogText, "json": json_line}
@@ -49,7 +50,7 @@ class LogFile:
         self._owner = owner
         self._file: TextIO | None = None
         self._observer: Any = None
-        self._hang_up: HangUp | None = None
+        self._hang_up: OnSignal | None = None
 
     def open(self, reactor: Any) -> None:
         """
@@ -62,7 +63,7 @@ class LogFile:
         observer = FileLogObserver(cast(TextIO, self), FORMATS[self.form])
         self._observer = FilteringLogObserver(observer, [LogLevelFilterPredicate(self._level)])
         globalLogPublisher.addObserver(self._observer)
-        self._hang_up = HangUp(reactor, self.reopen)
+        self._hang_up = OnSignal(reactor, signal.SIGHUP, self.reopen)
         self._hang_up.begin()
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,8 +22,8 @@ from zmqrpc.node import use_monotonic_clock
 from zmqrpc.settings import FIELDS, URL_VARIABLE
 from zmqrpc.signals import StopSignals
 from zmqrpc.spelling import nearest
-from zmqrpc.tap._hangup import HangUp, nothing_to_open
 from zmqrpc.tap._log import FORMATS, STANDARD_OUTPUT, LogFile
+from zmqrpc.tap._on_signal import OnSignal, nothing_to_open
 from zmqrpc.tap._ready_file import ReadyFile
 from zmqrpc.tap._refusal import Refusals
 
@@ -193,4 +194,4 @@ class CommandOptions(TwistedOptions):
         if self.becomes_daemon:
             self.refusals.outlive_fork()
             if self.log_file is None:
-                HangUp(reactor, nothing_to_open).begin()
+                OnSignal(reactor, signal.SIGHUP, nothing_to_open).begin()

@@ -20,6 +20,9 @@ _ASKING = ("call", "cast", "fanout", "call_each", "members")
 
 _PRUNE_ABOVE = 64
 
+Where = Callable[[Waiter, float], str]
+"""Says where a call is stuck at a time, as `zmqrpc.whereabouts` does."""
+
 _short = Repr()
 _short.maxstring = _short.maxother = 80
 
@@ -37,11 +40,19 @@ class Asked:
     """
     One thing that a client was asked, and how far it got.
 
+    :param where: says where a call is stuck.
     :ivar deferred: the Deferred that the client returned.
     """
 
     def __init__(
-        self, what: str, target: object, method: str | None, args: Any, began: float, deferred: Deferred[Any]
+        self,
+        what: str,
+        target: object,
+        method: str | None,
+        args: Any,
+        began: float,
+        deferred: Deferred[Any],
+        where: Where,
     ) -> None:
         self.deferred = deferred
         self._what = what
@@ -49,6 +60,7 @@ class Asked:
         self._method = method
         self._args = args
         self._began = began
+        self._where = where
 
     def __str__(self) -> str:
         """Return what was asked."""
@@ -66,12 +78,7 @@ class Asked:
         age = f"{self}, {now - self._began:.4g} s old"
         if not isinstance(self.deferred, Waiter):
             return age
-        stage = self.deferred.stage.name.lower()
-        link = self.deferred.link
-        if link is None:
-            return f"{age}: {stage}"
-        trouble = f", {link.state.trouble}" if link.state.trouble else ""
-        return f"{age}: {stage}, member {link.member} at {link.address}, link {link.state.phase.value}{trouble}"
+        return f"{age}: {self.deferred.stage.name.lower()}, {self._where(self.deferred, now)}"
 
 
 class AskedLog:
@@ -79,9 +86,11 @@ class AskedLog:
     Everything that the clients and notifiers of one process were asked and that has not ended.
 
     :param seconds: tells the time.
+    :param where: says where a call is stuck.
     """
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], where: Where) -> None:
+        self._where = where
         self._seconds = seconds
         self._all: list[Asked] = []
         self._prune_above = _PRUNE_ABOVE
@@ -111,7 +120,7 @@ class AskedLog:
             deferred = send(target, *arguments, **options)
             method, args = islice((*arguments, None, None), 2)
             method, args = options.get("method", method), options.get("args", args)
-            return self._note(Asked(what, target, method, args, self._seconds(), deferred))
+            return self._note(Asked(what, target, method, args, self._seconds(), deferred, self._where))
 
         return ask
 
@@ -123,7 +132,7 @@ class AskedLog:
         def notify(context: Any, event_type: str, payload: Any, **options: Any) -> Deferred[int]:
             deferred = send(context, event_type, payload, **options)
             what = f"the notification ({priority})"
-            return self._note(Asked(what, topics, event_type, payload, self._seconds(), deferred))
+            return self._note(Asked(what, topics, event_type, payload, self._seconds(), deferred, self._where))
 
         return notify
 

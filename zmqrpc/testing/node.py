@@ -49,9 +49,9 @@ class MemoryNode(Node):
         self.host = host = host or f"host-{len(network.nodes) + 1}"
         self._process = process = MemoryProcess(network, store, host, settings, options)
         self.clock = process.clock
-        # For the network, which tells a test that ends what has not ended.
-        self.asked = AskedLog(self.clock.seconds)
         super().__init__(process.clock, process.settings, **process.ground)
+        # For the network, which tells a test that ends what has not ended.
+        self.asked = AskedLog(self.clock.seconds, self._tables.whereabouts.where)
         # A test may ask the store what no client asks a real one.
         self._delivery.outcomes.served = store.served
         network.nodes.append(self)

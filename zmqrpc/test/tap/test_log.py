@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import zmqrpc
 from zmqrpc.errors import ConfigError
-from zmqrpc.tap._hangup import HangUp
 from zmqrpc.tap._log import LogFile
+from zmqrpc.tap._on_signal import OnSignal
 from zmqrpc.tap.log import json_line
 
 
@@ -262,7 +262,7 @@ class HangUpTests(SynchronousTestCase):
         return self.heard
 
     def make(self, word):
-        hang_up = HangUp(Immediately(), self.says(word))
+        hang_up = OnSignal(Immediately(), signal.SIGHUP, self.says(word))
         hang_up.begin()
         self.addCleanup(hang_up.end)
         return hang_up

@@ -48,7 +48,7 @@ class StuckTests(FailureTestCase):
         )
         (flying,) = self.section(text, "in flight")
         self.assertRegex(flying, r"client: call of hold\(number=3\) at work, 5 s old: running, ")
-        self.assertIn(f"member one at {self.server.address}, link up", flying)
+        self.assertIn(f"running, runs at one at {self.server.address}, heard ", flying)
         self.assertEqual(
             self.section(text, "serving"), [f"openstack/work.one at {self.server.address}: running on one"]
         )
@@ -154,7 +154,7 @@ class StuckTests(FailureTestCase):
         """A call that waits for a connection says so, and why there is none."""
         self.network.isolate("one")
         (flying,) = self.section(self.stuck(self.call(), 1), "in flight")
-        self.assertRegex(flying, r": queued, member one at .*, link connecting$")
+        self.assertRegex(flying, r": queued, waits for a connection to one at .*, which has not answered HELLO$")
         self.network.heal()
         self.network.refuse("one")
         text = self.stuck(self.client.call(WORK, "add", {"a": 1}, timeout=50, wait_for_ready=True), 20)

@@ -1,4 +1,4 @@
-"""What SIGHUP does to a process of ours."""
+"""What SIGHUP and SIGUSR2 do to a process of ours."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from typing import Any, ClassVar
 from twisted.logger import Logger
 
 
-class HangUp:
+class OnSignal:
     """
-    Has a function called at SIGHUP, in the reactor; by default the signal ends a process at once.
+    Has a function called at a signal, in the reactor; by default these signals end a process at once.
 
     Several may wait in one process, and begin and end in any order: they share one handler, which also calls the one
     that was there before.
 
     :param reactor: the reactor of the process.
+    :param number: the signal.
     :param called: what is called, without arguments.
     """
 
-    _hook: ClassVar[_Hook | None] = None
+    _hooks: ClassVar[dict[int, _Hook]] = {}
 
-    def __init__(self, reactor: Any, called: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, number: int, called: Callable[[], None]) -> None:
         self._reactor = reactor
+        self._number = number
         self._called = called
         self._waits = False
 
@@ -34,19 +36,19 @@ class HangUp:
         if self._waits or threading.current_thread() is not threading.main_thread():
             return
         self._waits = True
-        if HangUp._hook is None:
-            HangUp._hook = _Hook()
-        HangUp._hook.waiting.append(self)
+        if self._number not in self._hooks:
+            self._hooks[self._number] = _Hook(self._number)
+        self._hooks[self._number].waiting.append(self)
 
     def end(self) -> None:
         """Wait no more; after the last one the signal does what it did before."""
-        hook = HangUp._hook
+        hook = self._hooks.get(self._number)
         if not self._waits or hook is None:
             return
         self._waits = False
         hook.waiting.remove(self)
         if not hook.waiting:
-            HangUp._hook = None
+            del self._hooks[self._number]
             hook.remove()
 
     def received(self) -> None:
@@ -61,23 +63,24 @@ class HangUp:
 
 class _Hook:
     """
-    Our handler of the signal.
+    Our handler of one signal.
 
     :ivar waiting: who hears of it.
     """
 
-    def __init__(self) -> None:
-        self.waiting: list[HangUp] = []
-        self._before = signal.signal(signal.SIGHUP, self._received)
+    def __init__(self, number: int) -> None:
+        self.waiting: list[OnSignal] = []
+        self._number = number
+        self._before = signal.signal(number, self._received)
 
     def remove(self) -> None:
         # Somebody else's, set after ours, may call us still: we only call whom we called then.
-        if signal.getsignal(signal.SIGHUP) == self._received:
-            signal.signal(signal.SIGHUP, self._before)
+        if signal.getsignal(self._number) == self._received:
+            signal.signal(self._number, self._before)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        for hang_up in tuple(self.waiting):
-            hang_up.received()
+        for each in tuple(self.waiting):
+            each.received()
         if callable(self._before):
             self._before(number, frame)
 
