@@ -18,6 +18,7 @@ TOKEN = bytes(range(0xA0, 0xB0))
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LIMITS = {"message": 67108864, "unsettled": 65536}
 CELL = {"x-cell": "cell1"}
+INSPECTION = {"format": 1, "member": "machine1", "instance": SERVER.hex(), "uptime": 3.5, "calls": []}
 COMPUTE = {"exchange": "openstack", "topic": "compute"}
 
 
@@ -152,6 +153,10 @@ GAPS = [10, *(number for low in range(12, 12 + 2 * 64, 2) for number in (low, lo
 
 DIRECT = {
     "hello": ("HELLO to an instance that is not known yet", batch(hello(), destination=None)),
+    "hello-inspect": (
+        "HELLO that asks for an inspection with the last ten events, and opens nothing",
+        batch(hello(limits={"message": 67108864}, extensions={"inspect": 10}), destination=None),
+    ),
     "hello-known": (
         "HELLO to an instance that a record named, of a peer that serves and speaks a later version too",
         batch(hello(highest=2, role="server", features=["beat"], targets=SERVED, extensions=CELL)),
@@ -160,6 +165,14 @@ DIRECT = {
     "welcome-full": (
         "WELCOME with every field",
         answer(welcome(features=["beat"], targets=SERVED, extensions=CELL)),
+    ),
+    "welcome-inspection": (
+        "WELCOME with an inspection, of which readers take what they know",
+        answer(welcome(targets=SERVED, extensions={"inspection": INSPECTION})),
+    ),
+    "welcome-inspection-refused": (
+        "WELCOME of who does not want to be inspected",
+        answer(welcome(targets=SERVED, extensions={"inspection_refused": "switched off here (rpc_inspect)"})),
     ),
     "welcome-bare": ("WELCOME without limits or targets", answer(welcome(limits={}))),
     "call": ("the plainest CALL", batch(call(1), settled=[0])),
