@@ -161,7 +161,8 @@ class Delivery:
             self.outcomes.crowded_out(call, len(self._parked.on(topic)))
             return
         call.stage = Stage.RESOLVING
-        call.began = call.began or self.seconds()
+        if call.began is None:
+            call.began = self.seconds()
         self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
 
@@ -398,7 +399,7 @@ class Delivery:
         return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
-        call.began = call.made_at or 0.0
+        call.began = call.made_at
         call.unsent(call.encoded)
         self.deliver(call, self.seconds())
 

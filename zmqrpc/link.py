@@ -209,7 +209,8 @@ class Link:
         """Keep a call until the link is up; False when the queue is full."""
         if not self.queue.add(call):
             return False
-        call.began = call.began or now
+        if call.began is None:
+            call.began = now
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.ready = False
         self._links.wake_by(self, call.deadline)

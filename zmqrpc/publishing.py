@@ -171,7 +171,8 @@ class Publishing:
         :param call: succeeds when it is published, or with `TO_EACH`; fails as `RPCClient.fanout` says; it was made
             with `cancel`.
         """
-        call.began = call.began or self._seconds()
+        if call.began is None:
+            call.began = self._seconds()
         if not self._state.add(topic_key(exchange, topic), call):
             self._outcomes.crowded_out_of_publishing(call, len(self._state))
             return

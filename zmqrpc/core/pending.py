@@ -60,7 +60,7 @@ class PendingCall:
     :ivar may_have_run: whether another instance may have run it: one that is gone (it is idempotent, and went on), or
         gave it back.
     :ivar rounds: how often everybody who could take it has given it back.
-    :ivar began: when it was made, by the node's monotonic clock, if it had to wait; 0 if it did not.
+    :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
     :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
@@ -88,7 +88,7 @@ class PendingCall:
     rounds: int = 0
     monitor: float | None = None
     named: int = 0
-    began: float = 0.0
+    began: float | None = None
 
     def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
         """Set what has no default, as of one that goes where it is given to."""
@@ -140,7 +140,7 @@ class PendingCall:
     def made_at(self) -> float | None:
         """When it was made; None where it is so large that nobody has looked, and it did not wait."""
         # Noting the time would cost every call; it is in the request, as what was left then.
-        return self.began or self.handed_over_at
+        return self.handed_over_at if self.began is None else self.began
 
 
 class RetryPolicy(Struct, frozen=True):
