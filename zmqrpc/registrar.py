@@ -266,7 +266,7 @@ class Registrar:
             self._refusal = None
             self.log.info("the matchmaker takes what it refused before")
         self._error, self._is_refused = "", False
-        self.record("registered", "{number} records are stored", number=len(self._registration.records))
+        self.record("registered", "{records} records are stored", records=len(self._registration.records))
         self._perform(self._registration.succeeded(self._seconds()))
         self._judge()
         if self._registration.current:
@@ -286,7 +286,7 @@ class Registrar:
         self._is_refused = failure.check(ConfigError) is not None
         self._error = " ".join(str(failure.value).split())
         self.record(
-            "register_failed", "{number} records could not be stored: {why}", number=len(records), why=self._error
+            "register_failed", "{records} records could not be stored: {why}", records=len(records), why=self._error
         )
         self._perform(self._registration.failed(self._seconds()))
         self._judge()
