@@ -381,7 +381,7 @@ class PendingCalls(Generic[_Call]):
     def _named(self, call: _Call, now: float) -> None:
         """Ask for a call again only when nothing is said of it for as long as its instance may be silent."""
         call.named = call.attempts
-        patience = self._patience if call.monitor is None else call.monitor or NEVER
+        patience = self._patience_with(call)
         if patience == NEVER or self._policy is None:
             call.retry_at = NEVER
             return
@@ -393,6 +393,15 @@ class PendingCalls(Generic[_Call]):
         if retry_at < self.wake_at:
             self.wake_at = retry_at
         self._agenda.enter(call)
+
+    def _patience_with(self, call: _Call) -> float:
+        return self._patience if call.monitor is None else call.monitor or NEVER
+
+    def named_at(self, call: _Call) -> float | None:
+        """Return when a peer that speaks named a CALL last; None where it has not, or nobody has written it down."""
+        at = call.retry_at - self._patience_with(call)
+        # It is asked for again so long after that.
+        return at if call.named and call.kind == _CALL and abs(at) < NEVER else None
 
     def put_off(self, call: _Call, now: float) -> None:
         """Take that a call is not sent again now, since its instance says nothing at all."""

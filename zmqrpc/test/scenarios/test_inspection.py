@@ -167,7 +167,7 @@ class StuckTests(SynchronousTestCase):
         self.network.run(1)
         self.server.clock.pause(3.5)
         self.one("running", r"^runs at one at .*, as was told before; it is mute since \d\.\d s$", 3)
-        self.one("running", r"^runs at one at .*, heard 0\.\d s ago$", 2)
+        self.one("running", r"^runs at one at .*, named by it 0\.\d s ago$", 2)
         self.assertIn("link_heard", [event.name for event in seen(self.node).events])
 
     def test_acknowledged(self):

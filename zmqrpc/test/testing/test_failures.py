@@ -48,7 +48,7 @@ class StuckTests(FailureTestCase):
         )
         (flying,) = self.section(text, "in flight")
         self.assertRegex(flying, r"client: call of hold\(number=3\) at work, 5 s old: running, ")
-        self.assertIn(f"running, runs at one at {self.server.address}, heard ", flying)
+        self.assertIn(f"running, runs at one at {self.server.address}, named by it ", flying)
         self.assertEqual(
             self.section(text, "serving"), [f"openstack/work.one at {self.server.address}: running on one"]
         )
