@@ -335,7 +335,7 @@ class Callers:
             taken = caller.filter.highest - caller.recorded
             if taken > 0:
                 caller.recorded += taken
-                self.notices.record("taken", "{number} messages were taken from clients", number=taken)
+                self.notices.record("taken", "{number} message{s} taken from clients", number=taken)
             caller.write(encode_message(Pong(message.token)))
         elif kind is Hello:
             self._hello(caller.identity, batch, message)

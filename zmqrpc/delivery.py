@@ -320,7 +320,7 @@ class Delivery:
             self.outcomes.refused(call, reason, text)
             return
         self.record(
-            "calls_refused", "{number} calls were refused by {peer}, and go elsewhere: {why}", link.address, why=text
+            "calls_refused", "{number} call{s} refused by {peer}, to go elsewhere: {why}", link.address, why=text
         )
         call.tried = (*call.tried, link.key)
         call.trouble = f"{reason.words}: {text}"
@@ -368,7 +368,7 @@ class Delivery:
         for call in calls:
             call.trouble = reason
             if call.idempotent and call.route is not None:
-                text = "{number} calls that {peer} had go elsewhere, being idempotent"
+                text = "{number} call{s} lost with {peer}, to go elsewhere, as idempotent"
                 self.record("calls_moved", text, link.address)
                 call.may_have_run = True
                 self._again(call)

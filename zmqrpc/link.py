@@ -308,7 +308,7 @@ class Link:
                     lost = self.pending.take_all()
                     if lost:
                         self._forsaken = flatten(call.sequence for call in lost)
-                        text = "{number} calls are lost that {peer} had: {reason}"
+                        text = "{number} call{s} lost with {peer}: {reason}"
                         self._links.notices.record("calls_lost", text, self.address, number=len(lost), reason=reason)
                         self._links.user.lost(lost, self, reason)
                 case Doubt(reason=reason):
@@ -380,7 +380,7 @@ class Link:
     def _reroute(self, reason: str) -> None:
         calls = self.queue.take_all()
         if calls:
-            text = "{number} calls that waited for {peer} go elsewhere, or end: {reason}"
+            text = "{number} call{s} waiting for {peer}, to go elsewhere or end: {reason}"
             self._links.notices.record("calls_rerouted", text, self.address, number=len(calls), reason=reason)
             self._links.user.rerouted(calls, self, reason)
 
@@ -389,7 +389,7 @@ class Link:
             # It was not gone, only silent or cut off, and may run what nobody waits for any more.
             self.write(encode_message(Cancel(self._forsaken)), now)
             self._forsaken = []
-        text = "{number} calls are asked for again at {peer}, over a new connection"
+        text = "{number} call{s} asked for again at {peer}, over a new connection"
         self._links.notices.record("calls_asked_again", text, self.address, number=len(self.pending))
         for call in self.pending.outstanding():
             while self.queue.came_back_before(call.sequence) and self._takes:
@@ -485,7 +485,7 @@ class Link:
         sent = self.pending.next_sequence - self._recorded
         if sent:
             self._recorded += sent
-            self._links.notices.record("sent", "{number} messages were given to links", number=sent)
+            self._links.notices.record("sent", "{number} message{s} given to links", number=sent)
         if now >= self.pending.wake_at:
             self._sweep_pending(now)
         if now >= self._linger_at:
@@ -541,7 +541,7 @@ class Link:
                     # It has it, and reads nothing now.
                     self.pending.put_off(call, now)
                 elif call.deadline > now:
-                    text = "{number} calls are sent again to {peer}, which has not acknowledged them"
+                    text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
                     self._links.notices.record("calls_repeated", text, self.address)
                     self.pending.repeat(call, now)
                     self._repeat(call, now)

@@ -109,7 +109,7 @@ class Outcomes:
     ) -> None:
         """End the call with an error."""
         where = call.link.address if call.link is not None else call.target.topic
-        self.record(error.__name__, "{number} ended so: {reason}", where, reason=reason)
+        self.record(error.__name__, "{number} call{s} ended so: {reason}", where, reason=reason)
         what = _NOUNS.get(call.kind) or Kind(call.kind).name.lower()
         self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
 

@@ -30,7 +30,8 @@ class Event(NamedTuple):
     :ivar name: what; of what is counted, the name of the counter.
     :ivar peer: to whom, or who brought it about; empty where nobody is named, or several are meant.
     :ivar number: how often.
-    :ivar text: a sentence with the names of facts in braces; empty where the name says enough.
+    :ivar text: a sentence with the names of facts in braces, and ``{s}`` for the end of a noun behind a number; empty
+        where the name says enough.
     :ivar facts: what the sentence names, as of the first time.
     """
 
@@ -44,7 +45,7 @@ class Event(NamedTuple):
     @property
     def sentence(self) -> str:
         """What has happened, for people."""
-        facts = {"peer": self.peer, "number": self.number, **dict(self.facts)}
+        facts = {"peer": self.peer, "number": self.number, "s": "" if self.number == 1 else "s", **dict(self.facts)}
         facts = {key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()}
         return self.text.format(**facts) or self.peer
 

@@ -188,7 +188,9 @@ class ExampleTests(ProcessTestCase):
             narrow = re.sub(" +", " ", ended.stdout.strip())
             self.assertTrue(pattern(re.sub(" +", " ", printed)).fullmatch(narrow), f"{words}\n{printed}\n{narrow}")
         commands = {words[1] for words, _ in typed}
-        self.assertEqual(commands, {"call", "cast", "fanout", "notify", "ls", "describe", "ping", "bench", "plan"})
+        self.assertEqual(
+            commands, {"call", "cast", "fanout", "notify", "ls", "describe", "ping", "inspect", "bench", "plan"}
+        )
 
     def test_tac(self):
         """It needs nothing but an installed zmqrpc; others reach its members when it is told where they look."""

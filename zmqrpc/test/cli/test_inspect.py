@@ -16,7 +16,8 @@ from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Hello, Welcome, encode_message
 from zmqrpc.errors import ConfigError
 from zmqrpc.test.ports import free_port
-from zmqrpc.test.processes import ProcessTestCase, until
+from zmqrpc.test.processes import CHECKOUT, ProcessTestCase, until
+from zmqrpc.test.test_examples import pattern, steps
 
 APPLICATIONS = """
     import time
@@ -51,6 +52,15 @@ APPLICATIONS = """
 
     passing = Application()
 """
+
+
+def normal(text):
+    """Write down what is another one each time, as on the page, in the same way."""
+    text = re.sub(r"\b\d+\.\d+ s\b|\b\d+ h\b", "TIME", " ".join(text.split()))
+    text = re.sub(r"zmq\+sqlite:.*matchmaker.db", "URL", re.sub(ADDRESS, "ADDRESS", text))
+    text = re.sub(r"process \d+", "process ID", re.sub(r"\b(node) \S+ at", r"\1 HOST at", text))
+    return re.sub(r"\b[0-9a-f]{12,32}\b|\b[0-9a-f]{4}\.\.\.", "INSTANCE", text)
+
 
 ADDRESS = r"tcp://127\.0\.0\.1:\d+"
 
@@ -145,6 +155,11 @@ class InspectTests(ProcessTestCase):
         _, address = self.serve_at("passing", "--server", "node-1")
         self.start("zmqrpc", "call", "passing", "hang_there", "--timeout", "25")
         until(lambda: [call["phase"] for call in self.told(address)["calls"]] == ["running"], "a call that runs there")
+        for typed, printed in steps(CHECKOUT / "docs" / "howto" / "what-is-stuck.rst"):
+            words = typed.replace("tcp://127.0.0.1:53115", address).split()
+            self.assertEqual(words[:2], ["zmqrpc", "inspect"])
+            out = normal(self.inspect(*words[2:])[0])
+            self.assertTrue(pattern(normal(printed)).fullmatch(out), f"{typed}\n{normal(printed)}\n{out}")
         hanging.signal(signal.SIGSTOP)
         self.addCleanup(hanging.signal, signal.SIGCONT)
         until(lambda: self.told(address)["links"][0]["phase"] == "mute", "silence")

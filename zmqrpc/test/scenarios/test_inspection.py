@@ -263,7 +263,7 @@ class StuckTests(SynchronousTestCase):
         for name in ("started", "records_changed", "link_up", "sent", "link_connecting", "calls_lost", "ServerLost"):
             self.assertIn(name, names)
         (lost,) = [event for event in seen(self.node, 100).events if event.name == "calls_lost"]
-        self.assertRegex(lost.text, "^1 calls are lost that tcp://one:.* had: ")
+        self.assertRegex(lost.text, "^1 call lost with tcp://one:.*: ")
         self.assertEqual(len(seen(self.node, 2).events), 2)
         self.assertGreater(seen(self.node, 2).left_out["events"], 5)
 
