@@ -83,13 +83,14 @@ class Nursery:
     The other end: starts a nursery and reads what it and its children tell.
 
     :param told: is called with each fact, a dict; `child` says whose it is.
+    :param environment: of it and its children; None for ours.
     """
 
-    def __init__(self, reactor, module, told):
+    def __init__(self, reactor, module, told, environment=None):
         self._reactor = reactor
         self._told = told
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment or ENVIRONMENT
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()

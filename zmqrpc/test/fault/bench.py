@@ -1,0 +1,96 @@
+"""Runs rows one after the other, and prints what came of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+import zmqrpc
+from zmqrpc.test.fault import deaths  # noqa: F401
+from zmqrpc.test.fault.rows import ROWS, Row, play
+from zmqrpc.test.fault.world import Figure, NurseryOfWorlds, reactor
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says; return the exit status."""
+    say = (lambda *_, **__: None) if options.json else _print
+    wanted = _chosen(options)
+    if options.list:
+        for row, topologies in wanted:
+            _print(f"{row.name:5} {row.what} ({', '.join(topologies)})")
+        return 0
+    zmqrpc.use_monotonic_clock(reactor)
+    results: list[dict[str, Any]] = []
+
+    async def all_of_them() -> None:
+        nursery = NurseryOfWorlds()
+        try:
+            for row, topologies in wanted:
+                for topology in topologies:
+                    results.append(await _one(row, topology, nursery, options, say))
+        finally:
+            nursery.close()
+
+    def begin() -> None:
+        done = Deferred.fromCoroutine(all_of_them())
+        done.addErrback(lambda failure: (failure.printTraceback(), results.append({"good": False})))
+        done.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    bad = [result for result in results if not result["good"]]
+    if options.json:
+        _print(json.dumps({"seed": options.seed, "results": results}))
+    say(f"{len(results)} played, {len(bad)} not as expected; seed {options.seed}")
+    return 1 if bad or not results else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[tuple[Row, list[str]]]:
+    names = set(filter(None, options.rows.upper().split(",")))
+    unknown = names - {row.name.upper() for row in ROWS}
+    if unknown:
+        raise SystemExit(f"there is no row {', '.join(sorted(unknown))}; --list lists them")
+    places = set(filter(None, options.topology.split(",")))
+    chosen = []
+    for row in ROWS:
+        topologies = [name for name in row.topologies if not places or name in places or row.play is None]
+        if topologies and (not names or row.name.upper() in names):
+            chosen.append((row, topologies))
+    return chosen
+
+
+async def _one(
+    row: Row, topology: str, nursery: NurseryOfWorlds, options: argparse.Namespace, say: Any
+) -> dict[str, Any]:
+    directory = Path(tempfile.mkdtemp(prefix="zmqrpc-fault-"))
+    begin = time.monotonic()
+    try:
+        figures = await play(row, topology, nursery, directory, options.seconds)
+    finally:
+        if options.keep:
+            shutil.copytree(directory, Path(options.keep) / f"{row.name}-{topology}", dirs_exist_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
+    good = bool(figures) and all(figure.good for figure in figures)
+    took = time.monotonic() - begin
+    say(f"{row.name:5} {topology:22} {'as expected' if good else 'NOT AS EXPECTED':16} {took:6.1f} s  {row.what}")
+    for figure in figures:
+        say(_line(figure))
+    figures_told = [attrs.asdict(figure) for figure in figures]
+    return {"row": row.name, "topology": topology, "good": good, "seconds": round(took, 1), "figures": figures_told}
+
+
+def _line(figure: Figure) -> str:
+    mark = " " if figure.good else "!"
+    return f"   {mark} {figure.what:58} {figure.expected:>16}   {figure.measured[:600]}"
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

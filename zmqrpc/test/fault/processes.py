@@ -1,0 +1,95 @@
+"""The processes of a row: what the bench knows of each, and what the kernel tells about it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@attrs.define(eq=False)
+class Child:
+    """
+    One process.
+
+    :ivar number: by which the nursery knows it.
+    :ivar host: the name of its host; empty for that of the bench.
+    :ivar log: where it writes its part of the history; empty when it has none.
+    :ivar output: where it prints.
+    :ivar instances: of its nodes, in hex, by name.
+    :ivar addresses: where its nodes listen, by name.
+    :ivar told: which of its other facts have come: ``ready``, ``idle``, ``ended``; and ``signalled``, by the bench.
+    :ivar counts: what its nodes have counted; known after its stop.
+    :ivar resident: bytes that it used when its row began, and the most since.
+    :ivar descriptors: how many it had when its row began.
+    """
+
+    number: int
+    kind: str
+    name: str
+    host: str
+    order: dict[str, Any]
+    output: str
+    log: str = ""
+    pid: int = 0
+    instances: dict[str, str] = attrs.Factory(dict)
+    addresses: dict[str, str] = attrs.Factory(dict)
+    told: set[str] = attrs.Factory(set)
+    counts: Counter[str] = attrs.Factory(Counter)
+    resident: tuple[int, int] = (0, 0)
+    descriptors: int = 0
+    ended_at: float = 0.0
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return "ended" not in self.told
+
+    def hear(self, facts: dict[str, Any], now: float) -> None:
+        """Note what it, or the nursery, tells."""
+        self.pid = facts.get("pid", self.pid)
+        self.instances |= facts.get("instances", {})
+        self.addresses |= facts.get("addresses", {})
+        self.counts.update(facts.get("counts", {}))
+        self.told |= {"ready", "idle", "ended"} & facts.keys()
+        if "ended" in facts:
+            self.ended_at = now
+
+    def begin(self) -> None:
+        """Note what it uses now, as what it may use."""
+        used = self.used()
+        self.resident = (used, used)
+        self.descriptors = self.open()
+
+    def look(self) -> None:
+        """Note what it uses, if that is more than ever."""
+        if self.pid and self.resident[0] and self.runs:
+            self.resident = (self.resident[0], max(self.resident[1], self.used()))
+
+    def used(self) -> int:
+        """Return how many bytes of memory it uses; 0 when it has ended."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return 0
+
+    def open(self) -> int:
+        """Return how many descriptors it has open; 0 when it has ended."""
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/fd"))
+        except OSError:
+            return 0
+
+    def threads(self) -> int:
+        """Return how many threads it has."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def printed(self) -> str:
+        """Return what it has printed."""
+        path = Path(self.output)
+        return path.read_text(errors="replace") if path.exists() else ""

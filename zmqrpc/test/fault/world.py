@@ -1,0 +1,366 @@
+"""The world of a row: hosts, processes, faults; and the figures by which it is judged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import LoopingCall
+
+from zmqrpc.test.fault.hosts import Host, Lan
+from zmqrpc.test.fault.processes import Child
+from zmqrpc.test.fault.story import Story
+from zmqrpc.test.integration.nursery import Nursery
+from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.testing.history import History
+
+reactor: Any = _reactor
+
+PATIENCE = 30.0
+LATE = 1.0
+"""Seconds after its deadline by which every call has to have ended."""
+
+MEMORY = 64 * 2**20
+"""Bytes by which no process may grow, where a row says nothing else."""
+
+PROXIES = 3
+_FRONTEND, _BACKEND, _PUBLISHER = 50001, 50002, 50003
+
+
+@attrs.frozen
+class Figure:
+    """
+    One thing that was measured.
+
+    :ivar expected: in words.
+    :ivar measured: in words.
+    """
+
+    what: str
+    expected: str
+    measured: str
+    good: bool
+
+
+class World:
+    """
+    What a row has.
+
+    :param directory: of its files.
+    :param topology: as ``zmq_topology`` names it.
+    :param seconds: how long the row's fault lasts where that is open.
+    :param url: of the store; empty for a file that all hosts share.
+    :ivar lan: where hosts are added; None until there is the first.
+    :ivar figures: what was measured.
+    :ivar memory: bytes by which no process may grow.
+    """
+
+    def __init__(
+        self, nursery: NurseryOfWorlds, directory: Path, topology: str, seconds: float, url: str = ""
+    ) -> None:
+        self.directory = directory
+        self.topology = topology
+        self.seconds = seconds
+        self.url = url or f"zmq+sqlite://{directory}/matchmaker.db"
+        self.lan: Lan | None = None
+        self.children: list[Child] = []
+        self.figures: list[Figure] = []
+        self.memory = MEMORY
+        self._cleanups: list[Any] = []
+        self._nursery = nursery
+        self._log = str(directory / "bench.history")
+        self._history = History(log=open(self._log, "ab", 0))
+        self._looking = LoopingCall(self._look)
+        self._looking.start(0.1)
+
+    # As programs of tests take it, which call this a case
+
+    def addCleanup(self, call: Any, *arguments: Any) -> None:
+        self._cleanups.append((call, arguments))
+
+    def mktemp(self) -> str:
+        return str(self.directory / f"program-{time.monotonic_ns()}")
+
+    # Processes
+
+    def host(self, name: str) -> Host:
+        """Return a host; it is made when it is named first."""
+        if self.lan is None:
+            self.lan = Lan()
+        return self.lan.hosts.get(name) or self.lan.host(name)
+
+    def url_of(self, host: str, **options: Any) -> str:
+        """Return the transport URL of a process on a host."""
+        query = {"zmq_topology": self.topology, "drain_timeout": 5, **options}
+        if host:
+            query |= {"rpc_zmq_bind_address": "*", "rpc_zmq_host": self.host(host).address}
+        else:
+            query |= {"rpc_zmq_bind_address": "127.0.0.1"}
+        return f"{self.url}?{urlencode(query)}"
+
+    def start(self, kind: str, name: str, host: str, /, nursery: Nursery | None = None, **order: Any) -> Child:
+        """Start a process of any kind; see `children`."""
+        if host:
+            self.host(host)
+        path = self.directory / f"{name}-{len(self.children)}"
+        log = f"{path}.history" if kind in ("member", "caller") else ""
+        if log:
+            order["log"] = log
+        child = self._nursery.start(
+            Child(0, kind, name, host, order, f"{path}.output", log), nursery, self.children
+        )
+        return child
+
+    def again(self, child: Child) -> Child:
+        """Start one that has ended once more, with the same order."""
+        order = {key: value for key, value in child.order.items() if key != "log"}
+        return self.start(child.kind, child.name, child.host, **order)
+
+    def member(self, name: str, host: str | None = None, names: list[str] | None = None, **more: Any) -> Child:
+        """Start one that serves, on a host of its own name."""
+        host = name if host is None else host
+        options = more.pop("options", {})
+        url = self.url_of(host, **options)
+        return self.start("member", name, host, url=url, names=names or [name], **more)
+
+    def caller(self, name: str, *loads: dict[str, Any], host: str | None = None, **more: Any) -> Child:
+        """Start one that calls; the loads say how (`caller.Load`), and one that says nothing is the usual one."""
+        host = name if host is None else host
+        options = more.pop("options", {})
+        url = self.url_of(host, **options)
+        return self.start("caller", name, host, url=url, name=name, loads=list(loads or [{}]), **more)
+
+    def proxy(self, name: str, host: str | None = None) -> Child:
+        """Start a proxy."""
+        host = name if host is None else host
+        publishes = "pub-sub" in self.topology
+        query: dict[str, Any] = {"use_pub_sub": str(publishes).lower(), "drain_timeout": 5}
+        query["rpc_zmq_bind_address"] = "*" if host else "127.0.0.1"
+        words = ["zmq-proxy", "--url", f"{self.url}?{urlencode(query)}"]
+        words += ["--host", self.host(host).address if host else "127.0.0.1"]
+        if host:
+            words += ["--frontend-port", str(_FRONTEND), "--backend-port", str(_BACKEND)]
+            words += ["--publisher-port", str(_PUBLISHER)] if publishes else []
+        return self.start("twistd", name, host, words=words)
+
+    async def begin(self, *members: str, hosts: bool = True, **more: Any) -> list[Child]:
+        """
+        Start these members, and the proxies that the topology has; wait until they are ready.
+
+        :return: the proxies.
+        """
+        place: dict[str, Any] = {} if hosts else {"host": ""}
+        routed = self.topology != "static-direct" and self.topology != "dynamic-direct"
+        proxies = [self.proxy(f"proxy{number}", **place) for number in range(PROXIES)] if routed else []
+        for name in members:
+            self.member(name, **place, **more)
+        await self.ready()
+        return proxies
+
+    async def ready(self) -> None:
+        """Wait until all that runs is ready."""
+
+        def are_ready() -> bool:
+            for child in self.children:
+                if not child.runs and not child.told & {"ready", "signalled"}:
+                    raise AssertionError(f"{child.name} has ended at once: {child.printed()[-2000:]}")
+                if child.kind == "twistd" and child.runs and "ready: registered" not in child.printed():
+                    return False
+                if child.kind != "twistd" and child.runs and "ready" not in child.told:
+                    return False
+            return True
+
+        await eventually("that all are ready", are_ready, PATIENCE)
+
+    async def warm(self, seconds: float = 1.0) -> float:
+        """Let the load run, and take what processes use then for what they may use; return when that was."""
+        await self.ready()
+        await pause(seconds)
+        for child in self.children:
+            if child.runs:
+                child.begin()
+        return time.monotonic()
+
+    def kill(self, child: Child) -> float:
+        """End it as a crash does; return when that was."""
+        return self.signal(child, signal.SIGKILL)
+
+    def signal(self, child: Child, number: int) -> float:
+        """Signal it; return when that was."""
+        now = time.monotonic()
+        child.told.add("signalled")
+        os.kill(child.pid, number)
+        if number == signal.SIGKILL:
+            for instance in child.instances.values():
+                self._history.died(instance)
+        return now
+
+    async def stand(self, child: Child, seconds: float) -> float:
+        """Have it stand still for so long; return when that began."""
+        begin = self.signal(child, signal.SIGSTOP)
+        self.stood(child, seconds)
+        await pause(seconds)
+        self.signal(child, signal.SIGCONT)
+        return begin
+
+    def stood(self, child: Child, seconds: float) -> None:
+        """Note that it stands from now on."""
+        for instance in child.instances.values():
+            self._history.stood(instance, seconds)
+
+    async def ended(self, child: Child, patience: float = PATIENCE) -> float:
+        """Wait for its end; return when that was."""
+        await eventually(f"the end of {child.name}", lambda: not child.runs, patience)
+        return child.ended_at
+
+    def story(self) -> Story:
+        """Return what is written down by now."""
+        logs = {child.log for child in self.children if child.log} | {self._log}
+        return Story.read(log for log in sorted(logs) if os.path.exists(log))
+
+    def connections(self, child: Child) -> int:
+        """Return how many TCP connections from elsewhere a process has taken that listens."""
+        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
+        ports = {line[1].rpartition(":")[2] for line in lines if line[3] == "0A"}
+        return sum(line[3] == "01" and line[1].rpartition(":")[2] in ports for line in lines)
+
+    # The end
+
+    async def end(self, settle: float = 10.0) -> Story:
+        """
+        End the faults and the load, look for what was left over, and stop everything.
+
+        :param settle: seconds within which descriptors have to be given back.
+        """
+        if self.lan is not None:
+            self.lan.heal()
+        callers = [child for child in self.children if child.kind == "caller" and child.runs]
+        for child in callers:
+            self.signal(child, signal.SIGUSR1)
+        longest = max((load.get("timeout", 10.0) for child in callers for load in child.order["loads"]), default=0.0)
+        await self._wait("every call ends", lambda: all("idle" in child.told for child in callers), longest + 10)
+        lasting = [child for child in self.children if child.runs and child.descriptors]
+        left: list[str] = []
+
+        def over() -> bool:
+            left[:] = [
+                f"{child.name} {child.descriptors} -> {child.open()}"
+                for child in lasting
+                if child.runs and child.open() > child.descriptors
+            ]
+            return not left
+
+        await self._wait("descriptors are given back", over, settle, lambda: ", ".join(left))
+        for kind in ("caller", "member", "twistd", ""):
+            going = [child for child in self.children if child.runs and kind in ("", child.kind)]
+            for child in going:
+                self.signal(child, signal.SIGTERM if kind else signal.SIGKILL)
+            if kind:
+                await self._wait(f"each {kind} stops", lambda going=going: not any(c.runs for c in going), 15)
+        self._looking.stop()
+        grown = {child.name: (child.resident[1] - child.resident[0]) / 2**20 for child in self.children}
+        name = max(grown, key=lambda name: grown[name], default="")
+        self.at_most(f"MB that a process grows by ({name})", self.memory / 2**20, grown.get(name, 0.0))
+        return self.judge()
+
+    def judge(self) -> Story:
+        """Hold what was told against what ran."""
+        story = self.story()
+        violations = story.history.violations(ended_within=LATE, begun_within=LATE)
+        self.figure("promises kept", f"all of {len(story.cases)}", "; ".join(violations[:3]) or "all", not violations)
+        return story
+
+    async def _wait(self, what: str, happened: Any, patience: float, seen: Any = None) -> None:
+        try:
+            await eventually(what, happened, patience)
+        except AssertionError:
+            self.figure(what, f"within {patience:g} s", seen() if seen else "not", good=False)
+
+    def _look(self) -> None:
+        for child in self.children:
+            child.look()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._looking.running:
+            self._looking.stop()
+        self._nursery.end_all(self.children)
+        while self._cleanups:
+            call, arguments = self._cleanups.pop()
+            call(*arguments)
+        if self.lan is not None:
+            self.lan.remove()
+
+    # Figures
+
+    def figure(self, what: str, expected: str, measured: object, good: bool) -> None:
+        """Note what was measured."""
+        self.figures.append(Figure(what, expected, str(measured), good))
+
+    def at_most(self, what: str, most: float, measured: float) -> None:
+        """Note a number that has a most."""
+        self.figure(what, f"<= {most:g}", f"{measured:.3g}", measured <= most)
+
+    def at_least(self, what: str, least: float, measured: float) -> None:
+        """Note a number that has a least."""
+        self.figure(what, f">= {least:g}", f"{measured:.6g}", measured >= least)
+
+    def exactly(self, what: str, expected: object, measured: object) -> None:
+        """Note what has to be one thing."""
+        self.figure(what, str(expected), measured, measured == expected)
+
+    def none(self, what: str, story: Story) -> None:
+        """Note that there has to be nothing of a kind."""
+        seen = f"{len(story.cases)}: {story.cases[0]}" if story.cases else "0"
+        self.figure(what, "0", seen, not story.cases)
+
+
+class NurseryOfWorlds:
+    """Forks the processes of one row after the other."""
+
+    def __init__(self) -> None:
+        self._nursery = self._make()
+        self._children: dict[tuple[int, int], Child] = {}
+
+    def _make(self, environment: dict[str, str] | None = None) -> Nursery:
+        ids: list[int] = []
+
+        def told(facts: dict[str, Any]) -> None:
+            child = self._children.get((ids[0], facts["child"]))
+            if child is not None:
+                child.hear(facts, time.monotonic())
+
+        nursery = Nursery(reactor, "zmqrpc.test.fault.children", told, environment)
+        ids.append(id(nursery))
+        return nursery
+
+    def another(self, environment: dict[str, str]) -> Nursery:
+        """Make one whose children have another environment; the caller closes it."""
+        return self._make(environment)
+
+    def start(self, child: Child, nursery: Nursery | None, children: list[Child]) -> Child:
+        """Start a child, in a nursery of its own or in the usual one."""
+        nursery = nursery or self._nursery
+        child.number = nursery.start(kind=child.kind, host=child.host, output=child.output, **child.order)
+        self._children[id(nursery), child.number] = child
+        children.append(child)
+        return child
+
+    def end_all(self, children: list[Child]) -> None:
+        """Kill what still runs of these."""
+        for child in children:
+            if child.runs and child.pid:
+                try:
+                    os.kill(child.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def close(self) -> None:
+        """End it and its children."""
+        self._nursery.close()
