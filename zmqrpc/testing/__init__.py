@@ -8,6 +8,7 @@ A `Network` runs nodes, a store and doubles of servers in memory, on one clock a
 
 from zmqrpc.testing.expectation import Expectation, FakeCall
 from zmqrpc.testing.fake import Fake, UnexpectedCall
+from zmqrpc.testing.history import History
 from zmqrpc.testing.network import Network, Stuck, Unfinished
 from zmqrpc.testing.node import MemoryNode
 from zmqrpc.testing.proxy import MemoryProxy
@@ -18,6 +19,7 @@ __all__ = [
     "Expectation",
     "Fake",
     "FakeCall",
+    "History",
     "MemoryNode",
     "MemoryProxy",
     "Network",
