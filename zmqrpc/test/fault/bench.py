@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import attrs
 from twisted.internet.defer import Deferred
 
 import zmqrpc
-from zmqrpc.test.fault import deaths  # noqa: F401
 from zmqrpc.test.fault.rows import ROWS, Row, play
 from zmqrpc.test.fault.world import Figure, NurseryOfWorlds, reactor
+
+for _family in ("deaths", "stops", "stores", "starts", "networks", "clocks", "drains"):
+    import_module(f"zmqrpc.test.fault.{_family}")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ class Host:
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
-        self._cable = f"to-{name}"[:15]
+        self._cable = f"to-{name}"[:15]  # the longest name of an adapter
         run("ip", "netns", "add", name)
         run("ip", "link", "add", self._cable, "type", "veth", "peer", "name", _ADAPTER, "netns", name)
         run("ip", "link", "set", self._cable, "master", _BRIDGE, "up")
@@ -33,16 +33,36 @@ class Host:
             run("ip", "-n", name, *words)
 
     def cut(self, incoming: bool = True, outgoing: bool = True) -> None:
-        """Drop what comes, what goes, or both: nobody is told."""
-        self._rules("drop", incoming, outgoing)
-
-    def reset(self) -> None:
-        """Answer whatever comes with a reset, and count who tries to connect from here and to here."""
-        self._rules("reject with tcp reset", incoming=True, outgoing=False)
+        """Have its cable lose what comes, what goes, or both: nobody is told."""
+        self._cable_does("drop", incoming, outgoing)
 
     def lose(self, percent: int) -> None:
-        """Lose so many of a hundred packets, each way."""
-        self._rules(f"numgen random mod 100 < {percent} drop", incoming=True, outgoing=True)
+        """Have its cable lose so many of a hundred packets, each way."""
+        self._cable_does(f"numgen random mod 100 < {percent} drop", incoming=True, outgoing=True)
+
+    def reset(self, connecting: bool = True) -> None:
+        """
+        Answer whatever comes with a reset, and count who tries to connect from here and to here.
+
+        :param connecting: whether also to those who connect, which is as if nobody listened.
+        """
+        self.heal()
+        which = 'iifname != "lo" meta l4proto tcp'
+        connects = "tcp flags & (syn | ack) == syn"
+        self._nft(f"""table inet fault {{
+            counter input-tries {{ }}
+            counter output-tries {{ }}
+            chain input {{
+                type filter hook input priority 0;
+                {which} {connects} counter name "input-tries"
+                {which} {"" if connecting else f"tcp flags & syn != syn"} reject with tcp reset
+            }}
+            chain output {{
+                type filter hook output priority 0;
+                oifname != "lo" {connects} counter name "output-tries"
+            }}
+        }}
+        """)
 
     def narrow(self, rate: str) -> None:
         """Let through no more than a rate, such as ``1mbit``, each way."""
@@ -63,7 +83,8 @@ class Host:
                     type nat hook prerouting priority -100;
                     iifname != "lo" tcp dport 1-65535 redirect to :{port}
                 }}
-            }}"""
+            }}
+            """
         )
 
     def tries(self) -> int:
@@ -72,26 +93,30 @@ class Host:
         return sum(map(int, re.findall(r"packets (\d+)", shown)))
 
     def heal(self) -> None:
-        """End what `cut`, `reset` and `lose` have begun."""
+        """End what `cut`, `lose` and `reset` have begun."""
         self._nft("table inet fault\ndelete table inet fault\n")
+        run("nft", "-f", "-", text=f"table bridge {self._cable}\ndelete table bridge {self._cable}\n")
 
     def remove(self) -> None:
         """Give it back; its processes have ended."""
         run("ip", "netns", "del", self.name)
 
-    def _rules(self, fate: str, incoming: bool, outgoing: bool) -> None:
+    def _cable_does(self, fate: str, incoming: bool, outgoing: bool) -> None:
         self.heal()
-        chains = ""
-        for hook, there, adapter in (("input", incoming, "iifname"), ("output", outgoing, "oifname")):
-            which = f'{adapter} != "lo" meta l4proto tcp'
-            chains += f"""
-                counter {hook}-tries {{ }}
-                chain {hook} {{
-                    type filter hook {hook} priority 0;
-                    {which} tcp flags & (syn | ack) == syn counter name "{hook}-tries"
-                    {f"{which} {fate}" if there else ""}
-                }}"""
-        self._nft(f"table inet fault {{ {chains} }}")
+        # In the bridge: what a host itself drops on its way out, its TCP hears of.
+        rules = "".join(
+            f"""
+                {direction}ifname "{self._cable}" meta l4proto tcp {fate}"""
+            for direction, there in (("o", incoming), ("i", outgoing))
+            if there
+        )
+        text = f"""table bridge {self._cable} {{
+            chain pass {{
+                type filter hook forward priority 0;{rules}
+            }}
+        }}
+        """
+        run("nft", "-f", "-", text=text)
 
     def _nft(self, rules: str) -> None:
         run("ip", "netns", "exec", self.name, "nft", "-f", "-", text=rules)

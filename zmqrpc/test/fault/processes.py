@@ -27,6 +27,7 @@ class Child:
     :ivar counts: what its nodes have counted; known after its stop.
     :ivar resident: bytes that it used when its row began, and the most since.
     :ivar descriptors: how many it had when its row began.
+    :ivar status: its exit status, or less than 0 and the signal that ended it.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Child:
     resident: tuple[int, int] = (0, 0)
     descriptors: int = 0
     ended_at: float = 0.0
+    status: int = 0
 
     @property
     def runs(self) -> bool:
@@ -58,7 +60,7 @@ class Child:
         self.counts.update(facts.get("counts", {}))
         self.told |= {"ready", "idle", "ended"} & facts.keys()
         if "ended" in facts:
-            self.ended_at = now
+            self.ended_at, self.status = now, facts["status"]
 
     def begin(self) -> None:
         """Note what it uses now, as what it may use."""

@@ -13,11 +13,13 @@ import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import LoopingCall
 
+from zmqrpc.test.fault.delay import PORT
 from zmqrpc.test.fault.hosts import Host, Lan
 from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.story import Story
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing.history import History
 
 reactor: Any = _reactor
@@ -74,6 +76,7 @@ class World:
         self.memory = MEMORY
         self._cleanups: list[Any] = []
         self._nursery = nursery
+        self._own: Nursery | None = None
         self._log = str(directory / "bench.history")
         self._history = History(log=open(self._log, "ab", 0))
         self._looking = LoopingCall(self._look)
@@ -104,7 +107,15 @@ class World:
             query |= {"rpc_zmq_bind_address": "127.0.0.1"}
         return f"{self.url}?{urlencode(query)}"
 
-    def start(self, kind: str, name: str, host: str, /, nursery: Nursery | None = None, **order: Any) -> Child:
+    def use_environment(self, environment: dict[str, str]) -> None:
+        """Have every process that is started from now on have another environment."""
+        self._own = self._nursery.another(environment)
+
+    def children_named(self, name: str) -> Child:
+        """Return the newest process of a name."""
+        return [child for child in self.children if child.name == name][-1]
+
+    def start(self, kind: str, name: str, host: str, /, **order: Any) -> Child:
         """Start a process of any kind; see `children`."""
         if host:
             self.host(host)
@@ -112,10 +123,8 @@ class World:
         log = f"{path}.history" if kind in ("member", "caller") else ""
         if log:
             order["log"] = log
-        child = self._nursery.start(
-            Child(0, kind, name, host, order, f"{path}.output", log), nursery, self.children
-        )
-        return child
+        child = Child(0, kind, name, host, order, f"{path}.output", log)
+        return self._nursery.start(child, self._own, self.children)
 
     def again(self, child: Child) -> Child:
         """Start one that has ended once more, with the same order."""
@@ -186,6 +195,13 @@ class World:
             if child.runs:
                 child.begin()
         return time.monotonic()
+
+    async def delay(self, seconds: float, *names: str, capture: str = "") -> None:
+        """Have whatever connects to these hosts take so long, each way; to be called before anything does."""
+        for name in names:
+            self.start("delay", f"delay-{name}", name, seconds=seconds, capture=capture)
+            self.host(name).divert(PORT)
+        await self.ready()
 
     def kill(self, child: Child) -> float:
         """End it as a crash does; return when that was."""
@@ -291,6 +307,8 @@ class World:
         if self._looking.running:
             self._looking.stop()
         self._nursery.end_all(self.children)
+        if self._own is not None:
+            self._own.close()
         while self._cleanups:
             call, arguments = self._cleanups.pop()
             call(*arguments)
@@ -336,6 +354,7 @@ class NurseryOfWorlds:
             if child is not None:
                 child.hear(facts, time.monotonic())
 
+        environment = {**ENVIRONMENT, **(environment or {})}
         nursery = Nursery(reactor, "zmqrpc.test.fault.children", told, environment)
         ids.append(id(nursery))
         return nursery

@@ -67,9 +67,10 @@ def _fork(run, child, order):
 
 def _reap(children):
     for child, pid in list(children.items()):
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
             del children[child]
-            tell(child=child, ended=True)
+            tell(child=child, ended=True, status=os.waitstatus_to_exitcode(status))
 
 
 def _signal(children, child, number):

@@ -1,0 +1,136 @@
+"""Rows of networks that break, lose and delay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from zmqrpc.test.fault.rows import CALLS, ROUTED, STATIC, row
+from zmqrpc.test.fault.story import succeeded
+from zmqrpc.test.fault.world import PROXIES, World
+from zmqrpc.test.integration.support import pause
+
+SILENCE = 2.5
+"""Seconds after which an instance that answers nothing is gone: mute after 1.5, and 1 without a link."""
+
+BACKOFF = 10.0
+"""The most seconds between two tries to connect."""
+
+
+@row("T15", "the host of one of two servers is cut off, and comes back", seconds=30.0)
+async def partition(world: World) -> None:
+    await world.begin("one", "two")
+    directed = {"name": "directed", "member": "one", "rate": 100, "in_flight": 25}
+    slow = {"name": "slow", "member": "one", "method": "slow", "args": {"seconds": 1.0}, "rate": 10}
+    world.caller("caller", {"in_flight": 25}, directed, slow)
+    await world.warm(1.5)
+    host = world.host("one")
+    begin = time.monotonic()
+    host.cut()
+    await pause(world.seconds)
+    host.heal()
+    healed = time.monotonic()
+    await pause(BACKOFF + 2)
+    story = await world.end()
+    to_it = story.of("directed")
+    failed = to_it.asked(0, begin + SILENCE).failed.cases
+    world.at_most("s until the first error", SILENCE + 1, min((c.ended[0].at for c in failed), default=0.0) - begin)
+    open_then = story.of("slow").asked(begin - 1, begin).where(lambda case: not case.ended or case.ended[0].at > begin)
+    latest = max((case.ended[0].at for case in open_then.cases if case.ended), default=begin)
+    world.at_most("s until what was under way ends", SILENCE + 1, latest - begin)
+    world.none("calls to both that fail, asked 2 s after", story.of("load").asked(begin + 2.0).failed)
+    world.at_most("s from the end to the first success there", BACKOFF + 1, to_it.first_success(healed))
+
+
+@row("T16", "what a server answers is lost, and then its connections are reset", (STATIC, ROUTED), 8.0)
+async def one_way(world: World) -> None:
+    await world.begin("one")
+    slow = {"name": "slow", "method": "slow", "args": {"seconds": 0.5}, "rate": 20}
+    world.caller("caller", {}, slow)
+    await world.warm()
+    host = world.host("one")
+    host.cut(incoming=False)
+    await pause(world.seconds)
+    host.heal()
+    healed = time.monotonic()
+    await pause(BACKOFF + 2)
+    # Long enough for the connections to end, and short enough for the instance not to be given up.
+    reset = time.monotonic()
+    host.reset(connecting=False)
+    await pause(0.2)
+    host.heal()
+    await pause(3.0)
+    story = await world.end()
+    kinds = story.asked(0, reset - 1).errors()
+    unknown = set(kinds) - {"ServerLost", "DeadlineExceeded", "NoRoute", "NotAcknowledged"}
+    world.figure("errors", "typed", ", ".join(kinds), bool(kinds) and not unknown)
+    world.at_most("s from the end to the first success", BACKOFF + 1, story.first_success(healed))
+    under_way = story.of("slow").asked(reset - 0.5, reset).where(lambda case: bool(case.ran))
+    world.at_least("calls that ran when their connection was reset", 3, len(under_way.cases))
+    lost = under_way.where(lambda case: not succeeded(case) or len(case.ran) != 1)
+    world.none("of these, without their one result", lost)
+    (one,) = (child for child in world.children if child.name == "one")
+    world.at_least("answers from memory", 1, one.counts["repeated"])
+
+
+@row("T17", "a storm of resets at the host of a server", seconds=6.0)
+async def resets(world: World) -> None:
+    await world.begin("one")
+    world.caller("caller", {"timeout": 5})
+    await world.warm()
+    host = world.host("one")
+    host.reset()
+    await pause(world.seconds)
+    tries = host.tries()
+    host.heal()
+    healed = time.monotonic()
+    await pause(BACKOFF + 1)
+    story = await world.end()
+    peers = PROXIES if world.topology == ROUTED else 1
+    world.at_most("tries to connect, of each peer", 20, tries / peers)
+    world.at_most("s from the end to the first success", 1.0, story.first_success(healed))
+
+
+async def _under(world: World, begin: Callable[[], None], end: Callable[[], None]) -> None:
+    world.caller("caller", {})
+    await world.warm()
+    begin()
+    await pause(world.seconds)
+    end()
+    await pause(2.0)
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+    world.at_least("calls", 10 * world.seconds, len(story.cases))
+    took = f"{story.percentile(0.5):.3f} {story.percentile(0.99):.3f}"
+    world.figure("s for the median and 99 % of calls", "", took, good=True)
+
+
+async def _losing(world: World, percent: int) -> None:
+    await world.begin("one")
+    host = world.host("one")
+    await _under(world, lambda: host.lose(percent), host.heal)
+
+
+@row("T18a", "5 % of packets are lost at a server's host", CALLS, 15.0)
+async def loses_five(world: World) -> None:
+    await _losing(world, 5)
+
+
+@row("T18b", "20 % of packets are lost at a server's host", CALLS, 15.0)
+async def loses_twenty(world: World) -> None:
+    await _losing(world, 20)
+
+
+@row("T18c", "1 Mbit/s to and from a server's host", CALLS, 15.0)
+async def narrow(world: World) -> None:
+    await world.begin("one")
+    host = world.host("one")
+    await _under(world, lambda: host.narrow("1mbit"), host.widen)
+
+
+@row("T18d", "100 ms each way to a server, or to each proxy", CALLS, 15.0)
+async def delayed(world: World) -> None:
+    names = [f"proxy{number}" for number in range(PROXIES)] if world.topology == ROUTED else ["one"]
+    await world.delay(0.1, *names)
+    await world.begin("one")
+    await _under(world, lambda: None, lambda: None)

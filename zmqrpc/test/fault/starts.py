@@ -1,0 +1,75 @@
+"""Rows of starts: ports that are taken, daemons, forks."""
+
+from __future__ import annotations
+
+import signal
+import time
+from urllib.parse import urlencode
+
+from zmqrpc.test.fault.rows import CALLS, ROUTED, STATIC, proved, row
+from zmqrpc.test.fault.world import World
+from zmqrpc.test.integration.support import eventually, pause
+
+
+@row("T13", "a fourth server in a range of three ports", (STATIC,), 0.0)
+async def range_exhausted(world: World) -> None:
+    host = world.host("one")
+    query = {"rpc_zmq_min_port": 50000, "rpc_zmq_max_port": 50003, "rpc_zmq_bind_address": host.address}
+    url = f"{world.url}?{urlencode(query)}"
+    words = ["zmq-rpc-server", "--app", "examples.demo.calc:Calc", "--topic", "calc", "--url", url]
+    started = [world.start("twistd", f"calc{number}", "one", words=words) for number in range(3)]
+    await world.ready()
+    begin = time.monotonic()
+    fourth = world.start("twistd", "calc3", "one", words=words)
+    world.at_most("s until the fourth has ended", 1.0, await world.ended(fourth) - begin)
+    world.exactly("its exit status", 2, fourth.status)
+    said = fourth.printed()
+    told = all(word in said for word in ("3 ports tried", "50000", "50003"))
+    world.figure("it names range and tries", "yes", "yes" if told else said[-300:], told)
+    world.exactly("the others run", True, all(child.runs for child in started))
+    await world.end()
+
+
+@row("T14", "a proxy is killed and started anew at its ports, 20 times", (ROUTED,), 20.0)
+async def ports_taken(world: World) -> None:
+    proxies = await world.begin("one")
+    world.caller("caller", {"timeout": 5})
+    await world.warm()
+    proxy, bound = proxies[0], 0
+    for number in range(max(1, int(world.seconds))):
+        world.signal(proxy, signal.SIGTERM if number % 2 else signal.SIGKILL)
+        await world.ended(proxy)
+        proxy = world.again(proxy)
+        await world.ready()
+        bound += proxy.runs
+        await eventually("a connection", lambda proxy=proxy: world.connections(proxy), 15)
+    story = await world.end()
+    world.exactly("starts that have bound", max(1, int(world.seconds)), bound)
+    world.at_most("calls that fail", 50 * world.seconds, len(story.failed.cases))
+
+
+proved(
+    "T32",
+    "the log is moved, and SIGHUP opens it again",
+    "zmqrpc.test.tap.test_running.LogTests",
+    "zmqrpc.test.tap.test_log",
+)
+proved(
+    "T33",
+    "daemons, other users, pid files, a second start",
+    "zmqrpc.test.tap.test_twistd",
+    "zmqrpc.test.tap.test_zmq_proxy",
+    "zmqrpc.test.tap.test_running",
+)
+
+
+@row("T34", "methods fork: a program, and a copy of the process", CALLS, 3.0)
+async def forks(world: World) -> None:
+    await world.begin("one", "two")
+    fork = {"name": "fork", "method": "fork", "rate": 3, "timeout": 15}
+    world.caller("caller", {}, fork)
+    await world.warm()
+    await pause(world.seconds)
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+    world.at_least("calls that fork", 3, len(story.of("fork").cases))

@@ -1,0 +1,58 @@
+"""Rows of servers that stand still: stopped, or blocked by their own code."""
+
+from __future__ import annotations
+
+from zmqrpc.test.fault.rows import row
+from zmqrpc.test.fault.story import error_of, may_have_run
+from zmqrpc.test.fault.world import World
+from zmqrpc.test.integration.support import eventually, pause
+
+MONITOR = 5.0
+"""Seconds of silence after which a link is given up: the default of the option call_monitor_timeout."""
+
+_AWAY = 2.0
+"""Seconds within which nothing new goes to who does not answer."""
+
+
+@row("T5", "one of two servers is stopped (SIGSTOP) and goes on", seconds=10.0, waits_for="call_monitor_timeout")
+async def stopped(world: World) -> None:
+    await world.begin("one", "two")
+    slow = {"name": "slow", "method": "slow", "args": {"seconds": 12.0}, "count": 4, "rate": 20, "timeout": 20}
+    world.caller("caller", {"timeout": 2}, slow)
+    await world.warm()
+    await eventually("that the slow calls run", lambda: sum(bool(c.ran) for c in world.story().of("slow").cases) == 4)
+    one = world.children_named("one")
+    at = await world.stand(one, world.seconds)
+    await pause(3.0)
+    story = await world.end()
+    instance = one.instances["one"]
+    if world.seconds > MONITOR + 1:
+        watched = story.of("slow").ran_by(instance)
+        world.exactly("calls that ran there end with", ["ServerLost"], watched.errors())
+        ends = [case.ended[0].at - at for case in watched.cases if case.ended]
+        world.at_most("s until they end", MONITOR + 1, max(ends, default=99.0))
+    world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
+    late = story.ran_by(instance).where(lambda case: any(ran.at > case.asked.deadline + 0.3 for ran in case.ran))
+    world.none("calls that run after their deadline", late)
+
+
+@row("T6", "a method blocks the reactor of one of two servers", seconds=10.0, waits_for="call_monitor_timeout")
+async def blocked(world: World) -> None:
+    await world.begin("one", "two")
+    block = {"name": "block", "method": "block", "args": {"seconds": world.seconds}, "count": 1, "rate": 1}
+    world.caller("caller", {"timeout": 5}, {**block, "timeout": world.seconds + 10, "after": 1.0})
+    await world.warm()
+    ran = await eventually("that it blocks", lambda: [c for c in world.story().of("block").cases if c.ran])
+    at, instance = ran[0].ran[0].at, ran[0].ran[0].instance
+    victim = next(child for child in world.children if instance in child.instances.values())
+    world.stood(victim, world.seconds)
+    await pause(world.seconds + 2.0)
+    story = await world.end()
+    (case,) = story.of("block").cases
+    if world.seconds > MONITOR + 1:
+        world.exactly("the call ends with", "ServerLost", error_of(case))
+        world.exactly("it says that the method may have run", True, may_have_run(case))
+        world.at_most("s until it ends", MONITOR + 1, case.ended[0].at - at)
+    world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
+    stall = victim.printed().partition("the reactor has been blocked")[2]
+    world.exactly("the log says where it stands", True, "in block" in stall)

@@ -1,0 +1,147 @@
+"""Rows of stores that are away or hang, and of records that lie."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from zmqrpc import Settings
+from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.record import Record
+from zmqrpc.test.fault.member import TOPIC
+from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
+from zmqrpc.test.fault.story import error_of
+from zmqrpc.test.fault.world import World, reactor
+from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.servers import RedisServer
+
+_ANSWER = 2.0
+"""Seconds within which a question to a store has its answer or its error."""
+
+
+def _redis(world: World) -> RedisServer:
+    server = RedisServer(world)
+    world.url = server.url
+    return server
+
+
+def _stored(server: RedisServer) -> int:
+    return max(0, int(server.ask("HLEN", f"zmqrpc:topic:openstack:{TOPIC}")) - 1)
+
+
+@row("T7", "Redis is absent at the start", CALLS, 3.0)
+async def absent(world: World) -> None:
+    redis = _redis(world)
+    redis.kill()
+    one = world.member("one", "")
+    proxies = [world.proxy(f"proxy{number}", "") for number in range(3)] if world.topology == "router-proxy" else []
+    world.caller("caller", {"timeout": 3, "rate": 20, "in_flight": 100}, host="")
+    await pause(world.seconds)
+    world.exactly("processes that run", True, all(child.runs for child in world.children))
+    world.exactly("ready", False, "ready" in one.told)
+    redis.start()
+    begin = time.monotonic()
+    await eventually("the registration", lambda: _stored(redis) == 1, 15)
+    world.at_most("s until it is registered", 2.0, time.monotonic() - begin)
+    await world.warm()
+    await pause(2.0)
+    story = await world.end()
+    world.at_most("processes that ended by themselves", 0, sum(not child.told & {"signalled"} for child in proxies))
+    # What was asked while Redis was away ends with it, or waits for its return.
+    world.none("calls that fail, asked 3 s after", story.asked(begin + 3.0).failed)
+    world.at_least("calls after that", 1, len(story.asked(begin + 3.0).cases))
+
+
+@row("T8", "Redis is killed under load, and comes back empty", CALLS, 60.0)
+async def killed(world: World) -> None:
+    redis = _redis(world)
+    await world.begin("one", "two", hosts=False)
+    unknown = {"name": "unknown", "topic": "unknown", "rate": 2, "after": 2.0, "timeout": 10}
+    world.caller("caller", {}, unknown, host="")
+    await world.warm()
+    begin = time.monotonic()
+    redis.kill()
+    await pause(world.seconds)
+    redis.lose()
+    redis.start()
+    back = time.monotonic()
+    await eventually("the records", lambda: _stored(redis) == 2, 20)
+    world.at_most("s until the records are back", 5.0, time.monotonic() - back)
+    await pause(2.0)
+    story = await world.end()
+    world.none("calls that fail", story.of("load").failed)
+    strange = story.of("unknown").asked(begin + 1, back - _ANSWER)
+    world.exactly("of an unknown topic, errors", ["MatchmakerUnavailable"], strange.errors())
+    world.at_most("s until these", _ANSWER, strange.slowest())
+
+
+proved(
+    "T9",
+    "a Redis master with Sentinels is killed, stopped, and goes on as an old one",
+    "zmqrpc.test.integration.test_sentinel",
+)
+
+
+@row("T10", "Redis hangs", CALLS, 10.0)
+async def hangs(world: World) -> None:
+    redis = _redis(world)
+    await world.begin("one", "two", hosts=False)
+    unknown = {"name": "unknown", "topic": "unknown", "rate": 20, "after": 2.0, "timeout": 10, "in_flight": 100}
+    world.caller("caller", {}, unknown, host="")
+    await world.warm()
+    redis.stop_answering()
+    begin = time.monotonic()
+    await pause(world.seconds)
+    open_then = len(world.story().of("unknown").where(lambda case: not case.ended).cases)
+    redis.answer_again()
+    back = time.monotonic()
+    await pause(2.0)
+    story = await world.end()
+    world.none("calls that fail", story.of("load").failed)
+    strange = story.of("unknown").asked(begin + 2, back - _ANSWER)
+    world.exactly("of an unknown topic, errors", ["MatchmakerUnavailable"], strange.errors())
+    world.at_most("s until these", _ANSWER, strange.slowest())
+    world.at_most("questions that are open", 100, open_then)
+
+
+async def _record(world: World, member: str, address: str) -> None:
+    matchmaker = make_matchmaker(reactor, Settings.from_url(world.url))
+    world.addCleanup(matchmaker.close)
+    record = Record("server", "openstack", TOPIC, member, os.urandom(16).hex(), [address])
+    await matchmaker.register(record, 300)
+
+
+@row("T11", "50 records of closed ports, and one of a server", DIRECT, 3.0)
+async def stale(world: World) -> None:
+    for number in range(50):
+        await _record(world, f"dead{number}", f"tcp://{world.host('grave').address}:{20000 + number}")
+    await world.begin("one")
+    world.caller("caller", {"timeout": 5}, {"name": "all", "kind": "fanout", "count": 1, "rate": 1, "after": 2.0})
+    await world.warm()
+    await pause(world.seconds)
+    story = await world.end()
+    first = story.of("load").cases[0]
+    world.exactly("the first call ends with", "", error_of(first))
+    world.at_most("s until then", 1.0, first.ended[0].at - first.asked.at)
+    later = story.of("load").asked(first.ended[0].at)
+    world.none("calls that fail", story.of("load").failed)
+    world.at_most("s for 99 % of the next", 0.05, later.percentile(0.99))
+    (fanout,) = story.of("all").cases
+    missed = [told for told in fanout.ended[0].told if told.verdict != "ok"] if fanout.ended else []
+    world.exactly("members that the fan-out did not reach", 50, len(missed))
+
+
+@row("T12", "a record leads to another service", DIRECT, 2.0)
+async def another(world: World) -> None:
+    other = world.member("other", topic="elsewhere")
+    await world.ready()
+    await _record(world, "one", other.addresses["other"])
+    world.caller("caller", {"timeout": 3, "rate": 20})
+    await world.warm()
+    await pause(world.seconds)
+    story = await world.end()
+    world.none("calls that ran", story.where(lambda case: bool(case.ran)))
+    world.none("calls that say that they may have", story.where(lambda case: "info" in str(case)))
+    world.at_least("calls that were refused", 5, len(story.failed.cases))
+    noticed = {child.name: dict(child.counts) for child in world.children}
+    world.figure("counted", "somewhere", noticed, any(child.counts for child in world.children))
