@@ -45,7 +45,11 @@ def run(child: int, *, kind: str, host: str, output: str, **order: Any) -> None:
         sys.argv = ["twistd", "-n", "--pidfile=", *order["words"]]
         from twisted.scripts.twistd import run as twistd
 
-        twistd()
+        try:
+            twistd()
+        except SystemExit as end:
+            # The nursery has no status for that.
+            os._exit(int(end.code or 0))
     else:
         import_module(f"zmqrpc.test.fault.{kind}").run(child, **order)
 

@@ -40,12 +40,18 @@ class Host:
         """Have its cable lose so many of a hundred packets, each way."""
         self._cable_does(f"numgen random mod 100 < {percent} drop", incoming=True, outgoing=True)
 
-    def reset(self, connecting: bool = True) -> None:
-        """
-        Answer whatever comes with a reset, and count who tries to connect from here and to here.
+    def sever(self) -> None:
+        """Reset each connection that there is, and no later one, at its next packet from elsewhere."""
+        lines = run("ip", "netns", "exec", self.name, "cat", "/proc/net/tcp").splitlines()[1:]
+        up = [words for words in map(str.split, lines) if words[3] == "01"]
+        pairs = {" . ".join(str(int(end[-4:], 16)) for end in (words[2], words[1])) for words in up}
+        self._reset(f"tcp sport . tcp dport {{ {', '.join(sorted(pairs))} }}")
 
-        :param connecting: whether also to those who connect, which is as if nobody listened.
-        """
+    def reset(self) -> None:
+        """Answer whatever comes with a reset, as if nobody listened; count who tries to connect, from and to here."""
+        self._reset("")
+
+    def _reset(self, whom: str) -> None:
         self.heal()
         which = 'iifname != "lo" meta l4proto tcp'
         connects = "tcp flags & (syn | ack) == syn"
@@ -55,7 +61,7 @@ class Host:
             chain input {{
                 type filter hook input priority 0;
                 {which} {connects} counter name "input-tries"
-                {which} {"" if connecting else f"tcp flags & syn != syn"} reject with tcp reset
+                {which} {whom} tcp flags & rst != rst reject with tcp reset
             }}
             chain output {{
                 type filter hook output priority 0;

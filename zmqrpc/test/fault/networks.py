@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zmqrpc.test.fault.rows import CALLS, ROUTED, STATIC, row
+from zmqrpc.test.fault.rows import CALLS, DYNAMIC, ROUTED, STATIC, row
 from zmqrpc.test.fault.story import succeeded
 from zmqrpc.test.fault.world import PROXIES, World
 from zmqrpc.test.integration.support import pause
 
-SILENCE = 2.5
-"""Seconds after which an instance that answers nothing is gone: mute after 1.5, and 1 without a link."""
+SILENCE = {STATIC: 2.5, DYNAMIC: 2.5, ROUTED: 4.0}
+"""Seconds after which an instance that answers nothing is gone: mute after 1.5, and then 1 without a link, or 2.5."""
+
+_KEEPALIVE = {"zmq_tcp_keepalive_idle": 4, "zmq_tcp_keepalive_intvl": 2, "zmq_tcp_keepalive_cnt": 2}
+"""What ends the connections of which one end only knows that they are no more; by default it takes two minutes."""
 
 BACKOFF = 10.0
 """The most seconds between two tries to connect."""
@@ -19,6 +22,8 @@ BACKOFF = 10.0
 
 @row("T15", "the host of one of two servers is cut off, and comes back", seconds=30.0)
 async def partition(world: World) -> None:
+    world.options |= _KEEPALIVE
+    silence = SILENCE[world.topology]
     await world.begin("one", "two")
     directed = {"name": "directed", "member": "one", "rate": 100, "in_flight": 25}
     slow = {"name": "slow", "member": "one", "method": "slow", "args": {"seconds": 1.0}, "rate": 10}
@@ -33,17 +38,18 @@ async def partition(world: World) -> None:
     await pause(BACKOFF + 2)
     story = await world.end()
     to_it = story.of("directed")
-    failed = to_it.asked(0, begin + SILENCE).failed.cases
-    world.at_most("s until the first error", SILENCE + 1, min((c.ended[0].at for c in failed), default=0.0) - begin)
+    failed = to_it.asked(0, begin + silence).failed.cases
+    world.at_most("s until the first error", silence + 1, min((c.ended[0].at for c in failed), default=0.0) - begin)
     open_then = story.of("slow").asked(begin - 1, begin).where(lambda case: not case.ended or case.ended[0].at > begin)
     latest = max((case.ended[0].at for case in open_then.cases if case.ended), default=begin)
-    world.at_most("s until what was under way ends", SILENCE + 1, latest - begin)
+    world.at_most("s until what was under way ends", silence + 1, latest - begin)
     world.none("calls to both that fail, asked 2 s after", story.of("load").asked(begin + 2.0).failed)
     world.at_most("s from the end to the first success there", BACKOFF + 1, to_it.first_success(healed))
 
 
 @row("T16", "what a server answers is lost, and then its connections are reset", (STATIC, ROUTED), 8.0)
 async def one_way(world: World) -> None:
+    world.options |= _KEEPALIVE
     await world.begin("one")
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 0.5}, "rate": 20}
     world.caller("caller", {}, slow)
@@ -54,11 +60,8 @@ async def one_way(world: World) -> None:
     host.heal()
     healed = time.monotonic()
     await pause(BACKOFF + 2)
-    # Long enough for the connections to end, and short enough for the instance not to be given up.
     reset = time.monotonic()
-    host.reset(connecting=False)
-    await pause(0.2)
-    host.heal()
+    host.sever()
     await pause(3.0)
     story = await world.end()
     kinds = story.asked(0, reset - 1).errors()
@@ -106,6 +109,7 @@ async def _under(world: World, begin: Callable[[], None], end: Callable[[], None
 
 
 async def _losing(world: World, percent: int) -> None:
+    world.options |= _KEEPALIVE
     await world.begin("one")
     host = world.host("one")
     await _under(world, lambda: host.lose(percent), host.heal)

@@ -60,6 +60,7 @@ class World:
     :param url: of the store; empty for a file that all hosts share.
     :ivar lan: where hosts are added; None until there is the first.
     :ivar figures: what was measured.
+    :ivar options: of all processes that are started from now on.
     :ivar memory: bytes by which no process may grow.
     """
 
@@ -74,6 +75,7 @@ class World:
         self.children: list[Child] = []
         self.figures: list[Figure] = []
         self.memory = MEMORY
+        self.options: dict[str, Any] = {}
         self._cleanups: list[Any] = []
         self._nursery = nursery
         self._own: Nursery | None = None
@@ -100,7 +102,7 @@ class World:
 
     def url_of(self, host: str, **options: Any) -> str:
         """Return the transport URL of a process on a host."""
-        query = {"zmq_topology": self.topology, "drain_timeout": 5, **options}
+        query = {"zmq_topology": self.topology, "drain_timeout": 5, **self.options, **options}
         if host:
             query |= {"rpc_zmq_bind_address": "*", "rpc_zmq_host": self.host(host).address}
         else:
@@ -149,7 +151,7 @@ class World:
         """Start a proxy."""
         host = name if host is None else host
         publishes = "pub-sub" in self.topology
-        query: dict[str, Any] = {"use_pub_sub": str(publishes).lower(), "drain_timeout": 5}
+        query: dict[str, Any] = {"use_pub_sub": str(publishes).lower(), "drain_timeout": 5, **self.options}
         query["rpc_zmq_bind_address"] = "*" if host else "127.0.0.1"
         words = ["zmq-proxy", "--url", f"{self.url}?{urlencode(query)}"]
         words += ["--host", self.host(host).address if host else "127.0.0.1"]
