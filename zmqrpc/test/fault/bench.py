@@ -7,25 +7,28 @@ import json
 import shutil
 import tempfile
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
 import zmqrpc
+from zmqrpc.test.fault import misfortune
 from zmqrpc.test.fault.rows import ROWS, Row, play
 from zmqrpc.test.fault.world import Figure, NurseryOfWorlds, reactor
 
-for _family in ("deaths", "stops", "stores", "starts", "networks", "clocks", "drains"):
+for _family in ("deaths", "stops", "stores", "starts", "networks", "floods", "strangers", "clocks", "drains"):
     import_module(f"zmqrpc.test.fault.{_family}")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     say = (lambda *_, **__: None) if options.json else _print
-    wanted = _chosen(options)
+    wanted = [(_random(options), [misfortune.TOPOLOGY])] if options.random else _chosen(options)
     if options.list:
         for row, topologies in wanted:
             _print(f"{row.name:5} {row.what} ({', '.join(topologies)})")
@@ -56,6 +59,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if bad or not results else 0
 
 
+def _random(options: argparse.Namespace) -> Row:
+    """Return the row of random faults."""
+    what = f"random faults for {options.random:g} minutes, seed {options.seed}"
+    play = partial(misfortune.play, chance=Random(options.seed))
+    return Row("random", what, (misfortune.TOPOLOGY,), options.random * 60, play)
+
+
 def _chosen(options: argparse.Namespace) -> list[tuple[Row, list[str]]]:
     names = set(filter(None, options.rows.upper().split(",")))
     unknown = names - {row.name.upper() for row in ROWS}
@@ -63,7 +73,7 @@ def _chosen(options: argparse.Namespace) -> list[tuple[Row, list[str]]]:
         raise SystemExit(f"there is no row {', '.join(sorted(unknown))}; --list lists them")
     places = set(filter(None, options.topology.split(",")))
     chosen = []
-    for row in ROWS:
+    for row in sorted(ROWS, key=lambda row: int("".join(filter(str.isdigit, row.name)))):
         topologies = [name for name in row.topologies if not places or name in places or row.play is None]
         if topologies and (not names or row.name.upper() in names):
             chosen.append((row, topologies))

@@ -98,9 +98,7 @@ class Loading:
         )
         make = getattr(self._client, load.kind)
         args = {"id": id, "body": self._body, **load.args}
-        made: Deferred[Any] = make(
-            self._target, load.method, args, timeout=load.timeout, idempotent=load.idempotent
-        )
+        made: Deferred[Any] = make(self._target, load.method, args, timeout=load.timeout, idempotent=load.idempotent)
         made.addBoth(self._ended, id)
 
     def _ended(self, outcome: Any, id: str) -> None:
@@ -122,7 +120,7 @@ def run(child: int, *, url: str, name: str, log: str, loads: list[dict[str, Any]
     reactor: Any = _reactor
     zmqrpc.use_monotonic_clock(reactor)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    history = History(log=open(log, "ab", 0))
+    history = History(log=open(log, "ab", 0))  # noqa: SIM115
     nodes: list[Node] = []
     loadings: list[Loading] = []
     for number in range(clients):

@@ -42,6 +42,8 @@ def run(child: int, *, kind: str, host: str, output: str, **order: Any) -> None:
     if kind == "twistd":
         os.dup2(file, 1)
         os.open(os.devnull, os.O_RDONLY)
+        if order.get("doubles"):
+            _double()
         sys.argv = ["twistd", "-n", "--pidfile=", *order["words"]]
         from twisted.scripts.twistd import run as twistd
 
@@ -52,6 +54,20 @@ def run(child: int, *, kind: str, host: str, output: str, **order: Any) -> None:
             os._exit(int(end.code or 0))
     else:
         import_module(f"zmqrpc.test.fault.{kind}").run(child, **order)
+
+
+def _double() -> None:
+    """Have every socket that is bound send what is forwarded twice."""
+    from zmqrpc.reactor_zmq import BoundRouter
+
+    once = BoundRouter.send_keyed
+
+    def twice(self: Any, identity: bytes, key: bytes, payload: Any) -> int:
+        payload = bytes(payload)
+        once(self, identity, key, payload)
+        return once(self, identity, key, payload)
+
+    BoundRouter.send_keyed = twice  # type: ignore[method-assign]
 
 
 def _enter(host: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.rows import CALLS, ROUTED, proved, row
 from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.world import World
@@ -13,7 +12,7 @@ from zmqrpc.test.integration.support import eventually, pause
 _SLOW = {"name": "slow", "method": "slow", "args": {"seconds": 5.0}, "count": 1, "rate": 1, "timeout": 20, "after": 1.0}
 
 
-async def _kill_who_runs_it(world: World, idempotent: bool) -> tuple[float, Child]:
+async def _kill_who_runs_it(world: World, idempotent: bool) -> float:
     await world.begin("one", "two")
     world.caller("caller", {"timeout": 5}, {**_SLOW, "idempotent": idempotent})
     await world.warm()
@@ -21,12 +20,12 @@ async def _kill_who_runs_it(world: World, idempotent: bool) -> tuple[float, Chil
     instance = ran[0].ran[0].instance
     victim = next(child for child in world.children if instance in child.instances.values())
     await pause(0.3)
-    return world.kill(victim), victim
+    return world.kill(victim)
 
 
 @row("T1", "two servers, the one that runs a call of 5 s is killed", CALLS, 3.0)
 async def killed(world: World) -> None:
-    at, _ = await _kill_who_runs_it(world, idempotent=False)
+    at = await _kill_who_runs_it(world, idempotent=False)
     await pause(world.seconds)
     story = await world.end()
     (case,) = story.of("slow").cases
@@ -40,7 +39,7 @@ async def killed(world: World) -> None:
 
 @row("T2", "the same, and the call is idempotent", CALLS, 6.0)
 async def killed_and_moved(world: World) -> None:
-    at, victim = await _kill_who_runs_it(world, idempotent=True)
+    at = await _kill_who_runs_it(world, idempotent=True)
     await pause(6.0)
     story = await world.end()
     (case,) = story.of("slow").cases

@@ -83,7 +83,7 @@ class _Factory(Factory):
 
     def buildProtocol(self, address: Any) -> Protocol:
         self._count += 1
-        log = open(f"{self._capture}-{self._count}", "wb", 0) if self._capture else None
+        log = open(f"{self._capture}-{self._count}", "wb", 0) if self._capture else None  # noqa: SIM115
         return _Diverted(self._delay, log, self._reactor)
 
 

@@ -87,7 +87,7 @@ def run(child: int, *, url: str, names: list[str], log: str, publishers: int = 0
     reactor: Any = _reactor
     zmqrpc.use_monotonic_clock(reactor)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    history = History(log=open(log, "ab", 0))
+    history = History(log=open(log, "ab", 0))  # noqa: SIM115
     nodes, works = {}, []
     for name in names:
         nodes[name] = node = Node(reactor, Settings.from_url(url))

@@ -22,7 +22,7 @@ CALLS = (STATIC, DYNAMIC, ROUTED)
 DIRECT = (STATIC, DYNAMIC)
 
 _LONGEST = 600.0
-"""Seconds after which a row is given up."""
+"""Seconds after which a row is given up, beyond those of its fault."""
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ async def play(
     world = World(nursery, directory, topology, row.seconds if seconds is None else seconds)
     try:
         playing = Deferred.fromCoroutine(row.play(world))
-        await playing.addTimeout(_LONGEST, reactor)
+        await playing.addTimeout(world.seconds + _LONGEST, reactor)
     except Exception as error:
         text = "took too long" if isinstance(error, TookTooLong) else repr(error)
         if not isinstance(error, AssertionError):

@@ -61,12 +61,11 @@ class World:
     :ivar lan: where hosts are added; None until there is the first.
     :ivar figures: what was measured.
     :ivar options: of all processes that are started from now on.
+    :ivar doubles: whether proxies that are started forward everything twice.
     :ivar memory: bytes by which no process may grow.
     """
 
-    def __init__(
-        self, nursery: NurseryOfWorlds, directory: Path, topology: str, seconds: float, url: str = ""
-    ) -> None:
+    def __init__(self, nursery: NurseryOfWorlds, directory: Path, topology: str, seconds: float, url: str = "") -> None:
         self.directory = directory
         self.topology = topology
         self.seconds = seconds
@@ -76,11 +75,12 @@ class World:
         self.figures: list[Figure] = []
         self.memory = MEMORY
         self.options: dict[str, Any] = {}
+        self.doubles = False
         self._cleanups: list[Any] = []
         self._nursery = nursery
         self._own: Nursery | None = None
         self._log = str(directory / "bench.history")
-        self._history = History(log=open(self._log, "ab", 0))
+        self._history = History(log=open(self._log, "ab", 0))  # noqa: SIM115
         self._looking = LoopingCall(self._look)
         self._looking.start(0.1)
 
@@ -158,7 +158,7 @@ class World:
         if host:
             words += ["--frontend-port", str(_FRONTEND), "--backend-port", str(_BACKEND)]
             words += ["--publisher-port", str(_PUBLISHER)] if publishes else []
-        return self.start("twistd", name, host, words=words)
+        return self.start("twistd", name, host, words=words, doubles=self.doubles)
 
     async def begin(self, *members: str, hosts: bool = True, **more: Any) -> list[Child]:
         """
@@ -232,6 +232,19 @@ class World:
         for instance in child.instances.values():
             self._history.stood(instance, seconds)
 
+    async def rest(self, *callers: Child) -> None:
+        """Have these make no more, and wait until all that they made has ended."""
+        for child in callers:
+            self.signal(child, signal.SIGUSR1)
+        await eventually("that they rest", lambda: all("idle" in child.told for child in callers), 90)
+
+    async def dismiss(self, *callers: Child) -> None:
+        """Have these rest, and end."""
+        await self.rest(*callers)
+        for child in callers:
+            self.signal(child, signal.SIGTERM)
+            await self.ended(child)
+
     async def ended(self, child: Child, patience: float = PATIENCE) -> float:
         """Wait for its end; return when that was."""
         await eventually(f"the end of {child.name}", lambda: not child.runs, patience)
@@ -243,10 +256,17 @@ class World:
         return Story.read(log for log in sorted(logs) if os.path.exists(log))
 
     def connections(self, child: Child) -> int:
-        """Return how many TCP connections from elsewhere a process has taken that listens."""
+        """Return how many TCP connections that were made to it a process has, on a host of its own."""
         lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
         ports = {line[1].rpartition(":")[2] for line in lines if line[3] == "0A"}
         return sum(line[3] == "01" and line[1].rpartition(":")[2] in ports for line in lines)
+
+    def listening(self, child: Child) -> list[tuple[str, int]]:
+        """Return host and port of whatever a process listens at, on a host of its own; found from outside."""
+        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
+        ports = sorted({int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A"} - {PORT})
+        assert ports, f"{child.name} listens nowhere"
+        return [(self.host(child.host).address, port) for port in ports]
 
     # The end
 

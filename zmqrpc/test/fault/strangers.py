@@ -1,0 +1,171 @@
+"""Rows of those who have no business here: junk, floods of connections, replays, doubles."""
+
+from __future__ import annotations
+
+import glob
+import resource
+import time
+
+from zmqrpc.test.fault.processes import Child
+from zmqrpc.test.fault.rows import CALLS, DIRECT, DYNAMIC, ROUTED, STATIC, row
+from zmqrpc.test.fault.world import World
+from zmqrpc.test.integration.support import eventually, pause
+
+_HANDSHAKE = 2.0
+"""Seconds after which libzmq gives a handshake up, as it is told to."""
+
+
+async def _bother(
+    world: World, what: str, whom: list[Child], count: int, patience: float = 300.0, **order: object
+) -> Child:
+    """Have a stranger do something to every port of these; return when that is done."""
+    places = [place for child in whom for place in world.listening(child)]
+    child = world.start("stranger", f"stranger-{what}", "stranger", what=what, places=places, count=count, **order)
+    await eventually(f"the end of {what}", lambda: not child.runs, patience)
+    world.exactly(f"the stranger's status ({what})", 0, child.status)
+    return child
+
+
+@row("T22", "junk at every port: no ZeroMQ, and ZeroMQ with envelopes that hypothesis made", CALLS, 30.0)
+async def junk(world: World) -> None:
+    world.memory = 100 * 2**20
+    proxies = await world.begin("one")
+    world.caller("caller", {"rate": 50})
+    begin = await world.warm()
+    whom = [world.children_named("one"), *proxies]
+    before = sum(child.printed().count("\n") for child in whom)
+    await _bother(world, "junk", whom, int(world.seconds * 333))
+    took = time.monotonic() - begin
+    lines = sum(child.printed().count("\n") for child in whom) - before
+    world.exactly("processes that run", True, all(child.runs for child in whom))
+    await pause(1.0)
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+    # Each connection is a peer of its own, and no more than a hundred have a line of their own at once.
+    world.at_most("lines in each log, a second", 110, lines / len(whom) / took)
+
+
+@row("T23", "1,000 handshakes that are begun and not gone on with", CALLS, 4.0)
+async def half_open(world: World) -> None:
+    proxies = await world.begin("one")
+    world.caller("caller", {})
+    await world.warm()
+    whom = proxies or [world.children_named("one")]
+    most = 0
+
+    async def freed() -> float:
+        nonlocal most
+        begin = time.monotonic()
+
+        def few() -> bool:
+            nonlocal most
+            opened = [child.open() for child in whom]
+            most = max(most, *opened)
+            return most > 300 and all(have <= child.descriptors for have, child in zip(opened, whom, strict=True))
+
+        await eventually("the descriptors", few, 30)
+        return time.monotonic() - begin
+
+    places = [place for child in whom for place in world.listening(child)]
+    order = {"what": "half_open", "places": places, "count": 1000, "seconds": world.seconds}
+    stranger = world.start("stranger", "stranger", "stranger", **order)
+    took = await freed()
+    await world.ended(stranger)
+    story = await world.end()
+    world.at_least("descriptors at most", 300, most)
+    world.at_most("s until they are free, the connecting included", _HANDSHAKE + 1 + 1, took)
+    world.none("calls that fail", story.failed)
+
+
+@row("T24", "400 clients at a process that may have 256 descriptors", CALLS, 4.0)
+async def descriptors(world: World) -> None:
+    proxies = await world.begin("one")
+    world.caller("caller", {})
+    await world.warm()
+    whom = proxies[:1] or [world.children_named("one")]
+    for child in whom:
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (256, 256))
+    most = 0
+    places = [place for child in whom for place in world.listening(child)[:1]]
+    order = {"what": "many", "places": places, "count": 400, "seconds": world.seconds}
+    stranger = world.start("stranger", "stranger", "stranger", **order)
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, *(child.open() for child in whom))
+        return not stranger.runs
+
+    await eventually("the end of the stranger", look, 60)
+    world.exactly("processes that run", True, all(child.runs for child in whom))
+    world.at_least("descriptors at most", 250, most)
+    after = time.monotonic()
+    newcomer = world.caller("newcomer", {"name": "new", "rate": 20})
+    await world.ready()
+    await pause(2.0)
+    await world.dismiss(newcomer)
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+    world.at_most("s until a new client is served", 2.0, story.of("new").first_success(after))
+
+
+@row("T26", "what clients say is captured, and said again", DIRECT, 3.0)
+async def replayed(world: World) -> None:
+    capture = str(world.directory / "captured")
+    await world.delay(0.001, "one", capture=capture)
+    one = world.member("one")
+    await world.ready()
+    world.caller("caller", {"rate": 50})
+    await world.warm()
+    await pause(world.seconds)
+    ran = len([1 for case in world.story().cases if case.ran])
+    place = ("127.0.0.1", world.listening(one)[0][1])
+    order = {"what": "replay", "places": [place], "count": 2, "seconds": world.seconds, "path": capture}
+    stranger = world.start("stranger", "stranger", "one", **order)
+    await eventually("the end of the replay", lambda: not stranger.runs, 60)
+    world.exactly("the stranger's status", 0, stranger.status)
+    world.at_least("connections that were captured", 1, len(glob.glob(f"{capture}-*")))
+    world.at_least("calls that are said again", 50, ran)
+    story = await world.end()
+    world.none("calls that ran more than once", story.where(lambda case: len(case.ran) > 1))
+    world.none("calls that fail", story.failed)
+
+
+@row("T27", "proxies that forward everything twice, 10,000 casts", (ROUTED,), 10.0)
+async def doubled(world: World) -> None:
+    world.doubles = True
+    await world.begin("one", "two")
+    count = int(world.seconds * 1000)
+    world.caller("caller", {"kind": "cast", "rate": 2000, "count": count, "in_flight": 500})
+    await world.warm(0.5)
+    await eventually("all casts", lambda: len(world.story().cases) >= count, 120)
+    await pause(1.0)
+    story = await world.end()
+    world.exactly("casts", count, len(story.cases))
+    world.exactly("runs", count, sum(len(case.ran) for case in story.cases))
+    world.none("casts that fail", story.failed)
+    repeated = sum(child.counts["repeated"] for child in world.children)
+    world.at_least("repetitions that were noticed", 1, repeated)
+
+
+@row(
+    "T29",
+    "10,000 connections that come and go, and 10,000 calls with dynamic connections",
+    (STATIC, DYNAMIC, ROUTED),
+    10.0,
+)
+async def churn(world: World) -> None:
+    world.memory = 10 * 2**20
+    proxies = await world.begin("one", "two")
+    count = int(world.seconds * 1000)
+    world.caller("caller", {"rate": 1000, "count": count, "in_flight": 50, "size": 100})
+    await world.warm(3.0)
+    threads = [child.threads() for child in world.children]
+    whom = proxies or [world.children_named("one")]
+    cycled = await _bother(world, "cycles", whom, count)
+    await eventually("the calls", lambda: len(world.story().cases) >= count, 120)
+    world.at_least("connections a second", 500, count / (cycled.counts["ms"] / 1000))
+    now = [child.threads() for child in world.children if child is not cycled]
+    world.exactly("threads", threads, now)
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+    world.exactly("calls", count, len(story.cases))
