@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak check format-check lint types docs share share-check package news bench clean
+.PHONY: help demo test soak fault check format-check lint types docs share share-check package news bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,7 +42,7 @@ demo: $(VENV)/.stamp  ## run two RPC servers and a client, and show what they an
 	@$(BIN)/python -m examples.demo.run
 
 test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), after installing the servers they need
-	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server \
+	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel etcd=etcd-server nft=nftables \
 		faketime=faketime ip=iproute2 systemd-analyze=systemd logrotate=logrotate zsh=zsh mandoc=mandoc
 	@$(BIN)/python -m compileall -q zmqrpc examples twisted
 	$(BIN)/python -m twisted.trial -j $(JOBS) $(TESTS)
@@ -52,6 +52,10 @@ soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
 		$(BIN)/python -m twisted.trial \
 		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.scenarios.test_storm \
 		zmqrpc.test.scenarios.test_churn zmqrpc.test.integration.test_faults
+
+fault: $(VENV)/.stamp-dev  ## break systems of real processes in every way there is (ROWS=T1,T15 for some; FAULT=--help)
+	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel faketime=faketime ip=iproute2 nft=nftables
+	$(BIN)/python -m zmqrpc.test.fault --rows "$(ROWS)" $(FAULT)
 
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 

@@ -129,7 +129,7 @@ def run(child: int, *, url: str, name: str, log: str, loads: list[dict[str, Any]
         node.startService()
         for each in loads:
             load = Load(**each)
-            loading = Loading(load, node, f"{name}.{number}" if clients > 1 else name, history, reactor)
+            loading = Loading(load, node, f"{name}.{child}.{number}", history, reactor)
             loadings.append(loading)
             reactor.callLater(load.after, loading.begin)
     told = {f"{name}.{number}": node.instance.hex() for number, node in enumerate(nodes[:50])}

@@ -21,6 +21,8 @@ from zmqrpc.test.wall import Wall
 TOPOLOGY = "router-proxy+pub-sub"
 _OTHERS = ("static-direct+pub-sub", "dynamic-direct+pub-sub")
 _SERVERS, _CLIENTS = 3, 10
+_NETWORK = ("cut", "half", "lose", "reset", "sever", "narrow")
+_WHAT = ("kill", "kill", "term", "term", "stand", "stand", *_NETWORK, "descriptors", "wall", "store")
 _CALM = 15.0
 """Seconds without faults at the end, within which everything has to be as it was."""
 
@@ -54,10 +56,7 @@ class Misfortune:
 
     def _next(self) -> None:
         chance = self._chance
-        what = chance.choice(
-            ["kill", "kill", "term", "term", "stand", "stand", "cut", "half", "lose", "reset", "sever"]
-            + ["narrow", "descriptors", "wall", "store"]
-        )
+        what = chance.choice(_WHAT)
         free = [child for child in self._newest() if child.host not in self._busy]
         if what == "store" and "store" not in self._busy:
             self._begin(what, "store", self._store())

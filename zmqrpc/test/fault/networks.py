@@ -35,7 +35,7 @@ async def partition(world: World) -> None:
     await pause(world.seconds)
     host.heal()
     healed = time.monotonic()
-    await pause(BACKOFF + 2)
+    await world.served("directed", healed, BACKOFF + 2)
     story = await world.end()
     to_it = story.of("directed")
     failed = to_it.asked(0, begin + silence).failed.cases
@@ -59,7 +59,8 @@ async def one_way(world: World) -> None:
     await pause(world.seconds)
     host.heal()
     healed = time.monotonic()
-    await pause(BACKOFF + 2)
+    await world.served("load", healed, BACKOFF + 2)
+    await pause(2.0)
     reset = time.monotonic()
     host.sever()
     await pause(3.0)
@@ -87,7 +88,7 @@ async def resets(world: World) -> None:
     tries = host.tries()
     host.heal()
     healed = time.monotonic()
-    await pause(BACKOFF + 1)
+    await world.served("load", healed, BACKOFF + 2)
     story = await world.end()
     peers = PROXIES if world.topology == ROUTED else 1
     world.at_most("tries to connect, of each peer", 20, tries / peers)

@@ -268,6 +268,13 @@ class World:
         assert ports, f"{child.name} listens nowhere"
         return [(self.host(child.host).address, port) for port in ports]
 
+    async def served(self, load: str, since: float, patience: float) -> None:
+        """Wait until something of a load that was asked since then has succeeded, or for so long."""
+        while time.monotonic() < since + patience:
+            if self.story().of(load).first_success(since) < patience:
+                return
+            await pause(0.3)
+
     # The end
 
     async def end(self, settle: float = 10.0) -> Story:

@@ -1,0 +1,50 @@
+"""The fast part of the fault bench; `make fault` runs all of it."""
+
+import json
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from zmqrpc.test.fault import bench  # noqa: F401  (which knows all rows)
+from zmqrpc.test.fault.rows import CALLS, PUBLISHED, ROWS
+from zmqrpc.test.integration.support import run_child
+
+
+class FastRowsTests(TestCase):
+    timeout = 120
+
+    async def play(self, rows, topology, seconds):
+        """Play some rows; fail with each figure that is not as expected."""
+        out, err, code = await run_child(
+            sys.executable, "zmqrpc.test.fault", "--rows", rows, "--topology", topology, "--seconds", seconds, "--json"
+        )
+        self.assertTrue(out, err)
+        bad = [
+            (result["row"], result["topology"], figure)
+            for result in json.loads(out)["results"]
+            for figure in result["figures"]
+            if not figure["good"]
+        ]
+        self.assertEqual((bad, err, code), ([], "", 0))
+
+    async def test_servers(self):
+        """A server is killed, stopped for three seconds, and cut off."""
+        await self.play("T1,T5,T15", "static-direct", 3.5)
+
+    async def test_proxies(self):
+        """A server behind proxies is killed, and a proxy; a server is told to stop while a long call runs."""
+        await self.play("T1,T3,T31", "router-proxy", 2)
+
+
+class CatalogueTests(SynchronousTestCase):
+    def test_each_row_is_there(self):
+        """All but T25, which waits for encryption."""
+        numbers = {int("".join(filter(str.isdigit, row.name))) for row in ROWS}
+        self.assertEqual(numbers, set(range(1, 35)) - {25})
+        self.assertEqual(len({row.name for row in ROWS}), len(ROWS))
+
+    def test_each_row_is_played_or_proved(self):
+        for row in ROWS:
+            self.assertNotEqual(row.play is None, not row.tests, row.name)
+            if row.play is not None:
+                self.assertLessEqual(set(row.topologies), {*CALLS, PUBLISHED}, row.name)
