@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 import zmqrpc
 from zmqrpc.test.fault import misfortune
@@ -45,10 +46,13 @@ def run(options: argparse.Namespace) -> int:
         finally:
             nursery.close()
 
+    def broken(failure: Failure) -> None:
+        failure.printTraceback()
+        results.append({"good": False, "figures": []})
+
     def begin() -> None:
         done = Deferred.fromCoroutine(all_of_them())
-        done.addErrback(lambda failure: (failure.printTraceback(), results.append({"good": False})))
-        done.addBoth(lambda _: reactor.stop())
+        done.addErrback(broken).addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Row:
     what: str
     topologies: tuple[str, ...]
     seconds: float
-    play: Callable[[World], Awaitable[None]] | None = None
+    play: Callable[[World], Coroutine[Deferred[Any], Any, None]] | None = None
     tests: tuple[str, ...] = ()
     waits_for: str = ""
 
@@ -54,7 +54,7 @@ ROWS: list[Row] = []
 def row(name: str, what: str, topologies: tuple[str, ...] = CALLS, seconds: float = 5.0, waits_for: str = "") -> Any:
     """Make a coroutine of a `World` a row."""
 
-    def make(play: Callable[[World], Awaitable[None]]) -> Any:
+    def make(play: Callable[[World], Coroutine[Deferred[Any], Any, None]]) -> Any:
         ROWS.append(Row(name, what, topologies, seconds, play, waits_for=waits_for))
         return play
 
@@ -74,7 +74,7 @@ async def play(
         return [await _run_tests(row.tests)]
     world = World(nursery, directory, topology, row.seconds if seconds is None else seconds)
     try:
-        playing = Deferred.fromCoroutine(row.play(world))
+        playing: Deferred[None] = Deferred.fromCoroutine(row.play(world))
         await playing.addTimeout(world.seconds + _LONGEST, reactor)
     except Exception as error:
         text = "took too long" if isinstance(error, TookTooLong) else repr(error)
