@@ -26,7 +26,7 @@ async def _kill_who_runs_it(world: World, idempotent: bool) -> float:
 @row("T1", "two servers, the one that runs a call of 5 s is killed", CALLS, 3.0)
 async def killed(world: World) -> None:
     at = await _kill_who_runs_it(world, idempotent=False)
-    await pause(world.seconds)
+    await pause(world.seconds + 1)
     story = await world.end()
     (case,) = story.of("slow").cases
     world.exactly("the call ends with", "ServerLost", error_of(case))
@@ -34,7 +34,7 @@ async def killed(world: World) -> None:
     # Behind a proxy nobody sees the connection end: an instance is gone when it has had no link for a second.
     world.at_most("s until it ends", 1.5 if world.topology == ROUTED else 0.5, case.ended[0].at - at)
     world.none("calls that fail, asked 1 s after", story.of("load").asked(at + 1).failed)
-    world.at_least("calls after that", 50 * world.seconds, len(story.of("load").asked(at + 1).cases))
+    world.at_least("calls after that", 20 * world.seconds, len(story.of("load").asked(at + 1).cases))
 
 
 @row("T2", "the same, and the call is idempotent", CALLS, 6.0)
