@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 
 import zmqrpc
 from zmqrpc.test.fault import misfortune
+from zmqrpc.test.fault.figures import Figure
+from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.rows import ROWS, Row, play
-from zmqrpc.test.fault.world import Figure, NurseryOfWorlds, reactor
 
 for _family in ("deaths", "stops", "stores", "starts", "networks", "floods", "strangers", "clocks", "drains"):
     import_module(f"zmqrpc.test.fault.{_family}")
@@ -87,7 +88,7 @@ def _chosen(options: argparse.Namespace) -> list[tuple[Row, list[str]]]:
 async def _one(
     row: Row, topology: str, nursery: NurseryOfWorlds, options: argparse.Namespace, say: Any
 ) -> dict[str, Any]:
-    directory = Path(tempfile.mkdtemp(prefix="zmqrpc-fault-"))
+    directory = Path(tempfile.mkdtemp(dir="/run"))
     begin = time.monotonic()
     try:
         figures = await play(row, topology, nursery, directory, options.seconds)

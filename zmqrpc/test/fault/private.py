@@ -16,7 +16,14 @@ from pathlib import Path
 
 INSIDE = "ZMQRPC_FAULT_INSIDE"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-PROGRAMS = {"unshare": "util-linux", "ip": "iproute2", "tc": "iproute2", "nft": "nftables", "mount": "mount"}
+PROGRAMS = {
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+    "ip": "iproute2",
+    "tc": "iproute2",
+    "nft": "nftables",
+    "mount": "mount",
+}
 
 
 class Missing(Exception):
@@ -49,7 +56,8 @@ def enter(arguments: Sequence[str]) -> int:
             f"no namespaces can be made here ({tried.stderr.strip()}); run the bench as root, or have the kernel allow "
             "it: sysctl kernel.unprivileged_userns_clone=1, and in a container the right CAP_SYS_ADMIN"
         )
-    command = [*words, sys.executable, "-m", "zmqrpc.test.fault", *arguments]
+    # Linux ends it when we are gone, however we went; it ends all that is inside.
+    command = ["setpriv", "--pdeathsig", "KILL", *words, sys.executable, "-m", "zmqrpc.test.fault", *arguments]
     return subprocess.run(command, env={**environment, INSIDE: "1"}, check=False).returncode
 
 

@@ -13,7 +13,9 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
-from zmqrpc.test.fault.world import Figure, NurseryOfWorlds, World, reactor
+from zmqrpc.test.fault.figures import Figure
+from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
+from zmqrpc.test.fault.world import World
 from zmqrpc.test.processes import ENVIRONMENT
 
 STATIC, DYNAMIC, ROUTED = "static-direct", "dynamic-direct", "router-proxy"

@@ -10,6 +10,9 @@ from zmqrpc.test.integration.support import eventually, pause
 MONITOR = 5.0
 """Seconds of silence after which a link is given up: the default of the option call_monitor_timeout."""
 
+_READ = 0.2
+"""Seconds that it takes at most until such an end is written down."""
+
 _AWAY = 2.0
 """Seconds within which nothing new goes to who does not answer."""
 
@@ -30,7 +33,7 @@ async def stopped(world: World) -> None:
         watched = story.of("slow").ran_by(instance)
         world.exactly("calls that ran there end with", ["ServerLost"], watched.errors())
         ends = [case.ended[0].at - at for case in watched.cases if case.ended]
-        world.at_most("s until they end", MONITOR + 1, max(ends, default=99.0))
+        world.at_most("s until they end", MONITOR + 1 + _READ, max(ends, default=99.0))
     world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
     late = story.ran_by(instance).where(lambda case: any(ran.at > case.asked.deadline + 0.3 for ran in case.ran))
     world.none("calls that run after their deadline", late)
@@ -52,7 +55,7 @@ async def blocked(world: World) -> None:
     if world.seconds > MONITOR + 1:
         world.exactly("the call ends with", "ServerLost", error_of(case))
         world.exactly("it says that the method may have run", True, may_have_run(case))
-        world.at_most("s until it ends", MONITOR + 1, case.ended[0].at - at)
+        world.at_most("s until it ends", MONITOR + 1 + _READ, case.ended[0].at - at)
     world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
     stall = victim.printed().partition("the reactor has been blocked")[2]
     world.exactly("the log says where it stands", True, "in block" in stall)

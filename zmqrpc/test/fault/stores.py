@@ -9,9 +9,10 @@ from zmqrpc import Settings
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
+from zmqrpc.test.fault.nurseries import reactor
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
 from zmqrpc.test.fault.story import error_of
-from zmqrpc.test.fault.world import World, reactor
+from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.servers import RedisServer
 

@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import attrs
-from twisted.internet import reactor as _reactor
 from twisted.internet.task import LoopingCall
 
 from zmqrpc.test.fault.delay import PORT
+from zmqrpc.test.fault.figures import Figures
 from zmqrpc.test.fault.hosts import Host, Lan
+from zmqrpc.test.fault.nurseries import NurseryOfWorlds
 from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.story import Story
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import eventually, pause
-from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.testing.history import History
-
-reactor: Any = _reactor
 
 PATIENCE = 30.0
 LATE = 1.0
@@ -35,22 +32,7 @@ PROXIES = 3
 _FRONTEND, _BACKEND, _PUBLISHER = 50001, 50002, 50003
 
 
-@attrs.frozen
-class Figure:
-    """
-    One thing that was measured.
-
-    :ivar expected: in words.
-    :ivar measured: in words.
-    """
-
-    what: str
-    expected: str
-    measured: str
-    good: bool
-
-
-class World:
+class World(Figures):
     """
     What a row has.
 
@@ -59,7 +41,6 @@ class World:
     :param seconds: how long the row's fault lasts where that is open.
     :param url: of the store; empty for a file that all hosts share.
     :ivar lan: where hosts are added; None until there is the first.
-    :ivar figures: what was measured.
     :ivar options: of all processes that are started from now on.
     :ivar doubles: whether proxies that are started forward everything twice.
     :ivar memory: bytes by which no process may grow.
@@ -72,7 +53,6 @@ class World:
         self.url = url or f"zmq+sqlite://{directory}/matchmaker.db"
         self.lan: Lan | None = None
         self.children: list[Child] = []
-        self.figures: list[Figure] = []
         self.memory = MEMORY
         self.options: dict[str, Any] = {}
         self.doubles = False
@@ -343,72 +323,3 @@ class World:
             call(*arguments)
         if self.lan is not None:
             self.lan.remove()
-
-    # Figures
-
-    def figure(self, what: str, expected: str, measured: object, good: bool) -> None:
-        """Note what was measured."""
-        self.figures.append(Figure(what, expected, str(measured), good))
-
-    def at_most(self, what: str, most: float, measured: float) -> None:
-        """Note a number that has a most."""
-        self.figure(what, f"<= {most:g}", f"{measured:.3g}", measured <= most)
-
-    def at_least(self, what: str, least: float, measured: float) -> None:
-        """Note a number that has a least."""
-        self.figure(what, f">= {least:g}", f"{measured:.6g}", measured >= least)
-
-    def exactly(self, what: str, expected: object, measured: object) -> None:
-        """Note what has to be one thing."""
-        self.figure(what, str(expected), measured, measured == expected)
-
-    def none(self, what: str, story: Story) -> None:
-        """Note that there has to be nothing of a kind."""
-        seen = f"{len(story.cases)}: {story.cases[0]}" if story.cases else "0"
-        self.figure(what, "0", seen, not story.cases)
-
-
-class NurseryOfWorlds:
-    """Forks the processes of one row after the other."""
-
-    def __init__(self) -> None:
-        self._nursery = self._make()
-        self._children: dict[tuple[int, int], Child] = {}
-
-    def _make(self, environment: dict[str, str] | None = None) -> Nursery:
-        ids: list[int] = []
-
-        def told(facts: dict[str, Any]) -> None:
-            child = self._children.get((ids[0], facts["child"]))
-            if child is not None:
-                child.hear(facts, time.monotonic())
-
-        environment = {**ENVIRONMENT, **(environment or {})}
-        nursery = Nursery(reactor, "zmqrpc.test.fault.children", told, environment)
-        ids.append(id(nursery))
-        return nursery
-
-    def another(self, environment: dict[str, str]) -> Nursery:
-        """Make one whose children have another environment; the caller closes it."""
-        return self._make(environment)
-
-    def start(self, child: Child, nursery: Nursery | None, children: list[Child]) -> Child:
-        """Start a child, in a nursery of its own or in the usual one."""
-        nursery = nursery or self._nursery
-        child.number = nursery.start(kind=child.kind, host=child.host, output=child.output, **child.order)
-        self._children[id(nursery), child.number] = child
-        children.append(child)
-        return child
-
-    def end_all(self, children: list[Child]) -> None:
-        """Kill what still runs of these."""
-        for child in children:
-            if child.runs and child.pid:
-                try:
-                    os.kill(child.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-
-    def close(self) -> None:
-        """End it and its children."""
-        self._nursery.close()
