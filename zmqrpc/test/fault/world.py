@@ -47,6 +47,7 @@ class World(Figures):
     """
 
     def __init__(self, nursery: NurseryOfWorlds, directory: Path, topology: str, seconds: float, url: str = "") -> None:
+        super().__init__()
         self.directory = directory
         self.topology = topology
         self.seconds = seconds
