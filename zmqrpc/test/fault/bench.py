@@ -109,7 +109,7 @@ async def _one(
 
 def _line(figure: Figure) -> str:
     mark = " " if figure.good else "!"
-    return f"   {mark} {figure.what:58} {figure.expected:>16}   {figure.measured[:600]}"
+    return f"   {mark} {figure.what:58} {figure.expected:>16}   {figure.measured[:2000]}"
 
 
 def _print(text: str) -> None:

@@ -35,6 +35,8 @@ class _End(Protocol):
         self.transport.reactor.callLater(self._delay, self._pass_on, data)  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Any = None) -> None:
+        if self._log is not None:
+            self._log.close()
         self.transport.reactor.callLater(self._delay, self._end)  # type: ignore[union-attr]
 
     def meets(self, other: _End) -> None:

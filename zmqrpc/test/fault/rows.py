@@ -89,7 +89,7 @@ async def play(
 
 
 async def _run_tests(tests: tuple[str, ...]) -> Figure:
-    words = ["-m", "twisted.trial", "--temp-directory", "_trial_temp_fault", *tests]
+    words = ["-m", "twisted.trial", "--temp-directory", "/run/trial", *tests]
     out, err, code = await getProcessOutputAndValue(sys.executable, words, env=ENVIRONMENT)
-    last = (out + err).decode(errors="replace").strip().splitlines()[-1:]
-    return Figure(f"tests: {', '.join(tests)}", "pass", " ".join(last), code == 0)
+    last = (out + err).decode(errors="replace").strip().splitlines()[-20 if code else -1 :]
+    return Figure(f"tests: {', '.join(tests)}", "pass", "\n".join(last), code == 0)
