@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -60,7 +61,9 @@ def run(options: argparse.Namespace) -> int:
     bad = [result for result in results if not result["good"]]
     if options.json:
         _print(json.dumps({"seed": options.seed, "results": results}))
-    say(f"{len(results)} played, {len(bad)} not as expected; seed {options.seed}")
+    # Seconds of a machine that is busy with other things prove little.
+    load = f"{os.getloadavg()[1]:.1f} processes wanted to run on {os.cpu_count()} processors"
+    say(f"{len(results)} played, {len(bad)} not as expected; seed {options.seed}; {load}")
     return 1 if bad or not results else 0
 
 
