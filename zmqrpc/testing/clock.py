@@ -1,16 +1,61 @@
-"""The clock of one process, so that the process can end while the time of all others goes on."""
+"""The clock that all processes of a network live by, and the share of each, which can end while others go on."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from zmqrpc.core.agenda import NEVER
 
 _PRUNE_ABOVE = 64
+_TIME = attrgetter("time")
+
+
+class SortedClock(Clock):
+    """
+    A `task.Clock` that puts each call where it belongs, rather than sorting all of them at every call and event.
+
+    A simulated system does little else than to schedule, so that sorting took a third of its time.
+    """
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:
+        """Call a callable in some time."""
+        calls = self.calls
+        call = DelayedCall(self.rightNow + delay, callable, args, kw, calls.remove, self._moved, self.seconds)
+        insort(calls, call, key=_TIME)
+        return call
+
+    def next_at(self) -> float:
+        """Tell when the next call is due; infinity for never."""
+        calls = self.calls
+        while calls:
+            first = calls[0]
+            if not first.delayed_time:
+                return first.time
+            # Twisted leaves what is delayed in its place until its first time has come.
+            first.activate_delay()
+            self._moved(first)
+        return NEVER
+
+    def advance(self, amount: float) -> None:
+        """Let time pass, and call what is due."""
+        self.rightNow += amount
+        calls = self.calls
+        while self.next_at() <= self.rightNow:
+            call = calls.pop(0)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+    def _moved(self, call: DelayedCall) -> None:
+        self.calls.remove(call)
+        insort(self.calls, call, key=_TIME)
 
 
 @implementer(IReactorTime)

@@ -18,9 +18,11 @@ from twisted.python.failure import Failure
 
 from zmqrpc.address import LOOPBACK
 from zmqrpc.client import RPCClient
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.errors import DeliveryError
 from zmqrpc.server import RPCServer
 from zmqrpc.target import Target
+from zmqrpc.testing.clock import SortedClock
 from zmqrpc.testing.fake import Fake
 from zmqrpc.testing.node import MemoryNode
 from zmqrpc.testing.proxy import MemoryProxy
@@ -233,18 +235,19 @@ class Network(Wiring):
 
     def step(self) -> bool:
         """Go on to the next event; False when there is none."""
-        calls = self.clock.calls
-        if not calls:
+        at = self._next_at()
+        if at == NEVER:
             return False
-        self.clock.advance(max(0.0, calls[0].getTime() - self.clock.seconds()))
+        self.clock.advance(max(0.0, at - self.clock.seconds()))
         return True
 
     def run(self, seconds: float) -> None:
         """Let time pass, with everything that happens in it."""
         until = self.clock.seconds() + seconds
-        while self.clock.calls and self.clock.calls[0].getTime() <= until:
-            self.step()
-        self.clock.advance(max(0.0, until - self.clock.seconds()))
+        clock = self.clock
+        while (at := self._next_at()) <= until:
+            clock.advance(max(0.0, at - clock.seconds()))
+        clock.advance(max(0.0, until - clock.seconds()))
 
     def run_until(self, condition: Callable[[], Any], most: float = 600.0, what: str = "") -> None:
         """
@@ -276,6 +279,12 @@ class Network(Wiring):
         result: T = results[0]
         return result
 
+    def _next_at(self) -> float:
+        clock = self.clock
+        if isinstance(clock, SortedClock):
+            return clock.next_at()
+        return min((call.getTime() for call in clock.calls), default=NEVER)
+
     def _name(self, waited_for: object) -> str:
         asked = (node.asked.find(waited_for) for node in self.nodes if isinstance(waited_for, Deferred))
         found = next(filter(None, asked), None)
@@ -287,7 +296,7 @@ class Network(Wiring):
             why = ""
             if not self.clock.calls:
                 why = "this cannot happen: nothing is scheduled"
-            elif self.clock.calls[0].getTime() > until:
+            elif self._next_at() > until:
                 self.run(until - self.clock.seconds())
                 why = f"this has not happened after {most:g} s"
             if why:

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from zmqrpc.address import LOOPBACK
 from zmqrpc.errors import ConfigError, PortRangeExhausted
-from zmqrpc.testing.clock import ProcessClock
+from zmqrpc.testing.clock import ProcessClock, SortedClock
 from zmqrpc.testing.connection import Connection
 from zmqrpc.testing.ends import Bound, Connecting
 from zmqrpc.testing.pipe import Item
@@ -61,7 +61,7 @@ class Wiring:
 
     def __init__(self, seed: int = 0, weather: Weather | None = None, clock: Clock | None = None) -> None:
         self.seed = seed
-        self.clock = clock or Clock()
+        self.clock = clock or SortedClock()
         self.chance = Random(seed)
         self.weather = weather or Weather()
         self.events: deque[tuple[float, str, str, str, Item]] = deque(maxlen=_EVENTS)
