@@ -87,7 +87,11 @@ class Answers:
             self._links.notices.count("stray")
             return
         text = nack.text or reason.words
-        for call in link.pending.within(nack.ranges):
+        calls = link.pending.within(nack.ranges)
+        if calls and reason is Refusal.EXPIRED:
+            # A call whose time is up by our clock is not here any more.
+            link.perform(link.state.refused_early(now), now)
+        for call in calls:
             if link.pending.take(call.sequence) is None:
                 # The errback of one before it cancelled it.
                 continue

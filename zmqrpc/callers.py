@@ -291,12 +291,13 @@ class Callers:
             # One of the two is no time of its clock, and may have made the base.
             caller.base = ClockOffset(arrival, batch.sent)
         caller.hello_sent = batch.sent
+        # By a way through a proxy may still come what was sent before.
+        caller.base.hello(arrival, batch.sent, fresh=type(identity) is bytes and identity not in self._by_identity)
         self._detach(caller)
         largest = self.largest_through(identity) if type(identity) is Through else self.settings.max_message_size
         largest = min(hello.limits.get("message", caller.largest), largest)
         caller.moved(identity, largest)
         caller.heard_at = now
-        caller.base.age(arrival, batch.sent)
         self.notices.record("client_connected", "client {peer} has said HELLO", batch.source)
         self._by_identity[identity] = caller
         caller.write(encode_message(self._welcome(batch.sent)))

@@ -38,12 +38,24 @@ class ClockOffset:
     :param sent: its monotonic clock in ms when it wrote HELLO.
     """
 
-    __slots__ = ("_base", "_based_at", "_candidate")
+    __slots__ = ("_base", "_based_at", "_candidate", "_opened_at")
 
     def __init__(self, arrival: int, sent: int) -> None:
         self._base = arrival - sent
         self._based_at = arrival
         self._candidate: int | None = None
+        self._opened_at: int | None = None
+
+    def hello(self, arrival: int, sent: int, fresh: bool) -> None:
+        """
+        Take its next HELLO.
+
+        :param fresh: whether it came by a connection of its own, where whatever follows was sent after our WELCOME.
+        """
+        self._opened_at = None
+        self.age(arrival, sent)
+        if fresh:
+            self._opened_at = arrival
 
     def age(self, arrival: int, sent: int) -> int:
         """Return how many ms a batch was under way beyond the fastest one seen."""
@@ -52,6 +64,10 @@ class ClockOffset:
             if age >= -LATE_MILLISECONDS:
                 self._base += age
             return 0
+        if age > SHORT_ROUND_TRIP and self._opened_at is not None and age > arrival - self._opened_at:
+            # It cannot have been under way before WELCOME was: a clock has made a step.
+            self._base += age - (arrival - self._opened_at)
+            return arrival - self._opened_at
         return age
 
     def ping(self, arrival: int, sent: int, last_round_trip: int | None) -> None:

@@ -241,6 +241,12 @@ class LinkState:
             return self._connect(now)
         return []
 
+    def refused_early(self, now: float) -> list[Effect]:
+        """The peer has refused something as too late whose time is not up: let it see how fast we reach it."""
+        if self.phase is Phase.UP:
+            self.liveness.ask_twice(now)
+        return []
+
     def released(self, now: float) -> list[Effect]:
         """Keep it no longer than it is needed; to be called when nothing is outstanding, and nothing waits."""
         self.kept = False

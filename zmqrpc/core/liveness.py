@@ -26,6 +26,7 @@ class Liveness:
     """
 
     __slots__ = (
+        "_anyway",
         "_asked_at",
         "_idle_at",
         "_next_ping",
@@ -47,6 +48,7 @@ class Liveness:
         self._pinged_at: float | None = None
         self._round_trip: int | None = None
         self._silence = 0.0
+        self._anyway = 0
         self._timers = timers
 
     @property
@@ -71,12 +73,24 @@ class Liveness:
         self._pinged_at = None
         self._silent_since = NEVER
         self._round_trip = None
+        self._anyway = 0
         self._used_at = now
         self.wake_at = self._next_ping = now + self._timers.ping
 
     def ask(self, now: float) -> None:
         """Have it asked now: the connection is used again that was to end."""
         self.wake_at = self._next_ping = now
+
+    def ask_twice(self, now: float) -> None:
+        """
+        Have it asked now, though it speaks, and once more: it thinks that what we send is older than it is.
+
+        The second PING tells how long the answer to the first took, so that the peer can learn our clock anew.
+        """
+        if not self._anyway:
+            self._anyway = 2
+            if self._pinged_at is None:
+                self.ask(now)
 
     def used(self, now: float) -> None:
         """Something was handed over; the shell need not say so more often than twice a second."""
@@ -127,13 +141,15 @@ class Liveness:
         if now < self._next_ping:
             self.wake_at = self._next_ping
             return None
-        if now - self.heard_at < timers.ping / 2 and now - self._asked_at < timers.idle_ping:
+        heard = now - self.heard_at < timers.ping / 2
+        if heard and now - self._asked_at < timers.idle_ping and not self._anyway:
             # Who speaks need not be asked whether it is there, only now and then, for how long the answer takes.
             self.wake_at = self._next_ping = min(self.heard_at + timers.ping, self._asked_at + timers.idle_ping)
             return None
         active = outstanding or now - self._used_at < timers.active
         self._next_ping = now + (timers.ping if active else timers.idle_ping)
         self._pinged_at = self._asked_at = now
+        self._anyway = max(0, self._anyway - 1)
         self.wake_at = now + timers.ping
         last, self._round_trip = self._round_trip, None
         return SayPing(last)

@@ -59,6 +59,38 @@ class Age(SynchronousTestCase):
         self.assertEqual(ages(theirs), ages(0))
 
 
+class Opened(SynchronousTestCase):
+    """What follows a HELLO cannot be older than the WELCOME that it follows, whatever its clock shows."""
+
+    def setUp(self):
+        self.base = ClockOffset(0, 0)
+
+    def test_a_clock_that_stood(self):
+        """For three seconds; a short connection has no time for two PINGs."""
+        self.assertEqual(self.base.age(10_000, 7_000), 3000)
+        self.base.hello(10_500, 7_500, fresh=True)
+        self.assertEqual(self.base.age(10_510, 7_502), 10)
+        self.assertEqual(self.base.age(10_600, 7_600), 2)
+
+    def test_what_waited(self):
+        """A queue behind WELCOME counts as before."""
+        self.base.hello(1000, 1000, fresh=True)
+        self.assertEqual(self.base.age(7000, 2000), 5000)
+        self.assertEqual(self.base.age(7001, 2001), 5000)
+
+    def test_hellos_that_waited(self):
+        """One is no WELCOME to the next: both may have waited for equally long."""
+        self.base.hello(6000, 1000, fresh=True)
+        self.base.hello(6001, 2000, fresh=True)
+        self.assertEqual(self.base.age(7100, 2100), 1099)
+
+    def test_by_a_way_that_is_not_its_own(self):
+        """There may still come what was sent before."""
+        self.base.hello(6000, 6000, fresh=True)
+        self.base.hello(6100, 6100, fresh=False)
+        self.assertEqual(self.base.age(6101, 1000), 5101)
+
+
 class Rebase(SynchronousTestCase):
     """A sender whose clock runs 10 ms a minute behind ours: without a new base its batches would seem 10 ms old."""
 

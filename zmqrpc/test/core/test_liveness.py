@@ -237,6 +237,27 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(self.speaking(liveness, 0.1, 12), [0.5, 5.5, 10.5])
         self.assertFalse(liveness.mute)
 
+    def test_who_thinks_that_we_are_late_is_asked_twice(self) -> None:
+        """Now, and half a second later, however much it says meanwhile; what it refuses meanwhile asks for no more."""
+        liveness = fresh()
+        self.assertEqual(self.speaking(liveness, 0.1, 2), [0.5])
+        liveness.ask_twice(NOW + 2)
+        self.assertEqual(liveness.wake_at, NOW + 2)
+        self.assertEqual(self.speaking(liveness, 2.1, 2.3), [2.1])
+        liveness.ask_twice(NOW + 2.3)
+        self.assertEqual(self.speaking(liveness, 2.4, 10), [2.6, 7.6])
+
+    def test_who_thinks_that_we_are_late_while_it_is_asked(self) -> None:
+        """What waits for its answer is not asked again; the next two are."""
+        liveness = fresh()
+        now = NOW + 0.5
+        liveness.tick(now, False)
+        wake_at = liveness.wake_at
+        liveness.ask_twice(now + 0.1)
+        self.assertEqual(liveness.wake_at, wake_at)
+        liveness.answered(now + 0.2, int(now * 1000))
+        self.assertEqual(self.speaking(liveness, 0.7, 9), [1.0, 1.5, 6.5])
+
     def test_who_falls_silent_is_asked_half_a_second_later(self) -> None:
         liveness = fresh()
         self.speaking(liveness, 0.1, 3.3)

@@ -74,6 +74,20 @@ class DirectTests(ClockCase):
         for _ in range(10):
             self.call(timeout=0.5)
 
+    def test_the_host_of_a_busy_client_is_suspended(self):
+        """A link that is used all the time is PINGed seldom; what is refused as too late too soon is a reason to."""
+        self.call()
+        self.node.clock.suspend(3.0)
+        self.network.run(3.0)
+        late = 0
+        for _ in range(20):
+            try:
+                self.call(timeout=1.0)
+            except DeadlineExceeded:
+                late += 1
+            self.network.run(0.1)
+        self.assertLessEqual(late, 7)
+
     def test_a_hello_of_the_far_future(self):
         """A stranger who says HELLO in the name of a client does not keep it out."""
         for ahead in (8000, FAR):
