@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak fault check format-check lint types docs share share-check package news bench clean
+.PHONY: help demo test sim soak fault check format-check lint types docs share share-check package news bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,11 +47,14 @@ test: $(VENV)/.stamp-dev  ## run all tests (TESTS=zmqrpc.test.test_x for some), 
 	@$(BIN)/python -m compileall -q zmqrpc examples twisted
 	$(BIN)/python -m twisted.trial -j $(JOBS) $(TESTS)
 
+sim: $(VENV)/.stamp-dev  ## run 10,000 simulated systems on bad days (SIM="--seeds 500 --from 7" for others)
+	@$(BIN)/python -m zmqrpc.test.sim $(SIM)
+
 soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
-	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_STORMS=3000 ZMQRPC_CHURNS=500 ZMQRPC_FAULT_SECONDS=60 \
+	ZMQRPC_SOAK_SECONDS=300 ZMQRPC_FUZZ_SECONDS=300 ZMQRPC_CHURNS=500 ZMQRPC_FAULT_SECONDS=60 \
 		$(BIN)/python -m twisted.trial \
-		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.scenarios.test_storm \
-		zmqrpc.test.scenarios.test_churn zmqrpc.test.integration.test_faults
+		zmqrpc.test.integration.test_soak zmqrpc.test.integration.test_fuzz zmqrpc.test.sim.test_churn \
+		zmqrpc.test.integration.test_faults
 
 fault: $(VENV)/.stamp-dev  ## break systems of real processes in every way there is (ROWS=T1,T15 for some; FAULT=--help)
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel faketime=faketime ip=iproute2 nft=nftables

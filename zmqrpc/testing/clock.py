@@ -70,6 +70,7 @@ class ProcessClock:
     def __init__(self, clock: Any) -> None:
         self.stopped = False
         self._clock = clock
+        self._rate = 1.0
         self._paused_until = 0.0
         self._behind = 0.0
         self._stood_at = -NEVER
@@ -78,10 +79,14 @@ class ProcessClock:
 
     def seconds(self) -> float:
         """Tell the time."""
-        return max(self._stood_at, float(self._clock.seconds()) - self._behind)
+        now: float = self._clock.seconds() * self._rate - self._behind
+        return now if now > self._stood_at else self._stood_at
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:
         """Call a callable in some time, if the process lives then."""
+        if delay and self._rate != 1:
+            # Not so short that it is lost in rounding, and what waits for a moment would come before it without end.
+            delay = max(delay / self._rate, 1e-9)
         delay = max(delay, self._paused_until - self._clock.seconds())
         call: IDelayedCall = self._clock.callLater(delay, callable, *args, **kwargs)
         if self.stopped:
@@ -107,7 +112,7 @@ class ProcessClock:
     def suspend(self, seconds: float) -> None:
         """Stop the process and its clock for a while, as when its host is suspended: everything is late by as much."""
         self._stood_at = self.seconds()
-        self._behind += seconds
+        self._behind += seconds * self._rate
         self._paused_until = self._clock.seconds() + seconds
         for call in self.getDelayedCalls():
             call.delay(seconds)
@@ -116,6 +121,11 @@ class ProcessClock:
     def _sort(self) -> None:
         """Have the clock list its calls in order again: `task.Clock` does so only when one is added."""
         self._clock.callLater(0.0, lambda: None).cancel()
+
+    def set_rate(self, rate: float) -> None:
+        """Let the clock of the process show so many seconds in each second from now on, as a clock that drifts does."""
+        self._behind += self._clock.seconds() * (rate - self._rate)
+        self._rate = rate
 
     def stop(self) -> None:
         """End the process: nothing that it has scheduled, or schedules from now on, is called."""

@@ -118,6 +118,7 @@ class History:
         died: dict[str, float] = {}
         stood: defaultdict[str, list[Stood]] = defaultdict(list)
         members: defaultdict[str, set[str]] = defaultdict(set)
+        quickest: dict[tuple[str, str], float] = {}
         for event in self.events:
             match event:
                 case Died():
@@ -127,11 +128,15 @@ class History:
                 case Ran() | Ended() if event.id not in cases:
                     found.append(f"nobody has asked for it: {event}")
                 case Ran():
-                    cases[event.id].ran.append(event)
+                    case = cases[event.id]
+                    case.ran.append(event)
                     members[event.member].add(event.instance)
+                    if case.asked.kind == "fanout":
+                        pair, took = (case.asked.client, event.instance), event.at - case.asked.at
+                        case.quickest[event.instance] = quickest[pair] = min(took, quickest.get(pair, took))
                 case Ended():
                     cases[event.id].ended.append(event)
-        troubles = Troubles(died, stood, members)
+        troubles = Troubles(died, stood, members, {each.asked.client for each in cases.values()})
         for each in cases.values():
             found += [f"{fault}: {each}" for fault in each.faults(troubles, ended_within, begun_within)]
         return found + (self._out_of_order(cases) if in_order else [])

@@ -108,6 +108,11 @@ class Wiring:
         """List the hosts that refuse connections."""
         return sorted(self._refusing)
 
+    def ends_left(self) -> list[str]:
+        """List what is bound or connected."""
+        bound = [f"{host} {port} is bound" for host, port in self._bound]
+        return bound + [f"a connection to {each.address[0]}:{each.address[1]}" for each in self._connections]
+
     # For transports and connections
 
     def connect(self, router: Connecting, host: str, address: str, identity: bytes) -> Connection:

@@ -88,6 +88,7 @@ class CallTests(JudgeCase):
 
     def test_time(self):
         self.check("call", [A], OK, "ended 2.000 s after its deadline", until=7.0)
+        self.check("call", [A], OK, until=5.9)
         self.check("call", [A], INFO, "began to run 0.500 s after its deadline", at=5.5, until=5.6)
         self.check("call", [A], INFO, at=5.1, until=5.9)
         self.asked("call", [A], OK, until=5.5)

@@ -6,7 +6,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.test.scenarios.churn import Churn
+from zmqrpc.test.sim.churn import Churn
 
 SEEDS = int(os.environ.get("ZMQRPC_CHURNS", "12"))
 """How many churns there are; a failure names its seed, and `Churn(seed)` is the same churn again."""

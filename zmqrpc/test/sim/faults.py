@@ -1,0 +1,115 @@
+"""What goes wrong in a simulated system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from zmqrpc.test.sim.system import Place, System
+from zmqrpc.testing import Weather
+
+
+class Faults:
+    """Breaks something, or heals it, at random; at the end it heals everything."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._chance = Random(system.chance.getrandbits(64))
+        everywhere: list[Callable[[], None]] = [self._break_a_way] * 4 + [self._break_a_host, self._break_the_store]
+        self._all = [*everywhere, self._heal, self._heal, *[self._end_a_process] * 4, self._let_stand, self._let_stand]
+
+    def fail(self) -> None:
+        """Let something fail, or heal."""
+        self._chance.choice(self._all)()
+
+    def heal(self) -> None:
+        """Take back everything."""
+        system = self._system
+        network = system.network
+        system.note("all heals")
+        network.heal()
+        for host in network.refusing():
+            network.accept(host)
+        network.set_weather(Weather())
+        for path in network.paths():
+            path.own_weather = None
+        network.store.come_back()
+        for place in system.of("proxy"):
+            if system.little:
+                # It may have been told to misbehave.
+                system.kill(place)
+                system.start(place)
+
+    # The network
+
+    def _break_a_way(self) -> None:
+        network, chance = self._system.network, self._chance
+        client = chance.choice([place.host for place in self._system.places if place.role != "server"])
+        other = chance.choice([place.host for place in self._system.places if place.host != client])
+        fault = chance.choice(["partition", "cut", "cut", "break_connections", "break_connections", "weather"])
+        ends = chance.sample([client, other], 2)
+        self._system.note(f"{fault} {ends}")
+        if fault == "weather":
+            network.set_weather(self._system.weather(bad=True), *ends)
+        else:
+            getattr(network, fault)(*ends)
+
+    def _break_a_host(self) -> None:
+        host = self._chance.choice(self._system.places).host
+        fault = self._chance.choice(["isolate", "refuse", "refuse", "accept"])
+        self._system.note(f"{fault} {host}")
+        getattr(self._system.network, fault)(host)
+
+    def _heal(self) -> None:
+        self._system.note("the ways heal")
+        self._system.network.heal()
+
+    # The store
+
+    def _break_the_store(self) -> None:
+        store, chance = self._system.network.store, self._chance
+        fault = chance.choice(["go_down", "come_back", "come_back", "forget", "go_read_only"])
+        self._system.note(f"store: {fault}")
+        if fault == "go_down":
+            store.go_down(chance.uniform(0, 2))
+        elif fault == "come_back":
+            store.come_back(chance.choice([0, 0, 0.5]))
+        else:
+            getattr(store, fault)()
+
+    # Processes
+
+    def _pick(self, *roles: str) -> Place | None:
+        places = self._system.of(*roles)
+        return self._chance.choice(places) if places else None
+
+    def _end_a_process(self) -> None:
+        system, chance = self._system, self._chance
+        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < 0.2))
+        if place is None:
+            return
+        if system.little and place.role == "proxy" and chance.random() < 0.6:
+            self._mislead(place)
+            return
+        if chance.random() < 0.1:
+            system.kill_in_its_stop()
+        ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
+        again = ports if chance.random() < 0.5 else ()
+        system.network.clock.callLater(chance.choice([0, 0.01, 0.3, 1]), system.start, place, again)
+
+    def _mislead(self, place: Place) -> None:
+        """Let a proxy misbehave as a bad program might."""
+        proxy = place.process
+        fault = self._chance.choice(["silent", "silent", "forget", "go_away"])
+        self._system.note(f"{place.host}: {fault}")
+        if fault == "silent":
+            proxy.silent = not proxy.silent
+        elif fault == "go_away":
+            proxy.go_away()
+        elif other := self._pick("client", "server"):
+            proxy.forget(other.process.instance)
+
+    def _let_stand(self) -> None:
+        place = self._pick("client", "server", "proxy")
+        if place is not None:
+            self._system.stand(place, self._chance.choice([0.05, 0.5, 1.5, 3]), self._chance.random() < 0.3)

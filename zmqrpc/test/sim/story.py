@@ -1,0 +1,124 @@
+"""One bad day, from its seed to what was broken in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.internet.defer import gatherResults
+
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.test.sim.faults import Faults
+from zmqrpc.test.sim.load import Load
+from zmqrpc.test.sim.system import Place, System
+from zmqrpc.testing import Stuck
+
+Way = tuple[Place, Place]
+"""From a client to a server."""
+
+WELL_SECONDS = 12.0
+"""Within which calls succeed again once everything has healed."""
+
+SLACK = 0.02
+"""Seconds after its deadline by which a call has ended, where no process is slow."""
+
+LATE = 0.3
+"""Seconds after its deadline that a method may still begin: what ages of messages are uncertain by."""
+
+
+class Story:
+    """
+    A system, what is asked of it, and what befalls it.
+
+    :param seed: what everything is drawn from.
+    :ivar network: the network.
+    :ivar events: what befell whom.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.system = System(seed)
+        self._load, self._faults = Load(self.system), Faults(self.system)
+        self._broken: list[str] = []
+        self.network, self.events, self.history = self.system.network, self.system.events, self.system.history
+
+    def run(self) -> None:
+        """Let the day pass, heal everything, see that calls succeed again, and stop."""
+        try:
+            self._run()
+        except Stuck as error:
+            self._broken.append(str(error))
+
+    def _run(self) -> None:
+        network, chance = self.network, self.system.chance
+        network.run(0.1)
+        seconds = chance.uniform(0.3, 2.2)
+        acts = [self._load.ask] * chance.randint(4, 16) + [self._faults.fail] * chance.randint(1, 10)
+        plan = sorted(((0.1 + chance.uniform(0, seconds), act) for act in acts), key=lambda planned: planned[0])
+        for at, act in plan:
+            network.run(max(0.0, at - self.system.now))
+            act()
+        self._faults.heal()
+        self._see_that_all_is_well()
+        load = self._load
+        network.run_until(lambda: not load.waits or self.system.now > load.until + 5, what="all ends")
+        self._stop()
+
+    # Afterwards
+
+    def _see_that_all_is_well(self) -> None:
+        """Call from each client to each server until it succeeds."""
+        places = self.system.places
+        clients = [place for place in places if place.role == "client"]
+        missing = [(client, server) for client in clients for server in places if server.role == "server"]
+        until = self.system.now + WELL_SECONDS
+        errors: list[str] = []
+        while missing and self.system.now < until:
+            missing, errors = self._call_each(missing)
+        if missing:
+            ways = ", ".join(f"{client.host} to {server.host}" for client, server in missing)
+            self._broken.append(f"not well {WELL_SECONDS:g} s after everything has healed: {ways}; {errors}")
+
+    def _call_each(self, ways: list[Way]) -> tuple[list[Way], list[str]]:
+        """Call by some ways; return those by which no call succeeds, and why."""
+        ready = [way for way in ways if way[0].process is not None]
+        calls = [self._load.send(client, "call", 1.0, server.host)[0] for client, server in ready]
+        self.network.run(0.2)
+        # A client that stands ends its calls when it goes on.
+        self.network.run_until(lambda: all(call.called for call in calls), 5.0, "the calls end")
+        failed = {
+            way: call.result for way, call in zip(ready, calls, strict=True) if isinstance(call.result, Exception)
+        }
+        return [way for way in ways if way not in ready or way in failed], list(map(str, failed.values()))
+
+    def _stop(self) -> None:
+        system, network = self.system, self.network
+        network.run_until(lambda: all(place.process for place in system.places), 10, "all start again")
+        for place in system.of("client", "server"):
+            system.stop(place)
+        network.result_of(gatherResults([stopped for _, stopped in system.stops]), 30)
+        for place in system.of("proxy"):
+            system.stop(place)
+        network.result_of(gatherResults([stopped for _, stopped in system.stops]), 30)
+        network.run(3)
+        self._broken += [f"left behind: {left}" for left in self._left()]
+
+    def _left(self) -> Iterator[object]:
+        """List what a system leaves that has stopped, and should not."""
+        yield from self.network.clock.getDelayedCalls()
+        yield from self.network.ends_left()
+        for node in self.network.nodes:
+            if node.state == "stopped":
+                yield from node._links.all()
+                yield from node._callers.requests.waiting
+                yield from ["calls that run"] * node._callers.requests.running
+                if node._delivery.wake_at < NEVER:
+                    yield "calls that wait for discovery"
+            elif node.state != "killed":
+                yield f"a node that is {node.state}"
+
+    # The verdict
+
+    def verdict(self) -> list[str]:
+        """List every broken promise."""
+        judged = self.history.violations(ended_within=SLACK, begun_within=LATE)
+        return self._broken + self._load.faults + judged

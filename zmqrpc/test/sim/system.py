@@ -1,0 +1,255 @@
+"""A simulated system: places where one process after another runs, all drawn from a seed."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from zmqrpc import Target
+from zmqrpc.errors import ConfigError
+from zmqrpc.test.little_proxy import LittleProxy
+from zmqrpc.test.sim.endpoint import Endpoint
+from zmqrpc.testing import History, MemoryNode, MemoryProxy, Network, Weather
+
+TOPIC = "work"
+EVENTS = "events"
+DRIFT = 0.001
+"""By how much of a second clocks are fast or slow in each: twice what NTP corrects."""
+
+OPTIONS: dict[str, Any] = {
+    "rpc_ack_timeout_base": 0.7,
+    "zmq_target_expire": 6,
+    "zmq_target_update": 1.0,
+    "drain_timeout": 3.0,
+}
+TIGHT: dict[str, tuple[Any, ...]] = {
+    "max_running_calls": (2, 5),
+    "max_unsettled_calls": (1, 4),
+    "max_queued_calls": (1, 4),
+    "max_reply_memory": (1024, 2048),
+    "max_running_bytes": (1024, 2048),
+    "max_queued_bytes": (1024, 2048),
+    "max_unsettled_bytes": (1024, 2048),
+}
+"""Limits that some systems have; each is two of them, and drawn for each process."""
+
+_PROXY_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
+
+
+@attrs.define(eq=False)
+class Place:
+    """
+    A host and what runs there.
+
+    :ivar role: ``client``, ``server`` or ``proxy``.
+    :ivar options: options of `Settings` that its processes are started with.
+    :ivar process: the one that runs; None while there is none.
+    :ivar client: what a client calls with; `notifier` alike.
+    :ivar stands_until: when it goes on, if it stands.
+    """
+
+    host: str
+    role: str
+    options: dict[str, Any]
+    process: Any = None
+    client: Any = None
+    notifier: Any = None
+    stands_until: float = 0.0
+
+
+class System:
+    """
+    One to three clients, two to four servers, up to three proxies, a store, and the network between them.
+
+    :param seed: what everything is drawn from.
+    :ivar chance: draws whatever else has to be drawn.
+    :ivar calls: how most clients call.
+    :ivar publishes: whether fan-outs are published.
+    :ivar tight: whether processes have small limits.
+    :ivar proxied: whether there are proxies, and `little` whether those are `LittleProxy`.
+    :ivar history: what is asked, runs and is told.
+    :ivar events: what befell whom, for the search of a fault.
+    :ivar stops: the processes that were told to stop, and what fires when they have.
+    """
+
+    def __init__(self, seed: int) -> None:
+        chance = self.chance = Random(seed)
+        self.seed = seed
+        self.calls = chance.choice(["static-direct", "static-direct", "dynamic-direct", "router-proxy"])
+        self.publishes = chance.random() < 0.3
+        self.tight = chance.random() < 0.25
+        self.proxied = self.publishes or self.calls == "router-proxy"
+        # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
+        self.little = self.proxied and not self.publishes and chance.random() < 0.3
+        self.network = Network(seed, self.weather())
+        self.history = History(self.network.clock.seconds)
+        self.events: list[str] = []
+        self.stops: list[tuple[Any, Deferred[None]]] = []
+        self.places: list[Place] = []
+        for number in range(chance.choice([1, 2, 2, 3]) if self.proxied else 0):
+            self._add(f"proxy-{number}", "proxy", {"use_pub_sub": self.publishes})
+        suffix = "+pub-sub" if self.publishes else ""
+        for number in range(chance.choice([2, 2, 2, 3, 4])):
+            self._add(f"server-{number}", "server", {"zmq_topology": self.calls + suffix})
+        for number in range(chance.choice([1, 1, 1, 2, 3])):
+            # One that goes its own way finds the servers all the same.
+            calls = self.calls if chance.random() < 0.8 else "static-direct"
+            publishes = suffix if chance.random() < 0.9 else ""
+            self._add(f"client-{number}", "client", {"zmq_topology": calls + publishes})
+
+    def weather(self, bad: bool = False) -> Weather:
+        """
+        Draw what happens to messages.
+
+        Nobody sends a message twice as it is. A server knows by its filter that it has it; a proxy does not, and gives
+        the second copy back when the server is gone to which the first has gone: so only where there are no proxies.
+
+        :param bad: whether it is that of one way between two hosts, and worse than there is everywhere.
+        """
+        chance, much = self.chance, 5 if bad else 1
+        rough = 0.2 if bad else chance.choice([0.001, 0.005, 0.03])
+        delay = (rough / 5, rough)
+        if not bad and chance.random() < 0.3:
+            return Weather(delay=delay)
+        return Weather(
+            delay=delay,
+            loss=chance.choice([0, 0, 0.03 * much]),
+            duplication=0 if self.proxied else chance.choice([0, 0, 0.1 * much]),
+            refusal=chance.choice([0, 0, 0.2 * much]),
+            breakage=chance.choice([0, 0, 0.01 * much]),
+        )
+
+    @property
+    def now(self) -> float:
+        """The time by no process's clock."""
+        return self.network.clock.seconds()
+
+    def note(self, what: str) -> None:
+        """Remember what happens."""
+        self.events.append(f"{self.now:.4f} {what}")
+
+    # Who is there
+
+    def of(self, *roles: str) -> list[Place]:
+        """List the places of some roles where a process runs."""
+        return [place for place in self.places if place.role in roles and place.process is not None]
+
+    def _add(self, host: str, role: str, options: dict[str, Any]) -> None:
+        options = OPTIONS | options
+        if self.tight:
+            options |= {
+                name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
+            }
+        place = Place(host, role, options)
+        self.places.append(place)
+        self.start(place)
+
+    def start(self, place: Place, ports: tuple[int, ...] = ()) -> None:
+        """
+        Start a process, and again in a moment when its predecessor still has the ports.
+
+        :param ports: those that it has to bind; none for any.
+        """
+        try:
+            process = getattr(self, f"_start_{place.role}")(place, dict(place.options), ports)
+        except ConfigError:
+            self.network.clock.callLater(0.1, self.start, place, ports)
+            return
+        place.process = process
+        self.note(f"{place.host} starts, {process.instance.hex()[:8]}")
+
+    def _set_drift(self, process: Any) -> None:
+        process.clock.set_rate(self.chance.uniform(1 - DRIFT, 1 + DRIFT))
+
+    def _start_client(self, place: Place, options: dict[str, Any], ports: tuple[int, ...]) -> MemoryNode:
+        node = MemoryNode(self.network, host=place.host, **options)
+        self._set_drift(node)
+        node.startService()
+        place.client, place.notifier = node.client(), node.notifier(place.host, [EVENTS])
+        return node
+
+    def _start_server(self, place: Place, options: dict[str, Any], ports: tuple[int, ...]) -> MemoryNode:
+        if ports:
+            options |= {"rpc_zmq_min_port": ports[0], "rpc_zmq_max_port": ports[0] + 1}
+        node = MemoryNode(self.network, host=place.host, **options)
+        self._set_drift(node)
+        endpoint = Endpoint(self.history, node, place.host, Random(self.chance.getrandbits(64)))
+        node.server(Target(TOPIC, server=place.host), [endpoint])
+        if self.chance.random() < 0.5:
+            node.listener([Target(EVENTS)], [endpoint], place.host)
+        try:
+            node.startService()
+        except ConfigError:
+            self.network.nodes.remove(node)
+            raise
+        return node
+
+    def _start_proxy(self, place: Place, options: dict[str, Any], ports: tuple[int, ...]) -> Any:
+        if self.little:
+            return LittleProxy(self.network, place.host)
+        options |= dict(zip(_PROXY_PORTS, ports, strict=False))
+        proxy = MemoryProxy(self.network, host=place.host, **options)
+        self._set_drift(proxy)
+        try:
+            proxy.startService()
+        except ConfigError:
+            self.network.proxies.remove(proxy)
+            raise
+        return proxy
+
+    # Who goes
+
+    def kill(self, place: Place) -> tuple[int, ...]:
+        """End a process without a goodbye; return the ports that it had bound."""
+        process, place.process = place.process, None
+        ports = ports_of(process)
+        self.note(f"{place.host} is killed, {process.instance.hex()[:8]}")
+        self._killed(process)
+        return ports
+
+    def stop(self, place: Place) -> tuple[int, ...]:
+        """Tell a process to stop; return the ports that it has bound."""
+        if self.little and place.role == "proxy":
+            return self.kill(place)
+        process, place.process = place.process, None
+        ports = ports_of(process)
+        self.note(f"{place.host} is told to stop, {process.instance.hex()[:8]}")
+        self.stops.append((process, process.stopService()))
+        return ports
+
+    def kill_in_its_stop(self) -> None:
+        """Kill a process that was told to stop."""
+        if self.stops:
+            process, _ = self.chance.choice(self.stops)
+            self.note(f"{process.instance.hex()[:8]} is killed in its stop")
+            self._killed(process)
+
+    def _killed(self, process: Any) -> None:
+        process.kill()
+        if isinstance(process, MemoryNode):
+            self.history.died(process.instance.hex())
+        self.stops = [(other, stopped) for other, stopped in self.stops if other is not process]
+
+    def stand(self, place: Place, seconds: float, clock: bool) -> None:
+        """Let a process stand, as SIGSTOP does; or its clock as well, as a host that is suspended does."""
+        if place.stands_until > self.now:
+            return
+        self.note(f"{place.host} {'is suspended' if clock else 'stands'} for {seconds:.3f} s")
+        place.stands_until = self.now + seconds
+        if place.role != "proxy":
+            self.history.stood(place.process.instance.hex(), seconds, clock)
+        (place.process.clock.suspend if clock else place.process.clock.pause)(seconds)
+
+
+def ports_of(process: Any) -> tuple[int, ...]:
+    """List the ports that a process has bound, in the order in which its options name them."""
+    addresses: list[str] = []
+    if isinstance(process, MemoryProxy):
+        router, *publishers = process.records
+        addresses = [*router.addresses, *(publisher.addresses[-1] for publisher in publishers)]
+    elif isinstance(process, MemoryNode) and process.address is not None:
+        addresses = [process.address]
+    return tuple(int(address.rpartition(":")[2]) for address in addresses)

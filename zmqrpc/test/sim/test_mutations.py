@@ -1,0 +1,58 @@
+"""That stories find what is broken: a judge that never complained proves nothing."""
+
+from __future__ import annotations
+
+import gc
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.test.sim import mutations
+from zmqrpc.test.sim.pool import tell
+
+TWICE = "ran more than once at one instance|ran at more than one instance"
+
+
+class MutationTests(SynchronousTestCase):
+    """Each breaks one promise in one place."""
+
+    def setUp(self):
+        gc.collect()
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
+
+    def check(self, mutate, sentence, within):
+        """
+        Break something, and tell stories until one finds it.
+
+        :param sentence: a pattern of what it has to say.
+        :param within: by how many seeds at most.
+        """
+        mutate(self.patch)
+        for seed in range(within):
+            if any(re.match(sentence, violation) for violation in tell(seed).violations):
+                break
+        else:
+            self.fail(f"{within} stories have not found that {mutate.__doc__}")
+        self.flushLoggedErrors()
+
+    def test_no_filter(self):
+        self.check(mutations.no_filter, TWICE, within=40)
+
+    def test_no_fencing(self):
+        self.check(mutations.no_fencing, TWICE, within=80)
+
+    def test_acknowledged_unread(self):
+        self.check(mutations.acknowledged_unread, "said to be done, and did not run|1 pools are said", within=80)
+
+    def test_again_elsewhere(self):
+        self.check(mutations.again_elsewhere, TWICE, within=200)
+
+    def test_no_deadline(self):
+        self.check(mutations.no_deadline, "began to run .* after its deadline", within=200)
+
+    def test_said_not_to_have_run(self):
+        self.check(mutations.said_not_to_have_run, "ran.*, though its error says that it did not", within=80)
+
+    def test_forgotten(self):
+        self.check(mutations.forgotten, "never ended", within=40)
