@@ -3,17 +3,20 @@ Holds one thing that was asked against what ran for it.
 
 The rules are those of the front page, counted:
 
-======================  =================================================================
-told                    executions allowed
-======================  =================================================================
-ok, ran: of a call      exactly 1; of an idempotent one at least 1, at each instance 1
-ok: of a cast           as of a call; 0 too, where an instance it may have gone to died or stood
-ok: by an instance      exactly 1 there; of a fan-out 0 too, where that instance died or stood
-published               0 or 1 there
-info                    0 or 1; of an idempotent call any number, at each instance 1
-fail                    0
-ok: of a notification   at least 1 in as many pools as it says
-======================  =================================================================
+=====================  =========================================================================
+told                   executions allowed
+=====================  =========================================================================
+ok, ran: of a call     exactly 1; of an idempotent one at least 1
+ok: of a cast          the same; 0 too, where an instance that may have had it died or stood
+ok: by an instance     exactly 1 there; of a fan-out 0 too, where that instance died or stood
+published              0 or 1 there
+info                   0 or 1; of an idempotent call or cast any number
+fail                   0
+ok: of a notification  at least 1 in as many pools as it says
+=====================  =========================================================================
+
+What is idempotent and was lost on its way goes to whoever is there next, under a new number: perhaps once more to the
+same instance. A fan-out, and a call of every member, never goes to another instance than the one it is for.
 """
 
 from __future__ import annotations
@@ -96,9 +99,10 @@ class Case:
         if asked.kind == "notify":
             yield from self._pools()
             return
-        if any(count > 1 for count in counts.values()):
+        may_move = asked.kind in ("call", "cast")
+        if any(count > 1 for count in counts.values()) and not (may_move and asked.idempotent):
             yield "ran more than once at one instance"
-        if len(counts) > 1 and asked.kind in ("call", "cast") and not asked.idempotent:
+        if len(counts) > 1 and may_move and not asked.idempotent:
             yield "ran at more than one instance"
         for told in self.ended[0].told if self.ended else ():
             yield from self._judge(told, counts, troubles)

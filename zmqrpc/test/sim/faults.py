@@ -91,8 +91,8 @@ class Faults:
         if system.little and place.role == "proxy" and chance.random() < 0.6:
             self._mislead(place)
             return
-        if chance.random() < 0.1:
-            system.kill_in_its_stop()
+        if system.stops and chance.random() < 0.1:
+            system.kill_in_its_stop(chance.choice(system.stops)[0])
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
         system.network.clock.callLater(chance.choice([0, 0.01, 0.3, 1]), system.start, place, again)

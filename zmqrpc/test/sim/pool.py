@@ -13,7 +13,11 @@ from typing import Any
 import attrs
 
 from zmqrpc.test.sim.alarms import Alarms
+from zmqrpc.test.sim.churn import Churn
 from zmqrpc.test.sim.story import Story
+
+CHURN_EVERY = 50
+"""Of so many seeds the last is a `Churn`, which takes as long as ten stories."""
 
 HANGS_AFTER = 60
 """Seconds of real time after which a seed is given up, which takes well under one."""
@@ -48,9 +52,9 @@ def tell(seed: int, verbose: bool = False) -> Told:
 
 
 def _tell(seed: int, verbose: bool) -> Told:
-    story: Story | None = None
+    story: Story | Churn | None = None
     try:
-        story = Story(seed)
+        story = Churn(seed) if seed % CHURN_EVERY == CHURN_EVERY - 1 else Story(seed)
         story.run()
         violations = story.verdict()
     except Exception:

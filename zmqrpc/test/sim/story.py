@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from twisted.internet.defer import gatherResults
-
-from zmqrpc.core.agenda import NEVER
 from zmqrpc.test.sim.faults import Faults
 from zmqrpc.test.sim.load import Load
 from zmqrpc.test.sim.system import Place, System
@@ -61,7 +56,7 @@ class Story:
         self._see_that_all_is_well()
         load = self._load
         network.run_until(lambda: not load.waits or self.system.now > load.until + 5, what="all ends")
-        self._stop()
+        self.system.stop_all(30)
 
     # Afterwards
 
@@ -90,35 +85,10 @@ class Story:
         }
         return [way for way in ways if way not in ready or way in failed], list(map(str, failed.values()))
 
-    def _stop(self) -> None:
-        system, network = self.system, self.network
-        network.run_until(lambda: all(place.process for place in system.places), 10, "all start again")
-        for place in system.of("client", "server"):
-            system.stop(place)
-        network.result_of(gatherResults([stopped for _, stopped in system.stops]), 30)
-        for place in system.of("proxy"):
-            system.stop(place)
-        network.result_of(gatherResults([stopped for _, stopped in system.stops]), 30)
-        network.run(3)
-        self._broken += [f"left behind: {left}" for left in self._left()]
-
-    def _left(self) -> Iterator[object]:
-        """List what a system leaves that has stopped, and should not."""
-        yield from self.network.clock.getDelayedCalls()
-        yield from self.network.ends_left()
-        for node in self.network.nodes:
-            if node.state == "stopped":
-                yield from node._links.all()
-                yield from node._callers.requests.waiting
-                yield from ["calls that run"] * node._callers.requests.running
-                if node._delivery.wake_at < NEVER:
-                    yield "calls that wait for discovery"
-            elif node.state != "killed":
-                yield f"a node that is {node.state}"
-
     # The verdict
 
     def verdict(self) -> list[str]:
         """List every broken promise."""
         judged = self.history.violations(ended_within=SLACK, begun_within=LATE)
-        return self._broken + self._load.faults + judged
+        left = [f"left behind: {left}" for left in self.system.left()]
+        return self._broken + self._load.faults + judged + left

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from zmqrpc import Target
+from zmqrpc.core.agenda import NEVER
 from zmqrpc.errors import ConfigError
 from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.sim.endpoint import Endpoint
@@ -49,6 +51,7 @@ class Place:
     :ivar process: the one that runs; None while there is none.
     :ivar client: what a client calls with; `notifier` alike.
     :ivar stands_until: when it goes on, if it stands.
+    :ivar began: when that process has started.
     """
 
     host: str
@@ -58,6 +61,7 @@ class Place:
     client: Any = None
     notifier: Any = None
     stands_until: float = 0.0
+    began: float = 0.0
 
 
 class System:
@@ -65,6 +69,7 @@ class System:
     One to three clients, two to four servers, up to three proxies, a store, and the network between them.
 
     :param seed: what everything is drawn from.
+    :param gentle: whether there are always three proxies that publish, and nothing is lost on the way.
     :ivar chance: draws whatever else has to be drawn.
     :ivar calls: how most clients call.
     :ivar publishes: whether fan-outs are published.
@@ -75,32 +80,42 @@ class System:
     :ivar stops: the processes that were told to stop, and what fires when they have.
     """
 
-    def __init__(self, seed: int) -> None:
-        chance = self.chance = Random(seed)
-        self.seed = seed
-        self.calls = chance.choice(["static-direct", "static-direct", "dynamic-direct", "router-proxy"])
-        self.publishes = chance.random() < 0.3
-        self.tight = chance.random() < 0.25
+    def __init__(self, seed: int, gentle: bool = False) -> None:
+        self.chance = Random(seed)
+        self.calls = self.chance.choice(["static-direct", "static-direct", "dynamic-direct", "router-proxy"])
+        self.publishes = gentle or self.chance.random() < 0.3
+        self.tight = not gentle and self.chance.random() < 0.25
         self.proxied = self.publishes or self.calls == "router-proxy"
         # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
-        self.little = self.proxied and not self.publishes and chance.random() < 0.3
-        self.network = Network(seed, self.weather())
+        self.little = self.proxied and not self.publishes and self.chance.random() < 0.3
+        self.network = Network(seed, self.weather(gentle=gentle))
         self.history = History(self.network.clock.seconds)
         self.events: list[str] = []
         self.stops: list[tuple[Any, Deferred[None]]] = []
         self.places: list[Place] = []
+        (self._populate_gently if gentle else self._populate)()
+
+    def _populate(self) -> None:
+        chance, suffix = self.chance, "+pub-sub" * self.publishes
         for number in range(chance.choice([1, 2, 2, 3]) if self.proxied else 0):
-            self._add(f"proxy-{number}", "proxy", {"use_pub_sub": self.publishes})
-        suffix = "+pub-sub" if self.publishes else ""
+            self._add(f"proxy-{number}", "proxy", OPTIONS | {"use_pub_sub": self.publishes})
         for number in range(chance.choice([2, 2, 2, 3, 4])):
-            self._add(f"server-{number}", "server", {"zmq_topology": self.calls + suffix})
+            self._add(f"server-{number}", "server", OPTIONS | {"zmq_topology": self.calls + suffix})
         for number in range(chance.choice([1, 1, 1, 2, 3])):
             # One that goes its own way finds the servers all the same.
             calls = self.calls if chance.random() < 0.8 else "static-direct"
             publishes = suffix if chance.random() < 0.9 else ""
-            self._add(f"client-{number}", "client", {"zmq_topology": calls + publishes})
+            self._add(f"client-{number}", "client", OPTIONS | {"zmq_topology": calls + publishes})
 
-    def weather(self, bad: bool = False) -> Weather:
+    def _populate_gently(self) -> None:
+        for number in range(3):
+            self._add(f"proxy-{number}", "proxy", {"use_pub_sub": True, "drain_timeout": 5.0})
+        for number in range(4):
+            self._add(f"server-{number}", "server", {"use_pub_sub": True, "drain_timeout": 10.0})
+        for number, calls in enumerate(["router-proxy", "router-proxy", "static-direct"]):
+            self._add(f"client-{number}", "client", {"zmq_topology": f"{calls}+pub-sub"})
+
+    def weather(self, bad: bool = False, gentle: bool = False) -> Weather:
         """
         Draw what happens to messages.
 
@@ -108,11 +123,12 @@ class System:
         the second copy back when the server is gone to which the first has gone: so only where there are no proxies.
 
         :param bad: whether it is that of one way between two hosts, and worse than there is everywhere.
+        :param gentle: whether there is nothing but delay.
         """
         chance, much = self.chance, 5 if bad else 1
         rough = 0.2 if bad else chance.choice([0.001, 0.005, 0.03])
         delay = (rough / 5, rough)
-        if not bad and chance.random() < 0.3:
+        if gentle or (not bad and chance.random() < 0.3):
             return Weather(delay=delay)
         return Weather(
             delay=delay,
@@ -138,7 +154,6 @@ class System:
         return [place for place in self.places if place.role in roles and place.process is not None]
 
     def _add(self, host: str, role: str, options: dict[str, Any]) -> None:
-        options = OPTIONS | options
         if self.tight:
             options |= {
                 name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
@@ -158,7 +173,7 @@ class System:
         except ConfigError:
             self.network.clock.callLater(0.1, self.start, place, ports)
             return
-        place.process = process
+        place.process, place.began = process, self.now
         self.note(f"{place.host} starts, {process.instance.hex()[:8]}")
 
     def _set_drift(self, process: Any) -> None:
@@ -220,12 +235,10 @@ class System:
         self.stops.append((process, process.stopService()))
         return ports
 
-    def kill_in_its_stop(self) -> None:
+    def kill_in_its_stop(self, process: Any) -> None:
         """Kill a process that was told to stop."""
-        if self.stops:
-            process, _ = self.chance.choice(self.stops)
-            self.note(f"{process.instance.hex()[:8]} is killed in its stop")
-            self._killed(process)
+        self.note(f"{process.instance.hex()[:8]} is killed in its stop")
+        self._killed(process)
 
     def _killed(self, process: Any) -> None:
         process.kill()
@@ -242,6 +255,36 @@ class System:
         if place.role != "proxy":
             self.history.stood(place.process.instance.hex(), seconds, clock)
         (place.process.clock.suspend if clock else place.process.clock.pause)(seconds)
+
+    # The end
+
+    def stop_all(self, most: float) -> None:
+        """
+        Stop everything, and let time pass until nothing of it should be left.
+
+        :param most: seconds that a process may take.
+        """
+        self.network.run_until(lambda: all(place.process for place in self.places), 10, "all start again")
+        # Nodes say goodbye through proxies.
+        for roles in (("client", "server"), ("proxy",)):
+            for place in self.of(*roles):
+                self.stop(place)
+            self.network.result_of(gatherResults([stopped for _, stopped in self.stops]), most)
+        self.network.run(3)
+
+    def left(self) -> Iterator[object]:
+        """List what a system leaves that has stopped, and should not."""
+        yield from self.network.clock.getDelayedCalls()
+        yield from self.network.ends_left()
+        for node in self.network.nodes:
+            if node.state == "stopped":
+                yield from node._links.all()
+                yield from node._callers.requests.waiting
+                yield from ["calls that run"] * node._callers.requests.running
+                if node._delivery.wake_at < NEVER:
+                    yield "calls that wait for discovery"
+            elif node.state != "killed":
+                yield f"a node that is {node.state}"
 
 
 def ports_of(process: Any) -> tuple[int, ...]:

@@ -63,7 +63,9 @@ class CallTests(JudgeCase):
 
     def test_idempotent(self):
         self.check("call", [A, B], OK, idempotent=True)
-        self.check("call", [A, A], OK, "ran more than once at one instance", idempotent=True)
+        self.check("call", [A, A], OK, idempotent=True)
+        self.check("call", [], [1, "aaaa"], "said to be done, and did not run", "a wrong result", idempotent=True)
+        self.check("fanout", [A, A], INFO, "ran more than once at one instance", idempotent=True)
         self.check("call", [A, B], INFO, idempotent=True)
         self.check("call", [A, B], FAIL, "ran, though its error says that it did not", idempotent=True)
 
