@@ -118,7 +118,7 @@ class History:
         died: dict[str, float] = {}
         stood: defaultdict[str, list[Stood]] = defaultdict(list)
         members: defaultdict[str, set[str]] = defaultdict(set)
-        quickest: dict[tuple[str, str], float] = {}
+        quickest: dict[tuple[str, str | None, str], float] = {}
         for event in self.events:
             match event:
                 case Died():
@@ -132,8 +132,9 @@ class History:
                     case.ran.append(event)
                     members[event.member].add(event.instance)
                     if case.asked.kind == "fanout":
-                        pair, took = (case.asked.client, event.instance), event.at - case.asked.at
-                        case.quickest[event.instance] = quickest[pair] = min(took, quickest.get(pair, took))
+                        # What is for one member goes to it alone, which tells nothing of the way through a publisher.
+                        way, took = (case.asked.client, case.asked.member, event.instance), event.at - case.asked.at
+                        case.quickest[event.instance] = quickest[way] = min(took, quickest.get(way, took))
                 case Ended():
                     cases[event.id].ended.append(event)
         troubles = Troubles(died, stood, members, {each.asked.client for each in cases.values()})

@@ -14,6 +14,8 @@ from zmqrpc.testing.store import Store
 if TYPE_CHECKING:
     from zmqrpc.testing.network import Network
 
+_DEFAULTS = Settings()
+
 
 class MemoryProcess:
     """
@@ -36,7 +38,7 @@ class MemoryProcess:
             "rpc_zmq_advertised_address": None,
             **options,
         }
-        self.settings = attrs.evolve(settings or Settings(), **options)
+        self.settings = attrs.evolve(settings or _DEFAULTS, **options)
         self.clock = ProcessClock(network.clock)
         self._transport = network.transport(host, self.clock, self.settings.max_message_size)
         self._matchmaker = store.matchmaker(self.clock)

@@ -16,7 +16,7 @@ from zmqrpc.test.sim.alarms import Alarms
 from zmqrpc.test.sim.churn import Churn
 from zmqrpc.test.sim.story import Story
 
-CHURN_EVERY = 50
+CHURN_EVERY = 100
 """Of so many seeds the last is a `Churn`, which takes as long as ten stories."""
 
 HANGS_AFTER = 60

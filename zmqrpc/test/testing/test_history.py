@@ -139,6 +139,17 @@ class EverybodyTests(JudgeCase):
         self.check("fanout", [A], FAIL, "ran, though its error says that it did not")
         self.check("fanout", [], FAIL)
 
+    def test_published_late(self):
+        """How long it was under way is known only against the quickest before it that went the same way."""
+        self.asked("fanout", [A], self.reached(A), at=1.0, member="a")
+        self.asked("fanout", [A], self.reached(published=[A]), at=6.5, until=6.5)
+        self.assertEqual(self.faults(ended_within=9), [])
+        self.asked("fanout", [A], self.reached(published=[A]), at=1.0)
+        self.asked("fanout", [A], self.reached(published=[A]), at=6.0, until=6.0)
+        self.assertEqual(self.faults(ended_within=9), [])
+        self.asked("fanout", [A], self.reached(published=[A]), at=6.5, until=6.5)
+        self.assertEqual(self.faults(ended_within=9), ["began to run 1.500 s after its deadline"])
+
     def test_call_each(self):
         good, other = Answer(*A, [1, "aaaa"], None, 1.0), Answer(*B, [1, "bbbb"], None, 1.0)
         lost = Answer(*B, None, FAIL, 1.0)
