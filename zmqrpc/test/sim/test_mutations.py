@@ -14,7 +14,12 @@ TWICE = "ran more than once at one instance|ran at more than one instance"
 
 
 class MutationTests(SynchronousTestCase):
-    """Each breaks one promise in one place."""
+    """
+    Each breaks one promise in one place.
+
+    Any change of the code makes other stories of all seeds. So the bounds are five times and more the number of seeds
+    that it takes on average, from 2 to 70: what is behind them is no chance.
+    """
 
     def setUp(self):
         gc.collect()
@@ -40,19 +45,21 @@ class MutationTests(SynchronousTestCase):
         self.check(mutations.no_filter, TWICE, within=40)
 
     def test_no_fencing(self):
-        self.check(mutations.no_fencing, TWICE, within=80)
+        self.check(
+            mutations.no_fencing, f"{TWICE}|a wrong result|a wrong error|ran at an instance that is not", within=120
+        )
 
     def test_acknowledged_unread(self):
-        self.check(mutations.acknowledged_unread, "said to be done, and did not run|1 pools are said", within=80)
+        self.check(mutations.acknowledged_unread, "said to be done, and did not run|1 pools are said", within=200)
 
     def test_again_elsewhere(self):
-        self.check(mutations.again_elsewhere, TWICE, within=200)
+        self.check(mutations.again_elsewhere, TWICE, within=400)
 
     def test_no_deadline(self):
-        self.check(mutations.no_deadline, "began to run .* after its deadline", within=200)
+        self.check(mutations.no_deadline, "began to run .* after its deadline", within=400)
 
     def test_said_not_to_have_run(self):
-        self.check(mutations.said_not_to_have_run, "ran.*, though its error says that it did not", within=80)
+        self.check(mutations.said_not_to_have_run, "ran.*, though its error says that it did not", within=120)
 
     def test_forgotten(self):
-        self.check(mutations.forgotten, "never ended", within=40)
+        self.check(mutations.forgotten, "never ended", within=20)
