@@ -66,21 +66,32 @@ class Inspection:
         self._outages: Any = IOutages(matchmaker, None)
         self._not_ready = not_ready
         self._seconds = seconds
-        self._answered: tuple[float, int, float, dict[str, Any]] = (-NEVER, 0, 0.0, {})
+        self._answer: dict[str, Any] = {}
+        self._answer_size = 0
+        self._answer_until = -NEVER
 
     def answer(self, events: int, most_bytes: float = NEVER) -> dict[str, Any]:
         """
-        Tell others, as `tell`; all who ask within a moment are told the same.
+        Tell others, as `tell`; who asks within a moment is told of the same one, with no more events.
 
+        :param most_bytes: what all of it may take; where that is less than there is, they are told next to nothing.
         :raises AccessDenied: the operator does not want that (``rpc_inspect``).
         """
         if not self._settings.rpc_inspect:
             raise AccessDenied("AccessDenied", "inspection is switched off here (rpc_inspect)")
         now = self._seconds()
-        until, told_events, told_bytes, told = self._answered
-        if now >= until or (events, most_bytes) != (told_events, told_bytes):
-            told = self.tell(events, most_bytes)
-            self._answered = (now + _PAUSE, events, most_bytes, told)
+        if now >= self._answer_until:
+            # For all who ask, whatever they want, since that may be another thing each time.
+            self._answer = self.tell(max(events, EVENTS))
+            self._answer_size = len(msgspec.msgpack.encode(self._answer))
+            self._answer_until = now + _PAUSE
+        if self._answer_size > most_bytes - _ROOM:
+            return _least(self._answer)
+        told = self._answer
+        shown, left_out = told.get("events", []), told.get("left_out", {})
+        if events < len(shown):
+            left_out = {**left_out, "events": left_out.get("events", 0) + len(shown) - events}
+            told = {**told, "events": shown[:events], "left_out": left_out}
         return told
 
     def tell(self, events: int = EVENTS, most_bytes: float = NEVER) -> dict[str, Any]:
@@ -97,8 +108,7 @@ class Inspection:
             if len(msgspec.msgpack.encode(told)) <= room:
                 return told
             events //= 2
-        # Names alone are too much.
-        return {"format": told["format"], "kind": told["kind"], "instance": told["instance"], "member": ""}
+        return _least(told)
 
     def away(self) -> str:
         """Tell why the matchmaker does not answer; empty while it does, or cannot tell."""
@@ -162,6 +172,11 @@ def inspected(hello: Hello, largest: int, inspect: Callable[[int, float], dict[s
         return {INSPECTION: inspect(events, min(largest, hello.limits.get("message", largest)))}
     except AccessDenied as error:
         return {REFUSED: error.message}
+
+
+def _least(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told where names alone are too much."""
+    return {**{name: told[name] for name in ("format", "kind", "instance")}, "member": ""}
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,20 @@ class NoticesTests(SynchronousTestCase):
         self.assertEqual(self.lines[2:], ["malformed: a message was dropped (4 more)"])
         self.assertEqual(self.notices.counts, {"malformed": 6, "unexpected": 5})
 
+    def test_events(self):
+        """What is counted is an event too; what is only recorded is neither counted nor logged."""
+        notices = Notices(self.clock.seconds, 10)
+        notices.count("expired")
+        notices.count("malformed", "{peer}: {reason}", b"\x01", reason="odd", number=2)
+        notices.record("link_up", "{peer} is up", "somebody")
+        told = [(event.name, event.peer, event.number, event.sentence) for event in notices.recorder.newest(10)]
+        self.assertEqual(
+            told,
+            [("link_up", "somebody", 1, "somebody is up"), ("malformed", "01", 2, "01: odd"), ("expired", "", 1, "")],
+        )
+        self.assertEqual(notices.counts, {"malformed": 2, "expired": 1})
+        self.assertEqual(self.lines, ["malformed: 01: odd"])
+
     def test_each_peer(self):
         """A noisy peer hides no other."""
         for _ in range(5):

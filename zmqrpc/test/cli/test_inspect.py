@@ -142,8 +142,9 @@ class InspectTests(ProcessTestCase):
         # It takes no new link, and tells what it waits for.
         running.signal(signal.SIGTERM)
         running.says("stopping: nothing new is taken")
-        told = self.told(address)
-        self.assertEqual((told["stage"], len(told["requests"])), ("stopping", 2))
+        # Who asks within a moment is told the same.
+        told = until(lambda: (told := self.told(address))["stage"] == "stopping" and told, "that it is stopping")
+        self.assertEqual(len(told["requests"]), 2)
         running.signal(signal.SIGUSR2)
         running.says("SIGUSR2", count=2)
         for process in (calling, sleeping, running):

@@ -359,14 +359,21 @@ class InspectionScenarios(Scenario):
         error = await self.fails(self.world.client().call(OWN, "inspect"), AccessDenied)
         self.assertIn("rpc_inspect", str(error))
         self.assertFalse(error.maybe_executed)
-        self.assertEqual(seen(worker.node).serves, ["openstack/work.a"])
+        self.assertEqual(worker.node.inspect(events=3)["serves"], ["openstack/work.a"])
 
     async def test_asked_in_a_crowd(self):
         """Who asks again at once is told the same, at no cost."""
         worker = await self.member("a")
         client = self.world.client()
         first = await client.call(OWN, "inspect")
-        self.assertIs(worker.node._inspection.answer(10), worker.node._inspection.answer(10))
+        inspection = worker.node._inspection
+        asked = [inspection.answer(events)["events"] for events in (10, 0, 1, 2, 10_000)]
+        self.assertEqual(asked[1:4], [asked[0][:number] for number in range(3)])
+        self.assertEqual(asked[0], asked[4])
+        self.assertEqual(inspection.answer(1)["left_out"], {"events": len(asked[0]) - 1})
+        least = inspection.answer(10, 2500)
+        self.assertEqual(sorted(least), ["format", "instance", "kind", "member"])
+        msgspec.convert(least, Inspected)
         await self.world.sleep(0.2)
         self.assertNotEqual(await client.call(OWN, "inspect"), first)
 
