@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmqrpc.matchmaker._entry import TopicKey
-from zmqrpc.record import Record
+from zmqrpc.record import Record, Role
 
 PREFIX = "zmqrpc:"
 """What every key and every channel begins with."""
@@ -37,6 +37,11 @@ def topic_key(topic: TopicKey) -> str:
 def record_field(record: Record) -> str:
     """Return the field of a record in the hash of its topic."""
     return join((str(record.role), record.member, record.instance, record.pool or ""))
+
+
+def is_doubt(field: str) -> bool:
+    """Tell whether a field is that of a doubt."""
+    return field.startswith(f"{Role.DOUBT}:")
 
 
 def join(words: tuple[str, ...]) -> str:

@@ -157,7 +157,16 @@ local function register(field, rest)
       return 0
     end
   end
-  tell(field, value, {}, -1)
+  -- What was stored and not told would not be told when it is stored again.
+  local told, trouble = pcall(tell, field, value, {}, -1)
+  if not told then
+    if old then
+      call('HSET', topic, field, old)
+    else
+      call('HDEL', topic, field)
+    end
+    error(trouble, 0)
+  end
   return 1
 end
 

@@ -25,7 +25,7 @@ from zmqrpc.matchmaker._redis.connection import Heard, RedisConnection
 from zmqrpc.matchmaker._redis.errors import NO_ANSWER, OF_ALL, RedisRefusal, TooMany, spoiled
 from zmqrpc.matchmaker._redis.follower import RedisFollower
 from zmqrpc.matchmaker._redis.inquiry import RedisInquiry
-from zmqrpc.matchmaker._redis.names import new_channel
+from zmqrpc.matchmaker._redis.names import is_doubt, new_channel
 from zmqrpc.matchmaker._redis.scripts import Known, RedisScripts, Words, Write
 from zmqrpc.record import Record, Role, Sighting
 from zmqrpc.spelling import shown
@@ -47,6 +47,9 @@ within ten, and who has nothing left to write would never learn that it works ag
 
 ASKING, READING, WRITING, HEARING = "asking", "reading", "writing", "hearing"
 """What may fail, each for itself: to get any answer, to have what is read or written done, and to hear of changes."""
+
+HINTING = "hinting"
+"""To write a doubt, which is a hint: who only calls writes nothing else, so nothing would end an outage of it."""
 
 T = TypeVar("T")
 Seen = TypeVar("Seen", Look, Listing)
@@ -259,7 +262,8 @@ class RedisStore:
             return [self._own(topic, error) for (topic, _, _), error in zip(writes, errors, strict=True)]
 
         # Who may read but not write hears that from whoever registers; for the others the store is there.
-        return self._ask(self._scripts.write(writes), partial(read_written, len(writes)), WRITING).addCallback(written)
+        part = HINTING if all(is_doubt(field) for _, field, _ in writes) else WRITING
+        return self._ask(self._scripts.write(writes), partial(read_written, len(writes)), part).addCallback(written)
 
     def _own(self, topic: TopicKey, answer: T | str) -> T | MatchmakerUnavailable:
         """Return the answer about a topic; an error that is its own is logged once, as nobody may be told of it."""
@@ -288,9 +292,9 @@ class RedisStore:
                 found = read(answer)
             except (ValueError, TypeError) as error:
                 text = f"{self.name} {NO_ANSWER} ({error})"
-                self._fails(part, text)
+                self._fails(ASKING if part == HINTING else part, text)
                 raise MatchmakerUnavailable(text) from error
-            self._works(ASKING, *(() if part == WRITING else (part,)))
+            self._works(ASKING, *(() if part in (WRITING, HINTING) else (part,)))
             return found
 
         def failed(failure: Failure) -> Failure:
@@ -298,8 +302,10 @@ class RedisStore:
             refusal = error if isinstance(error, RedisRefusal) else None
             if isinstance(error, TooMany):
                 return failure
-            if not self._closed and not (part == WRITING and refusal is not None and refusal.is_for_good):
-                self._fails(part if refusal is not None and refusal.code not in OF_ALL else ASKING, text)
+            of_all = refusal is None or refusal.code in OF_ALL
+            told_elsewhere = part == WRITING and refusal is not None and refusal.is_for_good
+            if not self._closed and not told_elsewhere and (of_all or part != HINTING):
+                self._fails(ASKING if of_all else part, text)
             return failure
 
         return self._asker.ask(words).addCallbacks(answered, failed)

@@ -5,6 +5,7 @@ import time
 from random import Random
 from typing import Any
 
+import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.protocol import Factory, Protocol
@@ -110,6 +111,36 @@ class LinesOfAnOutageTests(RedisCase):
         self.server.ask("ACL", "SETUSER", "default", "+hset")
         await matchmaker.register(make_record(), 300)
         self.assertEqual((self.lines, matchmaker.away()), ([], ""))
+
+    async def test_missing_right_to_tell(self):
+        """What nobody would be told of is not stored: stored again it would be told no more, and nobody would hear."""
+        matchmaker = self.matchmaker()
+        heard = await self.watching(matchmaker)
+        self.server.ask("ACL", "SETUSER", "default", "-publish")
+        for _ in range(3):
+            with self.assertRaises(ConfigError) as caught:
+                await matchmaker.register(make_record(), 300)
+            self.assertIn("PUBLISH", str(caught.exception))
+            self.assertEqual(await matchmaker.lookup("openstack", "compute"), [])
+        self.server.ask("ACL", "SETUSER", "default", "+publish")
+        await matchmaker.register(make_record(), 300)
+        await eventually("the record", lambda: heard.last(make_record()))
+        self.server.ask("ACL", "SETUSER", "default", "-publish")
+        moved = make_record(addresses=("tcp://127.0.0.2:1",))
+        with self.assertRaises(ConfigError):
+            await matchmaker.register(moved, 300)
+        self.assertEqual([s.record for s in await matchmaker.lookup("openstack", "compute")], [make_record()])
+
+    async def test_doubt_is_refused(self):
+        """A hint that cannot be stored is no outage: who only calls writes nothing else that would end it."""
+        matchmaker = self.matchmaker()
+        await matchmaker.lookup("openstack", "compute")
+        self.server.ask("REPLICAOF", "127.0.0.1", "1")
+        doubt = attrs.evolve(make_record(), role=Role.DOUBT)
+        await self.refused(matchmaker.register(doubt, 30), "replica")
+        self.assertEqual((self.lines, matchmaker.away()), ([], ""))
+        await self.refused(matchmaker.register(make_record(), 30), "replica")
+        self.assertEqual(len(self.lines), 1, self.lines)
 
     async def cannot_write(self, begin, end, *texts):
         matchmaker = self.matchmaker()
