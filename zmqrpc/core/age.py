@@ -38,13 +38,13 @@ class ClockOffset:
     :param sent: its monotonic clock in ms when it wrote HELLO.
     """
 
-    __slots__ = ("_base", "_based_at", "_candidate", "_opened_at")
+    __slots__ = ("_base", "_based_at", "_candidate", "_opened")
 
     def __init__(self, arrival: int, sent: int) -> None:
         self._base = arrival - sent
         self._based_at = arrival
         self._candidate: int | None = None
-        self._opened_at: int | None = None
+        self._opened: tuple[int, int] | None = None  # arrival and sent of the HELLO of a connection of its own
 
     def hello(self, arrival: int, sent: int, fresh: bool) -> None:
         """
@@ -52,10 +52,10 @@ class ClockOffset:
 
         :param fresh: whether it came by a connection of its own, where whatever follows was sent after our WELCOME.
         """
-        self._opened_at = None
+        self._opened = None
         self.age(arrival, sent)
         if fresh:
-            self._opened_at = arrival
+            self._opened = arrival, sent
 
     def age(self, arrival: int, sent: int) -> int:
         """Return how many ms a batch was under way beyond the fastest one seen."""
@@ -64,11 +64,18 @@ class ClockOffset:
             if age >= -LATE_MILLISECONDS:
                 self._base += age
             return 0
-        if age > SHORT_ROUND_TRIP and self._opened_at is not None and age > arrival - self._opened_at:
-            # It cannot have been under way before WELCOME was: a clock has made a step.
-            self._base += age - (arrival - self._opened_at)
-            return arrival - self._opened_at
-        return age
+        return age if age <= SHORT_ROUND_TRIP or self._opened is None else self._since_opened(age, arrival, sent)
+
+    def _since_opened(self, age: int, arrival: int, sent: int) -> int:
+        """Believe in no age beyond that of our WELCOME: a clock has stood before HELLO."""
+        assert self._opened is not None
+        opened_at, hello_sent = self._opened
+        most = arrival - opened_at
+        if age <= most or sent < hello_sent:
+            # No clock that stands shows less than before.
+            return age
+        self._base += age - most
+        return most
 
     def ping(self, arrival: int, sent: int, last_round_trip: int | None) -> None:
         """

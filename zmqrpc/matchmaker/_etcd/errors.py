@@ -110,7 +110,7 @@ def trouble(faults: Mapping[str, Fault]) -> str:
         alike.setdefault(fault.what, []).append(name)
     members = ", ".join(f"{', '.join(names)} ({what})" for what, names in alike.items())
     advices = dict.fromkeys(fault.advice for fault in faults.values() if fault.advice)
-    return "; ".join([f"etcd does not answer at {members}", *advices])
+    return "; ".join([f"etcd cannot be used at {members}", *advices])
 
 
 class EtcdRefusal(Exception):

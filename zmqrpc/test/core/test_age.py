@@ -84,6 +84,12 @@ class Opened(SynchronousTestCase):
         self.base.hello(6001, 2000, fresh=True)
         self.assertEqual(self.base.age(7100, 2100), 1099)
 
+    def test_a_stamp_from_before(self):
+        """What says that it was written before HELLO was written by no clock that has stood."""
+        self.base.hello(6000, 6000, fresh=True)
+        self.assertEqual(self.base.age(6010, 1000), 5010)
+        self.assertEqual(self.base.age(6010, 5999), 11)
+
     def test_by_a_way_that_is_not_its_own(self):
         """There may still come what was sent before."""
         self.base.hello(6000, 6000, fresh=True)

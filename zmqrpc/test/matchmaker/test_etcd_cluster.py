@@ -235,7 +235,7 @@ class QuorumTests(ClusterCase):
         for member in self.cluster.members:
             member.kill()
         names = ", ".join(f"127.0.0.1:{member.port}" for member in self.cluster.members)
-        said = f"etcd does not answer at {names} (refuses the connection); start it, or correct the transport URL"
+        said = f"etcd cannot be used at {names} (refuses the connection); start it, or correct the transport URL"
         await eventually("all are named", lambda: mine.away() == said)
         self.assertEqual(await self.refused(mine.register(make_record(), 300)), said)
         self.assertEqual(mine.away(), said)

@@ -101,7 +101,7 @@ class AskerTests(SynchronousTestCase):
         asked = self.asker.ask(WORDS)
         for member, what in enumerate(("is away", "refuses us", "is away")):
             self.asked[member][1].errback(NoAnswer(what, "look there" if member else "start it"))
-        reasons = "etcd does not answer at M0, M2 (is away), M1 (refuses us); start it; look there"
+        reasons = "etcd cannot be used at M0, M2 (is away), M1 (refuses us); start it; look there"
         self.assertEqual(self.failed(asked), reasons)
         self.assertEqual(self.failed(self.asker.ask(WORDS)), reasons)
         self.assertEqual(len(self.asked), 3)
@@ -139,7 +139,7 @@ class AskerTests(SynchronousTestCase):
             self.clock.advance(0.01)
         self.assertEqual(
             self.failed(asked),
-            "etcd does not answer at M0 (refuses the connection), M1, M2 (has no leader: it does not reach the "
+            "etcd cannot be used at M0 (refuses the connection), M1, M2 (has no leader: it does not reach the "
             "majority of its cluster); start it; see the other members",
         )
         self.assertLess(len(self.asked), 20)
@@ -163,7 +163,7 @@ class AskerTests(SynchronousTestCase):
         for _ in range(11):
             self.clock.advance(0.1)
         self.clock.advance(0)
-        self.assertEqual(self.failed(asked), "etcd does not answer at M0, M1, M2 (did not answer within 1 s)")
+        self.assertEqual(self.failed(asked), "etcd cannot be used at M0, M1, M2 (did not answer within 1 s)")
         self.assertEqual((self.rotation.current, self.clock.getDelayedCalls()), (0, []))
 
     def test_answer_that_waited(self):
@@ -641,7 +641,7 @@ class FollowerTests(SynchronousTestCase):
             self.clock.pump([0.05] * 10)
             self.assertEqual(len(streams), count + 1)
         self.assertEqual(len({stream.member for stream in streams}), 3)
-        self.assertEqual(states[1:], ["etcd does not answer at M0, M1, M2 (is away)"])
+        self.assertEqual(states[1:], ["etcd cannot be used at M0, M1, M2 (is away)"])
         streams[-1].hears()
         self.assertIsNone(states[-1])
 
@@ -731,7 +731,7 @@ class FollowerTests(SynchronousTestCase):
         streams[-1].ended(True, Fault("is away"))
         self.clock.pump([0.05] * 60)
         self.assertEqual(len({stream.member for stream in streams[:3]}), 3)
-        self.assertEqual(states[:2], [None, "etcd does not answer at M0, M1, M2 (is away)"])
+        self.assertEqual(states[:2], [None, "etcd cannot be used at M0, M1, M2 (is away)"])
         self.patch(Streams, "begin", lambda stream: None)
         self.clock.pump([0.05] * 30)
         begun = len(streams)
