@@ -9,6 +9,7 @@ link.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -34,6 +35,9 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import Watches
+
+_MOST_ASKED = 100
+"""How many links are asked for room when there is none at the one whose turn it is: there may be many, and calls."""
 
 
 class Delivery:
@@ -109,7 +113,7 @@ class Delivery:
             link.hand_over(call, None, now)
             self.handed_over(call)
         elif not link.enqueue(call, now):
-            self.outcomes.crowded(call, link)
+            self._crowded(call, link, now)
         elif link.state.phase is not Phase.UP:
             self.links.strategy.needed(link.key, call.route.upcoming() if call.route is not None else ())
 
@@ -130,10 +134,9 @@ class Delivery:
                 self.acknowledged([call])
 
     def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
-        for _ in range(len(route.choices)):
-            key = route.choose()
-            if key is not None and key not in tried:
-                return self.links.get(key)
+        key = route.choose_other(tried) if tried else route.choose()
+        if key is not None:
+            return self.links.get(key)
         for key in route.avoided:
             if key not in tried:
                 return self.links.get(key)
@@ -316,6 +319,9 @@ class Delivery:
         if reason is Refusal.REQUEUED and call.kind == Kind.NOTIFY:
             self._give_again(call, link)
             return
+        if reason is Refusal.OVERLOADED and call.route is not None:
+            self._overloaded(call, link, text)
+            return
         if reason not in ELSEWHERE or call.route is None:
             self.outcomes.refused(call, reason, text)
             return
@@ -327,6 +333,45 @@ class Delivery:
         if reason is Refusal.DRAINING:
             call.stopping = self.outcomes.tell(call, link, text)
         self._again(call)
+
+    def _overloaded(self, call: Waiter, link: Link, text: str) -> None:
+        """Repeat a call that a member had no room for at another, as far as there is one and the budget goes."""
+        now = self.seconds()
+        call.crowded = self.outcomes.tell(call, link, text)
+        if self.closed:
+            self.outcomes.stopped(call)
+            return
+        route = call.route = self.table.renewed(call.route)
+        before, call.tried = call.tried, (*call.tried, link.key)
+        key = route.choose_other(call.tried)
+        other = self.links.get(key) if key is not None else None
+        if other is not None and self._may_repeat(call, link, now):
+            call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
+            self._unsend(call)
+            self.give(call, other, now)
+        else:
+            self.outcomes.overloaded(call, text, len(before), spared=other is not None)
+
+    def _crowded(self, call: Waiter, link: Link, now: float) -> None:
+        """Give a call that there is no room for at a link to another that has some: it was not sent."""
+        others = islice(call.route.upcoming(), _MOST_ASKED) if call.route is not None else ()
+        for other in map(self.links.get, others):
+            if other is not None and other is not link and other.key not in call.tried and other.has_room(call):
+                self.give(call, other, now)
+                return
+        self.outcomes.crowded(call, link)
+
+    def _may_repeat(self, call: Waiter, link: Link, now: float) -> bool:
+        """
+        Tell whether a call may be sent to one more member, and count that it is.
+
+        :param link: to who had it before.
+        """
+        most = self.settings.rpc_retry_attempts
+        if 0 <= most <= call.moves or call.deadline <= now or not self.links.may_repeat(now, link.address):
+            return False
+        call.moves += 1
+        return True
 
     def passed_on(self, calls: list[Waiter], link: Link) -> None:
         now = self.seconds()
@@ -365,9 +410,10 @@ class Delivery:
             self._again(call)
 
     def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
+        now = self.seconds()
         for call in calls:
             call.trouble = reason
-            if call.idempotent and call.route is not None:
+            if call.idempotent and call.route is not None and self._may_repeat(call, link, now):
                 text = "{number} call{s} lost with {peer}, to go elsewhere, as idempotent"
                 self.record("calls_moved", text, link.address)
                 call.may_have_run = True
@@ -399,9 +445,14 @@ class Delivery:
         return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
+        self._unsend(call)
+        self.deliver(call, self.seconds())
+
+    def _unsend(self, call: Waiter) -> None:
+        """Take that a call is to get another number, at another link."""
+        self.links.came_back += call.sequence > 0
         call.began = call.made_at
         call.unsent(call.encoded)
-        self.deliver(call, self.seconds())
 
     # Time
 

@@ -222,6 +222,10 @@ class Link:
             self._links.kick()
         return True
 
+    def has_room(self, call: Waiter) -> bool:
+        """Tell whether a call would be taken, at once or into the queue."""
+        return self.ready or self.queue.has_room(len(call.encoded))
+
     def withdraw_call(self, call: Waiter, now: float) -> None:
         """Give up a call: its caller does not want it any more."""
         if call.sequence and self.pending.take(call.sequence) is not None:
@@ -373,6 +377,7 @@ class Link:
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         number = call.sequence
+        self._links.came_back += 1
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.put_back(call, number)
         self.ready = False
@@ -540,11 +545,15 @@ class Link:
                 if call.named and self.state.mute:
                     # It has it, and reads nothing now.
                     self.pending.put_off(call, now)
-                elif call.deadline > now:
+                elif call.deadline <= now:
+                    continue
+                elif self._links.may_repeat(now, self.address):
                     text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
                     self._links.notices.record("calls_repeated", text, self.address)
                     self.pending.repeat(call, now)
                     self._repeat(call, now)
+                else:
+                    self.pending.spare(call, now)
         else:
             for call in repeat:
                 call.retry_at = NEVER

@@ -17,6 +17,7 @@ from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
+from zmqrpc.core.budget import RetryBudget
 from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
@@ -36,6 +37,7 @@ LINGER_SECONDS = 1.0
 """Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
 
 _SOON = 0.001
+_COUNT_SECONDS = 0.01
 _AFTER_FAULT = 1.0
 
 
@@ -80,6 +82,7 @@ class Links:
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar late: links that are late, and may have calls that others could take as well, by their keys.
     :ivar dirty: links that have gathered something.
+    :ivar came_back: how many calls that had a number did not run under it, and got or get another one.
     :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
         vanished for a while), and would answer a number that is used again with the answer of its first use.
     """
@@ -106,6 +109,10 @@ class Links:
         self.dirty: list[Link] = []
         self.late: dict[str, Link] = {}
         self.unused_sequence = 1
+        self.came_back = 0
+        self._budget = RetryBudget(settings.rpc_retry_budget)
+        self._handed_by_others = 0
+        self._counts_at = -NEVER
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
             if settings.rpc_use_acks
@@ -226,6 +233,25 @@ class Links:
         if state.phase is Phase.CONNECTING:
             return True
         return state.mute and self.settings.rpc_use_acks
+
+    # What is repeated
+
+    def may_repeat(self, now: float, address: str) -> bool:
+        """
+        Take one repetition out of the budget; what cannot be had is counted and logged.
+
+        :param address: of whom this is about.
+        """
+        if now >= self._counts_at:
+            # Not by each call, which would pay for it, and not each time: there may be many links.
+            self._counts_at = now + _COUNT_SECONDS
+            handed = self._handed_by_others + sum(link.pending.handed for link in self._links.values())
+            self._budget.sent(handed - self.came_back, now)
+        if self._budget.take():
+            return True
+        text = "what {peer} did not take or answer is not repeated: repetitions have come to {share:g} of all calls"
+        self.notices.count("retry_budget_spent", text, address, share=self._budget.share)
+        return False
 
     # What links ask for
 
@@ -439,6 +465,7 @@ class Links:
                 self._links.pop(link.key, None)
                 if self.late.get(link.key) is link:
                     del self.late[link.key]
+                self._handed_by_others += link.pending.handed
                 self._unlearn(link)
                 continue
             self.wake_by(link, max(link.wake_at, soonest))

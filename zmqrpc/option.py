@@ -47,6 +47,7 @@ class Option(Struct, frozen=True, kw_only=True):
     :ivar high: the most a number may be.
     :ivar form: what a string has to be, or each of a list: ``name``, ``host``, ``host or address``, ``address``,
         ``path`` (an absolute one), or empty for anything.
+    :ivar choices: what a string may be; empty for anything.
     :ivar was: older places: group and key.
     :ivar older_default: its default in the older seed, as text, where that has changed.
     :ivar none: the value that the text ``None`` stands for, where it cannot be unset.
@@ -65,6 +66,7 @@ class Option(Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     form: str = ""
+    choices: tuple[str, ...] = ()
     was: tuple[tuple[str, str], ...] = ()
     older_default: str | None = None
     none: Any = None
@@ -87,6 +89,8 @@ class Option(Struct, frozen=True, kw_only=True):
     @property
     def range(self) -> str:
         """What is valid of its type, for people; empty for everything."""
+        if self.choices:
+            return " or ".join(self.choices)
         if self.low is None:
             return ""
         return f"from {self.low:.10g} to {self.high:.10g}" if self.high is not None else f"at least {self.low:.10g}"
@@ -127,6 +131,8 @@ class Option(Struct, frozen=True, kw_only=True):
             raise self.refusal(f"is {self.write(value)}; it must be {self.range}")
 
     def _check_form(self, value: str | tuple[Any, ...]) -> None:
+        if self.choices and value not in self.choices:
+            raise self.refusal(f"is {value!r}; it must be {self.range}")
         if not self.form:
             return
         verb, items = ("names", value) if isinstance(value, tuple) else ("is", (value,))

@@ -204,6 +204,18 @@ class Outcomes:
         call.stage = Stage.QUEUED
         self.fail(call, Overloaded, _CROWDED)
 
+    def overloaded(self, call: Waiter, text: str, others: int, spared: bool) -> None:
+        """
+        End a call that its member has no room for.
+
+        :param others: how many members did not take it before.
+        :param spared: whether there are others, and it is not repeated all the same.
+        """
+        more = f"; {others} asked before did not take it either" if others else ""
+        if spared:
+            more += "; no other was asked (rpc_retry_attempts, rpc_retry_budget)"
+        self.refused(call, Refusal.OVERLOADED, text + more)
+
     def crowded_out(self, call: Waiter, waiting: int) -> None:
         """End a call that there is no room for among those that wait for discovery."""
         text = f"{waiting} calls wait for the matchmaker's answer about this topic (max_queued_calls)"
@@ -233,6 +245,8 @@ class Outcomes:
         self, call: Waiter, recorded: Sequence[Link], stopping: Sequence[Link]
     ) -> tuple[type[DeliveryError], str]:
         """Say why nobody can take a call, and with which error it ends unless it waits; see `unroutable`."""
+        if call.crowded:
+            return Overloaded, f"{_REFUSED[Refusal.OVERLOADED][1]}, and no other can take it: {call.crowded}"
         if isinstance(call.target, Pool):
             return self._no_listener(call, call.target, recorded, stopping)
         if stopping or call.stopping:

@@ -132,6 +132,23 @@ class Settings:
         "asked again. 0: for ever.",
         0,
     )
+    rpc_retry_budget: float = _option(
+        0.1,
+        "Repetitions for each call that is sent, of all a node sends: by time, elsewhere after Overloaded, elsewhere as it "
+        "is idempotent, and hedges. 0: ten, and one a second; negative: no limit.",
+        -1,
+    )
+    balance: str = _option(
+        "round-robin",
+        "Which member gets a call to a bare topic: round-robin, each in turn; least-outstanding, of two drawn at random "
+        "the one with fewer calls in flight from here, where each counts as long as calls take there.",
+        choices=("round-robin", "least-outstanding"),
+    )
+    hedge_calls: bool = _option(
+        False,
+        "Whether an idempotent call to a bare topic is sent to a second member as well when it takes longer than 95 of "
+        "100 did; the first answer counts.",
+    )
     rpc_message_ttl: float = _option(300.0, "Seconds until what is remembered of a silent client is forgotten.", 1)
     route_ttl: float = _option(
         600.0, "Seconds until a route that is not used is given up, and its topic with the last one.", 0.1

@@ -59,6 +59,8 @@ class PendingCall:
     :ivar stopping: which member did not take it because it stops, for the error text; empty when none.
     :ivar may_have_run: whether another instance may have run it: one that is gone (it is idempotent, and went on), or
         gave it back.
+    :ivar crowded: which member had no room for it, for the error text; empty when none.
+    :ivar moves: how often it was sent to another instance that might have had it, or was refused it for want of room.
     :ivar rounds: how often everybody who could take it has given it back.
     :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
@@ -85,6 +87,8 @@ class PendingCall:
     may_have_run: bool = False
     ended: bool = False
     stopping: str = ""
+    crowded: str = ""
+    moves: int = 0
     rounds: int = 0
     monitor: float | None = None
     named: int = 0
@@ -188,6 +192,7 @@ class PendingCalls(Generic[_Call]):
         "_calls",
         "_due",
         "_most_bytes",
+        "_passed_over",
         "_patience",
         "_policy",
         "_told",
@@ -219,6 +224,7 @@ class PendingCalls(Generic[_Call]):
         self._agenda = Agenda(self._calls)
         self._due: set[int] = set()
         self._told = 0
+        self._passed_over = first
         self.next_sequence = first
 
     def __len__(self) -> int:
@@ -235,10 +241,16 @@ class PendingCalls(Generic[_Call]):
         """Whether the window of unsettled messages is used up."""
         return len(self._calls) >= self.most_unsettled or self._bytes >= self._most_bytes
 
+    @property
+    def handed(self) -> int:
+        """How many messages got a number, which is found without a count in each hand-over."""
+        return self.next_sequence - self._passed_over
+
     def begin_at(self, first: int) -> None:
         """Give no number below this one any more."""
         if first > self.next_sequence:
             self.settled.add_range(self.next_sequence, first - 1)
+            self._passed_over += first - self.next_sequence
             self.next_sequence = first
 
     def hand_over(self, call: _Call, now: float) -> bool:
@@ -267,6 +279,12 @@ class PendingCalls(Generic[_Call]):
         if self._policy is not None:
             call.retry_at = self._policy.next_retry(now, call.tries)
             self.wake_at = min(self.wake_at, call.retry_at)
+            self._agenda.enter(call)
+
+    def spare(self, call: _Call, now: float) -> None:
+        """Take that the call is not sent again though its time has come: it is once more as long after that."""
+        if self._policy is not None:
+            call.retry_at = self._policy.next_retry(now, call.tries)
             self._agenda.enter(call)
 
     def undelivered(self, call: _Call, retry_at: float) -> None:

@@ -50,11 +50,14 @@ class CallQueue(Generic[_Call]):
 
     def add(self, call: _Call) -> bool:
         """Put a call last; False when there is no room."""
-        size = len(call.encoded)
-        if len(self._calls) >= self._most_calls or self._bytes + size > self._most_bytes:
+        if not self.has_room(len(call.encoded)):
             return False
         self._put(call)
         return True
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether there is room for a call of so many bytes."""
+        return len(self._calls) < self._most_calls and self._bytes + size <= self._most_bytes
 
     def put_back(self, call: _Call, number: int) -> None:
         """

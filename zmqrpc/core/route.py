@@ -6,7 +6,7 @@ Hot path: `Route.choose`, which is every call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from zmqrpc.core.envelope import Served
@@ -93,6 +93,14 @@ class Route:
             turn = 0
         self._turn = turn + 1
         return choices[turn]
+
+    def choose_other(self, tried: Container[str]) -> str | None:
+        """As `choose`, but none of those that were tried."""
+        for _ in range(len(self.choices)):
+            key = self.choose()
+            if key is not None and key not in tried:
+                return key
+        return next((key for key in self.upcoming() if key not in tried), None)
 
     def upcoming(self) -> Iterator[str]:
         """Go through the links in the order in which they have their next turns, without taking one."""
