@@ -450,7 +450,7 @@ class Delivery:
 
     def _unsend(self, call: Waiter) -> None:
         """Take that a call is to get another number, at another link."""
-        self.links.came_back += call.sequence > 0
+        self.links.renumbered += call.sequence > 0
         call.began = call.made_at
         call.unsent(call.encoded)
 

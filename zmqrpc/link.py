@@ -32,6 +32,7 @@ from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import CLIENT
+from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Search
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox
@@ -101,7 +102,8 @@ class Link:
         self.queue: CallQueue[Waiter] = CallQueue(settings.max_queued_calls, settings.max_queued_bytes)
         self._outbox = Outbox(settings.max_message_size)
         self._limit(links.settings.max_message_size)
-        self.pending: PendingCalls[Waiter] = PendingCalls(
+        make = TimedCalls if links.times else PendingCalls
+        self.pending: PendingCalls[Waiter] = make(
             settings.max_unsettled_calls,
             links.policy,
             links.unused_sequence,
@@ -377,7 +379,7 @@ class Link:
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         number = call.sequence
-        self._links.came_back += 1
+        self._links.renumbered += 1
         call.unsent(call.encoded, self, Stage.QUEUED)
         self.queue.put_back(call, number)
         self.ready = False

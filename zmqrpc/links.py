@@ -16,6 +16,7 @@ from zmqrpc.answers import Answers
 from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.balance import ROUND_ROBIN
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.budget import RetryBudget
 from zmqrpc.core.due import Due
@@ -23,6 +24,7 @@ from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Wel
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.pending import RetryPolicy
+from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.interfaces import IConnectionStrategy, ILinkReceiver, ITransport
@@ -82,7 +84,8 @@ class Links:
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar late: links that are late, and may have calls that others could take as well, by their keys.
     :ivar dirty: links that have gathered something.
-    :ivar came_back: how many calls that had a number did not run under it, and got or get another one.
+    :ivar renumbered: how many numbers went, or go, to calls that had one before.
+    :ivar times: whether links note how long calls take.
     :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
         vanished for a while), and would answer a number that is used again with the answer of its first use.
     """
@@ -109,7 +112,8 @@ class Links:
         self.dirty: list[Link] = []
         self.late: dict[str, Link] = {}
         self.unused_sequence = 1
-        self.came_back = 0
+        self.renumbered = 0
+        self.times = settings.balance != ROUND_ROBIN
         self._budget = RetryBudget(settings.rpc_retry_budget)
         self._handed_by_others = 0
         self._counts_at = -NEVER
@@ -137,6 +141,7 @@ class Links:
         self._first: Link | None = None
         self._in_bursts = False
         self._transient = False
+        self._attends = self.times
         self._resting: list[Link] = []
         self._due: Due[Link] = Due(self._links)
 
@@ -144,6 +149,7 @@ class Links:
         """Tell it what decides when its links are connected, which is made with it."""
         self.strategy = strategy
         self._transient = strategy.transient
+        self._attends = self._transient or self.times
 
     # Which links there are
 
@@ -246,7 +252,7 @@ class Links:
             # Not by each call, which would pay for it, and not each time: there may be many links.
             self._counts_at = now + _COUNT_SECONDS
             handed = self._handed_by_others + sum(link.pending.handed for link in self._links.values())
-            self._budget.sent(handed - self.came_back, now)
+            self._budget.sent(handed - self.renumbered, now)
         if self._budget.take():
             return True
         text = "what {peer} did not take or answer is not repeated: repetitions have come to {share:g} of all calls"
@@ -383,9 +389,16 @@ class Links:
                 self._take(link, message, identity, now)
         if not link.ready:
             link.recover(now)
+        if self._attends:
+            self._attend(link, now)
+        return len(batch.messages) or 1
+
+    def _attend(self, link: Link, now: float) -> None:
+        """Take what only some nodes want to know of a link when calls may have ended there."""
         if self._transient:
             self._resting.append(link)
-        return len(batch.messages) or 1
+        if isinstance(link.pending, TimedCalls):
+            link.pending.look(now)
 
     def _take_late(self, identity: Identity, batch: Batch | None) -> None:
         proxies = self.proxies

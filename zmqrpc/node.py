@@ -81,6 +81,7 @@ class Node(Service):
         parts = Parts(site, self.plan)
         self._links, self._delivery, self._discovery = parts.links, parts.delivery, parts.discovery
         self._hints, self._watches = parts.hints, parts.watches
+        self._make_client = parts.client
         self._callers, self._threads, self._proxies = parts.callers, parts.threads, parts.proxies
         self._publishing, self._subscriptions = parts.publishing, parts.subscriptions
         self._inspection, self._tables = site.inspection, parts.tables
@@ -110,7 +111,7 @@ class Node(Service):
             the first call, until nobody has called for ``route_ttl``.
         """
         self._delivery.check_process()
-        client = RPCClient(self._delivery, self._hints)
+        client = self._make_client()
         for target in targets:
             self._static.append((client, target))
             if self.running:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from zmqrpc.broker import HostBroker
 from zmqrpc.callers import Callers
+from zmqrpc.client import RPCClient
 from zmqrpc.connections import make_strategy
+from zmqrpc.core.balance import ROUND_ROBIN, BalancedRoute
 from zmqrpc.core.plan import ROUTED, DeliveryPlan
 from zmqrpc.core.quarantine import Quarantine
+from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
+from zmqrpc.core.topic import Topic
 from zmqrpc.delivery import Delivery
 from zmqrpc.discovery import Discovery
+from zmqrpc.hedging import Hedging, HedgingClient
 from zmqrpc.hints import Hints
 from zmqrpc.links import Links
 from zmqrpc.proxies import Proxies
@@ -42,7 +48,9 @@ class Parts:
         matchmaker, transport, chance = site.matchmaker, site.transport, site.chance
 
         # What goes out, and who is where.
-        table = RoutingTable(lambda: chance.randrange(2**16), settings.max_routes, settings.route_ttl)
+        table = RoutingTable(
+            lambda: chance.randrange(2**16), settings.max_routes, settings.route_ttl, self._route_maker(site)
+        )
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, jitter)
         self.watches = Watches(seconds, wake_by)
         self.delivery = Delivery(instance, settings, table, self.watches, seconds, jitter, wake_by)
@@ -82,6 +90,9 @@ class Parts:
         self.subscriptions: Subscriptions | None = None
         swept: list[Swept] = [self.links, self.delivery, self.callers, site.registrar, self.discovery]
         swept += [self.hints, self.watches, self.proxies, strategy]
+        self._hedging = Hedging(self.delivery, wake_by) if settings.hedge_calls else None
+        if self._hedging is not None:
+            swept.append(self._hedging)
         if plan.subscribes:
             swept += self._publish_and_subscribe(site)
         site.sweep.parts = swept
@@ -96,6 +107,23 @@ class Parts:
             self.subscriptions,
             site.inspection.away,
         )
+
+    def client(self) -> RPCClient:
+        """Make a client."""
+        if self._hedging is None:
+            return RPCClient(self.delivery, self.hints)
+        return HedgingClient(self.delivery, self.hints, self._hedging)
+
+    def _route_maker(self, site: Site) -> Callable[[Any, Topic, int], Route]:
+        """Return what makes a route: chosen once, so that no call pays for the choice."""
+        if site.settings.balance == ROUND_ROBIN:
+            return Route
+
+        def peer(key: str) -> Any:
+            # The links are made later.
+            return self.links.get(key)
+
+        return lambda target, topic, first_turn: BalancedRoute(target, topic, first_turn, site.chance.random, peer)
 
     def _publish_and_subscribe(self, site: Site) -> list[Swept]:
         """Make what publishes fan-outs, and what takes those that are published."""

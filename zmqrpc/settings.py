@@ -134,14 +134,14 @@ class Settings:
     )
     rpc_retry_budget: float = _option(
         0.1,
-        "Repetitions for each call that is sent, of all a node sends: by time, elsewhere after Overloaded, elsewhere as it "
-        "is idempotent, and hedges. 0: ten, and one a second; negative: no limit.",
+        "Repetitions for each call that a node sends: by time, elsewhere after Overloaded, elsewhere as it is "
+        "idempotent, and hedges. 0: ten, and one a second; negative: no limit.",
         -1,
     )
     balance: str = _option(
         "round-robin",
-        "Which member gets a call to a bare topic: round-robin, each in turn; least-outstanding, of two drawn at random "
-        "the one with fewer calls in flight from here, where each counts as long as calls take there.",
+        "Which member gets a call to a bare topic: round-robin, each in turn; least-outstanding, of two drawn at "
+        "random the one with fewer calls in flight from here, each counted as long as calls take there.",
         choices=("round-robin", "least-outstanding"),
     )
     hedge_calls: bool = _option(

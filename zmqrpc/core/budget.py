@@ -48,8 +48,8 @@ class RetryBudget:
         self._earned += earned
         passed = now - self._since
         if passed >= 1:
-            # What a second of such calls brings may be saved in any case: a busy node that loses one of its peers has as
-            # much to send elsewhere.
+            # What a second of such calls brings may be saved in any case: a busy node that loses one of its peers has
+            # as much to send elsewhere.
             self._most = max(_MOST_SAVED, self._earned / passed)
             self._save(max(0.0, passed * _A_SECOND - self._earned))
             self._since = now

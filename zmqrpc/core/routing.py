@@ -46,15 +46,21 @@ class RoutingTable:
     :param most_routes: how many routes there may be; those that are held, or that calls in flight come back to, may be
         more.
     :param unused_seconds: after which a route is given up, and a quarter more at most.
+    :param make_route: makes one, to a target, of a topic, with whose turn it is first.
     :ivar routes: the one route to each target.
     :ivar look_seconds: between two looks.
     """
 
     def __init__(
-        self, first_turn: Callable[[], int] = int, most_routes: int = 10000, unused_seconds: float = 600.0
+        self,
+        first_turn: Callable[[], int] = int,
+        most_routes: int = 10000,
+        unused_seconds: float = 600.0,
+        make_route: Callable[[Target | Pool, Topic, int], Route] = Route,
     ) -> None:
         self.routes: OrderedDict[Target | Pool, Route] = OrderedDict()
         self._first_turn = first_turn
+        self._make_route = make_route
         self._most_routes = most_routes
         self.look_seconds = unused_seconds / _LOOKS
         self._topics: dict[tuple[str, str], Topic] = {}
@@ -96,7 +102,7 @@ class RoutingTable:
         route = self.routes.get(target)
         if route is None:
             topic = self.topic(target.exchange or exchange, target.topic or "")
-            route = self.routes[target] = Route(target, topic, self._first_turn())
+            route = self.routes[target] = self._make_route(target, topic, self._first_turn())
             route.update(topic.groups().get(route.group, {}), self._unavailable, self._quarantined)
             topic.routes.append(route)
         return route

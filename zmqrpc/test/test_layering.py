@@ -40,7 +40,8 @@ LAYERS: dict[str, set[str]] = {
             "client",
             "connections",
         ),
-        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller", "forks", "hints"),
+        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller"),
+        *("forks", "hedging", "hints"),
         *(
             "inspection",
             "inspection_text",
