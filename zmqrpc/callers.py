@@ -113,7 +113,13 @@ class Callers:
         self._returned: list[tuple[Caller, Identity, bytes]] = []
         self._returned_bytes = 0
         self._requests = Requests(
-            settings.max_running_calls, settings.max_running_bytes, notices, seconds, wake, self._began_running
+            settings.max_running_calls,
+            settings.max_running_bytes,
+            settings.max_waiting_time,
+            notices,
+            seconds,
+            wake,
+            self._began_running,
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}

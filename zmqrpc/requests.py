@@ -8,7 +8,7 @@ second each function call costs 2 % of the server.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zmqrpc.any_caller import AnyCaller
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD
+from zmqrpc.core.crowd import Crowd
 from zmqrpc.core.envelope import (
     Ack,
     Call,
@@ -69,6 +70,7 @@ class Requests:
 
     :param most_running: how many requests may run or wait; one more is refused as overloaded.
     :param most_bytes: how many bytes of them; what would be over it is refused as overloaded.
+    :param longest_wait: seconds for which one may wait; what would wait longer is refused as overloaded. 0 for ever.
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
@@ -83,6 +85,7 @@ class Requests:
         self,
         most_running: int,
         most_bytes: int,
+        longest_wait: float,
         notices: Notices,
         seconds: Callable[[], float],
         wake: Callable[[], None],
@@ -101,6 +104,9 @@ class Requests:
         self.begun: dict[int, tuple[AnyCaller, Request, float]] = {}
         self._running = 0
         self._load = Load(most_bytes)
+        self._crowd = Crowd(most_running, longest_wait)
+        self._waiting_of: Counter[AnyCaller] | None = None
+        self._refusal = ""
 
     def add(self, server: RPCServer) -> None:
         """Let a server be called."""
@@ -150,6 +156,13 @@ class Requests:
         servers = self._servers
         work = self.waiting
         room = self._most_running - self._running if self._load.admits(len(work), size) else 0
+        least = 0
+        crowded = self._crowd.there
+        if crowded and room:
+            room, least = self._narrow(caller, room, now)
+        elif crowded:
+            self._refusal = ""
+        before = len(work)
         for message in messages:
             kind = type(message)
             if kind is not Call and kind not in _REQUESTS:
@@ -165,7 +178,7 @@ class Requests:
                 continue
             left = request.remaining - age
             serving = servers.get((request.exchange, request.topic, request.member))
-            if serving is None or left <= 0 or self.draining or len(work) >= room:
+            if serving is None or left <= least or self.draining or len(work) >= room:
                 self._not_taken(caller, request, serving is not None, left)
                 continue
             server = serving[0]
@@ -178,6 +191,30 @@ class Requests:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
         self._load.took(len(work), size)
+        if crowded and self._waiting_of is not None:
+            self._waiting_of[caller] += len(work) - before
+
+    def _narrow(self, caller: AnyCaller, room: int, now: float) -> tuple[int, int]:
+        """
+        Look what a client may have of a crowded server.
+
+        :param room: how many requests may wait otherwise.
+        :return: how many may; and how many ms a request has to have left, or its time would be up while it waits.
+        """
+        crowd, waiting = self._crowd, len(self.waiting)
+        if self._waiting_of is None:
+            # Once for each pass in which somebody was refused: to count each would cost every request.
+            self._waiting_of = Counter(work[0] for work in self.waiting)
+        held = self._waiting_of[caller] + len(caller.running)
+        narrow = crowd.room(caller, held, waiting, self._running, now)
+        wait = crowd.wait(waiting)
+        if wait:
+            self._refusal = f"{waiting} requests wait, the last for about {wait:.2f} s (max_waiting_time)"
+        elif narrow < room:
+            self._refusal = f"{held} requests of this client run or wait, and others call as well (max_running_calls)"
+        else:
+            self._refusal = ""
+        return min(room, narrow), int(wait * 1000)
 
     def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:
         """As `take`, for what goes to listeners: the member is the name of the pool there."""
@@ -203,8 +240,9 @@ class Requests:
     def run(self) -> None:
         """Run what waits, for as long as a pass may take."""
         work = self.waiting
-        now = self._seconds()
+        began = now = self._seconds()
         until = now + RUN_SECONDS
+        before = len(work)
         try:
             while work:
                 caller, request, deadline, server = work.popleft()
@@ -213,6 +251,7 @@ class Requests:
                     # Timers and sockets have their turn before the rest runs.
                     work.appendleft((caller, request, deadline, server))
                     self._wake()
+                    self._crowd.left(max(1, before - len(work)), now - began)
                     break
                 if deadline <= now:
                     # An earlier method of this pass took that long.
@@ -229,8 +268,12 @@ class Requests:
                     self._answer(caller, request.sequence, result)
                 else:
                     self._finished(caller, request, result)
+            else:
+                if self._crowd.there:
+                    self._crowd.none_left()
         finally:
             IN_PLACE[0] = None
+            self._waiting_of = None
 
     def cancel(self, caller: AnyCaller, flats: Iterable[Sequence[int]]) -> None:
         """
@@ -261,6 +304,7 @@ class Requests:
                 else:
                     kept.append(work)
             self._load.cancelled(len(self.waiting), gone)
+            self._waiting_of = None
             self.waiting.clear()
             self.waiting.extend(kept)
         for result in begun:
@@ -386,11 +430,16 @@ class Requests:
             if type(request) is Notify:
                 member = f", pool {request.member}" if request.member else ", the pool without a name,"
             reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
-        elif len(self.waiting) >= self._most_running - self._running:
-            reason, text = Refusal.OVERLOADED, f"{self._running} calls running (max_running_calls)"
         else:
-            text = f"{self._load.bytes} bytes of requests wait or run (max_running_bytes)"
             reason = Refusal.OVERLOADED
+            if len(self.waiting) >= self._most_running - self._running:
+                waiting = f" and {len(self.waiting)} waiting" if self.waiting else ""
+                text = f"{self._running} calls running{waiting} (max_running_calls)"
+            elif self._crowd.there and self._refusal:
+                text = self._refusal
+            else:
+                text = f"{self._load.bytes} bytes of requests wait or run (max_running_bytes)"
+            self._crowd.refused(self._seconds())
         self.refuse(caller, request.sequence, reason, text)
 
     def _late(self, caller: AnyCaller, request: Request) -> None:

@@ -204,6 +204,12 @@ class Settings:
     max_running_bytes: int = _option(
         256 * 2**20, "Bytes of the calls that a server runs at once, or that wait for it; past it: Overloaded.", 1024
     )
+    max_waiting_time: float = _option(
+        1.0,
+        "Seconds a request waits at a server for those before it, as those that just ran tell; past it: Overloaded. 0: "
+        "any time.",
+        0,
+    )
     max_clients: int = _option(
         10000,
         "Client instances a server remembers, one more is refused; and connections a proxy knows, for one more the one "

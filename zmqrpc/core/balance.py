@@ -6,7 +6,7 @@ Two that are drawn at random are as good as a look at all, and no herd runs to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Container, Sized
 from typing import Any, Protocol
 
 from zmqrpc.core.route import Route
@@ -64,7 +64,14 @@ class BalancedRoute(Route):
     def choose(self) -> str | None:
         """Return the link that gets the next call, None when none is available."""
         self.used = True
-        choices = self.choices
+        return self._draw(self.choices)
+
+    def choose_other(self, tried: Container[str]) -> str | None:
+        """Return a link for a call that others did not take; None when all available ones are among those."""
+        self.used = True
+        return self._draw([key for key in self.choices if key not in tried])
+
+    def _draw(self, choices: list[str]) -> str | None:
         number = len(choices)
         if number < 2:
             return choices[0] if choices else None

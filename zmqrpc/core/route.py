@@ -55,6 +55,7 @@ class Route:
         "_audience",
         "_audience_of",
         "_first_turn",
+        "_other_turn",
         "_turn",
         "avoided",
         "choices",
@@ -78,6 +79,7 @@ class Route:
         self.unused = 0
         self.holders = 0
         self._turn = 0
+        self._other_turn = 0
         self._first_turn = first_turn
         self._audience = Audience((), (), ())
         self._audience_of: tuple[object, object] = (None, None)
@@ -95,12 +97,19 @@ class Route:
         return choices[turn]
 
     def choose_other(self, tried: Container[str]) -> str | None:
-        """As `choose`, but none of those that were tried."""
-        for _ in range(len(self.choices)):
-            key = self.choose()
-            if key is not None and key not in tried:
-                return key
-        return next((key for key in self.upcoming() if key not in tried), None)
+        """
+        Return a link for a call that others did not take; None when all available ones are among those.
+
+        These have turns of their own. Would they take the next of all calls, each second one of two members would get
+        what the first refused, and the first all that follows.
+        """
+        self.used = True
+        choices = self.choices
+        for _ in choices:
+            self._other_turn = turn = (self._other_turn + 1) % len(choices)
+            if choices[turn] not in tried:
+                return choices[turn]
+        return None
 
     def upcoming(self) -> Iterator[str]:
         """Go through the links in the order in which they have their next turns, without taking one."""

@@ -1,0 +1,84 @@
+"""
+Who may have how much of a server when more is asked of it than it can do.
+
+As long as nothing waits longer than a pass and nothing is refused, nobody asks here.
+"""
+
+from __future__ import annotations
+
+_REMEMBERED = 1.0
+"""Seconds for which whoever asks counts, and a refusal makes a crowd."""
+
+_FIRST_GUESS = 0.002
+_MOST_CHANGE = 2.0
+"""By how much one pass changes what a request is taken to last: a single one that blocks says little of the others."""
+
+
+class Crowd:
+    """
+    Those who ask a server for more than it takes.
+
+    Each who asked within the last second may have an equal part of what may run or wait. Who has more gets nothing new
+    until he has less; who has less finds room, since the parts together are no more than there is.
+
+    :param most: how many requests may run or wait.
+    :param longest: for how many seconds a request may wait; 0 for ever.
+    :ivar there: whether there is anything to be asked here.
+    """
+
+    __slots__ = ("_asked", "_each", "_longest", "_looks_at", "_most", "_until", "there")
+
+    def __init__(self, most: int, longest: float) -> None:
+        self.there = False
+        self._most = most
+        self._longest = longest
+        self._each = 0.0
+        self._until = 0.0
+        self._asked: dict[object, float] = {}
+        self._looks_at = 0.0
+
+    def left(self, ran: int, seconds: float) -> None:
+        """
+        Take that something waits on when a pass ends.
+
+        :param ran: how many requests have run in it, one or more.
+        :param seconds: in which time.
+        """
+        each = self._each
+        self._each = min(max(seconds / ran, each / _MOST_CHANGE), each * _MOST_CHANGE if each else _FIRST_GUESS)
+        self.there = True
+
+    def none_left(self) -> None:
+        """Take that nothing waits when a pass ends."""
+        self._each = 0.0
+
+    def refused(self, now: float) -> None:
+        """Take that a request was refused for want of room."""
+        self._until = now + _REMEMBERED
+        self.there = True
+
+    def wait(self, waiting: int) -> float:
+        """Return how many seconds the next request would wait, with so many before it."""
+        return waiting * self._each
+
+    def room(self, caller: object, held: int, waiting: int, running: int, now: float) -> int:
+        """
+        Tell how many requests may wait at most when a client asks, those that do already included.
+
+        :param held: how many of his run or wait.
+        :param waiting: how many of all wait.
+        :param running: how many of all run.
+        """
+        most = self._most - running
+        if self._longest and self._each:
+            most = min(most, int(self._longest / self._each) + 1)
+        if now >= self._until:
+            self._asked.clear()
+            self.there = self._each > 0
+            return most
+        self._asked[caller] = now
+        if now >= self._looks_at:
+            self._looks_at = now + _REMEMBERED
+            self._asked = {each: at for each, at in self._asked.items() if at + _REMEMBERED >= now}
+        part = max(1, (most + running) // len(self._asked))
+        return min(most, waiting + max(0, part - held))
