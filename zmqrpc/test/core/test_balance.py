@@ -1,0 +1,153 @@
+"""Which of two members gets a call, and how the time is known that calls take there."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.core.balance import BalancedRoute
+from zmqrpc.core.envelope import Kind
+from zmqrpc.core.pending import PendingCall
+from zmqrpc.core.queue import CallQueue
+from zmqrpc.core.timed import TimedCalls
+from zmqrpc.core.topic import Topic
+from zmqrpc.record import Record, Role
+from zmqrpc.target import Target
+
+NOW = 1000.0
+TARGET = Target("compute")
+
+
+def make_call(kind: Kind = Kind.CALL) -> PendingCall:
+    call = PendingCall()
+    call.begin(kind, TARGET, b"", NOW + 60)
+    return call
+
+
+class Peer:
+    """What is under way to one member."""
+
+    def __init__(self, pending: int = 0, queued: int = 0, typical: float = 0.0):
+        self.pending: TimedCalls[PendingCall] = TimedCalls(10_000, None)
+        self.queue: CallQueue[PendingCall] = CallQueue(1000, 1000)
+        for _ in range(pending):
+            self.pending.hand_over(make_call(Kind.CAST), NOW)
+        for _ in range(queued):
+            self.queue.add(make_call())
+        self.pending.typical = typical
+
+
+class BalancedRouteTests(SynchronousTestCase):
+    def make_route(self, **peers):
+        route = BalancedRoute(TARGET, Topic("x", "compute"), 0, Random(1).random, peers.get)
+        records = {
+            key: Record(Role.SERVER, "x", "compute", key, key, (f"tcp://127.0.0.1:{port}",))
+            for port, key in enumerate((*peers, "x")[: len(peers)], 1)
+        }
+        route.update(records, set(), set())
+        return route
+
+    def shares(self, route, number=1000):
+        drawn = [route.choose() for _ in range(number)]
+        return {key: drawn.count(key) for key in dict.fromkeys(drawn)}
+
+    def test_nobody_and_one(self):
+        self.assertIsNone(self.make_route().choose())
+        self.assertEqual(self.make_route(a=Peer(100)).choose(), "a")
+
+    def test_of_two_the_one_with_fewer(self):
+        for busy, free in ((Peer(2), Peer(1)), (Peer(0, 1), Peer()), (Peer(1, 1), Peer(1)), (Peer(3), Peer(0, 2))):
+            self.assertEqual(self.shares(self.make_route(a=busy, b=free)), {"b": 1000})
+            self.assertEqual(self.shares(self.make_route(a=free, b=busy)), {"a": 1000})
+
+    def test_of_many_all_but_the_busiest(self):
+        shares = self.shares(self.make_route(a=Peer(1), b=Peer(2), c=Peer(3), d=Peer(4)), 6000)
+        # Of six pairs a wins three, b two, c one.
+        for key, share in {"a": 3000, "b": 2000, "c": 1000}.items():
+            self.assertLess(abs(shares[key] - share), 200)
+        self.assertNotIn("d", shares)
+
+    def test_equals_share(self):
+        shares = self.shares(self.make_route(a=Peer(), b=Peer(), c=Peer(), d=Peer()), 4000)
+        for share in shares.values():
+            self.assertLess(abs(share - 1000), 150)
+        self.assertEqual(len(shares), 4)
+
+    def test_one_that_is_gone_meanwhile(self):
+        route = self.make_route(a=Peer(), b=Peer())
+        route._peer = {"a": Peer(5)}.get
+        self.assertEqual(self.shares(route), {"a": 1000})
+
+    def test_who_takes_longer_counts_as_having_more(self):
+        route = self.make_route(slow=Peer(0, typical=1.0), fast=Peer(5, typical=0.1))
+        self.assertEqual(route.choose(), "fast")
+        route = self.make_route(slow=Peer(0, typical=0.15), fast=Peer(5, typical=0.1))
+        self.assertEqual(route.choose(), "slow")
+
+    def test_unknown_times_do_not_count(self):
+        self.assertEqual(self.make_route(a=Peer(1, typical=0.001), b=Peer(0)).choose(), "b")
+
+    def test_who_was_slow_is_tried_again(self):
+        slow = Peer(typical=1.0)
+        route = self.make_route(slow=slow, fast=Peer(typical=0.1))
+        drawn = [route.choose() for _ in range(400)]
+        first = drawn.index("slow")
+        self.assertTrue(200 < first < 300, first)
+
+    def test_not_while_a_call_there_will_tell(self):
+        slow = Peer(typical=1.0)
+        slow.pending.hand_over(make_call(), NOW)
+        self.assertEqual(self.shares(self.make_route(slow=slow, fast=Peer(1, typical=0.1))), {"fast": 1000})
+
+    def test_others_than_were_tried(self):
+        route = self.make_route(a=Peer(), b=Peer(9), c=Peer(5))
+        self.assertEqual({route.choose_other(("a",)) for _ in range(100)}, {"c"})
+        self.assertEqual(route.choose_other(("a", "c")), "b")
+        self.assertIsNone(route.choose_other(("a", "b", "c")))
+
+    def test_what_follows_who_was_chosen_is_connected_with_it(self):
+        route = self.make_route(a=Peer(), b=Peer(1), c=Peer(1))
+        while route.choose() != "a":
+            pass
+        self.assertEqual(list(route.upcoming()), ["b", "c", "a"])
+
+
+class TimedCallsTests(SynchronousTestCase):
+    def setUp(self):
+        self.calls: TimedCalls[PendingCall] = TimedCalls(100, None)
+
+    def takes(self, seconds):
+        self.calls.hand_over(make_call(), NOW)
+        self.calls.take(self.calls.next_sequence - 1)
+        self.calls.look(NOW + seconds)
+
+    def test_the_first_time_is_taken_as_it_is(self):
+        self.assertEqual(self.calls.typical, 0)
+        self.takes(0.25)
+        self.assertAlmostEqual(self.calls.typical, 0.25)
+
+    def test_one_of_them_changes_it_by_a_factor_of_two(self):
+        for seconds, typical in ((1.0, 1.0), (9.0, 2.0), (2.5, 2.5), (0.1, 1.25), (0.1, 0.625), (0.5, 0.5)):
+            self.takes(seconds)
+            self.assertAlmostEqual(self.calls.typical, typical)
+
+    def test_it_is_taken_when_the_call_has_ended(self):
+        self.calls.hand_over(make_call(), NOW)
+        self.calls.hand_over(make_call(), NOW + 1)
+        self.calls.take(2)
+        self.calls.look(NOW + 2)
+        self.assertEqual(self.calls.typical, 0)
+        self.calls.take(1)
+        self.calls.look(NOW + 3)
+        self.assertAlmostEqual(self.calls.typical, 3)
+
+    def test_casts_tell_nothing(self):
+        self.calls.hand_over(make_call(Kind.CAST), NOW)
+        self.calls.take(1)
+        self.calls.look(NOW + 3)
+        self.assertEqual(self.calls.typical, 0)
+
+    def test_no_time_at_all(self):
+        self.takes(0.0)
+        self.assertGreater(self.calls.typical, 0)
