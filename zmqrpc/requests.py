@@ -191,7 +191,13 @@ class Requests:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
         self._load.took(len(work), size)
-        if crowded and self._waiting_of is not None:
+        if crowded and self._waiting_of is not None and len(work) > before:
+            if self._waiting_of[caller] == 0 and self._crowd.one_first:
+                # Who asks for little does not wait for those who ask for much.
+                work.appendleft(work[before])
+                del work[before + 1]
+                self._load.put_first()
+                self._crowd.put_first()
             self._waiting_of[caller] += len(work) - before
 
     def _narrow(self, caller: AnyCaller, room: int, now: float) -> tuple[int, int]:
@@ -206,7 +212,8 @@ class Requests:
             # Once for each pass in which somebody was refused: to count each would cost every request.
             self._waiting_of = Counter(work[0] for work in self.waiting)
         held = self._waiting_of[caller] + len(caller.running)
-        narrow = crowd.room(caller, held, waiting, self._running, now)
+        waits = self._waiting_of[caller] > 0 or not crowd.one_first
+        narrow = crowd.room(caller, held, waits, waiting, self._running, now)
         wait = crowd.wait(waiting)
         if wait:
             self._refusal = f"{waiting} requests wait, the last for about {wait:.2f} s (max_waiting_time)"
@@ -214,7 +221,7 @@ class Requests:
             self._refusal = f"{held} requests of this client run or wait, and others call as well (max_running_calls)"
         else:
             self._refusal = ""
-        return min(room, narrow), int(wait * 1000)
+        return min(room, narrow), int(wait * 1000) if waits else 0
 
     def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:
         """As `take`, for what goes to listeners: the member is the name of the pool there."""
@@ -251,7 +258,7 @@ class Requests:
                     # Timers and sockets have their turn before the rest runs.
                     work.appendleft((caller, request, deadline, server))
                     self._wake()
-                    self._crowd.left(max(1, before - len(work)), now - began)
+                    self._crowd.left(max(1, before - len(work)), began, now)
                     break
                 if deadline <= now:
                     # An earlier method of this pass took that long.

@@ -51,6 +51,15 @@ class Load:
             self._batches.append((number, size, size if size > BATCH_BYTES else size // number))
             self.bytes += size
 
+    def put_first(self) -> None:
+        """Take that one request of the batch that was taken last runs before all others."""
+        number, size, share = self._batches.pop()
+        if number > 1:
+            # The batch counts with what is left of it.
+            self._batches.append((number - 1, size, share))
+            size = 0
+        self._batches.appendleft((1, size, share))
+
     def cancelled(self, waiting: int, places: Sequence[int]) -> None:
         """
         Take that requests do not wait any more, and will not run.

@@ -47,7 +47,7 @@ class Server(SynchronousTestCase):
 
     def setUp(self):
         self.heard: list[Any] = []
-        settings = Settings(max_running_bytes=self.most_bytes)
+        settings = self.settings()
         notices = Notices(lambda: 1.0)
         self.callers = Callers(OURS, settings, notices, lambda: 1.0, lambda: None, lambda when: None)
         self.callers.opened(cast(Any, self))
@@ -55,6 +55,9 @@ class Server(SynchronousTestCase):
         self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [self.endpoint], Threads(None, 1)))
         self.say(Hello(1, 1, "client", [], {}, []))
         self.callers.end_pass()
+
+    def settings(self):
+        return Settings(max_running_bytes=self.most_bytes)
 
     def send(self, identity, payload):
         """Hear what is written, in place of a router."""
@@ -328,3 +331,100 @@ class CancelTests(Server):
         self.say(Cancel([1, 1, *[5, 5] * 100_000, 2, 2]))
         self.callers.end_pass()
         self.assertEqual(self.endpoint.ran, [2])
+
+
+class SeveralClientsTests(Server):
+    """What each of several clients has of a server that cannot do all they ask for."""
+
+    most_running = 12
+
+    def setUp(self):
+        self.heard_by: dict[bytes, list[Any]] = {}
+        super().setUp()
+        for client in b"abc":
+            self.say_as(client, Hello(1, 1, "client", [], {}, []))
+        self.end()
+
+    def settings(self):
+        return Settings(max_running_calls=self.most_running)
+
+    def send(self, identity, payload):
+        self.heard_by.setdefault(identity, []).extend(decode_batch(payload).messages)
+        return SENT
+
+    def say_as(self, client, *messages):
+        encoded = [encode_message(message) for message in messages]
+        self.callers.payload_received(bytes([client]), encode_batch(bytes([client]) * 16, OURS, 1000, (), encoded))
+
+    def ask(self, client, first, number, method="hold"):
+        self.say_as(client, *(self.request(each, method, size=1) for each in range(first, first + number)))
+
+    def end(self):
+        """End the pass; return how many of each client were refused in it, and run the endpoint."""
+        self.callers.end_pass()
+        heard, self.heard_by = self.heard_by, {}
+        return {
+            identity.decode(): sum(isinstance(message, Nack) for message in messages)
+            for identity, messages in heard.items()
+            if any(isinstance(message, Nack) for message in messages)
+        }
+
+    def left_bytes(self):
+        """Return how many bytes count as waiting or running, as of now."""
+        load = self.callers._requests._load
+        load.admits(0, 0)
+        return load.bytes
+
+    def held_by(self):
+        return {
+            caller.identity.decode(): len(caller.running) for caller in self.callers._callers.values() if caller.running
+        }
+
+    def test_alone_one_may_have_all(self):
+        self.ask(b"a"[0], 1, 20)
+        self.assertEqual(self.end(), {"a": 8})
+        self.assertEqual(self.held_by(), {"a": 12})
+
+    def test_one_that_came_first_does_not_keep_the_others_out(self):
+        """What he has ends in time, and as long as others ask he gets nothing in its place above his part."""
+        self.ask(b"a"[0], 1, 20)
+        self.ask(b"b"[0], 1, 2)
+        self.assertEqual(self.end(), {"a": 8, "b": 2})
+        for held in self.endpoint.held[:3]:
+            held.callback(None)
+        self.ask(b"a"[0], 21, 20)
+        self.ask(b"b"[0], 3, 2)
+        self.assertEqual(self.end(), {"a": 20})
+        self.assertEqual(self.held_by(), {"a": 9, "b": 2})
+
+    def test_each_has_its_part(self):
+        for client in b"abc":
+            self.ask(client, 1, 20)
+        self.end()
+        for held in self.endpoint.held:
+            held.callback(None)
+        for client in b"abc":
+            self.ask(client, 21, 20)
+        self.assertEqual(self.end(), {"a": 16, "b": 16, "c": 16})
+        self.assertEqual(self.held_by(), {"a": 4, "b": 4, "c": 4})
+
+    def test_who_has_nothing_waiting_is_served_first(self):
+        self.ask(b"a"[0], 1, 20, "mark")
+        self.end()
+        self.endpoint.ran.clear()
+        self.ask(b"a"[0], 101, 3, "mark")
+        self.ask(b"b"[0], 201, 3, "mark")
+        self.ask(b"c"[0], 301, 1, "mark")
+        self.ask(b"b"[0], 204, 1, "mark")
+        self.end()
+        self.assertEqual(self.endpoint.ran, [101, 102, 103, 201, 202, 203, 301, 204])
+        self.assertEqual(self.left_bytes(), 0)
+        # One for four that ran while others waited.
+        self.callers._requests._crowd.left(8, 0.0, 0.0)
+        self.endpoint.ran.clear()
+        self.ask(b"a"[0], 111, 2, "mark")
+        self.ask(b"b"[0], 211, 2, "mark")
+        self.ask(b"c"[0], 311, 1, "mark")
+        self.end()
+        self.assertEqual(self.endpoint.ran, [211, 111, 112, 212, 311])
+        self.assertEqual(self.left_bytes(), 0)
