@@ -106,7 +106,7 @@ class Requests:
         self._load = Load(most_bytes)
         self._crowd = Crowd(most_running, longest_wait)
         self._waiting_of: Counter[AnyCaller] | None = None
-        self._refusal = ""
+        self._narrowed = False
 
     def add(self, server: RPCServer) -> None:
         """Let a server be called."""
@@ -158,10 +158,9 @@ class Requests:
         room = self._most_running - self._running if self._load.admits(len(work), size) else 0
         least = 0
         crowded = self._crowd.there
-        if crowded and room:
+        if crowded:
+            self._narrowed = room > 0
             room, least = self._narrow(caller, room, now)
-        elif crowded:
-            self._refusal = ""
         before = len(work)
         for message in messages:
             kind = type(message)
@@ -208,19 +207,15 @@ class Requests:
         :return: how many may; and how many ms a request has to have left, or its time would be up while it waits.
         """
         crowd, waiting = self._crowd, len(self.waiting)
-        if self._waiting_of is None:
-            # Once for each pass in which somebody was refused: to count each would cost every request.
-            self._waiting_of = Counter(work[0] for work in self.waiting)
-        held = self._waiting_of[caller] + len(caller.running)
-        waits = self._waiting_of[caller] > 0 or not crowd.one_first
-        narrow = crowd.room(caller, held, waits, waiting, self._running, now)
         wait = crowd.wait(waiting)
-        if wait:
-            self._refusal = f"{waiting} requests wait, the last for about {wait:.2f} s (max_waiting_time)"
-        elif narrow < room:
-            self._refusal = f"{held} requests of this client run or wait, and others call as well (max_running_calls)"
-        else:
-            self._refusal = ""
+        if not crowd.is_tight(waiting, self._running, now):
+            return room, int(wait * 1000)
+        if self._waiting_of is None:
+            # Once for each pass in which it is tight: to count each would cost every request.
+            self._waiting_of = Counter(work[0] for work in self.waiting)
+        waits = self._waiting_of[caller] > 0 or not crowd.one_first
+        held = self._waiting_of[caller] + len(caller.running)
+        narrow = crowd.room(caller, held, waits, waiting, self._running, now)
         return min(room, narrow), int(wait * 1000) if waits else 0
 
     def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:
@@ -442,8 +437,11 @@ class Requests:
             if len(self.waiting) >= self._most_running - self._running:
                 waiting = f" and {len(self.waiting)} waiting" if self.waiting else ""
                 text = f"{self._running} calls running{waiting} (max_running_calls)"
-            elif self._crowd.there and self._refusal:
-                text = self._refusal
+            elif self._crowd.there and self._narrowed:
+                wait = self._crowd.wait(len(self.waiting))
+                text = f"{len(self.waiting)} requests wait, the last for about {wait:.2f} s (max_waiting_time)"
+                if not wait:
+                    text = "this client has its part of what may run, and others call as well (max_running_calls)"
             else:
                 text = f"{self._load.bytes} bytes of requests wait or run (max_running_bytes)"
             self._crowd.refused(self._seconds())

@@ -83,6 +83,21 @@ class Crowd:
         """Return how many seconds the next request would wait, with so many before it."""
         return waiting * self._each
 
+    def is_tight(self, waiting: int, running: int, now: float) -> bool:
+        """
+        Tell whether `room` has to be asked: something was refused of late, or half of what there is is used.
+
+        :param waiting: how many requests wait.
+        :param running: how many run.
+        """
+        if now < self._until or 2 * (waiting + running) > self._most:
+            return True
+        if self._longest and 2 * self.wait(waiting) > self._longest:
+            return True
+        self._asked.clear()
+        self.there = self._each > 0
+        return False
+
     def room(self, caller: object, held: int, waits: bool, waiting: int, running: int, now: float) -> int:
         """
         Tell how many requests may wait at most when a client asks, those that do already included.
@@ -95,15 +110,14 @@ class Crowd:
         all_most = most = self._most - running
         if self._longest and self._each:
             most = min(most, int(self._longest / self._each) + 1)
-            if not waits:
-                most = max(most, min(waiting + 1, all_most))
-        if now >= self._until:
-            self._asked.clear()
-            self.there = self._each > 0
-            return most
-        self._asked[caller] = now
-        if now >= self._looks_at:
-            self._looks_at = now + _REMEMBERED
-            self._asked = {each: at for each, at in self._asked.items() if at + _REMEMBERED >= now}
-        part = max(1, (most + running) // len(self._asked))
-        return min(most, waiting + max(0, part - held))
+        if now < self._until:
+            self._asked[caller] = now
+            if now >= self._looks_at:
+                self._looks_at = now + _REMEMBERED
+                self._asked = {each: at for each, at in self._asked.items() if at + _REMEMBERED >= now}
+            part = max(1, (most + running) // len(self._asked))
+            if held >= part:
+                return min(waiting, most)
+            # What may wait shrinks when requests begin to take longer; that is for those who have more than their part.
+            most = min(waiting + part - held, all_most, 2 * most)
+        return most if waits else max(most, min(waiting + 1, all_most))

@@ -377,7 +377,9 @@ class SeveralClientsTests(Server):
 
     def held_by(self):
         return {
-            caller.identity.decode(): len(caller.running) for caller in self.callers._callers.values() if caller.running
+            caller.instance[:1].decode(): len(caller.running)
+            for caller in self.callers._callers.values()
+            if caller.running
         }
 
     def test_alone_one_may_have_all(self):

@@ -48,7 +48,7 @@ class Flood:
             self.under_way -= 1
             taken = time.monotonic() - began
             if isinstance(outcome, Failure):
-                name = outcome.type.__name__
+                name = type(outcome.value).__name__
                 if not isinstance(outcome.value, ZmqRpcError):
                     name = f"untyped {name}"
                 elif outcome.value.maybe_executed:

@@ -20,7 +20,7 @@ SERVER = """
 """
 CLIENTS = 25
 RATE = 200
-SECONDS = 3
+SECONDS = 2
 
 
 class FloodingTests(ProcessTestCase):
@@ -51,20 +51,19 @@ class FloodingTests(ProcessTestCase):
 
     def test_ten_times_too_much(self):
         """Each call has a result or is refused; the process does not grow, and goes on when it is over."""
-        for timeout in (20, 2):
-            server = self.serve_slowly()
-            before = self.rss(server)
-            told = [self.told(each) for each in [self.flood(CLIENTS, RATE, SECONDS, timeout) for _ in range(2)]]
-            grown = self.rss(server) - before
-            sys.stderr.write(f"{timeout} {grown} {told}\n")
-            for each in told:
-                # Where there is little time it may be up, perhaps on the way.
-                late = set() if timeout > 10 else {"DeadlineExceeded", "DeadlineExceeded, may have run"}
-                self.assertLessEqual(set(each["ends"]), {"ok", "Overloaded"} | late)
-                self.assertGreater(each["ends"]["Overloaded"], each["ends"]["ok"])
-                self.assertGreater(each["modest"]["ok"], 0)
-            self.assertLess(grown, 64)
-            called = self.run_to_end("zmqrpc", "call", "--url", self.url, "work", "work")
-            self.assertEqual((called.returncode, called.stdout.strip()), (0, '"done"'), called.stderr)
-            server.signal()
-            server.ends()
+        server = self.serve_slowly()
+        before = self.rss(server)
+        # Half of the callers have so little time that some of what they ask for is late.
+        floods = {timeout: self.flood(CLIENTS, RATE, SECONDS, timeout) for timeout in (20, 2)}
+        for timeout, flood in floods.items():
+            told = self.told(flood)
+            late = set() if timeout > 2 else {"DeadlineExceeded", "DeadlineExceeded, may have run"}
+            self.assertLessEqual(set(told["ends"]), {"ok", "Overloaded"} | late)
+            self.assertGreater(told["ends"]["Overloaded"], told["ends"]["ok"])
+            # Who calls one after the other is answered, whatever the others do.
+            self.assertGreater(told["modest"]["ok"], told["modest"].get("Overloaded", 0))
+        self.assertLess(self.rss(server) - before, 64)
+        called = self.run_to_end("zmqrpc", "call", "--url", self.url, "work", "work")
+        self.assertEqual((called.returncode, called.stdout.strip()), (0, '"done"'), called.stderr)
+        server.signal()
+        server.ends()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,7 +50,7 @@ class Member:
 class HedgingTests(SynchronousTestCase):
     topology = "static-direct"
 
-    def begin(self, members="ab", calls=30, **options):
+    def begin(self, members="ab", calls=30, **options: Any):
         """Start members and a client, and let it see how long calls take: 10 ms."""
         self.network = Network(1)
         self.network.__enter__()
@@ -60,7 +62,7 @@ class HedgingTests(SynchronousTestCase):
         for name in members:
             self.members[name] = Member(name, self.network.clock)
             self.nodes[name] = self.network.serve(f"work.{name}", self.members[name])
-        options = {"hedge_calls": True, "zmq_topology": self.topology} | options
+        options = {"hedge_calls": True, "zmq_topology": self.topology, **options}
         self.client = self.network.client(**options)
         self.counts = self.client._delivery.links.notices.counts
         for member in self.members.values():

@@ -1,0 +1,145 @@
+"""What is sent again, to whom, and what counts as a repetition, in each topology."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import Target
+from zmqrpc.errors import NoRoute, ServerLost
+from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.testing import Network
+
+WORK = Target("work")
+
+
+class RetryTests(SynchronousTestCase):
+    topology = "static-direct"
+    proxied = False
+
+    def begin(self, members="ab", **options: Any):
+        self.network = Network(1)
+        self.network.__enter__()
+        self.addCleanup(self.network.__exit__, None, None, None)
+        self.proxies = [self.network.proxy() for _ in range(2)] if self.proxied else []
+        self.workers = {name: Worker(name) for name in members}
+        self.nodes = {name: self.network.serve(f"work.{name}", worker) for name, worker in self.workers.items()}
+        # What is repeated takes from the ten that are lent, and nothing comes in the time of a test.
+        self.client = self.network.client(zmq_topology=self.topology, rpc_retry_budget=0, **options)
+        self.counts = self.client._delivery.links.notices.counts
+        self.network.run(1)
+
+    def call(self, method="mark", number=0, target=WORK, **options):
+        return self.client.call(target, method, {"number": number}, **({"timeout": 8} | options))
+
+    def holding(self, number, **options):
+        """Make a call that a member holds; return it, and that member's worker and the others."""
+        call = self.call("hold", number, **options)
+        self.network.run_until(lambda: any(number in worker.held for worker in self.workers.values()))
+        (worker,) = (worker for worker in self.workers.values() if number in worker.held)
+        return call, worker, [other for other in self.workers.values() if other is not worker]
+
+    def left(self):
+        """Spend what is left of the budget; return how much that was."""
+        links = self.client._delivery.links
+        return sum(links.may_repeat(self.network.clock.seconds(), "nobody") for _ in range(20))
+
+    def test_nobody_had_it(self):
+        """What waits for a member that is dead, or was given to it in vain, goes elsewhere; that is no repetition."""
+        self.begin()
+        self.nodes["a"].kill()
+        calls = [self.call(number=number) for number in range(30)]
+        self.assertEqual({self.network.result_of(call) for call in calls}, {"b"})
+        self.assertEqual((self.workers["a"].ran, sorted(self.workers["b"].ran)), ([], list(range(30))))
+        self.assertGreaterEqual(self.left(), 9)
+
+    def test_somebody_may_have_had_it(self):
+        """It goes nowhere else."""
+        self.begin()
+        call, worker, (other,) = self.holding(1)
+        self.nodes[worker.name].kill()
+        with self.assertRaises(ServerLost) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertEqual((worker.ran, other.ran), ([1], []))
+
+    def test_somebody_may_have_had_it_and_may_run_it_twice(self):
+        """It goes elsewhere, as one repetition, and no more often than `rpc_retry_attempts` allows."""
+        self.begin("abc", rpc_retry_attempts=1)
+        call, first, _ = self.holding(1, idempotent=True)
+        self.nodes[first.name].kill()
+        first.held.clear()
+        self.network.run_until(lambda: any(1 in worker.held for worker in self.workers.values()))
+        (second,) = (worker for worker in self.workers.values() if 1 in worker.held)
+        self.nodes[second.name].kill()
+        with self.assertRaises(ServerLost) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertEqual(sum(len(worker.ran) for worker in self.workers.values()), 2)
+        self.assertGreaterEqual(self.left(), 8)
+
+    def test_a_spent_budget_after_a_loss(self):
+        """When it is spent the call ends as one that may not run twice."""
+        self.begin()
+        self.left()
+        call, worker, (other,) = self.holding(1, idempotent=True)
+        self.nodes[worker.name].kill()
+        with self.assertRaises((ServerLost, NoRoute)) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertEqual(other.ran, [])
+        self.assertGreaterEqual(self.counts["retry_budget_spent"], 1)
+
+    def test_a_lost_connection(self):
+        """What was handed over is asked for again at the same instance, runs once, and is no repetition."""
+        self.begin("a")
+        calls = [self.call("hold", number) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.left()
+        for host in [proxy.host for proxy in self.proxies] or ["a"]:
+            self.network.break_connections("client", host)
+        self.network.run(0.5)
+        worker.let_go()
+        for call in calls:
+            self.assertEqual(self.network.result_of(call), "a")
+        self.assertEqual(worker.ran, list(range(20)))
+
+    def test_never_past_the_deadline(self):
+        """What has no time left is not sent to another."""
+        self.begin()
+        call, worker, (other,) = self.holding(1, idempotent=True, timeout=0.5)
+        self.network.isolate(worker.name)
+        with self.assertRaises(Exception) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.network.run(3)
+        self.assertEqual(other.ran, [])
+        self.network.heal()
+
+
+class DynamicRetryTests(RetryTests):
+    topology = "dynamic-direct"
+
+
+class RoutedRetryTests(RetryTests):
+    topology = "router-proxy"
+    proxied = True
+
+    def test_another_proxy(self):
+        """What a proxy has taken with it goes by another, to the same instance, and is no repetition."""
+        self.begin("a")
+        calls = [self.call("hold", number) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.left()
+        self.proxies[0].kill()
+        self.network.run(1)
+        self.proxies[1].kill()
+        self.network.proxy()
+        self.network.run(3)
+        worker.let_go()
+        for call in calls:
+            self.assertEqual(self.network.result_of(call), "a")
+        self.assertEqual(worker.ran, list(range(20)))
