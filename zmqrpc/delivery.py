@@ -134,9 +134,13 @@ class Delivery:
                 self.acknowledged([call])
 
     def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
-        key = route.choose_other(tried) if tried else route.choose()
-        if key is not None:
-            return self.links.get(key)
+        for _ in range(len(route.choices)):
+            key = route.choose()
+            if key is not None and key not in tried:
+                return self.links.get(key)
+        if tried and (other := route.choose_other(tried)) is not None:
+            # Those that are drawn may all have been tried.
+            return self.links.get(other)
         for key in route.avoided:
             if key not in tried:
                 return self.links.get(key)

@@ -98,10 +98,10 @@ class Route:
 
     def choose_other(self, tried: Container[str]) -> str | None:
         """
-        Return a link for a call that others did not take; None when all available ones are among those.
+        Return a link for a call that others had no room for; None when all available ones are among those.
 
-        These have turns of their own. Would they take the next of all calls, each second one of two members would get
-        what the first refused, and the first all that follows.
+        These have turns of their own. Would they take the next of all calls, of two members the first would get each
+        new call, and the second each that the first refused.
         """
         self.used = True
         choices = self.choices

@@ -105,10 +105,12 @@ class LoadTests(SynchronousTestCase):
 class Batch:
     size: int
     number: int = 0
+    share: int = 0
 
 
 EVENTS = st.one_of(
     st.tuples(st.just("take"), st.integers(0, 5), st.integers(0, 400)),
+    st.tuples(st.just("take and put first"), st.integers(1, 5), st.integers(0, 400)),
     st.tuples(st.just("run"), st.integers(0, 4), st.integers(0, 4)),
     st.tuples(st.just("cancel"), st.integers(0, 7), st.integers(1, 3)),
     st.tuples(st.just("end"), st.integers(0, 3), st.just(0)),
@@ -127,20 +129,26 @@ class AnyOrderTests(SynchronousTestCase):
             return sum({id(batch): batch.size for batch in waiting}.values()) + sum(running)
 
         for what, first, second in events:
-            if what == "take":
+            if what.startswith("take"):
                 admitted = load.admits(len(waiting), second)
                 self.assertEqual(load.bytes, expected())
                 self.assertEqual(admitted, expected() == 0 or expected() + second <= 1000)
                 batch = Batch(second, first if admitted else 0)
+                batch.share = second // max(1, batch.number)
                 waiting.extend([batch] * batch.number)
                 load.took(len(waiting), second)
+                if what.endswith("first") and batch.number:
+                    # It takes its share along when it goes on running; until then the others count for all.
+                    last = waiting.pop()
+                    waiting.appendleft(last if batch.number == 1 else Batch(0, 1, batch.share))
+                    load.put_first()
             elif what == "run":
                 for turn in range(first):
                     if waiting:
                         batch = waiting.popleft()
                         if turn >= second:
                             running.append(load.began(len(waiting)))
-                            self.assertEqual(running[-1], batch.size // batch.number)
+                            self.assertEqual(running[-1], batch.share)
             elif what == "cancel":
                 places = list(range(first, len(waiting), second))
                 load.cancelled(len(waiting), places)

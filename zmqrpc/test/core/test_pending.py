@@ -102,6 +102,15 @@ class NumberTests(SynchronousTestCase):
                     pending.take(sequence)
             self.assertEqual((pending.outstanding()[-1].sequence, pending.tell_settled()), (following, settled))
 
+    def test_what_was_handed_over_is_counted_by_the_numbers(self):
+        pending: PendingCalls[PendingCall] = PendingCalls(10, POLICY, first=7)
+        for begin, handed in ((7, 1), (3, 2), (20, 3), (21, 4), (30, 5)):
+            pending.begin_at(begin)
+            pending.hand_over(make_call(), NOW)
+            self.assertEqual(pending.handed, handed)
+        pending.take_all()
+        self.assertEqual(pending.handed, 5)
+
     def test_results_of_a_batch(self):
         pending = make_pending(4)
         failed = Reply(2, None, Failure(0, "ValueError", ""))
@@ -259,6 +268,16 @@ class RetryTests(SynchronousTestCase):
     def test_rows(self):
         for policy, times, given_up in self.ROWS:
             self.assertEqual(self.retries(policy), (times, given_up), f"{policy}")
+
+    def test_what_is_spared_has_its_time_once_more(self):
+        """It counts as not sent: it is asked about again, and not given up for that."""
+        pending = make_pending(1, RetryPolicy(15, 2, 1))
+        for now in (NOW + 15, NOW + 30, NOW + 45):
+            self.assertEqual(pending.wake_at, now)
+            (call,), given_up = pending.unacknowledged(now)
+            pending.spare(call, now)
+            pending.overdue(now)
+            self.assertEqual((given_up, call.attempts), ([], 1))
 
     def test_no_number_of_attempts_overflows(self):
         self.assertLess(RetryPolicy(15, 2, -1).next_retry(0, 10**9), NEVER)

@@ -207,7 +207,9 @@ class NetworkTests(SynchronousTestCase):
 
     def test_loss(self):
         """Messages that vanish are sent again until they are answered, and run once."""
-        self.begin(rpc_ack_timeout_base=0.2, rpc_ack_timeout_multiplier=1, rpc_retry_attempts=-1)
+        acks = {"rpc_ack_timeout_base": 0.2, "rpc_ack_timeout_multiplier": 1, "rpc_retry_attempts": -1}
+        # More is lost than the budget would allow to be repeated.
+        self.begin(rpc_retry_budget=-1, **acks)
         self.result_of(self.call())
         self.network.set_weather(Weather(loss=0.3))
         calls = []
