@@ -103,6 +103,7 @@ class LinkState:
         "_attempt",
         "_drain_until",
         "_due",
+        "_failing_since",
         "_fails",
         "_going_away",
         "_grace",
@@ -145,6 +146,7 @@ class LinkState:
         self._timers = timers
         self._wanted = True
         self._attempt = self._hellos = self._fails = 0
+        self._failing_since = 0.0
         self._hello_until = self._drain_until = self._resume_at = 0.0
         self._due = self._late_at = NEVER
         self._lost_at: float | None = None
@@ -480,6 +482,8 @@ class LinkState:
         if self._lost_at is not None:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
+        if not self._fails:
+            self._failing_since = now
         self._fails += 1
         if doubt or self._fails == 2:
             effects += self._tell(reason)
@@ -499,8 +503,10 @@ class LinkState:
         self.phase = Phase.BACKOFF
         self.late = False
         self.identity = None
-        wait = backoff(self._timers.backoff, self._fails, self._timers.longest_backoff)
-        self._resume_at = now + wait * self._jitter()
+        timers = self._timers
+        failing = now - self._failing_since if self._fails else 0.0
+        longest = min(max(timers.brief_backoff, failing * timers.backoff_share), timers.longest_backoff)
+        self._resume_at = now + backoff(timers.backoff, self._fails, longest) * self._jitter()
         self._rearm()
 
     def _drain(self, now: float) -> None:

@@ -29,7 +29,8 @@ class LinkTimers(Struct, frozen=True):
     :ivar steady: that a link has to be up for a reconnect without a back-off.
     :ivar backoff: until a peer is connected to again, doubled for each connection in a row that came to nothing; the
         state machine takes at random half of it off, at most.
-    :ivar longest_backoff: to which that grows.
+    :ivar longest_backoff: to which that grows; but no longer than `brief_backoff`, or `backoff_share` of the time for
+        which it has failed: what was away for a few seconds is found at once, and what is dead is not hammered.
     :ivar drain: after GOAWAY, until the connection of a peer that does not close it is dropped.
     :ivar leave: after our own GOAWAY, until a connection is dropped whose peer does not show that it has read it.
     """
@@ -50,6 +51,8 @@ class LinkTimers(Struct, frozen=True):
     steady: float = 1.0
     backoff: float = 0.1
     longest_backoff: float = 10.0
+    brief_backoff: float = 1.0
+    backoff_share: float = 1 / 6
     drain: float = 35.0
     leave: float = 1.0
 

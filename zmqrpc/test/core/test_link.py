@@ -714,12 +714,25 @@ class BackOffTests(SynchronousTestCase):
         return waits
 
     def test_grows_to_its_longest(self):
-        expected = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10]
-        for wait, longest in zip(self.waits(1.0, 9), expected, strict=True):
-            self.assertAlmostEqual(wait, longest)
+        waits = self.waits(1.0, 60)
+        for wait, expected in zip(waits, [0.2, 0.4, 0.8, *[1.0] * 5, 6.4 / 6, 6.4 * 7 / 36], strict=False):
+            self.assertAlmostEqual(wait, expected)
+        self.assertEqual((sorted(waits), waits[-1]), (waits, TIMERS.longest_backoff))
+
+    def test_what_was_away_for_seconds_is_found_soon(self):
+        """A storm of resets, say, that takes six seconds: the next try is within one, and there were twenty at most."""
+        waits = self.waits(1.0, 60)
+        tries = next(number for number in range(60) if sum(waits[:number]) > 6)
+        self.assertLess(tries, 20)
+        self.assertLessEqual(waits[tries - 1], TIMERS.brief_backoff)
+
+    def test_what_is_dead_is_not_hammered(self):
+        """In the first hour there are no more tries than if each were ten seconds after the one before, but for 30."""
+        waits = self.waits(1.0, 1200)
+        self.assertLess(next(number for number in range(1200) if sum(waits[:number]) > 3600), 390)
 
     def test_jitter_halves_it_at_most(self):
-        for wait, longest in zip(self.waits(0.5, 9), self.waits(1.0, 9), strict=True):
+        for wait, longest in zip(self.waits(0.5, 8), self.waits(1.0, 8), strict=True):
             self.assertAlmostEqual(wait, longest / 2)
 
     def test_never_overflows(self):
