@@ -351,6 +351,7 @@ class Delivery:
         other = self.links.get(key) if key is not None else None
         if other is not None and self._may_repeat(call, link, now):
             call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
+            self.record("calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address)
             self._unsend(call)
             self.give(call, other, now)
         else:
