@@ -47,8 +47,18 @@ class SortedClock(Clock):
     def advance(self, amount: float) -> None:
         """Let time pass, and call what is due."""
         self.rightNow += amount
+        self._call_until(self.rightNow)
+
+    def run_until(self, when: float) -> None:
+        """Let time pass from call to call."""
+        self._call_until(when)
+        self.rightNow = max(self.rightNow, when)
+
+    def _call_until(self, when: float) -> None:
         calls = self.calls
-        while self.next_at() <= self.rightNow:
+        while (at := self.next_at()) <= when:
+            if at > self.rightNow:
+                self.rightNow = at
             call = calls.pop(0)
             call.called = 1
             call.func(*call.args, **call.kw)
@@ -87,7 +97,8 @@ class ProcessClock:
         if delay and self._rate != 1:
             # Not so short that it is lost in rounding, and what waits for a moment would come before it without end.
             delay = max(delay / self._rate, 1e-9)
-        delay = max(delay, self._paused_until - self._clock.seconds())
+        if self._paused_until:
+            delay = max(delay, self._paused_until - self._clock.seconds())
         call: IDelayedCall = self._clock.callLater(delay, callable, *args, **kwargs)
         if self.stopped:
             call.cancel()

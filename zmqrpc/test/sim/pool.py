@@ -16,8 +16,8 @@ from zmqrpc.test.sim.alarms import Alarms
 from zmqrpc.test.sim.churn import Churn
 from zmqrpc.test.sim.story import Story
 
-CHURN_EVERY = 100
-"""Of so many seeds the last is a `Churn`, which takes as long as ten stories."""
+CHURN_EVERY = 200
+"""Of so many seeds the last is a `Churn`, which takes as long as fifteen stories."""
 
 HANGS_AFTER = 60
 """Seconds of real time after which a seed is given up, which takes well under one."""
