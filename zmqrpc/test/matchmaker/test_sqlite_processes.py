@@ -84,7 +84,7 @@ class ProcessTests(MatchmakerContract, TestCase):
         self.path = new_path(self)
 
     def make_matchmaker(self):
-        return sqlite_matchmaker(reactor, self.path)
+        return sqlite_matchmaker(reactor, self.path, limit=10)
 
     async def start(self, name):
         member = Member()

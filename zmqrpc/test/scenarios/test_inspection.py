@@ -385,7 +385,7 @@ class InspectionInMemory(InMemory, InspectionScenarios, TestCase):
 class InspectionOverSockets(OverSockets, InspectionScenarios, TestCase):
     async def test_ten_thousand(self):
         """A node with ten thousand calls in flight is inspected in no time, and its calls go on."""
-        worker = await self.member("a", max_running_calls=20_000)
+        worker = await self.member("a", max_running_calls=20_000, max_waiting_time=0)
         client = self.world.client()
         calls = [client.call(WORK, "hold", {"number": number}, timeout=60) for number in range(10_000)]
         await self.world.eventually("all run", lambda: len(worker.held) == 10_000, 50)
