@@ -38,12 +38,13 @@ class ClockOffset:
     :param sent: its monotonic clock in ms when it wrote HELLO.
     """
 
-    __slots__ = ("_base", "_based_at", "_candidate", "_opened")
+    __slots__ = ("_base", "_based_at", "_candidate", "_opened", "_pinged")
 
     def __init__(self, arrival: int, sent: int) -> None:
         self._base = arrival - sent
         self._based_at = arrival
         self._candidate: int | None = None
+        self._pinged = 0  # when the last PING was written
         self._opened: tuple[int, int] | None = None  # arrival and sent of the HELLO of a connection of its own
 
     def hello(self, arrival: int, sent: int, fresh: bool) -> None:
@@ -86,6 +87,9 @@ class ClockOffset:
         :param last_round_trip: what this PING tells of the one before it, in ms.
         """
         candidate = self._candidate
+        if candidate is not None and 0 <= self._pinged - sent <= LATE_MILLISECONDS:
+            # It came twice, or is read late: the round trip that it tells is none of the last one.
+            return
         if (
             candidate is not None
             and last_round_trip is not None
@@ -93,7 +97,7 @@ class ClockOffset:
             and (arrival - self._based_at >= REBASE_AFTER or abs(candidate - self._base) > SHORT_ROUND_TRIP)
         ):
             self._base, self._based_at = candidate, arrival
-        self._candidate = arrival - sent
+        self._candidate, self._pinged = arrival - sent, sent
 
 
 DRIFT_EVERY = 2000

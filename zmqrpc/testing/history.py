@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from zmqrpc.testing.events import Died, Ended, Event, Id, Invoked, Ran, Stood, told_by
-from zmqrpc.testing.judge import Case, Troubles
+from zmqrpc.testing.judge import YOUNG, Case, Troubles
 
 _LINE = msgspec.json.Decoder(Invoked | Ran | Ended | Died | Stood)
 _ENCODE = msgspec.json.Encoder().encode
@@ -119,6 +119,7 @@ class History:
         stood: defaultdict[str, list[Stood]] = defaultdict(list)
         members: defaultdict[str, set[str]] = defaultdict(set)
         quickest: dict[tuple[str, str | None, str], float] = {}
+        heard: dict[tuple[str, str], float] = {}
         for event in self.events:
             match event:
                 case Died():
@@ -131,6 +132,10 @@ class History:
                     case = cases[event.id]
                     case.ran.append(event)
                     members[event.member].add(event.instance)
+                    pair = (case.asked.client, event.instance)
+                    case.heard.setdefault(event.instance, heard.get(pair, 0.0))
+                    if event.at - case.asked.at < YOUNG:
+                        heard[pair] = event.at
                     if case.asked.kind == "fanout":
                         # What is for one member goes to it alone, which tells nothing of the way through a publisher.
                         way, took = (case.asked.client, case.asked.member, event.instance), event.at - case.asked.at

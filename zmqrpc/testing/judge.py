@@ -62,18 +62,24 @@ class Troubles:
         return max((each.at + each.seconds for each in stands if each.at <= until), default=0.0)
 
 
+YOUNG = 0.1
+"""Seconds under way up to which a message tells its server how the clock of its client stands."""
+
+
 @attrs.define
 class Case:
     """
     Everything about one thing that was asked.
 
     :ivar quickest: of each instance, how long the quickest fan-out took that it had of the client until then.
+    :ivar heard: of each instance, when it last ran something of the client before that had hardly been under way.
     """
 
     asked: Invoked
     ran: list[Ran] = attrs.field(factory=list)
     ended: list[Ended] = attrs.field(factory=list)
     quickest: dict[str, float] = attrs.field(factory=dict)
+    heard: dict[str, float] = attrs.field(factory=dict)
 
     def __str__(self) -> str:
         """Return all of it in words."""
@@ -122,7 +128,10 @@ class Case:
         elif self.ended[0].at > latest:
             yield f"ended {self.ended[0].at - asked.deadline:.3f} s after its deadline"
         for ran in self.ran:
-            shift = sum(troubles.clock_stood(each, asked.at, ran.at) for each in (asked.client, ran.instance))
+            shift = troubles.clock_stood(asked.client, asked.at, ran.at)
+            # A server whose clock has stood cannot know how old the next message is.
+            heard_at = min(asked.at, self.heard.get(ran.instance, 0.0))
+            shift += troubles.clock_stood(ran.instance, heard_at, ran.at)
             if asked.kind == "fanout":
                 # What is published has no PINGs. Only against the quickest before it is known how long it took.
                 shift += self.quickest.get(ran.instance, 0.0)

@@ -157,6 +157,16 @@ class Rebase(SynchronousTestCase):
         self.base.ping(self.later + 5001, self.later + 500, 4999)
         self.assertEqual(self.base.age(self.later + 5002, self.later + 2), 5000)
 
+    def test_a_ping_that_comes_twice(self):
+        """So that a queue does not look young: what the copy tells is of the PING before it, and not of itself."""
+        for late in (REBASE_AFTER + 500, REBASE_AFTER + 499):  # the last one again, and one from before it
+            self.base = ClockOffset(0, 0)
+            self.base.ping(self.later + 499, REBASE_AFTER + 499, 1)
+            self.base.ping(self.later + 500, REBASE_AFTER + 500, SHORT_ROUND_TRIP)
+            self.base.ping(self.later + 5000, late, 1)
+            self.base.ping(self.later + 5001, REBASE_AFTER + 5001, SHORT_ROUND_TRIP)
+            self.assertEqual(self.base.age(self.later + 5002, REBASE_AFTER + 2), 5010)
+
     def test_once_a_minute(self):
         self.base.ping(self.later, REBASE_AFTER, None)
         self.base.ping(self.later + 50, REBASE_AFTER + 50, 1)

@@ -133,9 +133,10 @@ class FailoverTests(NodeCase):
         await load.stop()
         self.assertEqual(load.failed, [])
         self.assertGreater(load.answered, 100)
-        moved = self.lines.about("has moved")
-        self.assertIn(f"the Redis master {GROUP} has moved from 127.0.0.1:{old.port} to 127.0.0.1:{new.port}", moved)
-        self.assertEqual(len(moved), 6)  # of each node and of the matchmaker of the test
+        # Of each node and of the matchmaker of the test.
+        await eventually("all have moved", lambda: len(self.lines.about("has moved")) == 6)
+        text = f"the Redis master {GROUP} has moved from 127.0.0.1:{old.port} to 127.0.0.1:{new.port}"
+        self.assertIn(text, self.lines.about("has moved"))
         await eventually("one outage each", lambda: len(self.lines.about("the matchmaker in the Redis master")) == 12)
         # One Sentinel less is noticed in the log only, and so are two.
         for number, sentinel in enumerate(self.set.sentinels[:2]):

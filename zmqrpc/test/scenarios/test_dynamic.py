@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
 from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Hello, Served, Welcome, encode_message
 from zmqrpc.core.link import Phase
-from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute, ServerLost
+from zmqrpc.errors import Cancelled, DeadlineExceeded, DeliveryError, NoRoute, ServerLost
 from zmqrpc.test.scenarios.test_strangers import STRANGER, Peer
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
@@ -281,6 +282,24 @@ class DynamicScenarios(Scenario):
         self.assertEqual({await client.call(WORK, "mark", timeout=5) for _ in range(4)}, {"b"})
         self.world.store.come_back()
         await self.at_rest(client)
+
+    async def test_no_room_anywhere(self):
+        """What waits goes to whoever has room, and stays where it is while nobody has."""
+        worker = await self.member("a")
+        await self.world.stranger("work.silent", Peer())
+        client = self.client(max_unsettled_calls=1, max_queued_calls=1)
+        calls = [client.call(WORK, "hold", {"number": number}, timeout=3) for number in range(6)]
+        outcomes: list[Any] = []
+        for call in calls:
+            call.addBoth(outcomes.append)
+        await self.world.sleep(1.5)
+        while len(outcomes) < len(calls):
+            worker.let_go()
+            await self.world.sleep(0.05)
+        errors: list[Any] = [outcome.value for outcome in outcomes if isinstance(outcome, Failure)]
+        self.assertEqual([error for error in errors if not isinstance(error, DeliveryError)], [])
+        self.assertEqual([error for error in errors if error.maybe_executed], [])
+        self.assertEqual(len(worker.ran), outcomes.count("a"))
 
     async def test_record_that_comes_back(self):
         """A link whose record goes and comes while a call is on it is a link like any other."""

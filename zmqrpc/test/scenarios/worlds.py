@@ -13,7 +13,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
@@ -76,6 +76,7 @@ class World:
         self.nodes: list[Any] = []
         self._callers: list[Any] = []
         self._strangers: list[Any] = []
+        self._ending: list[Deferred[Any]] = []
         self._names = 0
 
     def node(self, **options):
@@ -171,7 +172,7 @@ class World:
     def kill(self, node):
         """End a node as SIGKILL ends a process."""
         self.nodes.remove(node)
-        node.kill()
+        self._ending.append(maybeDeferred(node.kill))
 
     async def stop(self, node):
         """Stop a node in good order."""
@@ -216,7 +217,8 @@ class World:
             await node.stopService()
         for _, close in self._strangers:
             close()
-        await gatherResults([transport.close(0) for transport, _ in (*self._callers, *self._strangers)])
+        ending = [transport.close(0) for transport, _ in (*self._callers, *self._strangers)]
+        await gatherResults([*ending, *self._ending])
 
 
 class Kicking:
@@ -294,8 +296,9 @@ class Mortal:
 
     def kill(self):
         self.clock.stop()
-        self.sockets.kill()
+        ended = self.sockets.kill()
         self.matchmaker.kill()
+        return ended
 
 
 class MortalNode(Mortal, Node):
@@ -352,7 +355,7 @@ class MortalTransport:
             router.close(0)
         for each in (*self._connecting, *self._subscribing):
             each.close()
-        self._transport.close(0)
+        return self._transport.close(0)
 
 
 class InMemory:
