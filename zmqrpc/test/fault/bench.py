@@ -102,8 +102,6 @@ async def _one(
     good = bool(figures) and all(figure.good for figure in figures)
     took = time.monotonic() - begin
     say(f"{row.name:5} {topology:22} {'as expected' if good else 'NOT AS EXPECTED':16} {took:6.1f} s  {row.what}")
-    if row.waits_for and not good:
-        say(f"     it waits for what is not built yet: {row.waits_for}")
     for figure in figures:
         say(_line(figure))
     figures_told = [attrs.asdict(figure) for figure in figures]

@@ -75,13 +75,7 @@ async def flood(world: World) -> None:
     world.none("usual calls that fail, 2 s after", story.of("usual").asked(end + 2.0).failed)
 
 
-@row(
-    "T21",
-    "all servers are five times as slow for a while, and refuse what is too much",
-    CALLS,
-    10.0,
-    "rpc_retry_budget",
-)
+@row("T21", "all servers are five times as slow for a while, and refuse what is too much", CALLS, 10.0)
 async def slow_servers(world: World) -> None:
     names = ("one", "two", "three")
     await world.begin(*names, options={"max_running_calls": 4})

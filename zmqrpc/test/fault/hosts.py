@@ -105,6 +105,8 @@ class Host:
 
     def remove(self) -> None:
         """Give it back; its processes have ended."""
+        # First: a kernel takes its time to remove what is in a namespace, and the next host may be called the same.
+        run("ip", "link", "del", self._cable)
         run("ip", "netns", "del", self.name)
 
     def _cable_does(self, fate: str, incoming: bool, outgoing: bool) -> None:

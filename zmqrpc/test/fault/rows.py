@@ -38,7 +38,6 @@ class Row:
     :ivar seconds: how long its fault lasts.
     :ivar play: does it all; None where tests do.
     :ivar tests: dotted names of tests that prove it.
-    :ivar waits_for: what has to be built first; empty when all of it is.
     """
 
     name: str
@@ -47,17 +46,16 @@ class Row:
     seconds: float
     play: Callable[[World], Coroutine[Deferred[Any], Any, None]] | None = None
     tests: tuple[str, ...] = ()
-    waits_for: str = ""
 
 
 ROWS: list[Row] = []
 
 
-def row(name: str, what: str, topologies: tuple[str, ...] = CALLS, seconds: float = 5.0, waits_for: str = "") -> Any:
+def row(name: str, what: str, topologies: tuple[str, ...] = CALLS, seconds: float = 5.0) -> Any:
     """Make a coroutine of a `World` a row."""
 
     def make(play: Callable[[World], Coroutine[Deferred[Any], Any, None]]) -> Any:
-        ROWS.append(Row(name, what, topologies, seconds, play, waits_for=waits_for))
+        ROWS.append(Row(name, what, topologies, seconds, play))
         return play
 
     return make

@@ -17,7 +17,7 @@ _AWAY = 2.0
 """Seconds within which nothing new goes to who does not answer."""
 
 
-@row("T5", "one of two servers is stopped (SIGSTOP) and goes on", seconds=10.0, waits_for="call_monitor_timeout")
+@row("T5", "one of two servers is stopped (SIGSTOP) and goes on", seconds=10.0)
 async def stopped(world: World) -> None:
     await world.begin("one", "two")
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 12.0}, "count": 4, "rate": 20, "timeout": 20}
@@ -39,7 +39,7 @@ async def stopped(world: World) -> None:
     world.none("calls that run after their deadline", late)
 
 
-@row("T6", "a method blocks the reactor of one of two servers", seconds=10.0, waits_for="call_monitor_timeout")
+@row("T6", "a method blocks the reactor of one of two servers", seconds=10.0)
 async def blocked(world: World) -> None:
     await world.begin("one", "two")
     block = {"name": "block", "method": "block", "args": {"seconds": world.seconds}, "count": 1, "rate": 1}
