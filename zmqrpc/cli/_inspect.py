@@ -7,16 +7,13 @@ from typing import Any
 
 import msgspec
 
-from zmqrpc.cli._configured import configured
 from zmqrpc.cli._direct import Direct
 from zmqrpc.cli._exit import Exit
-from zmqrpc.cli._greeting import check_address, is_address
 from zmqrpc.cli._members import TIMEOUT, ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report
-from zmqrpc.cli._request import target_of
+from zmqrpc.cli._whom import whom
 from zmqrpc.client import Answer
-from zmqrpc.configuration import load
 from zmqrpc.core.inspected import Inspected
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.inspection import EVENTS
@@ -30,11 +27,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    direct = is_address(options.topic)
-    configuration = load(url="zmq://") if direct else configured(options, report)
-    target = None if direct else target_of(options)
-    if direct:
-        check_address(options.topic)
+    configuration, target = whom(options, report)
     events = EVENTS if options.events is None else options.events
 
     async def main(reactor: Any) -> int:

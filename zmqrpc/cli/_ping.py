@@ -11,15 +11,12 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 
-from zmqrpc.cli._configured import configured
 from zmqrpc.cli._direct import Direct
 from zmqrpc.cli._exit import Exit, exit_for
-from zmqrpc.cli._greeting import check_address, is_address
 from zmqrpc.cli._members import TIMEOUT, ask_each
 from zmqrpc.cli._on_reactor import on_reactor
 from zmqrpc.cli._report import Report, aligned, described
-from zmqrpc.cli._request import target_of
-from zmqrpc.configuration import load
+from zmqrpc.cli._whom import whom
 from zmqrpc.errors import NoRoute
 from zmqrpc.node import connect
 
@@ -102,12 +99,7 @@ def run(command: str, options: Namespace, report: Report) -> int:
 
     :raises ConfigError: an option is not valid.
     """
-    # Who is asked at its address is asked when the store is down, or by who knows of none.
-    direct = is_address(options.topic)
-    configuration = load(url="zmq://") if direct else configured(options, report)
-    target = None if direct else target_of(options)
-    if direct:
-        check_address(options.topic)
+    configuration, target = whom(options, report)
     count = 1 if options.count is None else options.count
     interval = 1.0 if options.interval is None else options.interval
     rounds = Rounds()
