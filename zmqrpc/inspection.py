@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from errno import EMFILE, ENFILE
 from math import isfinite
 from typing import Any
 
@@ -12,7 +14,7 @@ import msgspec
 from zmqrpc._version import __version__
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Hello
-from zmqrpc.core.inspected import INSPECT, INSPECTION, REFUSED, EventSeen, Inspected, Matchmaker
+from zmqrpc.core.inspected import INSPECT, INSPECTION, REFUSED, EventSeen, Inspected, LimitSeen, Matchmaker
 from zmqrpc.core.values import encodable
 from zmqrpc.errors import AccessDenied
 from zmqrpc.interfaces import IMatchmaker, IOutages
@@ -140,6 +142,7 @@ class Inspection:
         if len(recorder) > len(seen.events):
             seen.left_out["events"] = len(recorder) - len(seen.events)
         self.tell_more(seen, most, now)
+        seen.limits = [*seen.limits, *_descriptors()]
         return seen
 
     def _matchmaker(self, most: int) -> Matchmaker:
@@ -172,6 +175,21 @@ def inspected(hello: Hello, largest: int, inspect: Callable[[int, float], dict[s
         return {INSPECTION: inspect(events, min(largest, hello.limits.get("message", largest)))}
     except AccessDenied as error:
         return {REFUSED: error.message}
+
+
+def _descriptors() -> Iterator[LimitSeen]:
+    """Tell how many file descriptors this process has open, where the system says that."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most == resource.RLIM_INFINITY:
+        return
+    try:
+        # One of them is that of the directory itself.
+        used = len(os.listdir("/proc/self/fd")) - 1
+    except OSError as error:
+        if error.errno not in (EMFILE, ENFILE):
+            return
+        used = most
+    yield LimitSeen(option="LimitNOFILE", used=used, most=most)
 
 
 def _least(told: dict[str, Any]) -> dict[str, Any]:

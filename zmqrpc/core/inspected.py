@@ -175,7 +175,7 @@ class LimitSeen(Struct, kw_only=True):
     """
     A limit, and how full it is.
 
-    :ivar option: its name.
+    :ivar option: its name; ``LimitNOFILE``, as systemd calls it, for the file descriptors of the process.
     :ivar used: of several that are limited alike, the fullest.
     :ivar where: which one that is; empty where there is one.
     """

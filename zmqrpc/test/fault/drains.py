@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from zmqrpc.test.fault.rows import CALLS, row
 from zmqrpc.test.fault.story import error_of
@@ -16,12 +17,14 @@ _DRAIN = 5.0
 async def rolling(world: World) -> None:
     names = [f"server{number}" for number in range(5)]
     proxies = await world.begin(*names)
-    slow = {"name": "slow", "method": "slow", "args": {"seconds": 0.3}, "rate": 20}
+    slow = {"name": "slow", "method": "slow", "args": {"seconds": 0.3}, "rate": 70}  # some at each, by turns
     world.caller("caller", {}, slow)
     await world.warm()
-    longest, statuses = 0.0, set()
+    longest, statuses, withdrawn = 0.0, set(), {}
     for old in [*(world.children_named(name) for name in names), *proxies]:
         at = world.signal(old, signal.SIGTERM)
+        for instance in old.instances.values():
+            withdrawn[instance] = await _withdrawn(world, instance)
         longest = max(longest, await world.ended(old) - at)
         statuses.add(old.status)
         world.again(old)
@@ -30,7 +33,17 @@ async def rolling(world: World) -> None:
     story = await world.end()
     world.none("calls that fail", story.failed)
     world.at_most("s until the slowest has ended", _DRAIN, longest)
+    last = {instance: max(story.ran_by(instance).ends()) for instance in withdrawn}
+    early = min(last[instance] - at for instance, at in withdrawn.items())
+    world.at_least("s that a record is gone before the last reply", 0.0, early)
     world.figure("exit statuses", "0 or SIGTERM", sorted(statuses), statuses <= {0, -signal.SIGTERM})
+
+
+async def _withdrawn(world: World, instance: str) -> float:
+    """Wait until the matchmaker lists nothing of an instance; return when that was."""
+    while any(sighting.record.instance == instance for sighting in await world.matchmaker.records()):
+        await pause(0.01)
+    return time.monotonic()
 
 
 @row("T31", "SIGTERM, with a call longer than the drain timeout", CALLS, 2.0)
@@ -47,5 +60,6 @@ async def too_long(world: World) -> None:
     story = await world.end()
     (case,) = story.cases
     world.exactly("the call ends with", "ServerLost", error_of(case))
+    world.figure("exit status", "0 or SIGTERM", one.status, one.status in (0, -signal.SIGTERM))
     world.at_most("s until it ends", world.seconds + 1, case.ended[0].at - at if case.ended else 99.0)
     world.at_most("s until the server has ended", world.seconds + 1, ended - at)

@@ -10,12 +10,15 @@ import time
 from collections import Counter
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 import zmqrpc
 from zmqrpc import Node, Settings, Target, expose
+from zmqrpc.core.inspected import Inspected
+from zmqrpc.inspection_text import lines
 from zmqrpc.test.integration import nursery
 from zmqrpc.test.integration.company import subscribed
 from zmqrpc.testing.history import History
@@ -78,7 +81,8 @@ class Work:
 
 def run(child: int, *, url: str, names: list[str], log: str, publishers: int = 0, topic: str = TOPIC) -> None:
     """
-    Serve under each name, with a node for each, until SIGTERM; SIGUSR1 makes everything slower by 50 ms, and so on.
+    Serve under each name, with a node for each, until SIGTERM; SIGUSR1 makes everything slower by 50 ms, and so on;
+    SIGUSR2 prints an inspection of each node, as processes of twistd log it.
 
     :param publishers: to how many each has to be subscribed before it says that it is ready.
     """
@@ -116,6 +120,11 @@ def run(child: int, *, url: str, names: list[str], log: str, publishers: int = 0
         for work in works:
             work.pace = 0.0 if work.pace else 0.05
 
-    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))
-    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(slower))
+    def inspect() -> None:
+        for node in nodes.values():
+            seen = msgspec.convert(node.inspect(), Inspected)
+            sys.stderr.write("\n".join(["SIGUSR2:", *lines(seen), ""]))
+
+    for number, then in ((signal.SIGTERM, stop), (signal.SIGUSR1, slower), (signal.SIGUSR2, inspect)):
+        signal.signal(number, lambda *_, then=then: reactor.callFromThread(then))
     reactor.run(installSignalHandlers=False)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from zmqrpc import Settings
-from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
-from zmqrpc.test.fault.nurseries import reactor
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
 from zmqrpc.test.fault.story import error_of
 from zmqrpc.test.fault.world import World
@@ -106,10 +103,8 @@ async def hangs(world: World) -> None:
 
 
 async def _record(world: World, member: str, address: str) -> None:
-    matchmaker = make_matchmaker(reactor, Settings.from_url(world.url))
-    world.addCleanup(matchmaker.close)
     record = Record("server", "openstack", TOPIC, member, os.urandom(16).hex(), [address])
-    await matchmaker.register(record, 300)
+    await world.matchmaker.register(record, 300)
 
 
 @row("T11", "50 records of closed ports, and one of a server", DIRECT, 3.0)

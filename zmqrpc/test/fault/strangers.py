@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import re
 import resource
+import signal
 import time
 
 from zmqrpc.test.fault.processes import Child
@@ -96,7 +98,12 @@ async def descriptors(world: World) -> None:
         most = max(most, *(child.open() for child in whom))
         return not stranger.runs
 
+    await eventually("that none are left", lambda: look() or most >= 250, 60)
+    for child in whom:
+        world.signal(child, signal.SIGUSR2)
     await eventually("the end of the stranger", look, 60)
+    told = [re.search(r"LimitNOFILE +(\d+) +256", child.printed()) for child in whom]
+    world.at_least("told by SIGUSR2", 250, min(int(each[1]) if each else 0 for each in told))
     world.exactly("processes that run", True, all(child.runs for child in whom))
     world.at_least("descriptors at most", 250, most)
     after = time.monotonic()

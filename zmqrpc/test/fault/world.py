@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet.task import LoopingCall
 
+from zmqrpc import Settings
+from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.test.fault.delay import PORT
 from zmqrpc.test.fault.figures import Figures
 from zmqrpc.test.fault.hosts import Host, Lan
-from zmqrpc.test.fault.nurseries import NurseryOfWorlds
+from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.story import Story
 from zmqrpc.test.integration.nursery import Nursery
@@ -72,6 +75,13 @@ class World(Figures):
 
     def mktemp(self) -> str:
         return str(self.directory / f"program-{time.monotonic_ns()}")
+
+    @cached_property
+    def matchmaker(self) -> Any:
+        """The store, as this process sees it."""
+        made = make_matchmaker(reactor, Settings.from_url(self.url))
+        self.addCleanup(made.close)
+        return made
 
     # Processes
 

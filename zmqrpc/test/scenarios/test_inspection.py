@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -284,7 +286,7 @@ class StuckTests(SynchronousTestCase):
         by_role = {(each.role, each.peer, each.phase) for each in told.connections}
         self.assertIn(("server", server.instance.hex(), "up"), by_role)
         self.assertEqual({role for role, _, _ in by_role}, {"client", "server"})
-        self.assertEqual({limit.option for limit in told.limits}, {"max_clients", "max_filters"})
+        self.assertEqual({limit.option for limit in told.limits}, {"LimitNOFILE", "max_clients", "max_filters"})
         self.assertIn("server_came", [event.name for event in told.events])
         self.assertIn("connections:", list(lines(told)))
         (frontend,) = [each for each in seen(self.network.nodes[-1]).proxies if each.role == "frontend"]
@@ -322,6 +324,20 @@ class StuckTests(SynchronousTestCase):
         for node in (self.node, self.server):
             self.assertLess(max(map(len, json.dumps(node.inspect(), indent=0).splitlines())), 2500)
             seen(node)
+
+    def test_descriptors(self):
+        """How many file descriptors the process has is told, also when it has none left."""
+
+        def told():
+            (limit,) = [limit for limit in seen(self.node).limits if limit.option == "LimitNOFILE"]
+            return limit.used, limit.most
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir("/proc/self/fd")) - 1
+        self.assertEqual(told(), (open_now, soft))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        self.assertEqual(told(), (3, 3))
 
     def test_small_messages(self):
         """An inspection is never larger than a message may be: rows are left out."""
