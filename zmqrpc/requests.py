@@ -215,7 +215,7 @@ class Requests:
             self._waiting_of = Counter(work[0] for work in self.waiting)
         waits = self._waiting_of[caller] > 0 or not crowd.one_first
         held = self._waiting_of[caller] + len(caller.running)
-        narrow = crowd.room(caller, held, waits, waiting, self._running, now)
+        narrow = crowd.room(caller.instance, held, waits, waiting, self._running, now)
         return min(room, narrow), int(wait * 1000) if waits else 0
 
     def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:

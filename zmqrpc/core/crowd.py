@@ -43,7 +43,7 @@ class Crowd:
         self._left_at = 0.0
         self._until = 0.0
         self._first = 1.0
-        self._asked: dict[object, float] = {}
+        self._asked: dict[bytes, float] = {}
         self._looks_at = 0.0
 
     def left(self, ran: int, began: float, now: float) -> None:
@@ -98,10 +98,11 @@ class Crowd:
         self.there = self._each > 0
         return False
 
-    def room(self, caller: object, held: int, waits: bool, waiting: int, running: int, now: float) -> int:
+    def room(self, client: bytes, held: int, waits: bool, waiting: int, running: int, now: float) -> int:
         """
         Tell how many requests may wait at most when a client asks, those that do already included.
 
+        :param client: its instance, since what is remembered of who asks must not keep what is known of him.
         :param held: how many of his run or wait.
         :param waits: whether the next has to wait; else it is served first, however long the others wait.
         :param waiting: how many of all wait.
@@ -111,7 +112,7 @@ class Crowd:
         if self._longest and self._each:
             most = min(most, int(self._longest / self._each) + 1)
         if now < self._until:
-            self._asked[caller] = now
+            self._asked[client] = now
             if now >= self._looks_at:
                 self._looks_at = now + _REMEMBERED
                 self._asked = {each: at for each, at in self._asked.items() if at + _REMEMBERED >= now}

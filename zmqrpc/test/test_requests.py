@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
+from zmqrpc.caller import Caller
 from zmqrpc.callers import Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import Ack, Call, Cancel, Cast, Hello, Nack, Notify, Refusal, Reply, encode_message
@@ -398,6 +400,15 @@ class SeveralClientsTests(Server):
         self.ask(b"b"[0], 3, 2)
         self.assertEqual(self.end(), {"a": 20})
         self.assertEqual(self.held_by(), {"a": 9, "b": 2})
+
+    def test_who_asked_and_is_forgotten_leaves_nothing(self):
+        """What was kept for him may be large; a crowd of long ago is no reason to keep it."""
+        self.ask(b"a"[0], 1, 20)
+        self.ask(b"b"[0], 1, 1)
+        self.end()
+        self.callers._forget(self.callers._callers[b"b" * 16])
+        gc.collect()
+        self.assertFalse([each for each in gc.get_objects() if type(each) is Caller and each.instance == b"b" * 16])
 
     def test_each_has_its_part(self):
         for client in b"abc":
