@@ -33,7 +33,6 @@ class Caller:
         -infinity when it was cancelled because nobody does.
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
-    :ivar recorded: the highest sequence that the flight recorder has counted.
     :ivar leaving: whether it has said that nothing new follows.
     :ivar away_since: since when it is known that it has no connection; infinity while it has one.
     :ivar strayed_at: when a proxy took its connection away; -infinity for never, or when it has come back.
@@ -55,7 +54,6 @@ class Caller:
         "instance",
         "largest",
         "leaving",
-        "recorded",
         "running",
         "strayed_at",
         "until",
@@ -71,7 +69,6 @@ class Caller:
         self.leaving = False
         self.until = 0.0
         self.away_since = NEVER
-        self.recorded = 0
         self.strayed_at = -NEVER
         self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)

@@ -112,6 +112,7 @@ class Callers:
         self._by_identity: dict[Identity, Caller] = {}
         self._returned: list[tuple[Caller, Identity, bytes]] = []
         self._returned_bytes = 0
+        self._recorded = 0
         self._requests = Requests(
             settings.max_running_calls,
             settings.max_running_bytes,
@@ -339,10 +340,9 @@ class Callers:
         kind = type(message)
         if kind is Ping:
             caller.base.ping(int(now * 1000), batch.sent, message.last_round_trip)
-            taken = caller.filter.highest - caller.recorded
-            if taken > 0:
-                caller.recorded += taken
-                self.notices.record("taken", "{number} message{s} taken from clients", number=taken)
+            taken = self._requests.taken - self._recorded
+            self._recorded += taken
+            self.notices.record("taken", "{number} message{s} taken from clients", number=taken)
             caller.write(encode_message(Pong(message.token)))
         elif kind is Hello:
             self._hello(caller.identity, batch, message)

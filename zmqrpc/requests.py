@@ -75,6 +75,7 @@ class Requests:
     :param wake: asks for a pass soon.
     :param began_running: told when a request goes on running after its pass.
     :ivar draining: whether new requests are refused.
+    :ivar taken: how many requests were admitted so far.
     :ivar waiting: what is to run: caller, request, deadline, and the server or listener that runs it.
     :ivar begun: what goes on running: caller, request, and when it was begun, in that order; by the id of the request.
     """
@@ -92,6 +93,7 @@ class Requests:
         began_running: Callable[[], None],
     ) -> None:
         self.draining = False
+        self.taken = 0
         self.drain_is_over = False
         self._most_running = most_running
         self._notices = notices
@@ -190,14 +192,16 @@ class Requests:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
         self._load.took(len(work), size)
-        if crowded and self._waiting_of is not None and len(work) > before:
+        taken = len(work) - before
+        self.taken += taken
+        if crowded and self._waiting_of is not None and taken:
             if self._waiting_of[caller] == 0 and self._crowd.one_first:
                 # Who asks for little does not wait for those who ask for much.
                 work.appendleft(work[before])
                 del work[before + 1]
                 self._load.put_first()
                 self._crowd.put_first()
-            self._waiting_of[caller] += len(work) - before
+            self._waiting_of[caller] += taken
 
     def _narrow(self, caller: AnyCaller, room: int, now: float) -> tuple[int, int]:
         """

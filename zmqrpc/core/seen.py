@@ -52,11 +52,6 @@ class DuplicateFilter:
         return len(self._unsettled)
 
     @property
-    def highest(self) -> int:
-        """The highest sequence that was admitted or settled; 0 before the first."""
-        return self._highest
-
-    @property
     def reply_bytes(self) -> int:
         """Bytes of replies that are kept."""
         return self._bytes

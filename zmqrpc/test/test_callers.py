@@ -27,6 +27,7 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
+from zmqrpc.core.recorder import Recorder
 from zmqrpc.core.ways import Through
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.notices import Notices
@@ -201,6 +202,34 @@ class RememberedClientsTests(SynchronousTestCase):
         self.callers.end_pass()
         [line] = lines
         self.assertIn("work sleep of client 01010101010101010101010101010101 was acknowledged and did not run", line)
+
+    def test_what_is_taken_is_recorded_as_it_comes(self):
+        """Of numbers that were skipped or settled, or were refused, nothing was taken."""
+
+        class Quick:
+            @expose
+            def do(_, context):
+                pass
+
+        self.notices.recorder = Recorder(10)
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Quick()], Threads(None, 1)))
+        source = bytes([1]) * 16
+        self.say_hello(b"c1", source)
+
+        def call(number, topic="work"):
+            return encode_message(Call(number, 1, 1, 60_000, "x", topic, None, None, None, "do", {}))
+
+        for first, calls, taken in (
+            (1, [call(500_001), call(700_000)], [2]),
+            (2**40, [], [2]),
+            (2**40, [call(2**40 + 1, "other"), call(2**40 + 2)], [1, 2]),
+        ):
+            self.callers.payload_received(b"c1", encode_batch(source, OURS, 5, (first - 1,), calls))
+            self.callers.end_pass()
+            self.send(b"c1", source, Ping(1))
+            self.now += 1
+            events = self.notices.recorder.newest(10)
+            self.assertEqual([event.number for event in events if event.name == "taken"], taken)
 
     def test_a_connection_that_comes_to_nothing_is_counted_and_said(self):
         lines = LogLines(self)
