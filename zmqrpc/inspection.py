@@ -29,6 +29,8 @@ _MOST_ROWS = (200, 100, 50, 20, 5, 0)
 """Of each table; the first that fits into a message counts."""
 
 _MOST_EVENTS = 100_000
+"""Of a longer ring, and of those the ones that fit: to write down more would keep the reactor for seconds."""
+
 _MOST_TEXT = 300
 _MOST_INT = 2**63 - 1
 _PAUSE = 0.1

@@ -263,7 +263,11 @@ COMMANDS: tuple[Command, ...] = (
             *_STORE,
             *_MEMBER,
             CommandOption(
-                "--events", "how many of the last events; without N all; default: 10", Kind.EVENTS, "N", optional=True
+                "--events",
+                "how many of the last events; without N as many as fit into a message; default: 10",
+                Kind.EVENTS,
+                "N",
+                optional=True,
             ),
             _timeout("5"),
             _JSON,

@@ -98,8 +98,8 @@ def command_parser(command: Command) -> ArgumentParser:
     return parser
 
 
-_ALL = 100_000
-"""What an option means whose value, a number, is left out."""
+_ALL = 999_999_999
+"""What an option means whose value, a number, is left out; who is asked knows how many there are and what fits."""
 
 
 class _Parser(ArgumentParser):
