@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import RETURN_OVERHEAD
-from zmqrpc.core.envelope import Ack, encode_message
+from zmqrpc.core.envelope import Ack, Beat, encode_ranges
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.core.ways import Identity, Through
@@ -107,6 +107,11 @@ class Caller:
         outbox.messages.append(encoded)
         outbox.size = size
 
+    def beat(self) -> None:
+        """Name what runs for it."""
+        for beat in encode_ranges(Beat, flatten(self.running), self._outbox.room):
+            self.write(beat)
+
     def narrow(self) -> None:
         """Write smaller batches from now on."""
         self._outbox.room //= 2
@@ -120,10 +125,14 @@ class Caller:
         """Write what was gathered; what a full connection does not take is kept, within bounds, for the next pass."""
         callers, outbox = self._callers, self._outbox
         if self.acks:
-            outbox.messages.append(encode_message(Ack(flatten(self.acks))))
-            self.acks = []
+            acks, self.acks = self.acks, []
+            for ack in encode_ranges(Ack, flatten(acks), outbox.room):
+                if outbox.size + len(ack) > outbox.room and outbox.messages:
+                    self._seal()
+                outbox.messages.append(ack)
+                outbox.size += len(ack)
         if outbox.messages:
-            outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
+            self._seal()
         fate = outbox.write(self.identity, callers.send)
         while fate == GONE:
             # The client asks again over its next connection, and is answered from the filter.
@@ -133,6 +142,10 @@ class Caller:
         if fate == FULL:
             self._keep_bounded()
             callers.blocked(self)
+
+    def _seal(self) -> None:
+        callers = self._callers
+        self._outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
 
     @property
     def limited_by(self) -> str:

@@ -15,7 +15,6 @@ from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Ack,
-    Beat,
     Cancel,
     Failure,
     FailureCode,
@@ -486,7 +485,7 @@ class Callers:
                 if caller.running:
                     self._give_up_late(caller, now)
                     if caller.away_since == NEVER:
-                        caller.write(encode_message(Beat(flatten(caller.running))))
+                        caller.beat()
                     else:
                         self._give_up_lost(caller, now)
         if now >= self._next_sweep:

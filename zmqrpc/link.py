@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
-from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
+from zmqrpc.core.envelope import (
+    WIRE_VERSION,
+    Cancel,
+    Goaway,
+    Hello,
+    Ping,
+    Refusal,
+    Served,
+    encode_message,
+    encode_ranges,
+    readdress,
+)
 from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.link import SILENT, LinkState, Phase
 from zmqrpc.core.link_effects import (
@@ -394,7 +405,7 @@ class Link:
     def _flush_calls(self, now: float) -> None:
         if self._forsaken:
             # It was not gone, only silent or cut off, and may run what nobody waits for any more.
-            self.write(encode_message(Cancel(self._forsaken)), now)
+            self._give_up(self._forsaken, now)
             self._forsaken = []
         text = "{number} call{s} asked for again at {peer}, over a new connection"
         self._links.notices.record("calls_asked_again", text, self.address, number=len(self.pending))
@@ -438,6 +449,11 @@ class Link:
         outbox.size += len(encoded)
         if not self._links.gathering:
             self._links.kick()
+
+    def _give_up(self, ranges: list[int], now: float) -> None:
+        """Tell its instance that nobody waits for calls any more."""
+        for cancel in encode_ranges(Cancel, ranges, self._outbox.room):
+            self.write(cancel, now)
 
     def write_singly(self) -> None:
         """Put no two messages into a batch from now on."""
@@ -524,7 +540,7 @@ class Link:
                 # One that is idempotent goes elsewhere, and not to who is silent.
                 call.tried = (*call.tried, self.key)
             # It may be read later, and what has not begun then is not run.
-            self.write(encode_message(Cancel(flatten(call.sequence for call in alone))), now)
+            self._give_up(flatten(call.sequence for call in alone), now)
             self._links.user.lost(alone, self, f"silent for {silence:.1f} s (call_monitor_timeout): {SILENT}")
         if given_up:
             self.perform(self.state.given_up(now), now)
@@ -561,7 +577,7 @@ class Link:
                 call.retry_at = NEVER
         overdue = self.pending.overdue(now)
         if overdue and self.state.phase in (Phase.UP, Phase.DRAINING):
-            self.write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
+            self._give_up(flatten(call.sequence for call in overdue), now)
         if overdue:
             self._links.user.overdue(overdue, self)
         if given_up:

@@ -318,6 +318,25 @@ A tuple of its kind and all its fields is encoded to the same bytes in three qua
 passed `zmqrpc.core.values.check_value`; for others it raises TypeError, OverflowError or RecursionError.
 """
 
+_RANGE_BYTES = 18
+_LEAST_ROOM = 1024
+"""Bytes that every peer takes at once, whatever was learned of its way."""
+
+_FEW = 2 * ((_LEAST_ROOM - 8) // _RANGE_BYTES)
+
+
+def encode_ranges(kind: type[Ack | Beat | Cancel], flat: list[int], room: int) -> list[bytes]:
+    """
+    Encode what is said of many messages, in as many as it takes to have none too large.
+
+    :param flat: ranges ``[low, high, ...]``.
+    :param room: the most bytes that one of them may take.
+    """
+    if 0 < len(flat) <= _FEW:
+        return [encode_message(kind(flat))]
+    most = max(_FEW, 2 * ((room - 8) // _RANGE_BYTES))
+    return [encode_message(kind(flat[first : first + most])) for first in range(0, len(flat), most)]
+
 
 def read_message(encoded: bytes) -> Message | Unreadable:
     """Read one message by itself; it never raises."""

@@ -313,6 +313,26 @@ class LostClientsTests(SynchronousTestCase):
             self.callers.sweep(self.now)
             self.callers.end_pass()
 
+    def test_what_is_said_of_many_is_no_larger_than_a_message_may_be(self):
+        """Numbers with gaps are ranges, each of up to 18 bytes, and what is too large would end the connection."""
+        self.callers.settings = attrs.evolve(self.callers.settings, max_message_size=4096)
+        self.connect(b"1")
+        largest = []
+        write = self.send
+
+        def send(identity, payload):
+            largest.append(len(payload))
+            return write(identity, payload)
+
+        self.send = send  # type: ignore[method-assign]
+        odd = range(2**33 + 1, 2**33 + 2001, 2)
+        self.ask(b"1", *odd)
+        self.beat()
+        for kind in (Ack, Beat):
+            ranges = [each for _, said in self.sent if type(said) is kind for each in said.ranges]
+            self.assertEqual(ranges, [number for number in odd for _ in "12"])
+        self.assertLessEqual(max(largest), 4096)
+
     def test_two_intervals_after_it_is_known(self):
         self.connect(b"1")
         self.ask(b"1", 1, 2)

@@ -45,6 +45,24 @@ class BoundScenarios(Scenario):
         self.assertEqual(await client.call(WORK, "mark", {"number": 9}, timeout=5), "a")
         self.assertEqual(worker.ran, [0, 1, 2, 9])
 
+    async def test_what_is_said_of_many_calls(self):
+        """Each is a number with gaps around it; what is larger than a message may be would end the connection."""
+        worker = Worker("a")
+        node = await self.world.serve("work.a", worker, max_message_size=4096)
+        client = self.world.client(max_message_size=4096)
+        held, quick = [], []
+        for number in range(1200):
+            held.append(client.call(WORK, "hold", {"number": number}, timeout=4))
+            quick.append(client.call(WORK, "mark", timeout=4))
+        await gatherResults(quick)
+        (caller,) = node._callers.all()
+        before = caller.identity
+        self.assertEqual(len(caller.running), 1200)
+        outcomes: list[tuple[bool, object]] = await DeferredList(held, consumeErrors=True)
+        self.assertEqual({type(outcome.value) for _, outcome in outcomes}, {DeadlineExceeded})  # type: ignore[attr-defined]
+        await self.world.eventually("the server is told", lambda: not caller.running)
+        self.assertEqual(caller.identity, before)
+
     async def test_running_bytes(self):
         """What runs is bounded in bytes too; what is larger by itself may still run alone."""
         worker = Worker("a")
