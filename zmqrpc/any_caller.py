@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from twisted.internet.defer import Deferred
+from typing import TYPE_CHECKING, Protocol
 
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.ways import Identity
+
+if TYPE_CHECKING:
+    from zmqrpc.running import RunningRequest
 
 
 class AnyFilter(Protocol):
@@ -26,7 +27,7 @@ class AnyFilter(Protocol):
 class AnyCaller(Protocol):
     """A client instance: a `zmqrpc.caller.Caller`, or a `zmqrpc.fanout_caller.FanoutCaller` of published fan-outs."""
 
-    running: dict[int, tuple[Deferred[Any], float]]
+    running: dict[int, RunningRequest]
     acks: list[int]
     until: float
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from twisted.internet.defer import Deferred
+from typing import TYPE_CHECKING
 
 from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.agenda import NEVER
@@ -18,6 +16,7 @@ from zmqrpc.outbox import Outbox
 
 if TYPE_CHECKING:
     from zmqrpc.callers import Callers
+    from zmqrpc.running import RunningRequest
 
 
 class Caller:
@@ -29,8 +28,7 @@ class Caller:
     :ivar identity: routing id of its newest connection, or the way to it through a proxy.
     :ivar hello_sent: when it wrote the HELLO of that connection, ms of its clock.
     :ivar largest: the largest payload it accepts, bytes.
-    :ivar running: what goes on running, by sequence: the Deferred that will end it, and until when its caller waits;
-        -infinity when it was cancelled because nobody does.
+    :ivar running: what goes on running for it, by sequence.
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
     :ivar leaving: whether it has said that nothing new follows.
@@ -72,7 +70,7 @@ class Caller:
         self.strayed_at = -NEVER
         self.base = ClockOffset(arrival, sent)
         self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
-        self.running: dict[int, tuple[Deferred[Any], float]] = {}
+        self.running: dict[int, RunningRequest] = {}
         self.acks: list[int] = []
         self._callers = callers
         self._outbox = Outbox(settings.max_message_size)

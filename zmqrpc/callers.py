@@ -185,13 +185,6 @@ class Callers:
         self._goaway = encode_message(Goaway(text))
         self._say_goaway(self._drain_at)
 
-    def cancel_running(self) -> None:
-        """Cancel what still runs: its time to drain is up."""
-        self._requests.drain_is_over = True
-        for caller in self._callers.values():
-            for result, _ in list(caller.running.values()):
-                self._requests.cancel_one(result)
-
     # IBoundReceiver
 
     def handshake_failed(self, peer: str, reason: str) -> None:
@@ -503,8 +496,7 @@ class Callers:
 
     def _give_up_late(self, caller: Caller, now: float) -> None:
         """Cancel what nobody waits for any more: the CANCEL of a client that is gone, or was cut off, never comes."""
-        for result in [r for r, until in caller.running.values() if -NEVER < until <= now - _LATE_SECONDS]:
-            self._requests.cancel_one(result)
+        self._requests.begun.cancel_late(caller, now - _LATE_SECONDS)
 
     def _give_up_lost(self, caller: Caller, now: float) -> None:
         """Cancel the calls of a client that has no connection, when it could have made another."""
@@ -515,7 +507,7 @@ class Callers:
         # It was found out at a BEAT, or before.
         if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
             text = "client {client} has no link any more, {number} calls that ran for it are cancelled"
-            number = self._requests.abandon(caller)
+            number = self._requests.begun.abandon(caller)
             self.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
 
     def _say_goaway(self, now: float) -> None:

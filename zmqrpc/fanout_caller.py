@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred
+from typing import TYPE_CHECKING
 
 from zmqrpc.core.envelope import Nack, Refusal, read_message
 from zmqrpc.core.seen import Seen
 from zmqrpc.notices import Notices
+
+if TYPE_CHECKING:
+    from zmqrpc.running import RunningRequest
 
 _NEW = Seen.NEW
 
@@ -44,7 +45,7 @@ class FanoutCaller:
 
     def __init__(self, instance: bytes, topic: str, notices: Notices) -> None:
         self.instance = instance
-        self.running: dict[int, tuple[Deferred[Any], float]] = {}
+        self.running: dict[int, RunningRequest] = {}
         self.acks: list[int] = []
         self.until = 0.0
         self._topic = topic

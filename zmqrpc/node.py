@@ -352,9 +352,7 @@ class Node(Service):
         await self._site.drain(lambda: self._callers.drained)
         self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
         self._threads.abandon()
-        self._callers.cancel_running()
-        if self._subscriptions is not None:
-            self._subscriptions.cancel_running()
+        self._callers.requests.cancel_running()
         self._callers.end_pass()
         # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()

@@ -70,13 +70,6 @@ class PublishedFanouts:
         topic.members.append(target.server)
         return key
 
-    def cancel_running(self) -> None:
-        """Cancel what still runs: its time to drain is up."""
-        for callers in self._callers.values():
-            for caller in callers.values():
-                for result, _ in list(caller.running.values()):
-                    self._requests.cancel_one(result)
-
     # What arrives
 
     def malformed(self, address: str, reason: str) -> None:

@@ -47,6 +47,7 @@ from zmqrpc.forks import leave
 from zmqrpc.inherited import IN_PLACE
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
+from zmqrpc.running import Running
 from zmqrpc.server import RPCServer
 
 RUN_SECONDS = 0.002
@@ -77,7 +78,7 @@ class Requests:
     :ivar draining: whether new requests are refused.
     :ivar taken: how many requests were admitted so far.
     :ivar waiting: what is to run: caller, request, deadline, and the server or listener that runs it.
-    :ivar begun: what goes on running: caller, request, and when it was begun, in that order; by the id of the request.
+    :ivar begun: what goes on running.
     """
 
     log = Logger()
@@ -99,13 +100,13 @@ class Requests:
         self._notices = notices
         self._seconds = seconds
         self._wake = wake
-        self._began_running = began_running
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self._listeners: dict[tuple[str, str, str | None], list[Listener]] = {}
         self.waiting: deque[tuple[AnyCaller, Request, float, RPCServer | Listener]] = deque()
-        self.begun: dict[int, tuple[AnyCaller, Request, float]] = {}
-        self._running = 0
         self._load = Load(most_bytes)
+        self.begun = Running(self._load, self._ran, began_running)
+        # A length that is asked of the dict itself costs half.
+        self._all_begun = self.begun.all
         self._crowd = Crowd(most_running, longest_wait)
         self._waiting_of: Counter[AnyCaller] | None = None
         self._narrowed = False
@@ -132,7 +133,7 @@ class Requests:
     @property
     def busy(self) -> bool:
         """Whether anything runs or waits to."""
-        return bool(self._running or self.waiting)
+        return bool(self.begun or self.waiting)
 
     @property
     def held_bytes(self) -> int:
@@ -142,7 +143,7 @@ class Requests:
     @property
     def running(self) -> int:
         """How many requests run beyond their pass."""
-        return self._running
+        return len(self.begun)
 
     def take(
         self, caller: AnyCaller, messages: Iterable[Any], now: float, age: int, size: int, others: list[Any]
@@ -157,7 +158,7 @@ class Requests:
         admit = caller.filter.admit
         servers = self._servers
         work = self.waiting
-        room = self._most_running - self._running if self._load.admits(len(work), size) else 0
+        room = self._most_running - len(self._all_begun) if self._load.admits(len(work), size) else 0
         least = 0
         crowded = self._crowd.there
         if crowded:
@@ -212,14 +213,14 @@ class Requests:
         """
         crowd, waiting = self._crowd, len(self.waiting)
         wait = crowd.wait(waiting)
-        if not crowd.is_tight(waiting, self._running, now):
+        if not crowd.is_tight(waiting, len(self.begun), now):
             return room, int(wait * 1000)
         if self._waiting_of is None:
             # Once for each pass in which it is tight: to count each would cost every request.
             self._waiting_of = Counter(work[0] for work in self.waiting)
         waits = self._waiting_of[caller] > 0 or not crowd.one_first
         held = self._waiting_of[caller] + len(caller.running)
-        narrow = crowd.room(caller.instance, held, waits, waiting, self._running, now)
+        narrow = crowd.room(caller.instance, held, waits, waiting, len(self.begun), now)
         return min(room, narrow), int(wait * 1000) if waits else 0
 
     def _take_notification(self, caller: AnyCaller, request: Notify, now: float, age: int, room: int) -> None:
@@ -294,43 +295,31 @@ class Requests:
         # In order, since each one out of order costs a move of those behind it.
         ordered = sorted(islice(ranges, _MOST_CANCELLED))
         parts = [part for low, high in ordered for part in meant.add_range(low, high)]
-        named = sum(high - low + 1 for low, high in parts)
-        running = caller.running
-        if named < len(running):
-            numbers = (sequence for low, high in parts for sequence in range(low, high + 1))
-            found = [running[sequence] for sequence in numbers if sequence in running]
-        else:
-            found = [began for sequence, began in running.items() if sequence in meant]
-        begun = [result for result, until in found if until < NEVER]
-        if self.waiting and named > len(found):
-            gone, kept = [], []
-            for place, work in enumerate(self.waiting):
-                if work[0] is caller and work[1].sequence in meant:
-                    gone.append(place)
-                else:
-                    kept.append(work)
-            self._load.cancelled(len(self.waiting), gone)
-            self._waiting_of = None
-            self.waiting.clear()
-            self.waiting.extend(kept)
-        for result in begun:
-            self.cancel_one(result)
+        number = sum(high - low + 1 for low, high in parts)
+        found = self.begun.named(caller, meant, parts, number)
+        if self.waiting and number > len(found):
+            self._take_back(caller, lambda request: request.sequence in meant)
+        self.begun.cancel(found)
 
-    def abandon(self, caller: AnyCaller) -> int:
-        """Cancel the calls that run for one who is gone, and return how many; nobody waits for anything else."""
-        begun = [(sequence, result) for sequence, (result, until) in caller.running.items() if -NEVER < until < NEVER]
-        for sequence, result in begun:
-            caller.running[sequence] = (result, -NEVER)
-        for _, result in begun:
-            self.cancel_one(result)
-        return len(begun)
+    def _take_back(self, caller: AnyCaller, meant: Callable[[Request], bool]) -> list[Request]:
+        """Let requests of a client that wait not run; list them."""
+        gone, kept, places = [], [], []
+        for place, work in enumerate(self.waiting):
+            if work[0] is caller and meant(work[1]):
+                gone.append(work[1])
+                places.append(place)
+            else:
+                kept.append(work)
+        self._load.cancelled(len(self.waiting), places)
+        self._waiting_of = None
+        self.waiting.clear()
+        self.waiting.extend(kept)
+        return gone
 
-    def cancel_one(self, result: Deferred[Any]) -> None:
-        """Cancel a call that runs, whatever its canceller raises."""
-        try:
-            result.cancel()
-        except BaseException:
-            self.log.failure("a method could not be cancelled")
+    def cancel_running(self) -> None:
+        """Cancel what still runs: its time to drain is up."""
+        self.drain_is_over = True
+        self.begun.cancel_all()
 
     def forked(self) -> None:
         """Run nothing any more: this process is a fork, and the method that forked comes back in it."""
@@ -387,25 +376,15 @@ class Requests:
         if result.called and not result.paused and not isinstance(result.result, Deferred):
             result.addCallback(lambda value: self._ended(caller, request, value))
             return
-        sequence = request.sequence
-        # Who casts waits only for the acknowledgement.
-        caller.running[sequence] = (result, deadline if type(request) is Call else NEVER)
-        self.begun[id(request)] = (caller, request, now)
-        self._running += 1
+        until = NEVER
         if type(request) is Call:
-            caller.acknowledge(sequence)
-        self._began_running()
-        share = self._load.began(len(self.waiting))
-        result.addCallback(lambda value: self._ran(caller, request, share, value))
+            # Who casts waits only for the acknowledgement.
+            until = deadline
+            caller.acknowledge(request.sequence)
+        self.begun.begin(caller, request, result, until, now, len(self.waiting))
 
-    def _ran(self, caller: AnyCaller, request: Request, share: int, value: Any) -> None:
-        _, until = caller.running.pop(request.sequence)
-        if until == -NEVER and type(value) is Failure and value.code == FailureCode.CANCELLED:
-            # As at a stop: to the caller, when it comes back, it is as if the process had gone.
-            value = Failure(FailureCode.FORGOTTEN, "", "the server cancelled it: its client had no link to it")
-        del self.begun[id(request)]
-        self._running -= 1
-        self._load.ended(share)
+    def _ran(self, caller: AnyCaller, request: Request, value: Any) -> None:
+        """A request that went on running has ended."""
         if request.sequence in caller.acks:
             caller.acks.remove(request.sequence)
         self._ended(caller, request, value)
@@ -438,9 +417,9 @@ class Requests:
             reason, text = Refusal.NOT_SERVED, f"{request.exchange}/{request.topic}{member} is not served here"
         else:
             reason = Refusal.OVERLOADED
-            if len(self.waiting) >= self._most_running - self._running:
+            if len(self.waiting) >= self._most_running - len(self.begun):
                 waiting = f" and {len(self.waiting)} waiting" if self.waiting else ""
-                text = f"{self._running} calls running{waiting} (max_running_calls)"
+                text = f"{len(self.begun)} calls running{waiting} (max_running_calls)"
             elif self._crowd.there and self._narrowed:
                 wait = self._crowd.wait(len(self.waiting))
                 text = f"{len(self.waiting)} requests wait, the last for about {wait:.2f} s (max_waiting_time)"

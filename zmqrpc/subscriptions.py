@@ -123,10 +123,6 @@ class Subscriptions:
             self._wake_by(until)
         return waiter
 
-    def cancel_running(self) -> None:
-        """Cancel what still runs: its time to drain is up."""
-        self._published.cancel_running()
-
     def close(self) -> None:
         """Hear nothing more; what came runs on."""
         self._closed = True

@@ -27,6 +27,7 @@ from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.proxies import Proxies
 from zmqrpc.publishing import Publishing
+from zmqrpc.running import RunningRequest
 from zmqrpc.settings import Settings
 from zmqrpc.subscriptions import Subscriptions
 from zmqrpc.target import Pool
@@ -128,7 +129,7 @@ class Tables:
 
     def _requests(self, seen: Inspected, most: int, now: float) -> None:
         requests = self._callers.requests
-        running = (self._running(*each, now) for each in requests.begun.values())
+        running = (self._running(each, now) for each in requests.begun)
         waiting = (
             _request(request, caller, "waiting", None, deadline - now, "waits for its turn in the reactor")
             for caller, request, deadline, _ in requests.waiting
@@ -136,17 +137,17 @@ class Tables:
         seen.requests = list(islice(chain(running, waiting), most))
         _leave_out(seen, "requests", len(requests.begun) + len(requests.waiting), len(seen.requests))
 
-    def _running(self, caller: AnyCaller, request: Request, began: float, now: float) -> RequestSeen:
-        result, until = caller.running[request.sequence]
-        in_thread = isinstance(result, ThreadResult)
-        left = until - now if -NEVER < until < NEVER else None
-        where = self._where(result, until)
+    def _running(self, running: RunningRequest, now: float) -> RequestSeen:
+        in_thread = isinstance(running.result, ThreadResult)
+        left = running.until - now if running.until < NEVER else None
+        where = self._where(running)
         if left is not None and left < 0:
             where += "; nobody waits for it any more"
-        return _request(request, caller, "running", now - began, left, where, in_thread)
+        return _request(running.request, running.caller, "running", now - running.began, left, where, in_thread)
 
-    def _where(self, result: Any, until: float) -> str:
-        if until == -NEVER:
+    def _where(self, running: RunningRequest) -> str:
+        result = running.result
+        if running.forgotten:
             return "was cancelled, since its caller is gone, and goes on"
         if not isinstance(result, ThreadResult):
             return "its method has begun, and awaits something"

@@ -502,7 +502,7 @@ class FanoutTests(Case):
         self.assertTrue(self.callers.requests.busy)
         self.worker.held[1].callback(None)
         self.subscriptions.close()
-        self.subscriptions.cancel_running()
+        self.callers.requests.cancel_running()
         self.assertEqual(self.worker.cancelled, [2])
         self.assertFalse(self.callers.requests.busy)
 
