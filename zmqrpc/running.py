@@ -23,10 +23,11 @@ class RunningRequest:
     :ivar until: until when its caller waits; infinity for ever, as for what is none but a CALL.
     :ivar began: since when it runs.
     :ivar share: how many bytes of the load it is.
+    :ivar cancelled: whether it was cancelled; it may go on, to clean up, and is not to be disturbed at that.
     :ivar forgotten: what its caller is told if it ends as cancelled, should he ask; empty for that it was cancelled.
     """
 
-    __slots__ = ("began", "caller", "forgotten", "request", "result", "share", "until")
+    __slots__ = ("began", "caller", "cancelled", "forgotten", "request", "result", "share", "until")
 
     def __init__(
         self, caller: AnyCaller, request: Request, result: Deferred[Any], until: float, began: float, share: int
@@ -37,6 +38,7 @@ class RunningRequest:
         self.until = until
         self.began = began
         self.share = share
+        self.cancelled = False
         self.forgotten = ""
 
 
@@ -103,17 +105,17 @@ class Running:
         return [each for sequence, each in running.items() if sequence in meant]
 
     def cancel(self, running: Iterable[RunningRequest]) -> None:
-        """Cancel calls, for whom nobody waits; an endpoint that runs for a notification goes on, as casts do."""
-        for each in [each for each in running if each.until < NEVER]:
+        """Cancel calls, once each; an endpoint that runs for a notification goes on, as casts do."""
+        for each in [each for each in running if each.until < NEVER and not each.cancelled]:
             self._cancel(each)
 
     def cancel_late(self, caller: AnyCaller, since: float) -> None:
         """Cancel the calls of a client for which it has not waited since a time, and has not said so."""
-        self.cancel(each for each in caller.running.values() if each.until <= since and not each.forgotten)
+        self.cancel(each for each in caller.running.values() if each.until <= since)
 
     def abandon(self, caller: AnyCaller) -> int:
         """Cancel the calls that run for one who is gone, and return how many; nobody waits for anything else."""
-        calls = [each for each in caller.running.values() if each.until < NEVER and not each.forgotten]
+        calls = [each for each in caller.running.values() if each.until < NEVER and not each.cancelled]
         for each in calls:
             # As at a stop: to the caller, when it comes back, it is as if the process had gone.
             each.forgotten = "the server cancelled it: its client had no link to it"
@@ -121,12 +123,13 @@ class Running:
         return len(calls)
 
     def cancel_all(self) -> None:
-        """Cancel whatever runs."""
+        """Cancel whatever runs, also what was cancelled before: neither a thread nor a clean-up is waited for."""
         for each in list(self.all):
             self._cancel(each)
 
     def _cancel(self, running: RunningRequest) -> None:
         """Cancel one, whatever its canceller raises."""
+        running.cancelled = True
         try:
             running.result.cancel()
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
@@ -15,6 +15,7 @@ from zmqrpc.core.envelope import (
     Ack,
     Beat,
     Call,
+    Cancel,
     Cast,
     FailureCode,
     Goaway,
@@ -281,6 +282,18 @@ class LostClientsTests(SynchronousTestCase):
                     held.addErrback(lambda failure: case.cleaned.addCallback(lambda _: failure))
                 return held.addBoth(case.note)
 
+            @expose
+            async def roll_back(_, context):
+                try:
+                    await Deferred()
+                except CancelledError:
+                    case.note("rolls back")
+                    try:
+                        await case.cleaned
+                    except CancelledError:
+                        case.note(ZeroDivisionError())
+                    raise
+
         self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
 
     def note(self, result):
@@ -300,8 +313,8 @@ class LostClientsTests(SynchronousTestCase):
         self.callers.payload_received(identity, encode_batch(source, OURS, stamp, (), encoded))
         self.callers.end_pass()
 
-    def ask(self, identity, *numbers, source=CLIENT, kind=Call, attempt=1, **arguments):
-        requests = [kind(n, attempt, 1, 60_000, "x", "work", None, None, None, "hold", arguments) for n in numbers]
+    def ask(self, identity, *numbers, source=CLIENT, kind=Call, attempt=1, method="hold", left=60_000, **arguments):
+        requests = [kind(n, attempt, 1, left, "x", "work", None, None, None, method, arguments) for n in numbers]
         self.say(identity, *requests, source=source)
 
     def connect(self, identity, source=CLIENT):
@@ -413,6 +426,34 @@ class LostClientsTests(SynchronousTestCase):
         self.cleaned.callback(None)
         self.callers.end_pass()
         self.assertEqual(self.sent[-1][1].failure.code, FailureCode.FORGOTTEN)
+
+    def test_what_was_cancelled_has_time_to_roll_back(self):
+        """Whoever says that it is to end, and however often: a second time would cancel what it does then."""
+        self.connect(b"1")
+        for number in range(1, 4):
+            self.ask(b"1", number, method="roll_back", left=2_000)
+        self.say(b"1", Cancel([1, 1]))
+        self.say(b"1", Cancel([1, 1]))
+        self.beat(7)
+        self.assertEqual(self.ended, ["str"] * 3)
+        self.dead.add(b"1")
+        self.beat(4)
+        self.connect(b"2")
+        self.say(b"2", Cancel([1, 3]))
+        self.beat(4)
+        self.assertEqual(self.ended, ["str"] * 3)
+        self.assertEqual(self.notices.counts["caller_gone"], 0)
+        self.sent.clear()
+        self.cleaned.callback(None)
+        self.callers.end_pass()
+        self.assertEqual([said.failure.code for _, said in self.sent], [FailureCode.CANCELLED] * 3)
+
+    def test_at_the_end_of_a_drain_it_has_no_more_time(self):
+        self.connect(b"1")
+        self.ask(b"1", 1, method="roll_back")
+        self.say(b"1", Cancel([1, 1]))
+        self.callers.requests.cancel_running()
+        self.assertEqual(self.ended, ["str", "ZeroDivisionError"])
 
     def test_one_behind_a_proxy_has_longer(self):
         for given_back in (True, False):
