@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zmqrpc.core.age import ClockOffset
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import RETURN_OVERHEAD
-from zmqrpc.core.envelope import Ack, Beat, encode_ranges
+from zmqrpc.core.envelope import Ack, Beat, encode_message, encode_ranges
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.core.ways import Identity, Through
@@ -17,6 +17,8 @@ from zmqrpc.outbox import Outbox
 if TYPE_CHECKING:
     from zmqrpc.callers import Callers
     from zmqrpc.running import RunningRequest
+
+_EMPTY_BEAT = encode_message(Beat([]))
 
 
 class Caller:
@@ -106,8 +108,8 @@ class Caller:
         outbox.size = size
 
     def beat(self) -> None:
-        """Name what runs for it."""
-        for beat in encode_ranges(Beat, flatten(self.running), self._outbox.room):
+        """Name what runs for it; for who has nothing but calls that wait, this only finds out whether it is there."""
+        for beat in encode_ranges(Beat, flatten(self.running), self._outbox.room) or [_EMPTY_BEAT]:
             self.write(beat)
 
     def narrow(self) -> None:

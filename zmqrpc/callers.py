@@ -119,7 +119,7 @@ class Callers:
             notices,
             seconds,
             wake,
-            self._began_running,
+            self._beat_soon,
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}
@@ -473,9 +473,10 @@ class Callers:
     def sweep(self, now: float) -> None:
         """Beat for what runs, write what waited, forget who has been silent for longer than `rpc_message_ttl`."""
         if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS if self._requests.running else NEVER
+            self._next_beat = now + BEAT_SECONDS if self._requests.busy else NEVER
+            waiting = self._requests.callers_that_wait()
             for caller in list(self._callers.values()):
-                if caller.running:
+                if caller.running or caller in waiting:
                     self._give_up_late(caller, now)
                     if caller.away_since == NEVER:
                         caller.beat()
@@ -506,8 +507,8 @@ class Callers:
             caller.away_since = now
         # It was found out at a BEAT, or before.
         if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
-            text = "client {client} has no link any more, {number} calls that ran for it are cancelled"
-            number = self._requests.begun.abandon(caller)
+            text = "client {client} has no link any more, its {number} calls are cancelled"
+            number = self._requests.abandon(caller)
             self.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
 
     def _say_goaway(self, now: float) -> None:
@@ -515,7 +516,7 @@ class Callers:
         self._each(lambda caller: None if caller.leaving else caller.write(self._goaway))
         self._sweep_by(now + _REMIND_SECONDS)
 
-    def _began_running(self) -> None:
+    def _beat_soon(self) -> None:
         if self._next_beat == NEVER:
             self._next_beat = self.seconds() + BEAT_SECONDS
             self._wake_by(self._next_beat)

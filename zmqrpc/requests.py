@@ -56,6 +56,8 @@ RUN_SECONDS = 0.002
 _MOST_CANCELLED = 100_000
 """How many ranges of one batch count; one of `BATCH_BYTES` holds fewer."""
 
+_GIVEN_UP = "it waited at the server, which gave it up when its client had no link to it"
+
 _REQUESTS = frozenset((Call, Cast, Fanout))
 """What servers are asked; a Notify is for listeners."""
 
@@ -74,7 +76,7 @@ class Requests:
     :param longest_wait: seconds for which one may wait; what would wait longer is refused as overloaded. 0 for ever.
     :param seconds: the monotonic clock.
     :param wake: asks for a pass soon.
-    :param began_running: told when a request goes on running after its pass.
+    :param stays: told when a request goes on running, or waiting, after its pass.
     :ivar draining: whether new requests are refused.
     :ivar taken: how many requests were admitted so far.
     :ivar waiting: what is to run: caller, request, deadline, and the server or listener that runs it.
@@ -91,7 +93,7 @@ class Requests:
         notices: Notices,
         seconds: Callable[[], float],
         wake: Callable[[], None],
-        began_running: Callable[[], None],
+        stays: Callable[[], None],
     ) -> None:
         self.draining = False
         self.taken = 0
@@ -100,11 +102,12 @@ class Requests:
         self._notices = notices
         self._seconds = seconds
         self._wake = wake
+        self._stays = stays
         self._servers: dict[tuple[str, str, str | None], list[RPCServer]] = {}
         self._listeners: dict[tuple[str, str, str | None], list[Listener]] = {}
         self.waiting: deque[tuple[AnyCaller, Request, float, RPCServer | Listener]] = deque()
         self._load = Load(most_bytes)
-        self.begun = Running(self._load, self._ran, began_running)
+        self.begun = Running(self._load, self._ran, stays)
         # A length that is asked of the dict itself costs half.
         self._all_begun = self.begun.all
         self._crowd = Crowd(most_running, longest_wait)
@@ -258,6 +261,7 @@ class Requests:
                     # Timers and sockets have their turn before the rest runs.
                     work.appendleft((caller, request, deadline, server))
                     self._wake()
+                    self._stays()
                     self._crowd.left(max(1, before - len(work)), began, now)
                     break
                 if deadline <= now:
@@ -315,6 +319,19 @@ class Requests:
         self.waiting.clear()
         self.waiting.extend(kept)
         return gone
+
+    def abandon(self, caller: AnyCaller) -> int:
+        """Cancel the calls of one who is gone, begin none that waits, and return how many that are."""
+        withdrawn = self._take_back(caller, lambda request: type(request) is Call) if self.waiting else []
+        for request in withdrawn:
+            # Should it come back, it may have them run elsewhere.
+            nack = encode_message(Nack(Refusal.OVERLOADED, [request.sequence, request.sequence], _GIVEN_UP))
+            caller.filter.answered(request.sequence, nack)
+        return len(withdrawn) + self.begun.abandon(caller)
+
+    def callers_that_wait(self) -> set[AnyCaller]:
+        """Find those whose calls wait to run."""
+        return {caller for caller, request, _, _ in self.waiting if type(request) is Call}
 
     def cancel_running(self) -> None:
         """Cancel what still runs: its time to drain is up."""

@@ -283,6 +283,11 @@ class LostClientsTests(SynchronousTestCase):
                 return held.addBoth(case.note)
 
             @expose
+            def block(_, context):
+                case.now += 0.3
+                case.note("blocks")
+
+            @expose
             async def roll_back(_, context):
                 try:
                     await Deferred()
@@ -362,7 +367,7 @@ class LostClientsTests(SynchronousTestCase):
         self.beat(10)
         self.assertEqual((self.ended, self.notices.counts["caller_gone"]), (["CancelledError"] * 2, 2))
         [line] = self.lines.about("caller_gone")
-        self.assertIn(f"client {self.CLIENT.hex()} has no link any more, 2 calls that ran for it are cancelled", line)
+        self.assertIn(f"client {self.CLIENT.hex()} has no link any more, its 2 calls are cancelled", line)
 
     def test_casts_go_on(self):
         self.connect(b"1")
@@ -454,6 +459,46 @@ class LostClientsTests(SynchronousTestCase):
         self.say(b"1", Cancel([1, 1]))
         self.callers.requests.cancel_running()
         self.assertEqual(self.ended, ["str", "ZeroDivisionError"])
+
+    def beat_and_run(self, times):
+        """Let time go by as `block` takes it: a pass, and what is due then."""
+        for _ in range(times):
+            self.callers.end_pass()
+            self.now += 0.01
+            self.callers.sweep(self.now)
+
+    def test_what_waits_does_not_run_for_who_is_gone(self):
+        self.connect(b"1")
+        self.connect(b"2", self.OTHER)
+        self.ask(b"1", *range(1, 21), method="block")
+        self.ask(b"2", *range(1, 21), source=self.OTHER, method="block")
+        self.ask(b"1", 21, kind=Cast, method="block")
+        self.dead.add(b"1")
+        self.sent.clear()
+        before = len(self.ended)
+        self.beat_and_run(60)
+        calls = len(self.ended) - 21
+        # It is known at a BEAT, and counts as gone two later: there is time for one after every second of them.
+        self.assertLessEqual(calls - before, 6)
+        self.assertEqual(self.notices.counts["caller_gone"], 20 - calls)
+        self.assertEqual({identity for identity, _ in self.sent}, {b"2"})
+        self.assertEqual(sum(type(said) is Reply for _, said in self.sent), 20)
+        # Should it come back, it is told, and may have them run elsewhere.
+        self.connect(b"3")
+        self.sent.clear()
+        self.ask(b"3", 20, attempt=2, method="block")
+        self.beat_and_run(3)
+        [(_, answer)] = self.sent
+        text = "it waited at the server, which gave it up when its client had no link to it"
+        self.assertEqual((type(answer), answer.reason, answer.text), (Nack, Refusal.OVERLOADED, text))
+
+    def test_who_waits_is_heard_of_by_no_beat_of_its_own(self):
+        """What waits does not run: to name it would be to say so."""
+        self.connect(b"1")
+        self.ask(b"1", *range(1, 5), method="block")
+        self.beat_and_run(10)
+        self.assertEqual([said for _, said in self.sent if type(said) is Beat and said.ranges], [])
+        self.assertEqual(self.ended, ["str"] * 4)
 
     def test_one_behind_a_proxy_has_longer(self):
         for given_back in (True, False):
