@@ -32,6 +32,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.inspected import INSPECT
+from zmqrpc.core.link_timers import BEAT_SECONDS, GONE_SECONDS, GONE_THROUGH_SECONDS, REMIND_SECONDS
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
@@ -46,27 +47,16 @@ from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 
-BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 """
 How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once. A connection that
-brought a GOAWAY for good is known for as long, and not opened again.
+brought a GOAWAY for good is known for as long, and not opened again. One behind a proxy has `GONE_THROUGH_SECONDS`.
 """
-
-LEAVE_THROUGH_SECONDS = 3.0
-"""The same for one behind a proxy: that may be silent, which the client knows after 2.5 s; then it comes by another."""
 
 STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
 
-GONE_SECONDS = 2 * BEAT_SECONDS
-"""How long a client may be without a connection until what runs for it is cancelled; the client counts as long."""
-
-GONE_THROUGH_SECONDS = LEAVE_THROUGH_SECONDS
-"""The same for one behind a proxy, for the same reason."""
-
 _LATE_SECONDS = 1.0
-_REMIND_SECONDS = 0.1
 
 
 @implementer(IBoundReceiver)
@@ -174,7 +164,7 @@ class Callers:
             return False
         waited = now - self._drain_at
         return all(
-            caller.leaving or waited > (LEAVE_THROUGH_SECONDS if type(identity) is Through else LEAVE_SECONDS)
+            caller.leaving or waited > (GONE_THROUGH_SECONDS if type(identity) is Through else LEAVE_SECONDS)
             for identity, caller in self._by_identity.items()
         )
 
@@ -514,7 +504,7 @@ class Callers:
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
         self._each(lambda caller: None if caller.leaving else caller.write(self._goaway))
-        self._sweep_by(now + _REMIND_SECONDS)
+        self._sweep_by(now + REMIND_SECONDS)
 
     def _beat_soon(self) -> None:
         if self._next_beat == NEVER:

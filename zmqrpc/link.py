@@ -39,6 +39,7 @@ from zmqrpc.core.link_effects import (
     SayHello,
     SayPing,
 )
+from zmqrpc.core.link_timers import USED_SECONDS
 from zmqrpc.core.pending import PendingCalls, Stage
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
@@ -52,8 +53,6 @@ from zmqrpc.waiter import Waiter
 if TYPE_CHECKING:
     from zmqrpc.carrier import Carrier
     from zmqrpc.links import Links
-
-_USED_SECONDS = 0.25
 
 
 class Link:
@@ -211,7 +210,7 @@ class Link:
         if len(messages) > 1:
             return
         links.dirty.append(self)
-        if now - self._used_at > _USED_SECONDS:
+        if now - self._used_at > USED_SECONDS:
             self._used_at = now
             self.liveness.used(now)
             links.wake_by(self, self.state.wake_at)
@@ -548,9 +547,9 @@ class Link:
     def _look_for_lingering(self, now: float) -> None:
         """Wait no longer than `zmq_linger` for what is over for its callers: casts, without acknowledgements."""
         linger = self._links.settings.linger
-        over_at = self._used_at + _USED_SECONDS + linger
+        over_at = self._used_at + USED_SECONDS + linger
         waits = any(not call.called for call in self.pending.outstanding())
-        self._linger_at = over_at if over_at > now else now + max(linger, _USED_SECONDS)
+        self._linger_at = over_at if over_at > now else now + max(linger, USED_SECONDS)
         if self.pending and not waits and over_at <= now:
             count = len(self.pending.take_all())
             text = "{peer} has not acknowledged {count} casts within zmq_linger; whether they arrive is unknown"

@@ -22,6 +22,7 @@ from zmqrpc.core.keys import SELF_KEY
 from zmqrpc.core.known_proxies import KnownProxy
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import Connect, Doubt, Drop, Effect, SayHello, SayPing
+from zmqrpc.core.link_timers import USED_SECONDS
 from zmqrpc.core.roles import CLIENT, PUBLISH, SERVER
 from zmqrpc.core.welcome import misfit_of
 from zmqrpc.interfaces import FULL, GONE, SENT
@@ -30,7 +31,6 @@ from zmqrpc.record import Role
 if TYPE_CHECKING:
     from zmqrpc.proxies import Proxies
 
-_USED_SECONDS = 0.25
 _PROXIES = (Role.ROUTER, Role.PUBLISHER)
 _LOSSES = (Refusal.WRONG_INSTANCE, Refusal.UNROUTABLE, Refusal.OVERLOADED)
 
@@ -130,7 +130,7 @@ class ProxyLink:
         if connection is None:
             return GONE
         now = self._proxies.seconds()
-        if now - self._used_at > _USED_SECONDS:
+        if now - self._used_at > USED_SECONDS:
             self._used_at = now
             self.liveness.used(now)
             self._proxies.wake_by(self.state.wake_at)

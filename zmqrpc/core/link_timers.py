@@ -1,4 +1,4 @@
-"""How long the state machine of a link waits for what."""
+"""How long the state machine of a link waits for what, and the times on which both ends have to agree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from zmqrpc.core.agenda import NEVER
+
+BEAT_SECONDS = 0.5
+"""Between two BEATs of a server that runs something (docs/spec/wire)."""
+
+GONE_SECONDS = 2 * BEAT_SECONDS
+"""How long a peer may have no connection until it counts as gone: a server to its clients, a client to a server."""
+
+USED_SECONDS = 0.25
+"""How often the state machine is told at most that a link is used, as each message would cost."""
+
+REMIND_SECONDS = 0.1
+"""Between two GOAWAYs to who has not answered the first."""
 
 
 class LinkTimers(Struct, frozen=True):
@@ -23,7 +35,7 @@ class LinkTimers(Struct, frozen=True):
     :ivar silent: of silence, counted like `mute`, after which a link is no evidence of its instance any more.
     :ivar patience: of silence, from its last word on, after which a peer is given up that calls wait for; infinity for
         never.
-    :ivar lost: without a link until its instance counts as gone.
+    :ivar lost: without a link until its instance counts as gone; a server gives up its clients after as long.
     :ivar resume: the same, of a peer that was given up for its silence: a proxy on the way there would have been left
         before.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
@@ -46,7 +58,7 @@ class LinkTimers(Struct, frozen=True):
     lag: float = 0.5
     silent: float = 10.0
     patience: float = NEVER
-    lost: float = 1.0
+    lost: float = GONE_SECONDS
     resume: float = 1.0
     steady: float = 1.0
     backoff: float = 0.1
@@ -61,3 +73,7 @@ def through_proxies(timers: LinkTimers) -> LinkTimers:
     """Return the times of a link through proxies: the one it opens through may be silent, which is known later."""
     known = timers.ping + timers.mute
     return replace(timers, hello=timers.hello + 1.0, lost=max(timers.lost, known + 0.5))
+
+
+GONE_THROUGH_SECONDS = through_proxies(LinkTimers()).lost + BEAT_SECONDS
+"""How long a client behind a proxy may be: when it knows that this one is silent it comes by another."""

@@ -22,6 +22,7 @@ from zmqrpc.core.batch import encode_batch
 from zmqrpc.core.envelope import Hello, Nack, Refusal, encode_message
 from zmqrpc.core.inspected import ConnectionSeen, Inspected, LimitSeen
 from zmqrpc.core.keys import SELF_KEY, describe
+from zmqrpc.core.link_timers import REMIND_SECONDS
 from zmqrpc.core.plan import plan_of
 from zmqrpc.core.relay import Answer, Came, Connection, Discard, Effect, Publish, Relay
 from zmqrpc.errors import ConfigError
@@ -47,8 +48,6 @@ FRONTEND, BACKEND = 0, 1
 
 _WEIGHT = 4
 """As how many envelopes a message counts that is forwarded unread: a pass takes 256 of them (`reactor_zmq`)."""
-
-_REMIND_SECONDS = 0.1
 
 _WHY = {
     Refusal.UNROUTABLE: "nobody is connected here for it",
@@ -311,7 +310,7 @@ class RouterProxy:
             payload = encode_batch(self._site.instance, answer.instance, int(now * 1000), (), messages)
             if self._sent(answer.side, answer.identity, SELF_KEY, payload) == GONE:
                 self._relay.forget_behind(answer.side, answer.identity)
-        self._remind_at = now + _REMIND_SECONDS
+        self._remind_at = now + REMIND_SECONDS
         self._site.wake_by(self._remind_at)
 
 

@@ -25,7 +25,13 @@ from zmqrpc.core.link_effects import (
     SayHello,
     SayPing,
 )
-from zmqrpc.core.link_timers import LinkTimers, through_proxies
+from zmqrpc.core.link_timers import (
+    BEAT_SECONDS,
+    GONE_SECONDS,
+    GONE_THROUGH_SECONDS,
+    LinkTimers,
+    through_proxies,
+)
 from zmqrpc.core.ways import Through
 
 IDLE, CONNECTING, UP, DRAINING, LEAVING, BACKOFF = Phase
@@ -566,6 +572,11 @@ class TransitionTests(SynchronousTestCase):
 
 
 class ProxiedTests(SynchronousTestCase):
+    def test_a_server_gives_up_its_client_no_sooner_than_that_gives_up_the_server(self):
+        """Directly after two BEATs, and through proxies after three seconds (docs/spec/wire)."""
+        self.assertEqual((LinkTimers().lost, GONE_SECONDS), (2 * BEAT_SECONDS, 2 * BEAT_SECONDS))
+        self.assertEqual((through_proxies(LinkTimers()).lost, GONE_THROUGH_SECONDS), (2.5, 3.0))
+
     def test_who_is_given_up_behind_a_proxy_has_a_second_as_well(self):
         """Where a loss takes longer to judge, since the proxy that is asked may be silent."""
         link = LinkState(SERVER, lambda: 1.0, through_proxies(TIMERS))
