@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmqrpc.beats import Beats
 from zmqrpc.caller import Caller
 from zmqrpc.core.age import ClockOffset, is_read_late
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
-    Ack,
     Cancel,
-    Failure,
-    FailureCode,
     Goaway,
     Hello,
     Nack,
     Ping,
     Pong,
     Refusal,
-    Reply,
     Request,
     Served,
     Unreadable,
@@ -32,12 +29,13 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.inspected import INSPECT
-from zmqrpc.core.link_timers import BEAT_SECONDS, GONE_SECONDS, GONE_THROUGH_SECONDS, REMIND_SECONDS
+from zmqrpc.core.link_timers import GONE_THROUGH_SECONDS, REMIND_SECONDS
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.given_back import GivenBack
 from zmqrpc.inspection import inspected
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.listener import Listener
@@ -56,8 +54,6 @@ brought a GOAWAY for good is known for as long, and not opened again. One behind
 STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
 
-_LATE_SECONDS = 1.0
-
 
 @implementer(IBoundReceiver)
 class Callers:
@@ -68,6 +64,7 @@ class Callers:
     :ivar seconds: the monotonic clock.
     :ivar dirty: who has something to be written at the end of the pass.
     :ivar send_through: writes a payload to a client behind a proxy, and returns what `IBoundRouter.send` does.
+    :ivar given_back: takes what proxies give back.
     :ivar inspect: tells what is going on here, with so many events and in so many bytes; raises `AccessDenied`.
     :ivar largest_through: returns the largest payload that gets to it.
     :ivar reachable: tells whether clients behind proxies can reach us, by any of these.
@@ -99,9 +96,9 @@ class Callers:
         self.inspect: Callable[[int, float], dict[str, Any]] = lambda events, most_bytes: {}
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[Identity, Caller] = {}
-        self._returned: list[tuple[Caller, Identity, bytes]] = []
-        self._returned_bytes = 0
         self._recorded = 0
+        self.given_back = GivenBack(self)
+        self._beats = Beats(self, wake_by)
         self._requests = Requests(
             settings.max_running_calls,
             settings.max_running_bytes,
@@ -109,13 +106,12 @@ class Callers:
             notices,
             seconds,
             wake,
-            self._beat_soon,
+            self._beats.soon,
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}
         self._drain_at = NEVER
         self._goaway = b""
-        self._next_beat = NEVER
         self._next_sweep = NEVER
 
     # What the node does with it
@@ -149,6 +145,14 @@ class Callers:
     def all(self) -> list[Caller]:
         """List every client instance that is remembered."""
         return list(self._callers.values())
+
+    def at(self, identity: Identity) -> Caller | None:
+        """Return the client at the other end of a connection or a way, None when there is none."""
+        return self._by_identity.get(identity)
+
+    def connected(self) -> list[Caller]:
+        """List those that have a connection."""
+        return list(self._by_identity.values())
 
     def is_connected(self, caller: Caller) -> bool:
         """Tell whether a client has a connection."""
@@ -271,7 +275,7 @@ class Callers:
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
-            self._sweep_by(now + self.settings.rpc_message_ttl)
+            self.sweep_by(now + self.settings.rpc_message_ttl)
         elif is_read_late(batch.sent, caller.hello_sent):
             # A connection of the past, read late: the answers stay with the later one.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
@@ -282,7 +286,7 @@ class Callers:
         caller.hello_sent = batch.sent
         # By a way through a proxy may still come what was sent before.
         caller.base.hello(arrival, batch.sent, fresh=type(identity) is bytes and identity not in self._by_identity)
-        self._detach(caller)
+        self.detach(caller)
         largest = self.largest_through(identity) if type(identity) is Through else self.settings.max_message_size
         largest = min(hello.limits.get("message", caller.largest), largest)
         caller.moved(identity, largest)
@@ -345,7 +349,7 @@ class Callers:
                 if len(self._left) >= self.settings.max_clients:
                     del self._left[next(iter(self._left))]
                 self._left[caller.identity] = now
-                self._sweep_by(now + LEAVE_SECONDS)
+                self.sweep_by(now + LEAVE_SECONDS)
         else:
             text = "client {client} sent a {kind}"
             self.notices.count("unexpected", text, caller.identity, client=caller.instance, kind=kind.__name__)
@@ -361,75 +365,22 @@ class Callers:
     def blocked(self, caller: Caller) -> None:
         """Take that a caller's connection is full: it is tried again in each pass."""
         self.dirty[caller.instance] = caller
-        self._sweep_by(self.seconds() + RETRY_FULL)
+        self.sweep_by(self.seconds() + RETRY_FULL)
 
     def gone(self, caller: Caller) -> None:
         """Take that a caller's connection does not exist any more."""
         self.notices.count("replies_dropped")
         self.notices.record("client_lost", "the connection of client {peer} is gone", caller.instance)
-        self._detach(caller)
+        self.detach(caller)
 
-    def _detach(self, caller: Caller) -> None:
+    def detach(self, caller: Caller) -> None:
         """Take that the connection a caller had is not its any more; it may be another's by now."""
         if self._by_identity.get(caller.identity) is caller:
             del self._by_identity[caller.identity]
             caller.away_since = self.seconds()
 
-    # What comes through proxies
-
-    def way_ended(self, connection: bytes) -> None:
-        """Take that a connection to a proxy has ended: whoever called by it asks again by another, for answers too."""
-        for identity, caller in list(self._by_identity.items()):
-            if isinstance(identity, Through) and identity.connection == connection:
-                self._detach(caller)
-                text = "the way to client {peer} has ended, with the connection to its router proxy"
-                self.notices.record("client_strayed", text, caller.instance)
-                caller.strayed_at = self.seconds()
-
-    def returned(self, way: Through, payload: bytes, reason: Refusal) -> None:
-        """
-        Take that a proxy gave back what was for a client.
-
-        :param reason: OVERLOADED keeps it for a while, within ``max_queued_bytes``; TOO_LARGE makes failures of what is
-            too large by itself; else the client is not there.
-        """
-        caller = self._by_identity.get(way)
-        if caller is None:
-            self.notices.count("returned_late")
-        elif reason is Refusal.TOO_LARGE:
-            self._say_less(caller, decode_batch(payload).messages)
-        elif reason is not Refusal.OVERLOADED:
-            self.gone(caller)
-            caller.strayed_at = self.seconds()
-        elif self._returned_bytes + len(payload) > self.settings.max_queued_bytes:
-            text = "the way to client {client} is full; replies that came back are dropped"
-            self.notices.count("replies_dropped", text, way, client=caller.instance)
-        else:
-            self._returned.append((caller, way, payload))
-            self._returned_bytes += len(payload)
-            self._sweep_by(self.seconds() + RETRY_FULL)
-
-    def _say_less(self, caller: Caller, messages: Sequence[Any]) -> None:
-        """Answer in smaller batches, as the limit of the client at this proxy is not known, or without a result."""
-        caller.narrow()
-        for message in messages:
-            if type(message) is Reply and len(messages) == 1:
-                text = "the result is over max_message_size of the client, by the router proxy on the way to it"
-                failure = Failure(FailureCode.TOO_LARGE, "MessageTooLarge", text)
-                caller.write(encode_message(Reply(message.sequence, None, failure)))
-            elif type(message) in (Reply, Ack):
-                caller.write(encode_message(message))
-
-    def _send_returned(self) -> None:
-        """Write once more what came back."""
-        returned, self._returned = self._returned, []
-        self._returned_bytes = 0
-        for caller, identity, payload in returned:
-            if self._by_identity.get(identity) is caller:
-                caller.write_again(payload)
-
     def _forget(self, caller: Caller) -> None:
-        self._detach(caller)
+        self.detach(caller)
         del self._callers[caller.instance]
 
     def _flush(self) -> None:
@@ -458,26 +409,17 @@ class Callers:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._next_beat, self._next_sweep)
+        return min(self._beats.wake_at, self._next_sweep)
 
     def sweep(self, now: float) -> None:
         """Beat for what runs, write what waited, forget who has been silent for longer than `rpc_message_ttl`."""
-        if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS if self._requests.busy else NEVER
-            waiting = self._requests.callers_that_wait()
-            for caller in list(self._callers.values()):
-                if caller.running or caller in waiting:
-                    self._give_up_late(caller, now)
-                    if caller.away_since == NEVER:
-                        caller.beat()
-                    else:
-                        self._give_up_lost(caller, now)
+        self._beats.sweep(now)
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             for identity in [each for each, since in self._left.items() if since + LEAVE_SECONDS <= now]:
                 del self._left[identity]
             self._next_sweep = now + LEAVE_SECONDS if self._left else now + ttl / 2 if self._callers else NEVER
-            self._send_returned()
+            self.given_back.send_again()
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):
@@ -485,33 +427,13 @@ class Callers:
         if self.dirty:
             self._wake()
 
-    def _give_up_late(self, caller: Caller, now: float) -> None:
-        """Cancel what nobody waits for any more: the CANCEL of a client that is gone, or was cut off, never comes."""
-        self._requests.begun.cancel_late(caller, now - _LATE_SECONDS)
-
-    def _give_up_lost(self, caller: Caller, now: float) -> None:
-        """Cancel the calls of a client that has no connection, when it could have made another."""
-        through = type(caller.identity) is Through
-        if through and not self.reachable():
-            # That there is no proxy says nothing of the client, which waits for one as we do.
-            caller.away_since = now
-        # It was found out at a BEAT, or before.
-        if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
-            text = "client {client} has no link any more, its {number} calls are cancelled"
-            number = self._requests.abandon(caller)
-            self.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
-
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""
         self._each(lambda caller: None if caller.leaving else caller.write(self._goaway))
-        self._sweep_by(now + REMIND_SECONDS)
+        self.sweep_by(now + REMIND_SECONDS)
 
-    def _beat_soon(self) -> None:
-        if self._next_beat == NEVER:
-            self._next_beat = self.seconds() + BEAT_SECONDS
-            self._wake_by(self._next_beat)
-
-    def _sweep_by(self, when: float) -> None:
+    def sweep_by(self, when: float) -> None:
+        """Have `sweep` called at a time, if not before."""
         if when < self._next_sweep:
             self._next_sweep = when
             self._wake_by(when)

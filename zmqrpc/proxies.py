@@ -296,7 +296,7 @@ class Proxies:
         proxy = self._by_connection.get(connection)
         self._links.connector.disconnect(connection, self._by_connection)
         if proxy is not None and proxy.role == SERVER:
-            self._callers.way_ended(connection)
+            self._callers.given_back.way_ended(connection)
         self._unsettle()
 
     def changed(self, proxy: ProxyLink) -> None:
@@ -437,7 +437,8 @@ class Proxies:
             return
         reason = Refusal(nack.reason)
         if proxy.role == SERVER:
-            self._callers.returned(Through(proxy.connection or b"", batch.destination or b""), returned, reason)
+            way = Through(proxy.connection or b"", batch.destination or b"")
+            self._callers.given_back.returned(way, returned, reason)
         elif batch.destination is not None:
             self.carrier.returned(proxy, batch, reason, self.seconds())
 

@@ -148,8 +148,8 @@ class RememberedClientsTests(SynchronousTestCase):
         for _ in range(3):
             written.clear()
             kept, dropped = bytes(600_000), bytes(600_001)
-            self.callers.returned(way, kept, Refusal.OVERLOADED)
-            self.callers.returned(way, dropped, Refusal.OVERLOADED)
+            self.callers.given_back.returned(way, kept, Refusal.OVERLOADED)
+            self.callers.given_back.returned(way, dropped, Refusal.OVERLOADED)
             self.now += RETRY_FULL
             self.callers.sweep(self.now)
             self.callers.end_pass()
@@ -508,9 +508,9 @@ class LostClientsTests(SynchronousTestCase):
             self.connect(way)
             self.ask(way, 1 + given_back)
             if given_back:
-                self.callers.returned(way, b"", Refusal.UNROUTABLE)
+                self.callers.given_back.returned(way, b"", Refusal.UNROUTABLE)
             else:
-                self.callers.way_ended(way.connection)
+                self.callers.given_back.way_ended(way.connection)
             self.beat(5)
             self.assertEqual(self.ended, [])
             self.beat()
@@ -520,7 +520,7 @@ class LostClientsTests(SynchronousTestCase):
         way = Through(b"p", self.CLIENT)
         self.connect(way)
         self.ask(way, 1)
-        self.callers.way_ended(way.connection)
+        self.callers.given_back.way_ended(way.connection)
         self.callers.reachable = lambda: False
         self.beat(50)
         self.callers.reachable = lambda: True

@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
             "adapters",
             "answers",
             "any_caller",
+            "beats",
             "binding",
             "broker",
             "caller",
@@ -41,7 +42,7 @@ LAYERS: dict[str, set[str]] = {
             "connections",
         ),
         *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller"),
-        *("forks", "hedging", "hints"),
+        *("forks", "given_back", "hedging", "hints"),
         *(
             "inspection",
             "inspection_text",

@@ -723,7 +723,7 @@ class TwoProxiesTests(RoutedCase):
         self.result_of(self.call())
         self.network.run(3)
         [caller] = self.servers["a"]._callers._callers.values()
-        self.servers["a"]._callers._detach(caller)
+        self.servers["a"]._callers.detach(caller)
         calls = [self.call("echo", args={"value": bytes(40_000)}) for _ in range(10)]
         known = self.servers["a"].notices.counts
         self.network.run_until(lambda: known.get("wrong_instance"))

@@ -1,0 +1,66 @@
+"""The BEATs of a node: they name what runs to who waits for it, and show who does not wait any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from zmqrpc.caller import Caller
+from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.link_timers import BEAT_SECONDS, GONE_SECONDS, GONE_THROUGH_SECONDS
+from zmqrpc.core.ways import Through
+
+if TYPE_CHECKING:
+    from zmqrpc.callers import Callers
+
+_LATE_SECONDS = 1.0
+
+
+class Beats:
+    """
+    Those to every client, as long as anything runs or waits.
+
+    :param callers: the clients.
+    :param wake_by: asks that `sweep` is called at a time.
+    :ivar wake_at: when `sweep` has to be called next.
+    """
+
+    def __init__(self, callers: Callers, wake_by: Callable[[float], None]) -> None:
+        self.wake_at = NEVER
+        self._callers = callers
+        self._wake_by = wake_by
+
+    def soon(self) -> None:
+        """Take that something runs or waits."""
+        if self.wake_at == NEVER:
+            self.wake_at = self._callers.seconds() + BEAT_SECONDS
+            self._wake_by(self.wake_at)
+
+    def sweep(self, now: float) -> None:
+        """Name what runs, and give up what nobody waits for."""
+        if now < self.wake_at:
+            return
+        requests = self._callers.requests
+        self.wake_at = now + BEAT_SECONDS if requests.busy else NEVER
+        waiting = requests.callers_that_wait()
+        for caller in self._callers.all():
+            if caller.running or caller in waiting:
+                # The CANCEL of a client that is gone, or was cut off, never comes.
+                requests.begun.cancel_late(caller, now - _LATE_SECONDS)
+                if caller.away_since == NEVER:
+                    caller.beat()
+                else:
+                    self._give_up_lost(caller, now)
+
+    def _give_up_lost(self, caller: Caller, now: float) -> None:
+        """Cancel the calls of a client that has no connection, when it could have made another."""
+        through = type(caller.identity) is Through
+        if through and not self._callers.reachable():
+            # That there is no proxy says nothing of the client, which waits for one as we do.
+            caller.away_since = now
+        # It was found out at a BEAT, or before.
+        if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
+            text = "client {client} has no link any more, its {number} calls are cancelled"
+            number = self._callers.requests.abandon(caller)
+            notices = self._callers.notices
+            notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
