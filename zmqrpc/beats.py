@@ -55,7 +55,7 @@ class Beats:
     def _give_up_lost(self, caller: Caller, now: float) -> None:
         """Cancel the calls of a client that has no connection, when it could have made another."""
         through = type(caller.identity) is Through
-        if through and not self._callers.reachable():
+        if through and not self._callers.ways.reachable:
             # That there is no proxy says nothing of the client, which waits for one as we do.
             caller.away_since = now
         # It was found out at a BEAT, or before.

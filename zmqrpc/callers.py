@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -55,6 +55,21 @@ STRAY_SECONDS = 1.0
 """How long a stop waits for a client whose proxy is gone: it comes back by another, and asks for what it lost."""
 
 
+class Ways(Protocol):
+    """The ways to clients behind proxies."""
+
+    @property
+    def send(self) -> Callable[[Through, bytes], int]:
+        """What writes a payload to one, and returns what `IBoundRouter.send` does."""
+
+    def largest(self, way: Through, /) -> int:
+        """Return the largest payload that gets to one, in bytes."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether clients can reach us, by any of these."""
+
+
 @implementer(IBoundReceiver)
 class Callers:
     """
@@ -63,11 +78,8 @@ class Callers:
     :ivar instance: our own instance.
     :ivar seconds: the monotonic clock.
     :ivar dirty: who has something to be written at the end of the pass.
-    :ivar send_through: writes a payload to a client behind a proxy, and returns what `IBoundRouter.send` does.
     :ivar given_back: takes what proxies give back.
-    :ivar inspect: tells what is going on here, with so many events and in so many bytes; raises `AccessDenied`.
-    :ivar largest_through: returns the largest payload that gets to it.
-    :ivar reachable: tells whether clients behind proxies can reach us, by any of these.
+    :ivar ways: those to clients behind proxies.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
     """
@@ -90,10 +102,6 @@ class Callers:
         self._wake = wake
         self._wake_by = wake_by
         self._router: IBoundRouter | None = None
-        self.send_through: Callable[[Through, bytes], int] = lambda way, payload: GONE
-        self.largest_through: Callable[[Through], int] = lambda way: settings.max_message_size
-        self.reachable: Callable[[], bool] = lambda: True
-        self.inspect: Callable[[int, float], dict[str, Any]] = lambda events, most_bytes: {}
         self._callers: dict[bytes, Caller] = {}
         self._by_identity: dict[Identity, Caller] = {}
         self._recorded = 0
@@ -113,6 +121,15 @@ class Callers:
         self._drain_at = NEVER
         self._goaway = b""
         self._next_sweep = NEVER
+
+    def wire(self, ways: Ways, inspect: Callable[[int, float], dict[str, Any]]) -> None:
+        """
+        Tell it its neighbours, which are made with it.
+
+        :param inspect: tells what is going on here, with so many events and in so many bytes; raises `AccessDenied`.
+        """
+        self.ways = ways
+        self._inspect = inspect
 
     # What the node does with it
 
@@ -256,7 +273,7 @@ class Callers:
             return
         if INSPECT in (hello.extensions or {}):
             welcome = self._welcome(batch.sent)
-            welcome.extensions = inspected(hello, self.settings.max_message_size, self.inspect)
+            welcome.extensions = inspected(hello, self.settings.max_message_size, self._inspect)
             self._send_alone(identity, batch.source, welcome)
             return
         if identity in self._left:
@@ -287,7 +304,7 @@ class Callers:
         # By a way through a proxy may still come what was sent before.
         caller.base.hello(arrival, batch.sent, fresh=type(identity) is bytes and identity not in self._by_identity)
         self.detach(caller)
-        largest = self.largest_through(identity) if type(identity) is Through else self.settings.max_message_size
+        largest = self.ways.largest(identity) if type(identity) is Through else self.settings.max_message_size
         largest = min(hello.limits.get("message", caller.largest), largest)
         caller.moved(identity, largest)
         caller.heard_at = now
@@ -359,7 +376,7 @@ class Callers:
     def send(self, identity: Identity, payload: bytes) -> int:
         """Write one payload; return `SENT`, `FULL` or `GONE`."""
         if isinstance(identity, Through):
-            return self.send_through(identity, payload)
+            return self.ways.send(identity, payload)
         return self._router.send(identity, payload) if self._router is not None else GONE
 
     def blocked(self, caller: Caller) -> None:

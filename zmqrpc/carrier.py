@@ -136,6 +136,11 @@ class ProxyCarrier:
     def missing(self) -> str:
         return self._proxies.missing
 
+    @property
+    def reachable(self) -> bool:
+        """Whether clients behind proxies can reach us, by any of these."""
+        return self._proxies.serving
+
     # Which proxy
 
     def _ask_next(self, link: Link, search: Search, now: float) -> None:

@@ -86,7 +86,6 @@ class Node(Service):
         self._publishing, self._subscriptions = parts.publishing, parts.subscriptions
         self._inspection, self._tables = site.inspection, parts.tables
         self._inspection.tell_more = self._tell_more
-        self._callers.inspect = self._inspection.answer
 
         self._offers = Offers(self.instance, self.plan.subscribes, self._binding)
         self._serves = [self._named(target) for target in serves]

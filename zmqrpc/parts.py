@@ -86,6 +86,8 @@ class Parts:
         )
         routed = ROUTED in (plan.calls, plan.fanouts)
         self.proxies = Proxies(routed, matchmaker, self.links, self.callers, broker, jitter, transport.kick, wake_by)
+        self.links.carrier, self.links.proxies = self.proxies.carrier, self.proxies
+        self.callers.wire(self.proxies.carrier, site.inspection.answer)
         self.publishing: Publishing | None = None
         self.subscriptions: Subscriptions | None = None
         swept: list[Swept] = [self.links, self.delivery, self.callers, site.registrar, self.discovery]

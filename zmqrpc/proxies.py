@@ -79,10 +79,7 @@ class Proxies:
         self.seconds = links.seconds
         self.wake_by = wake_by
         self.served: Callable[[], list[Served]] = callers.served
-        self.carrier = links.carrier = ProxyCarrier(links, self)
-        links.proxies = self
-        callers.send_through, callers.largest_through = self.carrier.send, self.carrier.largest
-        callers.reachable = lambda: any(proxy.up for proxy in self._servers.values())
+        self.carrier = ProxyCarrier(links, self)
         self.publishing: Publishing | None = None
         self.publishers: Publishers | None = None
         self._calls = calls
@@ -191,6 +188,11 @@ class Proxies:
     def behind(self, connection: bytes) -> ProxyLink | None:
         """Return the proxy at the other end of a connection, None when it has ended."""
         return self._by_connection.get(connection)
+
+    @property
+    def serving(self) -> bool:
+        """Whether any proxy is up that our clients come by."""
+        return any(proxy.up for proxy in self._servers.values())
 
     @property
     def missing(self) -> str:

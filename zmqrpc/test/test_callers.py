@@ -54,6 +54,18 @@ class Router:
         return SENT
 
 
+class Ways:
+    """Those through proxies, all of which are up."""
+
+    reachable = True
+
+    def __init__(self, send):
+        self.send = send
+
+    def largest(self, way):
+        return 2**20
+
+
 class RememberedClientsTests(SynchronousTestCase):
     def setUp(self):
         self.now = 1.0
@@ -141,7 +153,7 @@ class RememberedClientsTests(SynchronousTestCase):
             return SENT
 
         self.callers.settings = attrs.evolve(self.callers.settings, max_queued_bytes=2**20)
-        self.callers.send_through, self.callers.largest_through = write, lambda way: 2**20
+        self.callers.wire(Ways(write), lambda events, most: {})
         way = Through(b"L1", bytes([1]) * 16)
         self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
         self.callers.end_pass()
@@ -271,7 +283,8 @@ class LostClientsTests(SynchronousTestCase):
         self.notices = Notices(lambda: self.now)
         self.callers = Callers(OURS, Settings(), self.notices, lambda: self.now, lambda: None, lambda when: None)
         self.callers.opened(cast(Any, self))
-        self.callers.send_through = self.send
+        self.ways = Ways(self.send)
+        self.callers.wire(self.ways, lambda events, most: {})
         case = self
 
         class Slow:
@@ -521,9 +534,9 @@ class LostClientsTests(SynchronousTestCase):
         self.connect(way)
         self.ask(way, 1)
         self.callers.given_back.way_ended(way.connection)
-        self.callers.reachable = lambda: False
+        self.ways.reachable = False
         self.beat(50)
-        self.callers.reachable = lambda: True
+        self.ways.reachable = True
         self.beat(5)
         self.assertEqual(self.ended, [])
         self.beat()
