@@ -28,6 +28,7 @@ from bench.zmqrpc_client import play
 from zmqrpc import Settings
 from zmqrpc.core.registration import Registration
 from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.notices import Notices
 from zmqrpc.record import Record, Role
 from zmqrpc.registrar import Registrar
 from zmqrpc.sweep import Sweep
@@ -52,7 +53,7 @@ def _registrar(settings: Settings, number: int, topics: int) -> Registrar:
     chance = Random(number)
     sweep = Sweep(reactor, time.monotonic)
     registration = Registration(settings.zmq_target_expire, settings.refresh_interval, lambda: chance.uniform(0.5, 1))
-    registrar = Registrar(registration, matchmaker, time.monotonic, sweep.wake_by)
+    registrar = Registrar(registration, matchmaker, time.monotonic, sweep.wake_by, Notices(time.monotonic).record)
     sweep.parts = [registrar]
     member, instance = f"host-{number:04}.example.org", f"{number:032x}"
     address = f"tcp://10.0.{number >> 8}.{number & 255}:49152"

@@ -27,7 +27,6 @@ from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
-from zmqrpc.notices import unrecorded
 from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
@@ -49,7 +48,7 @@ class Delivery:
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
     :ivar publishing: what publishes fan-outs; None when they are sent to each member.
-    :ivar record: notes what went elsewhere, as `Notices.record`.
+    :param record: notes what went elsewhere, as `Notices.record`.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
     """
 
@@ -65,6 +64,7 @@ class Delivery:
         seconds: Callable[[], float],
         jitter: Callable[[], float],
         wake_by: Callable[[float], None],
+        record: Callable[..., None],
     ) -> None:
         self.settings = settings
         self.table = table
@@ -73,11 +73,11 @@ class Delivery:
         self.closed = True
         self.publishing: Publishing | None = None
         self.casts_fire_early = not settings.rpc_use_acks
-        self.record: Callable[..., None] = unrecorded
+        self.record = record
         self._wake_by = wake_by
         self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
         self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, jitter)
-        self.outcomes = Outcomes(instance, settings, table, seconds)
+        self.outcomes = Outcomes(instance, settings, table, seconds, record)
         # What links tell of these only ends the calls.
         self.replied = self.outcomes.replied
         self.overdue = self.outcomes.overdue

@@ -24,7 +24,6 @@ from zmqrpc.core.topic import Knowledge, Topic, link_key
 from zmqrpc.errors import Journey, MatchmakerUnavailable, Overloaded
 from zmqrpc.hints import Hints
 from zmqrpc.interfaces import IConnectionStrategy, IMatchmaker
-from zmqrpc.notices import unrecorded
 from zmqrpc.record import Sighting, well_formed
 from zmqrpc.target import Pool, Target
 
@@ -62,7 +61,7 @@ class Discovery:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1, so that clients do not ask in step.
     :param wake_by: asks that `sweep` is called at a time.
-    :ivar record: notes what the matchmaker says or fails to say, as `Notices.record`.
+    :param record: notes what the matchmaker says or fails to say, as `Notices.record`.
     """
 
     log = Logger()
@@ -79,6 +78,7 @@ class Discovery:
         seconds: Callable[[], float],
         jitter: Callable[[], float],
         wake_by: Callable[[float], None],
+        record: Callable[..., None],
     ) -> None:
         self._matchmaker = matchmaker
         self._hints = hints
@@ -91,6 +91,7 @@ class Discovery:
         self._seconds = seconds
         self._jitter = jitter
         self._wake_by = wake_by
+        self._record = record
         self._polled: dict[tuple[str, str], Topic] = {}
         self._due = Due(self._polled)
         self._once_more: set[Topic] = set()
@@ -99,7 +100,6 @@ class Discovery:
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
         self._look_at = NEVER
         self._closed = False
-        self.record: Callable[..., None] = unrecorded
 
     def resolve(self, topic: Topic) -> None:
         """Look a topic up, unless that is under way, and watch it until it is given up; `answered` tells the end."""
@@ -194,7 +194,7 @@ class Discovery:
     def _answers_again(self, topic: Topic) -> None:
         if topic in self._failing:
             self._failing.discard(topic)
-            self.record("lookup_worked", "the matchmaker answers about {peer} again", topic.name)
+            self._record("lookup_worked", "the matchmaker answers about {peer} again", topic.name)
 
     def _taken(self, topic: Topic, sightings: list[Sighting]) -> bool:
         """Take what the store says, whatever that is; what we fail at is answered as a lookup that has failed."""
@@ -221,7 +221,7 @@ class Discovery:
         if appeared or gone:
             text = "instances under {peer}: {appeared} have come, {gone} are gone, {known} are recorded"
             counts = {"appeared": len(appeared), "gone": len(gone), "known": len(good)}
-            self.record("records_changed", text, topic.name, **counts)
+            self._record("records_changed", text, topic.name, **counts)
         for record in appeared:
             self._strategy.appeared(link_key(record), record)
         self._gone(gone)
@@ -254,7 +254,7 @@ class Discovery:
         if topic not in self._failing:
             self._failing.add(topic)
             text = "the matchmaker could not be asked about {peer}, it is tried again: {error}"
-            self.record("lookup_failed", text, topic.name, error=error)
+            self._record("lookup_failed", text, topic.name, error=error)
         self._table.failed(topic)
         self._answered(topic, error)
 

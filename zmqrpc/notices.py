@@ -34,10 +34,6 @@ class _Line:
     unsaid: int = 0
 
 
-def unrecorded(*_: Any, **__: Any) -> None:
-    """Record nothing: what stands in place of `Notices.record` where there is none."""
-
-
 class Notices:
     """
     The counters of one node.

@@ -40,7 +40,6 @@ from zmqrpc.errors import (
 )
 from zmqrpc.inherited import LENT, Inherited, detached, none_left, time_up
 from zmqrpc.link import Link
-from zmqrpc.notices import unrecorded
 from zmqrpc.settings import Settings
 from zmqrpc.spelling import first_of, meant_or_some
 from zmqrpc.target import Pool, Target
@@ -87,13 +86,20 @@ class Outcomes:
     :param seconds: the monotonic clock.
     :ivar served: goes through the exchange and name of topics that somebody listens on, for who asks for another.
     :ivar why_not: why the node can make no calls in this process; empty where it can.
-    :ivar record: notes how a call failed, as `Notices.record`.
+    :param record: notes how a call failed, as `Notices.record`.
     """
 
-    def __init__(self, instance: bytes, settings: Settings, table: RoutingTable, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        instance: bytes,
+        settings: Settings,
+        table: RoutingTable,
+        seconds: Callable[[], float],
+        record: Callable[..., None],
+    ) -> None:
         self.served: Callable[[], Iterable[tuple[str, str]]] = table.served
         self.why_not = ""
-        self.record: Callable[..., None] = unrecorded
+        self.record = record
         self._instance = instance
         self._settings = settings
         self._table = table

@@ -53,7 +53,7 @@ class Parts:
         )
         quarantine = Quarantine(settings.quarantine_time, settings.quarantine_time_max, jitter)
         self.watches = Watches(seconds, wake_by)
-        self.delivery = Delivery(instance, settings, table, self.watches, seconds, jitter, wake_by)
+        self.delivery = Delivery(instance, settings, table, self.watches, seconds, jitter, wake_by, notices.record)
         self.links = Links(instance, settings, transport, self.delivery, notices, seconds, wake_by)
         strategy_links = StrategyLinks(self.links, jitter)
         self.hints = Hints(matchmaker, table, quarantine, strategy_links.look, notices, seconds, wake_by)
@@ -70,9 +70,9 @@ class Parts:
             seconds,
             jitter,
             wake_by,
+            notices.record,
         )
         self.delivery.wire(self.links, self.discovery)
-        self.delivery.record = self.delivery.outcomes.record = self.discovery.record = notices.record
 
         # What comes in.
         self.callers = Callers(instance, settings, notices, seconds, transport.kick, wake_by)

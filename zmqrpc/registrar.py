@@ -15,7 +15,6 @@ from zmqrpc.core.readiness import MUTE, Readiness
 from zmqrpc.core.registration import Effect, Register, Registration
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable
 from zmqrpc.interfaces import IMatchmaker, IOutages
-from zmqrpc.notices import unrecorded
 from zmqrpc.record import Record, Sighting
 
 _MOST_NAMED = 8
@@ -33,7 +32,7 @@ class Registrar:
 
     :param seconds: the monotonic clock.
     :param wake_by: asks that `sweep` is called at a time.
-    :ivar record: notes what becomes of the records, as `Notices.record`.
+    :param record: notes what becomes of the records, as `Notices.record`.
     """
 
     log = Logger()
@@ -44,11 +43,13 @@ class Registrar:
         matchmaker: IMatchmaker,
         seconds: Callable[[], float],
         wake_by: Callable[[float], None],
+        record: Callable[..., None],
     ) -> None:
         self._registration = registration
         self._matchmaker = matchmaker
         self._seconds = seconds
         self._wake_by = wake_by
+        self._record = record
         self._waiting: list[Deferred[None]] = []
         self._withdrawals: list[Deferred[object]] = []
         self._watches: dict[tuple[str, str], Callable[[], None]] = {}
@@ -64,7 +65,6 @@ class Registrar:
         self._error = ""
         self._is_refused = self._said = False
         self._told: list[Callable[[str], None]] = []
-        self.record: Callable[..., None] = unrecorded
 
     @property
     def not_ready(self) -> str:
@@ -107,7 +107,7 @@ class Registrar:
 
         :return: fires when the store has answered or given up, and never fails.
         """
-        self.record("withdrawing", "the records are withdrawn")
+        self._record("withdrawing", "the records are withdrawn")
         self._watch(())
         if self._unwatch_outages is not None:
             self._unwatch_outages()
@@ -183,7 +183,7 @@ class Registrar:
         after = self._readiness.trouble
         if bool(before) != bool(after):
             text = "{trouble}" if after else "others can find it"
-            self.record("not_ready" if after else "ready", text, trouble=after)
+            self._record("not_ready" if after else "ready", text, trouble=after)
             for changed in list(self._told):
                 try:
                     changed(after)
@@ -256,7 +256,7 @@ class Registrar:
     def _shown(self, topic: tuple[str, str], sightings: list[Sighting]) -> None:
         records = [sighting.record for sighting in sightings]
         if self._registration.shown(*topic, records, self._seconds()):
-            self.record("records_lost", "the matchmaker has lost what was registered under {peer}", topic[1])
+            self._record("records_lost", "the matchmaker has lost what was registered under {peer}", topic[1])
             self.log.warn("the matchmaker has lost what we registered under {topic}, and gets it again", topic=topic[1])
         self._judge()
         self._wake_by(self.wake_at)
@@ -266,7 +266,7 @@ class Registrar:
             self._refusal = None
             self.log.info("the matchmaker takes what it refused before")
         self._error, self._is_refused = "", False
-        self.record("registered", "{records} records are stored", records=len(self._registration.records))
+        self._record("registered", "{records} records are stored", records=len(self._registration.records))
         self._perform(self._registration.succeeded(self._seconds()))
         self._judge()
         if self._registration.current:
@@ -285,7 +285,7 @@ class Registrar:
             self.log.failure("the matchmaker failed otherwise than its interface says", failure=failure)
         self._is_refused = failure.check(ConfigError) is not None
         self._error = " ".join(str(failure.value).split())
-        self.record(
+        self._record(
             "register_failed", "{records} records could not be stored: {why}", records=len(records), why=self._error
         )
         self._perform(self._registration.failed(self._seconds()))

@@ -81,8 +81,7 @@ class Site:
         self.sweep = Sweep(reactor, seconds)
         self.wake_by = self.sweep.wake_by
         registration = Registration(settings.zmq_target_expire, settings.refresh_interval, self.jitter)
-        self.registrar = Registrar(registration, matchmaker, seconds, self.wake_by)
-        self.registrar.record = self.notices.record
+        self.registrar = Registrar(registration, matchmaker, seconds, self.wake_by, self.notices.record)
         self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
         self.hear_of_server: Callable[[Iterable[tuple[str, str]]], None] = lambda topics: None
         self.inspection = Inspection(settings, self.instance, self.notices, matchmaker, lambda: self.not_ready, seconds)

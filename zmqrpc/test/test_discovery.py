@@ -77,6 +77,7 @@ class DiscoveryTests(SynchronousTestCase):
             self.clock.seconds,
             lambda: 1.0,
             lambda when: None,
+            self.notices.record,
         )
         self.addCleanup(self.discovery.close)
 

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.envelope import Kind
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import Draining, NoRoute
+from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
 from zmqrpc.settings import Settings
 from zmqrpc.target import Pool, Target
@@ -25,7 +26,7 @@ class NobodyTests(SynchronousTestCase):
                 next(looked_at)
                 yield "openstack", name
 
-        outcomes = Outcomes(bytes(16), Settings(), RoutingTable(), lambda: 1.0)
+        outcomes = Outcomes(bytes(16), Settings(), RoutingTable(), lambda: 1.0, Notices(lambda: 1.0).record)
         outcomes.served = go_through
         call = Waiter(lambda _: None)
         call.begin(Kind.CALL, Target("work"), b"", 10.0)
@@ -35,7 +36,7 @@ class NobodyTests(SynchronousTestCase):
 
     def test_notification(self):
         """It is told of its pool; it waits by itself, so that nobody is told how to have a call wait."""
-        outcomes = Outcomes(bytes(16), Settings(), RoutingTable(), lambda: 1.0)
+        outcomes = Outcomes(bytes(16), Settings(), RoutingTable(), lambda: 1.0, Notices(lambda: 1.0).record)
         call = Waiter(lambda _: None)
         call.begin(Kind.NOTIFY, Pool("x", "events", "audit"), b"", 10.0)
         self.assertEqual(outcomes.nobody(call, (), ()), (NoRoute, "no listener of pool audit is there, start one"))

@@ -49,7 +49,7 @@ class PublishingTests(SynchronousTestCase):
         clock = self.clock = Clock()
         settings = Settings(max_queued_calls=10)
         self.notices = Notices(clock.seconds)
-        outcomes = Outcomes(OURS, settings, RoutingTable(), clock.seconds)
+        outcomes = Outcomes(OURS, settings, RoutingTable(), clock.seconds, self.notices.record)
         self.came_up: list[bool] = []
         self.publishers = Publishers(lambda addresses: None)
         self.publishing = Publishing(

@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.registration import Registration
+from zmqrpc.notices import Notices
 from zmqrpc.registrar import Registrar
 from zmqrpc.testing.matchmaker import make_record
 
@@ -38,7 +39,9 @@ class Raising:
 class RegistrarTests(SynchronousTestCase):
     def make(self, matchmaker: Any) -> Registrar:
         self.clock = Clock()
-        return Registrar(Registration(300, 120, lambda: 0.75), matchmaker, self.clock.seconds, lambda when: None)
+        seconds = self.clock.seconds
+        registration = Registration(300, 120, lambda: 0.75)
+        return Registrar(registration, matchmaker, seconds, lambda when: None, Notices(seconds).record)
 
     def test_matchmaker_raises(self):
         """It is asked again, and what failed is logged."""
