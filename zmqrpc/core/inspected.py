@@ -249,7 +249,3 @@ class Inspected(Struct, kw_only=True):
     events: list[EventSeen] = []
     counters: dict[str, int] = {}
     left_out: dict[str, int] = {}
-
-
-LISTS = ("calls", "requests", "links", "clients", "connections", "proxies", "topics", "events")
-"""The lists that rows may be left out of."""

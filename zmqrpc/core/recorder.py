@@ -77,11 +77,6 @@ class Recorder:
         """How many are kept."""
         return self._most
 
-    @property
-    def forgotten(self) -> int:
-        """How many there were before the oldest of them."""
-        return self._written - len(self._ring)
-
     def record(
         self, now: float, name: str, peer: Hashable, number: int, text: str, facts: Mapping[str, Any] = _NO_FACTS
     ) -> None:
