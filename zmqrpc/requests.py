@@ -216,7 +216,7 @@ class Requests:
         """
         crowd, waiting = self._crowd, len(self.waiting)
         wait = crowd.wait(waiting)
-        if not crowd.is_tight(waiting, len(self.begun), now):
+        if not crowd.look(waiting, len(self.begun), now):
             return room, int(wait * 1000)
         if self._waiting_of is None:
             # Once for each pass in which it is tight: to count each would cost every request.

@@ -83,9 +83,11 @@ class Crowd:
         """Return how many seconds the next request would wait, with so many before it."""
         return waiting * self._each
 
-    def is_tight(self, waiting: int, running: int, now: float) -> bool:
+    def look(self, waiting: int, running: int, now: float) -> bool:
         """
-        Tell whether `room` has to be asked: something was refused of late, or half of what there is is used.
+        Look whether it is tight, and forget who asked when it is not any more.
+
+        It is, and `room` has to be asked, when something was refused of late, or half of what there is is used.
 
         :param waiting: how many requests wait.
         :param running: how many run.

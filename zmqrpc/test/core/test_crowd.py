@@ -55,10 +55,10 @@ class CrowdTests(SynchronousTestCase):
         crowd.refused(NOW)
         for client in (b"a", b"b"):
             crowd.room(client, 0, True, 0, 0, NOW)
-        self.assertTrue(crowd.is_tight(0, 0, NOW + 0.9))
-        self.assertTrue(crowd.is_tight(3, 4, NOW + 1))
+        self.assertTrue(crowd.look(0, 0, NOW + 0.9))
+        self.assertTrue(crowd.look(3, 4, NOW + 1))
         self.assertTrue(crowd.there)
-        self.assertFalse(crowd.is_tight(3, 3, NOW + 1))
+        self.assertFalse(crowd.look(3, 3, NOW + 1))
         self.assertFalse(crowd.there)
         crowd.refused(NOW + 2)
         self.assertEqual(crowd.room(b"a", 12, True, 12, 0, NOW + 2), 12)
@@ -69,10 +69,10 @@ class CrowdTests(SynchronousTestCase):
             crowd.left(2, NOW, NOW + number / 512)
         self.assertEqual(crowd.room(b"a", 0, True, 0, 0, NOW), 1025)
         self.assertEqual(crowd.wait(512), 0.5)
-        self.assertEqual([crowd.is_tight(waiting, 0, NOW) for waiting in (512, 513)], [False, True])
+        self.assertEqual([crowd.look(waiting, 0, NOW) for waiting in (512, 513)], [False, True])
         crowd.none_left()
         self.assertEqual((crowd.room(b"a", 0, True, 0, 0, NOW), crowd.wait(500)), (10_000, 0))
-        self.assertEqual((crowd.is_tight(513, 0, NOW), crowd.there), (False, False))
+        self.assertEqual((crowd.look(513, 0, NOW), crowd.there), (False, False))
 
     def test_any_time_may_be_allowed(self):
         crowd = Crowd(10_000, 0)
