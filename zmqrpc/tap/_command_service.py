@@ -200,7 +200,7 @@ class CommandService(Service):
         """What is said of a node that is ready."""
         return "ready: registered with the matchmaker"
 
-    # Stopping
+    # When it is asked
 
     def _write_inspection(self) -> None:
         """Write into the log what is going on, as ``zmqrpc inspect`` prints it."""
@@ -212,6 +212,8 @@ class CommandService(Service):
             except Exception:
                 # What kind of proxy it may be: that it cannot say how it is must not end it.
                 self.log.failure("what is going on could not be told")
+
+    # Stopping
 
     async def _stop(self, ran: bool) -> None:
         self._unwatch()
