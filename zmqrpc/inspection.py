@@ -141,8 +141,7 @@ class Inspection:
             )
             for event in recorder.newest(events)
         ]
-        if len(recorder) > len(seen.events):
-            seen.left_out["events"] = len(recorder) - len(seen.events)
+        seen.leave_out("events", len(recorder), len(seen.events))
         self.tell_more(seen, most, now)
         seen.limits = [*seen.limits, *_descriptors()]
         return seen

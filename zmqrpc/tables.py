@@ -123,7 +123,7 @@ class Tables:
         calls: list[CallSeen] = [self.whereabouts.seen(call, now) for call in oldest]
         # What is large, and not looked at, has no age.
         seen.calls = sorted(calls, key=lambda call: -NEVER if call.age is None else -call.age)
-        _leave_out(seen, "calls", count, len(calls))
+        seen.leave_out("calls", count, len(calls))
 
     # Requests
 
@@ -135,7 +135,7 @@ class Tables:
             for caller, request, deadline, _ in requests.waiting
         )
         seen.requests = list(islice(chain(running, waiting), most))
-        _leave_out(seen, "requests", len(requests.begun) + len(requests.waiting), len(seen.requests))
+        seen.leave_out("requests", len(requests.begun) + len(requests.waiting), len(seen.requests))
 
     def _running(self, running: RunningRequest, now: float) -> RequestSeen:
         in_thread = isinstance(running.result, ThreadResult)
@@ -214,13 +214,8 @@ def _first(
     seen: Inspected, table: str, rows: list[Any], most: int, interest: Callable[[Any], float] | None = None
 ) -> Iterable[Any]:
     """Return the rows that are told, those of the most interest first."""
-    _leave_out(seen, table, len(rows), min(len(rows), most))
-    return rows[:most] if interest is None else nlargest(most, rows, interest)
-
-
-def _leave_out(seen: Inspected, table: str, count: int, told: int) -> None:
-    if count > told:
-        seen.left_out[table] = count - told
+    first = seen.first(table, rows, most)
+    return first if interest is None else nlargest(most, rows, interest)
 
 
 def _interest(link: Link) -> float:

@@ -6,7 +6,12 @@ All times are in seconds. Ages count back from when it was told, so that no cloc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from msgspec import Struct
+
+T = TypeVar("T")
 
 FORMAT = 1
 
@@ -249,3 +254,13 @@ class Inspected(Struct, kw_only=True):
     events: list[EventSeen] = []
     counters: dict[str, int] = {}
     left_out: dict[str, int] = {}
+
+    def first(self, table: str, rows: Sequence[T], most: int) -> Sequence[T]:
+        """Return the rows of a list that are told, and note how many are left out."""
+        self.leave_out(table, len(rows), min(len(rows), most))
+        return rows[:most]
+
+    def leave_out(self, table: str, count: int, told: int) -> None:
+        """Note how many rows of a list are left out, if any are."""
+        if count > told:
+            self.left_out[table] = count - told

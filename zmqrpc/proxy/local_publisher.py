@@ -150,10 +150,8 @@ class LocalPublisher:
                 silent=now - each.state.heard_at,
                 trouble=each.state.trouble,
             )
-            for each in subscriptions[:most]
+            for each in seen.first("connections", subscriptions, most)
         ]
-        if len(subscriptions) > most:
-            seen.left_out["connections"] = len(subscriptions) - most
         filters, most_filters = len(list(self._publications.filters)), self._site.settings.max_filters
         seen.limits = [LimitSeen(option="max_filters", used=filters, most=most_filters)]
 

@@ -173,7 +173,6 @@ class RouterProxy:
         """See `IInspected`."""
         relay, settings = self._relay, self._site.settings
         seen.address = " ".join(self._addresses)
-        connections = relay.connections()
         seen.connections = [
             ConnectionSeen(
                 role="server" if each.serves else "client",
@@ -181,10 +180,8 @@ class RouterProxy:
                 phase="leaving" if each.leaving else "up",
                 silent=now - each.heard,
             )
-            for each in connections[:most]
+            for each in seen.first("connections", relay.connections(), most)
         ]
-        if len(connections) > most:
-            seen.left_out["connections"] = len(connections) - most
         seen.limits = [LimitSeen(option="max_clients", used=len(relay), most=settings.max_clients)]
         if self._publisher is not None:
             filters = self._publisher.filters
