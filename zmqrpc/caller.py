@@ -128,11 +128,11 @@ class Caller:
             acks, self.acks = self.acks, []
             for ack in encode_ranges(Ack, flatten(acks), outbox.room):
                 if outbox.size + len(ack) > outbox.room and outbox.messages:
-                    self._seal()
+                    outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
                 outbox.messages.append(ack)
                 outbox.size += len(ack)
         if outbox.messages:
-            self._seal()
+            outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
         fate = outbox.write(self.identity, callers.send)
         while fate == GONE:
             # The client asks again over its next connection, and is answered from the filter.
@@ -142,10 +142,6 @@ class Caller:
         if fate == FULL:
             self._keep_bounded()
             callers.blocked(self)
-
-    def _seal(self) -> None:
-        callers = self._callers
-        self._outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())
 
     @property
     def limited_by(self) -> str:

@@ -167,7 +167,6 @@ class Requests:
         if crowded:
             self._narrowed = room > 0
             room, least = self._narrow(caller, room, now)
-        before = len(work)
         for message in messages:
             kind = type(message)
             if kind is not Call and kind not in _REQUESTS:
@@ -195,14 +194,13 @@ class Requests:
             if deadline > caller.until:
                 caller.until = deadline
             work.append((caller, request, deadline, server))
-        self._load.took(len(work), size)
-        taken = len(work) - before
+        taken = self._load.took(len(work), size)
         self.taken += taken
         if crowded and self._waiting_of is not None and taken:
             if self._waiting_of[caller] == 0 and self._crowd.one_first:
                 # Who asks for little does not wait for those who ask for much.
-                work.appendleft(work[before])
-                del work[before + 1]
+                work.appendleft(work[-taken])
+                del work[-taken]
                 self._load.put_first()
                 self._crowd.put_first()
             self._waiting_of[caller] += taken

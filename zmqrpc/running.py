@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -15,7 +16,7 @@ from zmqrpc.core.load import Load
 from zmqrpc.core.ranges import Ranges
 
 
-class RunningRequest:
+class RunningRequest(Struct, eq=False):
     """
     A request that goes on running.
 
@@ -27,19 +28,14 @@ class RunningRequest:
     :ivar forgotten: what its caller is told if it ends as cancelled, should he ask; empty for that it was cancelled.
     """
 
-    __slots__ = ("began", "caller", "cancelled", "forgotten", "request", "result", "share", "until")
-
-    def __init__(
-        self, caller: AnyCaller, request: Request, result: Deferred[Any], until: float, began: float, share: int
-    ) -> None:
-        self.caller = caller
-        self.request = request
-        self.result = result
-        self.until = until
-        self.began = began
-        self.share = share
-        self.cancelled = False
-        self.forgotten = ""
+    caller: AnyCaller
+    request: Request
+    result: Deferred[Any]
+    until: float
+    began: float
+    share: int
+    cancelled: bool = False
+    forgotten: str = ""
 
 
 class Running:

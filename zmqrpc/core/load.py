@@ -43,13 +43,14 @@ class Load:
         self._run(waiting)
         return not self.bytes or self.bytes + size <= self._most
 
-    def took(self, waiting: int, size: int) -> None:
-        """Take that requests of one batch wait now, and that so many wait in all."""
+    def took(self, waiting: int, size: int) -> int:
+        """Take that requests of one batch wait now, and that so many wait in all; return how many they are."""
         number = waiting - self._waiting
         if number:
             self._waiting = waiting
             self._batches.append((number, size, size if size > BATCH_BYTES else size // number))
             self.bytes += size
+        return number
 
     def put_first(self) -> None:
         """Take that one request of the batch that was taken last runs before all others."""
