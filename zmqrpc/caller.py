@@ -142,6 +142,9 @@ class Caller:
         if fate == FULL:
             self._keep_bounded()
             callers.blocked(self)
+        elif not self.until:
+            # It has asked for nothing yet, as thousands may do that come and go.
+            outbox.rest()
 
     @property
     def limited_by(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.inspected import INSPECT
-from zmqrpc.core.link_timers import GONE_THROUGH_SECONDS, REMIND_SECONDS
+from zmqrpc.core.link_timers import GONE_THROUGH_SECONDS, NEWCOMER_SECONDS, REMIND_SECONDS
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
@@ -118,6 +119,7 @@ class Callers:
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}
+        self._newcomers: deque[tuple[float, Caller]] = deque()
         self._drain_at = NEVER
         self._goaway = b""
         self._next_sweep = NEVER
@@ -292,7 +294,8 @@ class Callers:
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
-            self.sweep_by(now + self.settings.rpc_message_ttl)
+            self._newcomers.append((now + NEWCOMER_SECONDS, caller))
+            self.sweep_by(now + NEWCOMER_SECONDS)
         elif is_read_late(batch.sent, caller.hello_sent):
             # A connection of the past, read late: the answers stay with the later one.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
@@ -386,9 +389,12 @@ class Callers:
 
     def gone(self, caller: Caller) -> None:
         """Take that a caller's connection does not exist any more."""
-        self.notices.count("replies_dropped")
         self.notices.record("client_lost", "the connection of client {peer} is gone", caller.instance)
-        self.detach(caller)
+        if not caller.filter.unused:
+            self.notices.count("replies_dropped")
+            self.detach(caller)
+        elif caller.instance in self._callers:
+            self._forget(caller)
 
     def detach(self, caller: Caller) -> None:
         """Take that the connection a caller had is not its any more; it may be another's by now."""
@@ -436,6 +442,7 @@ class Callers:
             for identity in [each for each, since in self._left.items() if since + LEAVE_SECONDS <= now]:
                 del self._left[identity]
             self._next_sweep = now + LEAVE_SECONDS if self._left else now + ttl / 2 if self._callers else NEVER
+            self._look_for_newcomers(now)
             self.given_back.send_again()
             if self._requests.draining:
                 self._say_goaway(now)
@@ -443,6 +450,16 @@ class Callers:
                 self._forget(caller)
         if self.dirty:
             self._wake()
+
+    def _look_for_newcomers(self, now: float) -> None:
+        """Write something to who came a while ago and has asked for nothing, which finds out who has gone again."""
+        newcomers = self._newcomers
+        while newcomers and newcomers[0][0] <= now:
+            caller = newcomers.popleft()[1]
+            if caller.filter.unused and self._by_identity.get(caller.identity) is caller:
+                caller.beat()
+        if newcomers:
+            self.sweep_by(newcomers[0][0])
 
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""

@@ -13,6 +13,9 @@ BEAT_SECONDS = 0.5
 GONE_SECONDS = 2 * BEAT_SECONDS
 """How long a peer may have no connection until it counts as gone: a server to its clients, a client to a server."""
 
+NEWCOMER_SECONDS = 2.0
+"""After HELLO, until a client that has asked for nothing is looked for: nothing would be missed of one that is gone."""
+
 USED_SECONDS = 0.25
 """How often the state machine is told at most that a link is used, as each message would cost."""
 

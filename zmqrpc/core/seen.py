@@ -52,6 +52,11 @@ class DuplicateFilter:
         return len(self._unsettled)
 
     @property
+    def unused(self) -> bool:
+        """Whether nothing ever came: then nothing is missed when it is forgotten."""
+        return not (self._highest or self._unsettled or self._settled.watermark)
+
+    @property
     def reply_bytes(self) -> int:
         """Bytes of replies that are kept."""
         return self._bytes

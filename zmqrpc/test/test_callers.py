@@ -28,7 +28,7 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
-from zmqrpc.core.link_timers import BEAT_SECONDS
+from zmqrpc.core.link_timers import BEAT_SECONDS, NEWCOMER_SECONDS
 from zmqrpc.core.recorder import Recorder
 from zmqrpc.core.ways import Through
 from zmqrpc.interfaces import GONE, SENT
@@ -44,12 +44,19 @@ HELLO = encode_message(Hello(1, 1, "client", [], {}, []))
 
 
 class Router:
-    """Keeps what is written."""
+    """
+    Keeps what is written.
+
+    :ivar gone: connections that are gone.
+    """
 
     def __init__(self):
         self.written = []
+        self.gone = set()
 
     def send(self, identity, payload):
+        if identity in self.gone:
+            return GONE
         self.written.append((identity, decode_batch(payload).messages))
         return SENT
 
@@ -116,6 +123,23 @@ class RememberedClientsTests(SynchronousTestCase):
         self.send(b"c1", bytes([1]) * 16, Goaway("", {"only": True, "later": 1}))
         self.assert_remembered(1)
         self.assertEqual(self.notices.counts.get("unexpected", 0), 0)
+
+    def test_who_asks_for_nothing_and_is_gone_is_forgotten(self):
+        """Thousands may come and go without a word; who still has a connection is asked once, and stays."""
+        for number in range(3):
+            self.assertIsInstance(self.say_hello(b"c%d" % number, bytes([number]) * 16), Welcome)
+        self.send(b"c1", bytes([1]) * 16, Cast(1, 1, 0, 9000, "e", "calc", None, None, None, "f", {}))
+        self.callers.end_pass()
+        self.router.gone |= {b"c0", b"c1"}
+        self.router.written.clear()
+        for _ in range(4):
+            self.now += NEWCOMER_SECONDS / 2
+            self.callers.sweep(self.now)
+            self.callers.end_pass()
+        ((to, (beat,)),) = self.router.written
+        self.assertEqual((to, beat), (b"c2", Beat([])))
+        self.assertEqual(self.notices.counts["replies_dropped"], 0)
+        self.assert_remembered(2)
 
     def test_who_may_have_more_under_way_is_remembered(self):
         """It used another connection, or does not say; or says it wrongly."""
