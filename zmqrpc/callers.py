@@ -33,6 +33,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.inspected import INSPECT
+from zmqrpc.core.link_timers import BEAT_SECONDS
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
@@ -47,7 +48,6 @@ from zmqrpc.requests import Requests
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 
-BEAT_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
 """
 How long a stop waits for a client to answer GOAWAY; one that is connected and runs does so at once. A connection that

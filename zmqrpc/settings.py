@@ -128,8 +128,8 @@ class Settings:
     )
     call_monitor_timeout: float = _option(
         5.0,
-        "Seconds an instance may be silent, or not name what it runs, while calls wait for it; then it is given up, or "
-        "asked again. 0: for ever.",
+        "Seconds an instance may be silent, or not name what it runs (one second at least), while calls wait for it; "
+        "then it is given up, or asked again. 0: for ever.",
         0,
     )
     rpc_retry_budget: float = _option(

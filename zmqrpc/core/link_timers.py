@@ -7,6 +7,9 @@ from msgspec.structs import replace
 
 from zmqrpc.core.agenda import NEVER
 
+BEAT_SECONDS = 0.5
+"""Between two BEATs of a server that runs something (docs/spec/wire, ACK, BEAT, CANCEL)."""
+
 
 class LinkTimers(Struct, frozen=True):
     """

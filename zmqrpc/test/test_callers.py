@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
-from zmqrpc.callers import BEAT_SECONDS, Callers
+from zmqrpc.callers import Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
 from zmqrpc.core.envelope import (
     Ack,
@@ -27,6 +27,7 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
+from zmqrpc.core.link_timers import BEAT_SECONDS
 from zmqrpc.core.ways import Through
 from zmqrpc.interfaces import GONE, SENT
 from zmqrpc.notices import Notices

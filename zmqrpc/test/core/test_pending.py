@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
+from zmqrpc.core.link_timers import BEAT_SECONDS
 from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy, Stage
 from zmqrpc.core.ranges import MOST_RANGES
 from zmqrpc.core.seen import DuplicateFilter, Seen
@@ -347,8 +348,14 @@ class RetryTests(SynchronousTestCase):
 class NamedTests(SynchronousTestCase):
     """Calls that an instance has named, in ACK or BEAT, and names no more."""
 
-    def make(self, *monitors: float | None, kind: Kind = Kind.CALL, policy: RetryPolicy | None = POLICY) -> Any:
-        pending: PendingCalls[PendingCall] = PendingCalls(1000, policy, patience=5.0)
+    def make(
+        self,
+        *monitors: float | None,
+        kind: Kind = Kind.CALL,
+        policy: RetryPolicy | None = POLICY,
+        patience: float = 5.0,
+    ) -> Any:
+        pending: PendingCalls[PendingCall] = PendingCalls(1000, policy, patience=patience)
         for monitor in monitors:
             call = make_call(NOW + 10_000)
             call.kind = kind
@@ -378,7 +385,8 @@ class NamedTests(SynchronousTestCase):
             (None, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [6.0, 36.0, 96.0]),
             (None, [(running, 0.5)], [5.5, 35.5, 95.5]),
             (1.0, [(acknowledged, 0.1)], [1.1, 31.1, 91.1]),
-            (0.7, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [1.7, 31.7, 91.7]),
+            (1.2, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [2.2, 32.2, 92.2]),
+            (0.7, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [2.0, 32.0, 92.0]),
             (20.0, [(acknowledged, 0.1), (running, 0.5)], [20.5, 50.5, 110.5]),
             (0, [(acknowledged, 0.1), (running, 0.5)], []),
         ]
@@ -399,6 +407,20 @@ class NamedTests(SynchronousTestCase):
             self.assertEqual(self.asked(pending, NOW + turn / 2), [])
             pending.running([1, 3], NOW + turn / 2)
         self.assertLess(len(pending._agenda), 3000)
+
+    def test_no_patience_is_shorter_than_the_time_between_two_beats(self) -> None:
+        """What each BEAT names is not asked for between them, whatever its caller or the option says."""
+        for monitor, patience in ((0.2, 5.0), (None, 0.2), (0.001, 0.001)):
+            pending = self.make(monitor, patience=patience)
+            pending.acknowledged([1, 1], NOW)
+            for turn in range(1, 20):
+                # Late now and then, since whoever sends it has other things to do.
+                beat = NOW + turn * BEAT_SECONDS + 0.3 * (turn % 2)
+                self.assertEqual(self.asked(pending, beat), [], f"{monitor}, {patience}")
+                pending.running([1, 1], beat)
+            # One that is not named any more is asked for after two of them.
+            [(at, _), *_] = self.asked(pending, beat + 5)
+            self.assertAlmostEqual(at, beat + 2 * BEAT_SECONDS - NOW)
 
     def test_each_name_begins_anew(self) -> None:
         """However often a call was asked for, after losses of connections or by the timer."""
