@@ -427,8 +427,9 @@ class PendingCalls(Generic[_Call]):
         return at if call.named and call.kind == _CALL and abs(at) < NEVER else None
 
     def put_off(self, call: _Call, now: float) -> None:
-        """Take that a call is not sent again now, since its instance says nothing at all."""
-        self._named(call, now)
+        """Take that a call is not sent again now, since its instance says nothing at all: that names nothing."""
+        call.retry_at = now + self._patience_with(call)
+        self._agenda.enter(call)
 
     def unheard(self, silence: float) -> tuple[list[_Call], bool]:
         """

@@ -471,6 +471,17 @@ class NamedTests(SynchronousTestCase):
         self.make().hand_over(call, NOW)
         self.assertEqual((call.attempts, call.named, call.tries), (1, 0, 1))
 
+    def test_put_off_it_is_not_named(self) -> None:
+        """However long it is put off, it is sent again no more often than one that is not."""
+        pending = self.make(None, policy=RetryPolicy(15, 2, 2))
+        pending.acknowledged([1, 1], NOW)
+        self.assertEqual(self.asked(pending, NOW + 34.9), [(5, 1)])
+        for now in (NOW + 35, NOW + 40):
+            again, _ = pending.unacknowledged(now)
+            pending.put_off(again[0], now)
+            pending.overdue(now)
+        self.assertEqual(self.asked(pending, NOW + 5000), [(45, 1)])
+
     def test_put_off_while_nothing_is_said_at_all(self) -> None:
         pending = self.make(None)
         pending.acknowledged([1, 1], NOW)
