@@ -69,6 +69,7 @@ class PendingCall:
     :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
     :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
         before that.
+    :ivar named_at: when that was; None before that.
     """
 
     kind: int
@@ -94,6 +95,7 @@ class PendingCall:
     rounds: int = 0
     monitor: float | None = None
     named: int = 0
+    named_at: float | None = None
     began: float | None = None
 
     def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
@@ -120,6 +122,7 @@ class PendingCall:
         self.retry_at = NEVER
         if self.named:
             self.named = 0
+            self.named_at = None
 
     @property
     def idempotent(self) -> bool:
@@ -402,6 +405,7 @@ class PendingCalls(Generic[_Call]):
     def _named(self, call: _Call, now: float) -> None:
         """Ask for a call again only when nothing is said of it for as long as its instance may be silent."""
         call.named = call.attempts
+        call.named_at = now
         patience = self._patience_with(call)
         if patience == NEVER or self._policy is None:
             call.retry_at = NEVER
@@ -419,12 +423,6 @@ class PendingCalls(Generic[_Call]):
         """Return for how long its instance need not name a call: what it names in each BEAT is not asked for."""
         patience = self._patience if call.monitor is None else call.monitor or NEVER
         return patience if patience > _LEAST_PATIENCE else _LEAST_PATIENCE
-
-    def named_at(self, call: _Call) -> float | None:
-        """Return when a peer that speaks named a CALL last; None where it has not, or nobody has written it down."""
-        at = call.retry_at - self._patience_with(call)
-        # It is asked for again so long after that.
-        return at if call.named and call.kind == _CALL and abs(at) < NEVER else None
 
     def put_off(self, call: _Call, now: float) -> None:
         """Take that a call is not sent again now, since its instance says nothing at all: that names nothing."""
