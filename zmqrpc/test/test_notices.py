@@ -46,7 +46,11 @@ class NoticesTests(SynchronousTestCase):
         told = [(event.name, event.peer, event.number, event.sentence) for event in notices.recorder.newest(10)]
         self.assertEqual(
             told,
-            [("link_up", "somebody", 1, "somebody is up"), ("malformed", "01", 2, "01: odd"), ("expired", "", 1, "")],
+            [
+                ("link_up", "somebody", 1, "somebody is up"),
+                ("malformed", "01", 2, "01: odd, 2 times"),
+                ("expired", "", 1, ""),
+            ],
         )
         self.assertEqual(notices.counts, {"malformed": 2, "expired": 1})
         self.assertEqual(self.lines, ["malformed: 01: odd"])
