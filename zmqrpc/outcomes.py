@@ -179,11 +179,10 @@ class Outcomes:
         :param trouble: why, where the link itself does not know.
         """
         state = link.state
-        how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
         member, age, recorded = self._record(call, link)
         where, record = f"{member} at {link.address}{_way(link)}", record_in_words(age, recorded)
         why = trouble or state.trouble or call.trouble
-        return f"{where}, {how}, {record}: {why}" if why else f"{where}, {how}, {record}"
+        return f"{where}, {state.standing}, {record}{f': {why}' if why else ''}"
 
     # Before it was handed over
 

@@ -21,7 +21,7 @@ from zmqrpc.core.inspected import (
     RequestSeen,
     TopicSeen,
 )
-from zmqrpc.core.link import LinkState, Phase
+from zmqrpc.core.link import Phase
 from zmqrpc.delivery import Delivery
 from zmqrpc.link import Link
 from zmqrpc.links import Links
@@ -162,7 +162,7 @@ class Tables:
                 role="frontend" if proxy.role == "client" else "backend",
                 member=proxy.member,
                 address=proxy.address,
-                phase=_phase(proxy.state),
+                phase=proxy.state.standing,
                 silent=_since(proxy.liveness.heard_at, now),
                 trouble=proxy.state.trouble,
             )
@@ -234,7 +234,7 @@ def _link(link: Link, now: float) -> LinkSeen:
         member=link.member,
         address=link.address,
         instance=link.instance.hex() if link.instance is not None else "",
-        phase=_phase(state),
+        phase=state.standing,
         silent=_since(link.liveness.heard_at, now),
         queued=len(link.queue),
         queued_bytes=link.queue.bytes,
@@ -245,10 +245,6 @@ def _link(link: Link, now: float) -> LinkSeen:
         through=link.carrier.proxy(link),
         trouble=state.trouble,
     )
-
-
-def _phase(state: LinkState) -> str:
-    return "mute" if state.mute else "stopping" if state.stopping else state.phase.value
 
 
 def _since(when: float, now: float) -> float | None:

@@ -201,6 +201,11 @@ class LinkState:
         return self._going_away and self.phase is Phase.DRAINING
 
     @property
+    def standing(self) -> str:
+        """Where it stands in one word: that its peer stops or is mute, else its phase."""
+        return "stopping" if self.stopping else "mute" if self.mute else self.phase.value
+
+    @property
     def evidence(self) -> Evidence:
         """What the link shows of its instance now."""
         if self.phase is Phase.UP:

@@ -832,6 +832,19 @@ class DrainTests(SynchronousTestCase):
         link.lost(NOW + 5, "closed")
         self.assertFalse(link.stopping)
 
+    def test_how_it_stands_in_one_word(self):
+        for make, standing in (
+            (idle, "idle"),
+            (up, "up"),
+            (mute, "mute"),
+            (leaving, "stopping"),
+            (left, "stopping"),
+            (withdrawn, "draining"),
+            (parting_both, "leaving"),
+            (backing_off, "backing off"),
+        ):
+            self.assertEqual(make().standing, standing, make.__name__)
+
     def test_repeated_goaway_does_not_prolong_it(self):
         link = leaving()
         for second in range(1, 35):
