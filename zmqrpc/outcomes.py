@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
-from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.envelope import NOUNS, Failure, FailureCode, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
 from zmqrpc.core.pending import Stage
@@ -72,7 +72,6 @@ MATCHMAKER_AWAY = "the matchmaker cannot tell who listens, look after it"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _MOST_POOLS = 8
-_NOUNS = {0: "lookup", int(Kind.NOTIFY): "notification"}
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
 """What one instance refuses, another may take."""
@@ -110,8 +109,7 @@ class Outcomes:
         """End the call with an error."""
         where = call.link.address if call.link is not None else call.target.topic
         self.record(error.__name__, "{number} call{s} ended so: {reason}", where, reason=reason)
-        what = _NOUNS.get(call.kind) or Kind(call.kind).name.lower()
-        self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
+        self._end(call, error(f"the {NOUNS[call.kind]} failed: {reason}", self.journey(call), maybe_executed, did_run))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True

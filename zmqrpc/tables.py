@@ -10,7 +10,7 @@ from typing import Any
 from zmqrpc.any_caller import AnyCaller
 from zmqrpc.callers import Callers
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.envelope import Kind, Notify, Request
+from zmqrpc.core.envelope import NOUNS, Kind, Notify, Request
 from zmqrpc.core.inspected import (
     CallSeen,
     ClientSeen,
@@ -260,13 +260,12 @@ def _request(
     where: str,
     thread: bool = False,
 ) -> RequestSeen:
-    kind = type(request).__name__.upper()
     notified = type(request) is Notify
     target = _served(request.exchange, request.topic, request.member)
     if notified:
         target = str(Pool(request.exchange, request.topic, request.member))
     return RequestSeen(
-        kind={Kind.FANOUT.name: "fan-out", Kind.NOTIFY.name: "notification"}.get(kind, kind.lower()),
+        kind=NOUNS[Kind[type(request).__name__.upper()]],
         target=target,
         method=f"{request.namespace}.{request.method}" if request.namespace else request.method,
         client=caller.instance.hex(),
