@@ -73,7 +73,7 @@ class NoticesTests(SynchronousTestCase):
         self.notices.count("malformed", "{peer}: {reason}", peer=b"\x01", reason="x\n" * 1000, known=3)
         (event,) = events
         self.assertEqual((event["name"], event["peer"], event["known"]), ("malformed", "01", 3))
-        self.assertEqual(event["reason"], "x\\n" * 150)
+        self.assertEqual(event["reason"], "x\\n" * 100)
         self.notices.count("unexpected", "a message was odd")
         self.assertNotIn("peer", events[1])
 
