@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import WIRE_VERSION, Ack, Hello, Nack, Refusal, Reply
 from zmqrpc.core.keys import instance_key
 from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.ways import Search, Through
 from zmqrpc.interfaces import GONE
 from zmqrpc.link import Link

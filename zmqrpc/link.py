@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
 from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.link import SILENT, LinkState, Phase
@@ -28,7 +29,7 @@ from zmqrpc.core.link_effects import (
     SayHello,
     SayPing,
 )
-from zmqrpc.core.pending import PendingCalls, Stage
+from zmqrpc.core.pending import PendingCalls
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import CLIENT

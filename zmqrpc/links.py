@@ -23,7 +23,7 @@ from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
-from zmqrpc.core.pending import RetryPolicy
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import NOUNS, Failure, FailureCode, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import (
     AccessDenied,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import NOUNS
 from zmqrpc.core.inspected import CallSeen
 from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.topic import Knowledge
 from zmqrpc.delivery import Delivery
 from zmqrpc.link import Link

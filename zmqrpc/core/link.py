@@ -70,7 +70,7 @@ _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
 
 class Phase(Enum):
-    """Where a link stands; how far a call got is its `zmqrpc.core.pending.Stage`."""
+    """Where a link stands; how far a call got is its `zmqrpc.core.call.Stage`."""
 
     IDLE = "idle"
     CONNECTING = "connecting"

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall, Stage
 from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
 from zmqrpc.core.link_timers import BEAT_SECONDS
-from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.pending import PendingCalls
 from zmqrpc.core.ranges import MOST_RANGES
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.seen import DuplicateFilter, Seen
 from zmqrpc.target import Target
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Kind
-from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.target import Target
 
