@@ -248,11 +248,9 @@ class Link:
         """Send what waits here elsewhere, as far as others could take it."""
         # First, so that it does not come back here.
         self.refresh()
-        others = [call for call in self.queue if self._may_leave(call)]
-        for call in others:
-            self.queue.remove(call)
-        if others:
-            self._links.user.rerouted(others, self, reason)
+        calls = self.queue.take_movable(self.key, self.state.hopeless)
+        if calls:
+            self._links.user.rerouted(calls, self, reason)
 
     def _grown_late(self) -> None:
         """Take that the peer takes long to answer HELLO: what waits goes to others, now or when one comes up."""
@@ -260,16 +258,6 @@ class Link:
         if self.state.kept:
             # Else the strategy says when.
             self._send_elsewhere("it has not answered so far")
-
-    def _may_leave(self, call: Waiter) -> bool:
-        """Tell whether a call need not wait here: others could take it, or nobody could and it is not worth while."""
-        if call.route is None:
-            return self.state.hopeless
-        return bool(set(call.route.choices).difference((self.key,), call.tried))
-
-    def waiting_for_any(self, key: str) -> list[Waiter]:
-        """List the calls that wait here and may as well go to the instance behind another link."""
-        return [call for call in self.queue if call.route and key in call.route.recorded and key not in call.tried]
 
     @property
     def resting(self) -> bool:

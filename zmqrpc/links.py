@@ -279,7 +279,7 @@ class Links:
     def _take_over(self, link: Link) -> None:
         """Give what waits for those that are late to one that has come up, as far as it may go there."""
         for other in list(self.late.values()):
-            calls = other.waiting_for_any(link.key)
+            calls = other.queue.waiting_for_any(link.key)
             for call in calls:
                 other.queue.remove(call)
             self.user.passed_on(calls, link)
