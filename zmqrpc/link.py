@@ -2,7 +2,7 @@
 One link to one instance we call: its connection, its queue, and what it has handed over.
 
 A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides; what its instance answers is
-taken by `zmqrpc.answers`. Hot path: `Link.hand_over`, which is every call.
+taken by `zmqrpc.answers`, and what time ends by `zmqrpc.patience`. Hot path: `Link.hand_over`, which is every call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
 from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import WIRE_VERSION, Cancel, Goaway, Hello, Ping, Refusal, Served, encode_message, readdress
 from zmqrpc.core.evidence import Evidence
-from zmqrpc.core.link import SILENT, LinkState, Phase
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,
@@ -37,13 +37,12 @@ from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Search
 from zmqrpc.interfaces import FULL, GONE, SENT
 from zmqrpc.outbox import RETRY_FULL, Outbox
+from zmqrpc.patience import USED_SECONDS
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
     from zmqrpc.carrier import Carrier
     from zmqrpc.links import Links
-
-_USED_SECONDS = 0.25
 
 
 class Link:
@@ -59,6 +58,8 @@ class Link:
     :ivar serves: what its instance said last that it serves.
     :ivar search: for a proxy that knows the instance, where it goes through proxies.
     :ivar sweep_at: when `Links` will call `sweep` next.
+    :ivar linger_at: when it is looked next whether what is over for its callers is waited for yet.
+    :ivar used_at: when it is known to have been used last, to a quarter of a second.
     :ivar rested_at: the number that the next call would have had when its strategy was last told that it rests.
     """
 
@@ -66,7 +67,6 @@ class Link:
         "_available",
         "_evidence",
         "_forsaken",
-        "_linger_at",
         "_links",
         "_most",
         "_only_attempt",
@@ -74,11 +74,11 @@ class Link:
         "_phase",
         "_recorded",
         "_stamp",
-        "_used_at",
         "address",
         "attempt",
         "carrier",
         "key",
+        "linger_at",
         "liveness",
         "member",
         "pending",
@@ -89,6 +89,7 @@ class Link:
         "serves",
         "state",
         "sweep_at",
+        "used_at",
     )
 
     def __init__(self, links: Links, carrier: Carrier, key: str, address: str, member: str, state: LinkState) -> None:
@@ -119,8 +120,8 @@ class Link:
         self._evidence = (Evidence.NONE, self.serves)
         self._phase = state.phase
         self._stamp = 0.0
-        self._used_at = -NEVER
-        self._linger_at = NEVER
+        self.used_at = -NEVER
+        self.linger_at = NEVER
         self._forsaken: list[int] = []
         self._only_attempt = 1
         self.rested_at = self._recorded = self.pending.next_sequence
@@ -201,8 +202,8 @@ class Link:
         if len(messages) > 1:
             return
         links.dirty.append(self)
-        if now - self._used_at > _USED_SECONDS:
-            self._used_at = now
+        if now - self.used_at > USED_SECONDS:
+            self.used_at = now
             self.liveness.used(now)
             links.wake_by(self, self.state.wake_at)
         if not links.gathering:
@@ -252,7 +253,7 @@ class Link:
         if calls:
             self._links.user.rerouted(calls, self, reason)
 
-    def _grown_late(self) -> None:
+    def grown_late(self) -> None:
         """Take that the peer takes long to answer HELLO: what waits goes to others, now or when one comes up."""
         self._links.late[self.key] = self
         if self.state.kept:
@@ -324,9 +325,7 @@ class Link:
         if phase is not before:
             self._phase = phase
             self._record_phase(before)
-            if not self.state.kept and self._links.policy is None:
-                self._linger_at = now if phase is Phase.UP else self._linger_at if self.pending else NEVER
-                self._links.wake_by(self, self._linger_at)
+            self._links.patience.phase_changed(self, now)
             self._links.phase_changed(self, before)
 
     def _record_phase(self, before: Phase) -> None:
@@ -390,11 +389,12 @@ class Link:
         for call in self.pending.outstanding():
             while self.queue.came_back_before(call.sequence) and self._takes:
                 self._flush_next(now)
-            self.pending.repeat(call, now)
-            self._repeat(call, now)
+            self.repeat(call, now)
         self._flush_queue(now)
 
-    def _repeat(self, call: Waiter, now: float) -> None:
+    def repeat(self, call: Waiter, now: float) -> None:
+        """Send a call again, under its number."""
+        self.pending.repeat(call, now)
         stamp = self._stamp if self._outbox.messages else now
         left = max(0, int((call.deadline - stamp) * 1000))
         self.write(readdress(call.encoded, call.sequence, call.attempts, left), now)
@@ -474,7 +474,7 @@ class Link:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at, self._linger_at)
+        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at, self.linger_at)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
@@ -482,79 +482,8 @@ class Link:
         if sent:
             self._recorded += sent
             self._links.notices.record("sent", "{number} message{s} given to links", number=sent)
-        if now >= self.pending.wake_at:
-            self._sweep_pending(now)
-        if now >= self._linger_at:
-            self._look_for_lingering(now)
-        overdue = self.queue.overdue(now)
-        if overdue:
-            self._links.user.overdue(overdue, self)
-        late = self.state.late
-        ticks = now >= self.state.wake_at
-        effects = self.state.tick(now, len(self.pending) > 0)
-        if effects:
-            self.perform(effects, now)
-        else:
-            self.refresh()
-        if ticks and self.pending:
-            self._judge_silence(now)
-        if self.state.late and not late and self.queue:
-            self._grown_late()
+        self._links.patience.sweep(self, now)
         self._links.at_rest(self)
-
-    def _judge_silence(self, now: float) -> None:
-        """End what does not wait any longer for an instance that says nothing."""
-        silence = self.liveness.silence(now)
-        if not silence or self.state.phase not in (Phase.UP, Phase.DRAINING):
-            return
-        alone, given_up = self.pending.unheard(silence)
-        if alone:
-            for call in alone:
-                # One that is idempotent goes elsewhere, and not to who is silent.
-                call.tried = (*call.tried, self.key)
-            # It may be read later, and what has not begun then is not run.
-            self.write(encode_message(Cancel(flatten(call.sequence for call in alone))), now)
-            self._links.user.lost(alone, self, f"silent for {silence:.1f} s (call_monitor_timeout): {SILENT}")
-        if given_up:
-            self.perform(self.state.given_up(now), now)
-
-    def _look_for_lingering(self, now: float) -> None:
-        """Wait no longer than `zmq_linger` for what is over for its callers: casts, without acknowledgements."""
-        linger = self._links.settings.linger
-        over_at = self._used_at + _USED_SECONDS + linger
-        waits = any(not call.called for call in self.pending.outstanding())
-        self._linger_at = over_at if over_at > now else now + max(linger, _USED_SECONDS)
-        if self.pending and not waits and over_at <= now:
-            count = len(self.pending.take_all())
-            text = "{peer} has not acknowledged {count} casts within zmq_linger; whether they arrive is unknown"
-            self._links.notices.count("lingered", text, self.address, count=count)
-
-    def _sweep_pending(self, now: float) -> None:
-        repeat, given_up = self.pending.unacknowledged(now)
-        if self.state.phase is Phase.UP:
-            for call in repeat:
-                if call.named and self.state.mute:
-                    # It has it, and reads nothing now.
-                    self.pending.put_off(call, now)
-                elif call.deadline <= now:
-                    continue
-                elif self._links.may_repeat(now, self.address):
-                    text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
-                    self._links.notices.record("calls_repeated", text, self.address)
-                    self.pending.repeat(call, now)
-                    self._repeat(call, now)
-                else:
-                    self.pending.spare(call, now)
-        else:
-            for call in repeat:
-                call.retry_at = NEVER
-        overdue = self.pending.overdue(now)
-        if overdue and self.state.phase in (Phase.UP, Phase.DRAINING):
-            self.write(encode_message(Cancel(flatten(call.sequence for call in overdue))), now)
-        if overdue:
-            self._links.user.overdue(overdue, self)
-        if given_up:
-            self._links.user.given_up(given_up, self)
 
     def named(self) -> None:
         """Take that its instance has named calls: they are asked for again when it names them no more."""

@@ -32,6 +32,7 @@ from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
+from zmqrpc.patience import Patience
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
@@ -77,6 +78,7 @@ class Links:
     :ivar connector: the connecting socket.
     :ivar by_identity: the links that are connected, or connect.
     :ivar answers: what takes what instances say.
+    :ivar patience: what ends, on each link, what has waited for long enough.
     :ivar direct: what carries links that have a connection of their own.
     :ivar carrier: what carries those that go through router proxies.
     :ivar proxies: is told of what is no link's; None while there is none.
@@ -127,6 +129,7 @@ class Links:
         self._wake_by = wake_by
         self.connector = Connector(transport, self, seconds)
         self.answers = Answers(self)
+        self.patience = Patience(self)
         self._take = self.answers.take
         self.direct = DirectCarrier(self)
         self.carrier: Carrier = self.direct

@@ -56,7 +56,7 @@ LAYERS: dict[str, set[str]] = {
             "offers",
             "outbox",
         ),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch"),
+        *("outcomes", "patience", "proxies", "proxy", "proxy_link", "proxy_watch"),
         *("published", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "server", "strategy_links"),
         *(
