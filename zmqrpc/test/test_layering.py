@@ -46,6 +46,7 @@ LAYERS: dict[str, set[str]] = {
             "inspection",
             "inspection_text",
             "introspection",
+            "life",
             "link",
             "link_user",
             "links",
