@@ -34,6 +34,8 @@ class Life:
         self._ready = ready
         self._record = record
         self._waiting: list[Deferred[None]] = []
+        self._stops: list[Deferred[None]] = []
+        self._closing = False
 
     @property
     def has_opened(self) -> bool:
@@ -94,19 +96,33 @@ class Life:
         Stop: nobody waits for it any more, and what was opened is closed.
 
         :param close: closes it, and calls `closed`.
+        :return: fires when that is done, also that of a later stop.
         """
+        if self._closing:
+            ended: Deferred[None] = Deferred()
+            self._stops.append(ended)
+            return ended
         if self.ends:
             return succeed(None)
-        has_opened, self.stage = self.has_opened, _STOPPING
+        self._closing, self.stage = self.has_opened, _STOPPING
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.cancel()
-        if not has_opened:
+        if not self._closing:
             self.closed()
             return succeed(None)
         self._record("stopping", "it was told to stop")
-        return Deferred.fromCoroutine(close())
+        return Deferred.fromCoroutine(close()).addBoth(self._over)
 
     def closed(self) -> None:
         """Take that nothing more is served."""
         self.stage = _STOPPED
+
+    def _over(self, result: Any) -> Any:
+        """Take that everything is closed, or that this has failed, which the first who stopped it is told."""
+        self._closing = False
+        stops, self._stops = self._stops, []
+        for ended in stops:
+            if not ended.called:
+                ended.callback(None)
+        return result
