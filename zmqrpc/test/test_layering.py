@@ -20,7 +20,8 @@ import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
     "words": {
-        *("_version", "address", "errors", "inherited", "interfaces", "option", "plugins", "reading", "record"),
+        *("_version", "address", "contradictions", "errors", "inherited", "interfaces", "option"),
+        *("plugins", "reading", "record"),
         *("settings", "sockets", "spelling", "target", "transport_url"),
     },
     "core": {"core"},
