@@ -157,7 +157,7 @@ class Tables:
     # What it is connected to
 
     def _proxy_links(self, now: float) -> Iterator[ProxySeen]:
-        for proxy in self._proxies.all():
+        for proxy in self._proxies.there.all():
             yield ProxySeen(
                 role="frontend" if proxy.role == "client" else "backend",
                 member=proxy.member,

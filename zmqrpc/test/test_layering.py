@@ -58,7 +58,7 @@ LAYERS: dict[str, set[str]] = {
             "offers",
             "outbox",
         ),
-        *("outcomes", "patience", "proxies", "proxy", "proxy_link", "proxy_watch"),
+        *("outcomes", "patience", "proxies", "proxy", "proxy_link", "proxy_set", "proxy_watch"),
         *("published", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "server", "strategy_links"),
         *(

@@ -408,7 +408,7 @@ class RoutedTests(WatchedCase, SynchronousTestCase):
         # Later the server is given up before its proxy is.
         self.network.run(3)
         [way] = {link.state.identity for link in self.client.node._links.all() if link.member == "a"}
-        proxies = self.client.node._proxies.describe()
+        proxies = self.client.node._proxies.there.describe()
         [silent] = [proxy for proxy in self.proxies if proxies[proxy.instance.hex()] == way.connection]
         silent.clock.pause(30)
         self.lost(call)
