@@ -121,8 +121,9 @@ class Whereabouts:
         does = "runs at" if call.stage is Stage.RUNNING else "has arrived, and not been named as running, at"
         if state.mute:
             return f"{does} {who}, as was told before{self._silence(link, now)}"
-        if call.named_at is not None:
-            return f"{does} {who}, named by it {now - call.named_at:.1f} s ago"
+        named_at = link.pending.named_at(call)
+        if named_at is not None:
+            return f"{does} {who}, named by it {max(0.0, now - named_at):.1f} s ago"
         return f"{does} {who}, heard {now - link.liveness.heard_at:.1f} s ago"
 
     def _sent(self, call: Waiter, now: float) -> str:

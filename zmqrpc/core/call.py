@@ -56,7 +56,7 @@ class PendingCall:
     :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
     :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
         before that.
-    :ivar named_at: when that was; None before that.
+    :ivar put_off: when it had been named last, None if never, and `retry_at`, as its repetition was put off last.
     """
 
     kind: int
@@ -82,7 +82,7 @@ class PendingCall:
     rounds: int = 0
     monitor: float | None = None
     named: int = 0
-    named_at: float | None = None
+    put_off: tuple[float | None, float] = (None, NEVER)
     began: float | None = None
 
     def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
@@ -109,7 +109,6 @@ class PendingCall:
         self.retry_at = NEVER
         if self.named:
             self.named = 0
-            self.named_at = None
 
     @property
     def idempotent(self) -> bool:

@@ -52,6 +52,7 @@ class PendingCalls(Generic[_Call]):
         "_patience",
         "_policy",
         "_told",
+        "_unnamed",
         "most_unsettled",
         "next_sequence",
         "retry_after",
@@ -74,6 +75,7 @@ class PendingCalls(Generic[_Call]):
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
         self._patience = patience
+        self._unnamed = _unnamed(patience)
         self._bytes = 0
         self._most_bytes = most_bytes
         self._calls: dict[int, _Call] = {}
@@ -140,8 +142,7 @@ class PendingCalls(Generic[_Call]):
     def spare(self, call: _Call, now: float) -> None:
         """Take that the call is not sent again though its time has come: it is once more as long after that."""
         if self._policy is not None:
-            call.retry_at = self._policy.next_retry(now, call.tries)
-            self._agenda.enter(call)
+            self._put_off(call, self._policy.next_retry(now, call.tries))
 
     def undelivered(self, call: _Call, retry_at: float) -> None:
         """Take that a repetition of the call came back from the way: it counts for nothing, and is made again."""
@@ -255,8 +256,8 @@ class PendingCalls(Generic[_Call]):
     def _named(self, call: _Call, now: float) -> None:
         """Ask for a call again only when nothing is said of it for as long as its instance may be silent."""
         call.named = call.attempts
-        call.named_at = now
-        patience = self._patience_with(call)
+        # Most have none of their own, and each call that is acknowledged comes here.
+        patience = self._unnamed if call.monitor is None else _unnamed(call.monitor)
         if patience == NEVER or self._policy is None:
             call.retry_at = NEVER
             return
@@ -269,14 +270,26 @@ class PendingCalls(Generic[_Call]):
             self.wake_at = retry_at
         self._agenda.enter(call)
 
-    def _patience_with(self, call: _Call) -> float:
-        """Return for how long its instance need not name a call: what it names in each BEAT is not asked for."""
-        patience = self._patience if call.monitor is None else call.monitor or NEVER
-        return patience if patience > _LEAST_PATIENCE else _LEAST_PATIENCE
+    def named_at(self, call: _Call) -> float | None:
+        """Return when a CALL that has arrived was named last; None where it was not, or nobody has written it down."""
+        if not call.named or call.kind != _CALL:
+            return None
+        named_at, retry_at = call.put_off
+        if call.retry_at != retry_at:
+            # To write it down would cost each call that is acknowledged half as much again; it is sent again by that.
+            named_at = call.retry_at - self._unnamed_for(call)
+        return named_at if named_at is not None and abs(named_at) < NEVER else None
+
+    def _unnamed_for(self, call: _Call) -> float:
+        return self._unnamed if call.monitor is None else _unnamed(call.monitor)
 
     def put_off(self, call: _Call, now: float) -> None:
         """Take that a call is not sent again now, since its instance says nothing at all: that names nothing."""
-        call.retry_at = now + self._patience_with(call)
+        self._put_off(call, now + self._unnamed_for(call))
+
+    def _put_off(self, call: _Call, retry_at: float) -> None:
+        call.put_off = (self.named_at(call), retry_at)
+        call.retry_at = retry_at
         self._agenda.enter(call)
 
     def unheard(self, silence: float) -> tuple[list[_Call], bool]:
@@ -345,3 +358,8 @@ class PendingCalls(Generic[_Call]):
                 self.take(sequence)
                 given_up.append(call)
         return late, given_up
+
+
+def _unnamed(patience: float) -> float:
+    """Return for how long an instance need not name a call: what it names in each BEAT is not asked for."""
+    return max(patience or NEVER, _LEAST_PATIENCE)

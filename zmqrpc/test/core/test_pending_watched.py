@@ -141,24 +141,29 @@ class NamedTests(SynchronousTestCase):
         self.assertEqual((call.attempts, call.named, call.tries), (1, 0, 1))
 
     def test_when_it_was_named_last(self) -> None:
-        """Nothing else that happens to a call counts as that, nor a time at which it would be sent again."""
-        pending = self.make(None, 0, 1.0)
+        """A time at which it would be sent again does not count as that, as often as that is put off."""
+        pending = self.make(None, 1.0, 20.0, 0)
         calls = pending.outstanding()
-        self.assertEqual([call.named_at for call in calls], [None] * 3)
-        pending.acknowledged([1, 3], NOW + 1)
-        pending.running([1, 3], NOW + 2)
-        for turn, happens in enumerate((pending.spare, pending.put_off, pending.repeat), 8):
+        told = [NOW + 2, NOW + 2, NOW + 2, None]
+        self.assertEqual([pending.named_at(call) for call in calls], [None] * 4)
+        pending.acknowledged([1, 4], NOW + 1)
+        pending.running([1, 4], NOW + 2)
+        self.assertEqual([pending.named_at(call) for call in calls], told)
+        for turn, happens in enumerate((pending.spare, pending.put_off, pending.put_off, pending.spare), 8):
             for call in calls:
                 happens(call, NOW + turn)
-                self.assertEqual(call.named_at, NOW + 2, f"{happens.__name__}, {call.sequence}")
-        pending.acknowledged([2, 2], NOW + 20)
-        self.assertEqual([call.named_at for call in calls], [NOW + 2, NOW + 20, NOW + 2])
+            self.assertEqual([pending.named_at(call) for call in calls], told)
+        pending.running([2, 2], NOW + 30)
+        told[1] = NOW + 30
+        self.assertEqual([pending.named_at(call) for call in calls], told)
 
-    def test_a_cast_is_not_named_by_a_beat(self) -> None:
-        for kind, named_at in ((Kind.CAST, None), (Kind.FANOUT, None), (Kind.NOTIFY, NOW + 1)):
-            pending = self.make(None, kind=kind)
-            pending.running([1, 1], NOW + 1)
-            self.assertEqual([call.named_at for call in pending.outstanding()], [named_at], kind.name)
+    def test_never_named_but_put_off(self) -> None:
+        pending = self.make(None)
+        [call] = pending.outstanding()
+        pending.spare(call, NOW + 15)
+        self.assertIsNone(pending.named_at(call))
+        pending.acknowledged([1, 1], NOW + 16)
+        self.assertEqual(pending.named_at(call), NOW + 16)
 
     def test_put_off_it_is_not_named(self) -> None:
         """However long it is put off, it is sent again no more often than one that is not."""
