@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import WIRE_VERSION, Ack, Hello, Nack, Refusal, Reply
 from zmqrpc.core.keys import instance_key
 from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.ways import Search, Through
 from zmqrpc.interfaces import GONE
 from zmqrpc.link import Link
@@ -107,7 +107,7 @@ class ProxyCarrier:
     def connect(self, link: Link) -> None:
         now = self._links.seconds()
         link.search = Search.begun(link.attempt, now)
-        if self._proxies.gathering:
+        if self._proxies.there.gathering:
             link.state.postponed("the first proxies are being connected to")
         else:
             self._ask_next(link, link.search, now)
@@ -129,7 +129,7 @@ class ProxyCarrier:
         return self._links.settings.max_message_size if proxy is None else proxy.largest
 
     def proxy(self, link: Link) -> str | None:
-        proxy = self._proxies.client(link.search.chosen) if link.search is not None else None
+        proxy = self._proxies.there.client(link.search.chosen) if link.search is not None else None
         return f"{proxy.member} at {proxy.address}" if proxy is not None else None
 
     @property
@@ -147,8 +147,8 @@ class ProxyCarrier:
         """Say HELLO through the next proxy that may know the instance of a link."""
         before, instance = link.state.identity, link.instance
         assert instance is not None
-        key = search.next(self._links.instance, instance, self._proxies.tiers(), now)
-        proxy = self._proxies.client(key)
+        key = search.next(self._links.instance, instance, self._proxies.there.tiers(), now)
+        proxy = self._proxies.there.client(key)
         if proxy is not None and proxy.connection is not None:
             way = Through(proxy.connection, instance)
             if before is not None:
@@ -188,7 +188,7 @@ class ProxyCarrier:
 
     def prefer(self, now: float) -> None:
         """Let the links that have nothing under way try a proxy that is preferred, which did not know all instances."""
-        preferred, _, _ = self._proxies.tiers()
+        preferred, _, _ = self._proxies.there.tiers()
         if preferred and now >= self._prefer_at:
             self._prefer_at = now + PREFER_SECONDS
             for link in self._links.all():
@@ -199,8 +199,8 @@ class ProxyCarrier:
 
     def rearrange(self, now: float) -> None:
         """Move every link whose proxy is of no use any more, or less than another; go on with those that wait."""
-        preferred, others, stopping = self._proxies.tiers()
-        any_up = bool(stopping) and not self._proxies.gathering
+        preferred, others, stopping = self._proxies.there.tiers()
+        any_up = bool(stopping) and not self._proxies.there.gathering
         for link in self._links.all():
             way = link.state.identity
             if isinstance(way, Through):

@@ -14,10 +14,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import Kind, Refusal
 from zmqrpc.core.link import Phase
 from zmqrpc.core.parked import Parked
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.returned import Returned
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable

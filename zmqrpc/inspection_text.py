@@ -174,8 +174,7 @@ def _limit(limit: LimitSeen) -> Row:
 
 
 def _event(event: EventSeen) -> Iterator[str]:
-    times = f", {event.number} times" if event.number > 1 and str(event.number) not in event.text else ""
-    text = f"{_seconds(event.age):>8} ago  {event.name}: {event.text}{times}"
+    text = f"{_seconds(event.age):>8} ago  {event.name}: {event.text}"
     yield from _wrapped(text, more=_INDENT * 4)
 
 

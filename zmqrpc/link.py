@@ -2,7 +2,7 @@
 One link to one instance we call: its connection, its queue, and what it has handed over.
 
 A link performs the effects of its state machine (`zmqrpc.core.link`) and never decides; what its instance answers is
-taken by `zmqrpc.answers`. Hot path: `Link.hand_over`, which is every call.
+taken by `zmqrpc.answers`, and what time ends by `zmqrpc.patience`. Hot path: `Link.hand_over`, which is every call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_OVERHEAD, encode_batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import (
     WIRE_VERSION,
     Cancel,
@@ -25,7 +26,7 @@ from zmqrpc.core.envelope import (
     readdress,
 )
 from zmqrpc.core.evidence import Evidence
-from zmqrpc.core.link import SILENT, LinkState, Phase
+from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
     Connect,
@@ -40,7 +41,7 @@ from zmqrpc.core.link_effects import (
     SayPing,
 )
 from zmqrpc.core.link_timers import USED_SECONDS
-from zmqrpc.core.pending import PendingCalls, Stage
+from zmqrpc.core.pending import PendingCalls
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import CLIENT
@@ -68,6 +69,8 @@ class Link:
     :ivar serves: what its instance said last that it serves.
     :ivar search: for a proxy that knows the instance, where it goes through proxies.
     :ivar sweep_at: when `Links` will call `sweep` next.
+    :ivar linger_at: when it is looked next whether what is over for its callers is waited for yet.
+    :ivar used_at: when it is known to have been used last, to a quarter of a second.
     :ivar rested_at: the number that the next call would have had when its strategy was last told that it rests.
     """
 
@@ -75,7 +78,6 @@ class Link:
         "_available",
         "_evidence",
         "_forsaken",
-        "_linger_at",
         "_links",
         "_most",
         "_only_attempt",
@@ -83,11 +85,11 @@ class Link:
         "_phase",
         "_recorded",
         "_stamp",
-        "_used_at",
         "address",
         "attempt",
         "carrier",
         "key",
+        "linger_at",
         "liveness",
         "member",
         "pending",
@@ -98,6 +100,7 @@ class Link:
         "serves",
         "state",
         "sweep_at",
+        "used_at",
     )
 
     def __init__(self, links: Links, carrier: Carrier, key: str, address: str, member: str, state: LinkState) -> None:
@@ -128,8 +131,8 @@ class Link:
         self._evidence = (Evidence.NONE, self.serves)
         self._phase = state.phase
         self._stamp = 0.0
-        self._used_at = -NEVER
-        self._linger_at = NEVER
+        self.used_at = -NEVER
+        self.linger_at = NEVER
         self._forsaken: list[int] = []
         self._only_attempt = 1
         self.rested_at = self._recorded = self.pending.next_sequence
@@ -210,8 +213,8 @@ class Link:
         if len(messages) > 1:
             return
         links.dirty.append(self)
-        if now - self._used_at > USED_SECONDS:
-            self._used_at = now
+        if now - self.used_at > USED_SECONDS:
+            self.used_at = now
             self.liveness.used(now)
             links.wake_by(self, self.state.wake_at)
         if not links.gathering:
@@ -257,28 +260,16 @@ class Link:
         """Send what waits here elsewhere, as far as others could take it."""
         # First, so that it does not come back here.
         self.refresh()
-        others = [call for call in self.queue if self._may_leave(call)]
-        for call in others:
-            self.queue.remove(call)
-        if others:
-            self._links.user.rerouted(others, self, reason)
+        calls = self.queue.take_movable(self.key, self.state.hopeless)
+        if calls:
+            self._links.user.rerouted(calls, self, reason)
 
-    def _grown_late(self) -> None:
+    def grown_late(self) -> None:
         """Take that the peer takes long to answer HELLO: what waits goes to others, now or when one comes up."""
         self._links.late[self.key] = self
         if self.state.kept:
             # Else the strategy says when.
             self._send_elsewhere("it has not answered so far")
-
-    def _may_leave(self, call: Waiter) -> bool:
-        """Tell whether a call need not wait here: others could take it, or nobody could and it is not worth while."""
-        if call.route is None:
-            return self.state.hopeless
-        return bool(set(call.route.choices).difference((self.key,), call.tried))
-
-    def waiting_for_any(self, key: str) -> list[Waiter]:
-        """List the calls that wait here and may as well go to the instance behind another link."""
-        return [call for call in self.queue if call.route and key in call.route.recorded and key not in call.tried]
 
     @property
     def resting(self) -> bool:
@@ -345,9 +336,7 @@ class Link:
         if phase is not before:
             self._phase = phase
             self._record_phase(before)
-            if not self.state.kept and self._links.policy is None:
-                self._linger_at = now if phase is Phase.UP else self._linger_at if self.pending else NEVER
-                self._links.wake_by(self, self._linger_at)
+            self._links.patience.phase_changed(self, now)
             self._links.phase_changed(self, before)
 
     def _record_phase(self, before: Phase) -> None:
@@ -404,18 +393,19 @@ class Link:
     def _flush_calls(self, now: float) -> None:
         if self._forsaken:
             # It was not gone, only silent or cut off, and may run what nobody waits for any more.
-            self._give_up(self._forsaken, now)
+            self.forsake(self._forsaken, now)
             self._forsaken = []
         text = "{number} call{s} asked for again at {peer}, over a new connection"
         self._links.notices.record("calls_asked_again", text, self.address, number=len(self.pending))
         for call in self.pending.outstanding():
             while self.queue.came_back_before(call.sequence) and self._takes:
                 self._flush_next(now)
-            self.pending.repeat(call, now)
-            self._repeat(call, now)
+            self.repeat(call, now)
         self._flush_queue(now)
 
-    def _repeat(self, call: Waiter, now: float) -> None:
+    def repeat(self, call: Waiter, now: float) -> None:
+        """Send a call again, under its number."""
+        self.pending.repeat(call, now)
         stamp = self._stamp if self._outbox.messages else now
         left = max(0, int((call.deadline - stamp) * 1000))
         self.write(readdress(call.encoded, call.sequence, call.attempts, left), now)
@@ -449,7 +439,7 @@ class Link:
         if not self._links.gathering:
             self._links.kick()
 
-    def _give_up(self, ranges: list[int], now: float) -> None:
+    def forsake(self, ranges: list[int], now: float) -> None:
         """Tell its instance that nobody waits for calls any more."""
         for cancel in encode_ranges(Cancel, ranges, self._outbox.room):
             self.write(cancel, now)
@@ -500,7 +490,7 @@ class Link:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at, self._linger_at)
+        return min(self.state.wake_at, self.pending.wake_at, self.queue.wake_at, self.linger_at)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
@@ -508,79 +498,8 @@ class Link:
         if sent:
             self._recorded += sent
             self._links.notices.record("sent", "{number} message{s} given to links", number=sent)
-        if now >= self.pending.wake_at:
-            self._sweep_pending(now)
-        if now >= self._linger_at:
-            self._look_for_lingering(now)
-        overdue = self.queue.overdue(now)
-        if overdue:
-            self._links.user.overdue(overdue, self)
-        late = self.state.late
-        ticks = now >= self.state.wake_at
-        effects = self.state.tick(now, len(self.pending) > 0)
-        if effects:
-            self.perform(effects, now)
-        else:
-            self.refresh()
-        if ticks and self.pending:
-            self._judge_silence(now)
-        if self.state.late and not late and self.queue:
-            self._grown_late()
+        self._links.patience.sweep(self, now)
         self._links.at_rest(self)
-
-    def _judge_silence(self, now: float) -> None:
-        """End what does not wait any longer for an instance that says nothing."""
-        silence = self.liveness.silence(now)
-        if not silence or self.state.phase not in (Phase.UP, Phase.DRAINING):
-            return
-        alone, given_up = self.pending.unheard(silence)
-        if alone:
-            for call in alone:
-                # One that is idempotent goes elsewhere, and not to who is silent.
-                call.tried = (*call.tried, self.key)
-            # It may be read later, and what has not begun then is not run.
-            self._give_up(flatten(call.sequence for call in alone), now)
-            self._links.user.lost(alone, self, f"silent for {silence:.1f} s (call_monitor_timeout): {SILENT}")
-        if given_up:
-            self.perform(self.state.given_up(now), now)
-
-    def _look_for_lingering(self, now: float) -> None:
-        """Wait no longer than `zmq_linger` for what is over for its callers: casts, without acknowledgements."""
-        linger = self._links.settings.linger
-        over_at = self._used_at + USED_SECONDS + linger
-        waits = any(not call.called for call in self.pending.outstanding())
-        self._linger_at = over_at if over_at > now else now + max(linger, USED_SECONDS)
-        if self.pending and not waits and over_at <= now:
-            count = len(self.pending.take_all())
-            text = "{peer} has not acknowledged {count} casts within zmq_linger; whether they arrive is unknown"
-            self._links.notices.count("lingered", text, self.address, count=count)
-
-    def _sweep_pending(self, now: float) -> None:
-        repeat, given_up = self.pending.unacknowledged(now)
-        if self.state.phase is Phase.UP:
-            for call in repeat:
-                if call.named and self.state.mute:
-                    # It has it, and reads nothing now.
-                    self.pending.put_off(call, now)
-                elif call.deadline <= now:
-                    continue
-                elif self._links.may_repeat(now, self.address):
-                    text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
-                    self._links.notices.record("calls_repeated", text, self.address)
-                    self.pending.repeat(call, now)
-                    self._repeat(call, now)
-                else:
-                    self.pending.spare(call, now)
-        else:
-            for call in repeat:
-                call.retry_at = NEVER
-        overdue = self.pending.overdue(now)
-        if overdue and self.state.phase in (Phase.UP, Phase.DRAINING):
-            self._give_up(flatten(call.sequence for call in overdue), now)
-        if overdue:
-            self._links.user.overdue(overdue, self)
-        if given_up:
-            self._links.user.given_up(given_up, self)
 
     def named(self) -> None:
         """Take that its instance has named calls: they are asked for again when it names them no more."""

@@ -23,7 +23,7 @@ from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
-from zmqrpc.core.pending import RetryPolicy
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
@@ -32,6 +32,7 @@ from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
+from zmqrpc.patience import Patience
 from zmqrpc.settings import Settings
 from zmqrpc.waiter import Waiter
 
@@ -77,6 +78,7 @@ class Links:
     :ivar connector: the connecting socket.
     :ivar by_identity: the links that are connected, or connect.
     :ivar answers: what takes what instances say.
+    :ivar patience: what ends, on each link, what has waited for long enough.
     :ivar direct: what carries links that have a connection of their own.
     :ivar carrier: what carries those that go through router proxies.
     :ivar proxies: is told of what is no link's; None while there is none.
@@ -127,6 +129,7 @@ class Links:
         self._wake_by = wake_by
         self.connector = Connector(transport, self, seconds)
         self.answers = Answers(self)
+        self.patience = Patience(self)
         self._take = self.answers.take
         self.direct = DirectCarrier(self)
         self.carrier: Carrier = self.direct
@@ -279,7 +282,7 @@ class Links:
     def _take_over(self, link: Link) -> None:
         """Give what waits for those that are late to one that has come up, as far as it may go there."""
         for other in list(self.late.values()):
-            calls = other.waiting_for_any(link.key)
+            calls = other.queue.waiting_for_any(link.key)
             for call in calls:
                 other.queue.remove(call)
             self.user.passed_on(calls, link)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.checks import check_request, no_time, odd_mapping, plain_target, unsendable
 from zmqrpc.core.batch import BATCH_OVERHEAD
-from zmqrpc.core.envelope import Call, Fanout, Flag, Kind, encode_message
+from zmqrpc.core.envelope import NOUNS, Call, Fanout, Flag, Kind, encode_message
 from zmqrpc.core.route import Audience, Route
 from zmqrpc.core.topic import link_key
 from zmqrpc.core.values import check_quickly
@@ -226,7 +226,7 @@ class Members:
         if size > self._settings.max_message_size:
             text = f"{size} bytes are over max_message_size of this client ({self._settings.max_message_size})"
             journey = Journey(str(target), target.server, stage="resolving")
-            raise MessageTooLarge(f"the {kind.name.lower()} failed: {text}", journey)
+            raise MessageTooLarge(f"the {NOUNS[kind]} failed: {text}", journey)
         return request
 
     def _send_each(
@@ -350,7 +350,7 @@ def _gathered(sent: Sent, cancelled: bool, kind: Kind, target: Target) -> Sent:
     maybe = any(answer.error is not None and answer.error.maybe_executed for answer in sent.answers)
     did, stage = ("answered", "running") if kind is Kind.CALL else ("acknowledged it", "acknowledged")
     raise Cancelled(
-        f"the {kind.name.lower()} failed: its caller cancelled it, {done} of {everybody} members had {did}",
+        f"the {NOUNS[kind]} failed: its caller cancelled it, {done} of {everybody} members had {did}",
         Journey(str(target), target.server, stage=stage if done else "sent" if maybe else "queued"),
         maybe_executed=bool(done) or maybe,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from zmqrpc import forks
@@ -21,6 +21,7 @@ from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.inspection import EVENTS
 from zmqrpc.interfaces import IBoundRouter, IMatchmaker, ITransport
+from zmqrpc.life import Life
 from zmqrpc.listener import Listener
 from zmqrpc.notifier import Notifier
 from zmqrpc.offers import Offers
@@ -90,10 +91,8 @@ class Node(Service):
         self._offers = Offers(self.instance, self.plan.subscribes, self._binding)
         self._serves = [self._named(target) for target in serves]
         self._static: list[tuple[RPCClient, Target]] = []
-        self._waiting: list[Deferred[None]] = []
         self._bound: IBoundRouter | None = None
-        self._open = False
-        self._stopped = False
+        self._life = Life("Node", self._when_ready, self.notices.record)
 
     @property
     def address(self) -> str | None:
@@ -134,7 +133,7 @@ class Node(Service):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         inspect = self._inspection.answer
         server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not, inspect)
-        if self._open:
+        if self._life.has_opened:
             self._binding.serve(target)
             self._bind()
         self._offers.servers.append(server)
@@ -208,7 +207,7 @@ class Node(Service):
             if any(target in other.targets and other.pool == listener.pool for other in self._offers.listeners):
                 raise ConfigError(f"{target} is listened to by this node already; give all endpoints to one listener")
             self._binding.check_listens(target)
-        if self._open:
+        if self._life.has_opened:
             self._bind()
         self._offers.listeners.append(listener)
         self._sweep.parts = (*self._sweep.parts, listener)
@@ -225,14 +224,7 @@ class Node(Service):
         Where fan-outs are published, its servers are then subscribed as well: with every publisher that could be
         connected to within 2 s.
         """
-        if self.running:
-            return self._when_ready()
-        waiter: Deferred[None] = Deferred()
-        if self._stopped:
-            waiter.cancel()
-        else:
-            self._waiting.append(waiter)
-        return waiter
+        return self._life.when_ready()
 
     @property
     def not_ready(self) -> str:
@@ -242,8 +234,8 @@ class Node(Service):
         It is told by `watch_ready` and in the log, and is the answer to ``zmqrpc ping``. What is over within 5 s is not
         told; a node that only calls is always ready while it runs.
         """
-        if not self.running:
-            return "it is stopping" if self._stopped else "it is not started"
+        if self._life.why_not:
+            return self._life.why_not
         return "not subscribed with publishers yet" if self._offers.unregistered else self._registrar.not_ready
 
     def watch_ready(self, changed: Callable[[str], None]) -> Callable[[], None]:
@@ -266,9 +258,7 @@ class Node(Service):
 
     def _tell_more(self, seen: Inspected, most: int, now: float) -> None:
         seen.address = self._binding.address or ""
-        seen.stage = "stopped" if self._stopped and not self._open else "stopping" if self._stopped else "running"
-        if not self.running and not self._stopped:
-            seen.stage = "not started"
+        seen.stage = self._life.stage
         self._tables.inspect(seen, most, now)
 
     def _why_not(self) -> str:
@@ -301,7 +291,7 @@ class Node(Service):
         """
         self._open_sockets()
         super().startService()  # type: ignore[no-untyped-call]
-        self.notices.record("started", "it was started")
+        self._life.run()
         self._inspection.began = self._seconds()
         self._delivery.closed = False
         self._proxies.start()
@@ -316,9 +306,7 @@ class Node(Service):
             self._offers.log_listener(listener)
         for client, target in self._static:
             client.prepare(target)
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            self._when_ready().chainDeferred(waiter)
+        self._life.tell()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -332,16 +320,9 @@ class Node(Service):
         except ConfigError as error:
             return fail(error)
         super().stopService()  # type: ignore[no-untyped-call]
-        self._stopped = True
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.cancel()
-        if not self._open:
-            return succeed(None)
-        return Deferred.fromCoroutine(self._stop())
+        return self._life.stop(self._stop)
 
     async def _stop(self) -> None:
-        self.notices.record("stopping", "it was told to stop")
         await self._registrar.stop()
         if self._subscriptions is not None:
             self._subscriptions.close()
@@ -349,14 +330,13 @@ class Node(Service):
         for listener in self._offers.listeners:
             listener.hurry()
         await self._site.drain(lambda: self._callers.drained)
-        self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
         self._threads.abandon()
         self._callers.requests.cancel_running()
         self._callers.end_pass()
         # First, so that nothing that errbacks of the second do opens a link.
         self._discovery.close()
         self._delivery.close()
-        self._open = False
+        self._life.closed()
         await self._site.close(self._close_bound)
         forks.stopped(self)
 
@@ -371,18 +351,20 @@ class Node(Service):
 
     def _open_sockets(self) -> None:
         self._delivery.check_process()
-        if self._stopped:
-            raise ConfigError("a Node is started once; make a new one")
-        targets = [server.target for server in self._offers.servers] + self._serves
-        if not self._open:
-            for target in targets:
-                self._binding.serve(target)
-            self._site.open(self._pass_ended)
-            self._open = True
-            if not self._site.simulated:
-                forks.started(self, Node._forked)
-        # Also when that was tried before in vain.
-        if targets or self._offers.listeners:
+        self._life.open(self._begin, self._bind_all)
+
+    def _targets(self) -> list[Target]:
+        return [server.target for server in self._offers.servers] + self._serves
+
+    def _begin(self) -> None:
+        for target in self._targets():
+            self._binding.serve(target)
+        self._site.open(self._pass_ended)
+        if not self._site.simulated:
+            forks.started(self, Node._forked)
+
+    def _bind_all(self) -> None:
+        if self._targets() or self._offers.listeners:
             self._bind()
 
     def _bind(self) -> None:
@@ -427,7 +409,7 @@ class Node(Service):
 
     def _tell_targets(self) -> None:
         """Tell proxies and matchmaker what is served now, if they are told already."""
-        if self._open:
+        if self._life.has_opened:
             self._proxies.serve()
         if self.running:
             self._registrar.publish(self._offers.records())

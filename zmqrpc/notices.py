@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.recorder import Recorder
+from zmqrpc.spelling import printable
 
 _MOST_TEXT = 300
 _MOST_PEERS = 100
@@ -85,11 +86,11 @@ class Notices:
         facts = {key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()}
         text = text.format(**facts)
         fields = {
-            key: fact if isinstance(fact, (int, float)) else _printable(str(fact))
+            key: fact if isinstance(fact, (int, float)) else printable(str(fact), _MOST_TEXT)
             for key, fact in facts.items()
             if fact is not None
         }
-        self.log.warn("{name}: {text}{more}", name=name, text=_printable(text), more=more, **fields)
+        self.log.warn("{name}: {text}{more}", name=name, text=printable(text, _MOST_TEXT), more=more, **fields)
 
     def record(self, name: str, text: str = "", /, peer: Hashable = None, *, number: int = 1, **facts: Any) -> None:
         """Note what happened in the flight recorder alone; the parameters are those of `count`."""
@@ -105,8 +106,3 @@ class Notices:
             return self._shared.setdefault(name, _Line())
         line = self._lines[name, peer] = _Line()
         return line
-
-
-def _printable(text: str) -> str:
-    """Escape what a hostile peer could forge log lines with."""
-    return text[:_MOST_TEXT].encode("unicode_escape").decode()

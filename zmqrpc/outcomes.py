@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
-from zmqrpc.core.envelope import Failure, FailureCode, Kind, Refusal, Reply
+from zmqrpc.core.call import Stage
+from zmqrpc.core.envelope import NOUNS, Failure, FailureCode, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.errors import (
     AccessDenied,
@@ -71,7 +71,6 @@ MATCHMAKER_AWAY = "the matchmaker cannot tell who listens, look after it"
 _ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
 _NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
 _MOST_POOLS = 8
-_NOUNS = {0: "lookup", int(Kind.NOTIFY): "notification"}
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
 """What one instance refuses, another may take."""
@@ -116,8 +115,7 @@ class Outcomes:
         """End the call with an error."""
         where = call.link.address if call.link is not None else call.target.topic
         self.record(error.__name__, "{number} call{s} ended so: {reason}", where, reason=reason)
-        what = _NOUNS.get(call.kind) or Kind(call.kind).name.lower()
-        self._end(call, error(f"the {what} failed: {reason}", self.journey(call), maybe_executed, did_run))
+        self._end(call, error(f"the {NOUNS[call.kind]} failed: {reason}", self.journey(call), maybe_executed, did_run))
 
     def _end(self, call: Waiter, error: ZmqRpcError) -> None:
         call.ended = True
@@ -185,11 +183,10 @@ class Outcomes:
         :param trouble: why, where the link itself does not know.
         """
         state = link.state
-        how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
         member, age, recorded = self._record(call, link)
         where, record = f"{member} at {link.address}{_way(link)}", record_in_words(age, recorded)
         why = trouble or state.trouble or call.trouble
-        return f"{where}, {how}, {record}: {why}" if why else f"{where}, {how}, {record}"
+        return f"{where}, {state.standing}, {record}{f': {why}' if why else ''}"
 
     # Before it was handed over
 

@@ -17,9 +17,6 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import Goaway, Nack, Refusal, Served
 from zmqrpc.core.keys import SELF_KEY, instance_key, read_topic
-from zmqrpc.core.known_proxies import KnownProxy, known_proxies
-from zmqrpc.core.link import LinkState, Phase
-from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.roles import CLIENT, SERVER
 from zmqrpc.core.ways import Through
 from zmqrpc.errors import RemoteProtocolError
@@ -27,20 +24,11 @@ from zmqrpc.hints import tell
 from zmqrpc.interfaces import GONE, IMatchmaker
 from zmqrpc.links import Links
 from zmqrpc.proxy_link import ProxyLink
+from zmqrpc.proxy_set import ProxySet
 from zmqrpc.proxy_watch import ProxyWatch
 from zmqrpc.publishers import Publishers
 from zmqrpc.publishing import Publishing
-from zmqrpc.record import Record, Sighting
-from zmqrpc.spelling import first_of
-
-LOOK_SECONDS = 1.0
-"""Seconds between two looks for the broker of this host."""
-
-_TIMERS = LinkTimers(longest_backoff=0.5)
-"""A proxy that comes back is to be found by clients and servers at about the same time: they hardly back off."""
-
-_GATHER_SECONDS = 0.2
-"""Seconds that the first proxies are waited for together: the one that is the first to answer would carry all links."""
+from zmqrpc.record import Sighting
 
 
 class Proxies:
@@ -54,6 +42,7 @@ class Proxies:
     :param wake_by: asks that `sweep` is called at a time.
     :ivar instance: our own instance.
     :ivar seconds: the monotonic clock.
+    :ivar there: which proxies there are.
     :ivar carrier: what carries the links that go through router proxies.
     :ivar publishing: who has something published; None for nobody. Set before the start.
     :ivar publishers: who hears which proxies are recorded; None for nobody. Set before the start.
@@ -80,6 +69,7 @@ class Proxies:
         self.wake_by = wake_by
         self.served: Callable[[], list[Served]] = callers.served
         self.carrier = ProxyCarrier(links, self)
+        self.there = ProxySet(self, broker, jitter)
         self.publishing: Publishing | None = None
         self.publishers: Publishers | None = None
         self._calls = calls
@@ -87,22 +77,14 @@ class Proxies:
         self._matchmaker = matchmaker
         self._links = links
         self._callers = callers
-        self._broker = broker
-        self._jitter = jitter
         self._kick = kick
         self._watch = ProxyWatch(matchmaker, self._found, self.seconds, jitter, wake_by)
-        self._records: list[Record] | None = None
-        self._known: dict[str, KnownProxy] = {}
-        self._clients: dict[str, ProxyLink] = {}
-        self._servers: dict[str, ProxyLink] = {}
         self._by_connection: dict[bytes, ProxyLink] = {}
         self._up: set[ProxyLink] = set()
         self._doubted: set[str] = set()
         self._news: list[tuple[ProxyLink, bytes, Batch, float]] = []
         self._losses: list[tuple[bytes, str]] = []
         self._unsettled = False
-        self._broker_key = ""
-        self._look_at = self._gather_until = NEVER
         self._started = self._closed = False
 
     # What the node does with it
@@ -123,15 +105,15 @@ class Proxies:
     def _find(self) -> None:
         sends = self._calls or self.publishing is not None
         if sends and not self._closed:
-            self._look_at = self.seconds()
-            self.wake_by(self._look_at)
+            self.there.look_at = self.seconds()
+            self.wake_by(self.there.look_at)
         if sends or self._serves:
             self._watch.start()
 
     def serve(self) -> None:
         """Take that the node serves; again, when it serves more than before."""
         now = self.seconds()
-        for proxy in self._servers.values():
+        for proxy in self.there.servers.values():
             if proxy.up:
                 proxy.say_hello(now)
         if not self._serves:
@@ -145,145 +127,42 @@ class Proxies:
         now = self.seconds()
         self._watch.close()
         deaf = [connection for connection, proxy in self._by_connection.items() if self._links.is_deaf(proxy.state)]
-        for proxy in self.all():
+        for proxy in self.there.all():
             if proxy.connected:
                 proxy.say(Goaway(), now)
             proxy.state.identity = None
         self._closed = True
-        self._look_at = self._gather_until = NEVER
-        for each in (self._clients, self._servers, self._by_connection):
-            each.clear()
+        self.there.clear()
+        self._by_connection.clear()
         self._news.clear()
         self._losses.clear()
         return deaf
 
     # Which proxies there are
 
-    def tiers(self) -> tuple[list[str], list[str], list[str]]:
-        """List the router proxies that clients may use: those preferred, the others that are up, those that stop."""
-        routers = [proxy for proxy in self._clients.values() if proxy.routes]
-        return (
-            [proxy.key for proxy in routers if proxy.up and proxy.preferred],
-            [proxy.key for proxy in routers if proxy.up],
-            [proxy.key for proxy in routers],
-        )
-
-    @property
-    def gathering(self) -> bool:
-        """Whether links shall wait, since more of the first proxies may be up in a moment."""
-        if not self.seconds() < self._gather_until < NEVER:
-            return False
-        # One that is preferred is not waited for: links move there when it is up.
-        others = (proxy for proxy in self._clients.values() if not proxy.preferred)
-        return any(proxy.state.phase is Phase.CONNECTING and not proxy.state.fails for proxy in others)
-
-    def describe(self) -> dict[str, bytes | None]:
-        """Return the proxies that we are a client of: the connection of each by its key, None for none."""
-        return {key: proxy.connection for key, proxy in self._clients.items()}
-
-    def client(self, key: str | None) -> ProxyLink | None:
-        """Return the proxy with a key that we are a client of, None when there is none."""
-        return None if key is None else self._clients.get(key)
-
-    def behind(self, connection: bytes) -> ProxyLink | None:
-        """Return the proxy at the other end of a connection, None when it has ended."""
-        return self._by_connection.get(connection)
-
     @property
     def serving(self) -> bool:
         """Whether any proxy is up that our clients come by."""
-        return any(proxy.up for proxy in self._servers.values())
-
-    @property
-    def missing(self) -> str:
-        """Why there is no way through a router proxy, as a clause."""
-        routers = [proxy for proxy in self._clients.values() if proxy.known.backend is not None or proxy.preferred]
-        if any(self.tiers()):
-            return ""
-        if not routers and not self._watch.answered:
-            return "the matchmaker has not said yet which router proxies there are, look after it"
-        if not routers:
-            return "no router proxy is recorded in the matchmaker, start one (zmq-proxy)"
-        states = first_of([proxy.describe() for proxy in routers], "; ")
-        return f"no router proxy is up, look after them: {states}"
-
-    def all(self) -> list[ProxyLink]:
-        """List the links to every side of every proxy."""
-        return [*self._clients.values(), *self._servers.values()]
+        return any(proxy.up for proxy in self.there.servers.values())
 
     def _found(self, sightings: list[Sighting]) -> None:
-        records = [sighting.record for sighting in sightings]
-        if self._closed or records == self._records:
+        if self._closed or not self.there.found([sighting.record for sighting in sightings]):
             return
-        self._records = records
-        self._known = known_proxies(records)
         self._unsettle()
         if self.publishers is not None:
             self.publishers.found(sightings, self.seconds())
             self.wake_by(self.publishers.wake_at)
 
-    def _arrange(self, now: float) -> None:
-        """Have a link to each proxy that is recorded, and none to others but those that are up."""
-        broker = self._clients.get(self._broker_key)
-        # The same proxy as one that is recorded under its instance: a client has one link to it. Also while it is mute:
-        # when it goes on, a second connection would take what comes for us from the first.
-        same = broker.state.instance.hex() if broker is not None and broker.connected and broker.state.instance else ""
-        routers = {key: known for key, known in self._known.items() if known.backend is not None}
-        clients = dict(routers) if self._calls else {}
-        if self.publishing is not None:
-            clients.update({key: known for key, known in self._known.items() if known.publishes})
-        clients.pop(same, None)
-        servers = routers if self._serves else {}
-        for role, wanted, links in ((CLIENT, clients, self._clients), (SERVER, servers, self._servers)):
-            for key, proxy in list(links.items()):
-                proxy.recorded = key in wanted or key == self._broker_key
-                # Whoever is connected is there, whatever the store says; who stops has taken its record back.
-                if not proxy.recorded and (not proxy.connected or (role == CLIENT and key == same)):
-                    self._part(proxy, now)
-            for key, known in wanted.items():
-                if key in links:
-                    links[key].known = known
-                else:
-                    address = known.frontend if role == CLIENT else known.backend or known.frontend
-                    self._open(links, ProxyLink(self, known, role, address, self._state(known.instance)), now)
-
-    def _state(self, instance: bytes | None) -> LinkState:
-        return LinkState(instance, self._jitter, _TIMERS)
-
-    def _open(self, links: dict[str, ProxyLink], proxy: ProxyLink, now: float) -> None:
-        links[proxy.key] = proxy
-        if self._gather_until == NEVER and not any(self.tiers()):
-            self._gather_until = now + _GATHER_SECONDS
-            self.wake_by(self._gather_until)
-        proxy.perform(proxy.state.wanted(now), now)
-
-    def _part(self, proxy: ProxyLink, now: float) -> None:
-        """Give up the link to a proxy."""
-        links = self._clients if proxy.role == CLIENT else self._servers
-        del links[proxy.key]
-        if proxy.connection is not None:
-            # Also before its WELCOME: our HELLO may be there, and make this the connection that is written to.
-            proxy.say(Goaway(), now)
-        proxy.perform(proxy.state.withdrawn(now, "its record is gone"), now)
-        if proxy.connection is not None:
-            self.disconnect(proxy.connection)
-            proxy.state.identity = None
-
-    def _look_for_broker(self, now: float) -> None:
-        """Connect to the broker of this host while it is there; when it fails, look for it again."""
-        self._look_at = now + LOOK_SECONDS * self._jitter()
-        self.carrier.prefer(now)
-        broker = self._clients.get(self._broker_key)
-        address = self._broker()
-        if broker is not None and (address != broker.address or broker.state.fails):
-            self._part(broker, now)
-            broker = None
-        if broker is None and address is not None:
-            self._broker_key = address
-            known = KnownProxy(address, self.settings.host, address, None, False)
-            self._open(self._clients, ProxyLink(self, known, CLIENT, address, self._state(None), True), now)
+    @property
+    def missing(self) -> str:
+        """Why there is no way through a router proxy, as a clause."""
+        return self.there.missing(self._watch.answered)
 
     # For links to proxies
+
+    def behind(self, connection: bytes) -> ProxyLink | None:
+        """Return the proxy at the other end of a connection, None when it has ended."""
+        return self._by_connection.get(connection)
 
     def connect(self, proxy: ProxyLink) -> None:
         """Connect to a proxy."""
@@ -404,8 +283,8 @@ class Proxies:
         """Do what follows when proxies come and go."""
         if self._closed:
             return
-        before, self._up = self._up, {proxy for proxy in self.all() if proxy.up}
-        self._arrange(now)
+        before, self._up = self._up, {proxy for proxy in self.there.all() if proxy.up}
+        self.there.arrange(self._calls, self._serves, now)
         for proxy in before - self._up:
             self._went(proxy)
         for proxy in self._up - before:
@@ -454,22 +333,22 @@ class Proxies:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        times = (proxy.state.wake_at for proxy in self.all())
-        own = (self._watch.wake_at, self._look_at, self._gather_until, self.carrier.wake_at)
+        times = (proxy.state.wake_at for proxy in self.there.all())
+        own = (self._watch.wake_at, self.there.wake_at, self.carrier.wake_at)
         return min(*own, NEVER if self.publishers is None else self.publishers.wake_at, *times)
 
     def sweep(self, now: float) -> None:
         """Do what time asks for."""
-        for proxy in self.all():
+        for proxy in self.there.all():
             if proxy.state.wake_at <= now:
                 self._guarded(proxy, proxy.tick, now, self.awaits(proxy))
         self._watch.sweep(now)
         if self.publishers is not None:
             self.publishers.sweep(now)
-        if now >= self._gather_until:
-            self._gather_until = NEVER
+        if self.there.has_gathered(now):
             self._unsettled = True
-        if now >= self._look_at:
-            self._look_for_broker(now)
+        if now >= self.there.look_at:
+            self.there.look_for_broker(now)
+            self.carrier.prefer(now)
         self.carrier.sweep(now)
         self.end_pass()

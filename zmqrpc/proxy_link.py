@@ -112,9 +112,8 @@ class ProxyLink:
     def describe(self) -> str:
         """Say which it is and how it stands, for the text of an error."""
         state = self.state
-        how = "stopping" if state.stopping else "mute" if state.mute else state.phase.value
         trouble = f": {state.trouble}" if state.trouble else ""
-        return f"{self.member} at {self.address}, {how}{trouble}"
+        return f"{self.member} at {self.address}, {state.standing}{trouble}"
 
     # What is said to it
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from zmqrpc import forks
@@ -19,6 +19,7 @@ from zmqrpc.disagreement import Disagreement
 from zmqrpc.errors import ConfigError
 from zmqrpc.inspection import EVENTS
 from zmqrpc.interfaces import IInspected, IMatchmaker, ITransport
+from zmqrpc.life import Life
 from zmqrpc.proxy import LOCAL_PUBLISHER, find_factory, make_proxy
 from zmqrpc.proxy_lines import placed
 from zmqrpc.record import PROXIES, Record, Role
@@ -43,8 +44,6 @@ class ProxyNode(Service):
     :ivar kind: the name of the kind of proxy.
     :ivar notices: its counters, a `Notices`; ``notices.counts`` has how often each thing happened.
     :ivar settings: the `Settings` it goes by: those it was given, with the host and the ports that follow from them.
-    :ivar stage: ``not started``, ``failed`` when it could not be bound, ``open`` once it is, ``stopping``, or
-        ``stopped``.
     :raises ConfigError: the URL or a setting is not valid, or there is no proxy of that name.
     """
 
@@ -90,8 +89,12 @@ class ProxyNode(Service):
         self._records: tuple[Record, ...] = ()
         self._disagreement: Disagreement | None = None
         self._unwatch: Callable[[], None] = lambda: None
-        self._waiting: list[Deferred[None]] = []
-        self.stage = "not started"
+        self._life = Life("ProxyNode", site.registrar.when_current, self.notices.record)
+
+    @property
+    def stage(self) -> str:
+        """``not started``, ``failed`` where it could not bind, ``open``, ``running``, ``stopping`` or ``stopped``."""
+        return self._life.stage
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -100,21 +103,12 @@ class ProxyNode(Service):
 
     def when_ready(self) -> Deferred[None]:
         """Return a Deferred that fires when it runs, and is registered; a stop cancels it."""
-        if self.running:
-            return self._site.registrar.when_current()
-        waiter: Deferred[None] = Deferred()
-        if self.stage in ("stopping", "stopped"):
-            waiter.cancel()
-        else:
-            self._waiting.append(waiter)
-        return waiter
+        return self._life.when_ready()
 
     @property
     def not_ready(self) -> str:
         """Why others cannot find this proxy, as `Node.not_ready`; a local publisher is ready while it runs."""
-        if not self.running:
-            return "it is stopping" if self.stage in ("stopping", "stopped") else "it is not started"
-        return self._site.registrar.not_ready
+        return self._life.why_not or self._site.registrar.not_ready
 
     def watch_ready(self, changed: Callable[[str], None]) -> Callable[[], None]:
         """Call `changed` as `Node.watch_ready` does."""
@@ -125,7 +119,7 @@ class ProxyNode(Service):
         return self._site.inspection.tell(events)
 
     def _tell_more(self, seen: Inspected, most: int, now: float) -> None:
-        seen.stage = "running" if self.running else self.stage
+        seen.stage = self._life.stage
         proxy = IInspected(self._proxy, None)
         if proxy is not None:
             proxy.inspect(seen, most, now)
@@ -142,7 +136,7 @@ class ProxyNode(Service):
         self._open()
         super().startService()  # type: ignore[no-untyped-call]
         site = self._site
-        self.notices.record("started", "it was started")
+        self._life.run()
         site.inspection.began = site.seconds()
         site.registrar.publish(self._records)
         self._unwatch = site.matchmaker.watch(*PROXIES, self._proxy.found)
@@ -157,9 +151,7 @@ class ProxyNode(Service):
                 addresses=_placed(record),
                 instance=self.instance.hex(),
             )
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            self.when_ready().chainDeferred(waiter)
+        self._life.tell()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -170,20 +162,10 @@ class ProxyNode(Service):
         if self._why_not:
             return fail(ConfigError(self._why_not))
         super().stopService()  # type: ignore[no-untyped-call]
-        if self.stage in ("stopping", "stopped"):
-            return succeed(None)
-        waiting, self._waiting = self._waiting, []
-        is_open, self.stage = self.stage != "not started", "stopping"
-        for waiter in waiting:
-            waiter.cancel()
-        if not is_open:
-            self.stage = "stopped"
-            return succeed(None)
-        return Deferred.fromCoroutine(self._stop())
+        return self._life.stop(self._stop)
 
     async def _stop(self) -> None:
         site, proxy, settings = self._site, self._proxy, self.settings
-        self.notices.record("stopping", "it was told to stop")
         self._unwatch()
         if self._disagreement is not None:
             self._disagreement.stop()
@@ -192,13 +174,12 @@ class ProxyNode(Service):
             if self._is_open:
                 proxy.drain(f"{settings.host} is stopping")
                 await site.drain(lambda: proxy.drained)
-                self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)
         await site.close(self._close_proxy)
         forks.stopped(self)
-        self.stage = "stopped"
+        self._life.closed()
 
     def _forked(self, why_not: str) -> None:
         """Be of no use: this process is a fork of the one where it was started (`zmqrpc.forks`)."""
@@ -210,15 +191,13 @@ class ProxyNode(Service):
     def _open(self) -> None:
         if self._why_not:
             raise ConfigError(self._why_not)
-        if self.stage == "open":
-            return
-        if self.stage in ("stopping", "stopped"):
-            raise ConfigError("a ProxyNode is started once; make a new one")
-        site = self._site
-        if self.stage == "not started":
-            site.open(self._pass_ended)
-            forks.started(self, ProxyNode._forked)
-            self.stage = "failed"
+        self._life.open(self._begin, self._bind)
+
+    def _begin(self) -> None:
+        self._site.open(self._pass_ended)
+        forks.started(self, ProxyNode._forked)
+
+    def _bind(self) -> None:
         try:
             self._proxy.open()
             records = self._proxy.records()
@@ -233,7 +212,6 @@ class ProxyNode(Service):
         )
         self._watch_over({record.role for record in records})
         self._is_open = True
-        self.stage = "open"
 
     def _watch_over(self, roles: set[Role]) -> None:
         """Begin what goes on while it is open."""

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
+from zmqrpc.contradictions import check_together
 from zmqrpc.errors import ConfigError
 from zmqrpc.option import DEFAULT, PROXY, REDIS, RING, ZMQ, Effect, Option
 from zmqrpc.spelling import nearest
@@ -128,8 +129,8 @@ class Settings:
     )
     call_monitor_timeout: float = _option(
         5.0,
-        "Seconds an instance may be silent, or not name what it runs, while calls wait for it; then it is given up, or "
-        "asked again. 0: for ever.",
+        "Seconds an instance may be silent, or not name what it runs (one second at least), while calls wait for it; "
+        "then it is given up, or asked again. 0: for ever.",
         0,
     )
     rpc_retry_budget: float = _option(
@@ -335,49 +336,7 @@ class Settings:
         for option in FIELDS.values():
             option.check(getattr(self, option.name))
         parse_url(self.url)
-        if self.rpc_zmq_min_port >= self.rpc_zmq_max_port:
-            raise ConfigError(
-                f"option rpc_zmq_min_port is {self.rpc_zmq_min_port}, not below rpc_zmq_max_port "
-                f"({self.rpc_zmq_max_port}, exclusive); give a range that holds a port",
-                options=("rpc_zmq_min_port", "rpc_zmq_max_port"),
-            )
-        if 0 < self.zmq_target_expire <= (self.zmq_target_update or 0):
-            raise ConfigError(
-                f"option zmq_target_update is {self.zmq_target_update:g}, not below zmq_target_expire "
-                f"({self.zmq_target_expire}); records would expire before they are refreshed, make it smaller",
-                options=("zmq_target_update", "zmq_target_expire"),
-            )
-        if self.quarantine_time > self.quarantine_time_max:
-            raise ConfigError(
-                f"option quarantine_time is {self.quarantine_time:g}, above quarantine_time_max "
-                f"({self.quarantine_time_max:g}); make it smaller, or quarantine_time_max larger",
-                options=("quarantine_time", "quarantine_time_max"),
-            )
-        if (self.matchmaker_tls_certificate is None) is not (self.matchmaker_tls_key is None):
-            raise ConfigError(
-                "one of the options matchmaker_tls_certificate and matchmaker_tls_key is set and the other is not; "
-                "give both files, or neither",
-                options=("matchmaker_tls_certificate", "matchmaker_tls_key"),
-            )
-        if self.redis_sentinel_user is not None and self.redis_sentinel_password is None:
-            raise ConfigError(
-                "option redis_sentinel_user is set and redis_sentinel_password is not; write both into "
-                "[matchmaker_redis] of a configuration file",
-                options=("redis_sentinel_user", "redis_sentinel_password"),
-            )
-        for name in ("ca", "certificate", "name"):
-            if getattr(self, f"matchmaker_tls_{name}") is not None and not self.matchmaker_tls:
-                raise ConfigError(
-                    f"option matchmaker_tls_{name} is set and matchmaker_tls is not, so there would be no TLS; "
-                    f"set matchmaker_tls to true, or take matchmaker_tls_{name} away",
-                    options=(f"matchmaker_tls_{name}", "matchmaker_tls"),
-                )
-        if self.subscribe_on and self.zmq_topology is None and not self.use_pub_sub:
-            raise ConfigError(
-                "option subscribe_on is set and use_pub_sub is not, so nothing would be subscribed to; "
-                "set use_pub_sub to true, or take subscribe_on away",
-                options=("subscribe_on", "use_pub_sub"),
-            )
+        check_together(self)
 
     @staticmethod
     def from_url(url: str, **options: Any) -> Settings:

@@ -166,6 +166,7 @@ class Site:
         give_up = self.seconds() + self.settings.drain_timeout
         while not drained() and self.seconds() < give_up:
             await deferLater(self.reactor, _DRAIN_POLL)
+        self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
 
     async def close(self, close_bound: Callable[[], None]) -> None:
         """

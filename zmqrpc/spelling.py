@@ -62,10 +62,21 @@ def shortened(name: str) -> str:
     return name if len(name) <= _MOST_TEXT else f"{name[: _MOST_TEXT - 3]}..."
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """
+    Write for a terminal or a log what somebody else has written: nothing that these obey, nor too much.
+
+    :param most: of how many characters, None for all.
+    """
+    text = text[:most]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:most]
+
+
 def shown(text: str) -> str:
-    """Write for the log what somebody else has written: not too much, and nothing that a terminal obeys."""
-    text = text[:_LONGEST_SHOWN]
-    return (text if text.isprintable() else repr(text))[:_LONGEST_SHOWN]
+    """Write a name or a reason of others for the log."""
+    return printable(text, _LONGEST_SHOWN)
 
 
 def nearest(name: str, valid: Iterable[str], rest: str = ALL_OPTIONS) -> str:
@@ -75,8 +86,3 @@ def nearest(name: str, valid: Iterable[str], rest: str = ALL_OPTIONS) -> str:
 
 def _form(name: str) -> str:
     return name.lower().replace("-", "_")
-
-
-def printable(text: str) -> str:
-    """Write a text for a terminal or a log: what others say may be made for these to obey."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -95,13 +95,13 @@ class StrategyLinks:
         known = map(self._links.get, others)
         up = [other for other in known if other is not None and other.state.phase is Phase.UP]
         for other in sorted(up, key=lambda other: other.state.up_since):
-            for call in link.waiting_for_any(other.key):
+            for call in link.queue.waiting_for_any(other.key):
                 # Without room it would be given to whoever has some, which may be the one where it waits. And what is
                 # told to the caller of one may take another away.
                 if call.link is link and other.has_room(call):
                     link.queue.remove(call)
                     self._links.user.passed_on([call], other)
-        return any(link.waiting_for_any(other) for other in others)
+        return any(link.queue.waiting_for_any(other) for other in others)
 
     def withdraw(self, key: str, reason: str) -> None:
         link = self._links.get(key)

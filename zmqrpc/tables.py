@@ -10,7 +10,7 @@ from typing import Any
 from zmqrpc.any_caller import AnyCaller
 from zmqrpc.callers import Callers
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.envelope import Kind, Notify, Request
+from zmqrpc.core.envelope import NOUNS, Kind, Notify, Request
 from zmqrpc.core.inspected import (
     CallSeen,
     ClientSeen,
@@ -21,7 +21,7 @@ from zmqrpc.core.inspected import (
     RequestSeen,
     TopicSeen,
 )
-from zmqrpc.core.link import LinkState, Phase
+from zmqrpc.core.link import Phase
 from zmqrpc.delivery import Delivery
 from zmqrpc.link import Link
 from zmqrpc.links import Links
@@ -158,12 +158,12 @@ class Tables:
     # What it is connected to
 
     def _proxy_links(self, now: float) -> Iterator[ProxySeen]:
-        for proxy in self._proxies.all():
+        for proxy in self._proxies.there.all():
             yield ProxySeen(
                 role="frontend" if proxy.role == "client" else "backend",
                 member=proxy.member,
                 address=proxy.address,
-                phase=_phase(proxy.state),
+                phase=proxy.state.standing,
                 silent=_since(proxy.liveness.heard_at, now),
                 trouble=proxy.state.trouble,
             )
@@ -230,7 +230,7 @@ def _link(link: Link, now: float) -> LinkSeen:
         member=link.member,
         address=link.address,
         instance=link.instance.hex() if link.instance is not None else "",
-        phase=_phase(state),
+        phase=state.standing,
         silent=_since(link.liveness.heard_at, now),
         queued=len(link.queue),
         queued_bytes=link.queue.bytes,
@@ -241,10 +241,6 @@ def _link(link: Link, now: float) -> LinkSeen:
         through=link.carrier.proxy(link),
         trouble=state.trouble,
     )
-
-
-def _phase(state: LinkState) -> str:
-    return "mute" if state.mute else "stopping" if state.stopping else state.phase.value
 
 
 def _since(when: float, now: float) -> float | None:
@@ -260,13 +256,12 @@ def _request(
     where: str,
     thread: bool = False,
 ) -> RequestSeen:
-    kind = type(request).__name__.upper()
     notified = type(request) is Notify
     target = _served(request.exchange, request.topic, request.member)
     if notified:
         target = str(Pool(request.exchange, request.topic, request.member))
     return RequestSeen(
-        kind={Kind.FANOUT.name: "fan-out", Kind.NOTIFY.name: "notification"}.get(kind, kind.lower()),
+        kind=NOUNS[Kind[type(request).__name__.upper()]],
         target=target,
         method=f"{request.namespace}.{request.method}" if request.namespace else request.method,
         client=caller.instance.hex(),

@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, passthru
 from twisted.python.failure import Failure
 
-from zmqrpc.core.pending import PendingCall
+from zmqrpc.core.call import PendingCall
 
 _CONTINUE: Any = getattr(defer, "_CONTINUE", None)
 _DEFERREDS: Any = getattr(defer, "_DEFERRED_SUBCLASSES", None)

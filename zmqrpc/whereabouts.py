@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zmqrpc.core.envelope import Kind
+from zmqrpc.core.call import Stage
+from zmqrpc.core.envelope import NOUNS
 from zmqrpc.core.inspected import CallSeen
 from zmqrpc.core.link import Phase
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.topic import Knowledge
 from zmqrpc.delivery import Delivery
 from zmqrpc.link import Link
 from zmqrpc.outcomes import MATCHMAKER_AWAY
 from zmqrpc.waiter import Waiter
-
-_NOUNS = {0: "lookup", int(Kind.FANOUT): "fan-out", int(Kind.NOTIFY): "notification"}
 
 
 class Whereabouts:
@@ -37,7 +35,7 @@ class Whereabouts:
         if outline is not None and outline.namespace:
             method = f"{outline.namespace}.{method}"
         return CallSeen(
-            kind=_NOUNS.get(call.kind) or Kind(call.kind).name.lower(),
+            kind=NOUNS[call.kind],
             target=journey.target,
             method=method,
             phase=self._phase(call),

@@ -43,6 +43,16 @@ class Kind(IntEnum):
     WELCOME = 14
 
 
+NOUNS: dict[int, str] = {
+    0: "lookup",
+    Kind.CALL: "call",
+    Kind.CAST: "cast",
+    Kind.FANOUT: "fan-out",
+    Kind.NOTIFY: "notification",
+}
+"""What sentences call the requests, by their kind; 0 is none of the wire: it asks who listens."""
+
+
 class Flag(IntFlag):
     """The flags of a request."""
 

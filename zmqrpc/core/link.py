@@ -45,7 +45,6 @@ from collections.abc import Callable
 from enum import Enum
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.backoff import backoff
 from zmqrpc.core.evidence import Evidence
 from zmqrpc.core.link_effects import (
     LAST_TOKEN,
@@ -61,6 +60,7 @@ from zmqrpc.core.link_effects import (
 )
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.liveness import Liveness
+from zmqrpc.core.trials import Trials
 from zmqrpc.core.ways import Identity, Through
 
 SILENT = "stopped, blocked or cut off"
@@ -70,7 +70,7 @@ _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
 
 class Phase(Enum):
-    """Where a link stands; how far a call got is its `zmqrpc.core.pending.Stage`."""
+    """Where a link stands; how far a call got is its `zmqrpc.core.call.Stage`."""
 
     IDLE = "idle"
     CONNECTING = "connecting"
@@ -100,23 +100,19 @@ class LinkState:
     """
 
     __slots__ = (
-        "_attempt",
         "_drain_until",
         "_due",
-        "_failing_since",
-        "_fails",
         "_going_away",
         "_grace",
         "_hello_until",
         "_hellos",
-        "_jitter",
         "_late_at",
         "_lost_at",
         "_moving",
         "_proved",
         "_resume_at",
         "_timers",
-        "_told",
+        "_trials",
         "_wanted",
         "held",
         "identity",
@@ -140,13 +136,12 @@ class LinkState:
         self.trouble = ""
         self.up_since = -NEVER
         self.kept = True
-        self.held = self._proved = self._told = False
+        self.held = self._proved = False
         self.learns = instance is None
-        self._jitter = jitter
         self._timers = timers
+        self._trials = Trials(timers, jitter)
         self._wanted = True
-        self._attempt = self._hellos = self._fails = 0
-        self._failing_since = 0.0
+        self._hellos = 0
         self._hello_until = self._drain_until = self._resume_at = 0.0
         self._due = self._late_at = NEVER
         self._lost_at: float | None = None
@@ -156,7 +151,7 @@ class LinkState:
     @property
     def fails(self) -> int:
         """How many connections in a row have come to nothing."""
-        return self._fails
+        return self._trials.fails
 
     @property
     def mute(self) -> bool:
@@ -183,7 +178,7 @@ class LinkState:
     @property
     def hopeless(self) -> bool:
         """Whether what only the peer can take need not wait: nobody knows a way to it, as when it was tried before."""
-        return self.phase is Phase.CONNECTING and self.unheard and self._fails > 0
+        return self.phase is Phase.CONNECTING and self.unheard and self.fails > 0
 
     @property
     def promising(self) -> bool:
@@ -199,6 +194,11 @@ class LinkState:
     def stopping(self) -> bool:
         """Whether the peer has said that it stops, and is connected yet."""
         return self._going_away and self.phase is Phase.DRAINING
+
+    @property
+    def standing(self) -> str:
+        """Where it stands in one word: that its peer stops or is mute, else its phase."""
+        return "stopping" if self.stopping else "mute" if self.mute else self.phase.value
 
     @property
     def evidence(self) -> Evidence:
@@ -326,7 +326,7 @@ class LinkState:
         usurped = f" in place of {known.hex()}" if known is not None and instance != known else ""
         trouble = f"instance {instance.hex()} answered{usurped}"
         if misfit or (usurped and not self.learns):
-            self._told = False
+            self._trials.met_another()
             return self._fail(now, f"{trouble}: {misfit}" if misfit else trouble, doubt=True)
         effects: list[Effect] = []
         if usurped and self._lost_at is not None:
@@ -342,8 +342,7 @@ class LinkState:
         self.late = False
         self.trouble = ""
         self._proved = True
-        self._told = False
-        self._fails = 0
+        self._trials.succeeded()
         self._lost_at = None
         self._moving = False
         self.up_since = now
@@ -446,14 +445,14 @@ class LinkState:
         waits = self._hello_until == NEVER
         if self._lost_at is not None and not waits and now >= self._lost_at + self._grace:
             lost = self._lose(f"no link for {self._grace:g} s after: {self.trouble}")
-            effects += [lost] if self._moving else [lost, *self._tell(lost.reason)]
+            effects += [lost] if self._moving else [lost, *self._trials.doubt(lost.reason)]
         if self.phase is Phase.CONNECTING and now >= self._late_at:
             self.late = True
             self._late_at = NEVER
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
-            if not self._stays and not outstanding and not self._fails:
+            if not self._stays and not outstanding and not self.fails:
                 self._lost_at = None
                 return [*effects, *self._rest()]
             effects += self._connect(now)
@@ -466,13 +465,12 @@ class LinkState:
         self.phase = Phase.CONNECTING
         self.identity = None
         self.liveness.mute = self.unheard = False
-        self.late = self._fails > 0
+        self.late = self.fails > 0
         self._late_at = NEVER
         self._going_away = False
-        self._attempt += 1
         self._hello_until = now + self._timers.hello
         self._rearm()
-        return [Connect(self._attempt)]
+        return [Connect(self._trials.begin())]
 
     def _fail(self, now: float, reason: str, doubt: bool = False) -> list[Effect]:
         """CONNECTING came to nothing."""
@@ -482,11 +480,9 @@ class LinkState:
         if self._lost_at is not None:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
-        if not self._fails:
-            self._failing_since = now
-        self._fails += 1
-        if doubt or self._fails == 2:
-            effects += self._tell(reason)
+        self._trials.failed(now)
+        if doubt or self._trials.fails == 2:
+            effects += self._trials.doubt(reason)
         self._moving = False
         if not self._wanted:
             self.phase = Phase.IDLE
@@ -494,19 +490,11 @@ class LinkState:
         self._back_off(now)
         return effects
 
-    def _tell(self, reason: str) -> list[Effect]:
-        """Doubt the peer, unless that was said since it was up last."""
-        told, self._told = self._told, True
-        return [] if told else [Doubt(reason)]
-
     def _back_off(self, now: float) -> None:
         self.phase = Phase.BACKOFF
         self.late = False
         self.identity = None
-        timers = self._timers
-        failing = now - self._failing_since if self._fails else 0.0
-        longest = min(max(timers.brief_backoff, failing * timers.backoff_share), timers.longest_backoff)
-        self._resume_at = now + backoff(timers.backoff, self._fails, longest) * self._jitter()
+        self._resume_at = now + self._trials.pause(now)
         self._rearm()
 
     def _drain(self, now: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.pending import PendingCall
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.topic import Topic
 
 _Call = TypeVar("_Call", bound=PendingCall)

@@ -8,166 +8,21 @@ timer costs 1.3 us).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
-from msgspec import Struct
-
 from zmqrpc.core.agenda import NEVER, Agenda
-from zmqrpc.core.envelope import Flag, Kind, Outline, Reply, outline
+from zmqrpc.core.call import PendingCall, Stage
+from zmqrpc.core.envelope import Kind, Reply
+from zmqrpc.core.link_timers import BEAT_SECONDS
 from zmqrpc.core.ranges import Ranges
-from zmqrpc.target import Pool, Target
-
-
-class Stage(IntEnum):
-    """How far a call got, which its error tells; where a link stands is its `zmqrpc.core.link.Phase`."""
-
-    RESOLVING = 0
-    QUEUED = 1
-    SENT = 2
-    ACKNOWLEDGED = 3
-    RUNNING = 4
-
+from zmqrpc.core.retry import RetryPolicy
 
 # Looking an enum's member up by name takes 0.15 us, a global 0.03.
 _SENT, _ACKNOWLEDGED, _RUNNING = Stage.SENT, Stage.ACKNOWLEDGED, Stage.RUNNING
 _CALL = int(Kind.CALL)
-_MOST_READ = 2**20
+_LEAST_PATIENCE = 2 * BEAT_SECONDS
 _BEATEN_FOR = (_CALL, int(Kind.NOTIFY))
 """What is answered only when it has run; what else is running was acknowledged before, and asks for that again."""
-
-
-class PendingCall:
-    """
-    One request that has not ended.
-
-    :ivar kind: CALL, CAST, FANOUT or NOTIFY of `Kind`; a plain int, since msgspec takes longer for an enum.
-    :ivar target: where its caller sent it; of a notification the pool.
-    :ivar deadline: when it ends at the latest, by the node's monotonic clock.
-    :ivar flags: bits of `Flag`.
-    :ivar wait_for_ready: whether it waits for somebody to listen.
-    :ivar encoded: the whole request as bytes; sequence, attempt and remaining time in it are those of the first
-        hand-over.
-    :ivar route: the route its links are chosen from, None when it may only go where it is.
-    :ivar link: the link it was given to, None before that.
-    :ivar stage: how far it got.
-    :ivar sequence: its number in the pair, 0 before it is handed over.
-    :ivar attempts: how often it was handed over under this number.
-    :ivar retry_at: when it is sent again unless acknowledged.
-    :ivar tried: the links that refused it.
-    :ivar trouble: what went wrong last, for the error text.
-    :ivar stopping: which member did not take it because it stops, for the error text; empty when none.
-    :ivar may_have_run: whether another instance may have run it: one that is gone (it is idempotent, and went on), or
-        gave it back.
-    :ivar crowded: which member had no room for it, for the error text; empty when none.
-    :ivar moves: how often it was sent to another instance that might have had it, or was refused it for want of room.
-    :ivar rounds: how often everybody who could take it has given it back.
-    :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
-    :ivar ended: whether its caller has been told an error; it must not be sent any more.
-    :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
-    :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
-        before that.
-    """
-
-    kind: int
-    target: Target | Pool
-    deadline: float
-    flags: int
-    wait_for_ready: bool
-    route: Any
-    encoded: bytes
-    link: Any
-    stage: Stage
-    sequence: int
-    attempts: int
-    retry_at: float
-    # Not every call needs them. What has a default in the class is slower to set and to read (CPython 3.11).
-    tried: tuple[str, ...] = ()
-    trouble: str = ""
-    may_have_run: bool = False
-    ended: bool = False
-    stopping: str = ""
-    crowded: str = ""
-    moves: int = 0
-    rounds: int = 0
-    monitor: float | None = None
-    named: int = 0
-    began: float | None = None
-
-    def begin(self, kind: int, target: Target | Pool, encoded: bytes, deadline: float, flags: int = 0) -> None:
-        """Set what has no default, as of one that goes where it is given to."""
-        self.kind = kind
-        self.target = target
-        self.deadline = deadline
-        self.flags = flags
-        self.wait_for_ready = False
-        self.route = None
-        self.unsent(encoded)
-
-    def unsent(self, encoded: bytes, link: Any = None, stage: Stage = Stage.RESOLVING) -> None:
-        """
-        Take that it has not been handed over, or not to the instance that it will go to.
-
-        :param encoded: the whole request as bytes, under any number.
-        :param link: the link it waits for.
-        """
-        self.encoded = encoded
-        self.link = link
-        self.stage = stage
-        self.sequence = self.attempts = 0
-        self.retry_at = NEVER
-        if self.named:
-            self.named = 0
-
-    @property
-    def idempotent(self) -> bool:
-        """Whether it may run more than once."""
-        return bool(self.flags & Flag.IDEMPOTENT)
-
-    @property
-    def tries(self) -> int:
-        """How often it was handed over since its instance named it last, that time included."""
-        return self.attempts - self.named + 1 if self.named else self.attempts
-
-    @property
-    def outline(self) -> Outline | None:
-        """What it asks for; None of a lookup, and of one so large that to look would take long."""
-        return outline(self.encoded) if 0 < len(self.encoded) <= _MOST_READ else None
-
-    @property
-    def handed_over_at(self) -> float | None:
-        """When it was first handed over under its number; None before that, and where nobody has looked."""
-        read = self.outline if self.sequence else None
-        return None if read is None else self.deadline - read.remaining / 1000
-
-    @property
-    def made_at(self) -> float | None:
-        """When it was made; None where it is so large that nobody has looked, and it did not wait."""
-        # Noting the time would cost every call; it is in the request, as what was left then.
-        return self.handed_over_at if self.began is None else self.began
-
-
-class RetryPolicy(Struct, frozen=True):
-    """
-    When what was not acknowledged is sent again.
-
-    :ivar base: seconds until the first repetition.
-    :ivar multiplier: by how much that grows with each.
-    :ivar attempts: how many repetitions; negative for no limit, 0 for none.
-    """
-
-    base: float = 15.0
-    multiplier: float = 2.0
-    attempts: int = 3
-
-    def next_retry(self, now: float, attempts: int) -> float:
-        """Return when a message that was handed over `attempts` times goes again (or is given up)."""
-        return now + self.base * self.multiplier ** min(attempts - 1, 50)
-
-    def exhausted(self, attempts: int) -> bool:
-        """Tell whether a message handed over `attempts` times is given up."""
-        return 0 <= self.attempts < attempts
-
 
 _Call = TypeVar("_Call", bound=PendingCall)
 
@@ -179,7 +34,8 @@ class PendingCalls(Generic[_Call]):
     :param most_unsettled: how many there may be at once.
     :param first: the lowest number that was never used in this pair; those below it count as settled.
     :param most_bytes: how many bytes of encoded requests there may be; the one that passes it is the last.
-    :param patience: seconds that the instance may be silent, or not name what it has acknowledged; infinity for ever.
+    :param patience: seconds that the instance may be silent, or not name what it has acknowledged (two BEATs at least);
+        infinity for ever.
     :ivar retry_after: seconds until a call that is handed over first is sent again; infinity for never.
     :ivar next_sequence: the number the next message gets.
     :ivar settled: what has ended; `tell_settled` is what a batch tells the server of it.
@@ -196,6 +52,7 @@ class PendingCalls(Generic[_Call]):
         "_patience",
         "_policy",
         "_told",
+        "_unnamed",
         "most_unsettled",
         "next_sequence",
         "retry_after",
@@ -218,6 +75,7 @@ class PendingCalls(Generic[_Call]):
         self.retry_after = NEVER if policy is None else policy.base
         self._policy = policy
         self._patience = patience
+        self._unnamed = _unnamed(patience)
         self._bytes = 0
         self._most_bytes = most_bytes
         self._calls: dict[int, _Call] = {}
@@ -284,8 +142,7 @@ class PendingCalls(Generic[_Call]):
     def spare(self, call: _Call, now: float) -> None:
         """Take that the call is not sent again though its time has come: it is once more as long after that."""
         if self._policy is not None:
-            call.retry_at = self._policy.next_retry(now, call.tries)
-            self._agenda.enter(call)
+            self._put_off(call, self._policy.next_retry(now, call.tries))
 
     def undelivered(self, call: _Call, retry_at: float) -> None:
         """Take that a repetition of the call came back from the way: it counts for nothing, and is made again."""
@@ -399,7 +256,8 @@ class PendingCalls(Generic[_Call]):
     def _named(self, call: _Call, now: float) -> None:
         """Ask for a call again only when nothing is said of it for as long as its instance may be silent."""
         call.named = call.attempts
-        patience = self._patience_with(call)
+        # Most have none of their own, and each call that is acknowledged comes here.
+        patience = self._unnamed if call.monitor is None else _unnamed(call.monitor)
         if patience == NEVER or self._policy is None:
             call.retry_at = NEVER
             return
@@ -412,18 +270,27 @@ class PendingCalls(Generic[_Call]):
             self.wake_at = retry_at
         self._agenda.enter(call)
 
-    def _patience_with(self, call: _Call) -> float:
-        return self._patience if call.monitor is None else call.monitor or NEVER
-
     def named_at(self, call: _Call) -> float | None:
-        """Return when a peer that speaks named a CALL last; None where it has not, or nobody has written it down."""
-        at = call.retry_at - self._patience_with(call)
-        # It is asked for again so long after that.
-        return at if call.named and call.kind == _CALL and abs(at) < NEVER else None
+        """Return when a CALL that has arrived was named last; None where it was not, or nobody has written it down."""
+        if not call.named or call.kind != _CALL:
+            return None
+        named_at, retry_at = call.put_off
+        if call.retry_at != retry_at:
+            # To write it down would cost each call that is acknowledged half as much again; it is sent again by that.
+            named_at = call.retry_at - self._unnamed_for(call)
+        return named_at if named_at is not None and abs(named_at) < NEVER else None
+
+    def _unnamed_for(self, call: _Call) -> float:
+        return self._unnamed if call.monitor is None else _unnamed(call.monitor)
 
     def put_off(self, call: _Call, now: float) -> None:
-        """Take that a call is not sent again now, since its instance says nothing at all."""
-        self._named(call, now)
+        """Take that a call is not sent again now, since its instance says nothing at all: that names nothing."""
+        self._put_off(call, now + self._unnamed_for(call))
+
+    def _put_off(self, call: _Call, retry_at: float) -> None:
+        call.put_off = (self.named_at(call), retry_at)
+        call.retry_at = retry_at
+        self._agenda.enter(call)
 
     def unheard(self, silence: float) -> tuple[list[_Call], bool]:
         """
@@ -491,3 +358,8 @@ class PendingCalls(Generic[_Call]):
                 self.take(sequence)
                 given_up.append(call)
         return late, given_up
+
+
+def _unnamed(patience: float) -> float:
+    """Return for how long an instance need not name a call: what it names in each BEAT is not asked for."""
+    return max(patience or NEVER, _LEAST_PATIENCE)

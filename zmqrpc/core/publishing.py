@@ -18,12 +18,12 @@ from typing import Any
 
 from zmqrpc.core.agenda import NEVER, Agenda
 from zmqrpc.core.batch import BATCH_OVERHEAD, batch_room, decode_batch, encode_batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import Fanout, readdress
 from zmqrpc.core.given import Given
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.outgoing import OutgoingBatch, OutgoingFanout, OutgoingTopic, Trouble
 from zmqrpc.core.outgoing_topics import OutgoingTopics
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.up_publishers import UpPublishers
 from zmqrpc.errors import RemoteProtocolError
 

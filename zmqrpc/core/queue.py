@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.pending import PendingCall
+from zmqrpc.core.call import PendingCall
 
 _Call = TypeVar("_Call", bound=PendingCall)
 
@@ -113,6 +113,26 @@ class CallQueue(Generic[_Call]):
         self._bytes = 0
         self.wake_at = NEVER
         return calls
+
+    def waiting_for_any(self, key: str) -> list[_Call]:
+        """List the calls that may as well go to the instance behind another link."""
+        return [call for call in self if call.route and key in call.route.recorded and key not in call.tried]
+
+    def take_movable(self, own: str, hopeless: bool) -> list[_Call]:
+        """
+        Take out the calls that need not wait here.
+
+        :param own: the key of the link they wait for.
+        :param hopeless: whether those that nobody else can take do not wait either: it is not worth while.
+        """
+        movable = []
+        for call in self:
+            others = hopeless if call.route is None else set(call.route.choices).difference((own,), call.tried)
+            if others:
+                movable.append(call)
+        for call in movable:
+            self.remove(call)
+        return movable
 
     def overdue(self, now: float) -> list[_Call]:
         """Take out the calls whose deadline has come."""

@@ -44,10 +44,13 @@ class Event(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What has happened, for people."""
+        """What has happened, for people, and how often, unless that was once."""
         facts = {"peer": self.peer, "number": self.number, "s": "" if self.number == 1 else "s", **dict(self.facts)}
         facts = {key: fact.hex() if isinstance(fact, bytes) else fact for key, fact in facts.items()}
-        return self.text.format(**facts) or self.peer
+        said = self.text.format(**facts) or self.peer
+        if self.number == 1 or "{number}" in self.text:
+            return said
+        return f"{said}, {self.number} times" if said else f"{self.number} times"
 
 
 class Recorder:

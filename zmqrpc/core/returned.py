@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.pending import PendingCall
+from zmqrpc.core.call import PendingCall
 
 _Call = TypeVar("_Call", bound=PendingCall)
 

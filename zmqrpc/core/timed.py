@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Kind
-from zmqrpc.core.pending import PendingCall, PendingCalls
+from zmqrpc.core.pending import PendingCalls
 
 _Call = TypeVar("_Call", bound=PendingCall)
 

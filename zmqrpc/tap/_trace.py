@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.envelope import Nack, Refusal, Reply, Request
 from zmqrpc.errors import RemoteProtocolError
+from zmqrpc.spelling import printable
 
 _MOST_TEXT = 200
 _MOST_REMEMBERED = 10_000
@@ -66,8 +67,8 @@ class MessageLog:
         self.log.debug(
             "{kind} {topic} {method}, message {message_id}{again}, {way}",
             kind=_kind(request),
-            topic=_printable(f"{request.exchange}/{request.topic}{member}"),
-            method=_printable(request.method),
+            topic=printable(f"{request.exchange}/{request.topic}{member}", _MOST_TEXT),
+            method=printable(request.method, _MOST_TEXT),
             message_id=message_id,
             again=f" for time {request.attempt}" if request.attempt > 1 else "",
             way=way,
@@ -81,7 +82,9 @@ class MessageLog:
             kind=_kind(reply),
             message_id=message_id,
             way=way,
-            outcome="a result" if reply.failure is None else _printable(reply.failure.type_name) or "a failure",
+            outcome="a result"
+            if reply.failure is None
+            else printable(reply.failure.type_name, _MOST_TEXT) or "a failure",
             after="" if seen is None else f" after {(self._seconds() - seen) * 1000:.1f} ms",
         )
 
@@ -91,7 +94,7 @@ class MessageLog:
             kind=_kind(nack),
             message_id=_id(batch.destination, batch.source, ",".join(map(str, nack.ranges[:20:2]))),
             way=way,
-            outcome=_printable(nack.text) or Refusal(nack.reason).words,
+            outcome=printable(nack.text, _MOST_TEXT) or Refusal(nack.reason).words,
         )
 
 
@@ -103,8 +106,3 @@ def _id(client: bytes | None, server: bytes | None, number: int | str) -> str:
     """Write the id of a message: client instance, server instance and number; what is published has no server."""
     ends = (b"" if end is None else end for end in (client, server))
     return "/".join([*(end.hex()[:_DIGITS] or "published" for end in ends), str(number)])
-
-
-def _printable(text: str) -> str:
-    """Escape what a hostile peer could forge log lines with."""
-    return text[:_MOST_TEXT].encode("unicode_escape").decode()

@@ -86,6 +86,23 @@ class FailedStarts:
             self.assertIn("is started once; make a new one", str(self.assertRaises(ConfigError, start)))
         await self.node.stopService()
 
+    async def test_stopped_twice(self: Any) -> None:
+        """The second stop ends with the first, and does nothing of its own."""
+        self.taken.close()
+        self.node.startService()
+        await self.node.when_ready()
+        ended: list[int] = []
+        stops = [self.node.stopService().addCallback(lambda _, n=number: ended.append(n)) for number in range(3)]
+        self.assertEqual(ended, [])
+        # Who does not want to wait any more ends no stop.
+        stops[1].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        for stop in stops:
+            await stop
+        self.assertEqual(sorted(ended), [0, 2])
+        events = [event.name for event in self.node.notices.recorder.newest(99) if event.name == "stopping"]
+        self.assertEqual(len(events), 1)
+        await self.node.stopService()
+
     def records(self: Any) -> list[Any]:
         """List what is registered."""
         sightings = self.successResultOf(self.store.matchmaker().records())

@@ -20,7 +20,8 @@ import zmqrpc
 
 LAYERS: dict[str, set[str]] = {
     "words": {
-        *("_version", "address", "errors", "inherited", "interfaces", "option", "plugins", "reading", "record"),
+        *("_version", "address", "contradictions", "errors", "inherited", "interfaces", "option"),
+        *("plugins", "reading", "record"),
         *("settings", "sockets", "spelling", "target", "transport_url"),
     },
     "core": {"core"},
@@ -47,6 +48,7 @@ LAYERS: dict[str, set[str]] = {
             "inspection",
             "inspection_text",
             "introspection",
+            "life",
             "link",
             "link_user",
             "links",
@@ -57,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
             "offers",
             "outbox",
         ),
-        *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch"),
+        *("outcomes", "patience", "proxies", "proxy", "proxy_link", "proxy_set", "proxy_watch"),
         *("published", "publishers", "publishing", "publishing_half"),
         *("registrar", "requests", "running", "server", "strategy_links"),
         *(

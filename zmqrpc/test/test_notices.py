@@ -46,7 +46,11 @@ class NoticesTests(SynchronousTestCase):
         told = [(event.name, event.peer, event.number, event.sentence) for event in notices.recorder.newest(10)]
         self.assertEqual(
             told,
-            [("link_up", "somebody", 1, "somebody is up"), ("malformed", "01", 2, "01: odd"), ("expired", "", 1, "")],
+            [
+                ("link_up", "somebody", 1, "somebody is up"),
+                ("malformed", "01", 2, "01: odd, 2 times"),
+                ("expired", "", 1, ""),
+            ],
         )
         self.assertEqual(notices.counts, {"malformed": 2, "expired": 1})
         self.assertEqual(self.lines, ["malformed: 01: odd"])
@@ -69,7 +73,7 @@ class NoticesTests(SynchronousTestCase):
         self.notices.count("malformed", "{peer}: {reason}", peer=b"\x01", reason="x\n" * 1000, known=3)
         (event,) = events
         self.assertEqual((event["name"], event["peer"], event["known"]), ("malformed", "01", 3))
-        self.assertEqual(event["reason"], "x\\n" * 150)
+        self.assertEqual(event["reason"], "x\\n" * 100)
         self.notices.count("unexpected", "a message was odd")
         self.assertNotIn("peer", events[1])
 

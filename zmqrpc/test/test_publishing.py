@@ -144,7 +144,7 @@ class PublishingTests(SynchronousTestCase):
             self.assertNoResult(call)
             self.pass_(0.5)
             error = self.failed(call, NoRoute)
-            self.assertIn(f"the fanout failed: no publisher is up: {text}", error)
+            self.assertIn(f"the fan-out failed: no publisher is up: {text}", error)
             self.assertIn("it did not run", error)
 
     def router(self, name="host-1"):

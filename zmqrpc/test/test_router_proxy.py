@@ -300,7 +300,7 @@ class SocketTests(TestCase):
         lines = LogLines(self, "zmqrpc.notices")
         node.startService()
         await self.eventually(lambda: node.notices.counts["broker_not_trusted"])
-        self.assertEqual((len(lines.about(f"run chmod go-w {directory}")), node._proxies.describe()), (1, {}))
+        self.assertEqual((len(lines.about(f"run chmod go-w {directory}")), node._proxies.there.describe()), (1, {}))
 
     async def test_ipc_twice(self):
         """There is one on each host; who comes second is refused, and takes nothing away from the first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.spelling import did_you_mean, meant_or_all, meant_or_some, nearest
+from zmqrpc.spelling import did_you_mean, meant_or_all, meant_or_some, nearest, printable, shown
 
 NAMES = ("max_routes", "max_clients", "--config-file")
 
@@ -40,3 +40,24 @@ class SpellingTests(SynchronousTestCase):
         self.assertEqual(meant_or_some("colour", names, "there are"), f"there are {', '.join(names[:8])}, and 12 more")
         self.assertEqual(meant_or_some("name-13", names, "there are"), "did you mean name_13?")
         self.assertLess(len(meant_or_some("y" * 10**6, ["x" * 10**6] * 10**4, "there are")), 1000)
+
+
+class PrintableTests(SynchronousTestCase):
+    """What others have written."""
+
+    def test_rows(self):
+        for text, most, said in (
+            ("", None, ""),
+            ("naïve 名 'x'", None, "naïve 名 'x'"),
+            ("a\nb\x1b[2J", None, "a\\nb\\x1b[2J"),
+            ("\u202e\udc80\x00", None, "\\u202e\\udc80\\x00"),
+            ("abcdef", 4, "abcd"),
+            # The bound is that of what is written.
+            ("\n" * 10, 4, "\\n\\n"),
+        ):
+            self.assertEqual(printable(text, most), said)
+
+    def test_shown(self):
+        for text in ("x" * 10_000, "\n" * 10_000):
+            self.assertEqual(len(shown(text)), 255)
+            self.assertTrue(shown(text).isprintable())

@@ -82,11 +82,7 @@ class MemoryNode(Node):
         """What has become of it: ``not started``, ``running``, ``stopping``, ``stopped`` or ``killed``."""
         if self.clock.stopped:
             return "killed"
-        if self.running:
-            return "running"
-        if not self._stopped:
-            return "not started"
-        return "stopping" if self._open else "stopped"
+        return self._life.stage if self.running or self._life.ends else "not started"
 
 
 def _new_network() -> Network:

@@ -54,7 +54,5 @@ class MemoryProxy(ProxyNode):
 
     @property
     def state(self) -> str:
-        """What has become of it: ``running``, ``killed``, or its `stage`."""
-        if self.clock.stopped:
-            return "killed"
-        return "running" if self.running else self.stage
+        """What has become of it: ``killed``, or its `stage`."""
+        return "killed" if self.clock.stopped else self.stage

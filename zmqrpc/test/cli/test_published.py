@@ -40,4 +40,4 @@ class PublishedTests(ProcessTestCase):
         proxy.ends()
         status, told, said = self.fanout("two", "--timeout", "1")
         self.assertEqual((status, told), (3, {"members": ["node-2"], "published": [], "missing": ["node-1"]}))
-        self.assert_one_sentence("node-1: NoRoute: the fanout failed: no publisher is up: none is recorded", said)
+        self.assert_one_sentence("node-1: NoRoute: the fan-out failed: no publisher is up: none is recorded", said)

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.call import PendingCall, Stage
 from zmqrpc.core.envelope import (
     Ack,
     Call,
@@ -36,7 +37,8 @@ from zmqrpc.core.envelope import (
     encode_message,
     readdress,
 )
-from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.pending import PendingCalls
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.seen import DuplicateFilter, Seen
 from zmqrpc.target import Target
 

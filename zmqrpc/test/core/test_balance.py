@@ -7,8 +7,8 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.balance import BalancedRoute
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Kind
-from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.topic import Topic

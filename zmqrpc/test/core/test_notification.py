@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Flag, Kind, Notify, Served, read_message, readdress
 from zmqrpc.core.gathering import Gathering
 from zmqrpc.core.notification import (
@@ -23,7 +24,8 @@ from zmqrpc.core.notification import (
     notification_of,
     said_of,
 )
-from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy
+from zmqrpc.core.pending import PendingCalls
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.returned import Returned
 from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable

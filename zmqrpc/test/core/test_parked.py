@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Kind
 from zmqrpc.core.parked import Parked
-from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.target import Target
 

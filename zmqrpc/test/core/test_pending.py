@@ -10,32 +10,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall, Stage
 from zmqrpc.core.envelope import Ack, Failure, Kind, Reply
-from zmqrpc.core.pending import PendingCall, PendingCalls, RetryPolicy, Stage
+from zmqrpc.core.pending import PendingCalls
 from zmqrpc.core.ranges import MOST_RANGES
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.seen import DuplicateFilter, Seen
-from zmqrpc.target import Target
-
-NOW = 1000.0
-TARGET = Target(topic="compute")
-POLICY = RetryPolicy(base=15, multiplier=2, attempts=3)
-
-
-def make_call(deadline: float = NOW + 60) -> PendingCall:
-    call = PendingCall()
-    call.begin(Kind.CALL, TARGET, b"", deadline)
-    return call
-
-
-def make_pending(calls: int = 0, policy: RetryPolicy | None = POLICY, window: int = 1000) -> PendingCalls[PendingCall]:
-    pending: PendingCalls[PendingCall] = PendingCalls(window, policy)
-    for _ in range(calls):
-        pending.hand_over(make_call(), NOW)
-    return pending
-
-
-def sequences(calls: list[PendingCall]) -> list[int]:
-    return [call.sequence for call in calls]
+from zmqrpc.test.core.pending_calls import NOW, POLICY, make_call, make_pending, sequences
 
 
 class NumberTests(SynchronousTestCase):
@@ -342,156 +323,6 @@ class RetryTests(SynchronousTestCase):
             pending.repeat(call, now)
             pending.overdue(now)
         self.assertEqual(call.attempts, 3)
-
-
-class NamedTests(SynchronousTestCase):
-    """Calls that an instance has named, in ACK or BEAT, and names no more."""
-
-    def make(self, *monitors: float | None, kind: Kind = Kind.CALL, policy: RetryPolicy | None = POLICY) -> Any:
-        pending: PendingCalls[PendingCall] = PendingCalls(1000, policy, patience=5.0)
-        for monitor in monitors:
-            call = make_call(NOW + 10_000)
-            call.kind = kind
-            if monitor is not None:
-                call.monitor = monitor
-            pending.hand_over(call, NOW)
-        return pending
-
-    def asked(self, pending: PendingCalls[PendingCall], until: float) -> list[tuple[float, int]]:
-        """Wake on time, repeat what is asked again; list when each is, and check that nothing is given up."""
-        times = []
-        while pending.wake_at <= until:
-            now = pending.wake_at
-            again, given_up = pending.unacknowledged(now)
-            self.assertEqual(given_up, [])
-            for call in again:
-                pending.repeat(call, now)
-                times.append((now - NOW, call.sequence))
-            pending.overdue(now)
-        return times
-
-    def test_when_it_is_asked_again(self) -> None:
-        # its patience, what names it and when, when it is asked again: then as any repetition, and no more than these
-        acknowledged, running = PendingCalls.acknowledged, PendingCalls.running
-        rows: list[tuple[float | None, list[tuple[Any, float]], list[float]]] = [
-            (None, [(acknowledged, 0.1)], [5.1, 35.1, 95.1]),
-            (None, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [6.0, 36.0, 96.0]),
-            (None, [(running, 0.5)], [5.5, 35.5, 95.5]),
-            (1.0, [(acknowledged, 0.1)], [1.1, 31.1, 91.1]),
-            (0.7, [(acknowledged, 0.1), (running, 0.5), (running, 1.0)], [1.7, 31.7, 91.7]),
-            (20.0, [(acknowledged, 0.1), (running, 0.5)], [20.5, 50.5, 110.5]),
-            (0, [(acknowledged, 0.1), (running, 0.5)], []),
-        ]
-        for monitor, names, expected in rows:
-            pending = self.make(monitor)
-            times = []
-            for name, after in names:
-                times += self.asked(pending, NOW + after)
-                name(pending, [1, 1], NOW + after)
-            times += self.asked(pending, NOW + 5000)
-            self.assertEqual([round(after, 6) for after, _ in times], expected, f"{monitor}, {names}")
-            # It waits on for its deadline.
-            self.assertEqual((len(pending), pending.wake_at), (1, NOW + 10_000))
-
-    def test_as_long_as_it_is_named_it_is_not_asked(self) -> None:
-        pending = self.make(None, 1.5, 0.6)
-        for turn in range(2, 4000):
-            self.assertEqual(self.asked(pending, NOW + turn / 2), [])
-            pending.running([1, 3], NOW + turn / 2)
-        self.assertLess(len(pending._agenda), 3000)
-
-    def test_each_name_begins_anew(self) -> None:
-        """However often a call was asked for, after losses of connections or by the timer."""
-        pending = self.make(None)
-        [call] = pending.outstanding()
-        for turn in range(50):
-            pending.repeat(call, NOW + turn)
-        pending.running([1, 1], NOW + 100)
-        self.assertEqual([after for after, _ in self.asked(pending, NOW + 5000)], [105.0, 135.0, 195.0])
-        self.assertEqual(call.attempts, 54)
-
-    def test_what_was_never_named_is_given_up_as_before(self) -> None:
-        pending = self.make(None, None)
-        pending.acknowledged([2, 2], NOW)
-        self.assertEqual(self.asked(pending, NOW + 224), [(5, 2), (15, 1), (35, 2), (45, 1), (95, 2), (105, 1)])
-        again, given_up = pending.unacknowledged(NOW + 225)
-        self.assertEqual((again, sequences(given_up), sequences(pending.outstanding())), ([], [1], [2]))
-
-    def test_without_repetitions_nothing_is_asked(self) -> None:
-        for policy in (None, RetryPolicy(15, 2, 0)):
-            pending = self.make(None, policy=policy)
-            pending.acknowledged([1, 1], NOW)
-            self.assertEqual(self.asked(pending, NOW + 5000), [])
-            self.assertEqual(len(pending), 1)
-
-    def test_a_beat_shortens_nothing_that_is_acknowledged_otherwise(self) -> None:
-        # kind, when it is sent again though it was named at 0.5 s, and when it was named at 12 s as well
-        rows = [
-            (Kind.CAST, 15.0, 15.0),
-            (Kind.FANOUT, 15.0, 15.0),
-            (Kind.NOTIFY, 15.0, 17.0),
-            (Kind.CALL, 5.5, 17.0),
-        ]
-        for kind, once, twice in rows:
-            for beats, expected in (((0.5,), once), ((0.5, 12.0), twice)):
-                pending = self.make(None, kind=kind)
-                for after in beats:
-                    pending.running([1, 1], NOW + after)
-                [call] = pending.outstanding()
-                self.assertEqual(call.retry_at, NOW + expected, f"{kind.name} at {beats}")
-
-    def test_what_moves_to_another_instance_is_not_named_there(self) -> None:
-        pending = self.make(None)
-        [call] = pending.outstanding()
-        pending.acknowledged([1, 1], NOW)
-        pending.take(1)
-        call.unsent(call.encoded)
-        self.make().hand_over(call, NOW)
-        self.assertEqual((call.attempts, call.named, call.tries), (1, 0, 1))
-
-    def test_put_off_while_nothing_is_said_at_all(self) -> None:
-        pending = self.make(None)
-        pending.acknowledged([1, 1], NOW)
-        again, _ = pending.unacknowledged(NOW + 5)
-        pending.put_off(again[0], NOW + 5)
-        pending.overdue(NOW + 5)
-        self.assertEqual(self.asked(pending, NOW + 30), [(10, 1)])
-
-
-class UnheardTests(SynchronousTestCase):
-    """Who waits no longer for an instance that is silent."""
-
-    def test_rows(self) -> None:
-        # the patience of each call, for how long it is silent, which end alone, whether all are lost
-        rows: list[tuple[list[float | None], float, list[int], bool]] = [
-            ([], 100.0, [], False),
-            ([None, None], 4.999, [], False),
-            ([None, None], 5.0, [], True),
-            ([1.0, None], 0.999, [], False),
-            ([1.0, None, 2.0], 1.0, [1], False),
-            ([1.0, None, 2.0], 2.0, [1, 3], False),
-            ([1.0, None], 5.0, [1], True),
-            # While one may wait longer the instance stays, and the others end alone.
-            ([30.0, None, 1.0, None], 5.0, [3, 2, 4], False),
-            ([0, None], 5.0, [2], False),
-            ([30.0, None], 30.0, [1], True),
-            ([0, 0], 1e6, [], False),
-            ([1.0], 100.0, [1], False),
-        ]
-        for monitors, silence, alone, given_up in rows:
-            pending: PendingCalls[PendingCall] = PendingCalls(1000, POLICY, patience=5.0)
-            for monitor in monitors:
-                call = make_call()
-                call.monitor = monitor
-                pending.hand_over(call, NOW)
-            ended, lost = pending.unheard(silence)
-            self.assertEqual((sequences(ended), lost), (alone, given_up), f"{monitors} after {silence} s")
-            left = set(range(1, len(monitors) + 1)) - set(alone)
-            self.assertEqual(set(sequences(pending.outstanding())), left)
-
-    def test_without_a_patience(self) -> None:
-        pending = make_pending(3)
-        self.assertEqual(pending.unheard(1e9), ([], False))
 
 
 class DeadlineTests(SynchronousTestCase):

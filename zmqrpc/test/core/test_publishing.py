@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import BATCH_BYTES, decode_batch, encode_batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import Fanout, encode_message
 from zmqrpc.core.given import KEPT_SECONDS
 from zmqrpc.core.keys import topic_key
 from zmqrpc.core.outgoing import Trouble
-from zmqrpc.core.pending import Stage
 from zmqrpc.core.publishing import (
     RETRY_FULL,
     RETRY_UNROUTABLE,

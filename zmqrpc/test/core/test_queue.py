@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Kind
-from zmqrpc.core.pending import PendingCall
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.target import Target
 
@@ -151,3 +151,55 @@ class QueueTests(SynchronousTestCase):
                 queue.overdue(5.0)
             self.assertEqual(queue._bytes, sum(len(call.encoded) for call in queue))
             self.assertLessEqual(queue.wake_at, min((call.deadline for call in queue), default=NEVER))
+
+
+class Way:
+    """What a queue reads of a `Route`."""
+
+    def __init__(self, choices: str = "", recorded: str = "") -> None:
+        self.choices = list(choices)
+        self.recorded = dict.fromkeys(recorded)
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """Which of the calls that wait for the link "a" may go to others."""
+
+    def test_which_may_leave(self) -> None:
+        # its way, who refused it, whether it leaves where others may be waited for, and where that is hopeless
+        for way, tried, leaves, leaves_hopeless in (
+            (Way("ab", "ab"), (), True, True),
+            (Way("a", "ab"), (), False, False),
+            (Way("", "ab"), (), False, False),
+            (Way("ab", "ab"), ("b",), False, False),
+            (Way("abc", "abc"), ("b",), True, True),
+            (Way("b", "b"), ("a",), True, True),
+            (None, (), False, True),
+        ):
+            for hopeless, expected in ((False, leaves), (True, leaves_hopeless)):
+                call = call_of(5)
+                call.route, call.tried = way, tried
+                queue = queue_of(call)
+                told = f"{way and way.choices}, {tried}, {hopeless}"
+                self.assertEqual(queue.take_movable("a", hopeless), [call] if expected else [], told)
+                self.assertEqual((len(queue), queue.bytes), (0, 0) if expected else (1, 5), told)
+
+    def test_the_others_keep_their_order(self) -> None:
+        calls = [call_of(1) for _ in range(6)]
+        for number, call in enumerate(calls):
+            call.route = Way("ab" if number % 2 else "a", "ab")
+        queue = queue_of(*calls)
+        self.assertEqual((queue.take_movable("a", False), list(queue)), (calls[1::2], calls[::2]))
+
+    def test_who_may_go_to_another(self) -> None:
+        # Available or not: the other is asked whether it takes them.
+        for way, tried, waits in (
+            (Way("a", "ab"), (), True),
+            (Way("a", "a"), (), False),
+            (Way("ab", "ab"), ("b",), False),
+            (None, (), False),
+        ):
+            call = call_of(1)
+            call.route, call.tried = way, tried
+            queue = queue_of(call)
+            self.assertEqual(queue.waiting_for_any("b"), [call] if waits else [])
+            self.assertEqual(list(queue), [call])

@@ -78,14 +78,20 @@ class RecorderTests(SynchronousTestCase):
         self.assertRegex(event.sentence, "^(ab){100}: odd.*odd.*, 01ff.*, 0.50 None$")
 
     def test_sentences(self) -> None:
-        for text, peer, facts, sentence in (
-            ("", None, {}, ""),
-            ("", "somebody", {}, "somebody"),
-            ("{number} of {peer}", b"\x01", {}, "3 of 01"),
-            ("{why}", "somebody", {"why": "{braces} {0}"}, "{braces} {0}"),
+        for text, peer, number, facts, sentence in (
+            ("", None, 1, {}, ""),
+            ("", None, 3, {}, "3 times"),
+            ("", "somebody", 1, {}, "somebody"),
+            ("", "somebody", 3, {}, "somebody, 3 times"),
+            ("{number} call{s} of {peer}", b"\x01", 3, {}, "3 calls of 01"),
+            ("{number} call{s} of {peer}", b"\x01", 1, {}, "1 call of 01"),
+            ("{why}", "somebody", 1, {"why": "{braces} {0}"}, "{braces} {0}"),
+            # The number is told, whatever digits the facts have.
+            ("{peer} is late", "tcp://127.0.0.5:49153", 5, {}, "tcp://127.0.0.5:49153 is late, 5 times"),
+            ("{why}", "somebody", 3, {"why": "{number} of 3"}, "{number} of 3, 3 times"),
         ):
             recorder = Recorder(1)
-            recorder.record(NOW, "event", peer, 3, text, facts)
+            recorder.record(NOW, "event", peer, number, text, facts)
             self.assertEqual(next(recorder.newest(1)).sentence, sentence)
 
     @given(

@@ -270,7 +270,7 @@ class Company:
 
 
 def _proxies(node: Node) -> list[Any]:
-    return list(node._proxies._clients.values())
+    return list(node._proxies.there.clients.values())
 
 
 class Loop:

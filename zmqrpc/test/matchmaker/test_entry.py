@@ -139,7 +139,7 @@ class SkipTests(SynchronousTestCase):
             skips.say()
         self.leave_out(3)
         entries = {("/key/m0", 1): "it is odd", ("/key/m1", 1): "it is odd"}
-        strange = {("'/no\\n'", number): "k" * 255 for number in (1, 2)}
+        strange = {("/no\\n", number): "k" * 255 for number in (1, 2)}
         self.assertEqual(skipped, {"the store at h:1": entries, "other": {("/key/m0", 1): "it is odd", **strange}})
 
     def test_stores_apart(self):

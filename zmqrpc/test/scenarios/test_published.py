@@ -193,7 +193,7 @@ class OnePublisherTests(PublishedCase):
 
     def lose_the_publisher(self):
         """Have the client lose the connection, and get no other."""
-        (proxy,) = [proxy for proxy in self.node._proxies._clients.values() if proxy.up and proxy.publishes]
+        (proxy,) = [proxy for proxy in self.node._proxies.there.clients.values() if proxy.up and proxy.publishes]
         self.network.refuse(self.proxies[0].host)
         self.node._proxies.connection_lost(proxy.connection, "it was reset")
         self.network.run(0.1)

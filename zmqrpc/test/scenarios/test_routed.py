@@ -70,7 +70,7 @@ class RoutedCase(SynchronousTestCase):
     def proxied(self):
         """List the proxies that the links of the client go through, one for each link that has one."""
         ways = [link.state.identity for link in self.node._links.all()]
-        proxies = {connection: key for key, connection in self.node._proxies.describe().items()}
+        proxies = {connection: key for key, connection in self.node._proxies.there.describe().items()}
         return [proxies.get(way.connection) for way in ways if isinstance(way, Through)]
 
     def in_use(self):
@@ -489,7 +489,7 @@ class OneProxyTests(RoutedCase):
                 self.assertFalse(error.maybe_executed)
                 break
         self.assertTrue(limit - 2000 < max(sizes) <= limit - RETURN_OVERHEAD, max(sizes))
-        proxy = self.network.nodes[-1]._proxies.all()[0]
+        proxy = self.network.nodes[-1]._proxies.there.all()[0]
         self.assertEqual(proxy.largest, limit - RETURN_OVERHEAD)
         self.assertEqual(proxy.publish(topic_key("x", "work"), bytes(limit - RETURN_OVERHEAD + 1)), FULL)
 
@@ -704,7 +704,7 @@ class TwoProxiesTests(RoutedCase):
         self.network.run(3.9)
         self.assertIs(self.in_use(), other)
         self.network.set_weather(Weather(delay=(0.05, 0.06)), "a", stopped.host)
-        proxy: Any = self.node._proxies.client(stopped.instance.hex())
+        proxy: Any = self.node._proxies.there.client(stopped.instance.hex())
         self.network.run_until(lambda: proxy.up)
         self.assertEqual(self.servers["a"].notices.counts.get("wrong_instance", 0), 0)
         other.kill()
@@ -939,7 +939,7 @@ class BrokerTests(RoutedCase):
     def setUp(self):
         super().setUp()
         self.there = True
-        self.patch(self.node._proxies, "_broker", lambda: f"ipc://{self.path}" if self.there else None)
+        self.patch(self.node._proxies.there, "_broker", lambda: f"ipc://{self.path}" if self.there else None)
 
     def broker(self, host="client"):
         broker = LittleProxy(self.network, host, path=self.path)
@@ -957,7 +957,7 @@ class BrokerTests(RoutedCase):
         self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
         self.assertEqual(self.result_of(self.call()), "a")
         # The same proxy is recorded too: a client has one link to it.
-        self.assertNotIn(broker.instance.hex(), self.node._proxies.describe())
+        self.assertNotIn(broker.instance.hex(), self.node._proxies.there.describe())
         broker.kill()
         self.network.run(0.1)
         self.assertEqual(self.result_of(self.call()), "a")
@@ -968,14 +968,14 @@ class BrokerTests(RoutedCase):
         broker = self.broker()
         self.serve("b", host="client", zmq_topology="router-proxy")
         node = self.servers["b"]
-        self.patch(node._proxies, "_broker", lambda: f"ipc://{self.path}")
+        self.patch(node._proxies.there, "_broker", lambda: f"ipc://{self.path}")
         self.network.run(3)
         key = broker.instance.hex()
-        self.assertIn(f"ipc://{self.path}", node._proxies.describe())
-        self.assertNotIn(key, node._proxies.describe())
+        self.assertIn(f"ipc://{self.path}", node._proxies.there.describe())
+        self.assertNotIn(key, node._proxies.there.describe())
         broker.go_away()
         self.network.run(3)
-        self.assertTrue(node._proxies._servers[key].connected)
+        self.assertTrue(node._proxies.there.servers[key].connected)
 
     def test_one_that_does_not_answer(self):
         broker = self.broker()
@@ -997,7 +997,7 @@ class BrokerTests(RoutedCase):
         load = self.load()
         broker.clock.pause(4)
         self.network.run(3.9)
-        self.assertNotIn(broker.instance.hex(), self.node._proxies.describe())
+        self.assertNotIn(broker.instance.hex(), self.node._proxies.there.describe())
         self.assertNotEqual(self.proxied(), [f"ipc://{self.path}"])
         self.network.run(0.5)
         self.assertEqual(self.proxied(), [f"ipc://{self.path}"])
@@ -1054,7 +1054,7 @@ class PublishingTests(SynchronousTestCase):
 
     def publishers(self):
         """List the proxies that are up and publish."""
-        return [proxy for proxy in self.node._proxies._clients.values() if proxy.up and proxy.publishes]
+        return [proxy for proxy in self.node._proxies.there.clients.values() if proxy.up and proxy.publishes]
 
     def test_up_and_lost(self):
         [proxy] = self.publishers()
