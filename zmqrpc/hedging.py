@@ -19,7 +19,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Kind
 from zmqrpc.core.observed import ObservedTimes
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import DeliveryError
+from zmqrpc.errors import RemoteError, ZmqRpcError
 from zmqrpc.hints import Hints
 from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
@@ -142,7 +142,7 @@ class _Hedge:
         self._times = times
         self._began = began
         self._seconds = seconds
-        self._errors: list[DeliveryError] = []
+        self._errors: list[ZmqRpcError] = []
         self._wait_for(first)
 
     def take_second(self, second: Waiter) -> None:
@@ -161,15 +161,17 @@ class _Hedge:
             self.outcome.callback(result)
 
     def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        if not isinstance(error, DeliveryError):
+        error: ZmqRpcError = failure.value
+        if isinstance(error, RemoteError) and error.did_run:
             # The method raised: that is an answer.
             self._answered(failure)
             return
+        # What one member refused, another may have begun.
         self._errors.append(error)
         if not self.over and all(call.called for call in self._calls()):
             self._end()
-            self.outcome.errback(self._worst(self._errors[0]))
+            # The first of those that may have run: the others tell of their copies alone.
+            self.outcome.errback(max(self._errors, key=lambda each: each.maybe_executed))
 
     def _calls(self) -> list[Waiter]:
         return [self.first] if self.second is None else [self.first, self.second]
@@ -184,9 +186,6 @@ class _Hedge:
     def _cancel(self, _: object) -> None:
         self._end()
         # Of two the last: one may have failed before, and the caller has cancelled what was left.
-        self.outcome.errback(self._worst(self._errors[-1]))
-
-    def _worst(self, error: DeliveryError) -> DeliveryError:
-        """Return an error that tells of all copies whether they may have run."""
+        error = self._errors[-1]
         error.maybe_executed = any(each.maybe_executed for each in self._errors)
-        return error
+        self.outcome.errback(error)

@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
-from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute, RemoteError, ServerLost
+from zmqrpc.errors import Cancelled, DeadlineExceeded, DeliveryError, NoRoute, NoSuchMethod, RemoteError, ServerLost
 from zmqrpc.hedging import HedgingClient
 from zmqrpc.testing import Network
 from zmqrpc.waiter import Waiter
@@ -45,6 +45,14 @@ class Member:
     def _cancelled(self, held):
         self.cancelled += 1
         self.held.remove(held)
+
+
+class Older:
+    """One that has not got the method yet, as in the middle of a rolling upgrade."""
+
+    @expose
+    def other(self, context):
+        """Do something else."""
 
 
 class HedgingTests(SynchronousTestCase):
@@ -184,6 +192,61 @@ class HedgingTests(SynchronousTestCase):
         self.flushLoggedErrors(ValueError)
         self.network.run(0.1)
         self.assertEqual(has.cancelled, 1)
+
+    def refused(self):
+        """Make a call that one member keeps, and whose copy was refused at the other; return both the call and that."""
+        self.begin("a")
+        self.nodes["b"] = self.network.serve("work.b", Older())
+        self.network.result_of(self.client.call(Target("work", server="b"), "other"))
+        self.network.run_until(lambda: len(self.client._delivery.table.routes[WORK].choices) == 2)
+        self.hold("a")
+        has = self.members["a"]
+        call = self.call()
+        self.network.run_until(lambda: has.held or call.called)
+        if not has.held:
+            # Its turn was the other's, which refused it at once.
+            self.failureResultOf(call, NoSuchMethod)
+            call = self.call()
+        self.network.run_until(lambda: self.counts["hedged"])
+        self.network.run(0.5)
+        return call, has
+
+    def test_the_second_is_refused(self):
+        """That is no answer of the method, and no end while the first may run it."""
+        call, has = self.refused()
+        self.assertFalse(call.called)
+        has.held.pop().callback("first")
+        self.assertEqual(self.network.result_of(call), "first")
+        self.assertEqual(has.cancelled, 0)
+
+    def test_the_second_is_refused_and_the_first_lost(self):
+        call, has = self.refused()
+        self.nodes["a"].kill()
+        with self.assertRaises((DeliveryError, RemoteError)) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertNotIn("it did not run", str(caught.exception))
+        has.held.clear()
+
+    def test_the_second_is_refused_and_the_caller_cancels(self):
+        call, has = self.refused()
+        call.cancel()
+        self.assertTrue(self.failureResultOf(call, Cancelled).value.maybe_executed)
+        self.network.run(0.1)
+        self.assertEqual(has.cancelled, 1)
+
+    def test_all_refuse(self):
+        """Then it certainly did not run, and the time in which it was refused tells nothing."""
+        self.begin("a")
+        for node in self.nodes.values():
+            self.network.result_of(node.stopService())
+        self.network.serve("work.b", Older())
+        for _ in range(2):
+            with self.assertRaises(NoSuchMethod) as caught:
+                self.network.result_of(self.call(wait_for_ready=True))
+            self.assertFalse(caught.exception.maybe_executed)
+        (times,) = self.client._hedging._times.values()
+        self.assertEqual(times._total, 30)
 
     def test_the_second_is_lost(self):
         """That is no end while the first lives."""
