@@ -119,6 +119,7 @@ class Hedging:
         second = Waiter(delivery.cancel)
         # Without a route: it goes nowhere else, whatever becomes of it there.
         second.begin(int(Kind.CALL), first.target, first.encoded, first.deadline, first.flags)
+        second.monitor = first.monitor
         second.began = now
         hedge.take_second(second)
         delivery.give(second, other, now)

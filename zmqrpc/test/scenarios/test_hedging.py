@@ -260,6 +260,22 @@ class HedgingTests(SynchronousTestCase):
         self.assertEqual(self.network.result_of(call), "first")
         other.held.clear()
 
+    def test_as_patient_as_the_caller_says(self):
+        """The second copy waits for a silent instance as long as the first does, here longer than others."""
+        self.begin()
+        self.hold("a", "b")
+        call = self.call(call_monitor_timeout=0, timeout=60)
+        self.network.run_until(lambda: any(member.held for member in self.members.values()))
+        has, other = sorted(self.members.values(), key=lambda member: -len(member.held))
+        self.network.run_until(lambda: other.held)
+        self.nodes[other.name].clock.pause(8)
+        self.network.run(9)
+        self.assertEqual((other.cancelled, len(other.held)), (0, 1))
+        other.held.pop().callback("second")
+        self.assertEqual(self.network.result_of(call), "second")
+        self.network.run(0.1)
+        self.assertEqual(has.cancelled, 1)
+
     def test_the_first_is_lost(self):
         """It has gone to the other member as well by then, as it is idempotent."""
         self.begin()
