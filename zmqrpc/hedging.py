@@ -68,20 +68,24 @@ class Hedging:
         """
         now = self._delivery.seconds()
         times = self._times_of(call.target)
-        hedge = _Hedge(call, times, now, self._delivery.seconds)
+        hedge = _Hedge(times, now, self._delivery.seconds)
+        outcome = hedge.outcome
+        hedge.wait_for(call)
         slow = times.slow
         if not hedge.over and slow is not None:
             due = now + max(slow, SOONEST)
             if due < call.deadline:
                 self._enter(due, hedge)
-        return hedge.outcome
+        return outcome
 
     def _times_of(self, target: Target | Pool) -> ObservedTimes:
         times = self._times.get(target)
-        if times is None:
-            times = self._times[target] = ObservedTimes()
-            if len(self._times) > self._most_times:
-                self._times.popitem(last=False)
+        if times is not None:
+            self._times.move_to_end(target)
+            return times
+        times = self._times[target] = ObservedTimes()
+        if len(self._times) > self._most_times:
+            self._times.popitem(last=False)
         return times
 
     def _enter(self, due: float, hedge: _Hedge) -> None:
@@ -106,7 +110,7 @@ class Hedging:
             self._hedge(heappop(self._due)[2], now)
 
     def _hedge(self, hedge: _Hedge, now: float) -> None:
-        delivery, first = self._delivery, hedge.first
+        delivery, (first,) = self._delivery, hedge.calls
         link = first.link
         if delivery.closed or link is None or first.called:
             return
@@ -121,7 +125,7 @@ class Hedging:
         second.begin(int(Kind.CALL), first.target, first.encoded, first.deadline, first.flags)
         second.monitor = first.monitor
         second.began = now
-        hedge.take_second(second)
+        hedge.wait_for(second)
         delivery.give(second, other, now)
 
 
@@ -129,37 +133,32 @@ class _Hedge:
     """
     One call and, perhaps, its copy at a second member.
 
-    :ivar outcome: what the caller gets.
+    :ivar calls: both of them; none when it is over.
+    :ivar outcome: what the caller gets; not there any more when it is over.
     :ivar over: whether that has fired, or is about to.
     """
 
-    __slots__ = ("_began", "_errors", "_seconds", "_times", "first", "outcome", "over", "second")
+    __slots__ = ("_began", "_errors", "_seconds", "_times", "calls", "outcome", "over")
 
-    def __init__(self, first: Waiter, times: ObservedTimes, began: float, seconds: Callable[[], float]) -> None:
-        self.first = first
-        self.second: Waiter | None = None
+    def __init__(self, times: ObservedTimes, began: float, seconds: Callable[[], float]) -> None:
+        self.calls: list[Waiter] = []
         self.over = False
         self.outcome: Deferred[Any] = Deferred(self._cancel)
         self._times = times
         self._began = began
         self._seconds = seconds
         self._errors: list[ZmqRpcError] = []
-        self._wait_for(first)
 
-    def take_second(self, second: Waiter) -> None:
-        """Have the first answer of two count."""
-        self.second = second
-        self._wait_for(second)
-
-    def _wait_for(self, call: Waiter) -> None:
+    def wait_for(self, call: Waiter) -> None:
+        """Wait for a call; of two the first answer counts."""
+        self.calls.append(call)
         call.addCallbacks(self._answered, self._failed)
 
     def _answered(self, result: Any) -> None:
         # A second answer of the same pass comes when the first has counted.
         if not self.over:
             self._times.add(self._seconds() - self._began)
-            self._end()
-            self.outcome.callback(result)
+            self._end().callback(result)
 
     def _failed(self, failure: Failure) -> None:
         error: ZmqRpcError = failure.value
@@ -169,24 +168,29 @@ class _Hedge:
             return
         # What one member refused, another may have begun.
         self._errors.append(error)
-        if not self.over and all(call.called for call in self._calls()):
-            self._end()
+        if not self.over and all(call.called for call in self.calls):
             # The first of those that may have run: the others tell of their copies alone.
-            self.outcome.errback(max(self._errors, key=lambda each: each.maybe_executed))
+            self._end().errback(max(self._errors, key=lambda each: each.maybe_executed))
 
-    def _calls(self) -> list[Waiter]:
-        return [self.first] if self.second is None else [self.first, self.second]
+    def _end(self) -> Deferred[Any]:
+        """
+        Cancel what has not ended, at its server as well.
 
-    def _end(self) -> None:
-        """Cancel what has not ended, at its server as well."""
+        Request and result are let go of: this itself may be kept until it would have been due.
+
+        :return: what the caller gets.
+        """
         self.over = True
-        for call in self._calls():
+        outcome, calls, self.calls = self.outcome, self.calls, []
+        del self.outcome
+        for call in calls:
             if not call.called:
                 call.cancel()
+        return outcome
 
     def _cancel(self, _: object) -> None:
-        self._end()
+        outcome = self._end()
         # Of two the last: one may have failed before, and the caller has cancelled what was left.
         error = self._errors[-1]
         error.maybe_executed = any(each.maybe_executed for each in self._errors)
-        self.outcome.errback(error)
+        outcome.errback(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from gc import collect
 from typing import Any
+from weakref import ref
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
@@ -324,6 +326,36 @@ class HedgingTests(SynchronousTestCase):
             self.network.run(0.1)
             self.assertEqual(len(has.held) + len(other.held), 0)
         self.assertEqual(sum(member.cancelled for member in self.members.values()), 3)
+
+    def test_nothing_is_kept_of_what_has_ended(self):
+        """Neither the request nor the result, however long it is until it would have been due."""
+        self.begin()
+        for member in self.members.values():
+            member.seconds = 0.2
+        for _ in range(100):
+            self.network.result_of(self.call())
+        for member in self.members.values():
+            member.seconds = 0.01
+        calls = [self.call() for _ in range(5)]
+        due = [each[2] for each in self.client._hedging._due if not each[2].over]
+        links = self.client._delivery.links.all()
+        kept = [ref(call) for link in links for call in (*link.pending.outstanding(), *link.queue)]
+        self.assertEqual((len(due), len(kept)), (5, 5))
+        self.network.result_of(gatherResults(calls))
+        self.assertLessEqual(set(due), {each[2] for each in self.client._hedging._due})
+        collect()
+        self.assertEqual([each() for each in kept], [None] * 5)
+        self.assertFalse(any(hasattr(each, "outcome") for each in due))
+
+    def test_targets_in_use_are_not_forgotten(self):
+        """Of too many those go first that were not called for longest."""
+        self.begin(max_routes=3)
+        for _ in range(5):
+            for name in "xyz":
+                self.network.result_of(self.call(Target(name), timeout=0.01).addErrback(lambda _: None))
+                self.network.result_of(self.call())
+        (times,) = [times for times in self.client._hedging._times.values() if times.slow is not None]
+        self.assertEqual(times._total, 45)
 
     def test_bad_arguments(self):
         self.begin()
