@@ -21,7 +21,7 @@ from zmqrpc.core.observed import ObservedTimes
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import RemoteError, ZmqRpcError
 from zmqrpc.hints import Hints
-from zmqrpc.target import Pool, Target
+from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
 SOONEST = 0.001
@@ -40,8 +40,8 @@ class HedgingClient(RPCClient):
     def call(self, target: Target, method: str, args: dict[str, Any] | None = None, **options: Any) -> Deferred[Any]:
         """See `RPCClient.call`."""
         call = super().call(target, method, args, **options)
-        if options.get("idempotent") and isinstance(call, Waiter) and target.server is None:
-            return self._hedging.watch(call)
+        if isinstance(call, Waiter) and call.idempotent and target.server is None:
+            return self._hedging.watch(call, target, method)
         return call
 
 
@@ -55,19 +55,19 @@ class Hedging:
     def __init__(self, delivery: Delivery, wake_by: Callable[[float], None]) -> None:
         self._delivery = delivery
         self._wake_by = wake_by
-        self._times: OrderedDict[Target | Pool, ObservedTimes] = OrderedDict()
+        self._times: OrderedDict[tuple[Target, str], ObservedTimes] = OrderedDict()
         self._most_times = delivery.settings.max_routes
         self._due: list[tuple[float, int, _Hedge]] = []
         self._entered = 0
 
-    def watch(self, call: Waiter) -> Deferred[Any]:
+    def watch(self, call: Waiter, target: Target, method: str) -> Deferred[Any]:
         """
-        Send a call to a second member as well, if it has not ended when most have.
+        Send a call to a second member as well, if it has not ended when most of its method have.
 
         :return: what its caller gets in its place.
         """
         now = self._delivery.seconds()
-        times = self._times_of(call.target)
+        times = self._times_of((target, method))
         hedge = _Hedge(times, now, self._delivery.seconds)
         outcome = hedge.outcome
         hedge.wait_for(call)
@@ -78,12 +78,12 @@ class Hedging:
                 self._enter(due, hedge)
         return outcome
 
-    def _times_of(self, target: Target | Pool) -> ObservedTimes:
-        times = self._times.get(target)
+    def _times_of(self, called: tuple[Target, str]) -> ObservedTimes:
+        times = self._times.get(called)
         if times is not None:
-            self._times.move_to_end(target)
+            self._times.move_to_end(called)
             return times
-        times = self._times[target] = ObservedTimes()
+        times = self._times[called] = ObservedTimes()
         if len(self._times) > self._most_times:
             self._times.popitem(last=False)
         return times
