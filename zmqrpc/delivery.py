@@ -352,7 +352,7 @@ class Delivery:
         if other is not None and self._may_repeat(call, link, now):
             call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
             self.record("calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address)
-            self._unsend(call)
+            self.links.take_back(call)
             self.give(call, other, now)
         else:
             self.outcomes.overloaded(call, text, len(before), spared=other is not None)
@@ -388,7 +388,7 @@ class Delivery:
         call.may_have_run = True
         call.trouble = f"{self.outcomes.called(call, link)} gave it back"
         call.tried = (*call.tried, link.key)
-        call.unsent(call.encoded, None, Stage.QUEUED)
+        self.links.take_back(call, None, Stage.QUEUED)
         now = self.seconds()
         if self.closed:
             self.outcomes.stopped(call)
@@ -450,14 +450,8 @@ class Delivery:
         return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
-        self._unsend(call)
+        self.links.take_back(call)
         self.deliver(call, self.seconds())
-
-    def _unsend(self, call: Waiter) -> None:
-        """Take that a call is to get another number, at another link."""
-        self.links.renumbered += call.sequence > 0
-        call.began = call.made_at
-        call.unsent(call.encoded)
 
     # Time
 

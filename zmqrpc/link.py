@@ -379,8 +379,7 @@ class Link:
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         number = call.sequence
-        self._links.renumbered += 1
-        call.unsent(call.encoded, self, Stage.QUEUED)
+        self._links.take_back(call, self, Stage.QUEUED)
         self.queue.put_back(call, number)
         self.ready = False
 

@@ -23,7 +23,7 @@ from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
-from zmqrpc.core.pending import RetryPolicy
+from zmqrpc.core.pending import RetryPolicy, Stage
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
@@ -258,6 +258,18 @@ class Links:
         text = "what {peer} did not take or answer is not repeated: repetitions have come to {share:g} of all calls"
         self.notices.count("retry_budget_spent", text, address, share=self._budget.share)
         return False
+
+    def take_back(self, call: Waiter, link: Link | None = None, stage: Stage = Stage.RESOLVING) -> None:
+        """
+        Take that a call which may have been handed over is to be handed over once more, under another number.
+
+        It is as old as it was, and no new call of which a share may be repeated.
+
+        :param link: the link it waits for, None while that is not known.
+        """
+        self.renumbered += call.sequence > 0
+        call.began = call.made_at
+        call.unsent(call.encoded, link, stage)
 
     # What links ask for
 

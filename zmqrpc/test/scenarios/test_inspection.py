@@ -187,6 +187,22 @@ class StuckTests(SynchronousTestCase):
         self.network.break_connections("client", "one")
         self.one("running", r"^sent \d\.\d s ago to one at .*, the link there is connecting: .*", 0.2)
 
+    def test_queued_again(self):
+        """What was handed over and certainly did not run gets another number, and is as old as it was."""
+        self.warm()
+        self.server.clock.pause(10)
+        self.call()
+        self.network.run(2)
+        links = self.node._delivery.links
+        (link,) = links.all()
+        (call,) = link.pending.take_all()
+        link.requeue(call)
+        links.dirty.append(link)
+        links.kick()
+        told = self.one("sent", "^sent 0.5 s ago to one at ", 0.5)
+        self.assertTrue(told.message.endswith("/3"))
+        self.assertApproximates(told.age, 2.5, 0.01)
+
     def test_resting(self):
         """A notification that everybody gives back."""
 
@@ -199,6 +215,7 @@ class StuckTests(SynchronousTestCase):
         notifier.info({}, "event", {}).addErrback(lambda _: None)
         call = self.one("resting", "^rests before it is given out again, since everybody .* gave it back", 3)
         self.assertEqual(call.kind, "notification")
+        self.assertApproximates(call.age, 3, 0.1)
 
     def test_publishing(self):
         client = self.network.client(host="loud", use_pub_sub=True)
