@@ -40,6 +40,9 @@ LINGER_SECONDS = 1.0
 
 _SOON = 0.001
 _COUNT_SECONDS = 0.01
+_COUNTED_SECONDS = 1.0
+"""How long calls are not counted at least, when somebody wants to repeat; and at most, while links are in use."""
+
 _AFTER_FAULT = 1.0
 
 
@@ -116,7 +119,7 @@ class Links:
         self.times = settings.balance != ROUND_ROBIN
         self._budget = RetryBudget(settings.rpc_retry_budget)
         self._handed_by_others = 0
-        self._counts_at = -NEVER
+        self._counted_at = -NEVER
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
             if settings.rpc_use_acks
@@ -248,16 +251,19 @@ class Links:
 
         :param address: of whom this is about.
         """
-        if now >= self._counts_at:
-            # Not by each call, which would pay for it, and not each time: there may be many links.
-            self._counts_at = now + _COUNT_SECONDS
-            handed = self._handed_by_others + sum(link.pending.handed for link in self._links.values())
-            self._budget.sent(handed - self.renumbered, now)
+        if now >= self._counted_at + _COUNT_SECONDS:
+            self._count(now)
         if self._budget.take():
             return True
         text = "what {peer} did not take or answer is not repeated: repetitions have come to {share:g} of all calls"
         self.notices.count("retry_budget_spent", text, address, share=self._budget.share)
         return False
+
+    def _count(self, now: float) -> None:
+        """Earn for the calls of all links: not by each call, which would pay for it, and there may be many links."""
+        self._counted_at = now
+        handed = self._handed_by_others + sum(link.pending.handed for link in self._links.values())
+        self._budget.sent(handed - self.renumbered, now)
 
     def take_back(self, call: Waiter, link: Link | None = None, stage: Stage = Stage.RESOLVING) -> None:
         """
@@ -481,6 +487,9 @@ class Links:
     def sweep(self, now: float) -> None:
         """Do what time asks for on the links whose time has come: of many links few have, and it does so often."""
         self.gathering = True
+        if now >= self._counted_at + _COUNTED_SECONDS:
+            # Whoever repeats nothing for an hour has saved what its last calls brought, not their mean.
+            self._count(now)
         while (link := self._due.pop(now)) is not None:
             # What has failed would fail again, and be logged, as often as it is asked.
             soonest = now + (_SOON if self.guarded(link, link.sweep, now) else _AFTER_FAULT)

@@ -119,6 +119,36 @@ class RetryTests(SynchronousTestCase):
         self.network.heal()
 
 
+class SavingsTests(SynchronousTestCase):
+    """What a node has saved when it wants to repeat for the first time."""
+
+    def saved(self, quiet, seconds, afterwards=0.0):
+        """Call a thousand times a second after a quiet time, each for one repetition; spend all there is."""
+        with Network(1) as network:
+            network.serve("work.a", Worker("a"))
+            client = network.client(rpc_retry_budget=1)
+            network.result_of(client.call(WORK, "mark"))
+            network.run(quiet)
+            for _ in range(100 * seconds):
+                calls = [client.call(WORK, "mark", idempotent=True) for _ in range(10)]
+                network.run(0.01)
+                for call in calls:
+                    self.successResultOf(call)
+            network.run(afterwards)
+            links, now = client._delivery.links, network.clock.seconds()
+            return sum(links.may_repeat(now, "nobody") for _ in range(10_000))
+
+    def test_after_a_quiet_time(self):
+        """A busy node has saved what a second of its calls brings, however little it had to do an hour ago."""
+        for quiet in (1, 3600):
+            self.assertTrue(900 <= self.saved(quiet, 4) <= 1100)
+
+    def test_when_calls_have_ceased(self):
+        """That does not vanish at once: calls also cease since nobody answers, and then it is wanted; but soon."""
+        self.assertGreater(self.saved(1, 4, afterwards=5), 500)
+        self.assertEqual(self.saved(1, 4, afterwards=60), 100)
+
+
 class DynamicRetryTests(RetryTests):
     topology = "dynamic-direct"
 
