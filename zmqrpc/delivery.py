@@ -251,7 +251,7 @@ class Delivery:
                 call.succeed(None)
             elif link is not None:
                 self._parked.remove(call)
-                self.give(call, link, now)
+                self._found(call, link, now)
             elif not call.wait_for_ready and not topic.resolving:
                 self._parked.remove(call)
                 self._unroutable(call, error)
@@ -372,11 +372,14 @@ class Delivery:
 
         :param link: to who had it before.
         """
-        most = self.settings.rpc_retry_attempts
-        if 0 <= most <= call.moves or call.deadline <= now or not self.links.may_repeat(now, link.address):
+        if not self._has_moves(call, now) or not self.links.may_repeat(now, link.address):
             return False
         call.moves += 1
         return True
+
+    def _has_moves(self, call: Waiter, now: float) -> bool:
+        """Tell whether a call may be sent to one more member as far as it alone is concerned."""
+        return not 0 <= self.settings.rpc_retry_attempts <= call.moves and call.deadline > now
 
     def passed_on(self, calls: list[Waiter], link: Link) -> None:
         now = self.seconds()
@@ -418,13 +421,50 @@ class Delivery:
         now = self.seconds()
         for call in calls:
             call.trouble = reason
-            if call.idempotent and call.route is not None and self._may_repeat(call, link, now):
-                text = "{number} call{s} lost with {peer}, to go elsewhere, as idempotent"
-                self.record("calls_moved", text, link.address)
-                call.may_have_run = True
-                self._again(call)
-            else:
+            if not call.idempotent or call.route is None:
                 self.outcomes.lost(call, reason)
+            elif self.closed:
+                # The errback of one before it has stopped the client.
+                self.outcomes.stopped(call)
+            elif not call.ended:
+                self._lost_and_idempotent(call, link, reason, now)
+
+    def _lost_and_idempotent(self, call: Waiter, link: Link, reason: str, now: float) -> None:
+        """Repeat a call that an instance has taken with it, at another as far as there is one and the budget goes."""
+        call.route = self.table.renewed(call.route)
+        other = self._choose(call.route, call.tried)
+        if other is not None:
+            self._repeat_lost(call, link, other, reason, now)
+        elif self._has_moves(call, now):
+            # Nothing is taken from the others for one that may go nowhere.
+            call.owes = (link, reason)
+            call.may_have_run = True
+            self.links.take_back(call)
+            self._park(call)
+        else:
+            self.outcomes.lost(call, reason)
+
+    def _found(self, call: Waiter, link: Link, now: float) -> None:
+        """Give a call to the link that was found for it."""
+        if call.owes is None:
+            self.give(call, link, now)
+            return
+        (call.link, reason), call.owes = call.owes, None
+        self._repeat_lost(call, call.link, link, reason, now)
+
+    def _repeat_lost(self, call: Waiter, link: Link, other: Link, reason: str, now: float) -> None:
+        """
+        Give a call that was lost to another link, as far as the budget goes.
+
+        :param link: the one that it was lost with.
+        """
+        if not self._may_repeat(call, link, now):
+            self.outcomes.lost(call, reason)
+            return
+        self.record("calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", link.address)
+        call.may_have_run = True
+        self.links.take_back(call)
+        self.give(call, other, now)
 
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)

@@ -91,6 +91,47 @@ class RetryTests(SynchronousTestCase):
         self.assertEqual(other.ran, [])
         self.assertGreaterEqual(self.counts["retry_budget_spent"], 1)
 
+    def test_what_goes_nowhere_is_no_repetition(self):
+        """Calls that are lost with the only member leave the budget to those that can be repeated."""
+        self.begin("a")
+        calls = [self.call("hold", number, idempotent=True) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.nodes["a"].kill()
+        worker.held.clear()
+        for call in calls:
+            with self.assertRaises((ServerLost, NoRoute)) as caught:
+                self.network.result_of(call)
+            self.assertTrue(caught.exception.maybe_executed)
+        self.assertEqual(self.counts["retry_budget_spent"], 0)
+        self.assertGreaterEqual(self.left(), 9)
+
+    def test_what_another_is_found_for_later_is_one(self):
+        """Calls that are lost with the only member, and wait for another, are repetitions when it comes."""
+        self.begin("a")
+        calls = [self.call("hold", number, idempotent=True, wait_for_ready=True) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.nodes["a"].kill()
+        worker.held.clear()
+        self.network.run(2)
+        self.assertFalse(any(call.called for call in calls))
+        other = Worker("b")
+        self.network.serve("work.b", other)
+        self.network.run(2)
+        self.assertIn(len(other.held), (10, 11, 12, 13, 14))
+        lost = [call for call in calls if call.called]
+        self.assertEqual(len(lost), 20 - len(other.held))
+        for call in lost:
+            error = self.failureResultOf(call, ServerLost).value
+            self.assertTrue(error.maybe_executed)
+            self.assertIn("the instance that had it is gone: ", str(error))
+            self.assertIn("member a", str(error))
+        other.let_go()
+        for call in calls:
+            if call not in lost:
+                self.assertEqual(self.network.result_of(call), "b")
+
     def test_a_lost_connection(self):
         """What was handed over is asked for again at the same instance, runs once, and is no repetition."""
         self.begin("a")
