@@ -75,8 +75,8 @@ class Delivery:
         self.casts_fire_early = not settings.rpc_use_acks
         self.record: Callable[..., None] = unrecorded
         self._wake_by = wake_by
-        self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
-        self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, jitter)
+        self._parked: Parked[Waiter] = Parked(settings.max_queued_calls, settings.max_queued_bytes)
+        self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, settings.max_queued_bytes, jitter)
         self.outcomes = Outcomes(instance, settings, table, seconds)
         # What links tell of these only ends the calls.
         self.replied = self.outcomes.replied
@@ -165,7 +165,7 @@ class Delivery:
     def _park(self, call: Waiter) -> None:
         topic = call.route.topic
         if not self._parked.add(call):
-            self.outcomes.crowded_out(call, len(self._parked.on(topic)))
+            self.outcomes.crowded_out(call, len(self._parked.on(topic)), self._parked.bytes_on(topic))
             return
         call.stage = Stage.RESOLVING
         if call.began is None:
@@ -278,6 +278,12 @@ class Delivery:
         """List what is not on a link: the calls that wait for each topic, and those that rest."""
         parked: list[Collection[Waiter]] = [self._parked.on(topic) for topic in self._parked.topics()]
         return [*parked, list(self._returned)]
+
+    def room_used(self) -> list[tuple[int, int, str]]:
+        """List how many calls and bytes wait for each topic, and rest, with what is said of them."""
+        parked, returned = self._parked, self._returned
+        used = [(len(parked.on(topic)), parked.bytes_on(topic), "of one topic") for topic in parked.topics()]
+        return [*used, (len(returned), returned.bytes, "that rest")]
 
     # How it ends here
 

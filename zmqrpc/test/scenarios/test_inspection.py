@@ -217,6 +217,32 @@ class StuckTests(SynchronousTestCase):
         self.assertEqual(call.kind, "notification")
         self.assertApproximates(call.age, 3, 0.1)
 
+    def limit(self, option):
+        (limit,) = [limit for limit in seen(self.node).limits if limit.option == option]
+        return limit
+
+    def test_limits_of_what_is_on_no_link(self):
+        """What waits for one topic, or rests, is within the same limits as what waits for one peer."""
+
+        class Giving:
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                return REQUEUE
+
+        self.network.listen("events", Giving(), host="ear")
+        self.node.notifier("me", ["events"]).info({}, "event", bytes(3000)).addErrback(lambda _: None)
+        self.network.run(3)
+        self.assertEqual((self.limit("max_queued_calls").used, self.limit("max_queued_calls").where), (1, "that rest"))
+        self.assertGreater(self.limit("max_queued_bytes").used, 3000)
+        self.network.store.come_back(slow=100)
+        for number in range(2):
+            self.call("echo", Target("other"), args={"value": bytes(5000), "number": number})
+        self.network.run(0.1)
+        self.assertEqual(
+            (self.limit("max_queued_calls").used, self.limit("max_queued_calls").where), (2, "of one topic")
+        )
+        self.assertGreater(self.limit("max_queued_bytes").used, 10_000)
+        self.assertEqual(self.limit("max_queued_bytes").where, "of one topic")
+
     def test_publishing(self):
         client = self.network.client(host="loud", use_pub_sub=True)
         node = self.network.nodes[-1]
