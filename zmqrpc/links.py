@@ -16,7 +16,6 @@ from zmqrpc.answers import Answers
 from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.balance import ROUND_ROBIN
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.budget import RetryBudget
 from zmqrpc.core.due import Due
@@ -32,7 +31,7 @@ from zmqrpc.link import Link
 from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
-from zmqrpc.settings import Settings
+from zmqrpc.settings import ROUND_ROBIN, Settings
 from zmqrpc.waiter import Waiter
 
 LINGER_SECONDS = 1.0

@@ -24,6 +24,9 @@ from zmqrpc.transport_url import masked_url as masked_url
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when nothing else names one."""
 
+ROUND_ROBIN, LEAST_OUTSTANDING = "round-robin", "least-outstanding"
+"""How calls may be balanced."""
+
 _log = Logger()
 
 _PREFIXES = {PROXY: "proxy_", REDIS: "redis_"}
@@ -142,10 +145,10 @@ class Settings:
         -1,
     )
     balance: str = _option(
-        "round-robin",
-        "Which member gets a call to a bare topic: round-robin, each in turn; least-outstanding, of two drawn at "
+        ROUND_ROBIN,
+        f"Which member gets a call to a bare topic: {ROUND_ROBIN}, each in turn; {LEAST_OUTSTANDING}, of two drawn at "
         "random the one with fewer calls in flight from here, each counted as long as calls take there.",
-        choices=("round-robin", "least-outstanding"),
+        choices=(ROUND_ROBIN, LEAST_OUTSTANDING),
     )
     hedge_calls: bool = _option(
         False,

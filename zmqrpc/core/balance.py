@@ -14,9 +14,6 @@ from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.topic import Topic
 from zmqrpc.target import Pool, Target
 
-ROUND_ROBIN = "round-robin"
-LEAST_OUTSTANDING = "least-outstanding"
-
 _WEIGHT = 3
 """
 How much more the time counts than the number in flight. With 1, one that takes five times as long gets a call as soon
