@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from zmqrpc.core.damping import damped
 from zmqrpc.core.envelope import FailureCode, Kind, Nack, Reply
 from zmqrpc.core.pending import PendingCall, PendingCalls
 
@@ -13,7 +14,6 @@ _Call = TypeVar("_Call", bound=PendingCall)
 _CALL = int(Kind.CALL)
 _RAISED = int(FailureCode.RAISED)
 _FASTEST = 1e-6
-_MOST_CHANGE = 2.0
 _FORGOTTEN = 0.99
 """What is left of what is remembered each time that it alone was why another was chosen: after some hundred it is
 tried again."""
@@ -78,7 +78,7 @@ class TimedCalls(PendingCalls[_Call]):
             taken = max(now - self._timed_from, _FASTEST)
             known = self.typical
             if not self._ended_without or taken > known > 0:
-                known = min(max(taken, known / _MOST_CHANGE), known * _MOST_CHANGE) if known else taken
+                known = damped(taken, known) if known else taken
                 self._measured = known
             self.typical = self._measured
             self._timed = 0
