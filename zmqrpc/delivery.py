@@ -358,7 +358,7 @@ class Delivery:
         if other is not None and self._may_repeat(call, link, now):
             call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
             self.record("calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address)
-            self.links.take_back(call)
+            self.links.repetitions.take_back(call)
             self.give(call, other, now)
         else:
             self.outcomes.overloaded(call, text, len(before), spared=other is not None)
@@ -378,7 +378,7 @@ class Delivery:
 
         :param link: to who had it before.
         """
-        if not self._has_moves(call, now) or not self.links.may_repeat(now, link.address):
+        if not self._has_moves(call, now) or not self.links.repetitions.may_repeat(now, link.address):
             return False
         call.moves += 1
         return True
@@ -397,7 +397,7 @@ class Delivery:
         call.may_have_run = True
         call.trouble = f"{self.outcomes.called(call, link)} gave it back"
         call.tried = (*call.tried, link.key)
-        self.links.take_back(call, None, Stage.QUEUED)
+        self.links.repetitions.take_back(call, None, Stage.QUEUED)
         now = self.seconds()
         if self.closed:
             self.outcomes.stopped(call)
@@ -445,7 +445,7 @@ class Delivery:
             # Nothing is taken from the others for one that may go nowhere.
             call.owes = (link, reason)
             call.may_have_run = True
-            self.links.take_back(call)
+            self.links.repetitions.take_back(call)
             self._park(call)
         else:
             self.outcomes.lost(call, reason)
@@ -469,7 +469,7 @@ class Delivery:
             return
         self.record("calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", link.address)
         call.may_have_run = True
-        self.links.take_back(call)
+        self.links.repetitions.take_back(call)
         self.give(call, other, now)
 
     def availability_changed(self, link: Link) -> None:
@@ -496,7 +496,7 @@ class Delivery:
         return self.table.leading_to(link.key)
 
     def _again(self, call: Waiter) -> None:
-        self.links.take_back(call)
+        self.links.repetitions.take_back(call)
         self.deliver(call, self.seconds())
 
     # Time

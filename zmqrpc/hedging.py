@@ -116,10 +116,10 @@ class Hedging:
             return
         key = first.route.choose_other((*first.tried, link.key))
         other = delivery.links.get(key) if key is not None else None
-        if other is None or not delivery.links.may_repeat(now, link.address):
+        if other is None or not delivery.links.repetitions.may_repeat(now, link.address):
             return
         delivery.links.notices.count("hedged")
-        delivery.links.renumbered += 1
+        delivery.links.repetitions.copied()
         second = Waiter(delivery.cancel)
         # Without a route: it goes nowhere else, whatever becomes of it there.
         second.begin(int(Kind.CALL), first.target, first.encoded, first.deadline, first.flags)

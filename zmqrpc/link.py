@@ -106,7 +106,7 @@ class Link:
         self.pending: PendingCalls[Waiter] = make(
             settings.max_unsettled_calls,
             links.policy,
-            links.unused_sequence,
+            links.numbering.unused,
             settings.max_unsettled_bytes,
             links.timers.patience,
         )
@@ -379,7 +379,7 @@ class Link:
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         number = call.sequence
-        self._links.take_back(call, self, Stage.QUEUED)
+        self._links.repetitions.take_back(call, self, Stage.QUEUED)
         self.queue.put_back(call, number)
         self.ready = False
 
@@ -464,7 +464,7 @@ class Link:
             self.write(self._goaway(), now)
 
     def _goaway(self) -> bytes:
-        only = self.attempt == self._only_attempt and self._links.unused_sequence == 1 and not self.pending
+        only = self.attempt == self._only_attempt and self._links.numbering.unused == 1 and not self.pending
         return encode_message(Goaway("", {"only": True} if only else None))
 
     def all_arrived(self) -> None:
@@ -548,7 +548,7 @@ class Link:
                     self.pending.put_off(call, now)
                 elif call.deadline <= now:
                     continue
-                elif self._links.may_repeat(now, self.address):
+                elif self._links.repetitions.may_repeat(now, self.address):
                     text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
                     self._links.notices.record("calls_repeated", text, self.address)
                     self.pending.repeat(call, now)

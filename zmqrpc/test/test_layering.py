@@ -58,7 +58,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         *("outcomes", "proxies", "proxy", "proxy_link", "proxy_watch"),
         *("published", "publishers", "publishing", "publishing_half"),
-        *("registrar", "requests", "server", "strategy_links"),
+        *("registrar", "repetitions", "requests", "server", "strategy_links"),
         *(
             "signals",
             "stall",

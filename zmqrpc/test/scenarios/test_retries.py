@@ -43,7 +43,7 @@ class RetryTests(SynchronousTestCase):
     def left(self):
         """Spend what is left of the budget; return how much that was."""
         links = self.client._delivery.links
-        return sum(links.may_repeat(self.network.clock.seconds(), "nobody") for _ in range(20))
+        return sum(links.repetitions.may_repeat(self.network.clock.seconds(), "nobody") for _ in range(20))
 
     def test_nobody_had_it(self):
         """What waits for a member that is dead, or was given to it in vain, goes elsewhere; that is no repetition."""
@@ -177,7 +177,7 @@ class SavingsTests(SynchronousTestCase):
                     self.successResultOf(call)
             network.run(afterwards)
             links, now = client._delivery.links, network.clock.seconds()
-            return sum(links.may_repeat(now, "nobody") for _ in range(10_000))
+            return sum(links.repetitions.may_repeat(now, "nobody") for _ in range(10_000))
 
     def test_after_a_quiet_time(self):
         """A busy node has saved what a second of its calls brings, however little it had to do an hour ago."""
