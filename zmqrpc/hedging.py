@@ -161,7 +161,8 @@ class _Hedge:
             self._end().callback(result)
 
     def _failed(self, failure: Failure) -> None:
-        error: ZmqRpcError = failure.value
+        # A `ZmqRpcError`, as all that calls end with.
+        error: Any = failure.value
         if isinstance(error, RemoteError) and error.did_run:
             # The method raised: that is an answer.
             self._answered(failure)

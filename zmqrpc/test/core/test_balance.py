@@ -39,59 +39,61 @@ class Peer:
         self.pending.typical = typical
 
 
-class BalancedRouteTests(SynchronousTestCase):
-    def make_route(self, **peers):
-        route = BalancedRoute(TARGET, Topic("x", "compute"), 0, Random(1).random, peers.get)
-        records = {
-            key: Record(Role.SERVER, "x", "compute", key, key, (f"tcp://127.0.0.1:{port}",))
-            for port, key in enumerate((*peers, "x")[: len(peers)], 1)
-        }
-        route.update(records, set(), set())
-        return route
+def make_route(**peers):
+    """Make a route to these peers, by their keys."""
+    route = BalancedRoute(TARGET, Topic("x", "compute"), 0, Random(1).random, peers.get)
+    records = {
+        key: Record(Role.SERVER, "x", "compute", key, key, (f"tcp://127.0.0.1:{port}",))
+        for port, key in enumerate((*peers, "x")[: len(peers)], 1)
+    }
+    route.update(records, set(), set())
+    return route
 
+
+class BalancedRouteTests(SynchronousTestCase):
     def shares(self, route, number=1000):
         drawn = [route.choose() for _ in range(number)]
         return {key: drawn.count(key) for key in dict.fromkeys(drawn)}
 
     def test_nobody_and_one(self):
-        self.assertIsNone(self.make_route().choose())
-        self.assertEqual(self.make_route(a=Peer(100)).choose(), "a")
+        self.assertIsNone(make_route().choose())
+        self.assertEqual(make_route(a=Peer(100)).choose(), "a")
 
     def test_of_two_the_one_with_fewer(self):
         for busy, free in ((Peer(2), Peer(1)), (Peer(0, 1), Peer()), (Peer(1, 1), Peer(1)), (Peer(3), Peer(0, 2))):
-            self.assertEqual(self.shares(self.make_route(a=busy, b=free)), {"b": 1000})
-            self.assertEqual(self.shares(self.make_route(a=free, b=busy)), {"a": 1000})
+            self.assertEqual(self.shares(make_route(a=busy, b=free)), {"b": 1000})
+            self.assertEqual(self.shares(make_route(a=free, b=busy)), {"a": 1000})
 
     def test_of_many_all_but_the_busiest(self):
-        shares = self.shares(self.make_route(a=Peer(1), b=Peer(2), c=Peer(3), d=Peer(4)), 6000)
+        shares = self.shares(make_route(a=Peer(1), b=Peer(2), c=Peer(3), d=Peer(4)), 6000)
         # Of six pairs a wins three, b two, c one.
         for key, share in {"a": 3000, "b": 2000, "c": 1000}.items():
             self.assertLess(abs(shares[key] - share), 200)
         self.assertNotIn("d", shares)
 
     def test_equals_share(self):
-        shares = self.shares(self.make_route(a=Peer(), b=Peer(), c=Peer(), d=Peer()), 4000)
+        shares = self.shares(make_route(a=Peer(), b=Peer(), c=Peer(), d=Peer()), 4000)
         for share in shares.values():
             self.assertLess(abs(share - 1000), 150)
         self.assertEqual(len(shares), 4)
 
     def test_one_that_is_gone_meanwhile(self):
-        route = self.make_route(a=Peer(), b=Peer())
+        route = make_route(a=Peer(), b=Peer())
         route._peer = {"a": Peer(5)}.get
         self.assertEqual(self.shares(route), {"a": 1000})
 
     def test_who_takes_longer_counts_as_having_more(self):
-        route = self.make_route(slow=Peer(0, typical=1.0), fast=Peer(5, typical=0.1))
+        route = make_route(slow=Peer(0, typical=1.0), fast=Peer(5, typical=0.1))
         self.assertEqual(route.choose(), "fast")
-        route = self.make_route(slow=Peer(0, typical=0.15), fast=Peer(5, typical=0.1))
+        route = make_route(slow=Peer(0, typical=0.15), fast=Peer(5, typical=0.1))
         self.assertEqual(route.choose(), "slow")
 
     def test_unknown_times_do_not_count(self):
-        self.assertEqual(self.make_route(a=Peer(1, typical=0.001), b=Peer(0)).choose(), "b")
+        self.assertEqual(make_route(a=Peer(1, typical=0.001), b=Peer(0)).choose(), "b")
 
     def test_who_was_slow_is_tried_again(self):
         slow = Peer(typical=1.0)
-        route = self.make_route(slow=slow, fast=Peer(typical=0.1))
+        route = make_route(slow=slow, fast=Peer(typical=0.1))
         drawn = [route.choose() for _ in range(400)]
         first = drawn.index("slow")
         self.assertTrue(200 < first < 300, first)
@@ -99,16 +101,16 @@ class BalancedRouteTests(SynchronousTestCase):
     def test_not_while_a_call_there_will_tell(self):
         slow = Peer(typical=1.0)
         slow.pending.hand_over(make_call(), NOW)
-        self.assertEqual(self.shares(self.make_route(slow=slow, fast=Peer(1, typical=0.1))), {"fast": 1000})
+        self.assertEqual(self.shares(make_route(slow=slow, fast=Peer(1, typical=0.1))), {"fast": 1000})
 
     def test_others_than_were_tried(self):
-        route = self.make_route(a=Peer(), b=Peer(9), c=Peer(5))
+        route = make_route(a=Peer(), b=Peer(9), c=Peer(5))
         self.assertEqual({route.choose_other(("a",)) for _ in range(100)}, {"c"})
         self.assertEqual(route.choose_other(("a", "c")), "b")
         self.assertIsNone(route.choose_other(("a", "b", "c")))
 
     def test_what_follows_who_was_chosen_is_connected_with_it(self):
-        route = self.make_route(a=Peer(), b=Peer(1), c=Peer(1))
+        route = make_route(a=Peer(), b=Peer(1), c=Peer(1))
         while route.choose() != "a":
             pass
         self.assertEqual(list(route.upcoming()), ["b", "c", "a"])
@@ -129,10 +131,9 @@ class SharesTests(SynchronousTestCase):
             without a result, or None for one that brings a result, after 10 ms.
         :param known: whether all of them have answered calls before.
         """
-        chance = Random(1)
+        chance = Random(2)
         peers = {key: Peer() for key in "abcde"}
-        route = BalancedRouteTests.make_route(self, **peers)
-        route._chance = chance.random
+        route = make_route(**peers)
         for peer in peers.values() if known else ():
             peer.pending.hand_over(make_call(), NOW - 0.01)
             end(peer.pending, 1, NOW)

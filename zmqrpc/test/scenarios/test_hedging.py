@@ -77,7 +77,7 @@ class HedgingTests(SynchronousTestCase):
             self.members[name] = Member(name, self.network.clock)
             self.nodes[name] = self.network.serve(f"work.{name}", self.members[name])
         options = {"hedge_calls": True, "zmq_topology": self.topology, **options}
-        self.client = self.network.client(**options)
+        self.client: Any = self.network.client(**options)
         self.counts = self.client._delivery.links.notices.counts
         for member in self.members.values():
             member.seconds = 0.01
