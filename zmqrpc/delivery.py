@@ -1,20 +1,19 @@
 """
 Brings each call to a link, and to its end.
 
-A call waits here while its topic is looked up, is given to the link whose turn it is, and comes back when it was not
-handed over. It ends with exactly one typed error (`zmqrpc.outcomes`) unless its waiter got the result straight from the
-link.
+A call waits here while its topic is looked up, is given to the link whose turn it is, and may come back from there to
+go elsewhere (`zmqrpc.elsewhere`). It ends with exactly one typed error (`zmqrpc.outcomes`) unless its waiter got the
+result straight from the link.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.core.envelope import Kind
 from zmqrpc.core.link import Phase
 from zmqrpc.core.parked import Parked
 from zmqrpc.core.pending import Stage
@@ -23,21 +22,19 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
+from zmqrpc.elsewhere import Elsewhere
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
 from zmqrpc.notices import unrecorded
-from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
+from zmqrpc.outcomes import MATCHMAKER_AWAY, Outcomes
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import Watches
-
-_MOST_ASKED = 100
-"""How many links are asked for room when there is none at the one whose turn it is: there may be many, and calls."""
 
 
 class Delivery:
@@ -48,6 +45,7 @@ class Delivery:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar elsewhere: brings to other links what one did not take, or has taken with it.
     :ivar publishing: what publishes fan-outs; None when they are sent to each member.
     :ivar record: notes what went elsewhere, as `Notices.record`.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
@@ -82,6 +80,11 @@ class Delivery:
         self.replied = self.outcomes.replied
         self.overdue = self.outcomes.overdue
         self.given_up = self.outcomes.given_up
+        self.elsewhere = Elsewhere(self)
+        # And of these sends them elsewhere, as far as may be.
+        self.refused = self.elsewhere.refused
+        self.rerouted = self.elsewhere.rerouted
+        self.lost = self.elsewhere.lost
 
     def wire(self, links: Links, discovery: Discovery) -> None:
         """Tell it its neighbours, which are made with it."""
@@ -99,9 +102,9 @@ class Delivery:
             self.outcomes.closed(call)
             return
         route = call.route = self.table.renewed(call.route)
-        link = self._choose(route, call.tried)
+        link = self.choose(route, call.tried)
         if link is None:
-            self._park(call)
+            self.park(call)
         else:
             self.give(call, link, now)
 
@@ -113,7 +116,7 @@ class Delivery:
             link.hand_over(call, None, now)
             self.handed_over(call)
         elif not link.enqueue(call, now):
-            self._crowded(call, link, now)
+            self.elsewhere.crowded(call, link, now)
         elif link.state.phase is not Phase.UP:
             self.links.strategy.needed(link.key, call.route.upcoming() if call.route is not None else ())
 
@@ -133,7 +136,12 @@ class Delivery:
             with detached():
                 self.acknowledged([call])
 
-    def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
+    def choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
+        """
+        Return the link whose turn it is, None where nobody can take a call.
+
+        :param tried: the links that would not do.
+        """
         for _ in range(len(route.choices)):
             key = route.choose()
             if key is not None and key not in tried:
@@ -162,7 +170,8 @@ class Delivery:
 
     # Waiting for discovery
 
-    def _park(self, call: Waiter) -> None:
+    def park(self, call: Waiter) -> None:
+        """Keep a call until discovery knows who can take it."""
         topic = call.route.topic
         if not self._parked.add(call):
             self.outcomes.crowded_out(call, len(self._parked.on(topic)), self._parked.bytes_on(topic))
@@ -172,6 +181,13 @@ class Delivery:
             call.began = self.seconds()
         self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
+
+    def rest(self, call: Waiter, now: float) -> None:
+        """Keep a notification for a while, since everybody who could take it has given it back."""
+        if self._returned.add(call, now):
+            self._wake_by(self._returned.wake_at)
+        else:
+            self.outcomes.returned_too_much(call)
 
     def when_known(
         self,
@@ -201,7 +217,7 @@ class Delivery:
         elif self._is_known(call):
             call.succeed(None)
         else:
-            self._park(call)
+            self.park(call)
         return call
 
     def connected(self, route: Route) -> list[str]:
@@ -245,13 +261,13 @@ class Delivery:
                 # The callback of one before it cancelled it.
                 continue
             call.route = self.table.renewed(call.route)
-            link = self._choose(call.route, call.tried) if call.encoded else None
+            link = self.choose(call.route, call.tried) if call.encoded else None
             if not call.encoded and self._is_known(call):
                 self._parked.remove(call)
                 call.succeed(None)
             elif link is not None:
                 self._parked.remove(call)
-                self._found(call, link, now)
+                self.elsewhere.found(call, link, now)
             elif not call.wait_for_ready and not topic.resolving:
                 self._parked.remove(call)
                 self._unroutable(call, error)
@@ -324,153 +340,10 @@ class Delivery:
         for call in calls:
             call.succeed(None)
 
-    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
-        call.link = link
-        if reason is Refusal.REQUEUED and call.kind == Kind.NOTIFY:
-            self._give_again(call, link)
-            return
-        if reason is Refusal.OVERLOADED and call.route is not None:
-            self._overloaded(call, link, text)
-            return
-        if reason not in ELSEWHERE or call.route is None:
-            self.outcomes.refused(call, reason, text)
-            return
-        self.record(
-            "calls_refused", "{number} call{s} refused by {peer}, to go elsewhere: {why}", link.address, why=text
-        )
-        call.tried = (*call.tried, link.key)
-        call.trouble = f"{reason.words}: {text}"
-        if reason is Refusal.DRAINING:
-            call.stopping = self.outcomes.tell(call, link, text)
-        self._again(call)
-
-    def _overloaded(self, call: Waiter, link: Link, text: str) -> None:
-        """Repeat a call that a member had no room for at another, as far as there is one and the budget goes."""
-        now = self.seconds()
-        call.crowded = self.outcomes.tell(call, link, text)
-        if self.closed:
-            self.outcomes.stopped(call)
-            return
-        route = call.route = self.table.renewed(call.route)
-        before, call.tried = call.tried, (*call.tried, link.key)
-        key = route.choose_other(call.tried)
-        other = self.links.get(key) if key is not None else None
-        if other is not None and self._may_repeat(call, link, now):
-            call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
-            self.record("calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address)
-            self.links.repetitions.take_back(call)
-            self.give(call, other, now)
-        else:
-            self.outcomes.overloaded(call, text, len(before), spared=other is not None)
-
-    def _crowded(self, call: Waiter, link: Link, now: float) -> None:
-        """Give a call that there is no room for at a link to another that has some: it was not sent."""
-        others = islice(call.route.upcoming(), _MOST_ASKED) if call.route is not None else ()
-        for other in map(self.links.get, others):
-            if other is not None and other is not link and other.key not in call.tried and other.has_room(call):
-                self.give(call, other, now)
-                return
-        self.outcomes.crowded(call, link)
-
-    def _may_repeat(self, call: Waiter, link: Link, now: float) -> bool:
-        """
-        Tell whether a call may be sent to one more member, and count that it is.
-
-        :param link: to who had it before.
-        """
-        if not self._has_moves(call, now) or not self.links.repetitions.may_repeat(now, link.address):
-            return False
-        call.moves += 1
-        return True
-
-    def _has_moves(self, call: Waiter, now: float) -> bool:
-        """Tell whether a call may be sent to one more member as far as it alone is concerned."""
-        return not 0 <= self.settings.rpc_retry_attempts <= call.moves and call.deadline > now
-
     def passed_on(self, calls: list[Waiter], link: Link) -> None:
         now = self.seconds()
         for call in calls:
             self.give(call, link, now)
-
-    def _give_again(self, call: Waiter, link: Link) -> None:
-        """Give a notification that was given back to another of its pool, or after a rest to all of them again."""
-        call.may_have_run = True
-        call.trouble = f"{self.outcomes.called(call, link)} gave it back"
-        call.tried = (*call.tried, link.key)
-        self.links.repetitions.take_back(call, None, Stage.QUEUED)
-        now = self.seconds()
-        if self.closed:
-            self.outcomes.stopped(call)
-            return
-        call.route = self.table.renewed(call.route)
-        other = self._choose(call.route, call.tried)
-        if other is not None:
-            self.give(call, other, now)
-            return
-        call.tried = ()
-        if self._returned.add(call, now):
-            self._wake_by(self._returned.wake_at)
-        else:
-            self.outcomes.returned_too_much(call)
-
-    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        for call in calls:
-            call.trouble = reason
-            if call.route is None:
-                self.outcomes.unreached(call, link, reason)
-                continue
-            if link.state.stopping:
-                call.stopping = self.outcomes.tell(call, link, reason)
-            self._again(call)
-
-    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        now = self.seconds()
-        for call in calls:
-            call.trouble = reason
-            if not call.idempotent or call.route is None:
-                self.outcomes.lost(call, reason)
-            elif self.closed:
-                # The errback of one before it has stopped the client.
-                self.outcomes.stopped(call)
-            elif not call.ended:
-                self._lost_and_idempotent(call, link, reason, now)
-
-    def _lost_and_idempotent(self, call: Waiter, link: Link, reason: str, now: float) -> None:
-        """Repeat a call that an instance has taken with it, at another as far as there is one and the budget goes."""
-        call.route = self.table.renewed(call.route)
-        other = self._choose(call.route, call.tried)
-        if other is not None:
-            self._repeat_lost(call, link, other, reason, now)
-        elif self._has_moves(call, now):
-            # Nothing is taken from the others for one that may go nowhere.
-            call.owes = (link, reason)
-            call.may_have_run = True
-            self.links.repetitions.take_back(call)
-            self._park(call)
-        else:
-            self.outcomes.lost(call, reason)
-
-    def _found(self, call: Waiter, link: Link, now: float) -> None:
-        """Give a call to the link that was found for it."""
-        if call.owes is None:
-            self.give(call, link, now)
-            return
-        (call.link, reason), call.owes = call.owes, None
-        self._repeat_lost(call, call.link, link, reason, now)
-
-    def _repeat_lost(self, call: Waiter, link: Link, other: Link, reason: str, now: float) -> None:
-        """
-        Give a call that was lost to another link, as far as the budget goes.
-
-        :param link: the one that it was lost with.
-        """
-        if not self._may_repeat(call, link, now):
-            self.outcomes.lost(call, reason)
-            return
-        self.record("calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", link.address)
-        call.may_have_run = True
-        self.links.repetitions.take_back(call)
-        self.give(call, other, now)
 
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)
@@ -494,10 +367,6 @@ class Delivery:
 
     def promised(self, link: Link) -> Sequence[Record]:
         return self.table.leading_to(link.key)
-
-    def _again(self, call: Waiter) -> None:
-        self.links.repetitions.take_back(call)
-        self.deliver(call, self.seconds())
 
     # Time
 

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
             "client",
             "connections",
         ),
-        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller"),
+        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "elsewhere", "fanout_caller"),
         *("forks", "hedging", "hints"),
         *(
             "inspection",
