@@ -118,7 +118,7 @@ class Answers:
             self._links.notices.count("unexpected", "{peer} said WELCOME again: {misfit}", link.address, misfit=misfit)
             return
         if opens and not misfit:
-            misfit = self._links.claim(link, source)
+            misfit = self._links.numbering.claim(link, source)
         effects = state.welcome(now, source, now - welcome.echoed / 1000, misfit)
         if state.phase in (Phase.UP, Phase.DRAINING):
             link.learn(frozenset(welcome.targets), welcome.limits)

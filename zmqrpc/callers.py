@@ -119,7 +119,7 @@ class Callers:
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}
-        self._newcomers: deque[tuple[float, Caller]] = deque()
+        self._newcomers: deque[tuple[float, bytes]] = deque()
         self._drain_at = NEVER
         self._goaway = b""
         self._next_sweep = NEVER
@@ -294,7 +294,7 @@ class Callers:
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
-            self._newcomers.append((now + NEWCOMER_SECONDS, caller))
+            self._newcomers.append((now + NEWCOMER_SECONDS, batch.source))
             self.sweep_by(now + NEWCOMER_SECONDS)
         elif is_read_late(batch.sent, caller.hello_sent):
             # A connection of the past, read late: the answers stay with the later one.
@@ -455,8 +455,8 @@ class Callers:
         """Write something to who came a while ago and has asked for nothing, which finds out who has gone again."""
         newcomers = self._newcomers
         while newcomers and newcomers[0][0] <= now:
-            caller = newcomers.popleft()[1]
-            if caller.filter.unused and self._by_identity.get(caller.identity) is caller:
+            caller = self._callers.get(newcomers.popleft()[1])
+            if caller is not None and caller.filter.unused and self._by_identity.get(caller.identity) is caller:
                 caller.beat()
         if newcomers:
             self.sweep_by(newcomers[0][0])

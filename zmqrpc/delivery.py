@@ -1,21 +1,20 @@
 """
 Brings each call to a link, and to its end.
 
-A call waits here while its topic is looked up, is given to the link whose turn it is, and comes back when it was not
-handed over. It ends with exactly one typed error (`zmqrpc.outcomes`) unless its waiter got the result straight from the
-link.
+A call waits here while its topic is looked up, is given to the link whose turn it is, and may come back from there to
+go elsewhere (`zmqrpc.elsewhere`). It ends with exactly one typed error (`zmqrpc.outcomes`) unless its waiter got the
+result straight from the link.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from zmqrpc.core.call import Stage
-from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.core.envelope import Kind
 from zmqrpc.core.link import Phase
 from zmqrpc.core.parked import Parked
 from zmqrpc.core.returned import Returned
@@ -23,20 +22,18 @@ from zmqrpc.core.route import Route
 from zmqrpc.core.routing import RoutingTable
 from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
+from zmqrpc.elsewhere import Elsewhere
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
-from zmqrpc.outcomes import ELSEWHERE, MATCHMAKER_AWAY, Outcomes
+from zmqrpc.outcomes import MATCHMAKER_AWAY, Outcomes
 from zmqrpc.publishing import Publishing
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 from zmqrpc.target import Pool, Target
 from zmqrpc.waiter import Waiter
 from zmqrpc.watches import Watches
-
-_MOST_ASKED = 100
-"""How many links are asked for room when there is none at the one whose turn it is: there may be many, and calls."""
 
 
 class Delivery:
@@ -47,6 +44,7 @@ class Delivery:
     :param seconds: the monotonic clock.
     :param jitter: gives a number from 0.5 to 1.
     :param wake_by: asks that `sweep` is called at a time.
+    :ivar elsewhere: brings to other links what one did not take, or has taken with it.
     :ivar publishing: what publishes fan-outs; None when they are sent to each member.
     :param record: notes what went elsewhere, as `Notices.record`.
     :ivar casts_fire_early: whether a cast ends for its caller when it is handed over, not when it is acknowledged.
@@ -75,13 +73,18 @@ class Delivery:
         self.casts_fire_early = not settings.rpc_use_acks
         self.record = record
         self._wake_by = wake_by
-        self._parked: Parked[Waiter] = Parked(settings.max_queued_calls)
-        self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, jitter)
+        self._parked: Parked[Waiter] = Parked(settings.max_queued_calls, settings.max_queued_bytes)
+        self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, settings.max_queued_bytes, jitter)
         self.outcomes = Outcomes(instance, settings, table, seconds, record)
         # What links tell of these only ends the calls.
         self.replied = self.outcomes.replied
         self.overdue = self.outcomes.overdue
         self.given_up = self.outcomes.given_up
+        self.elsewhere = Elsewhere(self)
+        # And of these sends them elsewhere, as far as may be.
+        self.refused = self.elsewhere.refused
+        self.rerouted = self.elsewhere.rerouted
+        self.lost = self.elsewhere.lost
 
     def wire(self, links: Links, discovery: Discovery) -> None:
         """Tell it its neighbours, which are made with it."""
@@ -99,9 +102,9 @@ class Delivery:
             self.outcomes.closed(call)
             return
         route = call.route = self.table.renewed(call.route)
-        link = self._choose(route, call.tried)
+        link = self.choose(route, call.tried)
         if link is None:
-            self._park(call)
+            self.park(call)
         else:
             self.give(call, link, now)
 
@@ -113,7 +116,7 @@ class Delivery:
             link.hand_over(call, None, now)
             self.handed_over(call)
         elif not link.enqueue(call, now):
-            self._crowded(call, link, now)
+            self.elsewhere.crowded(call, link, now)
         elif link.state.phase is not Phase.UP:
             self.links.strategy.needed(link.key, call.route.upcoming() if call.route is not None else ())
 
@@ -133,7 +136,12 @@ class Delivery:
             with detached():
                 self.acknowledged([call])
 
-    def _choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
+    def choose(self, route: Route, tried: tuple[str, ...]) -> Link | None:
+        """
+        Return the link whose turn it is, None where nobody can take a call.
+
+        :param tried: the links that would not do.
+        """
         for _ in range(len(route.choices)):
             key = route.choose()
             if key is not None and key not in tried:
@@ -162,16 +170,24 @@ class Delivery:
 
     # Waiting for discovery
 
-    def _park(self, call: Waiter) -> None:
+    def park(self, call: Waiter) -> None:
+        """Keep a call until discovery knows who can take it."""
         topic = call.route.topic
         if not self._parked.add(call):
-            self.outcomes.crowded_out(call, len(self._parked.on(topic)))
+            self.outcomes.crowded_out(call, len(self._parked.on(topic)), self._parked.bytes_on(topic))
             return
         call.stage = Stage.RESOLVING
         if call.began is None:
             call.began = self.seconds()
         self._wake_by(self._parked.wake_at)
         self.discovery.resolve(topic)
+
+    def rest(self, call: Waiter, now: float) -> None:
+        """Keep a notification for a while, since everybody who could take it has given it back."""
+        if self._returned.add(call, now):
+            self._wake_by(self._returned.wake_at)
+        else:
+            self.outcomes.returned_too_much(call)
 
     def when_known(
         self,
@@ -201,7 +217,7 @@ class Delivery:
         elif self._is_known(call):
             call.succeed(None)
         else:
-            self._park(call)
+            self.park(call)
         return call
 
     def connected(self, route: Route) -> list[str]:
@@ -245,13 +261,13 @@ class Delivery:
                 # The callback of one before it cancelled it.
                 continue
             call.route = self.table.renewed(call.route)
-            link = self._choose(call.route, call.tried) if call.encoded else None
+            link = self.choose(call.route, call.tried) if call.encoded else None
             if not call.encoded and self._is_known(call):
                 self._parked.remove(call)
                 call.succeed(None)
             elif link is not None:
                 self._parked.remove(call)
-                self.give(call, link, now)
+                self.elsewhere.found(call, link, now)
             elif not call.wait_for_ready and not topic.resolving:
                 self._parked.remove(call)
                 self._unroutable(call, error)
@@ -278,6 +294,12 @@ class Delivery:
         """List what is not on a link: the calls that wait for each topic, and those that rest."""
         parked: list[Collection[Waiter]] = [self._parked.on(topic) for topic in self._parked.topics()]
         return [*parked, list(self._returned)]
+
+    def room_used(self) -> list[tuple[int, int, str]]:
+        """List how many calls and bytes wait for each topic, and rest, with what is said of them."""
+        parked, returned = self._parked, self._returned
+        used = [(len(parked.on(topic)), parked.bytes_on(topic), "of one topic") for topic in parked.topics()]
+        return [*used, (len(returned), returned.bytes, "that rest")]
 
     # How it ends here
 
@@ -318,113 +340,10 @@ class Delivery:
         for call in calls:
             call.succeed(None)
 
-    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
-        call.link = link
-        if reason is Refusal.REQUEUED and call.kind == Kind.NOTIFY:
-            self._give_again(call, link)
-            return
-        if reason is Refusal.OVERLOADED and call.route is not None:
-            self._overloaded(call, link, text)
-            return
-        if reason not in ELSEWHERE or call.route is None:
-            self.outcomes.refused(call, reason, text)
-            return
-        self.record(
-            "calls_refused", "{number} call{s} refused by {peer}, to go elsewhere: {why}", link.address, why=text
-        )
-        call.tried = (*call.tried, link.key)
-        call.trouble = f"{reason.words}: {text}"
-        if reason is Refusal.DRAINING:
-            call.stopping = self.outcomes.tell(call, link, text)
-        self._again(call)
-
-    def _overloaded(self, call: Waiter, link: Link, text: str) -> None:
-        """Repeat a call that a member had no room for at another, as far as there is one and the budget goes."""
-        now = self.seconds()
-        call.crowded = self.outcomes.tell(call, link, text)
-        if self.closed:
-            self.outcomes.stopped(call)
-            return
-        route = call.route = self.table.renewed(call.route)
-        before, call.tried = call.tried, (*call.tried, link.key)
-        key = route.choose_other(call.tried)
-        other = self.links.get(key) if key is not None else None
-        if other is not None and self._may_repeat(call, link, now):
-            call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
-            self.record("calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address)
-            self._unsend(call)
-            self.give(call, other, now)
-        else:
-            self.outcomes.overloaded(call, text, len(before), spared=other is not None)
-
-    def _crowded(self, call: Waiter, link: Link, now: float) -> None:
-        """Give a call that there is no room for at a link to another that has some: it was not sent."""
-        others = islice(call.route.upcoming(), _MOST_ASKED) if call.route is not None else ()
-        for other in map(self.links.get, others):
-            if other is not None and other is not link and other.key not in call.tried and other.has_room(call):
-                self.give(call, other, now)
-                return
-        self.outcomes.crowded(call, link)
-
-    def _may_repeat(self, call: Waiter, link: Link, now: float) -> bool:
-        """
-        Tell whether a call may be sent to one more member, and count that it is.
-
-        :param link: to who had it before.
-        """
-        most = self.settings.rpc_retry_attempts
-        if 0 <= most <= call.moves or call.deadline <= now or not self.links.may_repeat(now, link.address):
-            return False
-        call.moves += 1
-        return True
-
     def passed_on(self, calls: list[Waiter], link: Link) -> None:
         now = self.seconds()
         for call in calls:
             self.give(call, link, now)
-
-    def _give_again(self, call: Waiter, link: Link) -> None:
-        """Give a notification that was given back to another of its pool, or after a rest to all of them again."""
-        call.may_have_run = True
-        call.trouble = f"{self.outcomes.called(call, link)} gave it back"
-        call.tried = (*call.tried, link.key)
-        call.unsent(call.encoded, None, Stage.QUEUED)
-        now = self.seconds()
-        if self.closed:
-            self.outcomes.stopped(call)
-            return
-        call.route = self.table.renewed(call.route)
-        other = self._choose(call.route, call.tried)
-        if other is not None:
-            self.give(call, other, now)
-            return
-        call.tried = ()
-        if self._returned.add(call, now):
-            self._wake_by(self._returned.wake_at)
-        else:
-            self.outcomes.returned_too_much(call)
-
-    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        for call in calls:
-            call.trouble = reason
-            if call.route is None:
-                self.outcomes.unreached(call, link, reason)
-                continue
-            if link.state.stopping:
-                call.stopping = self.outcomes.tell(call, link, reason)
-            self._again(call)
-
-    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
-        now = self.seconds()
-        for call in calls:
-            call.trouble = reason
-            if call.idempotent and call.route is not None and self._may_repeat(call, link, now):
-                text = "{number} call{s} lost with {peer}, to go elsewhere, as idempotent"
-                self.record("calls_moved", text, link.address)
-                call.may_have_run = True
-                self._again(call)
-            else:
-                self.outcomes.lost(call, reason)
 
     def availability_changed(self, link: Link) -> None:
         self.table.set_available(link.key, link.state.available)
@@ -448,16 +367,6 @@ class Delivery:
 
     def promised(self, link: Link) -> Sequence[Record]:
         return self.table.leading_to(link.key)
-
-    def _again(self, call: Waiter) -> None:
-        self._unsend(call)
-        self.deliver(call, self.seconds())
-
-    def _unsend(self, call: Waiter) -> None:
-        """Take that a call is to get another number, at another link."""
-        self.links.renumbered += call.sequence > 0
-        call.began = call.made_at
-        call.unsent(call.encoded)
 
     # Time
 

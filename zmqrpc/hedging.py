@@ -19,9 +19,9 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Kind
 from zmqrpc.core.observed import ObservedTimes
 from zmqrpc.delivery import Delivery
-from zmqrpc.errors import DeliveryError
+from zmqrpc.errors import RemoteError, ZmqRpcError
 from zmqrpc.hints import Hints
-from zmqrpc.target import Pool, Target
+from zmqrpc.target import Target
 from zmqrpc.waiter import Waiter
 
 SOONEST = 0.001
@@ -40,8 +40,8 @@ class HedgingClient(RPCClient):
     def call(self, target: Target, method: str, args: dict[str, Any] | None = None, **options: Any) -> Deferred[Any]:
         """See `RPCClient.call`."""
         call = super().call(target, method, args, **options)
-        if options.get("idempotent") and isinstance(call, Waiter) and target.server is None:
-            return self._hedging.watch(call)
+        if isinstance(call, Waiter) and call.idempotent and target.server is None:
+            return self._hedging.watch(call, target, method)
         return call
 
 
@@ -55,33 +55,37 @@ class Hedging:
     def __init__(self, delivery: Delivery, wake_by: Callable[[float], None]) -> None:
         self._delivery = delivery
         self._wake_by = wake_by
-        self._times: OrderedDict[Target | Pool, ObservedTimes] = OrderedDict()
+        self._times: OrderedDict[tuple[Target, str], ObservedTimes] = OrderedDict()
         self._most_times = delivery.settings.max_routes
         self._due: list[tuple[float, int, _Hedge]] = []
         self._entered = 0
 
-    def watch(self, call: Waiter) -> Deferred[Any]:
+    def watch(self, call: Waiter, target: Target, method: str) -> Deferred[Any]:
         """
-        Send a call to a second member as well, if it has not ended when most have.
+        Send a call to a second member as well, if it has not ended when most of its method have.
 
         :return: what its caller gets in its place.
         """
         now = self._delivery.seconds()
-        times = self._times_of(call.target)
-        hedge = _Hedge(call, times, now, self._delivery.seconds)
+        times = self._times_of((target, method))
+        hedge = _Hedge(times, now, self._delivery.seconds)
+        outcome = hedge.outcome
+        hedge.wait_for(call)
         slow = times.slow
         if not hedge.over and slow is not None:
             due = now + max(slow, SOONEST)
             if due < call.deadline:
                 self._enter(due, hedge)
-        return hedge.outcome
+        return outcome
 
-    def _times_of(self, target: Target | Pool) -> ObservedTimes:
-        times = self._times.get(target)
-        if times is None:
-            times = self._times[target] = ObservedTimes()
-            if len(self._times) > self._most_times:
-                self._times.popitem(last=False)
+    def _times_of(self, called: tuple[Target, str]) -> ObservedTimes:
+        times = self._times.get(called)
+        if times is not None:
+            self._times.move_to_end(called)
+            return times
+        times = self._times[called] = ObservedTimes()
+        if len(self._times) > self._most_times:
+            self._times.popitem(last=False)
         return times
 
     def _enter(self, due: float, hedge: _Hedge) -> None:
@@ -106,21 +110,22 @@ class Hedging:
             self._hedge(heappop(self._due)[2], now)
 
     def _hedge(self, hedge: _Hedge, now: float) -> None:
-        delivery, first = self._delivery, hedge.first
+        delivery, (first,) = self._delivery, hedge.calls
         link = first.link
         if delivery.closed or link is None or first.called:
             return
         key = first.route.choose_other((*first.tried, link.key))
         other = delivery.links.get(key) if key is not None else None
-        if other is None or not delivery.links.may_repeat(now, link.address):
+        if other is None or not delivery.links.repetitions.may_repeat(now, link.address):
             return
         delivery.links.notices.count("hedged")
-        delivery.links.renumbered += 1
+        delivery.links.repetitions.copied()
         second = Waiter(delivery.cancel)
         # Without a route: it goes nowhere else, whatever becomes of it there.
         second.begin(int(Kind.CALL), first.target, first.encoded, first.deadline, first.flags)
+        second.monitor = first.monitor
         second.began = now
-        hedge.take_second(second)
+        hedge.wait_for(second)
         delivery.give(second, other, now)
 
 
@@ -128,65 +133,65 @@ class _Hedge:
     """
     One call and, perhaps, its copy at a second member.
 
-    :ivar outcome: what the caller gets.
+    :ivar calls: both of them; none when it is over.
+    :ivar outcome: what the caller gets; not there any more when it is over.
     :ivar over: whether that has fired, or is about to.
     """
 
-    __slots__ = ("_began", "_errors", "_seconds", "_times", "first", "outcome", "over", "second")
+    __slots__ = ("_began", "_errors", "_seconds", "_times", "calls", "outcome", "over")
 
-    def __init__(self, first: Waiter, times: ObservedTimes, began: float, seconds: Callable[[], float]) -> None:
-        self.first = first
-        self.second: Waiter | None = None
+    def __init__(self, times: ObservedTimes, began: float, seconds: Callable[[], float]) -> None:
+        self.calls: list[Waiter] = []
         self.over = False
         self.outcome: Deferred[Any] = Deferred(self._cancel)
         self._times = times
         self._began = began
         self._seconds = seconds
-        self._errors: list[DeliveryError] = []
-        self._wait_for(first)
+        self._errors: list[ZmqRpcError] = []
 
-    def take_second(self, second: Waiter) -> None:
-        """Have the first answer of two count."""
-        self.second = second
-        self._wait_for(second)
-
-    def _wait_for(self, call: Waiter) -> None:
+    def wait_for(self, call: Waiter) -> None:
+        """Wait for a call; of two the first answer counts."""
+        self.calls.append(call)
         call.addCallbacks(self._answered, self._failed)
 
     def _answered(self, result: Any) -> None:
         # A second answer of the same pass comes when the first has counted.
         if not self.over:
             self._times.add(self._seconds() - self._began)
-            self._end()
-            self.outcome.callback(result)
+            self._end().callback(result)
 
     def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        if not isinstance(error, DeliveryError):
+        # A `ZmqRpcError`, as all that calls end with.
+        error: Any = failure.value
+        if isinstance(error, RemoteError) and error.did_run:
             # The method raised: that is an answer.
             self._answered(failure)
             return
+        # What one member refused, another may have begun.
         self._errors.append(error)
-        if not self.over and all(call.called for call in self._calls()):
-            self._end()
-            self.outcome.errback(self._worst(self._errors[0]))
+        if not self.over and all(call.called for call in self.calls):
+            # The first of those that may have run: the others tell of their copies alone.
+            self._end().errback(max(self._errors, key=lambda each: each.maybe_executed))
 
-    def _calls(self) -> list[Waiter]:
-        return [self.first] if self.second is None else [self.first, self.second]
+    def _end(self) -> Deferred[Any]:
+        """
+        Cancel what has not ended, at its server as well.
 
-    def _end(self) -> None:
-        """Cancel what has not ended, at its server as well."""
+        Request and result are let go of: this itself may be kept until it would have been due.
+
+        :return: what the caller gets.
+        """
         self.over = True
-        for call in self._calls():
+        outcome, calls, self.calls = self.outcome, self.calls, []
+        del self.outcome
+        for call in calls:
             if not call.called:
                 call.cancel()
+        return outcome
 
     def _cancel(self, _: object) -> None:
-        self._end()
+        outcome = self._end()
         # Of two the last: one may have failed before, and the caller has cancelled what was left.
-        self.outcome.errback(self._worst(self._errors[-1]))
-
-    def _worst(self, error: DeliveryError) -> DeliveryError:
-        """Return an error that tells of all copies whether they may have run."""
+        error = self._errors[-1]
         error.maybe_executed = any(each.maybe_executed for each in self._errors)
-        return error
+        outcome.errback(error)

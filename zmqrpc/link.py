@@ -119,7 +119,7 @@ class Link:
         self.pending: PendingCalls[Waiter] = make(
             settings.max_unsettled_calls,
             links.policy,
-            links.unused_sequence,
+            links.numbering.unused,
             settings.max_unsettled_bytes,
             links.timers.patience,
         )
@@ -378,8 +378,7 @@ class Link:
     def requeue(self, call: Waiter) -> None:
         """Put a call that certainly did not run, and whose number is settled, back before the others."""
         number = call.sequence
-        self._links.renumbered += 1
-        call.unsent(call.encoded, self, Stage.QUEUED)
+        self._links.repetitions.take_back(call, self, Stage.QUEUED)
         self.queue.put_back(call, number)
         self.ready = False
 
@@ -470,7 +469,7 @@ class Link:
             self.write(self._goaway(), now)
 
     def _goaway(self) -> bytes:
-        only = self.attempt == self._only_attempt and self._links.unused_sequence == 1 and not self.pending
+        only = self.attempt == self._only_attempt and self._links.numbering.unused == 1 and not self.pending
         return encode_message(Goaway("", {"only": True} if only else None))
 
     def all_arrived(self) -> None:

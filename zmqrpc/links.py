@@ -16,13 +16,12 @@ from zmqrpc.answers import Answers
 from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
-from zmqrpc.core.balance import ROUND_ROBIN
 from zmqrpc.core.batch import Batch, decode_batch
-from zmqrpc.core.budget import RetryBudget
 from zmqrpc.core.due import Due
 from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.core.numbering import Numbering
 from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.ways import Identity, Through
@@ -33,14 +32,14 @@ from zmqrpc.link_user import LinkUser
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
 from zmqrpc.patience import Patience
-from zmqrpc.settings import Settings
+from zmqrpc.repetitions import Repetitions
+from zmqrpc.settings import ROUND_ROBIN, Settings
 from zmqrpc.waiter import Waiter
 
 LINGER_SECONDS = 1.0
 """Most seconds that a stop waits for what was written to others; one that cannot be reached would take them all."""
 
 _SOON = 0.001
-_COUNT_SECONDS = 0.01
 _AFTER_FAULT = 1.0
 
 
@@ -86,10 +85,9 @@ class Links:
     :ivar gathering: whether a pass is under way at whose end what was gathered is written.
     :ivar late: links that are late, and may have calls that others could take as well, by their keys.
     :ivar dirty: links that have gathered something.
-    :ivar renumbered: how many numbers went, or go, to calls that had one before.
     :ivar times: whether links note how long calls take.
-    :ivar unused_sequence: higher than all that links of the past have used: an instance may come back (its record
-        vanished for a while), and would answer a number that is used again with the answer of its first use.
+    :ivar numbering: who leads to which instance, and from which number on.
+    :ivar repetitions: how many there may be.
     """
 
     log = Logger()
@@ -113,12 +111,7 @@ class Links:
         self.gathering = False
         self.dirty: list[Link] = []
         self.late: dict[str, Link] = {}
-        self.unused_sequence = 1
-        self.renumbered = 0
         self.times = settings.balance != ROUND_ROBIN
-        self._budget = RetryBudget(settings.rpc_retry_budget)
-        self._handed_by_others = 0
-        self._counts_at = -NEVER
         self.policy = (
             RetryPolicy(settings.rpc_ack_timeout_base, settings.rpc_ack_timeout_multiplier, settings.rpc_retry_attempts)
             if settings.rpc_use_acks
@@ -136,9 +129,10 @@ class Links:
         self.proxies: Others | None = None
         self._links: dict[str, Link] = {}
         self.get = self._links.get
+        self.numbering: Numbering[Link] = Numbering(self.get)
+        self.repetitions = Repetitions(settings.rpc_retry_budget, self._links.values(), notices)
         self.by_identity: dict[Identity, Link] = {}
         self._link_behind = self.by_identity.get
-        self._learned: dict[bytes, Link] = {}
         self._losses: dict[Identity, str] = {}
         self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
         self._first: Link | None = None
@@ -159,34 +153,6 @@ class Links:
     def add(self, link: Link) -> None:
         """Have one more link."""
         self._links[link.key] = link
-
-    def claim(self, link: Link, instance: bytes) -> str:
-        """
-        Take that an instance answers on a link that opens.
-
-        Two links to one instance would number their messages alike, and each would get the other's answers.
-
-        :return: why the link may not open, empty when it may.
-        """
-        state = link.state
-        if not state.learns and instance != state.instance:
-            return ""
-        other = self._learned.get(instance)
-        if other is None and state.learns:
-            other = self._links.get(instance.hex())
-        if other is not None and other is not link:
-            return f"the link to {other.address} leads there already"
-        if state.learns and instance != state.instance:
-            self._unlearn(link)
-            self._learned[instance] = link
-        link.begin_at(self.unused_sequence)
-        return ""
-
-    def _unlearn(self, link: Link) -> None:
-        """Have others number what they send to the instance of a link above what that has sent."""
-        self.unused_sequence = max(self.unused_sequence, link.pending.next_sequence)
-        if link.instance is not None and self._learned.get(link.instance) is link:
-            del self._learned[link.instance]
 
     def all(self) -> list[Link]:
         """List every link."""
@@ -220,7 +186,7 @@ class Links:
             left += link.pending.take_all()
         self._links.clear()
         self.by_identity.clear()
-        self._learned.clear()
+        self.numbering.clear()
         self.dirty.clear()
         self.late.clear()
         self._resting.clear()
@@ -242,25 +208,6 @@ class Links:
         if state.phase is Phase.CONNECTING:
             return True
         return state.mute and self.settings.rpc_use_acks
-
-    # What is repeated
-
-    def may_repeat(self, now: float, address: str) -> bool:
-        """
-        Take one repetition out of the budget; what cannot be had is counted and logged.
-
-        :param address: of whom this is about.
-        """
-        if now >= self._counts_at:
-            # Not by each call, which would pay for it, and not each time: there may be many links.
-            self._counts_at = now + _COUNT_SECONDS
-            handed = self._handed_by_others + sum(link.pending.handed for link in self._links.values())
-            self._budget.sent(handed - self.renumbered, now)
-        if self._budget.take():
-            return True
-        text = "what {peer} did not take or answer is not repeated: repetitions have come to {share:g} of all calls"
-        self.notices.count("retry_budget_spent", text, address, share=self._budget.share)
-        return False
 
     # What links ask for
 
@@ -472,6 +419,7 @@ class Links:
     def sweep(self, now: float) -> None:
         """Do what time asks for on the links whose time has come: of many links few have, and it does so often."""
         self.gathering = True
+        self.repetitions.sweep(now)
         while (link := self._due.pop(now)) is not None:
             # What has failed would fail again, and be logged, as often as it is asked.
             soonest = now + (_SOON if self.guarded(link, link.sweep, now) else _AFTER_FAULT)
@@ -481,8 +429,8 @@ class Links:
                 self._links.pop(link.key, None)
                 if self.late.get(link.key) is link:
                     del self.late[link.key]
-                self._handed_by_others += link.pending.handed
-                self._unlearn(link)
+                self.repetitions.gone(link)
+                self.numbering.release(link)
                 continue
             self.wake_by(link, max(link.wake_at, soonest))
             if link.blocked:

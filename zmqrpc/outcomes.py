@@ -219,15 +219,23 @@ class Outcomes:
             more += "; no other was asked (rpc_retry_attempts, rpc_retry_budget)"
         self.refused(call, Refusal.OVERLOADED, text + more)
 
-    def crowded_out(self, call: Waiter, waiting: int) -> None:
-        """End a call that there is no room for among those that wait for discovery."""
-        text = f"{waiting} calls wait for the matchmaker's answer about this topic (max_queued_calls)"
+    def crowded_out(self, call: Waiter, waiting: int, size: int) -> None:
+        """
+        End a call that there is no room for among those that wait for discovery.
+
+        :param waiting: how many those are.
+        :param size: how many bytes they have.
+        """
+        limits = "max_queued_calls, max_queued_bytes"
+        text = f"{waiting} calls of {size} bytes wait for the matchmaker's answer about this topic ({limits})"
         self.fail(call, Overloaded, text)
 
     def returned_too_much(self, call: Waiter) -> None:
         """End a notification that was given back, and that there is no room for among those that rest."""
-        text = f"{call.trouble}, as too many before it (max_queued_calls); look at the listeners of the pool"
-        self.fail(call, Overloaded, text)
+        limits = "max_queued_calls, max_queued_bytes"
+        self.fail(
+            call, Overloaded, f"{call.trouble}, as too many before it ({limits}); look at the listeners of the pool"
+        )
 
     def unroutable(
         self, call: Waiter, error: MatchmakerUnavailable | None, recorded: Sequence[Link], stopping: Sequence[Link]

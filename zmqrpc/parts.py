@@ -9,7 +9,7 @@ from zmqrpc.broker import HostBroker
 from zmqrpc.callers import Callers
 from zmqrpc.client import RPCClient
 from zmqrpc.connections import make_strategy
-from zmqrpc.core.balance import ROUND_ROBIN, BalancedRoute
+from zmqrpc.core.balance import BalancedRoute
 from zmqrpc.core.plan import ROUTED, DeliveryPlan
 from zmqrpc.core.quarantine import Quarantine
 from zmqrpc.core.route import Route
@@ -23,6 +23,7 @@ from zmqrpc.links import Links
 from zmqrpc.proxies import Proxies
 from zmqrpc.publishers import Publishers
 from zmqrpc.publishing import Publishing
+from zmqrpc.settings import ROUND_ROBIN
 from zmqrpc.site import Site
 from zmqrpc.strategy_links import StrategyLinks
 from zmqrpc.subscriptions import Subscriptions

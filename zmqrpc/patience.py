@@ -93,7 +93,7 @@ class Patience:
                     pending.put_off(call, now)
                 elif call.deadline <= now:
                     continue
-                elif self._links.may_repeat(now, link.address):
+                elif self._links.repetitions.may_repeat(now, link.address):
                     text = "{number} call{s} sent again to {peer}, which has not acknowledged or named any of that"
                     self._links.notices.record("calls_repeated", text, link.address)
                     link.repeat(call, now)

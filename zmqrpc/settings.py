@@ -25,6 +25,9 @@ from zmqrpc.transport_url import masked_url as masked_url
 URL_VARIABLE = "ZMQRPC_URL"
 """The environment variable that our commands take the transport URL from when nothing else names one."""
 
+ROUND_ROBIN, LEAST_OUTSTANDING = "round-robin", "least-outstanding"
+"""How calls may be balanced."""
+
 _log = Logger()
 
 _PREFIXES = {PROXY: "proxy_", REDIS: "redis_"}
@@ -125,7 +128,10 @@ class Settings:
     rpc_ack_timeout_base: float = _option(15.0, "Seconds until an unacknowledged message is sent again.", 0.01)
     rpc_ack_timeout_multiplier: float = _option(2.0, "By how much that grows with each retry.", 1)
     rpc_retry_attempts: int = _option(
-        3, "How often an unacknowledged message is sent again; negative or None: no limit.", none=-1
+        3,
+        "How often a message is sent again that nobody has acknowledged, and how often to another member after "
+        "Overloaded or, when it is idempotent, after a loss; 0: never; negative or None: no limit.",
+        none=-1,
     )
     call_monitor_timeout: float = _option(
         5.0,
@@ -140,15 +146,15 @@ class Settings:
         -1,
     )
     balance: str = _option(
-        "round-robin",
-        "Which member gets a call to a bare topic: round-robin, each in turn; least-outstanding, of two drawn at "
+        ROUND_ROBIN,
+        f"Which member gets a call to a bare topic: {ROUND_ROBIN}, each in turn; {LEAST_OUTSTANDING}, of two drawn at "
         "random the one with fewer calls in flight from here, each counted as long as calls take there.",
-        choices=("round-robin", "least-outstanding"),
+        choices=(ROUND_ROBIN, LEAST_OUTSTANDING),
     )
     hedge_calls: bool = _option(
         False,
         "Whether an idempotent call to a bare topic is sent to a second member as well when it takes longer than 95 of "
-        "100 did; the first answer counts.",
+        "100 of its method did; the first answer counts.",
     )
     rpc_message_ttl: float = _option(300.0, "Seconds until what is remembered of a silent client is forgotten.", 1)
     route_ttl: float = _option(
@@ -190,13 +196,20 @@ class Settings:
         "between them the least counts; subscribers are not asked, and one that takes less misses what is published.",
         4096,
     )
-    max_unsettled_calls: int = _option(65536, "Calls in flight to one instance; past it: Overloaded.", 1)
+    max_unsettled_calls: int = _option(
+        65536,
+        "Calls in flight to one instance; past it calls wait at the client, as max_queued_calls allows, and a server "
+        "refuses them: Overloaded.",
+        1,
+    )
     max_unsettled_bytes: int = _option(
         256 * 2**20, "Bytes of calls in flight to one instance; past it calls wait, as max_queued_bytes allows.", 1024
     )
     max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
     max_queued_bytes: int = _option(
-        64 * 2**20, "Bytes waiting for one peer; past it: Overloaded, and the oldest replies to it are dropped.", 1024
+        64 * 2**20,
+        "Bytes waiting for one peer or one lookup; past it: Overloaded, and the oldest replies to it are dropped.",
+        1024,
     )
     max_routes: int = _option(
         10000, "Targets a node keeps a route to; for one more, one that is not used is given up, else: Overloaded.", 1

@@ -7,6 +7,8 @@ from heapq import merge, nlargest
 from itertools import chain, islice
 from typing import Any
 
+from msgspec import structs
+
 from zmqrpc.any_caller import AnyCaller
 from zmqrpc.callers import Callers
 from zmqrpc.core.agenda import NEVER
@@ -106,7 +108,7 @@ class Tables:
             )
             for topic in _first(seen, "topics", topics, most, lambda topic: waiting[id(topic)])
         ]
-        seen.limits = [limit for limit in self._limits(links, waiting.values()) if limit is not None]
+        seen.limits = list(self._limits(links))
 
     # Calls
 
@@ -182,7 +184,7 @@ class Tables:
 
     # Limits
 
-    def _limits(self, links: list[Link], parked: Iterable[int]) -> Iterator[LimitSeen | None]:
+    def _limits(self, links: list[Link]) -> Iterator[LimitSeen]:
         settings, requests = self._settings, self._callers.requests
         busy = len(requests.waiting) + requests.running
         yield LimitSeen(option="max_running_calls", used=busy, most=settings.max_running_calls)
@@ -190,24 +192,31 @@ class Tables:
         yield LimitSeen(option="rpc_thread_pool_size", used=self._threads.used, most=settings.rpc_thread_pool_size)
         yield LimitSeen(option="max_clients", used=len(self._callers.all()), most=settings.max_clients)
         yield LimitSeen(option="max_routes", used=len(self._delivery.table.routes), most=settings.max_routes)
-        most_parked = max(parked, default=0)
-        fullest = _fullest("max_queued_calls", links, lambda link: len(link.queue), settings.max_queued_calls)
-        if fullest is None or fullest.used < most_parked:
-            fullest = LimitSeen(
-                option="max_queued_calls", used=most_parked, most=settings.max_queued_calls, where="of one topic"
-            )
-        yield fullest
-        yield _fullest("max_queued_bytes", links, lambda link: link.queue.bytes, settings.max_queued_bytes)
+        room = self._delivery.room_used()
+        calls = _fullest("max_queued_calls", links, lambda link: len(link.queue), settings.max_queued_calls)
+        yield _fuller(calls, [(used, where) for used, _, where in room])
+        size = _fullest("max_queued_bytes", links, lambda link: link.queue.bytes, settings.max_queued_bytes)
+        yield _fuller(size, [(used, where) for _, used, where in room])
         # What its instance takes may be less.
         yield _fullest("max_unsettled_calls", links, lambda link: len(link.pending), settings.max_unsettled_calls)
         yield _fullest("max_unsettled_bytes", links, lambda link: link.pending.bytes, settings.max_unsettled_bytes)
 
 
-def _fullest(option: str, links: list[Link], used: Callable[[Link], int], most: int) -> LimitSeen | None:
+def _fullest(option: str, links: list[Link], used: Callable[[Link], int], most: int) -> LimitSeen:
     link = max(links, key=used, default=None)
     if link is None:
-        return None
+        return LimitSeen(option=option, used=0, most=most)
     return LimitSeen(option=option, used=used(link), most=most, where=f"{link.member} at {link.address}")
+
+
+def _fuller(fullest: LimitSeen, room: list[tuple[int, str]]) -> LimitSeen:
+    """
+    Return that of a link, or that of what is on no link where more of it is used.
+
+    :param room: how much of it is used, and by what.
+    """
+    used, where = max(room)
+    return fullest if fullest.used >= used else structs.replace(fullest, used=used, where=where)
 
 
 def _first(

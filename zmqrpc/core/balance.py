@@ -14,9 +14,6 @@ from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.topic import Topic
 from zmqrpc.target import Pool, Target
 
-ROUND_ROBIN = "round-robin"
-LEAST_OUTSTANDING = "least-outstanding"
-
 _WEIGHT = 3
 """
 How much more the time counts than the number in flight. With 1, one that takes five times as long gets a call as soon
@@ -41,7 +38,8 @@ class BalancedRoute(Route):
     A route on which of two instances drawn at random the one gets a call where it is likely to end sooner.
 
     That is the one with fewer calls in flight and waiting, each of them counted as long as calls take there: one that
-    is slow has few in flight just because nobody calls it, and would else get one whenever it has none.
+    is slow has few in flight just because nobody calls it, and would else get one whenever it has none. What it refused
+    counts as if it were in flight, until results come: who refuses is done with a call at once, and has few as well.
 
     :param chance: gives a number from 0 to below 1.
     :param peer: returns the link with a key; None when there is none.
@@ -91,11 +89,14 @@ class BalancedRoute(Route):
             return other is None
         here, there = len(one.pending) + len(one.queue) + 1, len(other.pending) + len(other.queue) + 1
         timed, timed_there = one.pending, other.pending
-        if not timed.typical or not timed_there.typical:
-            return here < there
-        better = here * timed.typical**_WEIGHT < there * timed_there.typical**_WEIGHT
-        if better and there <= here:
-            timed_there.passed_over()
-        elif not better and here <= there:
+        cost, cost_there = here + timed.refused, there + timed_there.refused
+        if timed.typical and timed_there.typical:
+            cost *= timed.typical**_WEIGHT
+            cost_there *= timed_there.typical**_WEIGHT
+        if cost < cost_there:
+            if there <= here:
+                timed_there.passed_over()
+            return True
+        if cost > cost_there and here <= there:
             timed.passed_over()
-        return better
+        return False

@@ -10,6 +10,12 @@ _LENT = 10.0
 """What may be spent before anything was earned; it is earned back before anything is saved."""
 
 _MOST_SAVED = 100.0
+_FADED = 0.9
+"""
+What is left after a second of how much more than that may be saved: calls cease as well since a peer does not answer,
+and what was saved is wanted when it is given up some seconds later.
+"""
+
 _A_SECOND = 1.0
 """What comes by itself in each second in which less is earned, so that whoever calls rarely may repeat."""
 
@@ -37,7 +43,7 @@ class RetryBudget:
 
     def sent(self, total: int, now: float) -> None:
         """
-        Earn for the calls that have been sent since the last time.
+        Earn for the calls that have been sent since the last time; to be told once a second while calls are sent.
 
         :param total: how many calls the node has sent in all, each counted once.
         """
@@ -50,7 +56,7 @@ class RetryBudget:
         if passed >= 1:
             # What a second of such calls brings may be saved in any case: a busy node that loses one of its peers has
             # as much to send elsewhere.
-            self._most = max(_MOST_SAVED, self._earned / passed)
+            self._most = max(_MOST_SAVED, self._earned / passed, self._most * _FADED**passed)
             self._save(max(0.0, passed * _A_SECOND - self._earned))
             self._since = now
             self._earned = 0.0

@@ -50,6 +50,8 @@ class PendingCall:
         gave it back.
     :ivar crowded: which member had no room for it, for the error text; empty when none.
     :ivar moves: how often it was sent to another instance that might have had it, or was refused it for want of room.
+    :ivar owes: the link that it was lost with, and why, while nobody is known who could have it again: whoever is found
+        gets it as a repetition, which has to be in the budget then. None of any other.
     :ivar rounds: how often everybody who could take it has given it back.
     :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
@@ -79,6 +81,7 @@ class PendingCall:
     stopping: str = ""
     crowded: str = ""
     moves: int = 0
+    owes: tuple[Any, str] | None = None
     rounds: int = 0
     monitor: float | None = None
     named: int = 0

@@ -6,6 +6,8 @@ As long as nothing waits longer than a pass and nothing is refused, nobody asks 
 
 from __future__ import annotations
 
+from zmqrpc.core.damping import damped
+
 _FIRST_SHARE = 0.25
 _MOST_FIRST = 100.0
 """How many requests of many that run are served first; and how many of them may come together."""
@@ -15,8 +17,6 @@ _REMEMBERED = 1.0
 
 _FIRST_GUESS = 0.002
 _SMOOTHED = 0.25
-_MOST_CHANGE = 2.0
-"""By how much one pass changes what a request is taken to last: a single one that blocks says little of the others."""
 
 
 class Crowd:
@@ -55,8 +55,7 @@ class Crowd:
         """
         each = self._each
         taken = (now - (self._left_at if each else began)) / ran
-        bounded = min(max(taken, each / _MOST_CHANGE), each * _MOST_CHANGE if each else _FIRST_GUESS)
-        self._each = each + (bounded - each) * _SMOOTHED if each else bounded
+        self._each = each + (damped(taken, each) - each) * _SMOOTHED if each else min(taken, _FIRST_GUESS)
         self._left_at = now
         self._first = min(self._first + ran * _FIRST_SHARE, _MOST_FIRST)
         self.there = True

@@ -38,6 +38,10 @@ class CallQueue(Generic[_Call]):
         """Return how many calls wait."""
         return len(self._calls)
 
+    def __contains__(self, call: _Call) -> bool:
+        """Tell whether a call waits."""
+        return id(call) in self._calls
+
     @property
     def bytes(self) -> int:
         """How many bytes of encoded requests wait."""

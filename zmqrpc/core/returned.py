@@ -20,12 +20,16 @@ class Returned(Generic[_Call]):
     """
     What rests, and until when: the first time 0.05 to 0.1 s, then twice as long each time, up to 2.5 to 5 s.
 
-    :param most: how many may rest.
+    :param most_calls: how many may rest.
+    :param most_bytes: how many bytes of encoded requests.
     :param jitter: gives a number from 0.5 to 1, so that not all of them come back at once.
+    :ivar bytes: how many bytes of encoded requests rest.
     """
 
-    def __init__(self, most: int, jitter: Callable[[], float]) -> None:
-        self._most = most
+    def __init__(self, most_calls: int, most_bytes: int, jitter: Callable[[], float]) -> None:
+        self.bytes = 0
+        self._most_calls = most_calls
+        self._most_bytes = most_bytes
         self._jitter = jitter
         self._calls: dict[int, _Call] = {}
         self._due: list[tuple[float, int, int]] = []
@@ -40,9 +44,11 @@ class Returned(Generic[_Call]):
         return len(self._calls)
 
     def add(self, call: _Call, now: float) -> bool:
-        """Have a call rest, not past its deadline; False when too many do."""
-        if len(self._calls) >= self._most:
+        """Have a call rest, not past its deadline; False when there is no room."""
+        size = len(call.encoded)
+        if len(self._calls) >= self._most_calls or self.bytes + size > self._most_bytes:
             return False
+        self.bytes += size
         pause = min(_FIRST_SECONDS * 2**call.rounds, _LONGEST_SECONDS) * self._jitter()
         call.rounds = min(call.rounds + 1, _MOST_ROUNDS)
         self._calls[id(call)] = call
@@ -52,7 +58,10 @@ class Returned(Generic[_Call]):
 
     def remove(self, call: _Call) -> bool:
         """Take a call out; False when it does not rest."""
-        return self._calls.pop(id(call), None) is not None
+        if self._calls.pop(id(call), None) is None:
+            return False
+        self.bytes -= len(call.encoded)
+        return True
 
     @property
     def wake_at(self) -> float:
@@ -66,7 +75,9 @@ class Returned(Generic[_Call]):
         """Take out the calls that have rested, in the order in which their rest ends."""
         rested = []
         while self.wake_at <= now:
-            rested.append(self._calls.pop(heappop(self._due)[2]))
+            call = self._calls.pop(heappop(self._due)[2])
+            self.bytes -= len(call.encoded)
+            rested.append(call)
         return rested
 
     def take_all(self) -> list[_Call]:
@@ -74,4 +85,5 @@ class Returned(Generic[_Call]):
         calls = list(self._calls.values())
         self._calls.clear()
         self._due.clear()
+        self.bytes = 0
         return calls

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from zmqrpc.core.call import PendingCall
-from zmqrpc.core.envelope import Kind
+from zmqrpc.core.damping import damped
+from zmqrpc.core.envelope import FailureCode, Kind, Nack, Reply
 from zmqrpc.core.pending import PendingCalls
 
 _Call = TypeVar("_Call", bound=PendingCall)
 
 _CALL = int(Kind.CALL)
+_RAISED = int(FailureCode.RAISED)
 _FASTEST = 1e-6
-_MOST_CHANGE = 2.0
 _FORGOTTEN = 0.99
-"""What is left of the time each time that it alone was why another was chosen: after some hundred it is tried again."""
+"""What is left of what is remembered each time that it alone was why another was chosen: after some hundred it is
+tried again."""
+
+_FORGIVEN = 0.5
+"""How much of a refusal is none."""
 
 
 class TimedCalls(PendingCalls[_Call]):
@@ -22,18 +28,24 @@ class TimedCalls(PendingCalls[_Call]):
     As `PendingCalls`, and times one call after the other.
 
     Of all the calls in flight one is timed, so that it costs next to nothing. One of them changes the time that counts
-    by a factor of two at most: a single slow call says little of its instance.
+    by a factor of two at most: a single slow call says little of its instance. One that brings no result (it was
+    refused, failed, was cancelled or lost) says only that a call takes at least so long.
 
     :ivar typical: the seconds that a call takes; 0.0 while that is not known.
+    :ivar refused: how many calls were refused; one less with each result, and a bit less with each call that went to
+        another for that.
     """
 
-    __slots__ = ("_timed", "_timed_from", "typical")
+    __slots__ = ("_ended_without", "_measured", "_timed", "_timed_from", "refused", "typical")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.typical = 0.0
+        self.refused = 0.0
+        self._measured = 0.0
         self._timed = 0
         self._timed_from = 0.0
+        self._ended_without = False
 
     def hand_over(self, call: _Call, now: float) -> bool:
         """See `PendingCalls.hand_over`."""
@@ -42,15 +54,40 @@ class TimedCalls(PendingCalls[_Call]):
             self._timed_from = now
         return super().hand_over(call, now)
 
+    def take(self, sequence: int) -> _Call | None:
+        """See `PendingCalls.take`; whatever ends so brought no result."""
+        call = super().take(sequence)
+        if call is not None and sequence == self._timed:
+            self._ended_without = True
+        return call
+
+    def take_results(self, messages: Iterable[Any], calls: list[_Call], results: list[Any], rest: list[Any]) -> None:
+        """See `PendingCalls.take_results`; what is refused is counted here, where all that came is at hand."""
+        super().take_results(messages, calls, results, rest)
+        if self.refused:
+            self.refused = max(0.0, self.refused - len(calls))
+        for message in rest:
+            kind = type(message)
+            if kind is Nack:
+                self.refused += len(self.within(message.ranges))
+            elif kind is Reply and message.failure is not None and message.failure.code != _RAISED:
+                self.refused += message.sequence in self._calls
+
     def look(self, now: float) -> None:
         """Take the time of the call that is timed, if it has ended."""
         if self._timed and self._timed not in self._calls:
             taken = max(now - self._timed_from, _FASTEST)
-            self._timed = 0
             known = self.typical
-            self.typical = min(max(taken, known / _MOST_CHANGE), known * _MOST_CHANGE) if known else taken
+            if not self._ended_without or taken > known > 0:
+                known = damped(taken, known) if known else taken
+                self._measured = known
+            self.typical = self._measured
+            self._timed = 0
+            self._ended_without = False
 
     def passed_over(self) -> None:
-        """Take that another was chosen only since calls take long here; one that is under way will tell by itself."""
-        if not self._timed:
+        """Take that another was chosen only for what is remembered here; a timed call that is under way will tell."""
+        if self.refused:
+            self.refused = self.refused * _FORGOTTEN if self.refused > _FORGIVEN else 0.0
+        elif not self._timed:
             self.typical *= _FORGOTTEN

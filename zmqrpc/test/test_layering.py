@@ -42,7 +42,7 @@ LAYERS: dict[str, set[str]] = {
             "client",
             "connections",
         ),
-        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "fanout_caller"),
+        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "elsewhere", "fanout_caller"),
         *("forks", "given_back", "hedging", "hints"),
         *(
             "inspection",
@@ -61,7 +61,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         *("outcomes", "patience", "proxies", "proxy", "proxy_link", "proxy_set", "proxy_watch"),
         *("published", "publishers", "publishing", "publishing_half"),
-        *("registrar", "requests", "running", "server", "strategy_links"),
+        *("registrar", "repetitions", "requests", "running", "server", "strategy_links"),
         *(
             "signals",
             "stall",

@@ -133,7 +133,7 @@ class SweptLinksTests(SynchronousTestCase):
 
     def test_after_a_fault_a_blocked_link_waits_too(self):
         link = self.open("broken")
-        cast(Any, link)._outbox.batches.append(b"refused")
+        cast(Any, link)._outbox.put_back(b"refused")
         self.queue(link, 1.0)
         self.fail_to_sweep("broken")
         self.sweep(1.0)

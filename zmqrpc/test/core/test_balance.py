@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.balance import BalancedRoute
 from zmqrpc.core.call import PendingCall
-from zmqrpc.core.envelope import Kind
+from zmqrpc.core.envelope import Ack, Failure, FailureCode, Kind, Nack, Refusal, Reply
 from zmqrpc.core.queue import CallQueue
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.topic import Topic
@@ -38,59 +39,61 @@ class Peer:
         self.pending.typical = typical
 
 
-class BalancedRouteTests(SynchronousTestCase):
-    def make_route(self, **peers):
-        route = BalancedRoute(TARGET, Topic("x", "compute"), 0, Random(1).random, peers.get)
-        records = {
-            key: Record(Role.SERVER, "x", "compute", key, key, (f"tcp://127.0.0.1:{port}",))
-            for port, key in enumerate((*peers, "x")[: len(peers)], 1)
-        }
-        route.update(records, set(), set())
-        return route
+def make_route(**peers):
+    """Make a route to these peers, by their keys."""
+    route = BalancedRoute(TARGET, Topic("x", "compute"), 0, Random(1).random, peers.get)
+    records = {
+        key: Record(Role.SERVER, "x", "compute", key, key, (f"tcp://127.0.0.1:{port}",))
+        for port, key in enumerate((*peers, "x")[: len(peers)], 1)
+    }
+    route.update(records, set(), set())
+    return route
 
+
+class BalancedRouteTests(SynchronousTestCase):
     def shares(self, route, number=1000):
         drawn = [route.choose() for _ in range(number)]
         return {key: drawn.count(key) for key in dict.fromkeys(drawn)}
 
     def test_nobody_and_one(self):
-        self.assertIsNone(self.make_route().choose())
-        self.assertEqual(self.make_route(a=Peer(100)).choose(), "a")
+        self.assertIsNone(make_route().choose())
+        self.assertEqual(make_route(a=Peer(100)).choose(), "a")
 
     def test_of_two_the_one_with_fewer(self):
         for busy, free in ((Peer(2), Peer(1)), (Peer(0, 1), Peer()), (Peer(1, 1), Peer(1)), (Peer(3), Peer(0, 2))):
-            self.assertEqual(self.shares(self.make_route(a=busy, b=free)), {"b": 1000})
-            self.assertEqual(self.shares(self.make_route(a=free, b=busy)), {"a": 1000})
+            self.assertEqual(self.shares(make_route(a=busy, b=free)), {"b": 1000})
+            self.assertEqual(self.shares(make_route(a=free, b=busy)), {"a": 1000})
 
     def test_of_many_all_but_the_busiest(self):
-        shares = self.shares(self.make_route(a=Peer(1), b=Peer(2), c=Peer(3), d=Peer(4)), 6000)
+        shares = self.shares(make_route(a=Peer(1), b=Peer(2), c=Peer(3), d=Peer(4)), 6000)
         # Of six pairs a wins three, b two, c one.
         for key, share in {"a": 3000, "b": 2000, "c": 1000}.items():
             self.assertLess(abs(shares[key] - share), 200)
         self.assertNotIn("d", shares)
 
     def test_equals_share(self):
-        shares = self.shares(self.make_route(a=Peer(), b=Peer(), c=Peer(), d=Peer()), 4000)
+        shares = self.shares(make_route(a=Peer(), b=Peer(), c=Peer(), d=Peer()), 4000)
         for share in shares.values():
             self.assertLess(abs(share - 1000), 150)
         self.assertEqual(len(shares), 4)
 
     def test_one_that_is_gone_meanwhile(self):
-        route = self.make_route(a=Peer(), b=Peer())
+        route = make_route(a=Peer(), b=Peer())
         route._peer = {"a": Peer(5)}.get
         self.assertEqual(self.shares(route), {"a": 1000})
 
     def test_who_takes_longer_counts_as_having_more(self):
-        route = self.make_route(slow=Peer(0, typical=1.0), fast=Peer(5, typical=0.1))
+        route = make_route(slow=Peer(0, typical=1.0), fast=Peer(5, typical=0.1))
         self.assertEqual(route.choose(), "fast")
-        route = self.make_route(slow=Peer(0, typical=0.15), fast=Peer(5, typical=0.1))
+        route = make_route(slow=Peer(0, typical=0.15), fast=Peer(5, typical=0.1))
         self.assertEqual(route.choose(), "slow")
 
     def test_unknown_times_do_not_count(self):
-        self.assertEqual(self.make_route(a=Peer(1, typical=0.001), b=Peer(0)).choose(), "b")
+        self.assertEqual(make_route(a=Peer(1, typical=0.001), b=Peer(0)).choose(), "b")
 
     def test_who_was_slow_is_tried_again(self):
         slow = Peer(typical=1.0)
-        route = self.make_route(slow=slow, fast=Peer(typical=0.1))
+        route = make_route(slow=slow, fast=Peer(typical=0.1))
         drawn = [route.choose() for _ in range(400)]
         first = drawn.index("slow")
         self.assertTrue(200 < first < 300, first)
@@ -98,29 +101,151 @@ class BalancedRouteTests(SynchronousTestCase):
     def test_not_while_a_call_there_will_tell(self):
         slow = Peer(typical=1.0)
         slow.pending.hand_over(make_call(), NOW)
-        self.assertEqual(self.shares(self.make_route(slow=slow, fast=Peer(1, typical=0.1))), {"fast": 1000})
+        self.assertEqual(self.shares(make_route(slow=slow, fast=Peer(1, typical=0.1))), {"fast": 1000})
 
     def test_others_than_were_tried(self):
-        route = self.make_route(a=Peer(), b=Peer(9), c=Peer(5))
+        route = make_route(a=Peer(), b=Peer(9), c=Peer(5))
         self.assertEqual({route.choose_other(("a",)) for _ in range(100)}, {"c"})
         self.assertEqual(route.choose_other(("a", "c")), "b")
         self.assertIsNone(route.choose_other(("a", "b", "c")))
 
     def test_what_follows_who_was_chosen_is_connected_with_it(self):
-        route = self.make_route(a=Peer(), b=Peer(1), c=Peer(1))
+        route = make_route(a=Peer(), b=Peer(1), c=Peer(1))
         while route.choose() != "a":
             pass
         self.assertEqual(list(route.upcoming()), ["b", "c", "a"])
+
+
+class SharesTests(SynchronousTestCase):
+    """
+    Five members, of which four answer after about 10 ms; what the fifth gets of ten thousand calls.
+
+    A simulation of its own: calls come at random, `rate` of them in a second.
+    """
+
+    def share_of_the_fifth(self, rate, fails, known=False):
+        """
+        Make the calls.
+
+        :param fails: tells how the fifth ends a call that it gets as so many-th: the seconds after which it ends that
+            without a result, or None for one that brings a result, after 10 ms.
+        :param known: whether all of them have answered calls before.
+        """
+        chance = Random(2)
+        peers = {key: Peer() for key in "abcde"}
+        route = make_route(**peers)
+        for peer in peers.values() if known else ():
+            peer.pending.hand_over(make_call(), NOW - 0.01)
+            end(peer.pending, 1, NOW)
+        ends: list[tuple[float, int, str, int, bool]] = []
+        now, share = NOW, 0
+        for number in range(10_000):
+            now += chance.expovariate(rate)
+            while ends and ends[0][0] <= now:
+                at, _, key, sequence, result = heappop(ends)
+                end(peers[key].pending, sequence, at, result)
+            key = route.choose()
+            pending = peers[key].pending
+            pending.hand_over(make_call(), now)
+            failed = fails(share) if key == "e" else None
+            share += key == "e"
+            taken = chance.uniform(0.005, 0.015) if failed is None else failed
+            heappush(ends, (now + taken, number, key, pending.next_sequence - 1, failed is None))
+        return share
+
+    def test_all_are_well(self):
+        for rate in (10, 1000):
+            self.assertLess(abs(self.share_of_the_fifth(rate, lambda number: None) - 2000), 200)
+
+    def test_one_refuses(self):
+        """It is done with a call at once, and gets no more of them for that."""
+        for rate in (10, 100, 1000, 5000):
+            for known in (False, True):
+                with self.subTest(rate=rate, known=known):
+                    share = self.share_of_the_fifth(rate, lambda number: 0.001, known)
+                    self.assertTrue(1 <= share <= 2000, share)
+
+    def test_one_refuses_half(self):
+        share = self.share_of_the_fifth(1000, lambda number: 0.001 if number % 2 else None)
+        self.assertTrue(500 <= share <= 2000, share)
+
+    def test_one_has_refused(self):
+        """When it takes calls again it has its share soon."""
+        for rate in (10, 100, 1000, 5000):
+            with self.subTest(rate=rate):
+                share = self.share_of_the_fifth(rate, lambda number: 0.001 if number < 20 else None)
+                self.assertGreater(share, 1000)
+
+
+def end(calls, sequence, now, result=True):
+    """Have a call end, with a result or refused."""
+    message = Reply(sequence, None) if result else Nack(Refusal.OVERLOADED, [sequence, sequence])
+    calls.take_results([message], [], [], [])
+    calls.take(sequence)
+    calls.look(now)
 
 
 class TimedCallsTests(SynchronousTestCase):
     def setUp(self):
         self.calls: TimedCalls[PendingCall] = TimedCalls(100, None)
 
-    def takes(self, seconds):
+    def takes(self, seconds, result=True):
         self.calls.hand_over(make_call(), NOW)
-        self.calls.take(self.calls.next_sequence - 1)
-        self.calls.look(NOW + seconds)
+        end(self.calls, self.calls.next_sequence - 1, NOW + seconds, result)
+
+    def test_without_a_result(self):
+        """What was refused, cancelled or lost tells only that a call takes at least so long."""
+        self.takes(0.1, result=False)
+        self.assertEqual(self.calls.typical, 0)
+        self.takes(0.5)
+        self.takes(0.1, result=False)
+        self.assertAlmostEqual(self.calls.typical, 0.5)
+        self.takes(0.7, result=False)
+        self.assertAlmostEqual(self.calls.typical, 0.7)
+        self.takes(0.6)
+        self.assertAlmostEqual(self.calls.typical, 0.6)
+
+    def test_refusals_count_until_results_come(self):
+        for number in range(1, 4):
+            self.takes(0.001, result=False)
+            self.assertEqual(self.calls.refused, number)
+        for left in (2, 1, 0, 0):
+            self.takes(0.1)
+            self.assertEqual(self.calls.refused, left)
+
+    def test_or_until_others_have_had_many(self):
+        self.takes(0.5)
+        self.takes(0.001, result=False)
+        for _ in range(70):
+            self.calls.passed_over()
+        self.assertEqual((self.calls.refused, self.calls.typical), (0, 0.5))
+
+    def test_what_is_remembered_of_who_refuses_is_not_less_each_time(self):
+        self.takes(0.5)
+        for _ in range(10):
+            self.calls.passed_over()
+        self.assertLess(self.calls.typical, 0.46)
+        self.takes(0.001, result=False)
+        self.assertEqual(self.calls.typical, 0.5)
+
+    def test_what_is_a_refusal(self):
+        for number, (message, refused) in enumerate(
+            (
+                (Nack(Refusal.EXPIRED, [1, 1]), 1),
+                (Reply(2, failure=Failure(FailureCode.NO_SUCH_METHOD, "", "")), 2),
+                # What the method raised is an answer; and it did not say that the caller has cancelled it.
+                (Reply(3, failure=Failure(FailureCode.RAISED, "ValueError", "odd")), 2),
+                (Ack([4, 4]), 2),
+                # Late and repeated ones.
+                (Nack(Refusal.OVERLOADED, [1, 3]), 2),
+                (Reply(2, failure=Failure(FailureCode.NO_SUCH_METHOD, "", "")), 2),
+            ),
+            1,
+        ):
+            self.calls.hand_over(make_call(), NOW)
+            self.calls.take_results([message], [], [], [])
+            self.assertEqual(self.calls.refused, refused, message)
+            self.calls.take(number)
 
     def test_the_first_time_is_taken_as_it_is(self):
         self.assertEqual(self.calls.typical, 0)
@@ -135,11 +260,9 @@ class TimedCallsTests(SynchronousTestCase):
     def test_it_is_taken_when_the_call_has_ended(self):
         self.calls.hand_over(make_call(), NOW)
         self.calls.hand_over(make_call(), NOW + 1)
-        self.calls.take(2)
-        self.calls.look(NOW + 2)
+        end(self.calls, 2, NOW + 2)
         self.assertEqual(self.calls.typical, 0)
-        self.calls.take(1)
-        self.calls.look(NOW + 3)
+        end(self.calls, 1, NOW + 3)
         self.assertAlmostEqual(self.calls.typical, 3)
 
     def test_casts_tell_nothing(self):

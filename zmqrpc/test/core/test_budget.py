@@ -53,6 +53,14 @@ class BudgetTests(SynchronousTestCase):
         budget.sent(100_000, NOW + 10)
         self.assertEqual(spend(budget), 1000)
 
+    def test_what_a_busy_node_has_saved_fades_when_it_is_not(self):
+        for quiet, there in ((1, 900), (2, 810), (10, 348), (60, 100)):
+            budget = RetryBudget(0.1)
+            budget.sent(0, NOW)
+            budget.sent(100_000, NOW + 10)
+            budget.sent(100_000, NOW + 10 + quiet)
+            self.assertEqual(spend(budget), there)
+
     def test_a_share_of_nothing(self):
         budget = RetryBudget(0)
         budget.sent(0, NOW)

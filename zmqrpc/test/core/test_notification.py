@@ -144,7 +144,7 @@ class ReturnedTests(SynchronousTestCase):
         return call
 
     def test_rests_grow(self):
-        returned: Returned[PendingCall] = Returned(9, lambda: 1.0)
+        returned: Returned[PendingCall] = Returned(9, 100, lambda: 1.0)
         call, now, rests = self.call(), 0.0, []
         for _ in range(9):
             self.assertTrue(returned.add(call, now))
@@ -157,23 +157,36 @@ class ReturnedTests(SynchronousTestCase):
             returned.take_due(1e9)
 
     def test_not_past_the_deadline(self):
-        returned: Returned[PendingCall] = Returned(9, lambda: 0.5)
+        returned: Returned[PendingCall] = Returned(9, 100, lambda: 0.5)
         call = self.call(10.01)
         returned.add(call, 10.0)
         self.assertEqual((returned.wake_at, returned.take_due(10.01)), (10.01, [call]))
         self.assertEqual(returned.wake_at, NEVER)
 
     def test_bounded(self):
-        returned: Returned[PendingCall] = Returned(2, lambda: 1.0)
+        returned: Returned[PendingCall] = Returned(2, 100, lambda: 1.0)
         one, two, three = self.call(), self.call(), self.call()
         self.assertEqual([returned.add(call, 0.0) for call in (one, two, three)], [True, True, False])
         self.assertEqual((returned.remove(one), returned.remove(one), returned.remove(three)), (True, False, False))
         self.assertTrue(returned.add(three, 0.0))
         self.assertEqual((returned.take_all(), returned.wake_at, returned.take_due(1e9)), ([two, three], NEVER, []))
 
+    def test_bytes(self):
+        returned: Returned[PendingCall] = Returned(9, 100, lambda: 1.0)
+        one, two, three = self.call(), self.call(), self.call()
+        for call, size in ((one, 60), (two, 41), (three, 40)):
+            call.encoded = bytes(size)
+        self.assertEqual([returned.add(call, 0.0) for call in (one, two, three)], [True, False, True])
+        self.assertEqual(returned.bytes, 100)
+        returned.remove(one)
+        self.assertTrue(returned.add(two, 0.0))
+        self.assertEqual((returned.bytes, len(returned.take_due(1e9)), returned.bytes), (81, 2, 0))
+        returned.add(one, 0.0)
+        self.assertEqual((returned.take_all(), returned.bytes), ([one], 0))
+
     def test_one_that_is_taken_out_leaves_the_others(self):
         pauses = iter([0.5, 1.0, 0.75])
-        returned: Returned[PendingCall] = Returned(9, lambda: next(pauses))
+        returned: Returned[PendingCall] = Returned(9, 100, lambda: next(pauses))
         calls = [self.call() for _ in range(3)]
         for call in calls:
             returned.add(call, 0.0)

@@ -136,6 +136,18 @@ class BoundScenarios(Scenario):
         refused, results = await self.overloaded([client.call(WORK, "mark", timeout=5) for _ in range(10)])
         self.assertEqual((refused, results), (6, ["a"] * 4))
 
+    async def test_bytes_that_wait_for_the_store(self):
+        """What waits for an answer of the store is bounded in bytes as well."""
+        self.world.store.go_down(after=0.3)
+        client = self.world.client(max_queued_bytes=2**20)
+        value = bytes(100_000)
+        calls = [client.call(WORK, "echo", {"value": value}, timeout=0.6, wait_for_ready=True) for _ in range(20)]
+        waiting = [Deferred.fromCoroutine(self.fails(call, DeadlineExceeded)) for call in calls[:10]]
+        for call in calls[10:]:
+            error = await self.fails(call, Overloaded)
+            self.assertRegex(str(error), r"10 calls of 100\d+ bytes wait for .*\(max_queued_calls, max_queued_bytes\)")
+        await gatherResults(waiting)
+
     async def test_slow_reader(self):
         """More replies than a connection holds reach a client that reads them, in the end."""
         await self.member("a")

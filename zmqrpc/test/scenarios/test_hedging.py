@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from gc import collect
 from typing import Any
+from weakref import ref
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
-from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute, RemoteError, ServerLost
+from zmqrpc.errors import Cancelled, DeadlineExceeded, DeliveryError, NoRoute, NoSuchMethod, RemoteError, ServerLost
 from zmqrpc.hedging import HedgingClient
 from zmqrpc.testing import Network
 from zmqrpc.waiter import Waiter
@@ -34,6 +36,10 @@ class Member:
         self.ran = self.cancelled = 0
 
     @expose
+    def quick(self, context):
+        return self.name
+
+    @expose
     def work(self, context):
         self.ran += 1
         if self.seconds is None:
@@ -45,6 +51,14 @@ class Member:
     def _cancelled(self, held):
         self.cancelled += 1
         self.held.remove(held)
+
+
+class Older:
+    """One that has not got the method yet, as in the middle of a rolling upgrade."""
+
+    @expose
+    def other(self, context):
+        """Do something else."""
 
 
 class HedgingTests(SynchronousTestCase):
@@ -63,7 +77,7 @@ class HedgingTests(SynchronousTestCase):
             self.members[name] = Member(name, self.network.clock)
             self.nodes[name] = self.network.serve(f"work.{name}", self.members[name])
         options = {"hedge_calls": True, "zmq_topology": self.topology, **options}
-        self.client = self.network.client(**options)
+        self.client: Any = self.network.client(**options)
         self.counts = self.client._delivery.links.notices.counts
         for member in self.members.values():
             member.seconds = 0.01
@@ -139,6 +153,17 @@ class HedgingTests(SynchronousTestCase):
         for member in (has, other):
             member.held.pop().callback("late")
 
+    def test_each_method_by_itself(self):
+        """What most calls of one method take says nothing of another at the same target."""
+        self.begin()
+        for _ in range(1000):
+            self.network.result_of(self.client.call(WORK, "quick", idempotent=True))
+        self.counts.clear()
+        for _ in range(20):
+            self.network.result_of(self.call())
+        self.assertLessEqual(self.counts["hedged"], 2)
+        self.assertLessEqual(self.ran(), 22)
+
     def test_too_few_are_known(self):
         self.begin(calls=19)
         call, has, other = self.first()
@@ -185,6 +210,61 @@ class HedgingTests(SynchronousTestCase):
         self.network.run(0.1)
         self.assertEqual(has.cancelled, 1)
 
+    def refused(self):
+        """Make a call that one member keeps, and whose copy was refused at the other; return both the call and that."""
+        self.begin("a")
+        self.nodes["b"] = self.network.serve("work.b", Older())
+        self.network.result_of(self.client.call(Target("work", server="b"), "other"))
+        self.network.run_until(lambda: len(self.client._delivery.table.routes[WORK].choices) == 2)
+        self.hold("a")
+        has = self.members["a"]
+        call = self.call()
+        self.network.run_until(lambda: has.held or call.called)
+        if not has.held:
+            # Its turn was the other's, which refused it at once.
+            self.failureResultOf(call, NoSuchMethod)
+            call = self.call()
+        self.network.run_until(lambda: self.counts["hedged"])
+        self.network.run(0.5)
+        return call, has
+
+    def test_the_second_is_refused(self):
+        """That is no answer of the method, and no end while the first may run it."""
+        call, has = self.refused()
+        self.assertFalse(call.called)
+        has.held.pop().callback("first")
+        self.assertEqual(self.network.result_of(call), "first")
+        self.assertEqual(has.cancelled, 0)
+
+    def test_the_second_is_refused_and_the_first_lost(self):
+        call, has = self.refused()
+        self.nodes["a"].kill()
+        with self.assertRaises((DeliveryError, RemoteError)) as caught:
+            self.network.result_of(call)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertNotIn("it did not run", str(caught.exception))
+        has.held.clear()
+
+    def test_the_second_is_refused_and_the_caller_cancels(self):
+        call, has = self.refused()
+        call.cancel()
+        self.assertTrue(self.failureResultOf(call, Cancelled).value.maybe_executed)
+        self.network.run(0.1)
+        self.assertEqual(has.cancelled, 1)
+
+    def test_all_refuse(self):
+        """Then it certainly did not run, and the time in which it was refused tells nothing."""
+        self.begin("a")
+        for node in self.nodes.values():
+            self.network.result_of(node.stopService())
+        self.network.serve("work.b", Older())
+        for _ in range(2):
+            with self.assertRaises(NoSuchMethod) as caught:
+                self.network.result_of(self.call(wait_for_ready=True))
+            self.assertFalse(caught.exception.maybe_executed)
+        (times,) = self.client._hedging._times.values()
+        self.assertEqual(times._total, 30)
+
     def test_the_second_is_lost(self):
         """That is no end while the first lives."""
         self.begin()
@@ -196,6 +276,22 @@ class HedgingTests(SynchronousTestCase):
         has.held.pop().callback("first")
         self.assertEqual(self.network.result_of(call), "first")
         other.held.clear()
+
+    def test_as_patient_as_the_caller_says(self):
+        """The second copy waits for a silent instance as long as the first does, here longer than others."""
+        self.begin()
+        self.hold("a", "b")
+        call = self.call(call_monitor_timeout=0, timeout=60)
+        self.network.run_until(lambda: any(member.held for member in self.members.values()))
+        has, other = sorted(self.members.values(), key=lambda member: -len(member.held))
+        self.network.run_until(lambda: other.held)
+        self.nodes[other.name].clock.pause(8)
+        self.network.run(9)
+        self.assertEqual((other.cancelled, len(other.held)), (0, 1))
+        other.held.pop().callback("second")
+        self.assertEqual(self.network.result_of(call), "second")
+        self.network.run(0.1)
+        self.assertEqual(has.cancelled, 1)
 
     def test_the_first_is_lost(self):
         """It has gone to the other member as well by then, as it is idempotent."""
@@ -245,6 +341,36 @@ class HedgingTests(SynchronousTestCase):
             self.network.run(0.1)
             self.assertEqual(len(has.held) + len(other.held), 0)
         self.assertEqual(sum(member.cancelled for member in self.members.values()), 3)
+
+    def test_nothing_is_kept_of_what_has_ended(self):
+        """Neither the request nor the result, however long it is until it would have been due."""
+        self.begin()
+        for member in self.members.values():
+            member.seconds = 0.2
+        for _ in range(100):
+            self.network.result_of(self.call())
+        for member in self.members.values():
+            member.seconds = 0.01
+        calls = [self.call() for _ in range(5)]
+        due = [each[2] for each in self.client._hedging._due if not each[2].over]
+        links = self.client._delivery.links.all()
+        kept = [ref(call) for link in links for call in (*link.pending.outstanding(), *link.queue)]
+        self.assertEqual((len(due), len(kept)), (5, 5))
+        self.network.result_of(gatherResults(calls))
+        self.assertLessEqual(set(due), {each[2] for each in self.client._hedging._due})
+        collect()
+        self.assertEqual([each() for each in kept], [None] * 5)
+        self.assertFalse(any(hasattr(each, "outcome") for each in due))
+
+    def test_targets_in_use_are_not_forgotten(self):
+        """Of too many those go first that were not called for longest."""
+        self.begin(max_routes=3)
+        for _ in range(5):
+            for name in "xyz":
+                self.network.result_of(self.call(Target(name), timeout=0.01).addErrback(lambda _: None))
+                self.network.result_of(self.call())
+        (times,) = [times for times in self.client._hedging._times.values() if times.slow is not None]
+        self.assertEqual(times._total, 45)
 
     def test_bad_arguments(self):
         self.begin()

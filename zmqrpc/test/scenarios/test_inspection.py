@@ -187,6 +187,22 @@ class StuckTests(SynchronousTestCase):
         self.network.break_connections("client", "one")
         self.one("running", r"^sent \d\.\d s ago to one at .*, the link there is connecting: .*", 0.2)
 
+    def test_queued_again(self):
+        """What was handed over and certainly did not run gets another number, and is as old as it was."""
+        self.warm()
+        self.server.clock.pause(10)
+        self.call()
+        self.network.run(2)
+        links = self.node._delivery.links
+        (link,) = links.all()
+        (call,) = link.pending.take_all()
+        link.requeue(call)
+        links.dirty.append(link)
+        links.kick()
+        told = self.one("sent", "^sent 0.5 s ago to one at ", 0.5)
+        self.assertTrue(told.message.endswith("/3"))
+        self.assertApproximates(told.age, 2.5, 0.01)
+
     def test_resting(self):
         """A notification that everybody gives back."""
 
@@ -199,6 +215,33 @@ class StuckTests(SynchronousTestCase):
         notifier.info({}, "event", {}).addErrback(lambda _: None)
         call = self.one("resting", "^rests before it is given out again, since everybody .* gave it back", 3)
         self.assertEqual(call.kind, "notification")
+        self.assertApproximates(call.age, 3, 0.1)
+
+    def limit(self, option):
+        (limit,) = [limit for limit in seen(self.node).limits if limit.option == option]
+        return limit
+
+    def test_limits_of_what_is_on_no_link(self):
+        """What waits for one topic, or rests, is within the same limits as what waits for one peer."""
+
+        class Giving:
+            def info(self, context, publisher_id, event_type, payload, metadata):
+                return REQUEUE
+
+        self.network.listen("events", Giving(), host="ear")
+        self.node.notifier("me", ["events"]).info({}, "event", bytes(3000)).addErrback(lambda _: None)
+        self.network.run(3)
+        self.assertEqual((self.limit("max_queued_calls").used, self.limit("max_queued_calls").where), (1, "that rest"))
+        self.assertGreater(self.limit("max_queued_bytes").used, 3000)
+        self.network.store.come_back(slow=100)
+        for number in range(2):
+            self.call("echo", Target("other"), args={"value": bytes(5000), "number": number})
+        self.network.run(0.1)
+        self.assertEqual(
+            (self.limit("max_queued_calls").used, self.limit("max_queued_calls").where), (2, "of one topic")
+        )
+        self.assertGreater(self.limit("max_queued_bytes").used, 10_000)
+        self.assertEqual(self.limit("max_queued_bytes").where, "of one topic")
 
     def test_publishing(self):
         client = self.network.client(host="loud", use_pub_sub=True)

@@ -308,6 +308,13 @@ class MoreScenarios(Ears, Scenario):
         self.assertGreater(self.world.clock.seconds() - by_clock, 0.15)
         self.assertLess(self.world.seconds() - began, 1.5)
 
+    async def test_given_back_it_is_still_one(self):
+        """The next hand-over is no new message, of which a share may be repeated."""
+        await self.ear(REQUEUE, REQUEUE, HANDLED)
+        notifier = self.world.notifier(TOPIC)
+        self.assertEqual(await notifier.info({}, "e", 1), 1)
+        self.assertEqual(notifier.node._delivery.links.repetitions.first_hand_overs, 1)
+
     async def test_given_back_until_the_deadline(self):
         ear = await self.ear(*[REQUEUE] * 100)
         error = await self.fails(self.world.notifier(TOPIC).info({}, "e", 1, timeout=0.9), DeadlineExceeded)

@@ -43,7 +43,7 @@ class RetryTests(SynchronousTestCase):
     def left(self):
         """Spend what is left of the budget; return how much that was."""
         links = self.client._delivery.links
-        return sum(links.may_repeat(self.network.clock.seconds(), "nobody") for _ in range(20))
+        return sum(links.repetitions.may_repeat(self.network.clock.seconds(), "nobody") for _ in range(20))
 
     def test_nobody_had_it(self):
         """What waits for a member that is dead, or was given to it in vain, goes elsewhere; that is no repetition."""
@@ -91,6 +91,47 @@ class RetryTests(SynchronousTestCase):
         self.assertEqual(other.ran, [])
         self.assertGreaterEqual(self.counts["retry_budget_spent"], 1)
 
+    def test_what_goes_nowhere_is_no_repetition(self):
+        """Calls that are lost with the only member leave the budget to those that can be repeated."""
+        self.begin("a")
+        calls = [self.call("hold", number, idempotent=True) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.nodes["a"].kill()
+        worker.held.clear()
+        for call in calls:
+            with self.assertRaises((ServerLost, NoRoute)) as caught:
+                self.network.result_of(call)
+            self.assertTrue(caught.exception.maybe_executed)
+        self.assertEqual(self.counts["retry_budget_spent"], 0)
+        self.assertGreaterEqual(self.left(), 9)
+
+    def test_what_another_is_found_for_later_is_one(self):
+        """Calls that are lost with the only member, and wait for another, are repetitions when it comes."""
+        self.begin("a")
+        calls = [self.call("hold", number, idempotent=True, wait_for_ready=True) for number in range(20)]
+        worker = self.workers["a"]
+        self.network.run_until(lambda: len(worker.held) == 20)
+        self.nodes["a"].kill()
+        worker.held.clear()
+        self.network.run(2)
+        self.assertFalse(any(call.called for call in calls))
+        other = Worker("b")
+        self.network.serve("work.b", other)
+        self.network.run(2)
+        self.assertIn(len(other.held), (10, 11, 12, 13, 14))
+        lost = [call for call in calls if call.called]
+        self.assertEqual(len(lost), 20 - len(other.held))
+        for call in lost:
+            error = self.failureResultOf(call, ServerLost).value
+            self.assertTrue(error.maybe_executed)
+            self.assertIn("the instance that had it is gone: ", str(error))
+            self.assertIn("member a", str(error))
+        other.let_go()
+        for call in calls:
+            if call not in lost:
+                self.assertEqual(self.network.result_of(call), "b")
+
     def test_a_lost_connection(self):
         """What was handed over is asked for again at the same instance, runs once, and is no repetition."""
         self.begin("a")
@@ -117,6 +158,36 @@ class RetryTests(SynchronousTestCase):
         self.network.run(3)
         self.assertEqual(other.ran, [])
         self.network.heal()
+
+
+class SavingsTests(SynchronousTestCase):
+    """What a node has saved when it wants to repeat for the first time."""
+
+    def saved(self, quiet, seconds, afterwards=0.0):
+        """Call a thousand times a second after a quiet time, each for one repetition; spend all there is."""
+        with Network(1) as network:
+            network.serve("work.a", Worker("a"))
+            client = network.client(rpc_retry_budget=1)
+            network.result_of(client.call(WORK, "mark"))
+            network.run(quiet)
+            for _ in range(100 * seconds):
+                calls = [client.call(WORK, "mark", idempotent=True) for _ in range(10)]
+                network.run(0.01)
+                for call in calls:
+                    self.successResultOf(call)
+            network.run(afterwards)
+            links, now = client._delivery.links, network.clock.seconds()
+            return sum(links.repetitions.may_repeat(now, "nobody") for _ in range(10_000))
+
+    def test_after_a_quiet_time(self):
+        """A busy node has saved what a second of its calls brings, however little it had to do an hour ago."""
+        for quiet in (1, 3600):
+            self.assertTrue(900 <= self.saved(quiet, 4) <= 1100)
+
+    def test_when_calls_have_ceased(self):
+        """That does not vanish at once: calls also cease since nobody answers, and then it is wanted; but soon."""
+        self.assertGreater(self.saved(1, 4, afterwards=5), 500)
+        self.assertEqual(self.saved(1, 4, afterwards=60), 100)
 
 
 class DynamicRetryTests(RetryTests):

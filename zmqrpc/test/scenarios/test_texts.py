@@ -228,7 +228,9 @@ class TextScenarios(Scenario):
         self.world.store.go_down(after=0.5)
         client = self.world.client(max_queued_calls=1)
         first, second = [client.call(WORK, "mark", timeout=0.2) for _ in range(2)]
-        await self.ends(second, Overloaded, "resolving", "about this topic (max_queued_calls)", handed=False)
+        await self.ends(
+            second, Overloaded, "resolving", "about this topic (max_queued_calls, max_queued_bytes)", handed=False
+        )
         await self.fails(first, DeadlineExceeded)
 
     async def test_draining(self):

@@ -13,7 +13,7 @@ from zmqrpc.core.batch import decode_batch
 from zmqrpc.core.envelope import Ack, encode_message
 from zmqrpc.core.link import LinkState
 from zmqrpc.core.seen import DuplicateFilter, Seen
-from zmqrpc.delivery import Delivery
+from zmqrpc.elsewhere import Elsewhere
 from zmqrpc.errors import ServerLost
 from zmqrpc.links import Links
 from zmqrpc.outcomes import Outcomes
@@ -70,16 +70,16 @@ def acknowledged_unread(patch: Patch) -> None:
 def again_elsewhere(patch: Patch) -> None:
     """A client gives what may have run to another instance, whether that may happen or not."""
 
-    def lost(delivery: Delivery, calls: list[Any], link: Any, reason: str) -> None:
+    def lost(elsewhere: Elsewhere, calls: list[Any], link: Any, reason: str) -> None:
         for call in calls:
             call.trouble = reason
             if call.route is None:
-                delivery.outcomes.lost(call, reason)
+                elsewhere._outcomes.lost(call, reason)
             else:
                 call.may_have_run = True
-                delivery._again(call)
+                elsewhere.again(call)
 
-    patch(Delivery, "lost", lost)
+    patch(Elsewhere, "lost", lost)
 
 
 def no_deadline(patch: Patch) -> None:

@@ -1,0 +1,193 @@
+"""
+What one instance did not take, or has taken with it, goes to another: which calls, where to, and how often.
+
+What certainly did not run goes on as if it were new; the rest are repetitions, of which there are only so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from zmqrpc.core.call import Stage
+from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.link import Link
+from zmqrpc.outcomes import ELSEWHERE
+from zmqrpc.waiter import Waiter
+
+if TYPE_CHECKING:
+    from zmqrpc.delivery import Delivery
+
+_MOST_ASKED = 100
+"""How many links are asked for room when there is none at the one whose turn it is: there may be many, and calls."""
+
+
+class Elsewhere:
+    """
+    Brings calls of one node to another link than the one that had them.
+
+    :param delivery: gives them to links, and keeps those for which there is none.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._outcomes = delivery.outcomes
+        self._table = delivery.table
+        self._seconds: Callable[[], float] = delivery.seconds
+        self._most_moves = delivery.settings.rpc_retry_attempts
+
+    # What links tell
+
+    def refused(self, call: Waiter, link: Link, reason: Refusal, text: str) -> None:
+        call.link = link
+        if reason is Refusal.REQUEUED and call.kind == Kind.NOTIFY:
+            self._give_again(call, link)
+            return
+        if reason is Refusal.OVERLOADED and call.route is not None:
+            self._overloaded(call, link, text)
+            return
+        if reason not in ELSEWHERE or call.route is None:
+            self._outcomes.refused(call, reason, text)
+            return
+        self._delivery.record(
+            "calls_refused", "{number} call{s} refused by {peer}, to go elsewhere: {why}", link.address, why=text
+        )
+        call.tried = (*call.tried, link.key)
+        call.trouble = f"{reason.words}: {text}"
+        if reason is Refusal.DRAINING:
+            call.stopping = self._outcomes.tell(call, link, text)
+        self.again(call)
+
+    def rerouted(self, calls: list[Waiter], link: Link, reason: str) -> None:
+        for call in calls:
+            call.trouble = reason
+            if call.route is None:
+                self._outcomes.unreached(call, link, reason)
+                continue
+            if link.state.stopping:
+                call.stopping = self._outcomes.tell(call, link, reason)
+            self.again(call)
+
+    def lost(self, calls: list[Waiter], link: Link, reason: str) -> None:
+        now = self._seconds()
+        for call in calls:
+            call.trouble = reason
+            if not call.idempotent or call.route is None:
+                self._outcomes.lost(call, reason)
+            elif self._delivery.closed:
+                # The errback of one before it has stopped the client.
+                self._outcomes.stopped(call)
+            elif not call.ended:
+                self._lost_and_idempotent(call, link, reason, now)
+
+    # Repetitions
+
+    def _overloaded(self, call: Waiter, link: Link, text: str) -> None:
+        """Repeat a call that a member had no room for at another, as far as there is one and the budget goes."""
+        now = self._seconds()
+        call.crowded = self._outcomes.tell(call, link, text)
+        if self._delivery.closed:
+            self._outcomes.stopped(call)
+            return
+        route = call.route = self._table.renewed(call.route)
+        before, call.tried = call.tried, (*call.tried, link.key)
+        key = route.choose_other(call.tried)
+        other = self._delivery.links.get(key) if key is not None else None
+        if other is not None and self._may_repeat(call, link, now):
+            call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
+            self._delivery.record(
+                "calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address
+            )
+            self._delivery.links.repetitions.take_back(call)
+            self._delivery.give(call, other, now)
+        else:
+            self._outcomes.overloaded(call, text, len(before), spared=other is not None)
+
+    def _give_again(self, call: Waiter, link: Link) -> None:
+        """Give a notification that was given back to another of its pool, or after a rest to all of them again."""
+        call.may_have_run = True
+        call.trouble = f"{self._outcomes.called(call, link)} gave it back"
+        call.tried = (*call.tried, link.key)
+        self._delivery.links.repetitions.take_back(call, None, Stage.QUEUED)
+        now = self._seconds()
+        if self._delivery.closed:
+            self._outcomes.stopped(call)
+            return
+        call.route = self._table.renewed(call.route)
+        other = self._delivery.choose(call.route, call.tried)
+        if other is not None:
+            self._delivery.give(call, other, now)
+            return
+        call.tried = ()
+        self._delivery.rest(call, now)
+
+    def _lost_and_idempotent(self, call: Waiter, link: Link, reason: str, now: float) -> None:
+        """Repeat a call that an instance has taken with it, at another as far as there is one and the budget goes."""
+        call.route = self._table.renewed(call.route)
+        other = self._delivery.choose(call.route, call.tried)
+        if other is not None:
+            self._repeat_lost(call, link, other, reason, now)
+        elif self._has_moves(call, now):
+            # Nothing is taken from the others for one that may go nowhere.
+            call.owes = (link, reason)
+            call.may_have_run = True
+            self._delivery.links.repetitions.take_back(call)
+            self._delivery.park(call)
+        else:
+            self._outcomes.lost(call, reason)
+
+    def _repeat_lost(self, call: Waiter, link: Link, other: Link, reason: str, now: float) -> None:
+        """
+        Give a call that was lost to another link, as far as the budget goes.
+
+        :param link: the one that it was lost with.
+        """
+        if not self._may_repeat(call, link, now):
+            self._outcomes.lost(call, reason)
+            return
+        self._delivery.record(
+            "calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", link.address
+        )
+        call.may_have_run = True
+        self._delivery.links.repetitions.take_back(call)
+        self._delivery.give(call, other, now)
+
+    def _may_repeat(self, call: Waiter, link: Link, now: float) -> bool:
+        """
+        Tell whether a call may be sent to one more member, and count that it is.
+
+        :param link: to who had it before.
+        """
+        if not self._has_moves(call, now) or not self._delivery.links.repetitions.may_repeat(now, link.address):
+            return False
+        call.moves += 1
+        return True
+
+    def _has_moves(self, call: Waiter, now: float) -> bool:
+        """Tell whether a call may be sent to one more member as far as it alone is concerned."""
+        return not 0 <= self._most_moves <= call.moves and call.deadline > now
+
+    # What is none
+
+    def again(self, call: Waiter) -> None:
+        """Give a call that did not run to whose turn it is, or keep it until somebody is known."""
+        self._delivery.links.repetitions.take_back(call)
+        self._delivery.deliver(call, self._seconds())
+
+    def found(self, call: Waiter, link: Link, now: float) -> None:
+        """Give a call to the link that was found for it."""
+        if call.owes is None:
+            self._delivery.give(call, link, now)
+            return
+        (call.link, reason), call.owes = call.owes, None
+        self._repeat_lost(call, call.link, link, reason, now)
+
+    def crowded(self, call: Waiter, link: Link, now: float) -> None:
+        """Give a call that there is no room for at a link to another that has some: it was not sent."""
+        others = islice(call.route.upcoming(), _MOST_ASKED) if call.route is not None else ()
+        for other in map(self._delivery.links.get, others):
+            if other is not None and other is not link and other.key not in call.tried and other.has_room(call):
+                self._delivery.give(call, other, now)
+                return
+        self._outcomes.crowded(call, link)
