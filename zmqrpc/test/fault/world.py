@@ -207,7 +207,7 @@ class World(Figures):
         os.kill(child.pid, number)
         if number == signal.SIGKILL:
             for instance in child.instances.values():
-                self._history.died(instance)
+                self._history.died(instance, "server" if child.kind == "member" else "client")
         return now
 
     async def stand(self, child: Child, seconds: float) -> float:

@@ -241,9 +241,9 @@ class System:
         self._killed(process)
 
     def _killed(self, process: Any) -> None:
-        process.kill()
         if isinstance(process, MemoryNode):
-            self.history.died(process.instance.hex())
+            self.history.died(process.instance.hex(), "client" if process.address is None else "server")
+        process.kill()
         self.stops = [(other, stopped) for other, stopped in self.stops if other is not process]
 
     def stand(self, place: Place, seconds: float, clock: bool) -> None:
