@@ -140,7 +140,7 @@ class History:
         found = [*self._impossible(cases)]
         for case in cases.values():
             found += [f"{fault}: {case}" for fault in judge.faults(case)]
-        return found + [*(out_of_order(self.events, cases) if in_order else ())]
+        return [*found, *(out_of_order(self.events, cases) if in_order else ())]
 
     def _impossible(self, cases: Mapping[Id, Case]) -> Iterator[str]:
         """Say what no system can have done."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from zmqrpc.test.fault.cases import succeeded
 from zmqrpc.test.fault.rows import CALLS, DYNAMIC, ROUTED, STATIC, row
-from zmqrpc.test.fault.story import succeeded
 from zmqrpc.test.fault.world import PROXIES, World
 from zmqrpc.test.integration.support import pause
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from zmqrpc.test.fault.cases import error_of, may_have_run
 from zmqrpc.test.fault.rows import row
-from zmqrpc.test.fault.story import error_of, may_have_run
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
@@ -23,7 +23,7 @@ async def stopped(world: World) -> None:
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 12.0}, "count": 4, "rate": 20, "timeout": 20}
     world.caller("caller", {"timeout": 2}, slow)
     await world.warm()
-    await eventually("that the slow calls run", lambda: sum(bool(c.ran) for c in world.story().of("slow").cases) == 4)
+    await eventually("that the slow calls run", lambda: sum(bool(c.ran) for c in world.cases().of("slow").cases) == 4)
     one = world.children_named("one")
     at = await world.stand(one, world.seconds)
     await pause(3.0)
@@ -45,7 +45,7 @@ async def blocked(world: World) -> None:
     block = {"name": "block", "method": "block", "args": {"seconds": world.seconds}, "count": 1, "rate": 1}
     world.caller("caller", {"timeout": 5}, {**block, "timeout": world.seconds + 10, "after": 1.0})
     await world.warm()
-    ran = await eventually("that it blocks", lambda: [c for c in world.story().of("block").cases if c.ran])
+    ran = await eventually("that it blocks", lambda: [c for c in world.cases().of("block").cases if c.ran])
     at, instance = ran[0].ran[0].at, ran[0].ran[0].instance
     victim = next(child for child in world.children if instance in child.instances.values())
     world.stood(victim, world.seconds)

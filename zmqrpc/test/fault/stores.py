@@ -6,9 +6,9 @@ import os
 import time
 
 from zmqrpc.record import Record
+from zmqrpc.test.fault.cases import error_of
 from zmqrpc.test.fault.member import TOPIC
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
-from zmqrpc.test.fault.story import error_of
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.servers import RedisServer
@@ -90,7 +90,7 @@ async def hangs(world: World) -> None:
     redis.stop_answering()
     begin = time.monotonic()
     await pause(world.seconds)
-    open_then = len(world.story().of("unknown").where(lambda case: not case.ended).cases)
+    open_then = len(world.cases().of("unknown").where(lambda case: not case.ended).cases)
     redis.answer_again()
     back = time.monotonic()
     await pause(2.0)

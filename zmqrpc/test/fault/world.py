@@ -14,12 +14,12 @@ from twisted.internet.task import LoopingCall
 
 from zmqrpc import Settings
 from zmqrpc.matchmaker import make_matchmaker
+from zmqrpc.test.fault.cases import Cases
 from zmqrpc.test.fault.delay import PORT
 from zmqrpc.test.fault.figures import Figures
 from zmqrpc.test.fault.hosts import Host, Lan
 from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.processes import Child
-from zmqrpc.test.fault.story import Story
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.testing.history import History
@@ -64,7 +64,7 @@ class World(Figures):
         self._nursery = nursery
         self._own: Nursery | None = None
         self._log = str(directory / "bench.history")
-        self._history = History(log=open(self._log, "ab", 0))  # noqa: SIM115
+        self._history = History(log=open(self._log, "ab", 0), keep=False)  # noqa: SIM115
         self._looking = LoopingCall(self._look)
         self._looking.start(0.1)
 
@@ -241,10 +241,10 @@ class World(Figures):
         await eventually(f"the end of {child.name}", lambda: not child.runs, patience)
         return child.ended_at
 
-    def story(self) -> Story:
+    def cases(self) -> Cases:
         """Return what is written down by now."""
         logs = {child.log for child in self.children if child.log} | {self._log}
-        return Story.read(log for log in sorted(logs) if os.path.exists(log))
+        return Cases.read(log for log in sorted(logs) if os.path.exists(log))
 
     def connections(self, child: Child) -> int:
         """Return how many TCP connections that were made to it a process has, on a host of its own."""
@@ -262,13 +262,13 @@ class World(Figures):
     async def served(self, load: str, since: float, patience: float) -> None:
         """Wait until something of a load that was asked since then has succeeded, or for so long."""
         while time.monotonic() < since + patience:
-            if self.story().of(load).first_success(since) < patience:
+            if self.cases().of(load).first_success(since) < patience:
                 return
             await pause(0.3)
 
     # The end
 
-    async def end(self, settle: float = 10.0) -> Story:
+    async def end(self, settle: float = 10.0) -> Cases:
         """
         End the faults and the load, look for what was left over, and stop everything.
 
@@ -305,12 +305,12 @@ class World(Figures):
         self.at_most(f"MB that a process grows by ({name})", self.memory / 2**20, grown.get(name, 0.0))
         return self.judge()
 
-    def judge(self) -> Story:
+    def judge(self) -> Cases:
         """Hold what was told against what ran."""
-        story = self.story()
-        violations = story.history.violations(ended_within=LATE, begun_within=LATE)
-        self.figure("promises kept", f"all of {len(story.cases)}", "; ".join(violations[:3]) or "all", not violations)
-        return story
+        cases = self.cases()
+        violations = cases.history.violations(ended_within=LATE, begun_within=LATE)
+        self.figure("promises kept", f"all of {len(cases.cases)}", "; ".join(violations[:3]) or "all", not violations)
+        return cases
 
     async def _wait(self, what: str, happened: Any, patience: float, seen: Any = None) -> None:
         try:
