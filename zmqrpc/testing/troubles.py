@@ -57,9 +57,10 @@ class Troubles:
 
         It died meanwhile, or stood at that time.
 
-        :param awake_within: seconds in which a process that has stood gets to what it has.
+        :param awake_within: seconds in which a process that has stood gets to what it has, or it is known that one
+            died.
         """
-        if since <= self.died.get(instance, float("inf")) <= until:
+        if since <= self.died.get(instance, float("inf")) <= until + awake_within:
             return True
         return any(
             stood.at <= until <= stood.at + stood.seconds + awake_within for stood in self.stood.get(instance, ())

@@ -179,6 +179,16 @@ class CastTests(JudgeCase):
         self.assertEqual(self.lost(died, member="a"), [])
         self.assertEqual(self.lost(died, member="b"), lost)
 
+    def test_who_had_it_died_later(self):
+        """It had the time to run it; when it died is known a moment later."""
+        for seconds, faults in ((4.5, []), (5.5, ["said to be done, and did not run"])):
+
+            def died(seconds=seconds):
+                self.clock.advance(seconds)
+                self.history.died("aaaa", "server")
+
+            self.assertEqual(self.lost(died), faults)
+
     def test_who_had_it_stood(self):
         """It is late only at who stood until its time was up."""
         self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 5)), [])
