@@ -34,13 +34,14 @@ And for all:
   before it by the same way, so the slack grows by what that took. The first by a way is not judged.
 - The result, or the text of the error, is that of this id at an instance that ran it.
 - What a client asks of one instance ran in the order in which it was asked, where the caller of the judge says that
-  nothing was lost.
+  nothing was lost. What is for any member may first have waited for another, until all have run something of the
+  client.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -52,7 +53,12 @@ ENDED_WITHIN = 1.0
 """Seconds after its deadline by which a call has to have ended, as the front page says."""
 
 BEGUN_WITHIN = 0.3
-"""Seconds after its deadline that a method may still begin: what ages of messages are uncertain by."""
+"""
+Seconds after its deadline that a method may still begin: what ages of messages are uncertain by.
+
+Real processes need less: of 56,000 calls under two minutes of random faults none began after its deadline, on two
+processors that ten processes wanted.
+"""
 
 MOST_RUNS = 1 + Settings().rpc_retry_attempts + 1
 """How often something idempotent may run: once, as often as it is repeated elsewhere by default, and a hedge."""
@@ -244,15 +250,29 @@ def learn_ages(events: Iterable[Event], cases: Mapping[Id, Case]) -> None:
             quickest[pair] = min(took, quickest.get(pair, took))
 
 
-def out_of_order(events: Iterable[Event], cases: Mapping[Id, Case]) -> Iterator[str]:
-    """Say what ran after something that the same client had asked of the same instance later."""
+def out_of_order(events: Sequence[Event], cases: Mapping[Id, Case]) -> Iterator[str]:
+    """
+    Say what ran after something that the same client had asked of the same instance later.
+
+    What is for any member may first have waited for another, until the client has been served by all that serve it.
+    """
+    runs = [
+        (event.instance, cases[event.id])
+        for event in events
+        if type(event) is Ran and event.id in cases and cases[event.id].asked.kind in ("call", "cast")
+    ]
     places = {id: place for place, id in enumerate(cases)}
-    last: dict[tuple[str, str], Id] = {}
-    for event in events:
-        if type(event) is Ran and event.id in cases and cases[event.id].asked.kind in ("call", "cast"):
-            pair = (cases[event.id].asked.client, event.instance)
-            before = last.setdefault(pair, event.id)
-            if places[event.id] < places[before]:
-                yield f"ran out of order: {cases[event.id]}; after {cases[before]}"
-            else:
-                last[pair] = event.id
+    served: dict[tuple[str, str], float] = {}
+    for instance, case in runs:
+        served.setdefault((case.asked.client, instance), case.ran[0].at)
+    served_by_all: dict[str, float] = {}
+    for (client, _), at in served.items():
+        served_by_all[client] = max(at, served_by_all.get(client, 0.0))
+    last: dict[tuple[str, str], Case] = {}
+    for instance, case in runs:
+        asked = case.asked
+        before = last.setdefault((asked.client, instance), case)
+        if places[asked.id] >= places[before.asked.id]:
+            last[asked.client, instance] = case
+        elif asked.member is not None or asked.at >= served_by_all[asked.client]:
+            yield f"ran out of order: {case}; after {before}"

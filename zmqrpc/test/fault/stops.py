@@ -6,6 +6,7 @@ from zmqrpc.test.fault.cases import error_of, may_have_run
 from zmqrpc.test.fault.rows import row
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.testing.judge import BEGUN_WITHIN
 
 MONITOR = 5.0
 """Seconds of silence after which a link is given up: the default of the option call_monitor_timeout."""
@@ -35,7 +36,9 @@ async def stopped(world: World) -> None:
         ends = [case.ended[0].at - at for case in watched.cases if case.ended]
         world.at_most("s until they end", MONITOR + 1 + _READ, max(ends, default=99.0))
     world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
-    late = story.ran_by(instance).where(lambda case: any(ran.at > case.asked.deadline + 0.3 for ran in case.ran))
+    late = story.ran_by(instance).where(
+        lambda case: any(ran.at > case.asked.deadline + BEGUN_WITHIN for ran in case.ran)
+    )
     world.none("calls that run after their deadline", late)
 
 

@@ -87,6 +87,7 @@ async def hangs(world: World) -> None:
     unknown = {"name": "unknown", "topic": "unknown", "rate": 20, "after": 2.0, "timeout": 10, "in_flight": 100}
     world.caller("caller", {}, unknown, host="")
     await world.warm()
+    world.in_order = True
     redis.stop_answering()
     begin = time.monotonic()
     await pause(world.seconds)

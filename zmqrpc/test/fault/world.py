@@ -25,8 +25,6 @@ from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.testing.history import History
 
 PATIENCE = 30.0
-LATE = 1.0
-"""Seconds after its deadline by which every call has to have ended."""
 
 MEMORY = 64 * 2**20
 """Bytes by which no process may grow, where a row says nothing else."""
@@ -47,6 +45,7 @@ class World(Figures):
     :ivar options: of all processes that are started from now on.
     :ivar doubles: whether proxies that are started forward everything twice.
     :ivar memory: bytes by which no process may grow.
+    :ivar in_order: whether nothing is lost, refused or repeated here, so that calls have to run in order.
     """
 
     def __init__(self, nursery: NurseryOfWorlds, directory: Path, topology: str, seconds: float, url: str = "") -> None:
@@ -60,6 +59,7 @@ class World(Figures):
         self.memory = MEMORY
         self.options: dict[str, Any] = {}
         self.doubles = False
+        self.in_order = False
         self._cleanups: list[Any] = []
         self._nursery = nursery
         self._own: Nursery | None = None
@@ -308,7 +308,9 @@ class World(Figures):
     def judge(self) -> Cases:
         """Hold what was told against what ran."""
         cases = self.cases()
-        violations = cases.history.violations(ended_within=LATE, begun_within=LATE)
+        violations = cases.history.violations(in_order=self.in_order)
+        late = (ran.at - case.asked.deadline for case in cases.cases for ran in case.ran if case.asked.kind != "fanout")
+        self.figure("s after its deadline that anything began, at most", "", f"{max(late, default=0.0):.3f}", good=True)
         self.figure("promises kept", f"all of {len(cases.cases)}", "; ".join(violations[:3]) or "all", not violations)
         return cases
 

@@ -286,16 +286,43 @@ class NotificationTests(JudgeCase):
 
 
 class HistoryTests(JudgeCase):
+    def ran_in_order(self, order, member=None):
+        """Have so many casts run in this order, after one at each of two members."""
+        self.history.events.clear()
+        for number, where in ((10, A), (11, B)):
+            self.history.invoke(number, "client", "cast", 5)
+            self.clock.advance(0.1)
+            self.history.ran(number, *where)
+            self.history.ended(number, None)
+        for number in sorted(order):
+            self.history.invoke(number, "client", "cast", 5, member=member)
+        for number in order:
+            self.history.ran(number, *A)
+            self.history.ended(number, None)
+
     def test_order(self):
         """It is asked for only where nothing was lost."""
-        for number in (1, 2, 3):
-            self.history.invoke(number, "client", "cast", 5, member="a")
-        for number in (1, 3, 2):
-            self.history.ran(number, *A)
-        for number in (1, 2, 3):
-            self.history.ended(number, None)
-        self.assertEqual(self.faults(), [])
-        self.assertEqual(self.faults(in_order=True), ["ran out of order"])
+        for member in (None, "a"):
+            self.ran_in_order((1, 3, 2), member)
+            self.assertEqual(self.faults(), [])
+            self.assertEqual(self.faults(in_order=True), ["ran out of order"])
+            self.ran_in_order((1, 2, 3), member)
+            self.assertEqual(self.faults(in_order=True), [])
+
+    def test_order_while_all_connect(self):
+        """What is for any member may first wait for another that is slow to connect; what is for one may not."""
+        for member, faults in ((None, []), ("a", ["ran out of order"])):
+            self.history.events.clear()
+            for number in (1, 2):
+                self.history.invoke(number, "client", "cast", 5, member=member)
+            for number in (2, 1):
+                self.history.ran(number, *A)
+                self.history.ended(number, None)
+            self.history.invoke(3, "client", "cast", 5)
+            self.clock.advance(0.1)
+            self.history.ran(3, *B)
+            self.history.ended(3, None)
+            self.assertEqual(self.faults(in_order=True), faults)
 
     def test_bad_histories(self):
         self.history.invoke(1, "client", "cast", 5)
