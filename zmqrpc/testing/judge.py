@@ -19,10 +19,10 @@ ok: of a notification  at least 1 in as many pools as it says
 may have run, as what was cancelled after it was sent. *Stood* excuses who stood when its time was up.
 
 What is idempotent and was lost on its way goes to whoever is there next, under a new number: perhaps once more to the
-same instance. A fan-out, and a call of every member, never goes to another instance than the one it is for: unless it
-was published it runs at no instance that is not listed, and none is listed twice. Nothing but a notification runs at
-another member than the one it is for, and what is not idempotent runs at no other instance than the one its error
-names.
+same instance. `MOST_RUNS` is once, as often as ``rpc_retry_attempts`` says, and a hedge. A fan-out, and a call of every
+member, never goes to another instance than the one it is for: unless it was published it runs at no instance that is
+not listed, and none is listed twice. Nothing but a notification runs at another member than the one it is for, and what
+is not idempotent runs at no other instance than the one its error names.
 
 And for all:
 
