@@ -211,7 +211,7 @@ def _gather(summed: Deferred[int], outcomes: list[tuple[bool, Any]]) -> None:
         summed.callback(sum(outcome for _, outcome in outcomes))
         return
     error = failures[0].value
-    if len(failures) < len(outcomes) and any(outcome for success, outcome in outcomes if success):
-        # Another pool has it.
+    if any(outcome if success else outcome.value.maybe_executed for success, outcome in outcomes):
+        # Another pool has it, or may have it.
         error.maybe_executed = True
     summed.errback(failures[0])

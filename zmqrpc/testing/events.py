@@ -60,12 +60,14 @@ class Told(msgspec.Struct, frozen=True):
     :ivar instance: hex digits, empty where all are meant.
     :ivar result: what the method returned.
     :ivar text: the error in words.
+    :ivar addressed: the first hex digits of the instance that had it, as the error says; empty where none had.
     """
 
     verdict: str
     instance: str = ""
     result: Any = None
     text: str = ""
+    addressed: str = ""
 
 
 class Ended(Event, frozen=True, tag="ended"):
@@ -76,9 +78,14 @@ class Ended(Event, frozen=True, tag="ended"):
 
 
 class Died(Event, frozen=True, tag="died"):
-    """A process was killed, or gave up what it had: what it had begun, acknowledged or sent may be gone with it."""
+    """
+    A process was killed, or gave up what it had: what it had begun, acknowledged or sent may be gone with it.
+
+    :ivar role: ``server`` where it served, else ``client``.
+    """
 
     instance: str
+    role: str
 
 
 class Stood(Event, frozen=True, tag="stood"):
@@ -116,9 +123,12 @@ def told_by(outcome: object) -> Iterator[Told]:
 def _of_error(error: BaseException, instance: str = "") -> Told:
     text = f"{type(error).__name__}: {error}"
     maybe_executed, did_run = getattr(error, "maybe_executed", None), getattr(error, "did_run", False)
+    journey = getattr(error, "journey", None)
+    addressed = journey.message_id.split("/")[1] if journey is not None and journey.message_id else ""
     if did_run:
         # An error of the method itself is as good as a result: it has to be that of this call.
-        return Told("ran", instance, error.message if isinstance(error, RemoteError) else None, text)
+        result = error.message if isinstance(error, RemoteError) else None
+        return Told("ran", instance, result, text, addressed)
     if maybe_executed is None:
         return Told("unknown", instance, None, text)
-    return Told("info" if maybe_executed else "fail", instance, None, text)
+    return Told("info" if maybe_executed else "fail", instance, None, text, addressed)

@@ -8,14 +8,14 @@ promises are kept: it only counts (the method of Jepsen).
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import msgspec
 
 from zmqrpc.testing.events import Died, Ended, Event, Id, Invoked, Ran, Stood, told_by
-from zmqrpc.testing.judge import YOUNG, Case, Troubles
+from zmqrpc.testing.judge import BEGUN_WITHIN, ENDED_WITHIN, MOST_RUNS, Case, Judge, learn_ages, out_of_order
+from zmqrpc.testing.troubles import Troubles
 
 _LINE = msgspec.json.Decoder(Invoked | Ran | Ended | Died | Stood)
 _ENCODE = msgspec.json.Encoder().encode
@@ -28,11 +28,15 @@ class History:
     :param seconds: tells the time; for several processes of one machine this is `time.monotonic`.
     :param log: where each event is written as a line of JSON at once, such as a file that is opened unbuffered: what a
         process has written outlives it. None to keep the events here only.
+    :param keep: whether events are kept here as well; false: a process that writes for a long time does not grow.
     :ivar events: all of them.
     """
 
-    def __init__(self, seconds: Callable[[], float] = time.monotonic, log: BinaryIO | None = None) -> None:
+    def __init__(
+        self, seconds: Callable[[], float] = time.monotonic, log: BinaryIO | None = None, keep: bool = True
+    ) -> None:
         self.events: list[Any] = []
+        self._keep = keep
         self._seconds = seconds
         self._log = log
 
@@ -83,22 +87,42 @@ class History:
         """
         self._note(Ended(self._seconds(), id, list(told_by(outcome))))
 
-    def died(self, instance: str) -> None:
+    def died(self, instance: str, role: str) -> None:
         """Write that a process was killed. See `Died`."""
-        self._note(Died(self._seconds(), instance))
+        self._note(Died(self._seconds(), instance, role))
 
     def stood(self, instance: str, seconds: float, clock: bool = False) -> None:
         """Write that a process stands for some seconds from now. See `Stood`."""
         self._note(Stood(self._seconds(), instance, seconds, clock))
 
     def _note(self, event: Event) -> None:
-        self.events.append(event)
+        if self._keep:
+            self.events.append(event)
         if self._log is not None:
             self._log.write(_ENCODE(event) + b"\n")
 
     # The judgement
 
-    def violations(self, ended_within: float = 1.0, begun_within: float = 0.3, in_order: bool = False) -> list[str]:
+    def cases(self) -> dict[Id, Case]:
+        """Put together what belongs to each thing that was asked, in the order in which they were asked."""
+        cases: dict[Id, Case] = {}
+        for event in self.events:
+            if type(event) is Invoked:
+                cases.setdefault(event.id, Case(event))
+        for event in self.events:
+            if type(event) is Ran and event.id in cases:
+                cases[event.id].ran.append(event)
+            elif type(event) is Ended and event.id in cases:
+                cases[event.id].ended.append(event)
+        return cases
+
+    def violations(
+        self,
+        ended_within: float = ENDED_WITHIN,
+        begun_within: float = BEGUN_WITHIN,
+        in_order: bool = False,
+        most_runs: int = MOST_RUNS,
+    ) -> list[str]:
         """
         List every broken promise, one sentence each; call it when everything has ended.
 
@@ -106,58 +130,25 @@ class History:
         :param begun_within: seconds after its deadline by which a method may still begin, since ages of messages are
             known that well only.
         :param in_order: whether what a client asks of one instance has to run in the order in which it was asked. It
-            has to where nothing was lost.
+            has to where nothing was lost, over one connection.
+        :param most_runs: how often something idempotent may run: one more than ``rpc_retry_attempts``, and one more
+            where calls are hedged.
         """
-        cases: dict[Id, Case] = {}
-        found = []
+        cases = self.cases()
+        learn_ages(self.events, cases)
+        judge = Judge(Troubles.of(self.events), ended_within, begun_within, most_runs)
+        found = [*self._impossible(cases)]
+        for case in cases.values():
+            found += [f"{fault}: {case}" for fault in judge.faults(case)]
+        return [*found, *(out_of_order(self.events, cases) if in_order else ())]
+
+    def _impossible(self, cases: Mapping[Id, Case]) -> Iterator[str]:
+        """Say what no system can have done."""
+        asked: set[Id] = set()
         for event in self.events:
             if type(event) is Invoked:
-                if event.id in cases:
-                    found.append(f"{event.kind} {event.id} was asked twice; give each an id of its own")
-                cases.setdefault(event.id, Case(event))
-        died: dict[str, float] = {}
-        stood: defaultdict[str, list[Stood]] = defaultdict(list)
-        members: defaultdict[str, set[str]] = defaultdict(set)
-        quickest: dict[tuple[str, str | None, str], float] = {}
-        heard: dict[tuple[str, str], float] = {}
-        for event in self.events:
-            match event:
-                case Died():
-                    died.setdefault(event.instance, event.at)
-                case Stood():
-                    stood[event.instance].append(event)
-                case Ran() | Ended() if event.id not in cases:
-                    found.append(f"nobody has asked for it: {event}")
-                case Ran():
-                    case = cases[event.id]
-                    case.ran.append(event)
-                    members[event.member].add(event.instance)
-                    pair = (case.asked.client, event.instance)
-                    case.heard.setdefault(event.instance, heard.get(pair, 0.0))
-                    if event.at - case.asked.at < YOUNG:
-                        heard[pair] = event.at
-                    if case.asked.kind == "fanout":
-                        # What is for one member goes to it alone, which tells nothing of the way through a publisher.
-                        way, took = (case.asked.client, case.asked.member, event.instance), event.at - case.asked.at
-                        case.quickest[event.instance] = quickest[way] = min(took, quickest.get(way, took))
-                case Ended():
-                    cases[event.id].ended.append(event)
-        troubles = Troubles(died, stood, members, {each.asked.client for each in cases.values()})
-        for each in cases.values():
-            found += [f"{fault}: {each}" for fault in each.faults(troubles, ended_within, begun_within)]
-        return found + (self._out_of_order(cases) if in_order else [])
-
-    def _out_of_order(self, cases: dict[Id, Case]) -> list[str]:
-        """List what ran after something that the same client had asked of the same instance later."""
-        found = []
-        places = {id: place for place, id in enumerate(cases)}
-        last: dict[tuple[str, str], Id] = {}
-        for event in self.events:
-            if type(event) is Ran and event.id in cases and cases[event.id].asked.kind in ("call", "cast"):
-                pair = (cases[event.id].asked.client, event.instance)
-                before = last.setdefault(pair, event.id)
-                if places[event.id] < places[before]:
-                    found.append(f"ran out of order: {cases[event.id]}; after {cases[before]}")
-                else:
-                    last[pair] = event.id
-        return found
+                if event.id in asked:
+                    yield f"{event.kind} {event.id} was asked twice; give each an id of its own"
+                asked.add(event.id)
+            elif type(event) in (Ran, Ended) and event.id not in cases:
+                yield f"nobody has asked for it: {event}"

@@ -92,7 +92,6 @@ class Loading:
         self._made += 1
         id = f"{self._name}-{self._made}"
         self.open += 1
-        self._history.events.clear()
         self._history.invoke(
             id, self._instance, load.kind, load.timeout, member=load.member, idempotent=load.idempotent
         )
@@ -120,7 +119,7 @@ def run(child: int, *, url: str, name: str, log: str, loads: list[dict[str, Any]
     reactor: Any = _reactor
     zmqrpc.use_monotonic_clock(reactor)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    history = History(log=open(log, "ab", 0))  # noqa: SIM115
+    history = History(log=open(log, "ab", 0), keep=False)  # noqa: SIM115
     nodes: list[Node] = []
     loadings: list[Loading] = []
     for number in range(clients):

@@ -17,6 +17,7 @@ async def set_clocks(world: World) -> None:
     world.url = RedisServer(world).url
     wall = Wall(world)
     world.use_environment(wall.environment)
+    world.in_order = True
     await world.begin("one", "two", hosts=False)
     world.caller("caller", {"timeout": 3}, host="")
     begin = await world.warm()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from zmqrpc.test.fault.cases import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.rows import CALLS, ROUTED, proved, row
-from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
@@ -16,7 +16,7 @@ async def _kill_who_runs_it(world: World, idempotent: bool) -> float:
     await world.begin("one", "two")
     world.caller("caller", {"timeout": 5}, {**_SLOW, "idempotent": idempotent})
     await world.warm()
-    ran = await eventually("that the slow call runs", lambda: [c for c in world.story().of("slow").cases if c.ran])
+    ran = await eventually("that the slow call runs", lambda: [c for c in world.cases().of("slow").cases if c.ran])
     instance = ran[0].ran[0].instance
     victim = next(child for child in world.children if instance in child.instances.values())
     await pause(0.3)

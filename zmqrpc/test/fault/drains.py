@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
+from zmqrpc.test.fault.cases import error_of
 from zmqrpc.test.fault.rows import CALLS, row
-from zmqrpc.test.fault.story import error_of
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
@@ -52,7 +52,7 @@ async def too_long(world: World) -> None:
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 20.0}, "count": 1, "rate": 1, "timeout": 30}
     world.caller("caller", slow)
     await world.warm(0.5)
-    await eventually("that it runs", lambda: [case for case in world.story().cases if case.ran])
+    await eventually("that it runs", lambda: [case for case in world.cases().cases if case.ran])
     one = world.children_named("one")
     at = world.signal(one, signal.SIGTERM)
     ended = await world.ended(one)

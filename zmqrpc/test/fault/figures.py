@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from zmqrpc.test.fault.story import Story
+from zmqrpc.test.fault.cases import Cases
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ class Figures:
         """Note what has to be one thing."""
         self.figure(what, str(expected), measured, measured == expected)
 
-    def none(self, what: str, story: Story) -> None:
+    def none(self, what: str, cases: Cases) -> None:
         """Note that there has to be nothing of a kind."""
-        seen = f"{len(story.cases)}: {story.cases[0]}" if story.cases else "0"
-        self.figure(what, "0", seen, not story.cases)
+        seen = f"{len(cases.cases)}: {cases.cases[0]}" if cases.cases else "0"
+        self.figure(what, "0", seen, not cases.cases)

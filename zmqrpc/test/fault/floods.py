@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
+from zmqrpc.test.fault.cases import error_of, succeeded
 from zmqrpc.test.fault.rows import CALLS, PUBLISHED, row
-from zmqrpc.test.fault.story import error_of, succeeded
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 

@@ -41,7 +41,6 @@ class Work:
         self.pace = 0.0
 
     def _ran(self, id: Any) -> list[Any]:
-        self._history.events.clear()
         return self._history.ran(id, self._name, self._instance)
 
     @expose
@@ -91,7 +90,7 @@ def run(child: int, *, url: str, names: list[str], log: str, publishers: int = 0
     reactor: Any = _reactor
     zmqrpc.use_monotonic_clock(reactor)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    history = History(log=open(log, "ab", 0))  # noqa: SIM115
+    history = History(log=open(log, "ab", 0), keep=False)  # noqa: SIM115
     nodes, works = {}, []
     for name in names:
         nodes[name] = node = Node(reactor, Settings.from_url(url))

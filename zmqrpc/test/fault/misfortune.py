@@ -11,8 +11,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from zmqrpc.test.fault.cases import error_of
 from zmqrpc.test.fault.processes import Child
-from zmqrpc.test.fault.story import error_of
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.servers import RedisServer

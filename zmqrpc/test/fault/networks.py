@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from zmqrpc.test.fault.cases import succeeded
 from zmqrpc.test.fault.rows import CALLS, DYNAMIC, ROUTED, STATIC, row
-from zmqrpc.test.fault.story import succeeded
 from zmqrpc.test.fault.world import PROXIES, World
 from zmqrpc.test.integration.support import pause
 
@@ -135,6 +135,7 @@ async def narrow(world: World) -> None:
 
 @row("T18d", "100 ms each way to a server, or to each proxy", CALLS, 15.0)
 async def delayed(world: World) -> None:
+    world.in_order = True
     names = [f"proxy{number}" for number in range(PROXIES)] if world.topology == ROUTED else ["one"]
     await world.delay(0.1, *names)
     await world.begin("one")

@@ -66,6 +66,7 @@ proved(
 @row("T34", "methods fork: a program, and a copy of the process", CALLS, 3.0)
 async def forks(world: World) -> None:
     await world.begin("one", "two")
+    world.in_order = True
     fork = {"name": "fork", "method": "fork", "rate": 3, "timeout": 15}
     world.caller("caller", {}, fork)
     await world.warm()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from zmqrpc.test.fault.cases import error_of, may_have_run
 from zmqrpc.test.fault.rows import row
-from zmqrpc.test.fault.story import error_of, may_have_run
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.testing.judge import BEGUN_WITHIN
 
 MONITOR = 5.0
 """Seconds of silence after which a link is given up: the default of the option call_monitor_timeout."""
@@ -23,7 +24,7 @@ async def stopped(world: World) -> None:
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 12.0}, "count": 4, "rate": 20, "timeout": 20}
     world.caller("caller", {"timeout": 2}, slow)
     await world.warm()
-    await eventually("that the slow calls run", lambda: sum(bool(c.ran) for c in world.story().of("slow").cases) == 4)
+    await eventually("that the slow calls run", lambda: sum(bool(c.ran) for c in world.cases().of("slow").cases) == 4)
     one = world.children_named("one")
     at = await world.stand(one, world.seconds)
     await pause(3.0)
@@ -35,7 +36,9 @@ async def stopped(world: World) -> None:
         ends = [case.ended[0].at - at for case in watched.cases if case.ended]
         world.at_most("s until they end", MONITOR + 1 + _READ, max(ends, default=99.0))
     world.none("calls that fail, asked 2 s after", story.of("load").asked(at + _AWAY).failed)
-    late = story.ran_by(instance).where(lambda case: any(ran.at > case.asked.deadline + 0.3 for ran in case.ran))
+    late = story.ran_by(instance).where(
+        lambda case: any(ran.at > case.asked.deadline + BEGUN_WITHIN for ran in case.ran)
+    )
     world.none("calls that run after their deadline", late)
 
 
@@ -45,7 +48,7 @@ async def blocked(world: World) -> None:
     block = {"name": "block", "method": "block", "args": {"seconds": world.seconds}, "count": 1, "rate": 1}
     world.caller("caller", {"timeout": 5}, {**block, "timeout": world.seconds + 10, "after": 1.0})
     await world.warm()
-    ran = await eventually("that it blocks", lambda: [c for c in world.story().of("block").cases if c.ran])
+    ran = await eventually("that it blocks", lambda: [c for c in world.cases().of("block").cases if c.ran])
     at, instance = ran[0].ran[0].at, ran[0].ran[0].instance
     victim = next(child for child in world.children if instance in child.instances.values())
     world.stood(victim, world.seconds)

@@ -6,9 +6,9 @@ import os
 import time
 
 from zmqrpc.record import Record
+from zmqrpc.test.fault.cases import error_of
 from zmqrpc.test.fault.member import TOPIC
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
-from zmqrpc.test.fault.story import error_of
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.servers import RedisServer
@@ -87,10 +87,11 @@ async def hangs(world: World) -> None:
     unknown = {"name": "unknown", "topic": "unknown", "rate": 20, "after": 2.0, "timeout": 10, "in_flight": 100}
     world.caller("caller", {}, unknown, host="")
     await world.warm()
+    world.in_order = True
     redis.stop_answering()
     begin = time.monotonic()
     await pause(world.seconds)
-    open_then = len(world.story().of("unknown").where(lambda case: not case.ended).cases)
+    open_then = len(world.cases().of("unknown").where(lambda case: not case.ended).cases)
     redis.answer_again()
     back = time.monotonic()
     await pause(2.0)

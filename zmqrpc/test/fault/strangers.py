@@ -8,9 +8,9 @@ import resource
 import signal
 import time
 
+from zmqrpc.test.fault.cases import may_have_run
 from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.rows import CALLS, DIRECT, DYNAMIC, ROUTED, STATIC, row
-from zmqrpc.test.fault.story import may_have_run
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
@@ -127,7 +127,7 @@ async def replayed(world: World) -> None:
     world.caller("caller", {"rate": 50})
     await world.warm()
     await pause(world.seconds)
-    ran = len([1 for case in world.story().cases if case.ran])
+    ran = len([1 for case in world.cases().cases if case.ran])
     place = ("127.0.0.1", world.listening(one)[0][1])
     order = {"what": "replay", "places": [place], "count": 2, "seconds": world.seconds, "path": capture}
     stranger = world.start("stranger", "stranger", "one", **order)
@@ -147,7 +147,7 @@ async def doubled(world: World) -> None:
     count = int(world.seconds * 1000)
     world.caller("caller", {"kind": "cast", "rate": 2000, "count": count, "in_flight": 500})
     await world.warm(0.5)
-    await eventually("all casts", lambda: len(world.story().cases) >= count, 120)
+    await eventually("all casts", lambda: len(world.cases().cases) >= count, 120)
     await pause(1.0)
     story = await world.end()
     world.exactly("casts", count, len(story.cases))
@@ -172,7 +172,7 @@ async def churn(world: World) -> None:
     threads = [child.threads() for child in world.children]
     whom = proxies or [world.children_named("one")]
     cycled = await _bother(world, "cycles", whom, count)
-    await eventually("the calls", lambda: len(world.story().cases) >= count, 120)
+    await eventually("the calls", lambda: len(world.cases().cases) >= count, 120)
     world.at_least("connections a second", 500, count / (cycled.counts["ms"] / 1000))
     now = [child.threads() for child in world.children if child is not cycled]
     world.exactly("threads", threads, now)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +16,7 @@ from twisted.internet.task import deferLater
 import zmqrpc
 from zmqrpc import Node, Settings, Target, expose
 from zmqrpc.test.integration import nursery
-from zmqrpc.test.integration.soak_server import LINE
+from zmqrpc.testing.history import History
 
 # What children need is imported before the forks; all but the reactor, which each installs for itself.
 for _name in (
@@ -36,15 +35,14 @@ TOPIC = "work"
 class Member:
     """One member's methods."""
 
-    def __init__(self, reactor: Any, log: int, node: Node) -> None:
+    def __init__(self, reactor: Any, history: History, name: str, node: Node) -> None:
         self._reactor = reactor
-        self._log = log
-        self._instance = node.instance
+        self._history = history
+        self._name = name
+        self._instance = node.instance.hex()
 
     def _ran(self, number):
-        # One write of 32 bytes: a kill tears nothing.
-        os.write(self._log, LINE.pack(number, time.monotonic(), self._instance))
-        return number
+        return self._history.ran(number, self._name, self._instance)
 
     @expose
     def quick(self, context, number):
@@ -52,9 +50,9 @@ class Member:
 
     @expose
     async def slow(self, context, number, seconds):
-        self._ran(number)
+        ran = self._ran(number)
         await deferLater(self._reactor, seconds)
-        return number
+        return ran
 
 
 def subscribed(node: Node) -> int:
@@ -69,12 +67,12 @@ def serve(child, *, url, names, log, publishers):
 
     reactor: Any = _reactor
     zmqrpc.use_monotonic_clock(reactor)
-    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    history = History(log=open(log, "ab", 0), keep=False)  # noqa: SIM115
     settings = Settings.from_url(url)
     nodes = {}
     for name in names:
         nodes[name] = node = Node(reactor, settings)
-        node.server(Target(TOPIC, server=name), [Member(reactor, written, node)])
+        node.server(Target(TOPIC, server=name), [Member(reactor, history, name, node)])
         node.startService()
     instances = {name: node.instance.hex() for name, node in nodes.items()}
 

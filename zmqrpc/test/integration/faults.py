@@ -11,8 +11,9 @@ Proxies that fail under load, in real processes: ``python -m zmqrpc.test.integra
     Proxies are killed, told to stop, and come back, half of them at the same ports; servers are told to stop, and come
     back. Three clients call, cast and fan out meanwhile.
 
-What callers saw and what servers wrote down is judged: nothing may be lost, nothing may come twice, and who subscribes
-all the time has had each fan-out, or has counted exactly those it missed. Figures and faults are printed as JSON.
+What callers saw and what servers wrote down is one `History`, which is judged. Here nothing may be lost either, and who
+subscribes all the time has had each fan-out, or has counted exactly those it missed. Figures and faults are printed as
+JSON.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import sys
 import tempfile
 import time
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +38,7 @@ from urllib.parse import urlencode
 import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from zmqrpc import Node, Settings, Target
 from zmqrpc.client import RPCClient
@@ -46,9 +49,11 @@ from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import PROXIES, Role
 from zmqrpc.test.integration.company import TOPIC
 from zmqrpc.test.integration.nursery import Nursery
-from zmqrpc.test.integration.soak_server import LINE
 from zmqrpc.test.integration.support import eventually, pause, print_outcome
 from zmqrpc.test.ports import free_port
+from zmqrpc.testing.events import told_by
+from zmqrpc.testing.history import History
+from zmqrpc.testing.judge import Case
 
 reactor: Any = _reactor
 
@@ -64,22 +69,10 @@ BACK = 0.9
 _JUDGED = GRACE + 2 * LATE
 """Seconds after which a subscriber has counted what it missed."""
 
+GOOD = ("ok", "published")
+"""What callers are told where nothing is lost; see `Told`."""
+
 Figures = dict[str, Any]
-
-
-@attrs.define(eq=False)
-class Made:
-    """
-    One call, cast or fan-out.
-
-    :ivar ended: when it ended; 0 before.
-    :ivar error: what it failed with; empty when it did not.
-    """
-
-    kind: str
-    began: float
-    ended: float = 0.0
-    error: str = ""
 
 
 @attrs.define(eq=False)
@@ -113,10 +106,9 @@ class Company:
     """
     The processes of a scenario, and the nodes of its clients in this one.
 
-    :ivar made: everything that was called, cast or fanned out; its place is its number.
+    :ivar made: how much was called, cast or fanned out.
     :ivar open: how much of it has not ended.
     :ivar done: when each of what succeeded did.
-    :ivar faults: what is wrong, as sentences.
     """
 
     def __init__(self, directory: str, topology: str) -> None:
@@ -128,10 +120,11 @@ class Company:
         self.servers: list[Servers] = []
         self.nodes: list[Node] = []
         self._clients: dict[Node, RPCClient] = {}
-        self.made: list[Made] = []
+        self.made = 0
         self.open = 0
         self.done: list[float] = []
-        self.faults: list[str] = []
+        self._log = os.path.join(directory, "clients")
+        self._history = History(log=open(self._log, "ab", 0), keep=False)  # noqa: SIM115
         self._sightings: list[Any] = []
         self._matchmaker = make_matchmaker(reactor, Settings.from_url(self._url))
         self._unwatch = self._matchmaker.watch(*PROXIES, self._found)
@@ -229,29 +222,26 @@ class Company:
 
     def send(self, node: Node, kind: str, method: str = "quick", member: str | None = None, **args: Any) -> Any:
         """Make a call, cast or fan-out; return what fires when it has ended, whatever became of it."""
-        made = Made(kind, time.monotonic())
-        self.made.append(made)
+        number = self.made
+        self.made += 1
         self.open += 1
+        self._history.invoke(number, node.instance.hex(), kind, TIMEOUT, member=member)
         make = getattr(self._clients[node], kind)
-        waiting = make(Target(TOPIC, server=member), method, {"number": len(self.made) - 1, **args}, timeout=TIMEOUT)
-        return waiting.addCallbacks(self._succeeded, self._failed, (made,), None, (made,)).addErrback(self._strange)
+        waiting = make(Target(TOPIC, server=member), method, {"number": number, **args}, timeout=TIMEOUT)
+        return waiting.addBoth(self._ended, number)
 
-    def _ended(self, made: Made) -> None:
-        made.ended = time.monotonic()
+    def _ended(self, outcome: Any, number: int) -> None:
         self.open -= 1
+        outcome = outcome.value if isinstance(outcome, Failure) else outcome
+        self._history.ended(number, outcome)
+        if all(told.verdict in GOOD for told in told_by(outcome)):
+            self.done.append(time.monotonic())
 
-    def _succeeded(self, result: Any, made: Made) -> None:
-        self._ended(made)
-        if made.kind == "fanout" and result.missing:
-            made.error = f"not had by {result.missing}"[:500]
-        self.done.append(made.ended)
-
-    def _failed(self, failure: Any, made: Made) -> None:
-        self._ended(made)
-        made.error = f"{failure.type.__name__}: {failure.value}"[:500]
-
-    def _strange(self, failure: Any) -> None:
-        self.faults.append(failure.getTraceback())
+    def written(self) -> History:
+        """Join what clients and servers wrote down."""
+        logs = [log for log in (self._log, *(servers.log for servers in self.servers)) if os.path.exists(log)]
+        with ExitStack() as stack:
+            return History.read(*(stack.enter_context(open(log, "rb")) for log in logs))
 
     async def end(self) -> None:
         """Wait for what is under way, stop all, and be judged."""
@@ -303,40 +293,37 @@ class Loop:
 
 def judge(company: Company) -> Figures:
     """Compare what callers saw with what servers wrote down."""
-    runs: dict[int, Counter[str]] = defaultdict(Counter)
-    missed: dict[str, int] = {}
+    history = company.written()
+    cases = history.cases()
+    violations = history.violations()
+    lost = [f"lost: {case}" for case in cases.values() if not _is_good(case)]
+    ran = {(case.asked.id, run.instance) for case in cases.values() for run in case.ran}
+    fanouts = [id for id, case in cases.items() if case.asked.kind == "fanout"]
+    counted: dict[str, int] = {}
     for servers in company.servers:
-        if not os.path.exists(servers.log):
-            continue
-        for number, _, instance in LINE.iter_unpack(Path(servers.log).read_bytes()):
-            runs[number][instance.hex()] += 1
-        missed |= json.loads(Path(f"{servers.log}.missed").read_text())
-    failed = [(number, made) for number, made in enumerate(company.made) if made.error or not made.ended]
-    lost, twice = [], []
-    for number, made in enumerate(company.made):
-        ran = runs.get(number, Counter())
-        if max(ran.values(), default=0) > 1 or (made.kind != "fanout" and sum(ran.values()) > 1):
-            twice.append(f"{number} {made} ran {dict(ran)}")
-        if made.kind != "fanout" and not made.error and not ran:
-            lost.append(f"{number} {made} did not run")
-    fanouts = [number for number, made in enumerate(company.made) if made.kind == "fanout"]
-    unheard = uncounted = 0
+        if os.path.exists(f"{servers.log}.missed"):
+            counted |= json.loads(Path(f"{servers.log}.missed").read_text())
+    unheard, missed = 0, []
+    # What came twice is counted with them.
+    uncounted = sum(len(case.ran) - len({run.instance for run in case.ran}) for case in map(cases.__getitem__, fanouts))
     for instance in _lasting(company):
-        left = [number for number in fanouts if not runs[number][instance]]
+        left = [number for number in fanouts if (number, instance) not in ran]
         unheard += len(left)
-        if left:
-            company.faults.append(f"{instance} has not had {left[:20]}, and counted {missed[instance]}")
-        if len(left) != missed[instance]:
-            uncounted += abs(len(left) - missed[instance])
-            company.faults.append(f"{instance} has counted {missed[instance]} missed, which is not {len(left)}")
-    kinds = Counter(made.kind for made in company.made)
+        uncounted += abs(len(left) - counted[instance])
+        if left or counted[instance]:
+            missed.append(f"{instance} has not had {left[:20]}, {len(left)} in all, and counted {counted[instance]}")
+    kinds = Counter(case.asked.kind for case in cases.values())
     return {
         **{f"{kind}s": kinds[kind] for kind in ("call", "cast", "fanout")},
-        "broken": len(failed) + len(lost) + len(twice),
+        "broken": len(lost) + len(violations),
         "missed": unheard,
-        "uncounted": uncounted + len(twice),
-        "faults": (company.faults + [f"{n} failed: {made}" for n, made in failed] + lost + twice)[:20],
+        "uncounted": uncounted,
+        "faults": (missed + violations + lost)[:20],
     }
+
+
+def _is_good(case: Case) -> bool:
+    return bool(case.ended) and all(told.verdict in GOOD for told in case.told)
 
 
 def _lasting(company: Company) -> list[str]:

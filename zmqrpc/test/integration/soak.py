@@ -3,8 +3,8 @@ Calls under kills and stops: ``python -m zmqrpc.test.integration.soak SECONDS SE
 
 Eight servers are killed, stopped (SIGSTOP) for up to four seconds, told to end, and started anew, or their connections
 are cut, one of them every 50 to 300 ms, while one client makes a thousand calls a second with deadlines of 0.1 to 2 s.
-What the client saw and what the servers wrote down is judged by `zmqrpc.test.integration.outcomes`; figures and faults
-are printed as JSON.
+What the client saw and what the servers wrote down is one `History`, which is judged; figures and faults are printed as
+JSON.
 """
 
 import glob
@@ -15,29 +15,39 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections import Counter
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
 
 from zmqrpc import Node, Settings, Target
-from zmqrpc.errors import ZmqRpcError
 from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.record import Record, Role
 from zmqrpc.test.integration.nursery import Nursery
-from zmqrpc.test.integration.outcomes import Run, Sent, judge, summary
-from zmqrpc.test.integration.soak_server import LINE, TOPIC
+from zmqrpc.test.integration.soak_server import TOPIC
 from zmqrpc.test.integration.support import print_outcome
 from zmqrpc.test.ports import free_port
+from zmqrpc.testing.history import History
 
 reactor: Any = _reactor
 
 SERVERS = 8
 CALLS = 10
 TICK = 0.01
+
+BEGUN_WITHIN = 0.15
+"""
+Seconds after its deadline until which a method may begin.
+
+The server knows how long a message was under way less the way of the fastest one it had from that client; the slowest
+HELLO it may begin with took 100 ms. The rest is for a machine that is busy between the look at the clock and the
+method.
+"""
 
 
 @attrs.define
@@ -46,11 +56,15 @@ class Member:
     One member, whose process comes and goes, always on the same port.
 
     :ivar child: the present process, by its nursery's number; None between two.
+    :ivar instance: of that process, in hex; empty until it has told.
+    :ivar killed: whether that process was killed.
     """
 
     name: str
     port: int
     child: int | None = None
+    instance: str = ""
+    killed: bool = False
     stopped: bool = False
     records: list[Record] = attrs.Factory(list)
 
@@ -58,9 +72,10 @@ class Member:
 class Chaos:
     """Kills, stops and starts the members, and keeps the matchmaker told, late or wrongly as in life."""
 
-    def __init__(self, chance, directory, matchmaker):
+    def __init__(self, chance, directory, matchmaker, history):
         self._chance = chance
         self._directory = directory
+        self._history = history
         self._matchmaker = matchmaker
         self.members = [Member(f"member-{number}", free_port()) for number in range(SERVERS)]
         self.counts = dict.fromkeys(("killed", "stopped", "terminated", "started", "cut"), 0)
@@ -98,6 +113,7 @@ class Chaos:
 
     def _start(self, member):
         self.counts["started"] += 1
+        member.instance, member.killed = "", False
         member.child = self.nursery.start(
             name=member.name,
             port=member.port,
@@ -109,9 +125,12 @@ class Chaos:
         for member in self.members:
             if facts["child"] == member.child:
                 if "ended" in facts:
+                    if member.killed and member.instance:
+                        self._history.died(member.instance, "server")
                     member.child = None
                     reactor.callLater(self._chance.choice([0, 0, self._chance.uniform(0, 0.5)]), self._start, member)
                 else:
+                    member.instance = facts["instance"]
                     self._withdraw(member)
                     self._record(member, facts["address"], facts["instance"])
 
@@ -140,6 +159,7 @@ class Chaos:
 
     def _kill(self, member):
         self.counts["killed"] += 1
+        member.killed = True
         self.nursery.signal(member.child, signal.SIGKILL)
         if self._chance.random() < 0.5:
             self._withdraw(member)
@@ -152,10 +172,10 @@ class Chaos:
     def _stop(self, member):
         self.counts["stopped"] += 1
         member.stopped = True
+        seconds = self._chance.choice([self._chance.uniform(0, 1), self._chance.uniform(0, 4)])
         self.nursery.signal(member.child, signal.SIGSTOP)
-        reactor.callLater(
-            self._chance.choice([self._chance.uniform(0, 1), self._chance.uniform(0, 4)]), self._go_on, member
-        )
+        self._history.stood(member.instance, seconds)
+        reactor.callLater(seconds, self._go_on, member)
 
     def _go_on(self, member):
         member.stopped = False
@@ -164,15 +184,16 @@ class Chaos:
 
 
 class Load:
-    """Makes calls and casts, and keeps what became of each."""
+    """Makes calls and casts, and writes down what became of each."""
 
-    def __init__(self, chance, client, members):
+    def __init__(self, chance, node, members, history):
         self._chance = chance
-        self._client = client
+        self._client = node.client([Target(TOPIC)])
+        self._instance = node.instance.hex()
         self._members = members
-        self.sent: list[Sent] = []
+        self._history = history
+        self.sent = 0
         self.open = 0
-        self.strange: list[str] = []
 
     def tick(self, count):
         """Make the calls of so many ticks: of more than one when the machine was busy."""
@@ -180,39 +201,26 @@ class Load:
             self.send(self._chance.choice([None, None, self._chance.choice(self._members).name]))
 
     def send(self, member, timeout=None):
+        """Make one; return what fires with what became of it."""
         chance = self._chance
         timeout = timeout or chance.uniform(0.1, 2)
-        is_call = chance.random() < 0.9
-        method, args = "work", {"number": len(self.sent)}
-        if is_call and chance.random() < 0.2:
+        kind = "call" if chance.random() < 0.9 else "cast"
+        method, args = "work", {"number": self.sent}
+        if kind == "call" and chance.random() < 0.2:
             method, args["seconds"] = "slow", chance.uniform(0, 0.1)
-        one = Sent(len(self.sent), is_call, time.monotonic() + timeout)
-        self.sent.append(one)
+        self._history.invoke(self.sent, self._instance, kind, timeout, member=member)
         self.open += 1
-        make = self._client.call if is_call else self._client.cast
+        make = getattr(self._client, kind)
         waiting = make(Target(TOPIC, server=member), method, args, timeout=timeout)
-        waiting.addCallbacks(self._answered, self._failed, callbackArgs=(one,), errbackArgs=(one,))
-        return one
+        waiting.addBoth(self._ended, self.sent)
+        self.sent += 1
+        return waiting
 
-    def _ended(self, one):
-        one.ends.append(time.monotonic())
-        self.open -= len(one.ends) == 1
-
-    def _answered(self, result, one):
-        self._ended(one)
-        one.result = result
-
-    def _failed(self, failure, one):
-        self._ended(one)
-        error = failure.value
-        one.error = type(error).__name__
-        if not isinstance(error, ZmqRpcError):
-            self.strange.append(failure.getTraceback())
-            return
-        one.maybe_executed = error.maybe_executed
-        journey = getattr(error, "journey", None)
-        if journey is not None and journey.message_id:
-            one.addressed = journey.message_id.split("/")[1]
+    def _ended(self, outcome, number):
+        self.open -= 1
+        outcome = outcome.value if isinstance(outcome, Failure) else outcome
+        self._history.ended(number, outcome)
+        return outcome
 
 
 class Gaps:
@@ -233,11 +241,25 @@ class Gaps:
         self._looking.stop()
 
 
-def runs_in(directory):
-    for path in glob.glob(os.path.join(directory, "*")):
-        with open(path, "rb") as lines:
-            for number, at, instance in LINE.iter_unpack(lines.read()):
-                yield Run(number, at, instance.hex())
+def read(directory):
+    """Join what the client and the servers wrote down."""
+    with ExitStack() as stack:
+        return History.read(*(stack.enter_context(open(path, "rb")) for path in glob.glob(f"{directory}/*")))
+
+
+def summary(cases):
+    """Return the figures worth printing."""
+    ended = [case for case in cases if case.ended]
+    late = [ran.at - case.asked.deadline for case in cases for ran in case.ran if ran.at > case.asked.deadline]
+    overruns = [case.ended[0].at - case.asked.deadline for case in ended]
+    return {
+        "sent": len(cases),
+        "ran": sum(len(case.ran) for case in cases),
+        "ends": dict(Counter(case.told[0].text.partition(":")[0] or "answered" for case in ended)),
+        "worst_overrun_ms": round(max(overruns, default=0) * 1e3, 1),
+        "ran_late": len(late),
+        "worst_late_run_ms": round(max(late, default=0) * 1e3, 1),
+    }
 
 
 async def until(happened, patience):
@@ -252,14 +274,15 @@ async def soak(seconds, seed, directory):
     # Impatient, so that much is repeated.
     settings = Settings(drain_timeout=1, rpc_ack_timeout_base=0.2)
     matchmaker = make_matchmaker(reactor, settings)
-    chaos = Chaos(chance, directory, matchmaker)
+    history = History(log=open(os.path.join(directory, "client"), "ab", 0), keep=False)  # noqa: SIM115
+    chaos = Chaos(chance, directory, matchmaker, history)
     faults: list[str] = []
     try:
         if not await until(lambda: chaos.calm, 20):
             raise AssertionError("the servers did not start")
         node = Node(reactor, settings)
         gaps = Gaps()
-        load = Load(chance, node.client([Target(TOPIC)]), chaos.members)
+        load = Load(chance, node, chaos.members, history)
         node.startService()
         chaos.go()
         loading = LoopingCall.withCount(load.tick)
@@ -276,14 +299,14 @@ async def soak(seconds, seed, directory):
         await node.stopService()
     finally:
         chaos.nursery.close()
-    runs = list(runs_in(directory))
+    written = read(directory)
     return {
-        **summary(load.sent, runs),
+        **summary(list(written.cases().values())),
         **chaos.counts,
         "seed": seed,
         "worst_gap_ms": round(gaps.worst * 1e3, 1),
         "notices": dict(node.notices.counts),
-        "faults": (judge(load.sent, runs) + load.strange + faults)[:20],
+        "faults": (written.violations(begun_within=BEGUN_WITHIN) + faults)[:20],
     }
 
 
@@ -292,10 +315,11 @@ async def recovery(load, members):
     for _ in range(100):
         tried = [load.send(member.name, 2.0) for member in members for _ in range(3)]
         await until(lambda: load.open == 0, 4)
-        if not any(one.error for one in tried):
+        failed = [str(one.result) for one in tried if not one.called or isinstance(one.result, Exception)]
+        if not failed:
             return []
         await deferLater(reactor, 0.1)
-    return [f"after the storm: {[one.error for one in tried]}"]
+    return [f"after the storm: {failed}"]
 
 
 def main(seconds, seed):

@@ -1,8 +1,6 @@
 """The nursery of the soak: servers that write down what they run before they do anything else."""
 
-import os
 import signal
-import struct
 import time
 from typing import Any
 
@@ -12,21 +10,20 @@ from twisted.internet.task import deferLater
 from zmqrpc import Node, Settings, Target, expose
 from zmqrpc.errors import PortRangeExhausted
 from zmqrpc.test.integration import nursery
+from zmqrpc.testing.history import History
 
-LINE = struct.Struct("<Qd16s")
 TOPIC = "soak"
 
 
 class Soaked:
-    def __init__(self, reactor, log, instance):
+    def __init__(self, reactor, history, name, instance):
         self._reactor = reactor
-        self._log = log
-        self._instance = instance
+        self._history = history
+        self._name = name
+        self._instance = instance.hex()
 
     def _ran(self, number):
-        # One write of 32 bytes: a kill tears nothing.
-        os.write(self._log, LINE.pack(number, time.monotonic(), self._instance))
-        return self._instance.hex()
+        return self._history.ran(number, self._name, self._instance)
 
     @expose
     def work(self, context, number):
@@ -45,11 +42,11 @@ def run(child, *, name, port, offset, log):
 
     reactor: Any = _reactor
     reactor.seconds = lambda: time.monotonic() + offset
-    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    history = History(log=open(log, "ab", 0), keep=False)  # noqa: SIM115
     options: Any = {"rpc_zmq_min_port": port, "rpc_zmq_max_port": port + 1, "drain_timeout": 2}
     for _ in range(200):
         node = Node(reactor, Settings(**options))
-        node.server(Target(TOPIC, server=name), [Soaked(reactor, written, node.instance)])
+        node.server(Target(TOPIC, server=name), [Soaked(reactor, history, name, node.instance)])
         try:
             node.startService()
             break

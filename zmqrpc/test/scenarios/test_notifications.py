@@ -403,6 +403,20 @@ class MoreScenarios(Ears, Scenario):
         self.assertEqual(ear.heard, [1])
         self.assertGreater(len(slow.heard), 1)
 
+    async def test_neither_pool_has_it_and_one_may(self):
+        """It fails as the first does, whose listener is gone, and tells that the other may have run it."""
+        gone = await self.ear(pool="a")
+        ear = await self.ear(pool="b")
+        notifier = self.world.notifier(TOPIC)
+        self.assertEqual(await notifier.info({}, "e", 1), 2)
+        self.world.network.isolate(gone.node.host)
+        await self.world.sleep(3)
+        error = await self.fails(notifier.warn({}, "e", 2, timeout=0.5), DeadlineExceeded)
+        self.assertEqual((gone.heard, ear.heard), ([1], [1, 2]))
+        self.assertIn("pool a", str(error))
+        self.assertTrue(error.maybe_executed)
+        ear.let_go()
+
     # Stops
 
     async def test_a_stop_that_does_not_wait_longer_gives_it_to_another(self):

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from twisted.logger import globalLogBeginner
 
-from zmqrpc.test.sim.pool import Told, tell, tell_all
+from zmqrpc.test.sim.pool import Verdict, tell, tell_all
 
 SEEDS = 10_000
 _EVERY = 2.0
@@ -77,7 +77,7 @@ def _run_many(first: int, seeds: int, out: TextIO) -> int:
     return 1 if broken else 0
 
 
-def _print_violations(told: Told, out: TextIO, replay: bool = True) -> None:
+def _print_violations(told: Verdict, out: TextIO, replay: bool = True) -> None:
     for violation in told.violations:
         print(f"seed {told.seed}: {violation}", file=out)
     if replay:

@@ -10,9 +10,14 @@ from zmqrpc.testing import Weather
 
 
 class Faults:
-    """Breaks something, or heals it, at random; at the end it heals everything."""
+    """
+    Breaks something, or heals it, at random; at the end it heals everything.
+
+    :ivar broke: whether a process or the network ever failed, and not the store only.
+    """
 
     def __init__(self, system: System) -> None:
+        self.broke = False
         self._system = system
         self._chance = Random(system.chance.getrandbits(64))
         everywhere: list[Callable[[], None]] = [self._break_a_way] * 4 + [self._break_a_host, self._break_the_store]
@@ -20,7 +25,9 @@ class Faults:
 
     def fail(self) -> None:
         """Let something fail, or heal."""
-        self._chance.choice(self._all)()
+        act = self._chance.choice(self._all)
+        self.broke = self.broke or act not in (self._heal, self._break_the_store)
+        act()
 
     def heal(self) -> None:
         """Take back everything."""

@@ -24,7 +24,7 @@ HANGS_AFTER = 60
 
 
 @attrs.frozen
-class Told:
+class Verdict:
     """
     What a seed brought.
 
@@ -43,7 +43,7 @@ class _Hangs(BaseException):
     """A story does not end."""
 
 
-def tell(seed: int, verbose: bool = False) -> Told:
+def tell(seed: int, verbose: bool = False) -> Verdict:
     """Run the story of a seed."""
     with Alarms() as alarms:
         told = _tell(seed, verbose)
@@ -51,7 +51,7 @@ def tell(seed: int, verbose: bool = False) -> Told:
     return told
 
 
-def _tell(seed: int, verbose: bool) -> Told:
+def _tell(seed: int, verbose: bool) -> Verdict:
     story: Story | Churn | None = None
     try:
         story = Churn(seed) if seed % CHURN_EVERY == CHURN_EVERY - 1 else Story(seed)
@@ -62,11 +62,11 @@ def _tell(seed: int, verbose: bool) -> Told:
     except _Hangs:
         violations = [f"hangs: {traceback.format_exc(limit=-8)}"]
     if story is None or not verbose:
-        return Told(seed, violations)
-    return Told(seed, violations, story.events, [str(event) for event in story.history.events])
+        return Verdict(seed, violations)
+    return Verdict(seed, violations, story.events, [str(event) for event in story.history.events])
 
 
-def tell_all(seeds: Iterable[int], processes: int | None = None) -> Iterator[Told]:
+def tell_all(seeds: Iterable[int], processes: int | None = None) -> Iterator[Verdict]:
     """
     Run the stories of many seeds, and yield them as they end.
 
@@ -88,7 +88,7 @@ def _hang(number: int, frame: Any) -> None:
     raise _Hangs
 
 
-def _tell_within(seed: int) -> Told:
+def _tell_within(seed: int) -> Verdict:
     signal.alarm(HANGS_AFTER)
     try:
         return tell(seed)

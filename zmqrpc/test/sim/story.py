@@ -16,9 +16,6 @@ WELL_SECONDS = 12.0
 SLACK = 0.02
 """Seconds after its deadline by which a call has ended, where no process is slow."""
 
-LATE = 0.3
-"""Seconds after its deadline that a method may still begin: what ages of messages are uncertain by."""
-
 
 class Story:
     """
@@ -89,6 +86,11 @@ class Story:
 
     def verdict(self) -> list[str]:
         """List every broken promise."""
-        judged = self.history.violations(ended_within=SLACK, begun_within=LATE)
+        judged = self.history.violations(ended_within=SLACK, in_order=self._is_in_order())
         left = [f"left behind: {left}" for left in self.system.left()]
         return self._broken + self._load.faults + judged + left
+
+    def _is_in_order(self) -> bool:
+        """Tell whether nothing can have been lost on its way, nor refused."""
+        system = self.system
+        return not (self._faults.broke or system.rough or system.tight or system.little)

@@ -75,6 +75,7 @@ class System:
     :ivar publishes: whether fan-outs are published.
     :ivar tight: whether processes have small limits.
     :ivar proxied: whether there are proxies, and `little` whether those are `LittleProxy`.
+    :ivar rough: whether messages are lost, or connections, by the weather alone.
     :ivar history: what is asked, runs and is told.
     :ivar events: what befell whom, for the search of a fault.
     :ivar stops: the processes that were told to stop, and what fires when they have.
@@ -88,7 +89,9 @@ class System:
         self.proxied = self.publishes or self.calls == "router-proxy"
         # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
         self.little = self.proxied and not self.publishes and self.chance.random() < 0.3
-        self.network = Network(seed, self.weather(gentle=gentle))
+        weather = self.weather(gentle=gentle)
+        self.rough = bool(weather.loss or weather.refusal or weather.breakage or weather.duplication)
+        self.network = Network(seed, weather)
         self.history = History(self.network.clock.seconds)
         self.events: list[str] = []
         self.stops: list[tuple[Any, Deferred[None]]] = []
@@ -241,9 +244,9 @@ class System:
         self._killed(process)
 
     def _killed(self, process: Any) -> None:
-        process.kill()
         if isinstance(process, MemoryNode):
-            self.history.died(process.instance.hex())
+            self.history.died(process.instance.hex(), "client" if process.address is None else "server")
+        process.kill()
         self.stops = [(other, stopped) for other, stopped in self.stops if other is not process]
 
     def stand(self, place: Place, seconds: float, clock: bool) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.test.processes import ENVIRONMENT
 from zmqrpc.test.sim import __main__ as command
-from zmqrpc.test.sim.pool import Told, tell
+from zmqrpc.test.sim.pool import Verdict, tell
 
 
 class CommandTests(SynchronousTestCase):
@@ -36,7 +36,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_violations(self):
         """Each is printed with the command that replays it, at once, and the status is 1."""
-        told = [Told(5, []), Told(6, ["ran twice: call 3", "never ended: cast 4"])]
+        told = [Verdict(5, []), Verdict(6, ["ran twice: call 3", "never ended: cast 4"])]
         self.patch(command, "tell_all", lambda seeds: told)
         self.patch(globalLogBeginner, "beginLoggingTo", lambda *_, **__: None)
         out = StringIO()

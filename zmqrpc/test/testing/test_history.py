@@ -10,11 +10,24 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.errors import Cancelled, DeadlineExceeded, NoRoute, NoSuchMethod, RemoteError, ServerLost
+from zmqrpc.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Journey,
+    NoRoute,
+    NoSuchMethod,
+    Overloaded,
+    RemoteError,
+    ServerLost,
+)
 from zmqrpc.members import Answer, Reached
 from zmqrpc.testing import History
+from zmqrpc.testing.judge import KNOWN_AGAIN, MOST_RUNS
 
 INFO = ServerLost("gone", maybe_executed=True)
+SENT = ServerLost("gone", Journey("work", message_id="cccc/aa/7"), maybe_executed=True)
+"""To instance aaaa."""
+
 RAN = ServerLost("its answer is gone", did_run=True)
 FAIL = NoRoute("nobody")
 OK = ...
@@ -69,6 +82,32 @@ class CallTests(JudgeCase):
         self.check("call", [A, B], INFO, idempotent=True)
         self.check("call", [A, B], FAIL, "ran, though its error says that it did not", idempotent=True)
 
+    def test_idempotent_too_often(self):
+        """It goes elsewhere as often as the options say, and is hedged once."""
+        for where in ([A], [A, B]):
+            most = (where * MOST_RUNS)[:MOST_RUNS]
+            self.check("call", most, OK, idempotent=True)
+            self.check("call", [*most, A], OK, f"ran {MOST_RUNS + 1} times", idempotent=True)
+        self.history.events.clear()
+        self.number = 0
+        self.asked("call", [A, A], OK, idempotent=True)
+        self.assertEqual(self.faults(most_runs=1), ["ran 2 times"])
+
+    def test_directed(self):
+        self.check("call", [A], OK, member="a")
+        self.check("call", [B], OK, "ran at another member", member="a")
+        self.check("cast", [B], OK, "ran at another member", member="a")
+        self.check("cast", [B], INFO, "ran at another member", member="a", idempotent=True)
+        self.check("fanout", [B], Reached((B,)), "ran at another member", member="a")
+        self.check("call_each", [B], [Answer(*B, [1, "bbbb"], None, 1.0)], "ran at another member", member="a")
+
+    def test_another_than_it_was_addressed_to(self):
+        """Who is told which instance had it is told so for good, unless it was idempotent."""
+        for ran, faults in ((A, ()), (B, ("ran at another instance than had it",))):
+            self.check("call", [ran], SENT, *faults)
+            self.check("call", [ran], SENT, idempotent=True)
+        self.check("call", [A], ServerLost("gone", Journey("work"), maybe_executed=True))
+
     def test_wrong_result(self):
         self.check("call", [A], [2, "aaaa"], "a wrong result")
         self.check("call", [A], [1, "bbbb"], "a wrong result")
@@ -101,8 +140,16 @@ class CallTests(JudgeCase):
     def test_never_ended(self):
         self.history.invoke(1, "client", "call", 5)
         self.assertEqual(self.faults(), ["never ended"])
-        self.history.died("client")
+        self.history.died("client", "client")
         self.assertEqual(self.faults(), [])
+
+    def test_never_ended_of_who_died_later(self):
+        """Its client has had the time to end it."""
+        self.history.invoke(1, "client", "call", 5)
+        self.clock.advance(6.1)
+        self.history.died("client", "client")
+        self.assertEqual(self.faults(), ["never ended"])
+        self.assertEqual(self.faults(ended_within=1.2), [])
 
 
 class CastTests(JudgeCase):
@@ -111,15 +158,53 @@ class CastTests(JudgeCase):
         self.check("cast", [], OK, "said to be done, and did not run")
         self.check("cast", [A, B], OK, "ran at more than one instance")
 
+    def lost(self, trouble, **options):
+        """Judge a cast that was acknowledged and did not run, and what happened meanwhile."""
+        self.history.events.clear()
+        self.number = 0
+        self.asked("call", [A], OK)
+        self.asked("call", [B], OK)
+        self.history.invoke(3, "client", "cast", 5, **options)
+        self.clock.advance(1)
+        self.history.ended(3, None)
+        trouble()
+        return self.faults()
+
     def test_who_had_it_died(self):
-        for trouble in (lambda: self.history.died("aaaa"), lambda: self.history.stood("aaaa", 5)):
-            self.history.events.clear()
-            self.asked("call", [A], OK)
-            self.asked("cast", [], OK, member="a")
-            self.asked("cast", [], OK, member="b")
-            trouble()
-            self.asked("cast", [], OK)
-            self.assertEqual(self.faults(), ["said to be done, and did not run"])
+        def died():
+            self.history.died("aaaa", "server")
+
+        lost = ["said to be done, and did not run"]
+        self.assertEqual(self.lost(died), [])
+        self.assertEqual(self.lost(died, member="a"), [])
+        self.assertEqual(self.lost(died, member="b"), lost)
+
+    def test_who_had_it_died_later(self):
+        """It had the time to run it; when it died is known a moment later."""
+        for seconds, faults in ((4.5, []), (5.5, ["said to be done, and did not run"])):
+
+            def died(seconds=seconds):
+                self.clock.advance(seconds)
+                self.history.died("aaaa", "server")
+
+            self.assertEqual(self.lost(died), faults)
+
+    def test_who_had_it_stood(self):
+        """It is late only at who stood until its time was up."""
+        self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 5)), [])
+        self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 3.5)), [])
+        lost = ["said to be done, and did not run"]
+        self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 0.05)), lost)
+        self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 2.5)), lost)
+        self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 5), member="b"), lost)
+
+    def test_who_ran_nothing_died(self):
+        """Of those that are known by nothing else only a server may have had it."""
+        self.assertEqual(self.lost(lambda: self.history.died("cccc", "server")), [])
+        for role in ("client", "proxy"):
+            self.assertEqual(
+                self.lost(lambda r=role: self.history.died("cccc", r)), ["said to be done, and did not run"]
+            )
 
 
 class EverybodyTests(JudgeCase):
@@ -138,13 +223,37 @@ class EverybodyTests(JudgeCase):
         self.check("fanout", [A], self.reached(published=[A, B]))
         self.check("fanout", [A], FAIL, "ran, though its error says that it did not")
         self.check("fanout", [], FAIL)
+        self.check("fanout", [A], INFO)
+
+    def test_who_is_not_listed(self):
+        for outcome in (self.reached(), self.reached(B), self.reached(missing=[(*B, FAIL)])):
+            ran = [A, B] if outcome.members else [A]
+            self.check("fanout", ran, outcome, "ran at an instance that is in no list")
+        # A publisher knows of who subscribes as soon as anybody.
+        self.check("fanout", [A, B], self.reached(published=[B]))
+        self.check("fanout", [A, B], self.reached(missing=[(*B, INFO)]))
+
+    def test_who_is_listed_twice(self):
+        self.check("fanout", [A], self.reached(A, published=[A]), "an instance is listed twice")
+        good = Answer(*A, [1, "aaaa"], None, 1.0)
+        self.check("call_each", [A], [good, good], "an instance is listed twice")
+
+    def test_late(self):
+        """What is sent to each has an age, of the first as well."""
+        late = "began to run 3595.000 s after its deadline"
+        for outcome in (self.reached(A), self.reached(missing=[(*A, SENT)]), SENT):
+            self.history.events.clear()
+            self.asked("fanout", [A], outcome, at=3600.0, until=3600.0)
+            self.assertEqual(self.faults(ended_within=3600), [late])
 
     def test_published_late(self):
         """How long it was under way is known only against the quickest before it that went the same way."""
         self.asked("fanout", [A], self.reached(A), at=1.0, member="a")
+        self.asked("fanout", [A], self.reached(A), at=0.5)
         self.asked("fanout", [A], self.reached(published=[A]), at=6.5, until=6.5)
-        self.assertEqual(self.faults(ended_within=9), [])
+        self.assertEqual(self.faults(ended_within=9), [], "of the first by a way nothing is known")
         self.asked("fanout", [A], self.reached(published=[A]), at=1.0)
+        self.assertEqual(self.faults(ended_within=9), [])
         self.asked("fanout", [A], self.reached(published=[A]), at=6.0, until=6.0)
         self.assertEqual(self.faults(ended_within=9), [])
         self.asked("fanout", [A], self.reached(published=[A]), at=6.5, until=6.5)
@@ -159,7 +268,7 @@ class EverybodyTests(JudgeCase):
         self.check(
             "call_each", [A], [good, other], "said to be done at bbbb, and did not run", "a wrong result at bbbb"
         )
-        self.check("call_each", [A, B], [good], "ran at an instance that is not in the list of answers")
+        self.check("call_each", [A, B], [good], "ran at an instance that is in no list")
 
 
 class NotificationTests(JudgeCase):
@@ -169,18 +278,51 @@ class NotificationTests(JudgeCase):
         self.check("notify", [A, A], INFO)
         self.check("notify", [], 0)
 
+    def test_errors(self):
+        for error in (FAIL, Overloaded("too much")):
+            self.check("notify", [], error)
+            self.check("notify", [A], error, "ran, though its error says that it did not")
+        self.check("notify", [], ZeroDivisionError("1 / 0"), "an error of no kind")
+
 
 class HistoryTests(JudgeCase):
+    def ran_in_order(self, order, member=None):
+        """Have so many casts run in this order, after one at each of two members."""
+        self.history.events.clear()
+        for number, where in ((10, A), (11, B)):
+            self.history.invoke(number, "client", "cast", 5)
+            self.clock.advance(0.1)
+            self.history.ran(number, *where)
+            self.history.ended(number, None)
+        for number in sorted(order):
+            self.history.invoke(number, "client", "cast", 5, member=member)
+        for number in order:
+            self.history.ran(number, *A)
+            self.history.ended(number, None)
+
     def test_order(self):
         """It is asked for only where nothing was lost."""
-        for number in (1, 2, 3):
-            self.history.invoke(number, "client", "cast", 5, member="a")
-        for number in (1, 3, 2):
-            self.history.ran(number, *A)
-        for number in (1, 2, 3):
-            self.history.ended(number, None)
-        self.assertEqual(self.faults(), [])
-        self.assertEqual(self.faults(in_order=True), ["ran out of order"])
+        for member in (None, "a"):
+            self.ran_in_order((1, 3, 2), member)
+            self.assertEqual(self.faults(), [])
+            self.assertEqual(self.faults(in_order=True), ["ran out of order"])
+            self.ran_in_order((1, 2, 3), member)
+            self.assertEqual(self.faults(in_order=True), [])
+
+    def test_order_while_all_connect(self):
+        """What is for any member may first wait for another that is slow to connect; what is for one may not."""
+        for member, faults in ((None, []), ("a", ["ran out of order"])):
+            self.history.events.clear()
+            for number in (1, 2):
+                self.history.invoke(number, "client", "cast", 5, member=member)
+            for number in (2, 1):
+                self.history.ran(number, *A)
+                self.history.ended(number, None)
+            self.history.invoke(3, "client", "cast", 5)
+            self.clock.advance(0.1)
+            self.history.ran(3, *B)
+            self.history.ended(3, None)
+            self.assertEqual(self.faults(in_order=True), faults)
 
     def test_bad_histories(self):
         self.history.invoke(1, "client", "cast", 5)
@@ -208,6 +350,31 @@ class HistoryTests(JudgeCase):
         self.asked("call", [A], INFO, at=9.0, until=5.0)
         self.assertEqual(self.faults(), [])
 
+    def test_clock_that_stood_before(self):
+        """What comes next tells a server how long its clock has stood: a message that is young, or a PING."""
+        late = "began to run 2.500 s after its deadline"
+        for passed, faults in ((KNOWN_AGAIN - 0.1, []), (KNOWN_AGAIN + 0.1, [late]), (1000.0, [late])):
+            self.history.events.clear()
+            self.history.stood("aaaa", 3.0, clock=True)
+            self.clock.advance(3.0 + passed)
+            self.asked("call", [A], INFO, timeout=1, at=3.5, until=3.5)
+            self.assertEqual(self.faults(ended_within=9), faults, passed)
+        self.history.events.clear()
+        self.history.stood("aaaa", 3.0, clock=True)
+        self.clock.advance(3.1)
+        self.asked("call", [A], OK, at=0.01, until=0.01)
+        self.asked("call", [A], INFO, timeout=1, at=3.5, until=3.5)
+        self.assertEqual(self.faults(ended_within=9), [late])
+
+    def test_cases(self):
+        """What belongs together, in the order in which it was asked."""
+        self.asked("call", [A], OK)
+        self.asked("cast", [], FAIL)
+        self.history.ran("unknown", *A)
+        cases = self.history.cases()
+        self.assertEqual([(id, len(case.ran), len(case.ended)) for id, case in cases.items()], [(1, 1, 1), (2, 0, 1)])
+        self.assertEqual(cases[2].asked.kind, "cast")
+
     def test_logs_of_several_processes(self):
         """They are joined in the order of time; what a killed process did not write to its end is left out."""
         logs = BytesIO(), BytesIO()
@@ -217,7 +384,7 @@ class HistoryTests(JudgeCase):
         answer = server.ran("c1", *A)
         self.clock.advance(1)
         client.ended("c1", answer)
-        server.died("aaaa")
+        server.died("aaaa", "server")
         logs[1].write(b'{"event":"ran","at":')
         for log in logs:
             log.seek(0)
@@ -226,6 +393,16 @@ class HistoryTests(JudgeCase):
         self.assertEqual(joined.violations(), [])
         with self.assertRaises(ValueError):
             History.read([b"nonsense\n"])
+
+    def test_log_only(self):
+        """A process that only writes does not grow."""
+        log = BytesIO()
+        history = History(self.clock.seconds, log, keep=False)
+        history.invoke("c1", "client", "call", 5)
+        history.died("aaaa", "server")
+        self.assertEqual(history.events, [])
+        log.seek(0)
+        self.assertEqual([type(event).__name__ for event in History.read(log).events], ["Invoked", "Died"])
 
     def test_sentence(self):
         """A violation says all that is known of what was asked."""

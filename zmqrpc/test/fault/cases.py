@@ -7,15 +7,14 @@ from itertools import pairwise
 
 import attrs
 
-from zmqrpc.testing.events import Ended, Id, Invoked, Ran
 from zmqrpc.testing.history import History
 from zmqrpc.testing.judge import Case
 
 
 @attrs.define
-class Story:
+class Cases:
     """
-    Everything that was asked.
+    What was asked, or a part of it.
 
     :ivar history: what it was read from.
     :ivar cases: in the order in which they were asked.
@@ -25,42 +24,33 @@ class Story:
     cases: list[Case]
 
     @classmethod
-    def read(cls, paths: Iterable[str]) -> Story:
+    def read(cls, paths: Iterable[str]) -> Cases:
         """Read the logs of several processes."""
         lines = []
         for path in paths:
             with open(path, "rb") as file:
                 lines.append(file.readlines())
         history = History.read(*lines)
-        cases: dict[Id, Case] = {}
-        for event in history.events:
-            if type(event) is Invoked:
-                cases.setdefault(event.id, Case(event))
-        for event in history.events:
-            if type(event) is Ran and event.id in cases:
-                cases[event.id].ran.append(event)
-            elif type(event) is Ended and event.id in cases:
-                cases[event.id].ended.append(event)
-        return cls(history, list(cases.values()))
+        return cls(history, list(history.cases().values()))
 
-    def where(self, wanted: Callable[[Case], bool]) -> Story:
+    def where(self, wanted: Callable[[Case], bool]) -> Cases:
         """Return the part of it that is wanted."""
-        return Story(self.history, [case for case in self.cases if wanted(case)])
+        return Cases(self.history, [case for case in self.cases if wanted(case)])
 
-    def asked(self, since: float, until: float = float("inf")) -> Story:
+    def asked(self, since: float, until: float = float("inf")) -> Cases:
         """Return what was asked in a span of time."""
         return self.where(lambda case: since <= case.asked.at < until)
 
-    def of(self, load: str) -> Story:
+    def of(self, load: str) -> Cases:
         """Return what a load asked."""
         return self.where(lambda case: str(case.asked.id).split("-")[-2] == load)
 
-    def ran_by(self, instance: str) -> Story:
+    def ran_by(self, instance: str) -> Cases:
         """Return what an instance ran."""
         return self.where(lambda case: any(ran.instance == instance for ran in case.ran))
 
     @property
-    def failed(self) -> Story:
+    def failed(self) -> Cases:
         """What ended with an error, or never."""
         return self.where(lambda case: not succeeded(case))
 
@@ -90,10 +80,6 @@ class Story:
         """Return the seconds within which this share of what has ended did."""
         took = sorted(case.ended[0].at - case.asked.at for case in self.cases if case.ended)
         return took[min(len(took) - 1, int(len(took) * share))] if took else float("inf")
-
-    def longest_late(self) -> float:
-        """Return the most seconds that anything ended after its deadline; less than 0 when nothing did."""
-        return max((case.ended[0].at - case.asked.deadline for case in self.cases if case.ended), default=0.0)
 
 
 def succeeded(case: Case) -> bool:
