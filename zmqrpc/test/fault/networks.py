@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from zmqrpc.test.fault.rows import CALLS, DYNAMIC, ROUTED, STATIC, row
 from zmqrpc.test.fault.story import succeeded
+from zmqrpc.test.fault.times import end_of, open_at
 from zmqrpc.test.fault.world import PROXIES, World
 from zmqrpc.test.integration.support import pause
 
 SILENCE = {STATIC: 2.5, DYNAMIC: 2.5, ROUTED: 4.0}
 """Seconds after which an instance that answers nothing is gone: mute after 1.5, and then 1 without a link, or 2.5."""
 
-_KEEPALIVE = {"zmq_tcp_keepalive_idle": 4, "zmq_tcp_keepalive_intvl": 2, "zmq_tcp_keepalive_cnt": 2}
+KEEPALIVE = {"zmq_tcp_keepalive_idle": 4, "zmq_tcp_keepalive_intvl": 2, "zmq_tcp_keepalive_cnt": 2}
 """What ends the connections of which one end only knows that they are no more; by default it takes two minutes."""
 
 BACKOFF = 10.0
@@ -22,7 +23,7 @@ BACKOFF = 10.0
 
 @row("T15", "the host of one of two servers is cut off, and comes back", seconds=30.0)
 async def partition(world: World) -> None:
-    world.options |= _KEEPALIVE
+    world.options |= KEEPALIVE
     silence = SILENCE[world.topology]
     await world.begin("one", "two")
     directed = {"name": "directed", "member": "one", "rate": 100, "in_flight": 25}
@@ -38,18 +39,18 @@ async def partition(world: World) -> None:
     await world.served("directed", healed, BACKOFF + 2)
     story = await world.end()
     to_it = story.of("directed")
-    failed = to_it.asked(0, begin + silence).failed.cases
-    world.at_most("s until the first error", silence + 1, min((c.ended[0].at for c in failed), default=0.0) - begin)
-    open_then = story.of("slow").asked(begin - 1, begin).where(lambda case: not case.ended or case.ended[0].at > begin)
-    latest = max((case.ended[0].at for case in open_then.cases if case.ended), default=begin)
-    world.at_most("s until what was under way ends", silence + 1, latest - begin)
+    errors = [end for end in map(end_of, to_it.failed.cases) if end >= begin]
+    world.at_most("s until the first error", silence + 1, min(errors, default=float("inf")) - begin)
+    open_then = story.of("slow").where(open_at(begin)).cases
+    world.at_least("calls that were under way", 1, len(open_then))
+    world.at_most("s until they have ended", silence + 1, max(map(end_of, open_then), default=float("inf")) - begin)
     world.none("calls to both that fail, asked 2 s after", story.of("load").asked(begin + 2.0).failed)
     world.at_most("s from the end to the first success there", BACKOFF + 1, to_it.first_success(healed))
 
 
 @row("T16", "what a server answers is lost, and then its connections are reset", (STATIC, ROUTED), 8.0)
 async def one_way(world: World) -> None:
-    world.options |= _KEEPALIVE
+    world.options |= KEEPALIVE
     await world.begin("one")
     slow = {"name": "slow", "method": "slow", "args": {"seconds": 0.5}, "rate": 20}
     world.caller("caller", {}, slow)
@@ -110,7 +111,7 @@ async def _under(world: World, begin: Callable[[], None], end: Callable[[], None
 
 
 async def _losing(world: World, percent: int) -> None:
-    world.options |= _KEEPALIVE
+    world.options |= KEEPALIVE
     await world.begin("one")
     host = world.host("one")
     await _under(world, lambda: host.lose(percent), host.heal)

@@ -9,6 +9,7 @@ from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
 from zmqrpc.test.fault.story import error_of
+from zmqrpc.test.fault.times import most_open
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.test.servers import RedisServer
@@ -25,6 +26,11 @@ def _redis(world: World) -> RedisServer:
 
 def _stored(server: RedisServer) -> int:
     return max(0, int(server.ask("HLEN", f"zmqrpc:topic:openstack:{TOPIC}")) - 1)
+
+
+def _asked(server: RedisServer) -> int:
+    """Return how many questions it has read: each is a script."""
+    return sum(number for name, number in server.calls().items() if name.startswith("eval"))
 
 
 @row("T7", "Redis is absent at the start", CALLS, 3.0)
@@ -84,22 +90,30 @@ proved(
 async def hangs(world: World) -> None:
     redis = _redis(world)
     await world.begin("one", "two", hosts=False)
-    unknown = {"name": "unknown", "topic": "unknown", "rate": 20, "after": 2.0, "timeout": 10, "in_flight": 100}
-    world.caller("caller", {}, unknown, host="")
+    # Each topic is a question of its own.
+    many = {"name": "many", "topic": "unknown", "topics": 500, "rate": 200, "after": 2.0, "timeout": 10}
+    world.caller("caller", {}, {**many, "in_flight": 500}, host="")
     await world.warm()
+    read = _asked(redis)
     redis.stop_answering()
     begin = time.monotonic()
     await pause(world.seconds)
-    open_then = len(world.story().of("unknown").where(lambda case: not case.ended).cases)
     redis.answer_again()
     back = time.monotonic()
+    # What was asked and not given up until now: it reads that first.
+    await pause(0.01)
+    read = _asked(redis) - read
     await pause(2.0)
     story = await world.end()
     world.none("calls that fail", story.of("load").failed)
-    strange = story.of("unknown").asked(begin + 2, back - _ANSWER)
-    world.exactly("of an unknown topic, errors", ["MatchmakerUnavailable"], strange.errors())
+    # From when it is known: a second without any answer.
+    strange = story.of("many").asked(begin + 2, back - _ANSWER)
+    world.exactly("of unknown topics, errors", ["MatchmakerUnavailable"], strange.errors())
+    world.at_least("of these, calls", 100 * (world.seconds - 4), len(strange.cases))
     world.at_most("s until these", _ANSWER, strange.slowest())
-    world.at_most("questions that are open", 100, open_then)
+    world.at_least("calls that wait at once", 150, most_open(strange.cases))
+    world.at_most("questions that Redis finds", 100, read)
+    world.at_least("of these, of ours", 10, read)
 
 
 async def _record(world: World, member: str, address: str) -> None:

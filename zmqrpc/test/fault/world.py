@@ -122,7 +122,9 @@ class World(Figures):
     def again(self, child: Child) -> Child:
         """Start one that has ended once more, with the same order."""
         order = {key: value for key, value in child.order.items() if key != "log"}
-        return self.start(child.kind, child.name, child.host, **order)
+        again = self.start(child.kind, child.name, child.host, **order)
+        again.descriptors = child.descriptors
+        return again
 
     def member(self, name: str, host: str | None = None, names: list[str] | None = None, **more: Any) -> Child:
         """Start one that serves, on a host of its own name."""
@@ -172,9 +174,7 @@ class World(Figures):
             for child in self.children:
                 if not child.runs and not child.told & {"ready", "signalled"}:
                     raise AssertionError(f"{child.name} has ended at once: {child.printed()[-2000:]}")
-                if child.kind == "twistd" and child.runs and "ready: registered" not in child.printed():
-                    return False
-                if child.kind != "twistd" and child.runs and "ready" not in child.told:
+                if child.runs and not child.is_ready():
                     return False
             return True
 
@@ -281,7 +281,7 @@ class World(Figures):
             self.signal(child, signal.SIGUSR1)
         longest = max((load.get("timeout", 10.0) for child in callers for load in child.order["loads"]), default=0.0)
         await self._wait("every call ends", lambda: all("idle" in child.told for child in callers), longest + 10)
-        lasting = [child for child in self.children if child.runs and child.descriptors]
+        lasting = [child for child in self.children if child.runs and child.resident[0]]
         left: list[str] = []
 
         def over() -> bool:
@@ -300,9 +300,10 @@ class World(Figures):
             if kind:
                 await self._wait(f"each {kind} stops", lambda going=going: not any(c.runs for c in going), 15)
         self._looking.stop()
-        grown = {child.name: (child.resident[1] - child.resident[0]) / 2**20 for child in self.children}
-        name = max(grown, key=lambda name: grown[name], default="")
-        self.at_most(f"MB that a process grows by ({name})", self.memory / 2**20, grown.get(name, 0.0))
+        # Of one name there may be several, one after the other.
+        grown = max(self.children, key=Child.grown, default=None)
+        if grown is not None:
+            self.at_most(f"MB that a process grows by ({grown.name})", self.memory / 2**20, grown.grown() / 2**20)
         return self.judge()
 
     def judge(self) -> Story:
