@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
 from zmqrpc.testing.judge import Case
@@ -16,6 +16,16 @@ def end_of(case: Case) -> float:
 def open_at(moment: float) -> Callable[[Case], bool]:
     """Return what tells whether a case was under way at a moment."""
     return lambda case: case.asked.at <= moment < end_of(case)
+
+
+def deliveries(cases: Iterable[Case], instance: str) -> list[float]:
+    """Return the seconds from when each was asked until it ran at an instance, in order."""
+    return sorted(ran.at - case.asked.at for case in cases for ran in case.ran if ran.instance == instance)
+
+
+def share(took: Sequence[float], of: float) -> float:
+    """Return the seconds within which a share of what is sorted was done; infinity where there is nothing."""
+    return took[min(len(took) - 1, int(len(took) * of))] if took else float("inf")
 
 
 def most_open(cases: Iterable[Case]) -> int:

@@ -46,6 +46,7 @@ class World(Figures):
     :ivar lan: where hosts are added; None until there is the first.
     :ivar options: of all processes that are started from now on.
     :ivar doubles: whether proxies that are started forward everything twice.
+    :ivar warmed: when the load had run for long enough to be held against.
     :ivar memory: bytes by which no process may grow.
     """
 
@@ -60,6 +61,7 @@ class World(Figures):
         self.memory = MEMORY
         self.options: dict[str, Any] = {}
         self.doubles = False
+        self.warmed = 0.0
         self._cleanups: list[Any] = []
         self._nursery = nursery
         self._own: Nursery | None = None
@@ -187,7 +189,8 @@ class World(Figures):
         for child in self.children:
             if child.runs:
                 child.begin()
-        return time.monotonic()
+        self.warmed = time.monotonic()
+        return self.warmed
 
     async def delay(self, seconds: float, *names: str, capture: str = "") -> None:
         """Have whatever connects to these hosts take so long, each way; to be called before anything does."""
