@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from zmqrpc.test.fault.rows import CALLS, ROUTED, proved, row
+from zmqrpc.test.fault.sockets import accepted
 from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
@@ -31,8 +32,8 @@ async def killed(world: World) -> None:
     (case,) = story.of("slow").cases
     world.exactly("the call ends with", "ServerLost", error_of(case))
     world.exactly("it says that the method may have run", True, may_have_run(case))
-    # Behind a proxy nobody sees the connection end: an instance is gone when it has had no link for a second.
-    world.at_most("s until it ends", 1.5 if world.topology == ROUTED else 0.5, case.ended[0].at - at)
+    # Behind a proxy nobody sees the connection end: that the instance is gone is known within a second.
+    world.at_most("s until it ends", 1.0 if world.topology == ROUTED else 0.5, case.ended[0].at - at)
     world.none("calls that fail, asked 1 s after", story.of("load").asked(at + 1).failed)
     world.at_least("calls after that", 20 * world.seconds, len(story.of("load").asked(at + 1).cases))
 
@@ -59,7 +60,7 @@ async def proxy_killed(world: World) -> None:
     begun = time.monotonic()
     again = world.again(proxies[0])
     await world.ready()
-    await eventually("that all are connected to it", lambda: world.connections(again) >= 3, 15)
+    await eventually("that all are connected to it", lambda: accepted(again.pid) >= 3, 15)
     world.at_most("s until all have connected to it again", 10.0, time.monotonic() - begun)
     others = [world.kill(proxy) for proxy in proxies[1:]]
     await pause(world.seconds)

@@ -29,7 +29,8 @@ class Child:
     :ivar output: where it prints.
     :ivar instances: of its nodes, in hex, by name.
     :ivar addresses: where its nodes listen, by name.
-    :ivar told: which of its other facts have come: ``ready``, ``idle``, ``ended``; and ``signalled``, by the bench.
+    :ivar told: which of its other facts have come: ``ready``, ``idle``, ``held``, ``ended``; and ``signalled``, by the
+        bench, of what may end.
     :ivar counts: what its nodes have counted; known after its stop.
     :ivar resident: bytes that it used when its row began, or a second after it was ready then, and the most since.
     :ivar descriptors: how many it had at that moment, or has in place of another that had so many.
@@ -66,7 +67,7 @@ class Child:
         self.instances |= facts.get("instances", {})
         self.addresses |= facts.get("addresses", {})
         self.counts.update(facts.get("counts", {}))
-        self.told |= {"ready", "idle", "ended"} & facts.keys()
+        self.told |= {"ready", "idle", "held", "ended"} & facts.keys()
         if "ready" in facts:
             self.ready_at = self.ready_at or now
         if "ended" in facts:

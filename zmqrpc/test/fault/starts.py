@@ -7,7 +7,8 @@ import time
 from urllib.parse import urlencode
 
 from zmqrpc.test.fault.rows import CALLS, ROUTED, STATIC, proved, row
-from zmqrpc.test.fault.world import World
+from zmqrpc.test.fault.sockets import accepted
+from zmqrpc.test.fault.world import FRONTEND, World
 from zmqrpc.test.integration.support import eventually, pause
 
 
@@ -30,7 +31,12 @@ async def range_exhausted(world: World) -> None:
     await world.end()
 
 
-@row("T14", "a proxy is killed and started anew at its ports, 20 times", (ROUTED,), 20.0)
+@row(
+    "T14",
+    "a proxy is killed and started anew at its ports, 20 times, and once while somebody else has one",
+    (ROUTED,),
+    20.0,
+)
 async def ports_taken(world: World) -> None:
     proxies = await world.begin("one")
     world.caller("caller", {"timeout": 5})
@@ -42,10 +48,25 @@ async def ports_taken(world: World) -> None:
         proxy = world.again(proxy)
         await world.ready()
         bound += proxy.runs
-        await eventually("a connection", lambda proxy=proxy: world.connections(proxy), 15)
+        await eventually("a connection", lambda proxy=proxy: accepted(proxy.pid), 15)
+    world.kill(proxy)
+    await world.ended(proxy)
+    place = (proxy.host, FRONTEND)
+    holder = world.start("stranger", "holder", proxy.host, what="hold", places=[place], count=1, seconds=2.0)
+    await eventually("that somebody else has the port", lambda: "held" in holder.told)
+    begin = time.monotonic()
+    refused = world.again(proxy)
+    refused.told.add("signalled")
+    world.at_most("s until a start has ended while the port is taken", 1.0, await world.ended(refused) - begin)
+    world.exactly("its exit status", 2, refused.status)
+    world.exactly("it names the port", True, f"on port {FRONTEND}" in refused.printed())
+    await world.ended(holder)
+    proxy = world.again(refused)
+    await world.ready()
+    await eventually("a connection", lambda: accepted(proxy.pid), 15)
     story = await world.end()
     world.exactly("starts that have bound", max(1, int(world.seconds)), bound)
-    world.at_most("calls that fail", 50 * world.seconds, len(story.failed.cases))
+    world.at_most("calls that fail", 50, len(story.failed.cases))
 
 
 proved(

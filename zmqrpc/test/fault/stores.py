@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
 from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
 from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
-from zmqrpc.test.fault.story import error_of
+from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.times import most_open
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
@@ -141,16 +142,34 @@ async def stale(world: World) -> None:
     world.exactly("members that the fan-out did not reach", 50, len(missed))
 
 
-@row("T12", "a record leads to another service", DIRECT, 2.0)
+@row("T12", "a record leads to another service: of an instance that is gone, and of a fixed table", DIRECT, 2.0)
 async def another(world: World) -> None:
     other = world.member("other", topic="elsewhere")
     await world.ready()
-    await _record(world, "one", other.addresses["other"])
-    world.caller("caller", {"timeout": 3, "rate": 20})
+    there = other.addresses["other"]
+    await _record(world, "one", there)
+    usual = {"timeout": 3, "rate": 20}
+    world.caller("caller", {**usual, "name": "record"}, {**usual, "name": "cast", "kind": "cast"})
+    # A line of a table has no instance: what is there is known by what it serves alone.
+    table = world.directory / "table.json"
+    table.write_text(json.dumps({TOPIC: {"one": there.removeprefix("tcp://")}}))
+    shared, world.url = world.url, f"zmq+file://{table}"
+    world.caller("reader", {**usual, "name": "table"}, host="caller")
+    world.url = shared
     await world.warm()
+    place = [world.listening(other)[0]]
+    # Who believes the record, and asks who is there no more than the record does.
+    pushy = world.start("stranger", "stranger", "stranger", what="pushy", places=place, count=10)
+    await eventually("its end", lambda: not pushy.runs, 20)
+    world.exactly("the stranger's status", 0, pushy.status)
     await pause(world.seconds)
     story = await world.end()
     world.none("calls that ran", story.where(lambda case: bool(case.ran)))
-    world.none("calls that say that they may have", story.where(lambda case: "info" in str(case)))
-    world.at_least("calls that were refused", 5, len(story.failed.cases))
-    world.exactly("their errors", ["NoRoute"], story.errors())
+    world.none("calls that say that they may have", story.where(may_have_run))
+    for load in ("record", "table", "cast"):
+        refused = story.of(load)
+        world.at_least(f"of {load}, refused", 5, len(refused.failed.cases))
+        world.none(f"of {load}, not refused", refused.where(succeeded))
+        world.exactly("their errors", ["NoRoute"], refused.errors())
+    world.at_least("requests for a topic that is not served, counted", 10, other.counts["not_served"])
+    world.at_least("requests for an instance that is gone, counted", 10, other.counts["wrong_instance"])

@@ -19,6 +19,7 @@ from zmqrpc.test.fault.figures import Figures
 from zmqrpc.test.fault.hosts import Host, Lan
 from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.processes import Child
+from zmqrpc.test.fault.sockets import listening
 from zmqrpc.test.fault.story import Story
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import eventually, pause
@@ -32,7 +33,10 @@ MEMORY = 64 * 2**20
 """Bytes by which no process may grow, where a row says nothing else."""
 
 PROXIES = 3
-_FRONTEND, _BACKEND, _PUBLISHER = 50001, 50002, 50003
+FRONTEND, _BACKEND, PUBLISHER = 50001, 50002, 50003
+
+FANOUTS = {"name": "all", "kind": "fanout", "rate": 20, "timeout": 30, "size": 100}
+"""A load that is published, where the topology has publishers; with more time than any fault takes away."""
 
 
 class World(Figures):
@@ -151,9 +155,16 @@ class World(Figures):
         words = ["zmq-proxy", "--url", f"{self.url}?{urlencode(query)}"]
         words += ["--host", self.host(host).address if host else "127.0.0.1"]
         if host:
-            words += ["--frontend-port", str(_FRONTEND), "--backend-port", str(_BACKEND)]
-            words += ["--publisher-port", str(_PUBLISHER)] if publishes else []
+            words += ["--frontend-port", str(FRONTEND), "--backend-port", str(_BACKEND)]
+            words += ["--publisher-port", str(PUBLISHER)] if publishes else []
         return self.start("twistd", name, host, words=words, doubles=self.doubles)
+
+    def local_publisher(self, name: str) -> Child:
+        """Start a local publisher, on a host of its own name."""
+        query = {"drain_timeout": 5, **self.options, "rpc_zmq_bind_address": "*"}
+        words = ["zmq-proxy", "--local-publisher", "--url", f"{self.url}?{urlencode(query)}"]
+        words += ["--host", self.host(name).address, "--publisher-port", str(PUBLISHER)]
+        return self.start("twistd", name, name, words=words)
 
     async def begin(self, *members: str, hosts: bool = True, **more: Any) -> list[Child]:
         """
@@ -249,16 +260,9 @@ class World(Figures):
         logs = {child.log for child in self.children if child.log} | {self._log}
         return Story.read(log for log in sorted(logs) if os.path.exists(log))
 
-    def connections(self, child: Child) -> int:
-        """Return how many TCP connections that were made to it a process has, on a host of its own."""
-        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
-        ports = {line[1].rpartition(":")[2] for line in lines if line[3] == "0A"}
-        return sum(line[3] == "01" and line[1].rpartition(":")[2] in ports for line in lines)
-
     def listening(self, child: Child) -> list[tuple[str, int]]:
         """Return host and port of whatever a process listens at, on a host of its own; found from outside."""
-        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
-        ports = sorted({int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A"} - {PORT})
+        ports = listening(child.pid)
         assert ports, f"{child.name} listens nowhere"
         return [(self.host(child.host).address, port) for port in ports]
 
