@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from zmqrpc.test.fault.rows import CALLS, DYNAMIC, ROUTED, STATIC, row
+from zmqrpc.test.fault.rows import ALL, CALLS, DYNAMIC, PUBLISHED, ROUTED, STATIC, row
 from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.times import end_of, open_at
 from zmqrpc.test.fault.world import PROXIES, World
 from zmqrpc.test.integration.support import pause
 
-SILENCE = {STATIC: 2.5, DYNAMIC: 2.5, ROUTED: 4.0}
+SILENCE = {STATIC: 2.5, DYNAMIC: 2.5, ROUTED: 4.0, PUBLISHED: 2.5}
 """Seconds after which an instance that answers nothing is gone: mute after 1.5, and then 1 without a link, or 2.5."""
 
 KEEPALIVE = {"zmq_tcp_keepalive_idle": 4, "zmq_tcp_keepalive_intvl": 2, "zmq_tcp_keepalive_cnt": 2}
@@ -21,7 +21,7 @@ BACKOFF = 10.0
 """The most seconds between two tries to connect."""
 
 
-@row("T15", "the host of one of two servers is cut off, and comes back", seconds=30.0)
+@row("T15", "the host of one of two servers is cut off, and comes back", ALL, seconds=30.0)
 async def partition(world: World) -> None:
     world.options |= KEEPALIVE
     silence = SILENCE[world.topology]
@@ -125,26 +125,27 @@ async def _losing(world: World, percent: int) -> None:
     await _under(world, lambda: host.lose(percent), host.heal)
 
 
-@row("T18a", "5 % of packets are lost at a server's host", CALLS, 15.0)
+@row("T18a", "5 % of packets are lost at a server's host", ALL, 15.0)
 async def loses_five(world: World) -> None:
     await _losing(world, 5)
 
 
-@row("T18b", "20 % of packets are lost at a server's host", CALLS, 15.0)
+@row("T18b", "20 % of packets are lost at a server's host", ALL, 15.0)
 async def loses_twenty(world: World) -> None:
     await _losing(world, 20)
 
 
-@row("T18c", "1 Mbit/s to and from a server's host", CALLS, 15.0)
+@row("T18c", "1 Mbit/s to and from a server's host", ALL, 15.0)
 async def narrow(world: World) -> None:
     await world.begin("one")
     host = world.host("one")
     await _under(world, lambda: host.narrow("1mbit"), host.widen)
 
 
-@row("T18d", "100 ms each way to a server, or to each proxy", CALLS, 15.0)
+@row("T18d", "100 ms each way to a server, or to each proxy", ALL, 15.0)
 async def delayed(world: World) -> None:
-    names = [f"proxy{number}" for number in range(PROXIES)] if world.topology == ROUTED else ["one"]
+    proxies = [f"proxy{number}" for number in range(PROXIES)]
+    names = {ROUTED: proxies, PUBLISHED: ["one", *proxies]}.get(world.topology, ["one"])
     await world.delay(0.1, *names)
     await world.begin("one")
     await _under(world, lambda: None, lambda: None)

@@ -75,7 +75,7 @@ class Child:
 
     def is_ready(self) -> bool:
         """Tell whether it has said that it is ready."""
-        if not self.ready_at and self.kind == "twistd" and "ready: registered" in self.printed():
+        if not self.ready_at and self.kind == "twistd" and "ready: " in self.printed():
             self.ready_at = time.monotonic()
         return bool(self.ready_at)
 

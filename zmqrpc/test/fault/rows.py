@@ -21,6 +21,7 @@ from zmqrpc.test.processes import ENVIRONMENT
 STATIC, DYNAMIC, ROUTED = "static-direct", "dynamic-direct", "router-proxy"
 PUBLISHED = "static-direct+pub-sub"
 CALLS = (STATIC, DYNAMIC, ROUTED)
+ALL = (*CALLS, PUBLISHED)
 DIRECT = (STATIC, DYNAMIC)
 
 _LONGEST = 600.0

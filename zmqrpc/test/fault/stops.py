@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmqrpc.test.fault.rows import ROUTED, row
+from zmqrpc.test.fault.rows import ALL, ROUTED, row
 from zmqrpc.test.fault.sockets import connections
 from zmqrpc.test.fault.story import error_of, may_have_run
 from zmqrpc.test.fault.times import end_of
@@ -16,7 +16,7 @@ _AWAY = 2.0
 """Seconds within which nothing new goes to who does not answer."""
 
 
-@row("T5", "one of two servers is stopped (SIGSTOP) and goes on", seconds=10.0)
+@row("T5", "one of two servers is stopped (SIGSTOP) and goes on", ALL, seconds=10.0)
 async def stopped(world: World) -> None:
     # So that there is something to judge also where there is less time.
     monitor = min(MONITOR, world.seconds - 2.0)

@@ -8,7 +8,7 @@ import time
 
 from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
-from zmqrpc.test.fault.rows import CALLS, DIRECT, proved, row
+from zmqrpc.test.fault.rows import ALL, CALLS, DIRECT, proved, row
 from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.times import most_open
 from zmqrpc.test.fault.world import World
@@ -57,7 +57,7 @@ async def absent(world: World) -> None:
     world.at_least("calls after that", 1, len(story.asked(begin + 3.0).cases))
 
 
-@row("T8", "Redis is killed under load, and comes back empty", CALLS, 60.0)
+@row("T8", "Redis is killed under load, and comes back empty", ALL, 60.0)
 async def killed(world: World) -> None:
     redis = _redis(world)
     await world.begin("one", "two", hosts=False)

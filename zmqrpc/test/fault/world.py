@@ -26,6 +26,9 @@ from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.testing.history import History
 
 PATIENCE = 30.0
+_COUNTED = 2.5
+"""Seconds after the last fan-out within which whoever subscribes knows what it has missed."""
+
 LATE = 1.0
 """Seconds after its deadline by which every call has to have ended."""
 
@@ -89,6 +92,11 @@ class World(Figures):
         self.addCleanup(made.close)
         return made
 
+    @property
+    def publishes(self) -> bool:
+        """Whether fan-outs are published."""
+        return "pub-sub" in self.topology
+
     # Processes
 
     def host(self, name: str) -> Host:
@@ -137,26 +145,31 @@ class World(Figures):
         host = name if host is None else host
         options = more.pop("options", {})
         url = self.url_of(host, **options)
+        more.setdefault("publishers", PROXIES if self.publishes else 0)
         return self.start("member", name, host, url=url, names=names or [name], **more)
 
     def caller(self, name: str, *loads: dict[str, Any], host: str | None = None, **more: Any) -> Child:
-        """Start one that calls; the loads say how (`caller.Load`), and one that says nothing is the usual one."""
+        """
+        Start one that calls; the loads say how (`caller.Load`), and one that says nothing is the usual one.
+
+        Where the topology has publishers it publishes as well, so that `end` has something to count.
+        """
         host = name if host is None else host
         options = more.pop("options", {})
         url = self.url_of(host, **options)
-        return self.start("caller", name, host, url=url, name=name, loads=list(loads or [{}]), **more)
+        orders = [*(loads or [{}]), *([FANOUTS] if self.publishes else [])]
+        return self.start("caller", name, host, url=url, name=name, loads=orders, **more)
 
     def proxy(self, name: str, host: str | None = None) -> Child:
         """Start a proxy."""
         host = name if host is None else host
-        publishes = "pub-sub" in self.topology
-        query: dict[str, Any] = {"use_pub_sub": str(publishes).lower(), "drain_timeout": 5, **self.options}
+        query: dict[str, Any] = {"use_pub_sub": str(self.publishes).lower(), "drain_timeout": 5, **self.options}
         query["rpc_zmq_bind_address"] = "*" if host else "127.0.0.1"
         words = ["zmq-proxy", "--url", f"{self.url}?{urlencode(query)}"]
         words += ["--host", self.host(host).address if host else "127.0.0.1"]
         if host:
             words += ["--frontend-port", str(FRONTEND), "--backend-port", str(_BACKEND)]
-            words += ["--publisher-port", str(PUBLISHER)] if publishes else []
+            words += ["--publisher-port", str(PUBLISHER)] if self.publishes else []
         return self.start("twistd", name, host, words=words, doubles=self.doubles)
 
     def local_publisher(self, name: str) -> Child:
@@ -288,6 +301,9 @@ class World(Figures):
             self.signal(child, signal.SIGUSR1)
         longest = max((load.get("timeout", 10.0) for child in callers for load in child.order["loads"]), default=0.0)
         await self._wait("every call ends", lambda: all("idle" in child.told for child in callers), longest + 10)
+        if self.publishes:
+            # A publisher says once a second how many there were.
+            await pause(_COUNTED)
         lasting = [child for child in self.children if child.runs and child.resident[0]]
         left: list[str] = []
 
@@ -300,6 +316,7 @@ class World(Figures):
             return not left
 
         await self._wait("descriptors are given back", over, settle, lambda: ", ".join(left))
+        there = [child for child in self.children if child.kind == "member" and child.runs]
         for kind in ("caller", "member", "twistd", ""):
             going = [child for child in self.children if child.runs and kind in ("", child.kind)]
             for child in going:
@@ -311,7 +328,23 @@ class World(Figures):
         grown = max(self.children, key=Child.grown, default=None)
         if grown is not None:
             self.at_most(f"MB that a process grows by ({grown.name})", self.memory / 2**20, grown.grown() / 2**20)
-        return self.judge()
+        story = self.judge()
+        self._judge_fanouts(story, there)
+        return story
+
+    def _judge_fanouts(self, story: Story, there: list[Child]) -> None:
+        """Hold what was published, and did not run where it could, against what was counted as missed there."""
+        fanouts = story.where(lambda case: case.asked.kind == "fanout" and case.asked.member is None).cases
+        if not self.publishes or not fanouts:
+            return
+        first = min(case.asked.at for case in fanouts)
+        for child in there:
+            if child.ready_at > first:
+                continue
+            for name, instance in child.instances.items():
+                lost = sum(all(ran.instance != instance for ran in case.ran) for case in fanouts)
+                counted = child.counts["fanout_missed"] + child.counts["fanout_refused"]
+                self.exactly(f"of {len(fanouts)} fan-outs, lost at {name}: as it counts", lost, counted)
 
     def judge(self) -> Story:
         """Hold what was told against what ran."""
