@@ -84,6 +84,14 @@ proved(
 )
 
 
+proved(
+    "T35",
+    "versions: the frozen vectors, fields that are not known, another version, another implementation",
+    "zmqrpc.test.core.test_vectors",
+    "zmqrpc.test.test_interop",
+)
+
+
 @row("T34", "methods fork: a program, and a copy of the process", CALLS, 3.0)
 async def forks(world: World) -> None:
     await world.begin("one", "two")

@@ -172,19 +172,21 @@ async def replayed(world: World) -> None:
     world.none("calls that fail", story.failed)
 
 
-@row("T27", "proxies that forward everything twice, 10,000 casts", (ROUTED,), 10.0)
+@row("T27", "proxies that forward everything twice, 10,000 casts or fan-outs", (ROUTED, PUBLISHED), 10.0)
 async def doubled(world: World) -> None:
     world.doubles = True
     await world.begin("one", "two")
     count = int(world.seconds * 1000)
-    world.caller("caller", {"kind": "cast", "rate": 2000, "count": count, "in_flight": 500})
+    kind, each = ("fanout", 2) if world.topology == PUBLISHED else ("cast", 1)
+    world.caller("caller", {"kind": kind, "rate": 2000, "count": count, "in_flight": 500, "timeout": 30})
     await world.warm(0.5)
-    await eventually("all casts", lambda: len(world.story().cases) >= count, 120)
+    await eventually("all of them", lambda: len(world.story().of("load").cases) >= count, 120)
     await pause(1.0)
     story = await world.end()
-    world.exactly("casts", count, len(story.cases))
-    world.exactly("runs", count, sum(len(case.ran) for case in story.cases))
-    world.none("casts that fail", story.failed)
+    load = story.of("load")
+    world.exactly(f"{kind}s", count, len(load.cases))
+    world.exactly("runs", each * count, sum(len(case.ran) for case in load.cases))
+    world.none(f"{kind}s that fail", story.failed)
     repeated = sum(child.counts["repeated"] for child in world.children)
     world.at_least("repetitions that were noticed", 1, repeated)
 

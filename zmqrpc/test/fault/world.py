@@ -35,6 +35,11 @@ LATE = 1.0
 MEMORY = 64 * 2**20
 """Bytes by which no process may grow, where a row says nothing else."""
 
+LATENESS = "s by which the bench itself was late, at most"
+"""The figure that says how much was to be had of the machine: what takes longer by more than that takes too long."""
+
+_LOOKS = 0.1
+
 PROXIES = 3
 FRONTEND, _BACKEND, PUBLISHER = 50001, 50002, 50003
 
@@ -75,7 +80,8 @@ class World(Figures):
         self._log = str(directory / "bench.history")
         self._history = History(log=open(self._log, "ab", 0))  # noqa: SIM115
         self._looking = LoopingCall(self._look)
-        self._looking.start(0.1)
+        self._late, self._looked_at = 0.0, time.monotonic()
+        self._looking.start(_LOOKS)
 
     # As programs of tests take it, which call this a case
 
@@ -324,6 +330,7 @@ class World(Figures):
             if kind:
                 await self._wait(f"each {kind} stops", lambda going=going: not any(c.runs for c in going), 15)
         self._looking.stop()
+        self.figure(LATENESS, "", f"{self._late:.3f}", good=True)
         # Of one name there may be several, one after the other.
         grown = max(self.children, key=Child.grown, default=None)
         if grown is not None:
@@ -360,6 +367,9 @@ class World(Figures):
             self.figure(what, f"within {patience:g} s", seen() if seen else "not", good=False)
 
     def _look(self) -> None:
+        now = time.monotonic()
+        self._late = max(self._late, now - self._looked_at - _LOOKS)
+        self._looked_at = now
         for child in self.children:
             child.look()
 
