@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.record import Record
 from zmqrpc.test.fault.member import TOPIC
 from zmqrpc.test.fault.rows import ALL, CALLS, DIRECT, proved, row
@@ -13,6 +14,7 @@ from zmqrpc.test.fault.story import error_of, may_have_run, succeeded
 from zmqrpc.test.fault.times import most_open
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
+from zmqrpc.test.sentinels import SentinelSet
 from zmqrpc.test.servers import RedisServer
 
 _ANSWER = 2.0
@@ -80,11 +82,57 @@ async def killed(world: World) -> None:
     world.at_most("s until these", _ANSWER, strange.slowest())
 
 
-proved(
-    "T9",
-    "a Redis master with Sentinels is killed, stopped, and goes on as an old one",
-    "zmqrpc.test.integration.test_sentinel",
-)
+_DOWN_AFTER = 2.0
+
+
+async def _writes_again(world: World, since: float, patience: float = 60.0) -> float:
+    """Register all the time; return how many seconds after a moment that first worked."""
+    record = Record("server", "openstack", "probe", "probe", os.urandom(16).hex(), ["tcp://127.0.0.1:1"])
+    while time.monotonic() < since + patience:
+        try:
+            await world.matchmaker.register(record, 300)
+        except MatchmakerUnavailable:
+            await pause(0.01)
+        else:
+            return time.monotonic() - since
+    return float("inf")
+
+
+@row("T9", "a Redis master with Sentinels is killed; the next one hangs, and goes on as an old one", CALLS, 5.0)
+async def failover(world: World) -> None:
+    group = SentinelSet(world, _DOWN_AFTER)
+    world.url = group.url
+    update = 15
+    world.options["zmq_target_update"] = update
+    await world.begin("one", "two", hosts=False)
+    world.caller("caller", {}, host="")
+    await world.warm(2.0)
+    first = group.master()
+    killed = time.monotonic()
+    first.kill()
+    world.at_most("s from the kill until there are writes", _DOWN_AFTER + 3, await _writes_again(world, killed))
+    await eventually("the next master", lambda: group.has_left(first), 30)
+    second = group.master()
+    first.start()
+    await eventually("that all know each other", group.is_complete, 60)
+    hung = time.monotonic()
+    second.stop_answering()
+    world.at_most("s from the stop until there are writes", _DOWN_AFTER + 3, await _writes_again(world, hung))
+    await eventually("the one after that", lambda: group.has_left(second), 30)
+    third = group.master()
+    second.answer_again()
+    resumed = time.monotonic()
+    await eventually("the records", lambda: _stored(third) == 2, 2 * update)
+    world.at_most(
+        "s from when the old master is back until all records are in the new one", update, time.monotonic() - resumed
+    )
+    await pause(world.seconds)
+    world.exactly("records there, later", 2, _stored(third))
+    story = await world.end()
+    world.none("calls that fail", story.failed)
+
+
+proved("T9a", "the same, and what logs say of it", "zmqrpc.test.integration.test_sentinel")
 
 
 @row("T10", "Redis hangs", CALLS, 10.0)
