@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from zmqrpc.test.fault import misfortune, processes
+from zmqrpc.test.fault import misfortune
 from zmqrpc.test.fault.processes import Child
 from zmqrpc.test.fault.times import end_of, most_open, open_at
 from zmqrpc.test.fault.world import World
@@ -60,11 +61,11 @@ class WorldTests(TestCase):
 class ChildTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.child = Child(1, "member", "one", "", {}, self.mktemp())
-        self.patch(Child, "used", lambda _: self.has[0])
-        self.patch(Child, "open", lambda _: self.has[1])
         self.has = (1000, 10)
         self.now = 100.0
-        self.patch(processes.time, "monotonic", lambda: self.now)
+        self.patch(Child, "used", lambda _: self.has[0])
+        self.patch(Child, "open", lambda _: self.has[1])
+        self.patch(time, "monotonic", lambda: self.now)
 
     def after(self, seconds: float, used: int = 1000, descriptors: int = 10) -> None:
         self.now += seconds

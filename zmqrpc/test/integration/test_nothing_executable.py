@@ -5,7 +5,7 @@ import pickle
 import sys
 from pathlib import Path
 
-import msgpack
+import msgspec
 
 from zmqrpc import expose
 from zmqrpc.core.envelope import Call, Nack, Reply, Welcome
@@ -52,7 +52,7 @@ class NothingExecutableTests(NodeCase):
         node = await self.serve()
         client = RawClient(self.peers, node.address)
         await client.open(Welcome)
-        extended = msgpack.packb({"value": msgpack.ExtType(1, self.pickled)})
+        extended = msgspec.msgpack.encode({"value": msgspec.msgpack.Ext(1, self.pickled)})
         for number, arguments in enumerate(
             [self.pickled, {"value": self.pickled}, {"value": "cos\nsystem\n(S'false'\ntR."}, extended], 1
         ):
