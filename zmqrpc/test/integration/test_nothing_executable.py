@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,9 +54,9 @@ class NothingExecutableTests(NodeCase):
         client = RawClient(self.peers, node.address)
         await client.open(Welcome)
         extended = msgspec.msgpack.encode({"value": msgspec.msgpack.Ext(1, self.pickled)})
-        for number, arguments in enumerate(
-            [self.pickled, {"value": self.pickled}, {"value": "cos\nsystem\n(S'false'\ntR."}, extended], 1
-        ):
+        text = "cos\nsystem\n(S'false'\ntR."
+        sent: list[Any] = [self.pickled, {"value": self.pickled}, {"value": text}, extended]
+        for number, arguments in enumerate(sent, 1):
             call = Call(number, 1, 0, 5000, "openstack", self.topic, None, None, None, "echo", arguments)
             client.send(call)
             await client.message(Reply | Nack)
