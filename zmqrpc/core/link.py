@@ -11,6 +11,7 @@ state                   event                                                   
 IDLE                    wanted                                                     CONNECTING
 CONNECTING              WELCOME of the right instance, round trip short            UP
 CONNECTING              WELCOME of another instance or misfit, loss, none in time  BACKOFF
+CONNECTING              none in time, not kept, and heard within the last 10 s     CONNECTING (at once)
 UP                      GOAWAY, record withdrawn                                   DRAINING
 UP                      released                                                   LEAVING
 LEAVING                 the peer has read our GOAWAY, loss, its time is up         IDLE
@@ -450,7 +451,11 @@ class LinkState:
             self.late = True
             self._late_at = NEVER
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
-            effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
+            if self._answered_lately(now):
+                effects += [Drop(self.identity), *self._connect(now)]
+                self.late = True
+            else:
+                effects += self._fail(now, f"no WELCOME within {self._timers.hello:g} s: {_UNANSWERED}")
         elif self.phase is Phase.BACKOFF and now >= self._resume_at:
             if not self._stays and not outstanding and not self.fails:
                 self._lost_at = None
@@ -460,6 +465,17 @@ class LinkState:
         return effects
 
     # Transitions
+
+    def _answered_lately(self, now: float) -> bool:
+        """
+        Tell whether to connect once more before anything is given up.
+
+        A new connection has to be lucky where packets are lost: TCP repeats the first ones after a second and more. One
+        that is kept is made once; one that is made for each message would fail many of them.
+        """
+        if self._stays or not self._wanted or not self._proved or self._lost_at is not None:
+            return False
+        return now < max(self.up_since, self.liveness.heard_at) + self._timers.silent
 
     def _connect(self, now: float) -> list[Effect]:
         self.phase = Phase.CONNECTING

@@ -22,6 +22,7 @@ GONE = "no link for 1 s after: reset"
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
 MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
 STRANGER = f"{ANOTHER}: it is a 'client'"
+UNWELCOME = "no WELCOME within 2 s: stopped, blocked, cut off, or no zmqrpc"
 MOST_TICKS = 10_000
 
 
@@ -154,6 +155,23 @@ def parted() -> LinkState:
     """Closed, as nothing was left."""
     link = parting()
     link.tick(NOW + TIMERS.leave, False)
+    return link
+
+
+def reconnecting() -> LinkState:
+    """Being connected for another message, of an instance that has answered just now."""
+    link = free(up(since=NOW - 3))
+    link.released(NOW - 2)
+    link.tick(NOW - 1, False)
+    link.wanted(NOW)
+    link.connected(NOW, b"2")
+    return link
+
+
+def long_unheard() -> LinkState:
+    """The same, of one that has not for long."""
+    link = reconnecting()
+    link.up_since = NOW + TIMERS.hello - TIMERS.silent
     return link
 
 

@@ -24,7 +24,18 @@ from zmqrpc.test.fault.figures import Figure
 from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.rows import ROWS, Row, play
 
-for _family in ("deaths", "stops", "stores", "starts", "networks", "floods", "strangers", "clocks", "drains"):
+for _family in (
+    "deaths",
+    "stops",
+    "stores",
+    "starts",
+    "networks",
+    "floods",
+    "strangers",
+    "clocks",
+    "drains",
+    "promises",
+):
     import_module(f"zmqrpc.test.fault.{_family}")
 
 
@@ -81,11 +92,16 @@ def _chosen(options: argparse.Namespace) -> list[tuple[Row, list[str]]]:
         raise SystemExit(f"there is no row {', '.join(sorted(unknown))}; --list lists them")
     places = set(filter(None, options.topology.split(",")))
     chosen = []
-    for row in sorted(ROWS, key=lambda row: int("".join(filter(str.isdigit, row.name)))):
+    for row in sorted(ROWS, key=_place):
         topologies = [name for name in row.topologies if not places or name in places or row.play is None]
         if topologies and (not names or row.name.upper() in names):
             chosen.append((row, topologies))
     return chosen
+
+
+def _place(row: Row) -> tuple[bool, int]:
+    """Return what puts rows in the order of the catalogue, and promises behind them."""
+    return not row.name.startswith("T"), int("".join(filter(str.isdigit, row.name)))
 
 
 async def _one(

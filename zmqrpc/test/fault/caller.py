@@ -30,6 +30,7 @@ class Load:
     :ivar in_flight: how many have not ended, at most; what would be one more is left out.
     :ivar size: bytes of each body.
     :ivar args: more arguments.
+    :ivar topics: how many topics there are of that name, with a number each, by turns; 0: that one.
     :ivar count: how many at all; 0: until the end.
     :ivar after: seconds from the start until the first.
     """
@@ -45,6 +46,7 @@ class Load:
     timeout: float = 10.0
     idempotent: bool = False
     args: dict[str, Any] = attrs.field(factory=dict)
+    topics: int = 0
     count: int = 0
     after: float = 0.0
 
@@ -59,7 +61,8 @@ class Loading:
         self._name = f"{name}-{load.name}"
         self._history = history
         self._reactor = reactor
-        self._target = Target(load.topic, server=load.member)
+        names = [f"{load.topic}{number}" for number in range(load.topics)] or [load.topic]
+        self._targets = [Target(name, server=load.member) for name in names]
         self._body = b"x" * load.size
         self._made = 0
         self._over = False
@@ -97,7 +100,8 @@ class Loading:
         )
         make = getattr(self._client, load.kind)
         args = {"id": id, "body": self._body, **load.args}
-        made: Deferred[Any] = make(self._target, load.method, args, timeout=load.timeout, idempotent=load.idempotent)
+        target = self._targets[self._made % len(self._targets)]
+        made: Deferred[Any] = make(target, load.method, args, timeout=load.timeout, idempotent=load.idempotent)
         made.addBoth(self._ended, id)
 
     def _ended(self, outcome: Any, id: str) -> None:

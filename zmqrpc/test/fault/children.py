@@ -58,6 +58,7 @@ def run(child: int, *, kind: str, host: str, output: str, **order: Any) -> None:
 
 def _double() -> None:
     """Have every socket that is bound send what is forwarded twice."""
+    from zmqrpc._reactor_pubsub import Publisher
     from zmqrpc.reactor_zmq import BoundRouter
 
     once = BoundRouter.send_keyed
@@ -68,6 +69,14 @@ def _double() -> None:
         return once(self, identity, key, payload)
 
     BoundRouter.send_keyed = twice  # type: ignore[method-assign]
+    published = Publisher.publish
+
+    def publish_twice(self: Any, *frames: Any) -> None:
+        frames = tuple(map(bytes, frames))
+        published(self, *frames)
+        published(self, *frames)
+
+    Publisher.publish = publish_twice  # type: ignore[method-assign]
 
 
 def _enter(host: str) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import time
 
+from zmqrpc.core.budget import _MOST_SAVED
 from zmqrpc.test.fault.cases import error_of, succeeded
 from zmqrpc.test.fault.rows import CALLS, PUBLISHED, row
+from zmqrpc.test.fault.times import deliveries, share
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
-_LIMIT, _TAKES = 25, 0.05
-_CAPACITY = _LIMIT / _TAKES
+_TAKES = 0.001
+"""Seconds for which a method of T20 blocks: as code does that computes, and so the server does one after the other."""
+
+_CAPACITY = 1 / _TAKES
 
 
 @row("T19", "a subscriber sleeps while 200,000 fan-outs are published", (PUBLISHED,), 100.0)
@@ -19,10 +23,12 @@ async def sleeper(world: World) -> None:
     world.memory = 50 * 2**20
     await world.begin("awake", "asleep", publishers=3)
     count = int(world.seconds * 2000)
-    load = {"kind": "fanout", "rate": 0, "in_flight": 50, "timeout": 60, "count": count, "after": 1.0}
-    # Of each client one more fan-out has to come, for the count to be exact.
-    caller = world.caller("caller", load, {"name": "trickle", "kind": "fanout", "rate": 2, "timeout": 60})
+    # At a rate that leaves room: as fast as can be, they would come faster while one subscriber takes no time.
+    load = {"kind": "fanout", "rate": 2000, "in_flight": 500, "timeout": 60, "count": count, "after": 1.0}
+    caller = world.caller("caller", load)
     await world.warm(2.0)
+    # What is usual is seen in a tenth of them.
+    await eventually("a tenth", lambda: _lines(caller.log) >= 2 * count / 10, 400)
     asleep = world.children_named("asleep")
     begin = world.signal(asleep, signal.SIGSTOP)
     await eventually("all of them", lambda: _lines(caller.log) >= 2 * count, 400)
@@ -32,15 +38,17 @@ async def sleeper(world: World) -> None:
     await pause(15.0)
     story = await world.end()
     load_of = story.of("load")
-    before, during = load_of.asked(0, begin), load_of.asked(begin, end)
+    before, during = load_of.asked(world.warmed, begin), load_of.asked(begin, end)
     world.none("fan-outs that fail", story.failed)
     mine = {child.name: child.instances[child.name] for child in world.children if child.kind == "member"}
     world.exactly("had by who is awake", len(story.cases), len(story.ran_by(mine["awake"]).cases))
     lost = len(story.cases) - len(story.ran_by(mine["asleep"]).cases)
     world.exactly("counted as missed by who slept", lost, asleep.counts["fanout_missed"])
     world.at_least("of these, lost at all", 1, lost)
-    slower = during.percentile(0.99) / before.percentile(0.99)
-    world.at_most("times as long for 99 %", 1.2, slower)
+    usual, slowed = (share(deliveries(each.cases, mine["awake"]), 0.99) for each in (before, during))
+    world.at_least("fan-outs before", 500, len(before.cases))
+    world.at_most("times as long until 99 % are had by who is awake", 1.2, slowed / usual)
+    world.figure("s until 99 % are had, before and while one sleeps", "", f"{usual:.4f} {slowed:.4f}", good=True)
 
 
 def _lines(path: str) -> int:
@@ -50,12 +58,12 @@ def _lines(path: str) -> int:
 
 @row("T20", "50 clients ask for ten times as much as a server can do", CALLS, 60.0)
 async def flood(world: World) -> None:
-    await world.begin("one", options={"max_running_calls": _LIMIT})
+    await world.begin("one")
     usual = {"name": "usual", "rate": 20, "timeout": 5}
-    flooding = {"method": "slow", "args": {"seconds": _TAKES}, "rate": _CAPACITY * 10 / 50, "size": 1024, "timeout": 5}
+    flooding = {"method": "block", "args": {"seconds": _TAKES}, "rate": _CAPACITY * 10 / 50, "size": 1024}
     world.caller("caller", usual)
     await world.warm()
-    floods = [world.caller(f"flood{number}", flooding, clients=25) for number in range(2)]
+    floods = [world.caller(f"flood{number}", {**flooding, "timeout": 20}, clients=25) for number in range(2)]
     await world.ready()
     begin = time.monotonic()
     await pause(world.seconds)
@@ -68,10 +76,11 @@ async def flood(world: World) -> None:
     load = story.of("load").asked(begin, end)
     done = sum(succeeded(case) and case.ended[0].at <= end for case in load.cases)
     world.at_least("done, of what could be", 0.8, done / (_CAPACITY * (end - begin)))
-    world.at_least("asked, times what could be", 3.0, len(load.cases) / (_CAPACITY * (end - begin)))
+    world.at_least("asked, times what could be", 9.5, len(load.cases) / (_CAPACITY * (end - begin)))
     refused = load.where(lambda case: error_of(case) == "Overloaded")
     world.exactly("errors", ["Overloaded"], load.errors())
-    world.at_most("s for 99 % of the refusals", 0.1, refused.percentile(0.99))
+    world.at_most("s for the slowest refusal", 0.1, refused.slowest())
+    world.figure("s for 99 % of the refusals", "", f"{refused.percentile(0.99):.3f}", good=True)
     world.none("usual calls that fail, 2 s after", story.of("usual").asked(end + 2.0).failed)
 
 
@@ -79,7 +88,8 @@ async def flood(world: World) -> None:
 async def slow_servers(world: World) -> None:
     names = ("one", "two", "three")
     await world.begin(*names, options={"max_running_calls": 4})
-    world.caller("caller", {"timeout": 5, "idempotent": True})
+    # Fifteen at once, while all are slow, where twelve can run.
+    world.caller("caller", {"rate": 300, "timeout": 5, "idempotent": True})
     await world.warm()
     slowed = [world.children_named(name) for name in names]
     for child in slowed:
@@ -91,10 +101,16 @@ async def slow_servers(world: World) -> None:
     end = time.monotonic()
     await pause(3.0)
     story = await world.end()
-    attempts = sum(len(case.ran) for case in story.cases)
+    # Nobody is refused in calm times, so what was is of those that were asked while all were slow.
+    meanwhile = story.asked(begin, end)
+    attempts = sum(len(case.ran) for case in meanwhile.cases)
     attempts += sum(child.counts["overloaded"] + child.counts["repeated"] for child in slowed)
-    world.at_most("attempts, times the calls", 1.1, attempts / len(story.cases))
+    # What calm times have saved may be spent, too (zmqrpc.core.budget).
+    saved = _MOST_SAVED / len(meanwhile.cases)
+    world.at_most("attempts while they are slow, times the calls", 1.1 + saved, attempts / len(meanwhile.cases))
+    more = attempts - len(meanwhile.cases)
+    world.at_most("attempts in all, times the calls", 1.1, 1 + more / len(story.cases))
     world.at_least("refusals", 1, sum(child.counts["overloaded"] for child in slowed))
-    errors = set(story.asked(begin, end).errors())
+    errors = set(meanwhile.errors())
     world.figure("errors meanwhile", "Overloaded", sorted(errors), errors <= {"Overloaded"})
     world.none("calls that fail, 2 s after", story.asked(end + 2.0).failed)

@@ -16,8 +16,8 @@ import zmq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from zmqrpc.core.batch import encode_batch
-from zmqrpc.core.envelope import Hello, encode_message
+from zmqrpc.core.batch import decode_batch, encode_batch
+from zmqrpc.core.envelope import Call, Hello, encode_message
 from zmqrpc.core.keys import SELF_KEY
 from zmqrpc.test.integration import nursery
 from zmqrpc.test.integration.test_bad_input import GREETING, JUNK, READY, messages
@@ -34,7 +34,7 @@ def run(
     """
     Do one thing, tell that it is done, and end.
 
-    :param what: the name of a function of this module.
+    :param what: the name of a function of this module, or ``hold``.
     :param places: host and port of each that is bothered.
     :param count: how often.
     :param seconds: for how long, where something is held.
@@ -42,8 +42,18 @@ def run(
     """
     nursery.tell(child=child, ready=True)
     begin = time.monotonic()
-    globals()[what](places, count, seconds, path, random.Random(seed))
+    if what == "hold":
+        _hold(child, places[0][1], seconds)
+    else:
+        globals()[what](places, count, seconds, path, random.Random(seed))
     nursery.tell(child=child, idle=True, counts={"ms": int((time.monotonic() - begin) * 1000)})
+
+
+def _hold(child: int, port: int, seconds: float) -> None:
+    """Have a port for a while."""
+    with socket.create_server(("", port)):
+        nursery.tell(child=child, held=True)
+        time.sleep(seconds)
 
 
 def junk(places: Places, count: int, seconds: float, path: str, chance: random.Random) -> None:
@@ -98,6 +108,23 @@ def cycles(places: Places, count: int, seconds: float, path: str, chance: random
     context.destroy(0)
 
 
+def pushy(places: Places, count: int, seconds: float, path: str, chance: random.Random) -> None:
+    """Send calls of a topic that is not served there, to the instance that is there, and to one that is gone."""
+    context = zmq.Context()
+    for destination in (None, os.urandom(16)):
+        with _dealer(context, places[0], linger=1000) as dealer:
+            me = os.urandom(16)
+            dealer.send(_hello(me))
+            assert dealer.poll(5000), "no WELCOME"
+            there = decode_batch(dealer.recv_multipart()[-1]).source
+            for number in range(1, count + 1):
+                call = Call(number, 1, 0, 5000, "openstack", "work", None, None, None, "quick", {"id": number})
+                now = int(time.monotonic() * 1000)
+                dealer.send(encode_batch(me, destination or there, now, (), [encode_message(call)]))
+                time.sleep(0.01)
+    context.destroy(0)
+
+
 def replay(places: Places, count: int, seconds: float, path: str, chance: random.Random) -> None:
     """Say once more what others have said, byte by byte, on connections of one's own."""
     captured = sorted(Path(path).parent.glob(f"{Path(path).name}-*"))
@@ -124,9 +151,13 @@ def _dealer(context: zmq.Context[Any], place: tuple[str, int], linger: int = 0) 
     return made
 
 
-def _hello() -> bytes:
+def _hello(instance: bytes = b"") -> bytes:
     return encode_batch(
-        os.urandom(16), None, int(time.monotonic() * 1000), (), [encode_message(Hello(1, 1, "client", [], {}, []))]
+        instance or os.urandom(16),
+        None,
+        int(time.monotonic() * 1000),
+        (),
+        [encode_message(Hello(1, 1, "client", [], {}, []))],
     )
 
 

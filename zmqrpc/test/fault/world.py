@@ -20,17 +20,30 @@ from zmqrpc.test.fault.figures import Figures
 from zmqrpc.test.fault.hosts import Host, Lan
 from zmqrpc.test.fault.nurseries import NurseryOfWorlds, reactor
 from zmqrpc.test.fault.processes import Child
+from zmqrpc.test.fault.sockets import listening
 from zmqrpc.test.integration.nursery import Nursery
 from zmqrpc.test.integration.support import eventually, pause
 from zmqrpc.testing.history import History
+from zmqrpc.testing.judge import Case
 
 PATIENCE = 30.0
+_COUNTED = 2.5
+"""Seconds after the last fan-out within which whoever subscribes knows what it has missed."""
+
 
 MEMORY = 64 * 2**20
 """Bytes by which no process may grow, where a row says nothing else."""
 
+LATENESS = "s by which the bench itself was late, at most"
+"""The figure that says how much was to be had of the machine: what takes longer by more than that takes too long."""
+
+_LOOKS = 0.1
+
 PROXIES = 3
-_FRONTEND, _BACKEND, _PUBLISHER = 50001, 50002, 50003
+FRONTEND, _BACKEND, PUBLISHER = 50001, 50002, 50003
+
+FANOUTS = {"name": "all", "kind": "fanout", "rate": 20, "timeout": 30, "size": 100}
+"""A load that is published, where the topology has publishers; with more time than any fault takes away."""
 
 
 class World(Figures):
@@ -44,6 +57,7 @@ class World(Figures):
     :ivar lan: where hosts are added; None until there is the first.
     :ivar options: of all processes that are started from now on.
     :ivar doubles: whether proxies that are started forward everything twice.
+    :ivar warmed: when the load had run for long enough to be held against.
     :ivar memory: bytes by which no process may grow.
     :ivar in_order: whether nothing is lost, refused or repeated here, so that calls have to run in order.
     """
@@ -60,13 +74,15 @@ class World(Figures):
         self.options: dict[str, Any] = {}
         self.doubles = False
         self.in_order = False
+        self.warmed = 0.0
         self._cleanups: list[Any] = []
         self._nursery = nursery
         self._own: Nursery | None = None
         self._log = str(directory / "bench.history")
         self._history = History(log=open(self._log, "ab", 0), keep=False)  # noqa: SIM115
         self._looking = LoopingCall(self._look)
-        self._looking.start(0.1)
+        self._late, self._looked_at = 0.0, time.monotonic()
+        self._looking.start(_LOOKS)
 
     # As programs of tests take it, which call this a case
 
@@ -82,6 +98,11 @@ class World(Figures):
         made = make_matchmaker(reactor, Settings.from_url(self.url))
         self.addCleanup(made.close)
         return made
+
+    @property
+    def publishes(self) -> bool:
+        """Whether fan-outs are published."""
+        return "pub-sub" in self.topology
 
     # Processes
 
@@ -122,34 +143,48 @@ class World(Figures):
     def again(self, child: Child) -> Child:
         """Start one that has ended once more, with the same order."""
         order = {key: value for key, value in child.order.items() if key != "log"}
-        return self.start(child.kind, child.name, child.host, **order)
+        again = self.start(child.kind, child.name, child.host, **order)
+        again.descriptors = child.descriptors
+        return again
 
     def member(self, name: str, host: str | None = None, names: list[str] | None = None, **more: Any) -> Child:
         """Start one that serves, on a host of its own name."""
         host = name if host is None else host
         options = more.pop("options", {})
         url = self.url_of(host, **options)
+        more.setdefault("publishers", PROXIES if self.publishes else 0)
         return self.start("member", name, host, url=url, names=names or [name], **more)
 
     def caller(self, name: str, *loads: dict[str, Any], host: str | None = None, **more: Any) -> Child:
-        """Start one that calls; the loads say how (`caller.Load`), and one that says nothing is the usual one."""
+        """
+        Start one that calls; the loads say how (`caller.Load`), and one that says nothing is the usual one.
+
+        Where the topology has publishers it publishes as well, so that `end` has something to count.
+        """
         host = name if host is None else host
         options = more.pop("options", {})
         url = self.url_of(host, **options)
-        return self.start("caller", name, host, url=url, name=name, loads=list(loads or [{}]), **more)
+        orders = [*(loads or [{}]), *([FANOUTS] if self.publishes else [])]
+        return self.start("caller", name, host, url=url, name=name, loads=orders, **more)
 
     def proxy(self, name: str, host: str | None = None) -> Child:
         """Start a proxy."""
         host = name if host is None else host
-        publishes = "pub-sub" in self.topology
-        query: dict[str, Any] = {"use_pub_sub": str(publishes).lower(), "drain_timeout": 5, **self.options}
+        query: dict[str, Any] = {"use_pub_sub": str(self.publishes).lower(), "drain_timeout": 5, **self.options}
         query["rpc_zmq_bind_address"] = "*" if host else "127.0.0.1"
         words = ["zmq-proxy", "--url", f"{self.url}?{urlencode(query)}"]
         words += ["--host", self.host(host).address if host else "127.0.0.1"]
         if host:
-            words += ["--frontend-port", str(_FRONTEND), "--backend-port", str(_BACKEND)]
-            words += ["--publisher-port", str(_PUBLISHER)] if publishes else []
+            words += ["--frontend-port", str(FRONTEND), "--backend-port", str(_BACKEND)]
+            words += ["--publisher-port", str(PUBLISHER)] if self.publishes else []
         return self.start("twistd", name, host, words=words, doubles=self.doubles)
+
+    def local_publisher(self, name: str) -> Child:
+        """Start a local publisher, on a host of its own name."""
+        query = {"drain_timeout": 5, **self.options, "rpc_zmq_bind_address": "*"}
+        words = ["zmq-proxy", "--local-publisher", "--url", f"{self.url}?{urlencode(query)}"]
+        words += ["--host", self.host(name).address, "--publisher-port", str(PUBLISHER)]
+        return self.start("twistd", name, name, words=words)
 
     async def begin(self, *members: str, hosts: bool = True, **more: Any) -> list[Child]:
         """
@@ -172,9 +207,7 @@ class World(Figures):
             for child in self.children:
                 if not child.runs and not child.told & {"ready", "signalled"}:
                     raise AssertionError(f"{child.name} has ended at once: {child.printed()[-2000:]}")
-                if child.kind == "twistd" and child.runs and "ready: registered" not in child.printed():
-                    return False
-                if child.kind != "twistd" and child.runs and "ready" not in child.told:
+                if child.runs and not child.is_ready():
                     return False
             return True
 
@@ -187,7 +220,8 @@ class World(Figures):
         for child in self.children:
             if child.runs:
                 child.begin()
-        return time.monotonic()
+        self.warmed = time.monotonic()
+        return self.warmed
 
     async def delay(self, seconds: float, *names: str, capture: str = "") -> None:
         """Have whatever connects to these hosts take so long, each way; to be called before anything does."""
@@ -246,16 +280,9 @@ class World(Figures):
         logs = {child.log for child in self.children if child.log} | {self._log}
         return Cases.read(log for log in sorted(logs) if os.path.exists(log))
 
-    def connections(self, child: Child) -> int:
-        """Return how many TCP connections that were made to it a process has, on a host of its own."""
-        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
-        ports = {line[1].rpartition(":")[2] for line in lines if line[3] == "0A"}
-        return sum(line[3] == "01" and line[1].rpartition(":")[2] in ports for line in lines)
-
     def listening(self, child: Child) -> list[tuple[str, int]]:
         """Return host and port of whatever a process listens at, on a host of its own; found from outside."""
-        lines = [line.split() for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]]
-        ports = sorted({int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A"} - {PORT})
+        ports = listening(child.pid)
         assert ports, f"{child.name} listens nowhere"
         return [(self.host(child.host).address, port) for port in ports]
 
@@ -281,7 +308,10 @@ class World(Figures):
             self.signal(child, signal.SIGUSR1)
         longest = max((load.get("timeout", 10.0) for child in callers for load in child.order["loads"]), default=0.0)
         await self._wait("every call ends", lambda: all("idle" in child.told for child in callers), longest + 10)
-        lasting = [child for child in self.children if child.runs and child.descriptors]
+        if self.publishes:
+            # A publisher says once a second how many there were.
+            await pause(_COUNTED)
+        lasting = [child for child in self.children if child.runs and child.resident[0]]
         left: list[str] = []
 
         def over() -> bool:
@@ -293,6 +323,7 @@ class World(Figures):
             return not left
 
         await self._wait("descriptors are given back", over, settle, lambda: ", ".join(left))
+        there = [child for child in self.children if child.kind == "member" and child.runs]
         for kind in ("caller", "member", "twistd", ""):
             going = [child for child in self.children if child.runs and kind in ("", child.kind)]
             for child in going:
@@ -300,10 +331,32 @@ class World(Figures):
             if kind:
                 await self._wait(f"each {kind} stops", lambda going=going: not any(c.runs for c in going), 15)
         self._looking.stop()
-        grown = {child.name: (child.resident[1] - child.resident[0]) / 2**20 for child in self.children}
-        name = max(grown, key=lambda name: grown[name], default="")
-        self.at_most(f"MB that a process grows by ({name})", self.memory / 2**20, grown.get(name, 0.0))
-        return self.judge()
+        self.figure(LATENESS, "", f"{self._late:.3f}", good=True)
+        # Of one name there may be several, one after the other.
+        grown = max(self.children, key=Child.grown, default=None)
+        if grown is not None:
+            self.at_most(f"MB that a process grows by ({grown.name})", self.memory / 2**20, grown.grown() / 2**20)
+        story = self.judge()
+        self._judge_fanouts(story, there)
+        return story
+
+    def _judge_fanouts(self, story: Cases, there: list[Child]) -> None:
+        """Hold what was published, and did not run where it could, against what was counted as missed there."""
+        fanouts = story.where(lambda case: case.asked.kind == "fanout" and case.asked.member is None).cases
+        if not self.publishes or not fanouts:
+            return
+        first = min(case.asked.at for case in fanouts)
+        for child in there:
+            if child.ready_at > first:
+                continue
+            mine = child.instances.values()
+            # Where its client was not told that it was published for this one, it may have been or not.
+            most = sum(len(_lost(fanouts, instance)) for instance in mine)
+            least = sum(_is_published(case, instance) for instance in mine for case in _lost(fanouts, instance))
+            counted = child.counts["fanout_missed"] + child.counts["fanout_refused"]
+            expected = str(most) if least == most else f"{least} to {most}"
+            what = f"fan-outs lost at {child.name}, as it counts"
+            self.figure(what, expected, counted, least <= counted <= most)
 
     def judge(self) -> Cases:
         """Hold what was told against what ran."""
@@ -321,6 +374,9 @@ class World(Figures):
             self.figure(what, f"within {patience:g} s", seen() if seen else "not", good=False)
 
     def _look(self) -> None:
+        now = time.monotonic()
+        self._late = max(self._late, now - self._looked_at - _LOOKS)
+        self._looked_at = now
         for child in self.children:
             child.look()
 
@@ -336,3 +392,13 @@ class World(Figures):
             call(*arguments)
         if self.lan is not None:
             self.lan.remove()
+
+
+def _lost(cases: list[Case], instance: str) -> list[Case]:
+    """Return those that did not run at an instance."""
+    return [case for case in cases if all(ran.instance != instance for ran in case.ran)]
+
+
+def _is_published(case: Case, instance: str) -> bool:
+    """Tell whether its client was told that it was published for an instance."""
+    return any(told.instance == instance and told.verdict == "published" for end in case.ended for told in end.told)
