@@ -66,8 +66,8 @@ class LinkTimers(Struct, frozen=True):
     steady: float = 1.0
     backoff: float = 0.1
     longest_backoff: float = 10.0
-    brief_backoff: float = 1.0
-    backoff_share: float = 1 / 6
+    brief_backoff: float = 0.7
+    backoff_share: float = 1 / 9
     drain: float = 35.0
     leave: float = 1.0
 

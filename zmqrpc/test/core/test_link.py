@@ -440,7 +440,7 @@ class OpeningTests(SynchronousTestCase):
             now = link.wake_at
             link.tick(now, False)
             link.connected(now, b"x")
-        self.assertEqual(waits, [0.2, 0.4, 0.8])
+        self.assertEqual(waits, [0.2, 0.4, 0.7])
 
     def test_a_successor_long_after_the_loss_has_nothing_to_lose(self):
         link = up(None)
