@@ -40,7 +40,7 @@ class LinkTimers(Struct, frozen=True):
         never.
     :ivar lost: without a link until its instance counts as gone; a server gives up its clients after as long.
     :ivar resume: the same, of a peer that was given up for its silence: a proxy on the way there would have been left
-        before.
+        before. So much less than a second that a call ends within one of its `patience`.
     :ivar steady: that a link has to be up for a reconnect without a back-off.
     :ivar backoff: until a peer is connected to again, doubled for each connection in a row that came to nothing; the
         state machine takes at random half of it off, at most.
@@ -62,7 +62,7 @@ class LinkTimers(Struct, frozen=True):
     silent: float = 10.0
     patience: float = NEVER
     lost: float = GONE_SECONDS
-    resume: float = 1.0
+    resume: float = 0.9
     steady: float = 1.0
     backoff: float = 0.1
     longest_backoff: float = 10.0

@@ -17,7 +17,7 @@ NOW = 1000.0
 SERVER, OTHER = b"s" * 16, b"o" * 16
 TIMERS = LinkTimers(patience=5.0)
 SILENCE = "silent for 5 s (call_monitor_timeout): stopped, blocked or cut off"
-GONE_SILENT = f"no link for 1 s after: {SILENCE}"
+GONE_SILENT = f"no link for 0.9 s after: {SILENCE}"
 GONE = "no link for 1 s after: reset"
 ANOTHER = f"instance {OTHER.hex()} answered in place of {SERVER.hex()}"
 MISFIT = f"instance {SERVER.hex()} answered: it is a 'client'"
