@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from twisted.internet.interfaces import IDelayedCall
+
 from zmqrpc.test.sim.system import Place, System
 from zmqrpc.testing import Weather
 
@@ -15,6 +17,7 @@ class Faults:
     def __init__(self, system: System) -> None:
         self._system = system
         self._chance = Random(system.chance.getrandbits(64))
+        self._heals: list[IDelayedCall] = []
         everywhere: list[Callable[[], None]] = [self._break_a_way] * 4 + [self._break_a_host, self._break_the_store]
         self._all = [*everywhere, self._heal, self._heal, *[self._end_a_process] * 4, self._let_stand, self._let_stand]
 
@@ -28,6 +31,9 @@ class Faults:
         network = system.network
         system.note("all heals")
         network.heal()
+        for call in self._heals:
+            if call.active():
+                call.cancel()
         for host in network.refusing():
             network.accept(host)
         network.set_weather(Weather())
@@ -58,7 +64,10 @@ class Faults:
         host = self._chance.choice(self._system.places).host
         fault = self._chance.choice(["isolate", "refuse", "refuse", "accept"])
         self._system.note(f"{fault} {host}")
-        getattr(self._system.network, fault)(host)
+        network = self._system.network
+        getattr(network, fault)(host)
+        if fault == "isolate" and self._system.long:
+            self._heals.append(network.clock.callLater(self._chance.uniform(0, 12), network.heal, host))
 
     def _heal(self) -> None:
         self._system.note("the ways heal")
@@ -85,7 +94,7 @@ class Faults:
 
     def _end_a_process(self) -> None:
         system, chance = self._system, self._chance
-        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < 0.2))
+        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < (0.6 if system.long else 0.2)))
         if place is None:
             return
         if system.little and place.role == "proxy" and chance.random() < 0.6:
@@ -112,4 +121,5 @@ class Faults:
     def _let_stand(self) -> None:
         place = self._pick("client", "server", "proxy")
         if place is not None:
-            self._system.stand(place, self._chance.choice([0.05, 0.5, 1.5, 3]), self._chance.random() < 0.3)
+            seconds = [1.5, 3, 6, 12] if self._system.long else [0.05, 0.5, 1.5, 3]
+            self._system.stand(place, self._chance.choice(seconds), self._chance.random() < 0.3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from zmqrpc.test.sim.endpoint import AGES_WITHIN
 from zmqrpc.test.sim.faults import Faults
 from zmqrpc.test.sim.load import Load
-from zmqrpc.test.sim.system import Place, System
+from zmqrpc.test.sim.system import DRIFT, Place, System
+from zmqrpc.test.sim.watch import Watch
 from zmqrpc.testing import Stuck
 
 Way = tuple[Place, Place]
@@ -13,11 +15,14 @@ Way = tuple[Place, Place]
 WELL_SECONDS = 12.0
 """Within which calls succeed again once everything has healed."""
 
+LONGEST_STAND = 3.0
+"""For how long a process may stand within that time."""
+
 SLACK = 0.02
 """Seconds after its deadline by which a call has ended, where no process is slow."""
 
-LATE = 0.3
-"""Seconds after its deadline that a method may still begin: what ages of messages are uncertain by."""
+LATE = AGES_WITHIN
+"""Seconds after its deadline that a method may still begin."""
 
 
 class Story:
@@ -34,6 +39,8 @@ class Story:
         self.system = System(seed)
         self._load, self._faults = Load(self.system), Faults(self.system)
         self._broken: list[str] = []
+        # A client that stands ends its calls when it goes on.
+        self._late = self.system.longest_stand + 2
         self.network, self.events, self.history = self.system.network, self.system.events, self.system.history
 
     def run(self) -> None:
@@ -46,17 +53,30 @@ class Story:
     def _run(self) -> None:
         network, chance = self.network, self.system.chance
         network.run(0.1)
-        seconds = chance.uniform(0.3, 2.2)
-        acts = [self._load.ask] * chance.randint(4, 16) + [self._faults.fail] * chance.randint(1, 10)
+        self._load.warm_up()
+        seconds = chance.uniform(8, 20) if self.system.long else chance.uniform(0.3, 2.2)
+        asks, fails = (
+            (chance.randint(15, 40), chance.randint(3, 15))
+            if self.system.long
+            else (chance.randint(4, 16), chance.randint(1, 10))
+        )
+        acts = [self._load.ask] * asks + [self._faults.fail] * fails
         plan = sorted(((0.1 + chance.uniform(0, seconds), act) for act in acts), key=lambda planned: planned[0])
         for at, act in plan:
             network.run(max(0.0, at - self.system.now))
             act()
         self._faults.heal()
+        if self.system.long and self.system.tight:
+            # What runs for long may have all the room that there is.
+            self._wait_for_all()
         self._see_that_all_is_well()
-        load = self._load
-        network.run_until(lambda: not load.waits or self.system.now > load.until + 5, what="all ends")
+        self._wait_for_all()
         self.system.stop_all(30)
+
+    def _wait_for_all(self) -> None:
+        asked = self.system.asked
+        until = asked.until + self._late
+        self.network.run_until(lambda: not asked.waits or self.system.now > until, what="all ends")
 
     # Afterwards
 
@@ -65,9 +85,10 @@ class Story:
         places = self.system.places
         clients = [place for place in places if place.role == "client"]
         missing = [(client, server) for client in clients for server in places if server.role == "server"]
-        until = self.system.now + WELL_SECONDS
+        healed_at = self.system.now
         errors: list[str] = []
-        while missing and self.system.now < until:
+        # Who stands for very long, perhaps from now on, is well when he goes on.
+        while missing and self.system.now < max(healed_at, self.system.all_go_at - LONGEST_STAND) + WELL_SECONDS:
             missing, errors = self._call_each(missing)
         if missing:
             ways = ", ".join(f"{client.host} to {server.host}" for client, server in missing)
@@ -78,8 +99,7 @@ class Story:
         ready = [way for way in ways if way[0].process is not None]
         calls = [self._load.send(client, "call", 1.0, server.host)[0] for client, server in ready]
         self.network.run(0.2)
-        # A client that stands ends its calls when it goes on.
-        self.network.run_until(lambda: all(call.called for call in calls), 5.0, "the calls end")
+        self.network.run_until(lambda: all(call.called for call in calls), self._late, "the calls end")
         failed = {
             way: call.result for way, call in zip(ready, calls, strict=True) if isinstance(call.result, Exception)
         }
@@ -89,6 +109,7 @@ class Story:
 
     def verdict(self) -> list[str]:
         """List every broken promise."""
-        judged = self.history.violations(ended_within=SLACK, begun_within=LATE)
+        slack = SLACK + DRIFT * self.system.longest_timeout if self.system.long else SLACK
+        judged = self.history.violations(ended_within=slack, begun_within=LATE)
         left = [f"left behind: {left}" for left in self.system.left()]
-        return self._broken + self._load.faults + judged + left
+        return self._broken + self.system.asked.faults + judged + list(Watch(self.system).faults()) + left

@@ -13,7 +13,8 @@ from zmqrpc import Target
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.errors import ConfigError
 from zmqrpc.test.little_proxy import LittleProxy
-from zmqrpc.test.sim.endpoint import Endpoint
+from zmqrpc.test.sim.asked import Asked
+from zmqrpc.test.sim.endpoint import Endpoint, Run
 from zmqrpc.testing import History, MemoryNode, MemoryProxy, Network, Weather
 
 TOPIC = "work"
@@ -38,6 +39,20 @@ TIGHT: dict[str, tuple[Any, ...]] = {
 }
 """Limits that some systems have; each is two of them, and drawn for each process."""
 
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "hedge_calls": (True,),
+    "balance": ("least-outstanding",),
+    "rpc_use_acks": (False,),
+    "rpc_retry_attempts": (0, 1, -1),
+    "rpc_retry_budget": (0.0, -1.0),
+    "call_monitor_timeout": (0.0, 1.5, 2.0),
+    "max_waiting_time": (0.0, 0.05),
+}
+"""What else than the default some processes have."""
+
+LONG_EVERY = 10
+"""Of so many seeds the sixth is a long day: of faults, methods and timeouts that outlast every timer."""
+
 _PROXY_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
 
@@ -48,6 +63,7 @@ class Place:
 
     :ivar role: ``client``, ``server`` or ``proxy``.
     :ivar options: options of `Settings` that its processes are started with.
+    :ivar topic: what a server serves there.
     :ivar process: the one that runs; None while there is none.
     :ivar client: what a client calls with; `notifier` alike.
     :ivar stands_until: when it goes on, if it stands.
@@ -57,6 +73,7 @@ class Place:
     host: str
     role: str
     options: dict[str, Any]
+    topic: str = TOPIC
     process: Any = None
     client: Any = None
     notifier: Any = None
@@ -75,7 +92,13 @@ class System:
     :ivar publishes: whether fan-outs are published.
     :ivar tight: whether processes have small limits.
     :ivar proxied: whether there are proxies, and `little` whether those are `LittleProxy`.
+    :ivar long: whether the day is long, with `slowest`, `longest_timeout` and `longest_stand` in seconds.
     :ivar history: what is asked, runs and is told.
+    :ivar asked: what has been asked, and has not ended.
+    :ivar runs: the methods that do not end at once.
+    :ivar patience: the ``call_monitor_timeout`` of each instance that is no proxy.
+    :ivar all_go_at: when every process goes on that stands.
+    :ivar clocks_go: whether the clock of no process has stood so far.
     :ivar events: what befell whom, for the search of a fault.
     :ivar stops: the processes that were told to stop, and what fires when they have.
     """
@@ -89,7 +112,16 @@ class System:
         # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
         self.little = self.proxied and not self.publishes and self.chance.random() < 0.3
         self.network = Network(seed, self.weather(gentle=gentle))
+        self.long = not gentle and seed % LONG_EVERY == 5
+        self.slowest, self.longest_timeout, self.longest_stand = (10.0, 20.0, 12.0) if self.long else (1.5, 3.0, 3.0)
         self.history = History(self.network.clock.seconds)
+        self.asked = Asked(self.history, self.network.clock.seconds)
+        self.runs: list[Run] = []
+        self.patience: dict[str, float] = {}
+        self.clocks_go = True
+        self._gentle = gentle
+        self._is_busy = False
+        self.all_go_at = 0.0
         self.events: list[str] = []
         self.stops: list[tuple[Any, Deferred[None]]] = []
         self.places: list[Place] = []
@@ -158,6 +190,8 @@ class System:
             options |= {
                 name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
             }
+        if role != "proxy" and not self._gentle:
+            options |= {name: self.chance.choice(each) for name, each in OTHERS.items() if self.chance.random() < 0.2}
         place = Place(host, role, options)
         self.places.append(place)
         self.start(place)
@@ -173,7 +207,9 @@ class System:
         except ConfigError:
             self.network.clock.callLater(0.1, self.start, place, ports)
             return
-        place.process, place.began = process, self.now
+        place.process, place.began, place.stands_until = process, self.now, 0.0
+        if place.role != "proxy":
+            self.patience[process.instance.hex()] = process.settings.call_monitor_timeout
         self.note(f"{place.host} starts, {process.instance.hex()[:8]}")
 
     def _set_drift(self, process: Any) -> None:
@@ -191,7 +227,7 @@ class System:
             options |= {"rpc_zmq_min_port": ports[0], "rpc_zmq_max_port": ports[0] + 1}
         node = MemoryNode(self.network, host=place.host, **options)
         self._set_drift(node)
-        endpoint = Endpoint(self.history, node, place.host, Random(self.chance.getrandbits(64)))
+        endpoint = Endpoint(self, node, place)
         node.server(Target(TOPIC, server=place.host), [endpoint])
         if self.chance.random() < 0.5:
             node.listener([Target(EVENTS)], [endpoint], place.host)
@@ -252,9 +288,25 @@ class System:
             return
         self.note(f"{place.host} {'is suspended' if clock else 'stands'} for {seconds:.3f} s")
         place.stands_until = self.now + seconds
+        self.all_go_at = max(self.all_go_at, place.stands_until)
+        self.clocks_go = self.clocks_go and not clock
         if place.role != "proxy":
             self.history.stood(place.process.instance.hex(), seconds, clock)
         (place.process.clock.suspend if clock else place.process.clock.pause)(seconds)
+
+    def block(self, place: Place, node: MemoryNode, seconds: float) -> None:
+        """Let a process stand from the end of its pass on, as one whose method does not return; not one that stops."""
+        if place.process is node:
+            self.stand(place, seconds, clock=False)
+
+    def keep_busy(self, place: Place, node: MemoryNode, seconds: float) -> None:
+        """Let a process do nothing else for some time, while all others go on; one at a time, and none that stops."""
+        if self._is_busy or place.process is not node or place.stands_until > self.now:
+            return
+        self._is_busy = True
+        self.stand(place, seconds, clock=False)
+        self.network.run(seconds)
+        self._is_busy = False
 
     # The end
 
@@ -270,7 +322,8 @@ class System:
             for place in self.of(*roles):
                 self.stop(place)
             self.network.result_of(gatherResults([stopped for _, stopped in self.stops]), most)
-        self.network.run(3)
+        # One that was told to stop long ago may have stood until now.
+        self.network.run(max(0.0, self.all_go_at - self.now) + 3)
 
     def left(self) -> Iterator[object]:
         """List what a system leaves that has stopped, and should not."""
