@@ -44,6 +44,11 @@ class Load:
                 for _ in range(ENOUGH):
                     self.send(place, "call", 1.0, None, idempotent=True)
 
+    def fan_out(self) -> None:
+        """Have each client fan out once."""
+        for place in self._system.of("client"):
+            self.send(place, "fanout", 3.0, None)
+
     def _ask(self, place: Place) -> None:
         chance, system = self._chance, self._system
         kind, timeout, idempotent = chance.choice(KINDS), chance.choice(self._timeouts), chance.random() < 0.3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zmqrpc.test.sim.bounds import passed
+from zmqrpc.test.sim.counters import Lost
 from zmqrpc.test.sim.endpoint import AGES_WITHIN
 from zmqrpc.test.sim.faults import Faults
 from zmqrpc.test.sim.load import Load
@@ -65,13 +67,25 @@ class Story:
         for at, act in plan:
             network.run(max(0.0, at - self.system.now))
             act()
+            self._look_at_bounds()
         self._faults.heal()
         if self.system.long and self.system.tight:
             # What runs for long may have all the room that there is.
             self._wait_for_all()
         self._see_that_all_is_well()
+        if self.system.publishes:
+            # Who has missed one knows it by the next, and then waits for what may still come.
+            self._load.fan_out()
         self._wait_for_all()
+        if self.system.publishes:
+            network.run(2)
+        self._look_at_bounds()
         self.system.stop_all(30)
+
+    def _look_at_bounds(self) -> None:
+        for node in self.network.nodes:
+            if node.state != "killed":
+                self._broken += passed(node)
 
     def _wait_for_all(self) -> None:
         asked = self.system.asked
@@ -112,4 +126,10 @@ class Story:
         slack = SLACK + DRIFT * self.system.longest_timeout if self.system.long else SLACK
         judged = self.history.violations(ended_within=slack, begun_within=LATE)
         left = [f"left behind: {left}" for left in self.system.left()]
-        return self._broken + self.system.asked.faults + judged + list(Watch(self.system).faults()) + left
+        return (
+            self._broken
+            + self.system.asked.faults
+            + judged
+            + [*Watch(self.system).faults(), *Lost(self.system).faults()]
+            + left
+        )

@@ -28,7 +28,7 @@ CANCELLED_LATE = 1.0 + 0.5 + AGES_WITHIN
 """A second and the time until the next BEAT."""
 
 CANCELLED_GONE = 4.5
-"""Two BEATs. And before that, where the way was cut: a third and a fourth that are not taken, for 1.5 s each at most."""
+"""Two BEATs. And before these, where the way was cut, one that is not taken for 1.5 s, and one after it."""
 
 
 class Watch:
@@ -63,7 +63,9 @@ class Watch:
 
     def _outlives_its_time(self, run: Run, asked: Invoked) -> Iterator[str]:
         over = asked.deadline + CANCELLED_LATE
-        if self._runs_beyond(run, over) and not self._stands(asked.client, asked.at, over, clock=True):
+        # Whose clock has stood cannot know how old a message is.
+        clocks_stood = self._stands(asked.client, asked.at, over, True) or self._stands(run.instance, 0.0, over, True)
+        if self._runs_beyond(run, over) and not clocks_stood:
             yield f"runs {self._end_of(run) - asked.deadline:.3f} s after its deadline: {asked}; {run}"
 
     def _outlives_its_client(self, run: Run, asked: Invoked) -> Iterator[str]:
@@ -78,9 +80,9 @@ class Watch:
         for stood in self._stood.get(run.instance, ()):
             over = stood.at + patience + NOTICED
             ended = min(self._ended.get(asked.id, over + 1), self._died.get(asked.client, over + 1))
-            if stood.at >= run.began and over < min(ended, stood.at + stood.seconds, asked.deadline):
-                if not self._stands(asked.client, stood.at, over):
-                    yield f"waits {over - stood.at:.3f} s for who stands since {stood.at:.3f} s: {asked}; {run}"
+            waits = stood.at >= run.began and over < min(ended, stood.at + stood.seconds, asked.deadline)
+            if waits and not self._stands(asked.client, stood.at, over):
+                yield f"waits {over - stood.at:.3f} s for who stands since {stood.at:.3f} s: {asked}; {run}"
 
     def _end_of(self, run: Run) -> float:
         """Return when a method has ended, or its process."""
