@@ -94,7 +94,9 @@ class Faults:
 
     def _end_a_process(self) -> None:
         system, chance = self._system, self._chance
-        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < (0.6 if system.long else 0.2)))
+        place = self._pick(
+            "server", "server", "proxy", *["client", "client"] * (chance.random() < (0.7 if system.long else 0.1))
+        )
         if place is None:
             return
         if system.little and place.role == "proxy" and chance.random() < 0.6:
@@ -102,9 +104,26 @@ class Faults:
             return
         if system.stops and chance.random() < 0.1:
             system.kill_in_its_stop(chance.choice(system.stops)[0])
+        if place.role == "server" and chance.random() < 0.3:
+            self._break_all_ways(chance.choice(system.places).host)
+            system.network.clock.callLater(chance.uniform(0, 0.1), self._kill_now, place, place.process)
+            return
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
         system.network.clock.callLater(chance.choice([0, 0.01, 0.3, 1]), system.start, place, again)
+
+    def _break_all_ways(self, host: str) -> None:
+        """Break all connections of a host: what it asks again over others is under way when the next fault comes."""
+        self._system.note(f"break_connections {host}")
+        for place in self._system.places:
+            if place.host != host:
+                self._system.network.break_connections(host, place.host)
+
+    def _kill_now(self, place: Place, process: object) -> None:
+        system = self._system
+        if place.process is process and not system.is_busy:
+            system.kill(place)
+            system.network.clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
 
     def _mislead(self, place: Place) -> None:
         """Let a proxy misbehave as a bad program might."""
