@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
+from zmqrpc.core.link import Phase
 from zmqrpc.test.sim.system import Place, System
 from zmqrpc.testing import Weather
 
@@ -104,9 +106,10 @@ class Faults:
             return
         if system.stops and chance.random() < 0.1:
             system.kill_in_its_stop(chance.choice(system.stops)[0])
-        if place.role == "server" and chance.random() < 0.3:
-            self._break_all_ways(chance.choice(system.places).host)
-            system.network.clock.callLater(chance.uniform(0, 0.1), self._kill_now, place, place.process)
+        client = self._pick("client")
+        if place.role == "server" and client is not None and chance.random() < 0.4:
+            self._break_all_ways(client.host)
+            self._kill_when_asked_again(place, place.process, client.process, system.now + 1)
             return
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
@@ -119,11 +122,20 @@ class Faults:
             if place.host != host:
                 self._system.network.break_connections(host, place.host)
 
-    def _kill_now(self, place: Place, process: object) -> None:
-        system = self._system
-        if place.process is process and not system.is_busy:
-            system.kill(place)
-            system.network.clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
+    def _kill_when_asked_again(self, place: Place, process: Any, client: Any, until: float) -> None:
+        """Kill a server in the moment in which a client asks once more for what it has, or when that takes too long."""
+        system, clock = self._system, self._system.network.clock
+        if place.process is not process or client.clock.stopped:
+            return
+        links = [link for link in client._links.all() if link.instance == process.instance and link.pending]
+        asks = any(
+            link.state.phase is Phase.UP and client.clock.seconds() - link.state.up_since < 0.01 for link in links
+        )
+        if system.is_busy or not (asks or system.now >= until):
+            clock.callLater(0.004, self._kill_when_asked_again, place, process, client, until)
+            return
+        system.kill(place)
+        clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
 
     def _mislead(self, place: Place) -> None:
         """Let a proxy misbehave as a bad program might."""
