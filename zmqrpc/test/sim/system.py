@@ -53,7 +53,8 @@ AWAKE = 0.1
 """For how many seconds at least a process does what it has to that has stood, before it stands again."""
 
 LONG_EVERY = 10
-"""Of so many seeds the sixth is a long day: of faults, methods and timeouts that outlast every timer."""
+LONG_FIRST = 5
+"""Of so many seeds one is a long day, from that on: with faults, methods and timeouts that outlast every timer."""
 
 _PROXY_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
@@ -116,7 +117,7 @@ class System:
         # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
         self.little = self.proxied and not self.publishes and self.chance.random() < 0.3
         self.network = Network(seed, self.weather(gentle=gentle))
-        self.long = not gentle and seed % LONG_EVERY == 5
+        self.long = not gentle and seed % LONG_EVERY == LONG_FIRST
         self.slowest, self.longest_timeout, self.longest_stand = (10.0, 20.0, 12.0) if self.long else (1.5, 3.0, 3.0)
         self.hedges = not gentle and self.chance.random() < 0.15
         self.history = History(self.network.clock.seconds)
