@@ -49,8 +49,8 @@ class Churn:
         network, chance, system = self.network, self._chance, self.system
         network.result_of(gatherResults([place.process.when_ready() for place in system.of("server")]))
         # Numbers that come before the first are not missed, so each client begins with one that comes.
-        self._fan_out()
-        network.run_until(lambda: not self._load.waits, 10, "the first fan-outs end")
+        self._load.fan_out()
+        network.run_until(lambda: not self.system.asked.waits, 10, "the first fan-outs end")
         network.run(KNOWN)
         acts = [self._make] * 60 + [self._lose_proxy] * 10 + [self._lose_server] * 5
         start = system.now
@@ -60,9 +60,9 @@ class Churn:
             act()
         network.run(2)
         # What a dead publisher had swallowed shows at the next one.
-        self._fan_out()
+        self._load.fan_out()
         network.run(0.5)
-        network.run_until(lambda: not self._load.waits, TIMEOUT + 1, "all ends")
+        network.run_until(lambda: not self.system.asked.waits, TIMEOUT + 1, "all ends")
         # For so long a subscriber waits for what may still come by another publisher.
         network.run(2)
         self._missed = [place.process.notices.counts["fanout_missed"] for place in self._stay]
@@ -107,10 +107,6 @@ class Churn:
             member = None if kind == "fanout" else chance.choice([None, None, *(place.host for place in self._stay)])
             method = chance.choice(["quick", "quick", "slow"])
             self._load.send(chance.choice(self.system.of("client")), kind, TIMEOUT, member, method)
-
-    def _fan_out(self) -> None:
-        for place in self.system.of("client"):
-            self._load.send(place, "fanout", TIMEOUT, None)
 
     # The verdict
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
 
 from zmqrpc.test.sim.system import Place, System
 from zmqrpc.testing import Weather
@@ -20,6 +23,7 @@ class Faults:
         self.broke = False
         self._system = system
         self._chance = Random(system.chance.getrandbits(64))
+        self._heals: list[IDelayedCall] = []
         everywhere: list[Callable[[], None]] = [self._break_a_way] * 4 + [self._break_a_host, self._break_the_store]
         self._all = [*everywhere, self._heal, self._heal, *[self._end_a_process] * 4, self._let_stand, self._let_stand]
 
@@ -35,6 +39,9 @@ class Faults:
         network = system.network
         system.note("all heals")
         network.heal()
+        for call in self._heals:
+            if call.active():
+                call.cancel()
         for host in network.refusing():
             network.accept(host)
         network.set_weather(Weather())
@@ -65,7 +72,10 @@ class Faults:
         host = self._chance.choice(self._system.places).host
         fault = self._chance.choice(["isolate", "refuse", "refuse", "accept"])
         self._system.note(f"{fault} {host}")
-        getattr(self._system.network, fault)(host)
+        network = self._system.network
+        getattr(network, fault)(host)
+        if fault == "isolate" and self._system.long:
+            self._heals.append(network.clock.callLater(self._chance.uniform(0, 12), network.heal, host))
 
     def _heal(self) -> None:
         self._system.note("the ways heal")
@@ -92,7 +102,9 @@ class Faults:
 
     def _end_a_process(self) -> None:
         system, chance = self._system, self._chance
-        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < 0.2))
+        place = self._pick(
+            "server", "server", "proxy", *["client", "client"] * (chance.random() < (0.7 if system.long else 0.1))
+        )
         if place is None:
             return
         if system.little and place.role == "proxy" and chance.random() < 0.6:
@@ -100,9 +112,48 @@ class Faults:
             return
         if system.stops and chance.random() < 0.1:
             system.kill_in_its_stop(chance.choice(system.stops)[0])
+        client = self._pick("client")
+        asked = self._asked_of(client) if client is not None else []
+        if client is not None and asked and chance.random() < 0.4:
+            place = chance.choice(asked)
+            self._break_all_ways(client.host)
+            since = int(client.process.clock.seconds() * 1000)
+            self._kill_when_welcome(place, place.process, client.process.instance, since, system.now + 0.7)
+            return
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
         system.network.clock.callLater(chance.choice([0, 0.01, 0.3, 1]), system.start, place, again)
+
+    def _break_all_ways(self, host: str) -> None:
+        """Break all connections of a host: what it asks again over others is under way when the next fault comes."""
+        self._system.note(f"break_connections {host}")
+        for place in self._system.places:
+            if place.host != host:
+                self._system.network.break_connections(host, place.host)
+
+    def _asked_of(self, client: Place) -> list[Place]:
+        """List the servers that have something of a client."""
+        instances = [link.instance for link in client.process._links.all() if link.pending]
+        return [place for place in self._system.of("server") if place.process.instance in instances]
+
+    def _kill_when_welcome(self, place: Place, process: Any, client: bytes, since: int, until: float) -> None:
+        """
+        Kill a server that has welcomed a client again, which is about to ask once more for what it has there.
+
+        :param client: its instance.
+        :param since: after which of its HELLOs, in ms of its clock.
+        :param until: when it is killed all the same.
+        """
+        system, clock = self._system, self._system.network.clock
+        if place.process is not process:
+            return
+        welcome = any(each.instance == client and each.hello_sent >= since for each in process._callers.all())
+        if system.is_busy or not (welcome or system.now >= until):
+            again = (place, process, client, since, until)
+            clock.callLater(0.002, self._kill_when_welcome, *again)
+            return
+        system.kill(place)
+        clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
 
     def _mislead(self, place: Place) -> None:
         """Let a proxy misbehave as a bad program might."""
@@ -117,6 +168,12 @@ class Faults:
             proxy.forget(other.process.instance)
 
     def _let_stand(self) -> None:
+        system, chance = self._system, self._chance
         place = self._pick("client", "server", "proxy")
+        seconds = [1.5, 3, 8, 12] if system.long else [0.05, 0.5, 1.5, 3]
+        busy = [each for each in system.of("server") if each.process._callers.requests.running]
+        if system.long and busy and chance.random() < 0.5:
+            # Of who stands with nothing to do, nobody knows.
+            place = chance.choice(busy)
         if place is not None:
-            self._system.stand(place, self._chance.choice([0.05, 0.5, 1.5, 3]), self._chance.random() < 0.3)
+            system.stand(place, chance.choice(seconds), chance.random() < 0.3)

@@ -13,7 +13,8 @@ from zmqrpc import Target
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.errors import ConfigError
 from zmqrpc.test.little_proxy import LittleProxy
-from zmqrpc.test.sim.endpoint import Endpoint
+from zmqrpc.test.sim.asked import Asked
+from zmqrpc.test.sim.endpoint import Endpoint, Run
 from zmqrpc.testing import History, MemoryNode, MemoryProxy, Network, Weather
 
 TOPIC = "work"
@@ -38,6 +39,23 @@ TIGHT: dict[str, tuple[Any, ...]] = {
 }
 """Limits that some systems have; each is two of them, and drawn for each process."""
 
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "balance": ("least-outstanding",),
+    "rpc_use_acks": (False,),
+    "rpc_retry_attempts": (0, 1, -1),
+    "rpc_retry_budget": (0.0, -1.0),
+    "call_monitor_timeout": (0.0, 1.5, 2.0),
+    "max_waiting_time": (0.0, 0.05),
+}
+"""What else than the default some processes have."""
+
+AWAKE = 0.1
+"""For how many seconds at least a process does what it has to that has stood, before it stands again."""
+
+LONG_EVERY = 10
+LONG_FIRST = 5
+"""Of so many seeds one is a long day, from that on: with faults, methods and timeouts that outlast every timer."""
+
 _PROXY_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
 
@@ -48,6 +66,7 @@ class Place:
 
     :ivar role: ``client``, ``server`` or ``proxy``.
     :ivar options: options of `Settings` that its processes are started with.
+    :ivar topic: what a server serves there.
     :ivar process: the one that runs; None while there is none.
     :ivar client: what a client calls with; `notifier` alike.
     :ivar stands_until: when it goes on, if it stands.
@@ -57,6 +76,7 @@ class Place:
     host: str
     role: str
     options: dict[str, Any]
+    topic: str = TOPIC
     process: Any = None
     client: Any = None
     notifier: Any = None
@@ -76,7 +96,15 @@ class System:
     :ivar tight: whether processes have small limits.
     :ivar proxied: whether there are proxies, and `little` whether those are `LittleProxy`.
     :ivar rough: whether messages are lost, or connections, by the weather alone.
+    :ivar long: whether the day is long, with `slowest`, `longest_timeout` and `longest_stand` in seconds.
+    :ivar hedges: whether clients hedge, and ask mostly for what may be hedged.
     :ivar history: what is asked, runs and is told.
+    :ivar asked: what has been asked, and has not ended.
+    :ivar runs: the methods that do not end at once.
+    :ivar patience: the ``call_monitor_timeout`` of each instance that is no proxy.
+    :ivar all_go_at: when every process goes on that stands.
+    :ivar is_busy: whether a method runs that takes some time, and is called further up.
+    :ivar clocks_go: whether the clock of no process has stood so far.
     :ivar events: what befell whom, for the search of a fault.
     :ivar stops: the processes that were told to stop, and what fires when they have.
     """
@@ -92,7 +120,17 @@ class System:
         weather = self.weather(gentle=gentle)
         self.rough = bool(weather.loss or weather.refusal or weather.breakage or weather.duplication)
         self.network = Network(seed, weather)
+        self.long = not gentle and seed % LONG_EVERY == LONG_FIRST
+        self.slowest, self.longest_timeout, self.longest_stand = (10.0, 20.0, 12.0) if self.long else (1.5, 3.0, 3.0)
+        self.hedges = not gentle and self.chance.random() < 0.1
         self.history = History(self.network.clock.seconds)
+        self.asked = Asked(self.history, self.network.clock.seconds)
+        self.runs: list[Run] = []
+        self.patience: dict[str, float] = {}
+        self.clocks_go = True
+        self._gentle = gentle
+        self.is_busy = False
+        self.all_go_at = 0.0
         self.events: list[str] = []
         self.stops: list[tuple[Any, Deferred[None]]] = []
         self.places: list[Place] = []
@@ -157,10 +195,14 @@ class System:
         return [place for place in self.places if place.role in roles and place.process is not None]
 
     def _add(self, host: str, role: str, options: dict[str, Any]) -> None:
-        if self.tight:
+        if self.tight or (self.hedges and role == "server"):
             options |= {
                 name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
             }
+        if role == "client" and self.hedges:
+            options |= {"hedge_calls": True}
+        if role != "proxy" and not self._gentle:
+            options |= {name: self.chance.choice(each) for name, each in OTHERS.items() if self.chance.random() < 0.2}
         place = Place(host, role, options)
         self.places.append(place)
         self.start(place)
@@ -176,7 +218,9 @@ class System:
         except ConfigError:
             self.network.clock.callLater(0.1, self.start, place, ports)
             return
-        place.process, place.began = process, self.now
+        place.process, place.began, place.stands_until = process, self.now, 0.0
+        if place.role != "proxy":
+            self.patience[process.instance.hex()] = process.settings.call_monitor_timeout
         self.note(f"{place.host} starts, {process.instance.hex()[:8]}")
 
     def _set_drift(self, process: Any) -> None:
@@ -194,7 +238,7 @@ class System:
             options |= {"rpc_zmq_min_port": ports[0], "rpc_zmq_max_port": ports[0] + 1}
         node = MemoryNode(self.network, host=place.host, **options)
         self._set_drift(node)
-        endpoint = Endpoint(self.history, node, place.host, Random(self.chance.getrandbits(64)))
+        endpoint = Endpoint(self, node, place)
         node.server(Target(TOPIC, server=place.host), [endpoint])
         if self.chance.random() < 0.5:
             node.listener([Target(EVENTS)], [endpoint], place.host)
@@ -251,13 +295,29 @@ class System:
 
     def stand(self, place: Place, seconds: float, clock: bool) -> None:
         """Let a process stand, as SIGSTOP does; or its clock as well, as a host that is suspended does."""
-        if place.stands_until > self.now:
+        if place.stands_until + AWAKE > self.now > AWAKE:
             return
         self.note(f"{place.host} {'is suspended' if clock else 'stands'} for {seconds:.3f} s")
         place.stands_until = self.now + seconds
+        self.all_go_at = max(self.all_go_at, place.stands_until)
+        self.clocks_go = self.clocks_go and not clock
         if place.role != "proxy":
             self.history.stood(place.process.instance.hex(), seconds, clock)
         (place.process.clock.suspend if clock else place.process.clock.pause)(seconds)
+
+    def block(self, place: Place, node: MemoryNode, seconds: float) -> None:
+        """Let a process stand from the end of its pass on, as one whose method does not return; not one that stops."""
+        if place.process is node:
+            self.stand(place, seconds, clock=False)
+
+    def keep_busy(self, place: Place, node: MemoryNode, seconds: float) -> None:
+        """Let a process do nothing else for some time, while all others go on; one at a time, and none that stops."""
+        if self.is_busy or place.process is not node or place.stands_until + AWAKE > self.now:
+            return
+        self.is_busy = True
+        self.stand(place, seconds, clock=False)
+        self.network.run(seconds)
+        self.is_busy = False
 
     # The end
 
@@ -273,7 +333,8 @@ class System:
             for place in self.of(*roles):
                 self.stop(place)
             self.network.result_of(gatherResults([stopped for _, stopped in self.stops]), most)
-        self.network.run(3)
+        # One that was told to stop long ago may have stood until now.
+        self.network.run(max(0.0, self.all_go_at - self.now) + 3)
 
     def left(self) -> Iterator[object]:
         """List what a system leaves that has stopped, and should not."""
