@@ -10,9 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from zmqrpc import REQUEUE, Target, detached, expose
+from zmqrpc import REQUEUE, Target, detached, expose, inherited
 from zmqrpc.errors import DeadlineExceeded, RemoteError
-from zmqrpc.inherited import bounded
 from zmqrpc.testing import MemoryNode
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class Endpoint:
             self._client = node.client()
         wanted = chance.choice([0.3, 1, system.longest_timeout])
         now = node.clock.seconds()
-        timeout = bounded(now + wanted, now) - now
+        timeout = inherited.bounded(now + wanted, now) - now
         own = system.clocks_go and until is not None
         if own and timeout > max(0.0, until - system.now) + AGES_WITHIN:  # type: ignore[operator]
             system.asked.faults.append(f"a method has {timeout:.3f} s at {system.now:.3f} s, its caller until {until}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
+from zmqrpc.core.link import Phase
 from zmqrpc.test.sim.system import Place, System
 from zmqrpc.testing import Weather
 
@@ -94,7 +96,9 @@ class Faults:
 
     def _end_a_process(self) -> None:
         system, chance = self._system, self._chance
-        place = self._pick("server", "server", "proxy", *["client"] * (chance.random() < (0.6 if system.long else 0.2)))
+        place = self._pick(
+            "server", "server", "proxy", *["client", "client"] * (chance.random() < (0.7 if system.long else 0.1))
+        )
         if place is None:
             return
         if system.little and place.role == "proxy" and chance.random() < 0.6:
@@ -102,9 +106,36 @@ class Faults:
             return
         if system.stops and chance.random() < 0.1:
             system.kill_in_its_stop(chance.choice(system.stops)[0])
+        client = self._pick("client")
+        if place.role == "server" and client is not None and chance.random() < 0.4:
+            self._break_all_ways(client.host)
+            self._kill_when_asked_again(place, place.process, client.process, system.now + 1)
+            return
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
         system.network.clock.callLater(chance.choice([0, 0.01, 0.3, 1]), system.start, place, again)
+
+    def _break_all_ways(self, host: str) -> None:
+        """Break all connections of a host: what it asks again over others is under way when the next fault comes."""
+        self._system.note(f"break_connections {host}")
+        for place in self._system.places:
+            if place.host != host:
+                self._system.network.break_connections(host, place.host)
+
+    def _kill_when_asked_again(self, place: Place, process: Any, client: Any, until: float) -> None:
+        """Kill a server in the moment in which a client asks once more for what it has, or when that takes too long."""
+        system, clock = self._system, self._system.network.clock
+        if place.process is not process or client.clock.stopped:
+            return
+        links = [link for link in client._links.all() if link.instance == process.instance and link.pending]
+        asks = any(
+            link.state.phase is Phase.UP and client.clock.seconds() - link.state.up_since < 0.01 for link in links
+        )
+        if system.is_busy or not (asks or system.now >= until):
+            clock.callLater(0.004, self._kill_when_asked_again, place, process, client, until)
+            return
+        system.kill(place)
+        clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
 
     def _mislead(self, place: Place) -> None:
         """Let a proxy misbehave as a bad program might."""

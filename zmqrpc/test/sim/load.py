@@ -40,7 +40,7 @@ class Load:
     def warm_up(self) -> None:
         """Have those that hedge know how long calls take."""
         for place in self._system.of("client"):
-            if place.options.get("hedge_calls"):
+            if self._system.hedges:
                 for _ in range(ENOUGH):
                     self.send(place, "call", 1.0, None, idempotent=True)
 
@@ -55,19 +55,20 @@ class Load:
         member = chance.choice([None, None, *(each.host for each in system.places if each.role == "server")])
         if kind in ("call_each", "notify", "fanout") and chance.random() < 0.9:
             member = None
+        hedged = system.hedges and chance.random() < 0.7
+        if hedged:
+            kind, member, idempotent = "call", None, True
         if kind == "notify":
             self.notify(place, timeout)
             return
         if kind in ("call", "cast") and chance.random() < 0.05:
             self.send_damaged(place, kind, timeout, member)
             return
-        method = (
-            "block"
-            if chance.random() < 0.02
-            else "slow"
-            if system.long and chance.random() < 0.3
-            else chance.choice(METHODS)
-        )
+        method = chance.choice(METHODS)
+        if chance.random() < 0.02:
+            method = "block"
+        elif (hedged and chance.random() < 0.5) or (system.long and chance.random() < 0.4):
+            method = "slow"
         options = {"idempotent": idempotent, "wait_for_ready": chance.random() < 0.2}
         deferred, number = self.send(place, kind, timeout, member, method, **options)
         if chance.random() < 0.08:

@@ -7,15 +7,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from zmqrpc import client, inherited
+from zmqrpc.answers import Answers
 from zmqrpc.callers import Callers
 from zmqrpc.core.age import ClockOffset, DriftingOffset
 from zmqrpc.core.batch import decode_batch
-from zmqrpc.core.envelope import Ack, encode_message
+from zmqrpc.core.envelope import Ack, Refusal, Request, Unreadable, encode_message
 from zmqrpc.core.link import LinkState
+from zmqrpc.core.pending import PendingCalls
+from zmqrpc.core.ranges import flatten
 from zmqrpc.core.seen import DuplicateFilter, Seen
 from zmqrpc.delivery import Delivery
 from zmqrpc.errors import ServerLost
+from zmqrpc.hedging import _Hedge
 from zmqrpc.links import Links
+from zmqrpc.notices import Notices
 from zmqrpc.outcomes import Outcomes
 from zmqrpc.requests import Requests
 
@@ -57,14 +63,19 @@ def no_fencing(patch: Patch) -> None:
 
 
 def acknowledged_unread(patch: Patch) -> None:
-    """A server acknowledges what it cannot read, or refuses."""
-    refuse = Requests.refuse
+    """A server acknowledges what arrives, before it knows whether it can read it and takes it."""
+    taken = Callers.payload_received
 
-    def acknowledge(requests: Requests, caller: Any, sequence: int, reason: Any, text: str) -> None:
-        caller.write(encode_message(Ack([sequence, sequence])))
-        refuse(requests, caller, sequence, reason, text)
+    def take(callers: Callers, identity: Any, payload: Any, batch: Any = None) -> int:
+        batch = batch or decode_batch(payload)
+        caller = callers._by_identity.get(identity)
+        if caller is not None and caller.instance == batch.source and batch.destination == callers.instance:
+            for message in batch.messages:
+                if isinstance(message, Request | Unreadable) and message.sequence:
+                    caller.write(encode_message(Ack([message.sequence, message.sequence])))
+        return taken(callers, identity, payload, batch)
 
-    patch(Requests, "refuse", acknowledge)
+    patch(Callers, "payload_received", take)
 
 
 def again_elsewhere(patch: Patch) -> None:
@@ -107,4 +118,80 @@ def forgotten(patch: Patch) -> None:
     patch(Outcomes, "overdue", overdue_but_one)
 
 
-ALL = (no_filter, no_fencing, acknowledged_unread, again_elsewhere, no_deadline, said_not_to_have_run, forgotten)
+def never_unheard(patch: Patch) -> None:
+    """A client waits for who is silent until the time of its calls is up."""
+    patch(PendingCalls, "unheard", lambda pending, silence: ([], False))
+
+
+def never_abandoned(patch: Patch) -> None:
+    """A server goes on to run what a client has asked that is gone."""
+    patch(Requests, "abandon", lambda requests, caller: 0)
+
+
+def hedged_believed(patch: Patch) -> None:
+    """A client believes the copy of a hedged call that did not run, whatever became of the other."""
+    failed = _Hedge._failed
+
+    def believe(hedge: Any, failure: Any) -> None:
+        errors = [*hedge._errors, failure.value]
+        if not all(error.maybe_executed for error in errors):
+            for error in errors:
+                error.maybe_executed = False
+        failed(hedge, failure)
+
+    patch(_Hedge, "_failed", believe)
+
+
+def repeated_unsent(patch: Patch) -> None:
+    """A client takes what was sent again, and came back, for what never was sent."""
+    refused, returned = Answers._refused, Answers.returned
+
+    def forget(link: Any, ranges: Any) -> None:
+        for call in link.pending.within(ranges):
+            call.attempts = 1
+
+    def refuse(answers: Answers, link: Any, nack: Any, now: float) -> None:
+        if nack.reason == Refusal.WRONG_INSTANCE:
+            forget(link, nack.ranges)
+        refused(answers, link, nack, now)
+
+    def come_back(answers: Answers, link: Any, batch: Any, *facts: Any) -> None:
+        forget(link, flatten([message.sequence for message in batch.messages if isinstance(message, Request)]))
+        returned(answers, link, batch, *facts)
+
+    patch(Answers, "_refused", refuse)
+    patch(Answers, "returned", come_back)
+
+
+def uncounted(patch: Patch) -> None:
+    """A server does not count what it has acknowledged and does not run."""
+    count = Notices.count
+
+    def count_others(notices: Notices, name: str, *facts: Any, **more: Any) -> None:
+        if name != "expired_acknowledged":
+            count(notices, name, *facts, **more)
+
+    patch(Notices, "count", count_others)
+
+
+def uninherited(patch: Patch) -> None:
+    """What a method asks has all the time that it is given, whatever its own caller has."""
+    for module in (client, inherited):
+        patch(module, "bounded", lambda deadline, now: deadline)
+
+
+ALL = (
+    no_filter,
+    no_fencing,
+    acknowledged_unread,
+    again_elsewhere,
+    no_deadline,
+    said_not_to_have_run,
+    forgotten,
+    never_unheard,
+    never_abandoned,
+    hedged_believed,
+    repeated_unsent,
+    uncounted,
+    uninherited,
+)

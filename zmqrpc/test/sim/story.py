@@ -58,7 +58,7 @@ class Story:
         self._load.warm_up()
         seconds = chance.uniform(8, 20) if self.system.long else chance.uniform(0.3, 2.2)
         asks, fails = (
-            (chance.randint(15, 40), chance.randint(3, 15))
+            (chance.randint(12, 30), chance.randint(3, 15))
             if self.system.long
             else (chance.randint(4, 16), chance.randint(1, 10))
         )
@@ -69,7 +69,7 @@ class Story:
             act()
             self._look_at_bounds()
         self._faults.heal()
-        if self.system.long and self.system.tight:
+        if self.system.long and (self.system.tight or self.system.hedges):
             # What runs for long may have all the room that there is.
             self._wait_for_all()
         self._see_that_all_is_well()

@@ -40,7 +40,6 @@ TIGHT: dict[str, tuple[Any, ...]] = {
 """Limits that some systems have; each is two of them, and drawn for each process."""
 
 OTHERS: dict[str, tuple[Any, ...]] = {
-    "hedge_calls": (True,),
     "balance": ("least-outstanding",),
     "rpc_use_acks": (False,),
     "rpc_retry_attempts": (0, 1, -1),
@@ -50,8 +49,12 @@ OTHERS: dict[str, tuple[Any, ...]] = {
 }
 """What else than the default some processes have."""
 
+AWAKE = 0.1
+"""For how many seconds at least a process does what it has to that has stood, before it stands again."""
+
 LONG_EVERY = 10
-"""Of so many seeds the sixth is a long day: of faults, methods and timeouts that outlast every timer."""
+LONG_FIRST = 5
+"""Of so many seeds one is a long day, from that on: with faults, methods and timeouts that outlast every timer."""
 
 _PROXY_PORTS = ("proxy_frontend_port", "proxy_backend_port", "proxy_publisher_port")
 
@@ -93,11 +96,13 @@ class System:
     :ivar tight: whether processes have small limits.
     :ivar proxied: whether there are proxies, and `little` whether those are `LittleProxy`.
     :ivar long: whether the day is long, with `slowest`, `longest_timeout` and `longest_stand` in seconds.
+    :ivar hedges: whether clients hedge, and ask mostly for what may be hedged.
     :ivar history: what is asked, runs and is told.
     :ivar asked: what has been asked, and has not ended.
     :ivar runs: the methods that do not end at once.
     :ivar patience: the ``call_monitor_timeout`` of each instance that is no proxy.
     :ivar all_go_at: when every process goes on that stands.
+    :ivar is_busy: whether a method runs that takes some time, and is called further up.
     :ivar clocks_go: whether the clock of no process has stood so far.
     :ivar events: what befell whom, for the search of a fault.
     :ivar stops: the processes that were told to stop, and what fires when they have.
@@ -112,15 +117,16 @@ class System:
         # Those of our own reading of the specification can also be told to misbehave; they publish nothing.
         self.little = self.proxied and not self.publishes and self.chance.random() < 0.3
         self.network = Network(seed, self.weather(gentle=gentle))
-        self.long = not gentle and seed % LONG_EVERY == 5
+        self.long = not gentle and seed % LONG_EVERY == LONG_FIRST
         self.slowest, self.longest_timeout, self.longest_stand = (10.0, 20.0, 12.0) if self.long else (1.5, 3.0, 3.0)
+        self.hedges = not gentle and self.chance.random() < 0.15
         self.history = History(self.network.clock.seconds)
         self.asked = Asked(self.history, self.network.clock.seconds)
         self.runs: list[Run] = []
         self.patience: dict[str, float] = {}
         self.clocks_go = True
         self._gentle = gentle
-        self._is_busy = False
+        self.is_busy = False
         self.all_go_at = 0.0
         self.events: list[str] = []
         self.stops: list[tuple[Any, Deferred[None]]] = []
@@ -186,10 +192,12 @@ class System:
         return [place for place in self.places if place.role in roles and place.process is not None]
 
     def _add(self, host: str, role: str, options: dict[str, Any]) -> None:
-        if self.tight:
+        if self.tight or (self.hedges and role == "server"):
             options |= {
                 name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
             }
+        if role == "client" and self.hedges:
+            options |= {"hedge_calls": True}
         if role != "proxy" and not self._gentle:
             options |= {name: self.chance.choice(each) for name, each in OTHERS.items() if self.chance.random() < 0.2}
         place = Place(host, role, options)
@@ -284,7 +292,7 @@ class System:
 
     def stand(self, place: Place, seconds: float, clock: bool) -> None:
         """Let a process stand, as SIGSTOP does; or its clock as well, as a host that is suspended does."""
-        if place.stands_until > self.now:
+        if place.stands_until + AWAKE > self.now > AWAKE:
             return
         self.note(f"{place.host} {'is suspended' if clock else 'stands'} for {seconds:.3f} s")
         place.stands_until = self.now + seconds
@@ -301,12 +309,12 @@ class System:
 
     def keep_busy(self, place: Place, node: MemoryNode, seconds: float) -> None:
         """Let a process do nothing else for some time, while all others go on; one at a time, and none that stops."""
-        if self._is_busy or place.process is not node or place.stands_until > self.now:
+        if self.is_busy or place.process is not node or place.stands_until + AWAKE > self.now:
             return
-        self._is_busy = True
+        self.is_busy = True
         self.stand(place, seconds, clock=False)
         self.network.run(seconds)
-        self._is_busy = False
+        self.is_busy = False
 
     # The end
 

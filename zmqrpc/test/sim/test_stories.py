@@ -10,6 +10,7 @@ from zmqrpc.errors import RemoteError
 from zmqrpc.test.sim.pool import tell
 
 EACH = 25
+SEEDS = 8 * EACH
 
 
 class StoryTests(SynchronousTestCase):

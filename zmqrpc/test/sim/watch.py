@@ -6,7 +6,7 @@ a call                                     ends, or is cancelled, so many second
 =========================================  ============================================================================
 runs at an instance that falls silent      its client's ``call_monitor_timeout`` and `NOTICED`
 runs, and its time is up                   `CANCELLED_LATE`
-runs for a client that was killed          `CANCELLED_GONE`
+runs for a client that was killed          `CANCELLED_GONE`, and `CUT`
 =========================================  ============================================================================
 
 Where proxies are between, only the second is judged: when these have gone as well, nobody can know of the others. So is
@@ -27,8 +27,11 @@ NOTICED = 1.1
 CANCELLED_LATE = 1.0 + 0.5 + AGES_WITHIN
 """A second and the time until the next BEAT."""
 
-CANCELLED_GONE = 4.5
-"""Two BEATs. And before these, where the way was cut, one that is not taken for 1.5 s, and one after it."""
+CANCELLED_GONE = 2.2
+"""Two BEATs, and the one that finds it out; and what messages may be under way on the worst of ways."""
+
+CUT = 2.3
+"""Seconds more where a way was cut: the first BEAT is held for 1.5 s."""
 
 
 class Watch:
@@ -70,7 +73,8 @@ class Watch:
 
     def _outlives_its_client(self, run: Run, asked: Invoked) -> Iterator[str]:
         at = self._died.get(asked.client)
-        if at is not None and self._runs_beyond(run, max(at, run.began) + CANCELLED_GONE):
+        most = CANCELLED_GONE + CUT * any(map(_cuts, self._system.events))
+        if at is not None and self._runs_beyond(run, max(at, run.began) + most):
             yield f"runs {self._end_of(run) - at:.3f} s after its client was killed: {asked}; {run}"
 
     def _waits_for_silence(self, run: Run, asked: Invoked) -> Iterator[str]:
@@ -97,3 +101,8 @@ class Watch:
         """Tell whether an instance stood in a span of time, or its clock did."""
         stands = self._stood.get(instance, ())
         return any(each.clock >= clock and each.at <= until and each.at + each.seconds >= since for each in stands)
+
+
+def _cuts(event: str) -> bool:
+    """Tell whether something was cut."""
+    return any(word in event for word in ("cut", "partition", "isolate"))
