@@ -81,7 +81,7 @@ class Load:
         asked = self._system.asked
         number = asked.begin(place.process, kind, timeout, member=member, idempotent=options.get("idempotent", False))
         send = getattr(place.client, kind)
-        arguments = {"number": number, "ballast": self._chance.choice(BALLAST)}
+        arguments: dict[str, Any] = {"number": number, "ballast": self._chance.choice(BALLAST)}
         if method in ("relay", "start"):
             arguments["until"] = self._system.now + timeout if kind in ("call", "call_each") else None
         deferred = send(Target(TOPIC, server=member), method, arguments, timeout=timeout, **options)
