@@ -17,7 +17,7 @@ TIMEOUTS = (0.02, 0.3, 0.3, 1, 1, 3)
 LONG_TIMEOUTS = (0.3, 1, 3, 8, 20, 20)
 METHODS = (*["quick"] * 7, *["slow"] * 4, *["broken"] * 3, "busy", "busy", "relay", "start")
 BALLAST = (None, None, None, bytes(100), bytes(700))
-ENOUGH = 25
+ENOUGH = 21
 """Calls after which a client knows how long most take."""
 
 

@@ -56,9 +56,9 @@ class Story:
         network, chance = self.network, self.system.chance
         network.run(0.1)
         self._load.warm_up()
-        seconds = chance.uniform(8, 20) if self.system.long else chance.uniform(0.3, 2.2)
+        seconds = chance.uniform(8, 16) if self.system.long else chance.uniform(0.3, 2.2)
         asks, fails = (
-            (chance.randint(12, 30), chance.randint(3, 15))
+            (chance.randint(10, 22), chance.randint(3, 12))
             if self.system.long
             else (chance.randint(4, 16), chance.randint(1, 10))
         )
@@ -78,7 +78,7 @@ class Story:
             self._load.fan_out()
         self._wait_for_all()
         if self.system.publishes:
-            network.run(2)
+            network.run(1.5)
         self._look_at_bounds()
         self.system.stop_all(30)
 

@@ -119,7 +119,7 @@ class System:
         self.network = Network(seed, self.weather(gentle=gentle))
         self.long = not gentle and seed % LONG_EVERY == LONG_FIRST
         self.slowest, self.longest_timeout, self.longest_stand = (10.0, 20.0, 12.0) if self.long else (1.5, 3.0, 3.0)
-        self.hedges = not gentle and self.chance.random() < 0.15
+        self.hedges = not gentle and self.chance.random() < 0.1
         self.history = History(self.network.clock.seconds)
         self.asked = Asked(self.history, self.network.clock.seconds)
         self.runs: list[Run] = []
