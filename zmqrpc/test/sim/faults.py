@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
-from zmqrpc.core.link import Phase
 from zmqrpc.test.sim.system import Place, System
 from zmqrpc.testing import Weather
 
@@ -107,9 +106,12 @@ class Faults:
         if system.stops and chance.random() < 0.1:
             system.kill_in_its_stop(chance.choice(system.stops)[0])
         client = self._pick("client")
-        if place.role == "server" and client is not None and chance.random() < 0.4:
+        asked = self._asked_of(client) if client is not None else []
+        if client is not None and asked and chance.random() < 0.4:
+            place = chance.choice(asked)
             self._break_all_ways(client.host)
-            self._kill_when_asked_again(place, place.process, client.process, system.now + 1)
+            since = int(client.process.clock.seconds() * 1000)
+            self._kill_when_welcome(place, place.process, client.process.instance, since, system.now + 0.7)
             return
         ports = (system.kill if chance.random() < 0.6 else system.stop)(place)
         again = ports if chance.random() < 0.5 else ()
@@ -122,17 +124,26 @@ class Faults:
             if place.host != host:
                 self._system.network.break_connections(host, place.host)
 
-    def _kill_when_asked_again(self, place: Place, process: Any, client: Any, until: float) -> None:
-        """Kill a server in the moment in which a client asks once more for what it has, or when that takes too long."""
+    def _asked_of(self, client: Place) -> list[Place]:
+        """List the servers that have something of a client."""
+        instances = [link.instance for link in client.process._links.all() if link.pending]
+        return [place for place in self._system.of("server") if place.process.instance in instances]
+
+    def _kill_when_welcome(self, place: Place, process: Any, client: bytes, since: int, until: float) -> None:
+        """
+        Kill a server that has welcomed a client again, which is about to ask once more for what it has there.
+
+        :param client: its instance.
+        :param since: after which of its HELLOs, in ms of its clock.
+        :param until: when it is killed all the same.
+        """
         system, clock = self._system, self._system.network.clock
-        if place.process is not process or client.clock.stopped:
+        if place.process is not process:
             return
-        links = [link for link in client._links.all() if link.instance == process.instance and link.pending]
-        asks = any(
-            link.state.phase is Phase.UP and client.clock.seconds() - link.state.up_since < 0.01 for link in links
-        )
-        if system.is_busy or not (asks or system.now >= until):
-            clock.callLater(0.004, self._kill_when_asked_again, place, process, client, until)
+        welcome = any(each.instance == client and each.hello_sent >= since for each in process._callers.all())
+        if system.is_busy or not (welcome or system.now >= until):
+            again = (place, process, client, since, until)
+            clock.callLater(0.002, self._kill_when_welcome, *again)
             return
         system.kill(place)
         clock.callLater(self._chance.choice([0.3, 1]), system.start, place)
@@ -150,7 +161,12 @@ class Faults:
             proxy.forget(other.process.instance)
 
     def _let_stand(self) -> None:
+        system, chance = self._system, self._chance
         place = self._pick("client", "server", "proxy")
+        seconds = [1.5, 3, 8, 12] if system.long else [0.05, 0.5, 1.5, 3]
+        busy = [each for each in system.of("server") if each.process._callers.requests.running]
+        if system.long and busy and chance.random() < 0.5:
+            # Of who stands with nothing to do, nobody knows.
+            place = chance.choice(busy)
         if place is not None:
-            seconds = [1.5, 3, 6, 12] if self._system.long else [0.05, 0.5, 1.5, 3]
-            self._system.stand(place, self._chance.choice(seconds), self._chance.random() < 0.3)
+            system.stand(place, chance.choice(seconds), chance.random() < 0.3)

@@ -78,7 +78,7 @@ class MutationTests(SynchronousTestCase):
 
     def test_repeated_unsent(self):
         sentence = f"{TWICE}|ran.*, though its error says that it did not"
-        self.check(mutations.repeated_unsent, sentence, within=400, long=True)
+        self.check(mutations.repeated_unsent, sentence, within=300, long=True)
 
     def test_uncounted(self):
         self.check(mutations.uncounted, "acknowledged and not run", within=500)
