@@ -74,7 +74,7 @@ class MutationTests(SynchronousTestCase):
         self.check(mutations.never_abandoned, "runs .* after its client was killed", within=200, long=True)
 
     def test_hedged_believed(self):
-        self.check(mutations.hedged_believed, "ran.*, though its error says that it did not", within=180)
+        self.check(mutations.hedged_believed, "ran.*, though its error says that it did not", within=350)
 
     def test_repeated_unsent(self):
         sentence = f"{TWICE}|ran.*, though its error says that it did not"
