@@ -286,6 +286,7 @@ class Callers:
         arrival = int(now * 1000)
         caller = self._callers.get(batch.source)
         self._give_up(identity, batch.source)
+        fresh = type(identity) is bytes and identity not in self._by_identity
         if caller is None:
             if len(self._callers) >= self.settings.max_clients:
                 text = "client {client} is refused, {known} are remembered (max_clients)"
@@ -300,12 +301,15 @@ class Callers:
             # A connection of the past, read late: the answers stay with the later one.
             self._send_alone(identity, batch.source, self._welcome(batch.sent))
             return
+        elif batch.sent == caller.hello_sent:
+            # A copy: what follows it was sent after the WELCOME of the first.
+            fresh = False
         elif batch.sent < caller.hello_sent:
             # One of the two is no time of its clock, and may have made the base.
             caller.base = ClockOffset(arrival, batch.sent)
         caller.hello_sent = batch.sent
         # By a way through a proxy may still come what was sent before.
-        caller.base.hello(arrival, batch.sent, fresh=type(identity) is bytes and identity not in self._by_identity)
+        caller.base.hello(arrival, batch.sent, fresh)
         self.detach(caller)
         largest = self.ways.largest(identity) if type(identity) is Through else self.settings.max_message_size
         largest = min(hello.limits.get("message", caller.largest), largest)

@@ -389,6 +389,25 @@ class LostClientsTests(SynchronousTestCase):
             self.assertEqual(ranges, [number for number in odd for _ in "12"])
         self.assertLessEqual(max(largest), 4096)
 
+    def test_copy_of_a_hello_opens_no_connection(self):
+        """What was sent after the first of them, and is read late behind the second, is as old as it is."""
+        self.connect(b"1")
+        hello = encode_batch(self.CLIENT, OURS, 100_000, (), [HELLO])
+        call = Call(2, 1, 1, 1_000, "x", "work", None, None, None, "hold", {})
+        late = encode_batch(self.CLIENT, OURS, 100_100, (), [encode_message(call)])
+        self.ask(b"1", 1)
+        self.now += 3
+        self.dead.add(b"1")
+        self.beat()
+        self.dead.clear()
+        self.sent.clear()
+        self.callers.payload_received(b"1", hello)
+        self.callers.payload_received(b"1", late)
+        self.callers.end_pass()
+        self.assertEqual(len(self.running), 1)
+        (nack,) = (message for _, message in self.sent if type(message) is Nack)
+        self.assertEqual(nack.reason, Refusal.EXPIRED)
+
     def test_two_intervals_after_it_is_known(self):
         self.connect(b"1")
         self.ask(b"1", 1, 2)

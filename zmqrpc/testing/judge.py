@@ -228,7 +228,9 @@ class Judge:
         if asked.kind not in ("cast", "fanout"):
             return False
         instances = {told.instance} if told.instance else self.troubles.may_be(asked.member)
-        return any(self.troubles.lost(each, asked.at, asked.deadline, self.ended_within) for each in instances)
+        # A server takes it for older, or younger, by what the clock of its client has stood.
+        unknown = self.troubles.clock_stood(asked.client, asked.at, asked.deadline)
+        return any(self.troubles.lost(each, asked.at, asked.deadline, unknown, self.ended_within) for each in instances)
 
 
 def learn_ages(events: Iterable[Event], cases: Mapping[Id, Case]) -> None:
@@ -254,7 +256,7 @@ def out_of_order(events: Sequence[Event], cases: Mapping[Id, Case]) -> Iterator[
     """
     Say what ran after something that the same client had asked of the same instance later.
 
-    What is for any member may first have waited for another, until the client has been served by all that serve it.
+    What is for any member may first have waited for another.
     """
     runs = [
         (event.instance, cases[event.id])
@@ -262,17 +264,11 @@ def out_of_order(events: Sequence[Event], cases: Mapping[Id, Case]) -> Iterator[
         if type(event) is Ran and event.id in cases and cases[event.id].asked.kind in ("call", "cast")
     ]
     places = {id: place for place, id in enumerate(cases)}
-    served: dict[tuple[str, str], float] = {}
-    for instance, case in runs:
-        served.setdefault((case.asked.client, instance), case.ran[0].at)
-    served_by_all: dict[str, float] = {}
-    for (client, _), at in served.items():
-        served_by_all[client] = max(at, served_by_all.get(client, 0.0))
     last: dict[tuple[str, str], Case] = {}
     for instance, case in runs:
         asked = case.asked
         before = last.setdefault((asked.client, instance), case)
         if places[asked.id] >= places[before.asked.id]:
             last[asked.client, instance] = case
-        elif asked.member is not None or asked.at >= served_by_all[asked.client]:
+        elif asked.member is not None:
             yield f"ran out of order: {case}; after {before}"

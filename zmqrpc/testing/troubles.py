@@ -51,19 +51,21 @@ class Troubles:
         known = self.members.values() if member is None else [self.members.get(member, set())]
         return self.strangers.union(*known)
 
-    def lost(self, instance: str, since: float, until: float, awake_within: float) -> bool:
+    def lost(self, instance: str, since: float, until: float, unknown: float, awake_within: float) -> bool:
         """
         Tell whether an instance cannot run by a time what it had before.
 
         It died meanwhile, or stood at that time.
 
+        :param unknown: seconds by which that time may be another one for it.
         :param awake_within: seconds in which a process that has stood gets to what it has, or it is known that one
             died.
         """
-        if since <= self.died.get(instance, float("inf")) <= until + awake_within:
+        if since <= self.died.get(instance, float("inf")) <= until + unknown + awake_within:
             return True
         return any(
-            stood.at <= until <= stood.at + stood.seconds + awake_within for stood in self.stood.get(instance, ())
+            stood.at <= until + unknown and until - unknown <= stood.at + stood.seconds + awake_within
+            for stood in self.stood.get(instance, ())
         )
 
     def clock_stood(self, instance: str, since: float, until: float) -> float:
