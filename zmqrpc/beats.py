@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
+from zmqrpc.any_caller import AnyCaller
 from zmqrpc.caller import Caller
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.link_timers import BEAT_SECONDS, GONE_SECONDS, GONE_THROUGH_SECONDS
@@ -43,24 +44,30 @@ class Beats:
         requests = self._callers.requests
         self.wake_at = now + BEAT_SECONDS if requests.busy else NEVER
         waiting = requests.callers_that_wait()
+        gone: set[AnyCaller] = set()
         for caller in self._callers.all():
             if caller.running or caller in waiting:
                 # The CANCEL of a client that is gone, or was cut off, never comes.
                 requests.begun.cancel_late(caller, now - _LATE_SECONDS)
                 if caller.away_since == NEVER:
                     caller.beat()
-                else:
-                    self._give_up_lost(caller, now)
+                elif self._is_gone(caller, now):
+                    gone.add(caller)
+        if gone:
+            self._give_up(gone)
 
-    def _give_up_lost(self, caller: Caller, now: float) -> None:
-        """Cancel the calls of a client that has no connection, when it could have made another."""
+    def _is_gone(self, caller: Caller, now: float) -> bool:
+        """Tell whether a client that has no connection could have made another."""
         through = type(caller.identity) is Through
         if through and not self._callers.ways.reachable:
             # That there is no proxy says nothing of the client, which waits for one as we do.
             caller.away_since = now
         # It was found out at a BEAT, or before.
-        if now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2:
-            text = "client {client} has no link any more, its {number} calls are cancelled"
-            number = self._callers.requests.abandon(caller)
-            notices = self._callers.notices
-            notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)
+        return now >= caller.away_since + (GONE_THROUGH_SECONDS if through else GONE_SECONDS) - BEAT_SECONDS / 2
+
+    def _give_up(self, gone: Set[AnyCaller]) -> None:
+        """Cancel the calls of clients that are gone."""
+        text = "client {client} has no link any more, its {number} calls are cancelled"
+        for caller, number in self._callers.requests.abandon(gone).items():
+            if number:
+                self._callers.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -119,7 +119,7 @@ class Callers:
         )
         self.dirty: dict[bytes, Caller] = {}
         self._left: dict[bytes, float] = {}
-        self._newcomers: deque[tuple[float, bytes]] = deque()
+        self._newcomers: dict[bytes, float] = {}
         self._drain_at = NEVER
         self._goaway = b""
         self._next_sweep = NEVER
@@ -295,7 +295,7 @@ class Callers:
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)
-            self._newcomers.append((now + NEWCOMER_SECONDS, batch.source))
+            self._newcomers[batch.source] = now + NEWCOMER_SECONDS
             self.sweep_by(now + NEWCOMER_SECONDS)
         elif is_read_late(batch.sent, caller.hello_sent):
             # A connection of the past, read late: the answers stay with the later one.
@@ -326,7 +326,7 @@ class Callers:
         before = self._by_identity.get(identity)
         if before is not None and before.instance != source and before.idle and not len(before.filter):
             del self._by_identity[identity]
-            del self._callers[before.instance]
+            self._forget(before)
 
     def _welcome(self, echoed: int) -> Welcome:
         limits = {"message": self.settings.max_message_size, "unsettled": self.settings.max_unsettled_calls}
@@ -409,6 +409,7 @@ class Callers:
     def _forget(self, caller: Caller) -> None:
         self.detach(caller)
         del self._callers[caller.instance]
+        self._newcomers.pop(caller.instance, None)
 
     def _flush(self) -> None:
         dirty = list(self.dirty.values())
@@ -425,7 +426,8 @@ class Callers:
         self.send(identity, encode_batch(self.instance, destination, now, (), [encode_message(message)]))
 
     def _each(self, act: Callable[[Caller], None]) -> None:
-        for caller in self._callers.values():
+        # Who asked for nothing, and is found to be gone by what is written, is forgotten.
+        for caller in list(self._callers.values()):
             if caller.identity in self._by_identity:
                 act(caller)
         if self.dirty:
@@ -457,13 +459,14 @@ class Callers:
 
     def _look_for_newcomers(self, now: float) -> None:
         """Write something to who came a while ago and has asked for nothing, which finds out who has gone again."""
-        newcomers = self._newcomers
-        while newcomers and newcomers[0][0] <= now:
-            caller = self._callers.get(newcomers.popleft()[1])
-            if caller is not None and caller.filter.unused and self._by_identity.get(caller.identity) is caller:
+        due = list(takewhile(lambda instance: self._newcomers[instance] <= now, self._newcomers))
+        for instance in due:
+            del self._newcomers[instance]
+            caller = self._callers[instance]
+            if caller.filter.unused and self._by_identity.get(caller.identity) is caller:
                 caller.beat()
-        if newcomers:
-            self.sweep_by(newcomers[0][0])
+        if self._newcomers:
+            self.sweep_by(next(iter(self._newcomers.values())))
 
     def _say_goaway(self, now: float) -> None:
         """Tell who has not answered it yet; saying it again finds out who has gone without a word."""

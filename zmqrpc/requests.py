@@ -9,7 +9,7 @@ second each function call costs 2 % of the server.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import chain, islice
 from typing import Any
 
@@ -300,15 +300,15 @@ class Requests:
         number = sum(high - low + 1 for low, high in parts)
         found = self.begun.named(caller, meant, parts, number)
         if self.waiting and number > len(found):
-            self._take_back(caller, lambda request: request.sequence in meant)
+            self._take_back({caller}, lambda request: request.sequence in meant)
         self.begun.cancel(found)
 
-    def _take_back(self, caller: AnyCaller, meant: Callable[[Request], bool]) -> list[Request]:
-        """Let requests of a client that wait not run; list them."""
+    def _take_back(self, callers: Set[AnyCaller], meant: Callable[[Request], bool]) -> list[tuple[AnyCaller, Request]]:
+        """Let requests of clients that wait not run; list them."""
         gone, kept, places = [], [], []
         for place, work in enumerate(self.waiting):
-            if work[0] is caller and meant(work[1]):
-                gone.append(work[1])
+            if work[0] in callers and meant(work[1]):
+                gone.append(work[:2])
                 places.append(place)
             else:
                 kept.append(work)
@@ -318,14 +318,22 @@ class Requests:
         self.waiting.extend(kept)
         return gone
 
-    def abandon(self, caller: AnyCaller) -> int:
-        """Cancel the calls of one who is gone, begin none that waits, and return how many that are."""
-        withdrawn = self._take_back(caller, lambda request: type(request) is Call) if self.waiting else []
-        for request in withdrawn:
+    def abandon(self, callers: Set[AnyCaller]) -> Counter[AnyCaller]:
+        """
+        Cancel the calls of all who are gone, begin none that waits, and count those of each.
+
+        What waits is looked through once, however many they are.
+        """
+        waiting = callers & self.callers_that_wait()
+        withdrawn = self._take_back(waiting, lambda request: type(request) is Call) if waiting else []
+        for caller, request in withdrawn:
             # Should it come back, it may have them run elsewhere.
             nack = encode_message(Nack(Refusal.OVERLOADED, [request.sequence, request.sequence], _GIVEN_UP))
             caller.filter.answered(request.sequence, nack)
-        return len(withdrawn) + self.begun.abandon(caller)
+        ended = Counter(caller for caller, _ in withdrawn)
+        for caller in callers:
+            ended[caller] += self.begun.abandon(caller)
+        return ended
 
     def callers_that_wait(self) -> set[AnyCaller]:
         """Find those whose calls wait to run."""

@@ -225,7 +225,7 @@ class Inspected(Struct, kw_only=True):
     :ivar kind: ``node``, or the name of the kind of proxy.
     :ivar serves: what it serves, ``EXCHANGE/TOPIC.MEMBER``.
     :ivar uptime: since it was started.
-    :ivar stage: ``running``, ``stopping``, ``not started`` or ``stopped``.
+    :ivar stage: ``not started``, ``open`` (it is bound), ``running``, ``stopping``, ``stopped`` or ``failed``.
     :ivar calls: in flight from it, the oldest first; `requests` to it.
     :ivar events: the newest first.
     :ivar counters: how often each thing was counted.

@@ -25,6 +25,7 @@ from zmqrpc.core.envelope import (
     Pong,
     Refusal,
     Reply,
+    Served,
     Welcome,
     encode_message,
 )
@@ -140,6 +141,26 @@ class RememberedClientsTests(SynchronousTestCase):
         self.assertEqual((to, beat), (b"c2", Beat([])))
         self.assertEqual(self.notices.counts["replies_dropped"], 0)
         self.assert_remembered(2)
+
+    def test_who_is_found_to_be_gone_while_all_are_told_is_forgotten(self):
+        """What is written to one may be more than fits into a batch, and be written at once."""
+        for number in range(2):
+            self.say_hello(b"c%d" % number, bytes([number]) * 16)
+        self.router.gone.add(b"c0")
+        self.router.written.clear()
+        targets = [Served("exchange", "t" * 100, str(number)) for number in range(100)]
+        welcome = encode_message(Welcome(1, 5, "server", [], {}, targets))
+        for _ in range(30):
+            self.callers._each(lambda caller: caller.write(welcome))
+        self.callers.end_pass()
+        self.assertEqual({identity for identity, _ in self.router.written}, {b"c1"})
+        self.assertEqual(sum(len(messages) for _, messages in self.router.written), 30)
+
+    def test_newcomers_of_one_connection_leave_nothing(self):
+        """Each takes the place of the one before, whatever instances it names."""
+        for number in range(1000):
+            self.say_hello(b"c0", number.to_bytes(16, "big"))
+        self.assertEqual(len(self.callers._newcomers), 1)
 
     def test_who_may_have_more_under_way_is_remembered(self):
         """It used another connection, or does not say; or says it wrongly."""

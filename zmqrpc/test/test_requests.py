@@ -410,6 +410,17 @@ class SeveralClientsTests(Server):
         gc.collect()
         self.assertFalse([each for each in gc.get_objects() if type(each) is Caller and each.instance == b"b" * 16])
 
+    def test_what_waits_is_looked_at_once_for_all_who_are_gone(self):
+        for client in b"abc":
+            self.ask(client, 1, 4)
+        requests = self.callers._requests
+        waited = len(requests.waiting)
+        requests.waiting = work = Walked(requests.waiting)
+        ended = requests.abandon(set(self.callers._callers.values()))
+        self.assertEqual((waited, ended.total(), len(work)), (12, 12, 0))
+        # Who waits, and what of it.
+        self.assertEqual(work.walks, 2)
+
     def test_each_has_its_part(self):
         for client in b"abc":
             self.ask(client, 1, 20)

@@ -20,6 +20,13 @@ def connections(pid: int) -> set[tuple[str, str]]:
     return {(local, remote) for local, remote, state in _of(pid) if state == _ESTABLISHED}
 
 
+def unread(pid: int) -> int:
+    """Return how many bytes were sent to its ports and are not read, also by who is not accepted yet, or has gone."""
+    ports = listening(pid)
+    rows = (words for words in _tables(pid) if words[3] != _LISTENS and _port(words[1]) in ports)
+    return sum(int(words[4].partition(":")[2], 16) for words in rows)
+
+
 def accepted(pid: int) -> int:
     """Return how many connections were made to it."""
     ports = listening(pid)
@@ -35,8 +42,11 @@ def _of(pid: int) -> Iterator[tuple[str, str, str]]:
     for name in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
             mine.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    for words in _tables(pid):
+        if f"socket:[{words[9]}]" in mine:
+            yield words[1], words[2], words[3]
+
+
+def _tables(pid: int) -> Iterator[list[str]]:
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            words = line.split()
-            if f"socket:[{words[9]}]" in mine:
-                yield words[1], words[2], words[3]
+        yield from map(str.split, Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zmqrpc import Settings
 from zmqrpc.test.fault.cases import error_of, may_have_run
 from zmqrpc.test.fault.rows import ALL, ROUTED, row
 from zmqrpc.test.fault.sockets import connections
@@ -9,8 +10,8 @@ from zmqrpc.test.fault.times import end_of
 from zmqrpc.test.fault.world import World
 from zmqrpc.test.integration.support import eventually, pause
 
-MONITOR = 5.0
-"""Seconds of silence after which a link is given up: the default of the option call_monitor_timeout."""
+MONITOR = Settings().call_monitor_timeout
+"""Seconds of silence after which a link is given up."""
 
 _AWAY = 2.0
 """Seconds within which nothing new goes to who does not answer."""

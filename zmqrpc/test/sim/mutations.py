@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -125,7 +126,7 @@ def never_unheard(patch: Patch) -> None:
 
 def never_abandoned(patch: Patch) -> None:
     """A server goes on to run what a client has asked that is gone."""
-    patch(Requests, "abandon", lambda requests, caller: 0)
+    patch(Requests, "abandon", lambda requests, callers: Counter())
 
 
 def hedged_believed(patch: Patch) -> None:

@@ -19,7 +19,7 @@ PLACES = {
     (LinkState, "given_up"): lambda effects: True,
     (PendingCalls, "unheard"): lambda found: bool(found[0]) or found[1],
     (Requests, "_late"): lambda nothing: True,
-    (Requests, "abandon"): lambda number: number > 0,
+    (Requests, "abandon"): lambda ended: ended.total() > 0,
     (Outcomes, "given_up"): lambda nothing: True,
     (Crowd, "left"): lambda nothing: True,
     (Hedging, "_hedge"): lambda nothing: True,
