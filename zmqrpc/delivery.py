@@ -174,6 +174,9 @@ class Delivery:
         """Keep a call until discovery knows who can take it."""
         topic = call.route.topic
         if not self._parked.add(call):
+            if call.loss is not None:
+                self.outcomes.lost_before(call, call.loss)
+                return
             self.outcomes.crowded_out(call, len(self._parked.on(topic)), self._parked.bytes_on(topic))
             return
         call.stage = Stage.RESOLVING
@@ -275,6 +278,9 @@ class Delivery:
                 call.trouble = f"{MATCHMAKER_AWAY}: {error}"
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
+        if call.loss is not None:
+            self.outcomes.lost_before(call, call.loss)
+            return
         # Who asks for everybody gets those who cannot be reached as well.
         recorded = self._recorded(call.route) if call.encoded else []
         stopping = self._stopping(call.route) if call.encoded else []
@@ -392,4 +398,7 @@ class Delivery:
                 call.trouble = call.trouble if call.trouble.startswith(MATCHMAKER_AWAY) else MATCHMAKER_AWAY
             else:
                 call.trouble = self.why_nobody(call)
-            self.outcomes.overdue([call])
+            if call.loss is not None:
+                self.outcomes.overdue_since_lost(call, call.loss)
+            else:
+                self.outcomes.overdue([call])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from zmqrpc.core.call import Stage
+from zmqrpc.core.call import Loss, Stage
 from zmqrpc.core.envelope import Kind, Refusal
 from zmqrpc.link import Link
 from zmqrpc.outcomes import ELSEWHERE
@@ -125,29 +125,26 @@ class Elsewhere:
     def _lost_and_idempotent(self, call: Waiter, link: Link, reason: str, now: float) -> None:
         """Repeat a call that an instance has taken with it, at another as far as there is one and the budget goes."""
         call.route = self._table.renewed(call.route)
+        call.loss = Loss(link, reason, call.sequence, call.stage)
         other = self._delivery.choose(call.route, call.tried)
         if other is not None:
-            self._repeat_lost(call, link, other, reason, now)
+            self._repeat_lost(call, call.loss, other, now)
         elif self._has_moves(call, now):
             # Nothing is taken from the others for one that may go nowhere.
-            call.owes = (link, reason)
+            call.owes = True
             call.may_have_run = True
             self._delivery.links.repetitions.take_back(call)
             self._delivery.park(call)
         else:
-            self._outcomes.lost(call, reason)
+            self._outcomes.lost_before(call, call.loss)
 
-    def _repeat_lost(self, call: Waiter, link: Link, other: Link, reason: str, now: float) -> None:
-        """
-        Give a call that was lost to another link, as far as the budget goes.
-
-        :param link: the one that it was lost with.
-        """
-        if not self._may_repeat(call, link, now):
-            self._outcomes.lost(call, reason)
+    def _repeat_lost(self, call: Waiter, loss: Loss, other: Link, now: float) -> None:
+        """Give a call that was lost to another link, as far as the budget goes."""
+        if not self._may_repeat(call, loss.link, now):
+            self._outcomes.lost_before(call, loss)
             return
         self._delivery.record(
-            "calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", link.address
+            "calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", loss.link.address
         )
         call.may_have_run = True
         self._delivery.links.repetitions.take_back(call)
@@ -177,11 +174,11 @@ class Elsewhere:
 
     def found(self, call: Waiter, link: Link, now: float) -> None:
         """Give a call to the link that was found for it."""
-        if call.owes is None:
+        if call.loss is None or not call.owes:
             self._delivery.give(call, link, now)
             return
-        (call.link, reason), call.owes = call.owes, None
-        self._repeat_lost(call, call.link, link, reason, now)
+        call.owes = False
+        self._repeat_lost(call, call.loss, link, now)
 
     def crowded(self, call: Waiter, link: Link, now: float) -> None:
         """Give a call that there is no room for at a link to another that has some: it was not sent."""

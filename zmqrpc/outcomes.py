@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
-from zmqrpc.core.call import Stage
+from zmqrpc.core.call import Loss, Stage
 from zmqrpc.core.envelope import NOUNS, Failure, FailureCode, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
@@ -382,7 +382,17 @@ class Outcomes:
 
     def lost(self, call: Waiter, reason: str) -> None:
         """End a call whose instance is gone."""
-        self.fail(call, ServerLost, f"the instance that had it is gone: {reason}", maybe_executed=True)
+        self.fail(call, ServerLost, _gone(reason), maybe_executed=True)
+
+    def lost_before(self, call: Waiter, loss: Loss) -> None:
+        """End a call whose instance is gone, and that nobody else takes."""
+        self.lost(call, _as_lost(call, loss))
+
+    def overdue_since_lost(self, call: Waiter, loss: Loss) -> None:
+        """End a call whose instance is gone, and for which nobody else was found until its deadline."""
+        gone = _gone(_as_lost(call, loss))
+        call.trouble = f"{gone}; {call.trouble}" if call.trouble else gone
+        self.overdue([call])
 
     def overdue(self, calls: Sequence[Waiter], link: Link | None = None) -> None:
         """
@@ -417,6 +427,16 @@ class Outcomes:
     def stopped(self, call: Waiter) -> None:
         """End a call whose node stops."""
         self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
+
+
+def _gone(reason: str) -> str:
+    return f"the instance that had it is gone: {reason}"
+
+
+def _as_lost(call: Waiter, loss: Loss) -> str:
+    """Have a call tell who had it and how far it got there, wherever it was to go since; return why that is gone."""
+    call.link, reason, call.sequence, call.stage = loss
+    return reason
 
 
 def _way(link: Link, before: str = ", ") -> str:

@@ -7,7 +7,7 @@ Hot path: each call sets the fields of one (`PendingCall.begin` and `zmqrpc.core
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Flag, Outline, outline
@@ -24,6 +24,22 @@ class Stage(IntEnum):
     SENT = 2
     ACKNOWLEDGED = 3
     RUNNING = 4
+
+
+class Loss(NamedTuple):
+    """
+    How an instance has taken a request with it.
+
+    :ivar link: the link to that instance.
+    :ivar reason: why it is gone.
+    :ivar sequence: the number that the request had there.
+    :ivar stage: how far it had got there.
+    """
+
+    link: Any
+    reason: str
+    sequence: int
+    stage: Stage
 
 
 class PendingCall:
@@ -50,8 +66,10 @@ class PendingCall:
         gave it back.
     :ivar crowded: which member had no room for it, for the error text; empty when none.
     :ivar moves: how often it was sent to another instance that might have had it, or was refused it for want of room.
-    :ivar owes: the link that it was lost with, and why, while nobody is known who could have it again: whoever is found
-        gets it as a repetition, which has to be in the budget then. None of any other.
+    :ivar loss: how it was lost last, if it may go on since it is idempotent; None of any other. When nobody takes it
+        after that, this is how it ends.
+    :ivar owes: whether nobody was known who could have it again: whoever is found gets it as a repetition, which has to
+        be in the budget then.
     :ivar rounds: how often everybody who could take it has given it back.
     :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
@@ -81,7 +99,8 @@ class PendingCall:
     stopping: str = ""
     crowded: str = ""
     moves: int = 0
-    owes: tuple[Any, str] | None = None
+    loss: Loss | None = None
+    owes: bool = False
     rounds: int = 0
     monitor: float | None = None
     named: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target
-from zmqrpc.errors import NoRoute, ServerLost
+from zmqrpc.errors import DeadlineExceeded, ServerLost
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import Network
 
@@ -85,7 +85,7 @@ class RetryTests(SynchronousTestCase):
         self.left()
         call, worker, (other,) = self.holding(1, idempotent=True)
         self.nodes[worker.name].kill()
-        with self.assertRaises((ServerLost, NoRoute)) as caught:
+        with self.assertRaises(ServerLost) as caught:
             self.network.result_of(call)
         self.assertTrue(caught.exception.maybe_executed)
         self.assertEqual(other.ran, [])
@@ -100,11 +100,58 @@ class RetryTests(SynchronousTestCase):
         self.nodes["a"].kill()
         worker.held.clear()
         for call in calls:
-            with self.assertRaises((ServerLost, NoRoute)) as caught:
+            with self.assertRaises(ServerLost) as caught:
                 self.network.result_of(call)
-            self.assertTrue(caught.exception.maybe_executed)
+            self.assert_lost_with("a", caught.exception)
         self.assertEqual(self.counts["retry_budget_spent"], 0)
         self.assertGreaterEqual(self.left(), 9)
+
+    def assert_lost_with(self, member, error):
+        """Check that an error tells who had the call, under which number, and that it may have run."""
+        self.assertTrue(error.maybe_executed)
+        self.assertIn("the instance that had it is gone: ", str(error))
+        self.assertIn(f"member {member}", str(error))
+        self.assertRegex(str(error), "message [0-9a-f]{12}/[0-9a-f]{12}/[0-9]+, stage (sent|acknowledged|running)")
+
+    def test_what_is_lost_and_has_no_room_to_wait(self):
+        """It ends no other way than what is lost and waits in vain."""
+        self.begin("a", max_queued_calls=2)
+        worker, calls = self.workers["a"], []
+        for number in range(4):
+            calls.append(self.call("hold", number, idempotent=True, wait_for_ready=True, timeout=20))
+            self.network.run_until(lambda: len(worker.held) == len(calls))
+        self.nodes["a"].kill()
+        worker.held.clear()
+        self.network.run(3)
+        ended = [call for call in calls if call.called]
+        self.assertEqual(len(ended), 2)
+        for call in ended:
+            self.assert_lost_with("a", self.failureResultOf(call, ServerLost).value)
+        for call in calls:
+            call.addErrback(lambda failure: None)
+            call.cancel()
+
+    def test_what_waits_for_another_until_its_time_is_up(self):
+        """It says who had it."""
+        self.begin("a")
+        call, worker, _ = self.holding(1, idempotent=True, wait_for_ready=True)
+        self.nodes["a"].kill()
+        worker.held.clear()
+        with self.assertRaises(DeadlineExceeded) as caught:
+            self.network.result_of(call)
+        self.assert_lost_with("a", caught.exception)
+
+    def test_all_are_lost_at_once(self):
+        """What was lost with one member, and then waits for one that is dead as well, was lost all the same."""
+        self.begin()
+        call, worker, (other,) = self.holding(1, idempotent=True)
+        self.nodes[worker.name].kill()
+        self.nodes[other.name].kill()
+        worker.held.clear()
+        with self.assertRaises(ServerLost) as caught:
+            self.network.result_of(call)
+        self.assert_lost_with(worker.name, caught.exception)
+        self.assertEqual(other.ran, [])
 
     def test_what_another_is_found_for_later_is_one(self):
         """Calls that are lost with the only member, and wait for another, are repetitions when it comes."""
@@ -124,9 +171,7 @@ class RetryTests(SynchronousTestCase):
         self.assertEqual(len(lost), 20 - len(other.held))
         for call in lost:
             error = self.failureResultOf(call, ServerLost).value
-            self.assertTrue(error.maybe_executed)
-            self.assertIn("the instance that had it is gone: ", str(error))
-            self.assertIn("member a", str(error))
+            self.assert_lost_with("a", error)
         other.let_go()
         for call in calls:
             if call not in lost:
