@@ -48,7 +48,7 @@ class Answers:
             # A connection that is being dropped is read to its end; it still answers calls, and says nothing else.
             return
         if kind is Reply:
-            call = link.pending.take(message.sequence)
+            call = link.pending.take(message.sequence, now)
             if call is None:
                 self._links.notices.count("late_reply")
             else:
@@ -92,7 +92,7 @@ class Answers:
             # A call whose time is up by our clock is not here any more.
             link.perform(link.state.refused_early(now), now)
         for call in calls:
-            if link.pending.take(call.sequence) is None:
+            if link.pending.take(call.sequence, now) is None:
                 # The errback of one before it cancelled it.
                 continue
             if reason is Refusal.WRONG_INSTANCE and call.attempts == 1:
@@ -144,7 +144,7 @@ class Answers:
                 if reason is Refusal.OVERLOADED:
                     link.pending.undelivered(call, now + RETRY_FULL)
                     self._links.wake_by(link, link.pending.wake_at)
-            elif link.pending.take(call.sequence) is not None:
+            elif link.pending.take(call.sequence, now) is not None:
                 if refuses:
                     self._links.user.refused(call, link, reason, text)
                 else:

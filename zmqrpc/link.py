@@ -243,7 +243,7 @@ class Link:
 
     def withdraw_call(self, call: Waiter, now: float) -> None:
         """Give up a call: its caller does not want it any more."""
-        if call.sequence and self.pending.take(call.sequence) is not None:
+        if call.sequence and self.pending.take(call.sequence, now) is not None:
             if self.state.phase in (Phase.UP, Phase.DRAINING):
                 self.write(encode_message(Cancel([call.sequence, call.sequence])), now)
         else:

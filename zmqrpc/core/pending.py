@@ -151,8 +151,13 @@ class PendingCalls(Generic[_Call]):
         self.wake_at = min(self.wake_at, retry_at)
         self._agenda.enter(call)
 
-    def take(self, sequence: int) -> _Call | None:
-        """End the call with this number; None when it has ended before (a late or repeated answer)."""
+    def take(self, sequence: int, now: float | None = None) -> _Call | None:
+        """
+        End the call with this number.
+
+        :param now: the time, where it tells how long such a call is waited for.
+        :return: the call; None when it has ended before (a late or repeated answer).
+        """
         call = self._calls.pop(sequence, None)
         if call is not None:
             self.settled.add(sequence)
@@ -327,7 +332,7 @@ class PendingCalls(Generic[_Call]):
             if call is None:
                 continue
             if call.deadline <= now:
-                self.take(sequence)
+                self.take(sequence, now)
                 expired.append(call)
             else:
                 self._agenda.enter(call)
@@ -355,7 +360,7 @@ class PendingCalls(Generic[_Call]):
                 # It has arrived there, and whoever does not say what became of it speaks: its deadline will end it.
                 call.retry_at = NEVER
             else:
-                self.take(sequence)
+                self.take(sequence, now)
                 given_up.append(call)
         return late, given_up
 

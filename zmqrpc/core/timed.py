@@ -29,14 +29,15 @@ class TimedCalls(PendingCalls[_Call]):
 
     Of all the calls in flight one is timed, so that it costs next to nothing. One of them changes the time that counts
     by a factor of two at most: a single slow call says little of its instance. One that brings no result (it was
-    refused, failed, was cancelled or lost) says only that a call takes at least so long.
+    refused, failed, was cancelled or lost) says only that a call takes at least so long, and that only where it is
+    known when it ended.
 
     :ivar typical: the seconds that a call takes; 0.0 while that is not known.
     :ivar refused: how many calls were refused; one less with each result, and a bit less with each call that went to
         another for that.
     """
 
-    __slots__ = ("_ended_without", "_measured", "_timed", "_timed_from", "refused", "typical")
+    __slots__ = ("_measured", "_timed", "_timed_from", "refused", "typical")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -45,7 +46,6 @@ class TimedCalls(PendingCalls[_Call]):
         self._measured = 0.0
         self._timed = 0
         self._timed_from = 0.0
-        self._ended_without = False
 
     def hand_over(self, call: _Call, now: float) -> bool:
         """See `PendingCalls.hand_over`."""
@@ -54,11 +54,14 @@ class TimedCalls(PendingCalls[_Call]):
             self._timed_from = now
         return super().hand_over(call, now)
 
-    def take(self, sequence: int) -> _Call | None:
+    def take(self, sequence: int, now: float | None = None) -> _Call | None:
         """See `PendingCalls.take`; whatever ends so brought no result."""
         call = super().take(sequence)
         if call is not None and sequence == self._timed:
-            self._ended_without = True
+            # At once: nobody looks before something comes, and that may be long after.
+            if now is not None and now - self._timed_from > self.typical > 0:
+                self._measure(now)
+            self._begin_anew()
         return call
 
     def take_results(self, messages: Iterable[Any], calls: list[_Call], results: list[Any], rest: list[Any]) -> None:
@@ -74,16 +77,18 @@ class TimedCalls(PendingCalls[_Call]):
                 self.refused += message.sequence in self._calls
 
     def look(self, now: float) -> None:
-        """Take the time of the call that is timed, if it has ended."""
+        """Take the time of the call that is timed, if a result has come for it."""
         if self._timed and self._timed not in self._calls:
-            taken = max(now - self._timed_from, _FASTEST)
-            known = self.typical
-            if not self._ended_without or taken > known > 0:
-                known = damped(taken, known) if known else taken
-                self._measured = known
-            self.typical = self._measured
-            self._timed = 0
-            self._ended_without = False
+            self._measure(now)
+            self._begin_anew()
+
+    def _measure(self, now: float) -> None:
+        taken = max(now - self._timed_from, _FASTEST)
+        self._measured = damped(taken, self.typical) if self.typical else taken
+
+    def _begin_anew(self) -> None:
+        self.typical = self._measured
+        self._timed = 0
 
     def passed_over(self) -> None:
         """Take that another was chosen only for what is remembered here; a timed call that is under way will tell."""

@@ -11,6 +11,7 @@ from zmqrpc.core.balance import BalancedRoute
 from zmqrpc.core.call import PendingCall
 from zmqrpc.core.envelope import Ack, Failure, FailureCode, Kind, Nack, Refusal, Reply
 from zmqrpc.core.queue import CallQueue
+from zmqrpc.core.retry import RetryPolicy
 from zmqrpc.core.timed import TimedCalls
 from zmqrpc.core.topic import Topic
 from zmqrpc.record import Record, Role
@@ -181,7 +182,7 @@ def end(calls, sequence, now, result=True):
     """Have a call end, with a result or refused."""
     message = Reply(sequence, None) if result else Nack(Refusal.OVERLOADED, [sequence, sequence])
     calls.take_results([message], [], [], [])
-    calls.take(sequence)
+    calls.take(sequence, now)
     calls.look(now)
 
 
@@ -204,6 +205,44 @@ class TimedCallsTests(SynchronousTestCase):
         self.assertAlmostEqual(self.calls.typical, 0.7)
         self.takes(0.6)
         self.assertAlmostEqual(self.calls.typical, 0.6)
+
+    def test_nobody_looks_when_it_ends(self):
+        """The time in which nothing came after a call that was cancelled, or whose time was up, is not its own."""
+        self.takes(0.01)
+        for number in range(8):
+            self.calls.hand_over(make_call(), NOW)
+            self.calls.take(self.calls.next_sequence - 1, NOW + 0.001)
+            self.calls.look(NOW + 0.5)
+            self.assertAlmostEqual(self.calls.typical, 0.01, msg=str(number))
+
+    def test_when_it_has_ended_is_not_known(self):
+        """Then it tells nothing, as when all are lost, and the next is timed."""
+        self.takes(0.01)
+        self.calls.hand_over(make_call(), NOW)
+        self.assertEqual(len(self.calls.take_all()), 1)
+        self.calls.look(NOW + 0.5)
+        self.assertAlmostEqual(self.calls.typical, 0.01)
+        self.takes(0.02)
+        self.assertAlmostEqual(self.calls.typical, 0.02)
+
+    def test_its_time_was_up(self):
+        """A call takes at least as long as it was waited for, whenever the next answer comes."""
+        self.takes(0.25)
+        call = make_call()
+        call.deadline = NOW + 0.375
+        self.calls.hand_over(call, NOW)
+        self.assertEqual(self.calls.overdue(NOW + 0.375), [call])
+        self.calls.look(NOW + 0.5)
+        self.assertAlmostEqual(self.calls.typical, 0.375)
+
+    def test_it_was_never_acknowledged(self):
+        self.calls = TimedCalls(100, RetryPolicy(0.375, attempts=0))
+        self.takes(0.25)
+        call = make_call()
+        self.calls.hand_over(call, NOW)
+        self.assertEqual(self.calls.unacknowledged(NOW + 0.375), ([], [call]))
+        self.calls.look(NOW + 0.5)
+        self.assertAlmostEqual(self.calls.typical, 0.375)
 
     def test_refusals_count_until_results_come(self):
         for number in range(1, 4):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
+from zmqrpc.errors import Cancelled
 from zmqrpc.testing import Network
 
 WORK = Target("work")
@@ -73,6 +76,23 @@ class SlowMemberTests(SynchronousTestCase):
                     self.assertLessEqual(taken, 2 * well)
                     self.assertGreaterEqual(ran, 1)
                     self.assertLess(ran, 0.5 * CALLS / MEMBERS)
+
+    def test_what_is_cancelled_at_once(self):
+        """It is not taken for a call that took until the member said something again."""
+        with Network(3) as network:
+            network.serve("work.a", Taking(network, 0.01))
+            client = network.client(balance="least-outstanding")
+            network.result_of(client.call(WORK, "work"))
+            (link,) = client._delivery.links.all()
+            pending: Any = link.pending
+            known = pending.typical
+            for _ in range(8):
+                call = client.call(WORK, "work")
+                network.run(0.0001)
+                call.cancel()
+                self.failureResultOf(call, Cancelled)
+                network.run(0.7)
+            self.assertEqual(pending.typical, known)
 
     def test_in_turn(self):
         """Each has its turn, however long it takes."""
