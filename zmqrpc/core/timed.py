@@ -33,8 +33,8 @@ class TimedCalls(PendingCalls[_Call]):
     known when it ended.
 
     :ivar typical: the seconds that a call takes; 0.0 while that is not known.
-    :ivar refused: how many calls were refused; one less with each result, and a bit less with each call that went to
-        another for that.
+    :ivar refused: how many calls were refused; one less with each that its method answered, and a bit less with each
+        call that went to another for that. No cast and no notification counts: no answer would make up for it.
     """
 
     __slots__ = ("_measured", "_timed", "_timed_from", "refused", "typical")
@@ -72,9 +72,10 @@ class TimedCalls(PendingCalls[_Call]):
         for message in rest:
             kind = type(message)
             if kind is Nack:
-                self.refused += len(self.within(message.ranges))
-            elif kind is Reply and message.failure is not None and message.failure.code != _RAISED:
-                self.refused += message.sequence in self._calls
+                self.refused += sum(call.kind == _CALL for call in self.within(message.ranges))
+            elif kind is Reply and message.failure is not None and message.sequence in self._calls:
+                change = -1 if message.failure.code == _RAISED else 1
+                self.refused = max(0.0, self.refused + change)
 
     def look(self, now: float) -> None:
         """Take the time of the call that is timed, if a result has come for it."""

@@ -272,12 +272,13 @@ class TimedCallsTests(SynchronousTestCase):
             (
                 (Nack(Refusal.EXPIRED, [1, 1]), 1),
                 (Reply(2, failure=Failure(FailureCode.NO_SUCH_METHOD, "", "")), 2),
-                # What the method raised is an answer; and it did not say that the caller has cancelled it.
-                (Reply(3, failure=Failure(FailureCode.RAISED, "ValueError", "odd")), 2),
-                (Ack([4, 4]), 2),
+                # What the method raised is an answer, and makes up for one as a result does.
+                (Reply(3, failure=Failure(FailureCode.RAISED, "ValueError", "odd")), 1),
+                (Ack([4, 4]), 1),
                 # Late and repeated ones.
-                (Nack(Refusal.OVERLOADED, [1, 3]), 2),
-                (Reply(2, failure=Failure(FailureCode.NO_SUCH_METHOD, "", "")), 2),
+                (Nack(Refusal.OVERLOADED, [1, 3]), 1),
+                (Reply(2, failure=Failure(FailureCode.NO_SUCH_METHOD, "", "")), 1),
+                (Reply(3, failure=Failure(FailureCode.RAISED, "ValueError", "odd")), 1),
             ),
             1,
         ):
@@ -285,6 +286,18 @@ class TimedCallsTests(SynchronousTestCase):
             self.calls.take_results([message], [], [], [])
             self.assertEqual(self.calls.refused, refused, message)
             self.calls.take(number)
+
+    def test_only_calls_are_refused(self):
+        """A notification is given back by who has run it, and no answer would make up for a cast."""
+        for number, (kind, reason) in enumerate(
+            ((Kind.NOTIFY, Refusal.REQUEUED), (Kind.NOTIFY, Refusal.DRAINING), (Kind.CAST, Refusal.OVERLOADED)), 1
+        ):
+            self.calls.hand_over(make_call(kind), NOW)
+            self.calls.take_results([Nack(reason, [number, number])], [], [], [])
+            self.assertEqual(self.calls.refused, 0, reason)
+        self.calls.hand_over(make_call(), NOW)
+        self.calls.take_results([Nack(Refusal.OVERLOADED, [1, 4])], [], [], [])
+        self.assertEqual(self.calls.refused, 1)
 
     def test_the_first_time_is_taken_as_it_is(self):
         self.assertEqual(self.calls.typical, 0)
