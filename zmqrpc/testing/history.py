@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from zmqrpc.testing.events import Died, Ended, Event, Id, Invoked, Ran, Stood, told_by
-from zmqrpc.testing.judge import BEGUN_WITHIN, ENDED_WITHIN, MOST_RUNS, Case, Judge, learn_ages, out_of_order
+from zmqrpc.testing.judge import BEGUN_WITHIN, ENDED_WITHIN, Case, Judge, learn_ages, out_of_order
 from zmqrpc.testing.troubles import Troubles
 
 _LINE = msgspec.json.Decoder(Invoked | Ran | Ended | Died | Stood)
@@ -121,7 +121,7 @@ class History:
         ended_within: float = ENDED_WITHIN,
         begun_within: float = BEGUN_WITHIN,
         in_order: bool = False,
-        most_runs: int = MOST_RUNS,
+        most_runs: Mapping[str, float] | None = None,
     ) -> list[str]:
         """
         List every broken promise, one sentence each; call it when everything has ended.
@@ -131,12 +131,12 @@ class History:
             known that well only.
         :param in_order: whether what a client asks of one instance has to run in the order in which it was asked. It
             has to where nothing was lost, over one connection.
-        :param most_runs: how often something idempotent may run: one more than ``rpc_retry_attempts``, and one more
-            where calls are hedged.
+        :param most_runs: how often something idempotent may run, by the instance of its client in hex digits: one more
+            than ``rpc_retry_attempts``, and one more where calls are hedged. Without it as with the default, hedged.
         """
         cases = self.cases()
         learn_ages(self.events, cases)
-        judge = Judge(Troubles.of(self.events), ended_within, begun_within, most_runs)
+        judge = Judge(Troubles.of(self.events), ended_within, begun_within, most_runs or {})
         found = [*self._impossible(cases)]
         for case in cases.values():
             found += [f"{fault}: {case}" for fault in judge.faults(case)]

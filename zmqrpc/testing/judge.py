@@ -19,10 +19,11 @@ ok: of a notification  at least 1 in as many pools as it says
 may have run, as what was cancelled after it was sent. *Stood* excuses who stood when its time was up.
 
 What is idempotent and was lost on its way goes to whoever is there next, under a new number: perhaps once more to the
-same instance. `MOST_RUNS` is once, as often as ``rpc_retry_attempts`` says, and a hedge. A fan-out, and a call of every
-member, never goes to another instance than the one it is for: unless it was published it runs at no instance that is
-not listed, and none is listed twice. Nothing but a notification runs at another member than the one it is for, and what
-is not idempotent runs at no other instance than the one its error names.
+same instance. `MOST_RUNS` is once, as often as ``rpc_retry_attempts`` says by default, and a hedge; a client with other
+options has its own. A fan-out, and a call of every member, never goes to another instance than the one it is for:
+unless it was published it runs at no instance that is not listed, and none is listed twice. Nothing but a notification
+runs at another member than the one it is for, and what is not idempotent runs at no other instance than the one its
+error names.
 
 And for all:
 
@@ -60,7 +61,15 @@ Real processes need less: of 56,000 calls under two minutes of random faults non
 processors that ten processes wanted.
 """
 
-MOST_RUNS = 1 + Settings().rpc_retry_attempts + 1
+
+def most_runs(settings: Settings) -> float:
+    """Tell how often something idempotent may run by the options of its client; infinity for as often as it likes."""
+    if settings.rpc_retry_attempts < 0:
+        return float("inf")
+    return 1 + settings.rpc_retry_attempts + settings.hedge_calls
+
+
+MOST_RUNS = most_runs(Settings(hedge_calls=True))
 """How often something idempotent may run: once, as often as it is repeated elsewhere by default, and a hedge."""
 
 YOUNG = 0.1
@@ -128,13 +137,13 @@ class Judge:
     :param troubles: what befell processes meanwhile.
     :param ended_within: seconds after its deadline by which a call has to have ended.
     :param begun_within: seconds after its deadline by which a method may still begin.
-    :param most_runs: how often something idempotent may run.
+    :param most_runs: how often something idempotent may run, by the instance of its client; `MOST_RUNS` of any other.
     """
 
     troubles: Troubles
     ended_within: float
     begun_within: float
-    most_runs: int
+    most_runs: Mapping[str, float]
 
     def faults(self, case: Case) -> Iterator[str]:
         """Say each promise that was broken."""
@@ -182,7 +191,7 @@ class Judge:
         if asked.member is not None and any(ran.member != asked.member for ran in case.ran):
             yield "ran at another member"
         if may_move and asked.idempotent:
-            if counts.total() > self.most_runs:
+            if counts.total() > self.most_runs.get(asked.client, MOST_RUNS):
                 yield f"ran {counts.total()} times"
         else:
             if any(count > 1 for count in counts.values()):

@@ -120,7 +120,9 @@ class Story:
     def verdict(self) -> list[str]:
         """List every broken promise."""
         slack = SLACK + DRIFT * self.system.longest_timeout if self.system.long else SLACK
-        judged = self.history.violations(ended_within=slack, in_order=self._is_in_order())
+        judged = self.history.violations(
+            ended_within=slack, in_order=self._is_in_order(), most_runs=self.system.most_runs
+        )
         left = [f"left behind: {left}" for left in self.system.left()]
         return (
             self._broken

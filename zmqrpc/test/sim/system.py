@@ -16,6 +16,7 @@ from zmqrpc.test.little_proxy import LittleProxy
 from zmqrpc.test.sim.asked import Asked
 from zmqrpc.test.sim.endpoint import Endpoint, Run
 from zmqrpc.testing import History, MemoryNode, MemoryProxy, Network, Weather
+from zmqrpc.testing.judge import most_runs
 
 TOPIC = "work"
 EVENTS = "events"
@@ -102,6 +103,7 @@ class System:
     :ivar asked: what has been asked, and has not ended.
     :ivar runs: the methods that do not end at once.
     :ivar patience: the ``call_monitor_timeout`` of each instance that is no proxy.
+    :ivar most_runs: how often something idempotent may run, by the instance that asks for it.
     :ivar all_go_at: when every process goes on that stands.
     :ivar is_busy: whether a method runs that takes some time, and is called further up.
     :ivar clocks_go: whether the clock of no process has stood so far.
@@ -127,6 +129,7 @@ class System:
         self.asked = Asked(self.history, self.network.clock.seconds)
         self.runs: list[Run] = []
         self.patience: dict[str, float] = {}
+        self.most_runs: dict[str, float] = {}
         self.clocks_go = True
         self._gentle = gentle
         self.is_busy = False
@@ -220,7 +223,9 @@ class System:
             return
         place.process, place.began, place.stands_until = process, self.now, 0.0
         if place.role != "proxy":
-            self.patience[process.instance.hex()] = process.settings.call_monitor_timeout
+            instance, settings = process.instance.hex(), process.settings
+            self.patience[instance] = settings.call_monitor_timeout
+            self.most_runs[instance] = most_runs(settings)
         self.note(f"{place.host} starts, {process.instance.hex()[:8]}")
 
     def _set_drift(self, process: Any) -> None:

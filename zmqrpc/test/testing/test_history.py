@@ -21,8 +21,9 @@ from zmqrpc.errors import (
     ServerLost,
 )
 from zmqrpc.members import Answer, Reached
+from zmqrpc.settings import Settings
 from zmqrpc.testing import History
-from zmqrpc.testing.judge import KNOWN_AGAIN, MOST_RUNS
+from zmqrpc.testing.judge import KNOWN_AGAIN, MOST_RUNS, most_runs
 
 INFO = ServerLost("gone", maybe_executed=True)
 SENT = ServerLost("gone", Journey("work", message_id="cccc/aa/7"), maybe_executed=True)
@@ -85,13 +86,25 @@ class CallTests(JudgeCase):
     def test_idempotent_too_often(self):
         """It goes elsewhere as often as the options say, and is hedged once."""
         for where in ([A], [A, B]):
-            most = (where * MOST_RUNS)[:MOST_RUNS]
+            most = (where * int(MOST_RUNS))[: int(MOST_RUNS)]
             self.check("call", most, OK, idempotent=True)
             self.check("call", [*most, A], OK, f"ran {MOST_RUNS + 1} times", idempotent=True)
         self.history.events.clear()
         self.number = 0
         self.asked("call", [A, A], OK, idempotent=True)
-        self.assertEqual(self.faults(most_runs=1), ["ran 2 times"])
+        self.assertEqual(self.faults(most_runs={"client": 1}), ["ran 2 times"])
+        self.assertEqual(self.faults(most_runs={"client": 2}), [])
+        self.assertEqual(self.faults(most_runs={"another": 1}), [])
+
+    def test_how_often_by_the_options(self):
+        for options, most in (
+            (Settings(), 4),
+            (Settings(hedge_calls=True), MOST_RUNS),
+            (Settings(rpc_retry_attempts=0), 1),
+            (Settings(rpc_retry_attempts=0, hedge_calls=True), 2),
+            (Settings(rpc_retry_attempts=-1), float("inf")),
+        ):
+            self.assertEqual(most_runs(options), most)
 
     def test_directed(self):
         self.check("call", [A], OK, member="a")
