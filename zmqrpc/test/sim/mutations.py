@@ -179,20 +179,3 @@ def uninherited(patch: Patch) -> None:
     """What a method asks has all the time that it is given, whatever its own caller has."""
     for module in (client, inherited):
         patch(module, "bounded", lambda deadline, now: deadline)
-
-
-ALL = (
-    no_filter,
-    no_fencing,
-    acknowledged_unread,
-    again_elsewhere,
-    no_deadline,
-    said_not_to_have_run,
-    forgotten,
-    never_unheard,
-    never_abandoned,
-    hedged_believed,
-    repeated_unsent,
-    uncounted,
-    uninherited,
-)

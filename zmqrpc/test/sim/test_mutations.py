@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from inspect import isfunction
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -87,3 +88,11 @@ class MutationTests(SynchronousTestCase):
 
     def test_uninherited(self):
         self.check(mutations.uninherited, "a method has .*, its caller until", within=40)
+
+
+class AllTests(SynchronousTestCase):
+    def test_each_is_tried(self):
+        public = {name: thing for name, thing in vars(mutations).items() if isfunction(thing) and name[0] != "_"}
+        names = [f"test_{name}" for name, thing in public.items() if thing.__module__ == mutations.__name__]
+        self.assertGreaterEqual(len(names), 13)
+        self.assertEqual([name for name in names if not hasattr(MutationTests, name)], [])
