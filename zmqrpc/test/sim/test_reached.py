@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.crowd import Crowd
 from zmqrpc.core.link import LinkState
 from zmqrpc.core.pending import PendingCalls
-from zmqrpc.hedging import Hedging
 from zmqrpc.outcomes import Outcomes
+from zmqrpc.repetitions import Repetitions
 from zmqrpc.requests import Requests
 from zmqrpc.test.sim.pool import tell
 from zmqrpc.test.sim.test_stories import SEEDS
@@ -22,7 +22,7 @@ PLACES = {
     (Requests, "abandon"): lambda ended: ended.total() > 0,
     (Outcomes, "given_up"): lambda nothing: True,
     (Crowd, "left"): lambda nothing: True,
-    (Hedging, "_hedge"): lambda nothing: True,
+    (Repetitions, "copied"): lambda nothing: True,
 }
 """What is to be reached, and whether a call of it that returned so has done anything."""
 
