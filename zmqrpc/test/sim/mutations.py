@@ -130,15 +130,12 @@ def never_abandoned(patch: Patch) -> None:
 
 
 def hedged_believed(patch: Patch) -> None:
-    """A client believes the copy of a hedged call that did not run, whatever became of the other."""
-    failed = _Hedge._failed
+    """A client believes the copy of a hedged call that fails first, whatever becomes of the other."""
 
     def believe(hedge: Any, failure: Any) -> None:
-        errors = [*hedge._errors, failure.value]
-        if not all(error.maybe_executed for error in errors):
-            for error in errors:
-                error.maybe_executed = False
-        failed(hedge, failure)
+        if not hedge.over:
+            failure.value.maybe_executed = False
+            hedge._end().errback(failure)
 
     patch(_Hedge, "_failed", believe)
 
