@@ -258,7 +258,7 @@ class Callers:
                 self._hello(identity, batch, message)
                 return len(batch.messages)
         sequences = [message.sequence for message in batch.messages if isinstance(message, Request)]
-        text = "client {client} took us for another instance"
+        text = "client {client} took us for another instance, or its connection for one that is open"
         self.notices.count("wrong_instance", text, identity, client=batch.source)
         # A PING too: an idle client would go on for ever to believe in a connection that we do not know.
         if sequences or any(type(message) is Ping for message in batch.messages):

@@ -57,6 +57,8 @@ def leaving(reactor: Any) -> None:
     """Have a fork end when it comes back into a reactor that ran in its parent."""
     if reactor.running:
         reactor.doIteration = leave
+        # What ends a reactor ends what it waits for, which is the parent's as well.
+        reactor.fireSystemEvent = leave
         # The reactor of asyncio has no iterations.
         reactor.callLater(0, leave)
 

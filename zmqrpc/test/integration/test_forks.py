@@ -43,6 +43,13 @@ class ForkTests(TestCase):
         self.assertEqual(inherited, [])
         self.assertNotIn("Traceback", err)
 
+    async def test_return_from_react(self):
+        """A fork that ends the reactor of its parent, by returning from its main, leaves what that waits for alone."""
+        out, err, code = await run_child(sys.executable, "zmqrpc.test.integration.forking_main")
+        self.assertEqual((out, code), ("child 1\nchild 1\ncalled 20\nstopped\n", 0), err)
+        self.assertEqual(err.count("is a fork and came back into the reactor of its parent"), 2, err)
+        self.assertNotIn("Traceback", err)
+
     async def test_forks(self):
         """No fork touches sockets of ZeroMQ, files of SQLite, connections to Redis or streams of etcd."""
         sqlite = f"zmq+sqlite://{Path(self.mktemp()).absolute()}.db"
