@@ -77,6 +77,7 @@ class Link:
     __slots__ = (
         "_available",
         "_evidence",
+        "_expired_at",
         "_forsaken",
         "_links",
         "_most",
@@ -133,6 +134,7 @@ class Link:
         self._stamp = 0.0
         self.used_at = -NEVER
         self.linger_at = NEVER
+        self._expired_at = -NEVER
         self._forsaken: list[int] = []
         self._only_attempt = 1
         self.rested_at = self._recorded = self.pending.next_sequence
@@ -410,6 +412,10 @@ class Link:
         self.write(readdress(call.encoded, call.sequence, call.attempts, left), now)
 
     def _flush_queue(self, now: float) -> None:
+        # More of it may be overdue than when time was looked at last.
+        overdue = self.queue.overdue(now)
+        if overdue:
+            self._links.user.overdue(overdue, self)
         while self.queue and self._takes:
             self._flush_next(now)
 
@@ -420,8 +426,15 @@ class Link:
 
     @property
     def _takes(self) -> bool:
-        """Whether the window is open, and the connection takes what is written."""
-        return not self.pending.full and not self._outbox.batches
+        """Whether the window is open, the connection takes more, and the peer was heard since a call expired."""
+        return not self.pending.full and not self._outbox.batches and self.liveness.heard_at >= self._expired_at
+
+    def let_expire(self, now: float) -> None:
+        """Take that calls handed over have expired: what waits gets their places when the peer is heard again."""
+        if self.queue and self.liveness.heard_at >= self._expired_at:
+            self._expired_at = now
+            if self.state.phase is Phase.UP:
+                self.liveness.ask_anyway(now)
 
     # Writing
 

@@ -106,6 +106,7 @@ class Patience:
         if overdue and link.state.phase in (Phase.UP, Phase.DRAINING):
             link.forsake(flatten(call.sequence for call in overdue), now)
         if overdue:
+            link.let_expire(now)
             self._links.user.overdue(overdue, link)
         if given_up:
             self._links.user.given_up(given_up, link)

@@ -81,6 +81,12 @@ class Liveness:
         """Have it asked now: the connection is used again that was to end."""
         self.wake_at = self._next_ping = now
 
+    def ask_anyway(self, now: float) -> None:
+        """Have it asked now, though it speaks; unless it has been asked, and has not answered yet."""
+        if self._pinged_at is None:
+            self._anyway = max(1, self._anyway)
+            self.ask(now)
+
     def ask_twice(self, now: float) -> None:
         """
         Have it asked now, though it speaks, and once more: it thinks that what we send is older than it is.

@@ -258,6 +258,19 @@ class LivenessTests(SynchronousTestCase):
         liveness.answered(now + 0.2, int(now * 1000))
         self.assertEqual(self.speaking(liveness, 0.7, 9), [1.0, 1.5, 6.5])
 
+    def test_who_speaks_is_asked_anyway(self) -> None:
+        """Now and once; where an answer is waited for already it is not asked again."""
+        liveness = fresh()
+        self.assertEqual(self.speaking(liveness, 0.1, 2), [0.5])
+        liveness.ask_anyway(NOW + 2)
+        self.assertEqual(liveness.wake_at, NOW + 2)
+        self.assertEqual(self.speaking(liveness, 2.1, 7), [2.1])
+        now = liveness.wake_at
+        liveness.tick(now, False)
+        wake_at = liveness.wake_at
+        liveness.ask_anyway(now + 0.1)
+        self.assertEqual(liveness.wake_at, wake_at)
+
     def test_who_falls_silent_is_asked_half_a_second_later(self) -> None:
         liveness = fresh()
         self.speaking(liveness, 0.1, 3.3)

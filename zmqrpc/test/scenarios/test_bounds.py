@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
+from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.envelope import Hello, Ping, Pong, Welcome, encode_message
 from zmqrpc.errors import DeadlineExceeded, Overloaded
 from zmqrpc.link import Link
 from zmqrpc.outbox import Outbox
@@ -106,6 +109,47 @@ class BoundScenarios(Scenario):
         client = self.world.client()
         calls = [client.call(WORK, "echo", {"value": number}, timeout=5) for number in range(200)]
         self.assertEqual(await gatherResults(calls), list(range(200)))
+
+    async def test_places_of_what_has_expired(self):
+        """What waits is not handed to a member that has let others expire, before that one is heard again."""
+        router: Any = None
+        stopped = False
+
+        def answer(identity, batch):
+            for message in () if stopped else batch.messages:
+                reply = {Hello: Welcome(1, batch.sent, "server", [], {}, []), Ping: Pong(0)}.get(type(message))
+                if reply is not None:
+                    messages = [encode_message(reply)]
+                    router.send(identity, encode_batch(bytes.fromhex("5" * 32), batch.source, 0, (), messages))
+
+        peer = Peer(answer)
+        router = await self.world.stranger("work.stops", peer)
+        client = self.world.client(max_unsettled_calls=3, max_queued_calls=5)
+        await self.fails(client.call(WORK, "mark", timeout=0.2), DeadlineExceeded)
+        stopped = True
+        calls = []
+        for _ in range(8):
+            calls.append(client.call(WORK, "mark", timeout=0.3))
+            await self.world.sleep(0.01)
+        outcomes: list[tuple[bool, object]] = await DeferredList(calls, consumeErrors=True)
+        errors = [outcome.value for _, outcome in outcomes]  # type: ignore[attr-defined]
+        self.assertEqual({type(error) for error in errors}, {DeadlineExceeded})
+        self.assertEqual([error.maybe_executed for error in errors], [True] * 3 + [False] * 5)
+
+    async def test_places_of_what_has_expired_at_a_busy_member(self):
+        """A member that is heard gets what has waited and has time left."""
+        worker = await self.member("a")
+        client = self.world.client(max_unsettled_calls=3, max_queued_calls=5)
+        await client.call(WORK, "mark", timeout=5)
+        held = [client.call(WORK, "hold", {"number": number}, timeout=0.3) for number in range(3)]
+        calls = [client.call(WORK, "echo", {"value": number}, timeout=2) for number in range(5)]
+        ended = [Deferred.fromCoroutine(self.fails(call, DeadlineExceeded)) for call in held]
+        began = self.world.seconds()
+        self.assertEqual(await gatherResults(calls), list(range(5)))
+        # Not only when it would have been asked anyway.
+        self.assertLess(self.world.seconds() - began, 0.3 + 0.2)
+        await gatherResults(ended)
+        worker.let_go()
 
     async def test_queued_calls(self):
         """For a member that is not connected so many calls wait."""
