@@ -17,7 +17,6 @@ from zmqrpc._reactor_zmq import (
     OPENED,
     PASS_SECONDS,
     CallerWatcher,
-    Monitor,
     Reader,
     bind_tcp,
     hang_up,
@@ -40,7 +39,7 @@ class Publisher(Reader):
     """The XPUB socket of a publisher proxy; made by `ZmqTransport.publisher`."""
 
     def __init__(self, transport: ZmqTransport, receiver: IPublisherReceiver) -> None:
-        sock = transport.context.socket(zmq.XPUB)
+        sock = transport.socket(zmq.XPUB)
         # Nothing but subscriptions comes in. Whatever passes as one is kept by ZeroMQ before we hear of it, and all
         # that have come in one go: 14 filters of a megabyte took half a gigabyte, and the reactor 5 s. So it takes few
         # at a time, which together are a megabyte.
@@ -54,7 +53,7 @@ class Publisher(Reader):
         self._port = 0
         self._send = CSocket.send.__get__(sock)
         super().__init__(transport, sock)
-        self._monitor = Monitor(transport, sock, CallerWatcher(receiver))
+        self._monitor = self._watched(CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
         address = bind_tcp(self._socket, host, ports)
@@ -130,7 +129,7 @@ class Subscriber(Reader):
     """A SUB socket with one connection; made by `ZmqTransport.subscriber`."""
 
     def __init__(self, transport: ZmqTransport, receiver: ISubscriberReceiver, address: str) -> None:
-        sock = transport.context.socket(zmq.SUB)
+        sock = transport.socket(zmq.SUB)
         set_options(sock, transport.max_message_size, transport.keepalive)
         # What it sends is subscriptions. Past its high-water mark libzmq drops them without a word, and the token that
         # is subscribed to last could confirm what never arrived: of 20,000 in one go 1,000 did.
@@ -138,7 +137,7 @@ class Subscriber(Reader):
         sock.set(zmq.IPV6, int(address.startswith("tcp://[")))
         self._receiver = receiver
         super().__init__(transport, sock)
-        self._monitor = Monitor(transport, sock, _PublisherWatcher(receiver))
+        self._monitor = self._watched(_PublisherWatcher(receiver))
         try:
             sock.connect(address)
         except zmq.ZMQError as error:

@@ -181,6 +181,14 @@ class Reader:
         self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
         self._close_reader(0)
 
+    def _watched(self, watcher: Watcher) -> Monitor:
+        """Return the monitor of its socket, which is closed where there can be none."""
+        try:
+            return Monitor(self._transport, self._socket, watcher)
+        except ConfigError:
+            Reader._close_reader(self, 0)
+            raise
+
     def schedule(self) -> None:
         """Read soon, though the descriptor will not say so: its edge has been consumed."""
         if not self._scheduled and not self.closed:
@@ -231,7 +239,7 @@ class Monitor(Reader):
         self._later: IDelayedCall | None = None
         address = f"inproc://zmqrpc-monitor-{next(self._numbers)}"
         watched.monitor(address, watcher.events)
-        sock = transport.context.socket(zmq.PAIR)
+        sock = transport.socket(zmq.PAIR)
         # An unread monitor at its high-water mark freezes libzmq's I/O thread; it must be set before the connect.
         sock.set(zmq.RCVHWM, 0)
         sock.set(zmq.LINGER, 0)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from zmqrpc.links import Links
 
 _ABOUT_LINK = frozenset((Welcome, Goaway, Pong, Hello))
-_NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
+NO_WELCOME = frozenset((Refusal.BAD_VERSION, Refusal.OVERLOADED))
+"""With which HELLO is refused, in a NACK without ranges."""
+
 _FORGETFUL = frozenset((Refusal.WRONG_INSTANCE, Refusal.OVERLOADED))
 
 
@@ -78,7 +80,9 @@ class Answers:
 
     def _refused(self, link: Link, nack: Nack, now: float) -> None:
         reason = Refusal(nack.reason)
-        if reason in _NO_WELCOME and link.state.phase is Phase.CONNECTING:
+        if reason in NO_WELCOME and link.state.phase is Phase.CONNECTING and not nack.ranges:
+            if reason is Refusal.OVERLOADED:
+                link.state.turned_away()
             self._links.connection_lost(link.state.identity, nack.text or reason.words)
             return
         if reason is Refusal.WRONG_INSTANCE and link.state.phase is Phase.CONNECTING:

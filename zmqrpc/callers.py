@@ -291,7 +291,7 @@ class Callers:
             if len(self._callers) >= self.settings.max_clients:
                 text = "client {client} is refused, {known} are remembered (max_clients)"
                 self.notices.count("overloaded", text, identity, client=batch.source, known=len(self._callers))
-                text = "too many clients are remembered"
+                text = "too many clients are remembered there (max_clients)"
                 self._send_alone(identity, batch.source, Nack(Refusal.OVERLOADED, [], text))
                 return
             caller = self._callers[batch.source] = Caller(self, batch.source, arrival, batch.sent)

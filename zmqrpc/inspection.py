@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Callable, Iterator
-from errno import EMFILE, ENFILE
 from math import isfinite
 from typing import Any
 
@@ -16,6 +14,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Hello
 from zmqrpc.core.inspected import INSPECT, INSPECTION, REFUSED, EventSeen, Inspected, LimitSeen, Matchmaker
 from zmqrpc.core.values import encodable
+from zmqrpc.descriptors import descriptors
 from zmqrpc.errors import AccessDenied
 from zmqrpc.interfaces import IMatchmaker, IOutages
 from zmqrpc.notices import Notices
@@ -180,17 +179,9 @@ def inspected(hello: Hello, largest: int, inspect: Callable[[int, float], dict[s
 
 def _descriptors() -> Iterator[LimitSeen]:
     """Tell how many file descriptors this process has open, where the system says that."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if most == resource.RLIM_INFINITY:
-        return
-    try:
-        # One of them is that of the directory itself.
-        used = len(os.listdir("/proc/self/fd")) - 1
-    except OSError as error:
-        if error.errno not in (EMFILE, ENFILE):
-            return
-        used = most
-    yield LimitSeen(option="LimitNOFILE", used=used, most=most)
+    told = descriptors()
+    if told is not None:
+        yield LimitSeen(option="LimitNOFILE", used=told[0], most=told[1])
 
 
 def _least(told: dict[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmqrpc.answers import Answers
+from zmqrpc.answers import NO_WELCOME, Answers
 from zmqrpc.carrier import Carrier, DirectCarrier
 from zmqrpc.connector import Connector
 from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.batch import Batch, decode_batch
 from zmqrpc.core.due import Due
-from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Refusal, Welcome
+from zmqrpc.core.envelope import WIRE_VERSION, Goaway, Hello, Nack, Welcome
 from zmqrpc.core.link import LinkState, Phase
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.numbering import Numbering
@@ -442,4 +442,4 @@ class Links:
 def _opens(message: Any) -> bool:
     """Tell whether a message belongs to the opening of a link."""
     kind = type(message)
-    return kind is Welcome or kind is Hello or (kind is Nack and message.reason == Refusal.BAD_VERSION)
+    return kind is Welcome or kind is Hello or (kind is Nack and message.reason in NO_WELCOME and not message.ranges)

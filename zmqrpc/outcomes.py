@@ -258,6 +258,8 @@ class Outcomes:
         """Say why nobody can take a call, and with which error it ends unless it waits; see `unroutable`."""
         if call.crowded:
             return Overloaded, f"{_REFUSED[Refusal.OVERLOADED][1]}, and no other can take it: {call.crowded}"
+        if crowded := [self.tell(call, link) for link in recorded if link.state.crowded]:
+            return Overloaded, f"{_REFUSED[Refusal.OVERLOADED][1]}, and no other can take it: {first_of(crowded, '; ')}"
         if isinstance(call.target, Pool):
             return self._no_listener(call, call.target, recorded, stopping)
         if stopping or call.stopping:
@@ -306,8 +308,8 @@ class Outcomes:
         """End a call that only this link could take, which cannot."""
         call.link = link
         call.stage = Stage.QUEUED
-        if link.state.stopping:
-            error, says = _REFUSED[Refusal.DRAINING]
+        if link.state.stopping or link.state.crowded:
+            error, says = _REFUSED[Refusal.DRAINING if link.state.stopping else Refusal.OVERLOADED]
             self.fail(call, error, f"{says}: {reason}")
         else:
             self.fail(call, NoRoute, f"the member cannot be reached: {reason}")

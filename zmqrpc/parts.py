@@ -91,7 +91,7 @@ class Parts:
         self.callers.wire(self.proxies.carrier, site.inspection.answer)
         self.publishing: Publishing | None = None
         self.subscriptions: Subscriptions | None = None
-        swept: list[Swept] = [self.links, self.delivery, self.callers, site.registrar, self.discovery]
+        swept: list[Swept] = [self.links, self.delivery, self.callers, *site.swept(), self.discovery]
         swept += [self.hints, self.watches, self.proxies, strategy]
         self._hedging = Hedging(self.delivery, wake_by) if settings.hedge_calls else None
         if self._hedging is not None:

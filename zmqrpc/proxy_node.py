@@ -232,7 +232,7 @@ class ProxyNode(Service):
                 site.wake_by,
             )
             site.hear_of_server = self._disagreement.server_came
-        parts = (self._proxy, site.registrar)
+        parts = (self._proxy, *site.swept())
         site.sweep.parts = parts if self._disagreement is None else (*parts, self._disagreement)
         # The sweep asks each part when it wants to be swept, and knows what to do when a plugin cannot tell.
         site.wake_by(site.seconds())

@@ -81,7 +81,7 @@ class _Router(Reader):
     _monitor: Monitor
 
     def __init__(self, transport: ZmqTransport, receiver: IRouterReceiver) -> None:
-        sock = transport.context.socket(zmq.ROUTER)
+        sock = transport.socket(zmq.ROUTER)
         set_options(sock, transport.max_message_size, transport.keepalive)
         sock.set(zmq.ROUTER_MANDATORY, 1)
         self._receiver = receiver
@@ -193,7 +193,7 @@ class BoundRouter(_Router):
 
     def __init__(self, transport: ZmqTransport, receiver: IBoundReceiver) -> None:
         super().__init__(transport, receiver)
-        self._monitor = Monitor(transport, self._socket, CallerWatcher(receiver))
+        self._monitor = self._watched(CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
         address = bind_tcp(self._socket, host, ports)
@@ -223,7 +223,7 @@ class ConnectingRouter(_Router):
         self._addresses: dict[bytes, str] = {}
         self._identities: dict[str, bytes] = {}
         self._paddings: dict[str, int] = {}
-        self._monitor = Monitor(transport, self._socket, LinkWatcher(self._identities, receiver))
+        self._monitor = self._watched(LinkWatcher(self._identities, receiver))
 
     def connect(self, address: str) -> bytes:
         unique = self._unique(address)
@@ -319,9 +319,23 @@ class ZmqTransport:
         if isinstance(self.reactor, SelectReactor):
             _check_select()
         # Not sooner: twistd forks between making a service and starting it, and a context does not survive a fork.
-        self._context = zmq.Context()
+        try:
+            self._context = zmq.Context()
+        except zmq.ZMQError as error:
+            raise _unopened(error) from error
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._pass_ended = pass_ended
+
+    def socket(self, kind: int) -> zmq.Socket[bytes]:
+        """
+        Make a socket.
+
+        :raises ConfigError: there is no file descriptor for it.
+        """
+        try:
+            return self.context.socket(kind)
+        except zmq.ZMQError as error:
+            raise _unopened(error) from error
 
     def bound_router(self, receiver: IBoundReceiver) -> BoundRouter:
         router = BoundRouter(self, receiver)
@@ -412,6 +426,13 @@ class ZmqTransport:
         # A daemon thread of its own: the reactor's pool is joined at exit and would hang with it.
         Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
         return done
+
+
+def _unopened(error: zmq.ZMQError) -> ConfigError:
+    """Say that ZeroMQ opens nothing: that happens when there are no descriptors left."""
+    return ConfigError(
+        f"ZeroMQ cannot open a socket: {error.strerror}; raise LimitNOFILE, or open less in this process"
+    )
 
 
 def _check_free(path: str) -> None:

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from zmqrpc.address import split_host
 from zmqrpc.binding import Binding
 from zmqrpc.core.registration import Registration
+from zmqrpc.descriptors import DescriptorWatch
 from zmqrpc.errors import ConfigError
 from zmqrpc.forks import leave, leaving
 from zmqrpc.inspection import Inspection
@@ -25,7 +26,7 @@ from zmqrpc.notices import Notices
 from zmqrpc.registrar import Registrar
 from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
-from zmqrpc.sweep import Sweep
+from zmqrpc.sweep import Sweep, Swept
 
 _DRAIN_POLL = 0.01
 _log = Logger()
@@ -85,6 +86,7 @@ class Site:
         self.binding = Binding(settings, matchmaker.bind_address, local, self.chance)
         self.hear_of_server: Callable[[Iterable[tuple[str, str]]], None] = lambda topics: None
         self.inspection = Inspection(settings, self.instance, self.notices, matchmaker, lambda: self.not_ready, seconds)
+        self.descriptors = DescriptorWatch(self.notices)
         self._stalls = StallWatch()
         self._bound = 0
 
@@ -114,6 +116,8 @@ class Site:
                 "call zmqrpc.use_monotonic_clock(reactor) before anything is scheduled"
             )
         self.transport.open(pass_ended)
+        if not self.simulated:
+            self.wake_by(self.seconds())
 
     def bind(self, socket: Any, port: int) -> str:
         """See `IProxySite`."""
@@ -132,6 +136,10 @@ class Site:
     def server_came(self, topics: Iterable[tuple[str, str]]) -> None:
         """See `IProxySite`."""
         self.hear_of_server(topics)
+
+    def swept(self) -> list[Swept]:
+        """List what time asks things of here: of simulated hosts, nothing of the process that they are simulated in."""
+        return [self.registrar] if self.simulated else [self.registrar, self.descriptors]
 
     def watch(self, fixed: bool = False) -> None:
         """

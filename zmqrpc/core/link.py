@@ -67,6 +67,7 @@ from zmqrpc.core.ways import Identity, Through
 SILENT = "stopped, blocked or cut off"
 """What a peer is that says nothing, for error texts."""
 
+_DOUBTED_FAILS = 2
 _UNANSWERED = "stopped, blocked, cut off, or no zmqrpc"
 
 
@@ -96,6 +97,7 @@ class LinkState:
     :ivar late: whether it has failed before, or not answered HELLO for `LinkTimers.late`; while CONNECTING.
     :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
+    :ivar crowded: whether the peer has answered the last HELLO with that it knows as many of us as it may.
     :ivar liveness: whether the peer still answers.
     :ivar up_since: when it last came up.
     """
@@ -115,6 +117,7 @@ class LinkState:
         "_timers",
         "_trials",
         "_wanted",
+        "crowded",
         "held",
         "identity",
         "instance",
@@ -133,7 +136,7 @@ class LinkState:
         self.phase = Phase.IDLE
         self.identity: Identity | None = None
         self.liveness = Liveness(timers)
-        self.late = self.unheard = False
+        self.late = self.unheard = self.crowded = False
         self.trouble = ""
         self.up_since = -NEVER
         self.kept = True
@@ -352,6 +355,10 @@ class LinkState:
             self._drain(now)
         return [*effects, Flush()]
 
+    def turned_away(self) -> None:
+        """HELLO was refused, as the peer knows as many of us as it may: `lost` follows. It is there, so not doubted."""
+        self.crowded = True
+
     def lost(self, now: float, reason: str, outstanding: bool = True) -> list[Effect]:
         """
         The connection has ended, or could not be made, or is of no use (another wire version, ourselves).
@@ -480,7 +487,7 @@ class LinkState:
     def _connect(self, now: float) -> list[Effect]:
         self.phase = Phase.CONNECTING
         self.identity = None
-        self.liveness.mute = self.unheard = False
+        self.liveness.mute = self.unheard = self.crowded = False
         self.late = self.fails > 0
         self._late_at = NEVER
         self._going_away = False
@@ -497,7 +504,7 @@ class LinkState:
             effects.append(self._lose(reason))
         effects.append(Reroute(reason))
         self._trials.failed(now)
-        if doubt or self._trials.fails == 2:
+        if (doubt or self._trials.fails >= _DOUBTED_FAILS) and not self.crowded:
             effects += self._trials.doubt(reason)
         self._moving = False
         if not self._wanted:

@@ -42,7 +42,16 @@ LAYERS: dict[str, set[str]] = {
             "client",
             "connections",
         ),
-        *("connector", "delivery", "disagreement", "discovery", "dispatcher", "elsewhere", "fanout_caller"),
+        *(
+            "connector",
+            "delivery",
+            "descriptors",
+            "disagreement",
+            "discovery",
+            "dispatcher",
+            "elsewhere",
+            "fanout_caller",
+        ),
         *("forks", "given_back", "hedging", "hints"),
         *(
             "inspection",

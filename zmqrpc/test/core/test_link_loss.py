@@ -9,8 +9,10 @@ from zmqrpc.core.link import LinkState
 from zmqrpc.core.link_effects import (
     Connect,
     Doubt,
+    Drop,
     Flush,
     Lose,
+    Reroute,
     SayPing,
 )
 from zmqrpc.core.link_timers import through_proxies
@@ -62,6 +64,31 @@ class GivenUpTests(SynchronousTestCase):
         later = NOW + 1e6
         link.connected(later, OTHER_WAY)
         self.assertEqual(link.welcome(later + 0.001, SERVER, 0.001), [Flush()])
+
+
+class CrowdedTests(SynchronousTestCase):
+    """A peer that knows as many clients as it may."""
+
+    def test_it_is_asked_again_and_not_doubted(self):
+        link = connecting()
+        for _ in range(5):
+            link.turned_away()
+            self.assertEqual(link.lost(link.wake_at, "full"), [Drop(b"1"), Reroute("full")])
+            self.assertTrue(link.crowded)
+            (connect,) = link.tick(link.wake_at, False)
+            self.assertIsInstance(connect, Connect)
+            self.assertFalse(link.crowded)
+            link.connected(link.wake_at, b"1")
+        # Who is not there at all when it is tried next is doubted, as ever.
+        self.assertIn(Doubt("refused"), link.lost(NOW + 100, "refused"))
+
+    def test_who_was_lost_is_not_doubted_either(self):
+        """It has forgotten us, and what it had is lost."""
+        link = up()
+        link.lost(NOW, "reset")
+        link.connected(NOW, b"2")
+        link.turned_away()
+        self.assertEqual(link.lost(NOW, "full"), [Drop(b"2"), Lose("full"), Reroute("full")])
 
 
 class BackOffTests(SynchronousTestCase):

@@ -104,6 +104,57 @@ class OverloadScenarios(Scenario):
         full.let_go()
         await gatherResults(held)
 
+    async def test_too_many_clients(self):
+        """A member that remembers as many clients as it may is overloaded for one more, whose calls go elsewhere."""
+        (full,) = await self.members("a", max_clients=1)
+        held = await self.fill(full)
+        client = self.client()
+        began = self.world.seconds()
+        for target in (WORK, Target("work", server="a")):
+            for _ in range(2):
+                error = await self.fails(client.call(target, "mark", timeout=5), Overloaded)
+                self.assertFalse(error.maybe_executed)
+                self.assertIn("a at tcp://", str(error))
+                self.assertIn("(max_clients)", str(error))
+            error = await self.fails(client.cast(target, "mark", timeout=5), Overloaded)
+        [answer] = await client.call_each(WORK, "mark", timeout=5)
+        self.assertIsInstance(answer.error, Overloaded)
+        self.assertIn("(max_clients)", str(answer.error))
+        self.assertLess(self.world.seconds() - began, 1)
+        free = await self.member("b")
+        calls = [client.call(WORK, "mark", timeout=5) for _ in range(4)]
+        self.assertEqual(await gatherResults(calls), ["b"] * 4)
+        self.assertEqual((len(full.ran), len(free.ran)), (1, 4))
+        full.let_go()
+        await gatherResults(held)
+
+    async def test_too_many_clients_where_no_instance_is_recorded(self):
+        """Who refuses HELLO need not be whom the record names: a fixed table names nobody."""
+        if self.topology == "router-proxy":
+            return
+        (full,) = await self.members("a", max_clients=1)
+        await self.world.record("fixed.a", full.node.address)
+        held = await self.fill(full)
+        error = await self.fails(self.client().call(Target("fixed"), "mark", timeout=5), Overloaded)
+        self.assertIn("(max_clients)", str(error))
+        full.let_go()
+        await gatherResults(held)
+
+    async def test_too_many_clients_for_a_while(self):
+        """Who waits for a member to be ready waits until it remembers fewer."""
+        (full,) = await self.members("a", max_clients=1)
+        first, client = self.client(), self.client()
+        held = first.call(WORK, "hold", timeout=30)
+        await self.world.eventually("it runs", lambda: full.held)
+        call = client.call(WORK, "mark", {"number": 9}, timeout=8, wait_for_ready=True)
+        await self.world.sleep(1)
+        self.assertFalse(call.called)
+        full.let_go()
+        await held
+        await self.world.stop(first.node)
+        self.assertEqual(await call, "a")
+        self.assertEqual(full.ran, [0, 9])
+
     async def test_full_queues_here(self):
         """A call that there is no room for at one link goes to another that has: it was not sent."""
         (free,) = await self.members("a")
