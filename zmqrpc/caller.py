@@ -33,6 +33,7 @@ class Caller:
     :ivar running: what goes on running for it, by sequence.
     :ivar acks: the sequences to acknowledge with the next write.
     :ivar until: the last deadline of what it sent.
+    :ivar looked_until: what that was when its replies were looked through last.
     :ivar leaving: whether it has said that nothing new follows.
     :ivar away_since: since when it is known that it has no connection; infinity while it has one.
     :ivar strayed_at: when a proxy took its connection away; -infinity for never, or when it has come back.
@@ -54,6 +55,7 @@ class Caller:
         "instance",
         "largest",
         "leaving",
+        "looked_until",
         "running",
         "strayed_at",
         "until",
@@ -67,11 +69,13 @@ class Caller:
         self.heard_at = 0.0
         self.hello_sent = sent
         self.leaving = False
-        self.until = 0.0
+        self.until = self.looked_until = 0.0
         self.away_since = NEVER
         self.strayed_at = -NEVER
         self.base = ClockOffset(arrival, sent)
-        self.filter = DuplicateFilter(settings.max_unsettled_calls, settings.max_reply_memory)
+        self.filter = DuplicateFilter(
+            settings.max_unsettled_calls, settings.max_reply_memory, callers.kept_replies.memory
+        )
         self.running: dict[int, RunningRequest] = {}
         self.acks: list[int] = []
         self._callers = callers

@@ -39,6 +39,7 @@ from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.given_back import GivenBack
 from zmqrpc.inspection import inspected
 from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
+from zmqrpc.kept_replies import KeptReplies
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
 from zmqrpc.outbox import RETRY_FULL
@@ -80,6 +81,7 @@ class Callers:
     :ivar seconds: the monotonic clock.
     :ivar dirty: who has something to be written at the end of the pass.
     :ivar given_back: takes what proxies give back.
+    :ivar kept_replies: the replies that may be asked for again.
     :ivar ways: those to clients behind proxies.
     :param wake: asks for a pass soon.
     :param wake_by: asks that `sweep` is called at a time.
@@ -107,6 +109,7 @@ class Callers:
         self._by_identity: dict[Identity, Caller] = {}
         self._recorded = 0
         self.given_back = GivenBack(self)
+        self.kept_replies = KeptReplies(self)
         self._beats = Beats(self, wake_by)
         self._requests = Requests(
             settings.max_running_calls,
@@ -410,6 +413,7 @@ class Callers:
         self.detach(caller)
         del self._callers[caller.instance]
         self._newcomers.pop(caller.instance, None)
+        self.kept_replies.memory.release(caller.filter)
 
     def _flush(self) -> None:
         dirty = list(self.dirty.values())
@@ -450,6 +454,7 @@ class Callers:
             self._next_sweep = now + LEAVE_SECONDS if self._left else now + ttl / 2 if self._callers else NEVER
             self._look_for_newcomers(now)
             self.given_back.send_again()
+            self.kept_replies.sweep(now)
             if self._requests.draining:
                 self._say_goaway(now)
             for caller in self._silent(now - ttl, now):

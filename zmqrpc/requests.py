@@ -475,7 +475,8 @@ class Requests:
             if type(request) is not Notify:
                 caller.acknowledge(sequence)
         elif seen is Seen.FORGOTTEN:
-            text = "the method ran; its reply is not kept any more (max_reply_memory)"
+            why = "max_reply_memory, max_replies_memory, or its deadline is over"
+            text = f"the method ran; its reply is not kept any more ({why})"
             caller.write(encode_message(Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", text))))
         elif seen is Seen.FULL:
             self._notices.count("overloaded")

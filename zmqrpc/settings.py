@@ -239,6 +239,11 @@ class Settings:
     max_reply_memory: int = _option(
         64 * 2**20, "Bytes of unsettled replies kept for one client; past it the oldest are forgotten.", 1024
     )
+    max_replies_memory: int = _option(
+        512 * 2**20,
+        "Bytes of unsettled replies kept for all clients together; past it those with most of them lose their oldest.",
+        1024,
+    )
     send_tracebacks: bool = _option(False, "Whether a remote error carries the server's traceback.")
     rpc_inspect: bool = _option(
         True, "Whether who can connect is told what is in flight, by zmqrpc inspect: names and times, no values."

@@ -191,6 +191,8 @@ class Tables:
         yield LimitSeen(option="max_running_bytes", used=requests.held_bytes, most=settings.max_running_bytes)
         yield LimitSeen(option="rpc_thread_pool_size", used=self._threads.used, most=settings.rpc_thread_pool_size)
         yield LimitSeen(option="max_clients", used=len(self._callers.all()), most=settings.max_clients)
+        replies = self._callers.kept_replies.memory.held
+        yield LimitSeen(option="max_replies_memory", used=replies, most=settings.max_replies_memory)
         yield LimitSeen(option="max_routes", used=len(self._delivery.table.routes), most=settings.max_routes)
         room = self._delivery.room_used()
         calls = _fullest("max_queued_calls", links, lambda link: len(link.queue), settings.max_queued_calls)

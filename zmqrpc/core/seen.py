@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from zmqrpc.core.ranges import Ranges
+from zmqrpc.core.reply_memory import ReplyMemory
 
 
 class Seen(Enum):
@@ -28,6 +29,9 @@ _NEW = Seen.NEW
 _RUNNING = b""
 _FORGOTTEN = b"-"
 
+_SMALL = 512
+"""Bytes of a reply that is kept as long as its number, which takes a third of that itself: refusals are as small."""
+
 
 class DuplicateFilter:
     """
@@ -35,13 +39,17 @@ class DuplicateFilter:
 
     :param most_unsettled: how many messages may be unsettled; one more is `Seen.FULL`, once, and then settled.
     :param most_bytes: how many bytes of replies are kept; past it the oldest are forgotten, not the messages.
+    :param memory: what they are part of; None for a filter that is alone.
+    :ivar room: how many bytes may be kept before the memory is asked, which sets it.
     """
 
-    __slots__ = ("_bytes", "_highest", "_most_bytes", "_most_unsettled", "_settled", "_unsettled")
+    __slots__ = ("_bytes", "_highest", "_memory", "_most_unsettled", "_settled", "_unsettled", "most_bytes", "room")
 
-    def __init__(self, most_unsettled: int, most_bytes: int) -> None:
+    def __init__(self, most_unsettled: int, most_bytes: int, memory: ReplyMemory | None = None) -> None:
         self._most_unsettled = most_unsettled
-        self._most_bytes = most_bytes
+        self._memory = memory
+        self.most_bytes = most_bytes
+        self.room = most_bytes if memory is None else 0
         self._unsettled: dict[int, bytes] = {}
         self._settled = Ranges()
         self._bytes = 0
@@ -104,8 +112,8 @@ class DuplicateFilter:
             return
         unsettled[sequence] = reply
         self._bytes += len(reply)
-        if self._bytes > self._most_bytes:
-            self._forget(sequence)
+        if self._bytes > self.room:
+            self._make_room(sequence, len(reply))
 
     def settle(self, flat: Sequence[int]) -> None:
         """
@@ -141,12 +149,38 @@ class DuplicateFilter:
                 size += len(reply)
         self._bytes -= size
 
-    def _forget(self, newest: int) -> None:
-        # Down to half, so that the walk over what is forgotten already is paid once for many replies.
+    def _make_room(self, newest: int, size: int) -> None:
+        memory, number = self._memory, 0
+        if self._bytes > self.most_bytes:
+            # Down to half, so that the walk over what is forgotten already is paid once for many replies.
+            number = self.forget_oldest(self.most_bytes // 2, newest if size <= self.most_bytes else 0)
+        if memory is not None:
+            if number:
+                memory.dropped(number, "max_reply_memory")
+            memory.lend(self)
+
+    def forget_oldest(self, most_bytes: int, spared: int = 0) -> int:
+        """
+        Forget the oldest replies until no more than so many bytes are left; return how many.
+
+        :param spared: a sequence whose reply is kept all the same.
+        """
+        number = 0
         for sequence, reply in self._unsettled.items():
-            if self._bytes <= self._most_bytes // 2:
-                return
-            if reply is _RUNNING or reply is _FORGOTTEN or (sequence == newest and len(reply) <= self._most_bytes):
+            if self._bytes <= most_bytes:
+                break
+            if reply is _RUNNING or reply is _FORGOTTEN or sequence == spared:
                 continue
             self._bytes -= len(reply)
             self._unsettled[sequence] = _FORGOTTEN
+            number += 1
+        return number
+
+    def forget_large(self) -> None:
+        """Forget the replies that take more than their numbers do, since nobody asks for them any more."""
+        for sequence, reply in self._unsettled.items():
+            if len(reply) > _SMALL:
+                self._bytes -= len(reply)
+                self._unsettled[sequence] = _FORGOTTEN
+        if self._memory is not None:
+            self._memory.trim(self)

@@ -190,6 +190,70 @@ class RememberedClientsTests(SynchronousTestCase):
         self.callers.payload_received(b"c1", encode_batch(source, OURS, 7, (1,), goodbye))
         self.assertIsInstance(self.say_hello(b"c4", bytes([4]) * 16), Welcome)
 
+    def ask_for(self, identity, source, number, size, left=1000):
+        """Have a call answered with so many bytes, that is not settled."""
+        request = Call(number, 1, 1, left, "x", "work", None, None, None, "make", {"size": size})
+        sent = int(self.now * 1000) - 995
+        self.callers.payload_received(identity, encode_batch(source, OURS, sent, (), [encode_message(request)]))
+        self.callers.end_pass()
+
+    def serve_large(self):
+        class Large:
+            @expose
+            def make(_, context, size):
+                return bytes(size)
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Large()], Threads(None, 1)))
+
+    def kept(self):
+        return sum(caller.filter.reply_bytes for caller in self.callers.all())
+
+    def pass_time(self, seconds):
+        """Let time pass, and have swept at each time that was asked for."""
+        end = self.now + seconds
+        while self.callers.wake_at <= end:
+            self.now = max(self.now, self.callers.wake_at)
+            self.callers.sweep(self.now)
+            self.callers.end_pass()
+        self.now = end
+
+    def test_replies_that_nobody_asks_for_any_more_are_not_kept(self):
+        """Whether their client is there or gone; their numbers are kept, so that nothing runs twice."""
+        self.serve_large()
+        sources = [bytes([number]) * 16 for number in (1, 2)]
+        for number, source in enumerate(sources):
+            self.say_hello(b"c%d" % number, source)
+            self.ask_for(b"c%d" % number, source, 1, 100_000, left=20_000)
+        self.router.gone.add(b"c0")
+        self.pass_time(20)
+        self.assertGreater(self.kept(), 200_000)
+        self.pass_time(7)
+        self.assertLess(self.kept(), 1000)
+        self.assert_remembered(2)
+        self.router.written.clear()
+        self.ask_for(b"c1", sources[1], 1, 100_000)
+        ((_, (reply,)),) = self.router.written
+        self.assertEqual(reply.failure.code, FailureCode.FORGOTTEN)
+        # What comes later goes again when its time is up.
+        self.ask_for(b"c1", sources[1], 2, 100_000)
+        self.assertGreater(self.kept(), 100_000)
+        self.pass_time(8)
+        self.assertLess(self.kept(), 1000)
+
+    def test_replies_of_all_clients_are_bounded(self):
+        settings = attrs.evolve(self.callers.settings, max_replies_memory=300_000)
+        self.callers = Callers(OURS, settings, self.notices, lambda: self.now, lambda: None, lambda when: None)
+        self.callers.opened(cast(Any, self.router))
+        self.serve_large()
+        for number in range(3):
+            source = bytes([1 + number]) * 16
+            self.say_hello(b"c%d" % number, source)
+            for sequence in range(1, 6):
+                self.ask_for(b"c%d" % number, source, sequence, 50_000, left=60_000)
+                self.assertLessEqual(self.kept(), 300_000)
+        self.assertGreater(self.notices.counts["replies_forgotten"], 0)
+        self.flushLoggedErrors()
+
     def test_what_comes_back_from_a_full_way_is_kept_within_bounds(self):
         written: list[bytes] = []
 

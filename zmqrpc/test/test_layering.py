@@ -52,7 +52,7 @@ LAYERS: dict[str, set[str]] = {
             "elsewhere",
             "fanout_caller",
         ),
-        *("forks", "given_back", "hedging", "hints"),
+        *("forks", "given_back", "hedging", "hints", "kept_replies"),
         *(
             "inspection",
             "inspection_text",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.core.ranges import MOST_RANGES
+from zmqrpc.core.reply_memory import PIECE, ReplyMemory
 from zmqrpc.core.seen import DuplicateFilter, Seen
 
 REPLY = b"\x95\x05\x01\xc0\xc0\xc0"
@@ -177,7 +178,7 @@ class Outcomes(SynchronousTestCase):
         self.assertIs(self.filter.admit(6), Seen.NEW)
 
 
-class ReplyMemory(SynchronousTestCase):
+class ReplyMemoryOfOne(SynchronousTestCase):
     def setUp(self):
         self.filter = DuplicateFilter(10, 100)
 
@@ -207,6 +208,104 @@ class ReplyMemory(SynchronousTestCase):
         self.answer(1, 101)
         self.assertIs(self.filter.admit(1), Seen.FORGOTTEN)
         self.assertEqual(self.filter.reply_bytes, 0)
+
+    def test_large_ones_are_forgotten_when_nobody_asks_any_more(self):
+        """What is small is kept with the numbers: a refusal must not become an answer that is lost."""
+        kept = DuplicateFilter(10, 10**6)
+        for sequence, size in ((1, 600), (2, 100), (3, 700)):
+            kept.admit(sequence)
+            kept.answered(sequence, bytes(size))
+        kept.admit(4)
+        kept.forget_large()
+        self.assertEqual(
+            [kept.admit(sequence) for sequence in range(1, 5)],
+            [Seen.FORGOTTEN, bytes(100), Seen.FORGOTTEN, Seen.RUNNING],
+        )
+        self.assertEqual((len(kept), kept.reply_bytes), (4, 100))
+
+
+class ReplyMemoryOfAll(SynchronousTestCase):
+    """A bound over many filters, however each of them is used."""
+
+    MOST = 10 * PIECE
+
+    def setUp(self):
+        self.lent = 0
+        self.dropped: list[tuple[int, str]] = []
+
+        def lends():
+            self.lent += 1
+
+        self.memory = ReplyMemory(self.MOST, lends, lambda number, option: self.dropped.append((number, option)))
+        self.filters = [DuplicateFilter(1000, 4 * PIECE, self.memory) for _ in range(5)]
+
+    def answer(self, which, sequence, size):
+        self.filters[which].admit(sequence)
+        self.filters[which].answered(sequence, bytes(size))
+
+    def held(self):
+        return sum(each.reply_bytes for each in self.filters)
+
+    def test_who_holds_most_forgets_the_oldest(self):
+        self.answer(0, 1, 100)
+        for which in (1, 2):
+            for sequence in range(1, 5):
+                self.answer(which, sequence, PIECE)
+        self.assertEqual(self.dropped, [])
+        for sequence in (1, 2):
+            self.answer(3, sequence, PIECE - 10)
+        self.assertEqual(self.dropped, [(2, "max_replies_memory")])
+        self.assertEqual(self.memory.held, self.held())
+        self.assertLessEqual(self.held(), self.MOST - self.MOST // 8)
+        oldest = [self.filters[1].admit(sequence) for sequence in range(1, 5)]
+        self.assertEqual(oldest, [Seen.FORGOTTEN] * 2 + [bytes(PIECE)] * 2)
+        # Who holds little keeps it.
+        self.assertEqual(self.filters[0].admit(1), bytes(100))
+        self.assertEqual(self.filters[3].admit(2), bytes(PIECE - 10))
+
+    def test_small_replies_seldom_ask(self):
+        for sequence in range(1, 160):
+            self.answer(0, sequence, 100)
+        self.assertEqual(self.lent, 1)
+
+    def test_what_is_not_used_is_taken_back_first(self):
+        for which in (0, 1):
+            for sequence in range(1, 5):
+                self.answer(which, sequence, PIECE)
+        self.filters[0].settle([4])
+        for which in (2, 3):
+            for sequence in (1, 2, 3):
+                self.answer(which, sequence, PIECE)
+        self.assertEqual((self.held(), self.dropped), (10 * PIECE, []))
+
+    def test_that_of_one_is_told_as_well(self):
+        for sequence in range(1, 6):
+            self.answer(0, sequence, PIECE)
+        self.assertEqual(self.dropped, [(3, "max_reply_memory")])
+
+    def test_what_is_released_is_free(self):
+        for which in (0, 1):
+            for sequence in range(1, 5):
+                self.answer(which, sequence, PIECE)
+        self.memory.release(self.filters[0])
+        self.filters[1].forget_large()
+        self.assertEqual((self.memory.held, self.memory._lent), (0, 0))
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 4), st.integers(1, 30), st.integers(1, 5 * PIECE), st.integers(0, 9)),
+            max_size=60,
+        )
+    )
+    @settings(derandomize=True, max_examples=200)
+    def test_never_more(self, steps):
+        self.setUp()
+        for which, sequence, size, settled in steps:
+            self.filters[which].settle([settled])
+            self.answer(which, sequence, size)
+            self.assertLessEqual(self.held(), self.memory._lent)
+            self.assertLessEqual(self.memory._lent, self.MOST)
+            self.assertEqual(self.memory._lent, sum(each.room for each in self.filters))
 
 
 class Hostile(SynchronousTestCase):

@@ -26,6 +26,8 @@ def _measured(node: MemoryNode) -> Iterator[tuple[str, int, int]]:
     yield "max_running_calls", len(requests.waiting) + requests.running, settings.max_running_calls
     yield "max_running_bytes", requests.held_bytes, max(settings.max_running_bytes, _LARGEST_BATCH)
     yield "max_clients", len(node._callers.all()), settings.max_clients
+    kept = sum(caller.filter.reply_bytes for caller in node._callers.all())
+    yield "max_replies_memory", kept, settings.max_replies_memory
     yield "max_routes", len(delivery.table.routes), settings.max_routes
     for waiting in delivery.waiting():
         yield "max_queued_calls", len(waiting), settings.max_queued_calls
