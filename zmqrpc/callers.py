@@ -38,7 +38,7 @@ from zmqrpc.core.ways import Identity, Through
 from zmqrpc.errors import RemoteProtocolError
 from zmqrpc.given_back import GivenBack
 from zmqrpc.inspection import inspected
-from zmqrpc.interfaces import GONE, IBoundReceiver, IBoundRouter
+from zmqrpc.interfaces import FULL, GONE, IBoundReceiver, IBoundRouter
 from zmqrpc.kept_replies import KeptReplies
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
@@ -386,7 +386,7 @@ class Callers:
     def send(self, identity: Identity, payload: bytes) -> int:
         """Write one payload; return `SENT`, `FULL` or `GONE`."""
         if isinstance(identity, Through):
-            return self.ways.send(identity, payload)
+            return FULL if identity in self.given_back.full else self.ways.send(identity, payload)
         return self._router.send(identity, payload) if self._router is not None else GONE
 
     def blocked(self, caller: Caller) -> None:

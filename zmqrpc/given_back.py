@@ -20,10 +20,13 @@ class GivenBack:
     That of one node.
 
     :param callers: the clients.
+    :ivar full: the ways from which something came back of late, and until when nothing is written to them. What went
+        there meanwhile would come back too, and nothing bounds what is on its way to and fro.
     """
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
+        self.full: dict[Through, float] = {}
         self._kept: list[tuple[Caller, Through, bytes]] = []
         self._bytes = 0
 
@@ -51,13 +54,18 @@ class GivenBack:
         elif reason is not Refusal.OVERLOADED:
             self._callers.gone(caller)
             caller.strayed_at = self._callers.seconds()
-        elif self._bytes + len(payload) > self._callers.settings.max_queued_bytes:
+        else:
+            self._keep(caller, way, payload)
+
+    def _keep(self, caller: Caller, way: Through, payload: bytes) -> None:
+        self.full[way] = self._callers.seconds() + RETRY_FULL
+        self._callers.sweep_by(self.full[way])
+        if self._bytes + len(payload) > self._callers.settings.max_queued_bytes:
             text = "the way to client {client} is full; replies that came back are dropped"
-            notices.count("replies_dropped", text, way, client=caller.instance)
+            self._callers.notices.count("replies_dropped", text, way, client=caller.instance)
         else:
             self._kept.append((caller, way, payload))
             self._bytes += len(payload)
-            self._callers.sweep_by(self._callers.seconds() + RETRY_FULL)
 
     def _say_less(self, caller: Caller, messages: Sequence[Any]) -> None:
         """Answer in smaller batches, as the limit of the client at this proxy is not known, or without a result."""
@@ -72,6 +80,8 @@ class GivenBack:
 
     def send_again(self) -> None:
         """Write once more what came back since a way was full."""
+        now = self._callers.seconds()
+        self.full = {way: until for way, until in self.full.items() if until > now}
         kept, self._kept = self._kept, []
         self._bytes = 0
         for caller, way, payload in kept:

@@ -277,6 +277,35 @@ class RememberedClientsTests(SynchronousTestCase):
             self.assertEqual(written, [kept])
         self.assertEqual(self.notices.counts["replies_dropped"], 3)
 
+    def test_nothing_follows_what_comes_back_from_a_full_way(self):
+        """It would come back as well: what goes to and fro would be bounded by nothing but its speed."""
+        written: list[bytes] = []
+
+        def write(way, payload):
+            written.append(payload)
+            return SENT
+
+        self.callers.settings = attrs.evolve(self.callers.settings, max_queued_bytes=2**20)
+        self.callers.wire(Ways(write), lambda events, most: {})
+        self.serve_large()
+        way = Through(b"L1", bytes([1]) * 16)
+        self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
+        self.callers.end_pass()
+        self.ask_for(way, way.instance, 1, 600_000)
+        self.callers.given_back.returned(way, written.pop(), Refusal.OVERLOADED)
+        written.clear()
+        for number in range(2, 6):
+            self.ask_for(way, way.instance, number, 400_000)
+        (caller,) = self.callers.all()
+        self.assertEqual(len(written), 0)
+        self.assertLessEqual(caller.unread, 2**20)
+        self.assertEqual(self.notices.counts["replies_dropped"], 2)
+        self.pass_time(RETRY_FULL)
+        # The one that came back is one more than may wait, but for the moment.
+        self.assertEqual([len(payload) // 100_000 for payload in written], [4, 4, 6])
+        self.ask_for(way, way.instance, 6, 100_000)
+        self.assertEqual(len(written), 4)
+
     def test_what_is_logged(self):
         """Each peer is named in what is logged about it, and none hides another."""
         lines = LogLines(self, "zmqrpc.notices.Notices")
