@@ -53,7 +53,7 @@ class Publisher(Reader):
         self._port = 0
         self._send = CSocket.send.__get__(sock)
         super().__init__(transport, sock)
-        self._monitor = self._watched(CallerWatcher(receiver))
+        self._monitor = self._monitored(CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
         address = bind_tcp(self._socket, host, ports)
@@ -137,7 +137,7 @@ class Subscriber(Reader):
         sock.set(zmq.IPV6, int(address.startswith("tcp://[")))
         self._receiver = receiver
         super().__init__(transport, sock)
-        self._monitor = self._watched(_PublisherWatcher(receiver))
+        self._monitor = self._monitored(_PublisherWatcher(receiver))
         try:
             sock.connect(address)
         except zmq.ZMQError as error:

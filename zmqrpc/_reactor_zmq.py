@@ -181,7 +181,7 @@ class Reader:
         self._transport.log.error("a {kind} was not closed before its transport", kind=type(self).__name__)
         self._close_reader(0)
 
-    def _watched(self, watcher: Watcher) -> Monitor:
+    def _monitored(self, watcher: Watcher) -> Monitor:
         """Return the monitor of its socket, which is closed where there can be none."""
         try:
             return Monitor(self._transport, self._socket, watcher)

@@ -193,7 +193,7 @@ class BoundRouter(_Router):
 
     def __init__(self, transport: ZmqTransport, receiver: IBoundReceiver) -> None:
         super().__init__(transport, receiver)
-        self._monitor = self._watched(CallerWatcher(receiver))
+        self._monitor = self._monitored(CallerWatcher(receiver))
 
     def bind(self, host: str, ports: Iterable[int]) -> str:
         address = bind_tcp(self._socket, host, ports)
@@ -223,7 +223,7 @@ class ConnectingRouter(_Router):
         self._addresses: dict[bytes, str] = {}
         self._identities: dict[str, bytes] = {}
         self._paddings: dict[str, int] = {}
-        self._monitor = self._watched(LinkWatcher(self._identities, receiver))
+        self._monitor = self._monitored(LinkWatcher(self._identities, receiver))
 
     def connect(self, address: str) -> bytes:
         unique = self._unique(address)
