@@ -77,11 +77,11 @@ class Delivery:
         self._returned: Returned[Waiter] = Returned(settings.max_queued_calls, settings.max_queued_bytes, jitter)
         self.outcomes = Outcomes(instance, settings, table, seconds, record)
         # What links tell of these only ends the calls.
-        self.replied = self.outcomes.replied
         self.overdue = self.outcomes.overdue
         self.given_up = self.outcomes.given_up
         self.elsewhere = Elsewhere(self)
         # And of these sends them elsewhere, as far as may be.
+        self.replied = self.elsewhere.replied
         self.refused = self.elsewhere.refused
         self.rerouted = self.elsewhere.rerouted
         self.lost = self.elsewhere.lost

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from zmqrpc.core.call import Loss, Stage
-from zmqrpc.core.envelope import Kind, Refusal
+from zmqrpc.core.envelope import FailureCode, Kind, Refusal, Reply
 from zmqrpc.link import Link
-from zmqrpc.outcomes import ELSEWHERE
+from zmqrpc.outcomes import ELSEWHERE, gone
 from zmqrpc.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -73,13 +73,21 @@ class Elsewhere:
         now = self._seconds()
         for call in calls:
             call.trouble = reason
-            if not call.idempotent or call.route is None:
-                self._outcomes.lost(call, reason)
-            elif self._delivery.closed:
-                # The errback of one before it has stopped the client.
-                self._outcomes.stopped(call)
-            elif not call.ended:
-                self._lost_and_idempotent(call, link, reason, now)
+            self._lost(call, link, gone(reason), now)
+
+    def replied(self, call: Waiter, reply: Reply) -> None:
+        failure = reply.failure
+        if failure is None or failure.code != FailureCode.FORGOTTEN:
+            self._outcomes.replied(call, reply)
+            return
+        # It is as lost as if the instance had gone with it.
+        link: Link = call.link
+        call.stage = Stage.RUNNING
+        call.trouble = failure.text
+        if not link.state.stopping:
+            # Who stops is asked for nothing any more, and its successor may go by the same key.
+            call.tried = (*call.tried, link.key)
+        self._lost(call, link, failure.text, self._seconds())
 
     # Repetitions
 
@@ -122,10 +130,20 @@ class Elsewhere:
         call.tried = ()
         self._delivery.rest(call, now)
 
-    def _lost_and_idempotent(self, call: Waiter, link: Link, reason: str, now: float) -> None:
+    def _lost(self, call: Waiter, link: Link, why: str, now: float) -> None:
+        """Repeat a call that an instance has taken with it, if it is idempotent, or end it."""
+        if not call.idempotent or call.route is None:
+            self._outcomes.lost(call, why)
+        elif self._delivery.closed:
+            # The errback of one before it has stopped the client.
+            self._outcomes.stopped(call)
+        elif not call.ended:
+            self._lost_and_idempotent(call, link, why, now)
+
+    def _lost_and_idempotent(self, call: Waiter, link: Link, why: str, now: float) -> None:
         """Repeat a call that an instance has taken with it, at another as far as there is one and the budget goes."""
         call.route = self._table.renewed(call.route)
-        call.loss = Loss(link, reason, call.sequence, call.stage)
+        call.loss = Loss(link, why, call.sequence, call.stage)
         other = self._delivery.choose(call.route, call.tried)
         if other is not None:
             self._repeat_lost(call, call.loss, other, now)

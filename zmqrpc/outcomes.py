@@ -55,7 +55,6 @@ _REMOTE: dict[FailureCode, type[RemoteError]] = {
 _WITHOUT_RESULT: dict[FailureCode, type[DeliveryError]] = {
     FailureCode.UNENCODABLE: EncodingError,
     FailureCode.TOO_LARGE: MessageTooLarge,
-    FailureCode.FORGOTTEN: ServerLost,
     FailureCode.CANCELLED: Cancelled,
     FailureCode.OVERDUE: DeadlineExceeded,
 }
@@ -363,7 +362,7 @@ class Outcomes:
             self.fail(call, DeliveryError, f"the member cannot take it: {reason.words} {text}")
 
     def replied(self, call: Waiter, reply: Reply) -> None:
-        """End a call whose method failed."""
+        """End a call whose method failed; not as *forgotten*, which is a loss."""
         failure = reply.failure
         # It has come to its end there, whatever was heard of it before.
         call.stage = Stage.RUNNING
@@ -382,18 +381,18 @@ class Outcomes:
             call.stage = Stage.ACKNOWLEDGED
         return _REMOTE[code](failure.type_name, failure.text, failure.traceback, self.journey(call))
 
-    def lost(self, call: Waiter, reason: str) -> None:
-        """End a call whose instance is gone."""
-        self.fail(call, ServerLost, _gone(reason), maybe_executed=True)
+    def lost(self, call: Waiter, why: str) -> None:
+        """End a call that its instance has taken with it."""
+        self.fail(call, ServerLost, why, maybe_executed=True)
 
     def lost_before(self, call: Waiter, loss: Loss) -> None:
-        """End a call whose instance is gone, and that nobody else takes."""
+        """End a call that its instance has taken with it, and that nobody else takes."""
         self.lost(call, _as_lost(call, loss))
 
     def overdue_since_lost(self, call: Waiter, loss: Loss) -> None:
-        """End a call whose instance is gone, and for which nobody else was found until its deadline."""
-        gone = _gone(_as_lost(call, loss))
-        call.trouble = f"{gone}; {call.trouble}" if call.trouble else gone
+        """End a call that its instance has taken with it, and for which nobody else was found until its deadline."""
+        why = _as_lost(call, loss)
+        call.trouble = f"{why}; {call.trouble}" if call.trouble else why
         self.overdue([call])
 
     def overdue(self, calls: Sequence[Waiter], link: Link | None = None) -> None:
@@ -431,14 +430,15 @@ class Outcomes:
         self.fail(call, ClientClosed, "the client was stopped", maybe_executed=call.stage >= Stage.SENT)
 
 
-def _gone(reason: str) -> str:
+def gone(reason: str) -> str:
+    """Say that an instance is not there any more."""
     return f"the instance that had it is gone: {reason}"
 
 
 def _as_lost(call: Waiter, loss: Loss) -> str:
-    """Have a call tell who had it and how far it got there, wherever it was to go since; return why that is gone."""
-    call.link, reason, call.sequence, call.stage = loss
-    return reason
+    """Have a call tell who had it and how far it got there, wherever it was to go since; return how it was lost."""
+    call.link, why, call.sequence, call.stage = loss
+    return why
 
 
 def _way(link: Link, before: str = ", ") -> str:

@@ -31,13 +31,13 @@ class Loss(NamedTuple):
     How an instance has taken a request with it.
 
     :ivar link: the link to that instance.
-    :ivar reason: why it is gone.
+    :ivar why: how it was lost, a clause of a sentence.
     :ivar sequence: the number that the request had there.
     :ivar stage: how far it had got there.
     """
 
     link: Any
-    reason: str
+    why: str
     sequence: int
     stage: Stage
 

@@ -18,13 +18,16 @@ class RetryTests(SynchronousTestCase):
     topology = "static-direct"
     proxied = False
 
-    def begin(self, members="ab", **options: Any):
+    def begin(self, members="ab", drain_timeout=30.0, **options: Any):
         self.network = Network(1)
         self.network.__enter__()
         self.addCleanup(self.network.__exit__, None, None, None)
         self.proxies = [self.network.proxy() for _ in range(2)] if self.proxied else []
         self.workers = {name: Worker(name) for name in members}
-        self.nodes = {name: self.network.serve(f"work.{name}", worker) for name, worker in self.workers.items()}
+        self.nodes = {
+            name: self.network.serve(f"work.{name}", worker, drain_timeout=drain_timeout)
+            for name, worker in self.workers.items()
+        }
         # What is repeated takes from the ten that are lent, and nothing comes in the time of a test.
         self.client = self.network.client(zmq_topology=self.topology, rpc_retry_budget=0, **options)
         self.counts = self.client._delivery.links.notices.counts
@@ -90,6 +93,83 @@ class RetryTests(SynchronousTestCase):
         self.assertTrue(caught.exception.maybe_executed)
         self.assertEqual(other.ran, [])
         self.assertGreaterEqual(self.counts["retry_budget_spent"], 1)
+
+    # It ended a method that it was to run to its end.
+
+    def stopped(self, worker):
+        """Stop a member, which cancels what it runs when its time to drain is up."""
+        self.network.result_of(self.nodes[worker.name].stopService())
+
+    def test_a_member_stops_before_it_has_ended(self):
+        """What a member that stops has cancelled goes to another if it may run twice, as after a kill."""
+        self.begin(drain_timeout=0.5)
+        call, worker, (other,) = self.holding(1, idempotent=True)
+        plain = self.call("hold", 2, Target("work", server=worker.name))
+        self.network.run_until(lambda: len(worker.held) == 2)
+        self.stopped(worker)
+        with self.assertRaises(ServerLost) as caught:
+            self.network.result_of(plain)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertFalse(caught.exception.did_run)
+        self.network.run_until(lambda: other.held)
+        other.let_go()
+        self.assertEqual(self.network.result_of(call), other.name)
+        self.assertEqual((worker.ran, other.ran), ([1, 2], [1]))
+        self.assertEqual(self.left(), 9)
+
+    def test_a_member_stops_and_no_other_is_asked(self):
+        """It ends as lost where nobody else is there, or nothing may be repeated any more."""
+        for members, spent, options in (("a", False, {}), ("ab", True, {}), ("ab", False, {"rpc_retry_attempts": 0})):
+            self.begin(members, drain_timeout=0.5, **options)
+            if spent:
+                self.left()
+            call, worker, others = self.holding(1, idempotent=True)
+            self.stopped(worker)
+            with self.assertRaises(ServerLost) as caught:
+                self.network.result_of(call)
+            self.assertTrue(caught.exception.maybe_executed)
+            self.assertIn("the server stopped before the method had ended", str(caught.exception))
+            self.assertNotIn("is gone: the server", str(caught.exception))
+            self.assertRegex(str(caught.exception), f"member {worker.name}, .* message [0-9a-f]+/.*, stage running")
+            self.assertEqual([other.ran for other in others], [[]] * len(others))
+
+    def test_a_member_stops_and_the_next_comes_later(self):
+        """What may wait for somebody to be ready goes to who comes; and what does not come in time says who had it."""
+        self.begin("a", drain_timeout=0.5)
+        call, worker, _ = self.holding(1, idempotent=True, wait_for_ready=True, timeout=20)
+        late, _, _ = self.holding(2, idempotent=True, wait_for_ready=True, timeout=2)
+        self.stopped(worker)
+        with self.assertRaises(DeadlineExceeded) as caught:
+            self.network.result_of(late)
+        self.assertTrue(caught.exception.maybe_executed)
+        self.assertIn("the server stopped before the method had ended", str(caught.exception))
+        other = Worker("b")
+        self.network.serve("work.b", other)
+        self.network.run_until(lambda: other.held)
+        other.let_go()
+        self.assertEqual(self.network.result_of(call), "b")
+
+    def test_a_member_had_lost_its_client(self):
+        """What it has cancelled since the client was away does not go to it again, though it is there."""
+        self.begin()
+        call, worker, (other,) = self.holding(1, idempotent=True, timeout=60)
+        plain = self.call("hold", 2, Target("work", server=worker.name), timeout=60)
+        self.network.run_until(lambda: len(worker.held) == 2)
+        self.client_node().clock.pause(10)
+        for host in [proxy.host for proxy in self.proxies] or [worker.name]:
+            self.network.break_connections("client", host)
+        self.network.run_until(lambda: len(worker.cancelled) == 2)
+        with self.assertRaises(ServerLost) as caught:
+            self.network.result_of(plain)
+        self.assertIn("its client had no link to it", str(caught.exception))
+        self.network.run_until(lambda: other.held)
+        other.let_go()
+        self.assertEqual(self.network.result_of(call), other.name)
+        self.assertEqual((worker.ran, other.ran), ([1, 2], [1]))
+
+    def client_node(self):
+        (node,) = (node for node in self.network.nodes if node.host == "client")
+        return node
 
     def test_what_goes_nowhere_is_no_repetition(self):
         """Calls that are lost with the only member leave the budget to those that can be repeated."""
