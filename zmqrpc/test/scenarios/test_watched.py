@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import Target, expose
-from zmqrpc.errors import ConfigError, DeadlineExceeded, NoRoute, ServerLost
+from zmqrpc.errors import ConfigError, DeadlineExceeded, ServerLost
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.testing import Network, Weather
@@ -134,7 +134,7 @@ class WatchedCase(_Case):
         self.assertLessEqual(self.now - stopped, PATIENCE + 1.01)
         self.workers["b"].let_go()
         self.assertEqual([self.result_of(call) for call in calls], ["b", "b"])
-        with self.assertRaises(NoRoute) as caught:
+        with self.assertRaises(ServerLost) as caught:
             self.result_of(directed)
         self.assertTrue(caught.exception.maybe_executed)
         self.network.run(10)
@@ -204,7 +204,7 @@ class WatchedCase(_Case):
         """It goes to another, and not back to who is silent."""
         call = self.held(idempotent=True, call_monitor_timeout=1.0)
         self.workers["a"].node.clock.pause(8)
-        with self.assertRaises(NoRoute) as caught:
+        with self.assertRaises(ServerLost) as caught:
             self.result_of(call)
         self.assertTrue(caught.exception.maybe_executed)
         self.network.run(8)
