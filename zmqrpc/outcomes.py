@@ -11,7 +11,7 @@ from itertools import islice
 
 from zmqrpc.core.batch import BATCH_OVERHEAD, RETURN_OVERHEAD
 from zmqrpc.core.call import Loss, Stage
-from zmqrpc.core.envelope import NOUNS, Failure, FailureCode, Refusal, Reply
+from zmqrpc.core.envelope import NOUNS, RAN, Failure, FailureCode, Refusal, Reply
 from zmqrpc.core.link import Phase
 from zmqrpc.core.outgoing import Trouble
 from zmqrpc.core.routing import RoutingTable
@@ -57,8 +57,8 @@ _WITHOUT_RESULT: dict[FailureCode, type[DeliveryError]] = {
     FailureCode.TOO_LARGE: MessageTooLarge,
     FailureCode.CANCELLED: Cancelled,
     FailureCode.OVERDUE: DeadlineExceeded,
+    FailureCode.NOT_KEPT: ServerLost,
 }
-_RAN = (FailureCode.UNENCODABLE, FailureCode.TOO_LARGE)
 _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
     Refusal.EXPIRED: (DeadlineExceeded, "its time was up when it arrived"),
     Refusal.OVERLOADED: (Overloaded, "the member is overloaded, try later or add members"),
@@ -372,7 +372,7 @@ class Outcomes:
             return
         code = FailureCode(failure.code)
         if code in _WITHOUT_RESULT:
-            self.fail(call, _WITHOUT_RESULT[code], failure.text, maybe_executed=True, did_run=code in _RAN)
+            self.fail(call, _WITHOUT_RESULT[code], failure.text, maybe_executed=True, did_run=code in RAN)
         else:
             self._end(call, self._remote(call, code, failure))
 

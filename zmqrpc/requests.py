@@ -58,6 +58,11 @@ _MOST_CANCELLED = 100_000
 
 _GIVEN_UP = "it waited at the server, which gave it up when its client had no link to it"
 
+_WHY_NOT_KEPT = "max_reply_memory, max_replies_memory, or its deadline is over"
+_NOT_KEPT = {
+    Seen.RAN: (FailureCode.NOT_KEPT, "the method ran; its reply is not kept any more"),
+    Seen.FORGOTTEN: (FailureCode.FORGOTTEN, "it was answered, and the answer is not kept any more"),
+}
 _REQUESTS = frozenset((Call, Cast, Fanout))
 """What servers are asked; a Notify is for listeners."""
 
@@ -474,10 +479,13 @@ class Requests:
         elif seen is Seen.RUNNING:
             if type(request) is not Notify:
                 caller.acknowledge(sequence)
-        elif seen is Seen.FORGOTTEN:
-            why = "max_reply_memory, max_replies_memory, or its deadline is over"
-            text = f"the method ran; its reply is not kept any more ({why})"
-            caller.write(encode_message(Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", text))))
+        elif seen is Seen.RAN and type(request) is Notify:
+            caller.write(encode_message(Ack([sequence, sequence])))
+        elif seen is Seen.RAN or seen is Seen.FORGOTTEN:
+            code, text = _NOT_KEPT[seen]
+            caller.write(
+                encode_message(Reply(sequence, None, Failure(code, "ServerLost", f"{text} ({_WHY_NOT_KEPT})")))
+            )
         elif seen is Seen.FULL:
             self._notices.count("overloaded")
             text = f"{len(caller.filter)} messages of this client are unsettled (max_unsettled_calls)"

@@ -97,10 +97,15 @@ class FailureCode(IntEnum):
     FORGOTTEN = 7
     CANCELLED = 8
     OVERDUE = 9
+    NOT_KEPT = 10
 
     @classmethod
     def _missing_(cls, value: object) -> FailureCode:
         return cls.RAISED
+
+
+RAN = frozenset((FailureCode.RAISED, FailureCode.UNENCODABLE, FailureCode.TOO_LARGE, FailureCode.NOT_KEPT))
+"""The failures of methods that have run to their end."""
 
 
 class Request(Struct, array_like=True, gc=False):
@@ -318,6 +323,10 @@ _decode_raw_request = msgspec.msgpack.Decoder(_RawRequest).decode
 # map was a TypeError.
 DECODE_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, ValueError)
 
+# So ends a REPLY with a result, which may take long to read; what is refused or failed has a text in the place of the
+# first of them, and no text ends with this byte.
+_WITHOUT_FAILURE = b"\xc0\xc0\xc0"
+
 _UNNUMBERED = frozenset(Kind) - {Kind.CALL, Kind.CAST, Kind.FANOUT, Kind.NOTIFY}
 
 encode_message: Callable[[Message | Sequence[Any]], bytes] = _encode
@@ -362,6 +371,20 @@ def read_message(encoded: bytes) -> Message | Unreadable:
     # What stands in that place of a PING or a NACK is no sequence: refusing it would end another message.
     numbered = opening.kind not in _UNNUMBERED and type(opening.sequence) is int and opening.sequence > 0
     return Unreadable(opening.sequence if numbered else None, reason)
+
+
+def has_run(answer: bytes) -> bool:
+    """
+    Tell whether an answer says that the method has run to its end.
+
+    :param answer: what `encode_message` made of a `Reply`, an `Ack` or a `Nack`.
+    """
+    if answer.endswith(_WITHOUT_FAILURE):
+        return True
+    message = read_message(answer)
+    if type(message) is Reply:
+        return message.failure is None or FailureCode(message.failure.code) in RAN
+    return type(message) is Ack
 
 
 def readdress(encoded: bytes, sequence: int, attempt: int, remaining: int) -> bytes:

@@ -13,11 +13,24 @@ from zmqrpc import Target, expose
 from zmqrpc.caller import Caller
 from zmqrpc.callers import Callers
 from zmqrpc.core.batch import decode_batch, encode_batch
-from zmqrpc.core.envelope import Ack, Call, Cancel, Cast, Hello, Nack, Notify, Refusal, Reply, encode_message
+from zmqrpc.core.envelope import (
+    Ack,
+    Call,
+    Cancel,
+    Cast,
+    FailureCode,
+    Hello,
+    Nack,
+    Notify,
+    Refusal,
+    Reply,
+    encode_message,
+)
 from zmqrpc.core.notification import REQUEUE, arguments_of
 from zmqrpc.interfaces import SENT
 from zmqrpc.listener import Listener
 from zmqrpc.notices import Notices
+from zmqrpc.requests import _WHY_NOT_KEPT
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
 from zmqrpc.threads import Threads
@@ -70,9 +83,39 @@ class Server(SynchronousTestCase):
         encoded = [encode_message(message) for message in messages]
         self.callers.payload_received(b"1", encode_batch(CLIENT, OURS, 1000, (), encoded))
 
-    def request(self, number, method="mark", kind=Call, size=SIZE):
+    def request(self, number, method="mark", kind=Call, size=SIZE, topic="work"):
         arguments = {"number": number, "value": bytes(size)}
-        return kind(number, 1, 1, 60_000, "x", "work", None, None, None, method, arguments)
+        return kind(number, 1, 1, 60_000, "x", topic, None, None, None, method, arguments)
+
+
+class ReplyMemoryTests(Server):
+    """What is answered to who asks again for an answer that was dropped for its bytes."""
+
+    def settings(self):
+        return Settings(max_reply_memory=1024)
+
+    def ask(self, number, **options):
+        """Return what is answered."""
+        self.heard.clear()
+        self.say(self.request(number, size=1, **options))
+        self.callers.end_pass()
+        return self.heard[-1] if self.heard else None
+
+    def test_not_kept(self):
+        """What ran says so, and so that an older client understands it; of what did not, nobody says that it did."""
+        self.assertIsInstance(self.ask(1, kind=Cast, topic="nowhere"), Nack)
+        self.ask(2, method="missing")
+        self.ask(3, method="hold")
+        self.endpoint.held.pop().callback(bytes(2000))
+        answers = [self.ask(number).failure for number in (1, 2, 3)]
+        codes = [FailureCode.FORGOTTEN, FailureCode.FORGOTTEN, FailureCode.NOT_KEPT]
+        self.assertEqual([each.code for each in answers], codes)
+        self.assertEqual(
+            [(each.type_name, each.text) for each in answers],
+            [("ServerLost", f"it was answered, and the answer is not kept any more ({_WHY_NOT_KEPT})")] * 2
+            + [("ServerLost", f"the method ran; its reply is not kept any more ({_WHY_NOT_KEPT})")],
+        )
+        self.assertEqual(self.endpoint.ran, [3])
 
 
 class Ear:
@@ -95,6 +138,9 @@ class Ear:
 
 class NotificationTests(Server):
     """What becomes of a NOTIFY at a node that serves the same topic."""
+
+    def settings(self):
+        return Settings(max_reply_memory=1024)
 
     def setUp(self):
         super().setUp()
@@ -128,6 +174,16 @@ class NotificationTests(Server):
         self.assertEqual(self.notify(1), [Ack([1, 1])])
         self.assertEqual(self.notify(2, topic="more"), [Ack([2, 2])])
         self.assertEqual(self.ear.heard, [1, 2])
+
+    def test_what_ran_is_acknowledged_though_that_was_dropped(self):
+        self.assertEqual(self.notify(1), [Ack([1, 1])])
+        self.say(self.request(2, method="hold", size=1))
+        self.callers.end_pass()
+        self.endpoint.held.pop().callback(bytes(2000))
+        self.callers.end_pass()
+        self.heard.clear()
+        self.assertEqual(self.notify(1), [Ack([1, 1])])
+        self.assertEqual(self.ear.heard, [1])
 
     def test_a_repetition_does_not_run(self):
         self.ear.answers = [REQUEUE]

@@ -116,6 +116,9 @@ class Server:
             answer = decode_batch(encode_batch(self.instance, CLIENT, 0, (), [seen])).messages[0]
             assert isinstance(answer, (Reply, Nack))
             return answer
+        elif seen is Seen.RAN:
+            assert self.ledger.ran[self.instance, sequence], f"message {sequence} did not run at {self.instance!r}"
+            return Reply(sequence, None, Failure(FailureCode.NOT_KEPT, "", ""))
         elif seen is Seen.FORGOTTEN:
             return Reply(sequence, None, Failure(FailureCode.FORGOTTEN, "", ""))
         elif seen is Seen.FULL:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.core.envelope import RAN, Ack, Failure, FailureCode, Nack, Refusal, Reply, encode_message
 from zmqrpc.core.ranges import MOST_RANGES
 from zmqrpc.core.reply_memory import PIECE, ReplyMemory
 from zmqrpc.core.seen import DuplicateFilter, Seen
@@ -197,6 +198,27 @@ class ReplyMemoryOfOne(SynchronousTestCase):
         self.assertEqual(outcomes, [Seen.FORGOTTEN] * 4 + [bytes(20)] * 2)
         self.filter.settle([4])
         self.assertEqual((len(self.filter), self.filter.reply_bytes), (2, 40))
+
+    def test_what_it_was_is_told_of_what_is_forgotten(self):
+        """Not each answer says that the method has run to its end."""
+        failures = [Failure(code, "Some", "text \u00c0", "trace") for code in FailureCode]
+        answers = [
+            (Reply(1, {"big": "result"}), Seen.RAN),
+            (Reply(1), Seen.RAN),
+            (Reply(1, b"17", content_type="application/json"), Seen.RAN),
+            (Ack([0xC0C0, 0xC0C0]), Seen.RAN),
+            (Nack(Refusal.OVERLOADED, [1, 1], "full \u00c0"), Seen.FORGOTTEN),
+            *((Reply(1, None, each), Seen.RAN if each.code in RAN else Seen.FORGOTTEN) for each in failures),
+        ]
+        self.assertEqual(set(RAN), {0, 5, 6, 10})
+        for answer, seen in answers:
+            self.filter = DuplicateFilter(10, 1)
+            self.filter.admit(1)
+            self.filter.answered(1, encode_message(answer))
+            self.assertIs(self.filter.admit(1), seen, answer)
+            self.assertEqual(self.filter.reply_bytes, 0)
+            self.filter.settle([1])
+            self.assertEqual((len(self.filter), self.filter.reply_bytes), (0, 0))
 
     def test_newest_is_kept_when_it_fits(self):
         self.answer(1, 60)

@@ -199,6 +199,10 @@ DIRECT = {
         "a failure whose code is younger than the others",
         answer(reply(10, failure=failure(9, "DeadlineExceeded", "the time was up in resize: its time was up"))),
     ),
+    "reply-not-kept": (
+        "a failure whose code is the youngest",
+        answer(reply(11, failure=failure(10, "ServerLost", "the method ran; its reply is not kept any more"))),
+    ),
     "ack": ("an ACK of ranges", answer(ranges("ACK", 1, 4, 6, 6))),
     "nack": ("a NACK for every reason", answer(*REFUSALS)),
     "nack-wrong-instance": (

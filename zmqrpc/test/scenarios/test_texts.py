@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target, errors
 from zmqrpc.core.batch import encode_batch
-from zmqrpc.core.envelope import Goaway, Hello, Nack, Refusal, Welcome, encode_message
+from zmqrpc.core.envelope import Failure, FailureCode, Goaway, Hello, Nack, Refusal, Reply, Welcome, encode_message
 from zmqrpc.core.topic import Topic
 from zmqrpc.errors import (
     Cancelled,
@@ -206,6 +206,16 @@ class TextScenarios(Scenario):
         call = await self.holding(timeout=20)
         await self.world.stop(self.server)
         await self.ends(call, ServerLost, "running", "the server stopped", ran="it may have run", recorded=False)
+
+    async def test_reply_not_kept(self):
+        """It ran, and is not sent elsewhere, whatever its caller allows; an older server cannot say so."""
+        said = "the method ran; its reply is not kept any more (max_reply_memory)"
+        codes = iter((FailureCode.NOT_KEPT, FailureCode.NOT_KEPT, FailureCode.FORGOTTEN))
+        await self.answering(lambda message: Reply(message.sequence, None, Failure(next(codes), "ServerLost", said)))
+        client = self.world.client()
+        for idempotent, ran in ((False, "it ran"), (True, "it ran"), (False, "it may have run")):
+            call = client.call(WORK, "mark", timeout=5, idempotent=idempotent)
+            await self.ends(call, ServerLost, "running", said, ran=ran)
 
     async def test_overloaded_here(self):
         await self.world.stranger("work.a", Peer())
