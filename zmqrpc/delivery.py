@@ -174,9 +174,6 @@ class Delivery:
         """Keep a call until discovery knows who can take it."""
         topic = call.route.topic
         if not self._parked.add(call):
-            if call.loss is not None:
-                self.outcomes.lost_before(call, call.loss)
-                return
             self.outcomes.crowded_out(call, len(self._parked.on(topic)), self._parked.bytes_on(topic))
             return
         call.stage = Stage.RESOLVING
@@ -278,9 +275,6 @@ class Delivery:
                 call.trouble = f"{MATCHMAKER_AWAY}: {error}"
 
     def _unroutable(self, call: Waiter, error: MatchmakerUnavailable | None) -> None:
-        if call.loss is not None:
-            self.outcomes.lost_before(call, call.loss)
-            return
         # Who asks for everybody gets those who cannot be reached as well.
         recorded = self._recorded(call.route) if call.encoded else []
         stopping = self._stopping(call.route) if call.encoded else []

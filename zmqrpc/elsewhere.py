@@ -102,7 +102,7 @@ class Elsewhere:
         before, call.tried = call.tried, (*call.tried, link.key)
         key = route.choose_other(call.tried)
         other = self._delivery.links.get(key) if key is not None else None
-        if other is not None and self._may_repeat(call, link, now):
+        if other is not None and not self._kept_back(call, link, now):
             call.trouble = f"{Refusal.OVERLOADED.words}: {text}"
             self._delivery.record(
                 "calls_moved", "{number} call{s} that {peer} had no room for, to go elsewhere", link.address
@@ -147,19 +147,19 @@ class Elsewhere:
         other = self._delivery.choose(call.route, call.tried)
         if other is not None:
             self._repeat_lost(call, call.loss, other, now)
-        elif self._has_moves(call, now):
+        elif because := self._used_up(call, now):
+            self._outcomes.lost_before(call, call.loss, because)
+        else:
             # Nothing is taken from the others for one that may go nowhere.
             call.owes = True
             call.may_have_run = True
             self._delivery.links.repetitions.take_back(call)
             self._delivery.park(call)
-        else:
-            self._outcomes.lost_before(call, call.loss)
 
     def _repeat_lost(self, call: Waiter, loss: Loss, other: Link, now: float) -> None:
         """Give a call that was lost to another link, as far as the budget goes."""
-        if not self._may_repeat(call, loss.link, now):
-            self._outcomes.lost_before(call, loss)
+        if because := self._kept_back(call, loss.link, now):
+            self._outcomes.lost_before(call, loss, because)
             return
         self._delivery.record(
             "calls_moved", "{number} call{s} lost with {peer}, to go elsewhere, as idempotent", loss.link.address
@@ -168,20 +168,24 @@ class Elsewhere:
         self._delivery.links.repetitions.take_back(call)
         self._delivery.give(call, other, now)
 
-    def _may_repeat(self, call: Waiter, link: Link, now: float) -> bool:
+    def _kept_back(self, call: Waiter, link: Link, now: float) -> str:
         """
-        Tell whether a call may be sent to one more member, and count that it is.
+        Say why a call may not be sent to one more member; empty when it may, and is counted as one that was.
 
         :param link: to who had it before.
         """
-        if not self._has_moves(call, now) or not self._delivery.links.repetitions.may_repeat(now, link.address):
-            return False
+        if because := self._used_up(call, now):
+            return because
+        if not self._delivery.links.repetitions.may_repeat(now, link.address):
+            return "rpc_retry_budget is spent"
         call.moves += 1
-        return True
+        return ""
 
-    def _has_moves(self, call: Waiter, now: float) -> bool:
-        """Tell whether a call may be sent to one more member as far as it alone is concerned."""
-        return not 0 <= self._most_moves <= call.moves and call.deadline > now
+    def _used_up(self, call: Waiter, now: float) -> str:
+        """Say why a call may not be sent to one more member as far as it alone is concerned; empty when it may."""
+        if 0 <= self._most_moves <= call.moves:
+            return f"rpc_retry_attempts is {self._most_moves}"
+        return "" if call.deadline > now else "its time is up"
 
     # What is none
 

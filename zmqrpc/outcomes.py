@@ -227,7 +227,7 @@ class Outcomes:
         """
         limits = "max_queued_calls, max_queued_bytes"
         text = f"{waiting} calls of {size} bytes wait for the matchmaker's answer about this topic ({limits})"
-        self.fail(call, Overloaded, text)
+        self._unless_lost(call, Overloaded, text)
 
     def returned_too_much(self, call: Waiter) -> None:
         """End a notification that was given back, and that there is no room for among those that rest."""
@@ -240,16 +240,23 @@ class Outcomes:
         self, call: Waiter, error: MatchmakerUnavailable | None, recorded: Sequence[Link], stopping: Sequence[Link]
     ) -> None:
         """
-        End a call that nobody can take.
+        End a call that nobody can take, or nobody else.
 
         :param error: why the matchmaker did not answer, None when it did.
         :param recorded: the links that records of the target lead to.
         :param stopping: the links to members of the target that are stopping.
         """
         if error is not None and not recorded:
-            self.fail(call, MatchmakerUnavailable, f"{MATCHMAKER_AWAY}: {error}")
+            self._unless_lost(call, MatchmakerUnavailable, f"{MATCHMAKER_AWAY}: {error}")
         else:
-            self.fail(call, *self.nobody(call, recorded, stopping))
+            self._unless_lost(call, *self.nobody(call, recorded, stopping))
+
+    def _unless_lost(self, call: Waiter, error: type[DeliveryError], text: str) -> None:
+        """End a call for want of somebody to take it; one that was lost before as that, since it may have run."""
+        if call.loss is not None:
+            self.lost_before(call, call.loss, text)
+        else:
+            self.fail(call, error, text)
 
     def nobody(
         self, call: Waiter, recorded: Sequence[Link], stopping: Sequence[Link]
@@ -385,9 +392,14 @@ class Outcomes:
         """End a call that its instance has taken with it."""
         self.fail(call, ServerLost, why, maybe_executed=True)
 
-    def lost_before(self, call: Waiter, loss: Loss) -> None:
-        """End a call that its instance has taken with it, and that nobody else takes."""
-        self.lost(call, _as_lost(call, loss))
+    def lost_before(self, call: Waiter, loss: Loss, because: str) -> None:
+        """
+        End a call that its instance has taken with it, and that goes to nobody else though it is idempotent.
+
+        :param because: why not, a clause of a sentence.
+        """
+        nobody = "no further one" if call.moves else "no other"
+        self.lost(call, f"{_as_lost(call, loss)}; {nobody} was asked: {because}")
 
     def overdue_since_lost(self, call: Waiter, loss: Loss) -> None:
         """End a call that its instance has taken with it, and for which nobody else was found until its deadline."""

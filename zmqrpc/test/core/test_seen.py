@@ -1,6 +1,7 @@
 """The duplicate filter against one that remembers every sequence for ever."""
 
 from time import process_time
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,7 +203,7 @@ class ReplyMemoryOfOne(SynchronousTestCase):
     def test_what_it_was_is_told_of_what_is_forgotten(self):
         """Not each answer says that the method has run to its end."""
         failures = [Failure(code, "Some", "text \u00c0", "trace") for code in FailureCode]
-        answers = [
+        answers: list[tuple[Any, Seen]] = [
             (Reply(1, {"big": "result"}), Seen.RAN),
             (Reply(1), Seen.RAN),
             (Reply(1, b"17", content_type="application/json"), Seen.RAN),
@@ -211,6 +212,7 @@ class ReplyMemoryOfOne(SynchronousTestCase):
             *((Reply(1, None, each), Seen.RAN if each.code in RAN else Seen.FORGOTTEN) for each in failures),
         ]
         self.assertEqual(set(RAN), {0, 5, 6, 10})
+        answer: Any
         for answer, seen in answers:
             self.filter = DuplicateFilter(10, 1)
             self.filter.admit(1)

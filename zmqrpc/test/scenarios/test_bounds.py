@@ -117,7 +117,8 @@ class BoundScenarios(Scenario):
 
         def answer(identity, batch):
             for message in () if stopped else batch.messages:
-                reply = {Hello: Welcome(1, batch.sent, "server", [], {}, []), Ping: Pong(0)}.get(type(message))
+                replies: dict[Any, Any] = {Hello: Welcome(1, batch.sent, "server", [], {}, []), Ping: Pong(0)}
+                reply = replies.get(type(message))
                 if reply is not None:
                     messages = [encode_message(reply)]
                     router.send(identity, encode_batch(bytes.fromhex("5" * 32), batch.source, 0, (), messages))

@@ -79,6 +79,7 @@ class RetryTests(SynchronousTestCase):
         with self.assertRaises(ServerLost) as caught:
             self.network.result_of(call)
         self.assertTrue(caught.exception.maybe_executed)
+        self.assertIn("; no further one was asked: rpc_retry_attempts is 1 (", str(caught.exception))
         self.assertEqual(sum(len(worker.ran) for worker in self.workers.values()), 2)
         self.assertGreaterEqual(self.left(), 8)
 
@@ -93,6 +94,31 @@ class RetryTests(SynchronousTestCase):
         self.assertTrue(caught.exception.maybe_executed)
         self.assertEqual(other.ran, [])
         self.assertGreaterEqual(self.counts["retry_budget_spent"], 1)
+
+    def test_it_says_why_no_other_was_asked(self):
+        """Of what may run twice, and went to nobody all the same; of what may not, nothing is said of others."""
+        nobody = "(nobody (listens there|who is recorded can be reached)|the matchmaker cannot tell)"
+        for members, spent, options, because in (
+            ("a", False, {}, nobody),
+            ("ab", True, {}, r"rpc_retry_budget is spent \("),
+            ("ab", False, {"rpc_retry_attempts": 0}, r"rpc_retry_attempts is 0 \("),
+            ("a", False, {"rpc_retry_attempts": 0}, r"rpc_retry_attempts is 0 \("),
+            ("ab", False, {"idempotent": False}, ""),
+        ):
+            allowed = options.pop("idempotent", True)
+            self.begin(members, **options)
+            if spent:
+                self.left()
+            call, worker, others = self.holding(1, idempotent=allowed)
+            self.nodes[worker.name].kill()
+            with self.assertRaises(ServerLost) as caught:
+                self.network.result_of(call)
+            self.assert_lost_with(worker.name, caught.exception)
+            if because:
+                self.assertRegex(str(caught.exception), f"; no other was asked: {because}")
+            else:
+                self.assertNotIn("was asked", str(caught.exception))
+            self.assertEqual([other.ran for other in others], [[]] * len(others))
 
     # It ended a method that it was to run to its end.
 
@@ -119,7 +145,11 @@ class RetryTests(SynchronousTestCase):
 
     def test_a_member_stops_and_no_other_is_asked(self):
         """It ends as lost where nobody else is there, or nothing may be repeated any more."""
-        for members, spent, options in (("a", False, {}), ("ab", True, {}), ("ab", False, {"rpc_retry_attempts": 0})):
+        for members, spent, options, because in (
+            ("a", False, {}, "(only members that are stopping could take it|nobody listens there)"),
+            ("ab", True, {}, "rpc_retry_budget is spent"),
+            ("ab", False, {"rpc_retry_attempts": 0}, "rpc_retry_attempts is 0"),
+        ):
             self.begin(members, drain_timeout=0.5, **options)
             if spent:
                 self.left()
@@ -130,6 +160,7 @@ class RetryTests(SynchronousTestCase):
             self.assertTrue(caught.exception.maybe_executed)
             self.assertIn("the server stopped before the method had ended", str(caught.exception))
             self.assertNotIn("is gone: the server", str(caught.exception))
+            self.assertRegex(str(caught.exception), f"had ended; no other was asked: {because}")
             self.assertRegex(str(caught.exception), f"member {worker.name}, .* message [0-9a-f]+/.*, stage running")
             self.assertEqual([other.ran for other in others], [[]] * len(others))
 
@@ -206,7 +237,11 @@ class RetryTests(SynchronousTestCase):
         ended = [call for call in calls if call.called]
         self.assertEqual(len(ended), 2)
         for call in ended:
-            self.assert_lost_with("a", self.failureResultOf(call, ServerLost).value)
+            error = self.failureResultOf(call, ServerLost).value
+            self.assert_lost_with("a", error)
+            self.assertRegex(
+                str(error), "; no other was asked: 2 calls of [0-9]+ bytes wait for the matchmaker's answer"
+            )
         for call in calls:
             call.addErrback(lambda failure: None)
             call.cancel()
