@@ -218,7 +218,7 @@ class Judge:
             if verdict == "ok" and told.result > len({ran.member for ran in case.ran}):
                 yield f"{told.result} pools are said to have it"
             return
-        if verdict in ("ok", "ran") and not number and not self._may_be_gone(asked, told):
+        if verdict in ("ok", "ran") and not number and not self._may_be_gone(case, told):
             yield f"said to be done{there}, and did not run"
         ran = [each for each in case.ran if not told.instance or each.instance == told.instance]
         if told.addressed and not asked.idempotent and not all(r.instance.startswith(told.addressed) for r in ran):
@@ -232,10 +232,14 @@ class Judge:
         elif told.verdict == "ran" and told.result is not None and told.result not in map(str, answers):
             yield f"a wrong error{there}: {told.text}"
 
-    def _may_be_gone(self, asked: Invoked, told: Told) -> bool:
+    def _may_be_gone(self, case: Case, told: Told) -> bool:
         """Tell whether who has acknowledged it may have lost it."""
+        asked = case.asked
         if asked.kind not in ("cast", "fanout"):
             return False
+        if case.ended[0].at > asked.deadline - self.begun_within:
+            # It came at the last moment, and its time was up when its turn came.
+            return True
         instances = {told.instance} if told.instance else self.troubles.may_be(asked.member)
         # A server takes it for older, or younger, by what the clock of its client has stood.
         unknown = self.troubles.clock_stood(asked.client, asked.at, asked.deadline)

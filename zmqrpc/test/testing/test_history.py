@@ -211,6 +211,15 @@ class CastTests(JudgeCase):
         self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 2.5)), lost)
         self.assertEqual(self.lost(lambda: self.history.stood("aaaa", 5), member="b"), lost)
 
+    def test_who_had_it_got_it_at_the_last_moment(self):
+        """Its time may be up when its turn comes."""
+        for told_at, faults in ((4.0, ["said to be done, and did not run"]), (4.9, [])):
+            self.history.events.clear()
+            self.history.invoke(1, "client", "cast", 5)
+            self.clock.advance(told_at)
+            self.history.ended(1, None)
+            self.assertEqual(self.faults(), faults, told_at)
+
     def test_who_had_it_stood_while_its_age_was_not_known(self):
         """Its time is up earlier for a server whose client's clock has stood."""
 
