@@ -233,7 +233,7 @@ class RememberedClientsTests(SynchronousTestCase):
         self.router.written.clear()
         self.ask_for(b"c1", sources[1], 1, 100_000)
         ((_, (reply,)),) = self.router.written
-        self.assertEqual(reply.failure.code, FailureCode.FORGOTTEN)
+        self.assertEqual(reply.failure.code, FailureCode.NOT_KEPT)
         # What comes later goes again when its time is up.
         self.ask_for(b"c1", sources[1], 2, 100_000)
         self.assertGreater(self.kept(), 100_000)

@@ -25,7 +25,7 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
-from zmqrpc.errors import Cancelled, DeadlineExceeded, Draining, NoRoute
+from zmqrpc.errors import Cancelled, DeadlineExceeded, Draining, NoRoute, ServerLost
 from zmqrpc.server import RPCServer
 from zmqrpc.test.scenarios.endpoints import Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
@@ -162,15 +162,16 @@ class StrangerScenarios(Scenario):
         self.assertEqual([await call for call in calls], ["a"] * 6)
 
     async def test_member_that_drains_comes_last(self):
-        """A call that a lost member may have run, and that one which stops refuses, may have run."""
+        """A call that a lost member may have run is lost when only one is left which stops, and says so."""
         worker = await self.member("a")
         client = self.world.client()
         call = client.call(WORK, "hold", timeout=8, idempotent=True)
         await self.world.eventually("it runs", lambda: worker.held)
         await self.draining_stranger()
         self.world.kill(worker.node)
-        error = await self.fails(call, Draining)
+        error = await self.fails(call, ServerLost)
         self.assertTrue(error.maybe_executed)
+        self.assertIn("only members that are stopping could take it", str(error))
 
     async def test_fanout_is_cancelled(self):
         """It ends as cancelled, also where nobody has it yet, and takes back what nobody has acknowledged."""
