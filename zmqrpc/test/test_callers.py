@@ -254,7 +254,8 @@ class RememberedClientsTests(SynchronousTestCase):
         self.assertGreater(self.notices.counts["replies_forgotten"], 0)
         self.flushLoggedErrors()
 
-    def test_what_comes_back_from_a_full_way_is_kept_within_bounds(self):
+    def behind_proxies(self):
+        """Have clients come by proxies; return a list of what is written to them."""
         written: list[bytes] = []
 
         def write(way, payload):
@@ -263,6 +264,10 @@ class RememberedClientsTests(SynchronousTestCase):
 
         self.callers.settings = attrs.evolve(self.callers.settings, max_queued_bytes=2**20)
         self.callers.wire(Ways(write), lambda events, most: {})
+        return written
+
+    def test_what_comes_back_from_a_full_way_is_kept_within_bounds(self):
+        written = self.behind_proxies()
         way = Through(b"L1", bytes([1]) * 16)
         self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
         self.callers.end_pass()
@@ -279,14 +284,7 @@ class RememberedClientsTests(SynchronousTestCase):
 
     def test_nothing_follows_what_comes_back_from_a_full_way(self):
         """It would come back as well: what goes to and fro would be bounded by nothing but its speed."""
-        written: list[bytes] = []
-
-        def write(way, payload):
-            written.append(payload)
-            return SENT
-
-        self.callers.settings = attrs.evolve(self.callers.settings, max_queued_bytes=2**20)
-        self.callers.wire(Ways(write), lambda events, most: {})
+        written = self.behind_proxies()
         self.serve_large()
         way = Through(b"L1", bytes([1]) * 16)
         self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
