@@ -77,7 +77,9 @@ setup(
             "oslo-messaging-zmq-proxy = zmqrpc.tap.proxy:main",
             "oslo-messaging-zmq-broker = zmqrpc.tap.proxy:broker",
             "oslo-messaging-zmq-receiver = zmqrpc.tap.proxy:broker",
-        ]
+        ],
+        "oslo.messaging.drivers": ["zmq = zmqrpc.oslo.driver:ZmqDriver"],
+        "oslo.config.opts": ["zmqrpc = zmqrpc.oslo.opts:list_opts"],
     },
     zip_safe=False,
 )

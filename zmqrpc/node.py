@@ -10,6 +10,7 @@ from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmqrpc import forks
@@ -92,6 +93,7 @@ class Node(Service):
         self._serves = [self._named(target) for target in serves]
         self._static: list[tuple[RPCClient, Target]] = []
         self._bound: IBoundRouter | None = None
+        self._draining: Deferred[None] | None = None
         self._life = Life("Node", self._when_ready, self.notices.record)
 
     @property
@@ -116,13 +118,16 @@ class Node(Service):
                 client.prepare(target)
         return client
 
-    def server(self, target: Target, endpoints: Iterable[object]) -> RPCServer:
+    def server(
+        self, target: Target, endpoints: Iterable[object], make: Callable[..., RPCServer] = RPCServer
+    ) -> RPCServer:
         """
         Serve endpoints under a target.
 
         Two of them may expose a method of the same name in different namespaces or versions.
 
         :param target: topic and member; the member is this node's host name when it names none.
+        :param make: makes the server, with the parameters of `RPCServer`: for one that runs requests in its own way.
         :raises ConfigError: the target has no topic or is served already; there is no endpoint, or one exposes nothing
             or hides a method of another; or the node runs, and cannot listen where it has to: `PortRangeExhausted` when
             no port is free.
@@ -132,7 +137,7 @@ class Node(Service):
         if any(server.target == target for server in self._offers.servers):
             raise ConfigError(f"{target} is served by this node already; give all its endpoints to one server")
         inspect = self._inspection.answer
-        server = RPCServer(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not, inspect)
+        server = make(target, endpoints, self._threads, self.settings.send_tracebacks, self._why_not, inspect)
         if self._life.has_opened:
             self._binding.serve(target)
             self._bind()
@@ -308,6 +313,32 @@ class Node(Service):
             client.prepare(target)
         self._life.tell()
 
+    def drain(self) -> Deferred[None]:
+        """
+        Withdraw the records, and refuse what is new; what was taken goes on. A stop does this first.
+
+        :return: fires when all that was taken has begun to run; never fails, except as `stopService`.
+        """
+        try:
+            self._delivery.check_process()
+        except ConfigError as error:
+            return fail(error)
+        if self._draining is None:
+            self._draining = Deferred.fromCoroutine(self._drain())
+        drained: Deferred[None] = Deferred()
+        self._draining.addBoth(_also, drained)
+        return drained
+
+    async def _drain(self) -> None:
+        await self._registrar.stop()
+        if self._subscriptions is not None:
+            self._subscriptions.close()
+        self._callers.drain(f"{self.settings.host} is stopping")
+        for listener in self._offers.listeners:
+            listener.hurry()
+        while self._callers.requests.waiting:
+            await deferLater(self._reactor, 0)
+
     def stopService(self) -> Deferred[None]:
         """
         Stop: withdraw the records, refuse what is new, let running calls finish, close.
@@ -323,12 +354,7 @@ class Node(Service):
         return self._life.stop(self._stop)
 
     async def _stop(self) -> None:
-        await self._registrar.stop()
-        if self._subscriptions is not None:
-            self._subscriptions.close()
-        self._callers.drain(f"{self.settings.host} is stopping")
-        for listener in self._offers.listeners:
-            listener.hurry()
+        await self.drain()
         await self._site.drain(lambda: self._callers.drained)
         self._threads.abandon()
         self._callers.requests.cancel_running()
@@ -433,6 +459,12 @@ class Node(Service):
             self._publishing.end_pass()
         if self._seconds() >= self._sweep.at:
             self._sweep.run()
+
+
+def _also(outcome: Any, told: Deferred[None]) -> Any:
+    """Tell somebody else as well."""
+    told.callback(outcome)
+    return outcome
 
 
 async def connect(reactor: Any, settings: Settings | str) -> RPCClient:

@@ -111,16 +111,32 @@ class Notifier:
     def _notify(
         self, priority: str, context: dict[str, Any] | None, event_type: str, payload: Any, timeout: float | None
     ) -> Deferred[int]:
+        timestamp = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="microseconds")
+        arguments = arguments_of(self.publisher_id, event_type, payload, self._make_id(), timestamp)
+        return self.forward(priority, context, arguments, timeout=timeout)
+
+    def forward(
+        self,
+        priority: str,
+        context: dict[str, Any] | None,
+        arguments: dict[str, Any],
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[int]:
+        """
+        Send what somebody else has written: its publisher, id and time stay what they are.
+
+        :param priority: one of `PRIORITIES`.
+        :param arguments: as `arguments_of` writes them.
+        """
         delivery = self._delivery
         target = Target(self.topics[0].topic, exchange=self.topics[0].exchange)
         seconds = delivery.settings.rpc_response_timeout if timeout is None else timeout
-        arguments: Any = None
+        event_type = arguments["event_type"]
         try:
             if type(event_type) is not str:
                 raise ConfigError(f"the event type {event_type!r} is no str; give its name")
             check_request(target, event_type, seconds)
-            timestamp = datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="microseconds")
-            arguments = arguments_of(self.publisher_id, event_type, payload, self._make_id(), timestamp)
             if type(context) not in _CONTEXTS:
                 raise odd_mapping(event_type, {}, context)
             check_quickly(arguments, "argument")

@@ -1,0 +1,42 @@
+"""What oslo.messaging raises for what becomes of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import oslo_messaging
+from oslo_messaging._drivers import common
+
+from zmqrpc import errors
+
+_NO_ANSWER = (errors.DeadlineExceeded, errors.ServerLost, errors.NotAcknowledged)
+"""What a call ends with of which nobody knows more than that there is no answer."""
+
+
+def raised_for(error: errors.ZmqRpcError, allowed: Iterable[Any], is_call: bool) -> Exception:
+    """
+    Return what a driver raises.
+
+    :param allowed: the modules, or their names, whose exceptions are raised here as they were there.
+    :param is_call: whether an answer was waited for.
+    """
+    if isinstance(error, errors.RemoteError):
+        return _remote(error, allowed)
+    if is_call and isinstance(error, _NO_ANSWER):
+        return oslo_messaging.MessagingTimeout(str(error))
+    if isinstance(error, errors.DeliveryError):
+        return oslo_messaging.MessageDeliveryFailure(str(error))
+    return error
+
+
+def _remote(error: errors.RemoteError, allowed: Iterable[Any]) -> Exception:
+    if error.traceback.startswith("{"):
+        names = [getattr(module, "__name__", module) for module in allowed]
+        try:
+            made: Exception = common.deserialize_remote_exception(error.traceback, names)
+        except Exception:
+            # It is no JSON, or its class does not take its arguments.
+            return oslo_messaging.RemoteError(error.type_name, error.message)
+        return made
+    return oslo_messaging.RemoteError(error.type_name, error.message, error.traceback)

@@ -1,0 +1,109 @@
+"""What arrives: requests, which are answered, and notifications, which are acknowledged or given back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from oslo_messaging._drivers import base, common
+from twisted.internet.defer import Deferred
+
+from zmqrpc.core.envelope import Failure, FailureCode
+from zmqrpc.core.notification import HANDLED, REQUEUE
+from zmqrpc.core.values import encodable
+from zmqrpc.oslo.payload import result_of
+
+
+class _Settled:
+    """
+    What somebody waits for in the reactor, and a thread brings, once.
+
+    :ivar outcome: fires in the reactor, and never fails; cancelled, it fires with what it is made with.
+    """
+
+    def __init__(self, reactor: Any, cancelled: Any) -> None:
+        self.outcome: Deferred[Any] = Deferred(lambda outcome: outcome.callback(cancelled))
+        self.is_brought = False
+        self._reactor = reactor
+
+    def bring(self, value: Any) -> None:
+        """Bring it, from any thread."""
+        self.is_brought = True
+        self._reactor.callFromThread(self._fire, value)
+
+    def _fire(self, value: Any) -> None:
+        if not self.outcome.called:
+            self.outcome.callback(value)
+
+
+class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
+    """
+    A call, a cast or a fan-out that a server runs.
+
+    The caller hears from our node twice a second that it runs, so no thread of the dispatcher's has to say so:
+    `client_timeout` is left None.
+    """
+
+    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any) -> None:
+        super().__init__(context, message)
+        self._answer = _Settled(reactor, _CANCELLED)
+        self.outcome = self._answer.outcome
+
+    def reply(self, reply: Any = None, failure: Any = None) -> None:
+        """
+        Answer, once.
+
+        :param failure: as `sys.exc_info` returns it.
+        """
+        if self._answer.is_brought:
+            return
+        try:
+            answer = result_of(reply) if failure is None else failed(failure)
+        except Exception:
+            answer = failed(sys.exc_info())
+        self._answer.bring(answer)
+
+    def heartbeat(self) -> None:
+        """
+        Do nothing, as long as it runs.
+
+        :raises RuntimeError: it was answered, which ends a thread of the dispatcher that would go on for ever.
+        """
+        if self._answer.is_brought:
+            raise RuntimeError("the call was answered")
+
+    def requeue(self) -> None:
+        """Do nothing: what was taken is never given to another."""
+
+
+class IncomingNotification(base.IncomingMessage):  # type: ignore[misc]
+    """A notification that a listener has."""
+
+    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any) -> None:
+        super().__init__(context, message)
+        self._fate = _Settled(reactor, REQUEUE)
+        self.outcome = self._fate.outcome
+
+    def acknowledge(self) -> None:
+        """Say that it is done."""
+        self._fate.bring(HANDLED)
+
+    def requeue(self) -> None:
+        """Give it back, for another of its pool or this one again."""
+        self._fate.bring(REQUEUE)
+
+
+def failed(exc_info: Any) -> Failure:
+    """Write what a method raised; its traceback is what oslo.messaging makes of all of it."""
+    error = exc_info[1]
+    try:
+        told = common.serialize_remote_exception(exc_info)
+    except Exception:
+        # Its arguments are nothing that JSON carries.
+        bare = type(error).__name__, str(error)
+        told = common.serialize_remote_exception((type(error), RuntimeError(": ".join(bare)), exc_info[2]))
+    return Failure(FailureCode.RAISED, type(error).__name__, encodable(str(error)), encodable(told))
+
+
+# Its thread cannot be stopped, and nobody hears what it answers.
+_CANCELLED = Failure(FailureCode.CANCELLED, "Cancelled", "the call was cancelled")

@@ -1,0 +1,184 @@
+"""A listener of oslo.messaging: a node of its own, so that one can stop while others go on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial, partialmethod
+from typing import Any
+
+from oslo_messaging._drivers import base
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+
+from zmqrpc.core.gathering import Gathering
+from zmqrpc.errors import ConfigError
+from zmqrpc.node import Node
+from zmqrpc.oslo.incoming import IncomingNotification
+from zmqrpc.oslo.payload import Parts, notification_of
+from zmqrpc.oslo.reactor import is_here
+from zmqrpc.oslo.server import Hand
+from zmqrpc.oslo.waiting import wait_for
+from zmqrpc.settings import Settings
+
+READY_SECONDS = 5.0
+"""For which a listener waits until others can find it."""
+
+Serve = Callable[[Node, Hand], Callable[[], None]]
+
+LOG = logging.getLogger(__name__)
+
+
+class ZmqListener(base.Listener):  # type: ignore[misc]
+    """
+    Hands to one server of oslo.messaging what arrives at one node.
+
+    :ivar reactor: the reactor of this process.
+    :param serve: has the node serve, in the reactor; it is given the node and what takes what arrives, and returns what
+        has all of it handed on at once.
+    :raises ConfigError: it cannot listen.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        serve: Serve,
+        batch_size: int,
+        batch_timeout: float | None,
+    ) -> None:
+        super().__init__(batch_size, batch_timeout)
+        self.reactor = reactor
+        self._node = Node(reactor, settings)
+        self._held: list[list[Any]] | None = []
+        self._stopped: Deferred[None] | None = None
+        if not wait_for(reactor, partial(self._begin, serve)):
+            LOG.warning("%s listens, and others cannot find it yet: %s", self._node.address, self._node.not_ready)
+
+    def _begin(self, serve: Serve) -> Deferred[bool]:
+        self._hurry = serve(self._node, self._hand)
+        try:
+            self._node.startService()
+        except ConfigError:
+            self._node.stopService()
+            raise
+        ready = self._node.when_ready()
+        timer = self.reactor.callLater(READY_SECONDS, ready.cancel)
+        return ready.addCallbacks(lambda _: True, _is_late).addBoth(_without, timer)
+
+    def _hand(self, batch: list[Any]) -> None:
+        """Hand on what has arrived, in the reactor."""
+        if self._held is not None:
+            self._held.append(batch)
+            return
+        try:
+            self.on_incoming_callback(batch)
+        except Exception:
+            # Its pool of threads has ended. The message is given back; the caller of a method hears of it.
+            LOG.exception("the server did not take %d message(s)", len(batch))
+            _refuse(batch)
+
+    def start(self, on_incoming_callback: Hand) -> None:
+        """Hand on what arrives, and what has arrived."""
+        super().start(on_incoming_callback)
+        wait_for(self.reactor, self._hand_all)
+
+    def _hand_all(self) -> Deferred[None]:
+        held, self._held = self._held or [], None
+        for batch in held:
+            self._hand(batch)
+        return succeed(None)
+
+    def stop(self) -> None:
+        """Be found no more, and take nothing new; what was handed on can still be answered."""
+        if is_here(self.reactor):
+            wait_for(self.reactor, lambda: self._node.drain().addBoth(self._stop))
+        super().stop()
+
+    def _stop(self, _: object) -> None:
+        """Begin to stop the node, which goes on until everything is answered."""
+        self._hurry()
+        for batch in self._held or []:
+            _refuse(batch)
+        if self._stopped is None:
+            self._stopped = self._node.stopService()
+
+    def withdraw(self) -> Deferred[None]:
+        """Be found no more, and take nothing new; in the reactor."""
+        return self._node.drain()
+
+    def cleanup(self) -> None:
+        """Give everything back; what runs is waited for up to ``drain_timeout``."""
+        if is_here(self.reactor):
+            wait_for(self.reactor, self._node.stopService)
+
+
+class Notices:
+    """
+    The endpoint of a listener for notifications: hands them on, in batches.
+
+    :param hand: takes a batch.
+    :param size: how many a batch holds at most.
+    :param seconds: for which the first of a batch waits for the last; None for ever.
+    """
+
+    def __init__(self, hand: Hand, reactor: Any, size: int, seconds: float | None) -> None:
+        self._hand = hand
+        self._reactor = reactor
+        self._gathering: Gathering[IncomingNotification] = Gathering(size, threading.TIMEOUT_MAX if seconds is None else seconds)
+        self._timer: IDelayedCall | None = None
+
+    def _take(
+        self, priority: str, context: Any, publisher_id: str, event_type: str, payload: Any, metadata: dict[str, str]
+    ) -> Deferred[Any]:
+        arguments = {"publisher_id": publisher_id, "event_type": event_type, "payload": payload, **metadata}
+        message, context = notification_of(Parts(priority, None, None, arguments, context))
+        incoming = IncomingNotification(context, message, self._reactor)
+        batch = self._gathering.add("", incoming, self._reactor.seconds())
+        if batch is not None:
+            self._hand(batch)
+        self._wake()
+        return incoming.outcome
+
+    audit = partialmethod(_take, "audit")
+    critical = partialmethod(_take, "critical")
+    debug = partialmethod(_take, "debug")
+    error = partialmethod(_take, "error")
+    info = partialmethod(_take, "info")
+    sample = partialmethod(_take, "sample")
+    warn = partialmethod(_take, "warn")
+
+    def _wake(self) -> None:
+        if self._timer is None and self._gathering.wake_at < threading.TIMEOUT_MAX:
+            delay = max(0.0, self._gathering.wake_at - self._reactor.seconds())
+            self._timer = self._reactor.callLater(delay, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        for _, batch in self._gathering.take_due(self._reactor.seconds()):
+            self._hand(batch)
+        self._wake()
+
+    def hurry(self) -> None:
+        """Let no batch wait from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._gathering.hurry()
+        self._time_is_up()
+
+
+def _is_late(failure: Any) -> bool:
+    failure.trap(CancelledError)
+    return False
+
+
+def _without(outcome: Any, timer: IDelayedCall) -> Any:
+    if timer.active():
+        timer.cancel()
+    return outcome
+
+
+def _refuse(batch: list[Any]) -> None:
+    for incoming in batch:
+        incoming.outcome.cancel()

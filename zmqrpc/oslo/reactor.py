@@ -1,0 +1,135 @@
+"""The reactor of this process: in a thread of ours, or the application's own where that runs."""
+
+from __future__ import annotations
+
+import os
+import posix
+import select
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    LogLevel,
+    PredicateResult,
+    STDLibLogObserver,
+    globalLogBeginner,
+)
+from zope.interface import implementer
+
+from zmqrpc.site import use_monotonic_clock
+
+STACK_BYTES = 1 << 20
+"""Of the thread: some services make the stacks of all threads so small that Twisted would end the process."""
+
+START_SECONDS = 10.0
+"""Within which a thread runs, or the machine is in trouble that cannot be mended here."""
+
+_lock = threading.Lock()
+_reactor: Any = None
+_forgotten: list[Callable[[], None]] = []
+
+
+def reactor_here() -> Any:
+    """
+    Return the reactor of this process, which runs.
+
+    The application's own is taken where that runs already. Otherwise there is one in a daemon thread, begun at the
+    first use: it does not exist in a fork, whose first use begins another.
+
+    :raises RuntimeError: no thread can be begun.
+    """
+    global _reactor
+    if _reactor is not None:
+        return _reactor
+    with _lock:
+        if _reactor is None:
+            _reactor = _of_application() or _begun()
+        return _reactor
+
+
+def is_here(reactor: Any) -> bool:
+    """Tell whether a reactor is that of this process, and not of one from which it was forked."""
+    return reactor is _reactor
+
+
+def in_each_fork(begin_anew: Callable[[], None]) -> None:
+    """Have something done in each fork of this process, as soon as that exists."""
+    _forgotten.append(begin_anew)
+
+
+def _forget() -> None:
+    # None of the parent's threads is here, and one of them may have held the lock.
+    global _lock, _reactor
+    _lock, _reactor = threading.Lock(), None
+    for begin_anew in _forgotten:
+        begin_anew()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _of_application() -> Any:
+    # Not imported: that would install one.
+    installed = sys.modules.get("twisted.internet.reactor")
+    return installed if getattr(installed, "running", False) else None
+
+
+def _begun() -> Any:
+    reactor = _made()
+    use_monotonic_clock(reactor)
+    if os.write is not posix.write:
+        reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
+    _say_to_logging()
+    running = threading.Event()
+    reactor.callWhenRunning(running.set)
+    size = threading.stack_size(STACK_BYTES)
+    try:
+        run = partial(reactor.run, installSignalHandlers=False)
+        threading.Thread(target=run, name="zmqrpc", daemon=True).start()
+    finally:
+        threading.stack_size(size)
+    if not running.wait(START_SECONDS):
+        raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
+    return reactor
+
+
+def _made() -> Any:
+    """Make the best reactor that there is; under eventlet there is neither epoll nor poll."""
+    if hasattr(select, "epoll"):
+        from twisted.internet.epollreactor import EPollReactor
+
+        return EPollReactor()
+    from twisted.internet import selectreactor
+
+    # Where Twisted was imported before eventlet patched the standard library, it would stop all green threads.
+    selectreactor._select = select.select  # type: ignore[attr-defined]
+    return selectreactor.SelectReactor()
+
+
+def _wake(descriptor: int) -> None:
+    """Wake the reactor up; eventlet's `os.write` lets no two write at a time."""
+    with suppress(BlockingIOError):
+        posix.write(descriptor, b"x")
+
+
+@implementer(ILogFilterPredicate)
+class _Ours:
+    """Lets pass what zmqrpc says, and of the rest what is wrong."""
+
+    def __call__(self, event: Any) -> Any:
+        ours = event.get("log_namespace", "").startswith("zmqrpc")
+        level = event.get("log_level")
+        return PredicateResult.yes if ours or level is None or level >= LogLevel.warn else PredicateResult.no
+
+
+def _say_to_logging() -> None:
+    """Have what is logged go where the application's logging goes, unless it has set up Twisted's itself."""
+    if globalLogBeginner._temporaryObserver is not None:
+        observer = FilteringLogObserver(STDLibLogObserver(name="zmqrpc"), [_Ours()])
+        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
