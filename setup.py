@@ -42,14 +42,22 @@ setup(
     extras_require={
         "metrics": ["prometheus_client"],
         "otel": ["opentelemetry-api"],
-        "oslo": ["oslo.messaging"],
+        "oslo": ["oslo.messaging>=12"],
         "dev": [
             "build",
             "coverage",
+            "eventlet",
+            "fixtures",
             "hypothesis",
             "msgpack",  # for the client of examples/interop, which shares no code with us
             "mypy",
             "mypy-zope",
+            "oslo.messaging",
+            # What oslo.messaging's own functional tests need, which its wheel brings.
+            "oslotest",
+            "requests",
+            "testscenarios",
+            "testtools",
             "repoze.sphinx.autointerface",
             "ruff",
             # The packaging test builds a wheel without downloading anything, and from 70.1 on that needs no `wheel`.

@@ -126,7 +126,9 @@ class Notices:
     def __init__(self, hand: Hand, reactor: Any, size: int, seconds: float | None) -> None:
         self._hand = hand
         self._reactor = reactor
-        self._gathering: Gathering[IncomingNotification] = Gathering(size, threading.TIMEOUT_MAX if seconds is None else seconds)
+        self._gathering: Gathering[IncomingNotification] = Gathering(
+            size, threading.TIMEOUT_MAX if seconds is None else seconds
+        )
         self._timer: IDelayedCall | None = None
 
     def _take(

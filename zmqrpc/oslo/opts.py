@@ -12,7 +12,13 @@ from zmqrpc.option import REDIS, ZMQ, Option
 from zmqrpc.reading import Reading
 from zmqrpc.settings import OPTIONS, Settings
 
-_KINDS = {"str": cfg.StrOpt, "int": cfg.IntOpt, "float": cfg.FloatOpt, "bool": cfg.BoolOpt, "tuple[str, ...]": cfg.ListOpt}
+_KINDS = {
+    "str": cfg.StrOpt,
+    "int": cfg.IntOpt,
+    "float": cfg.FloatOpt,
+    "bool": cfg.BoolOpt,
+    "tuple[str, ...]": cfg.ListOpt,
+}
 
 _DEFAULTS = {"call_monitor_timeout": 0.0}
 """
@@ -75,6 +81,7 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
             reading.origins[row.name] = f"[{row.group}] {row.key}"
     if default_exchange:
         reading.values["control_exchange"] = default_exchange
-    if (timeout := conf.get("rpc_response_timeout")) is not None:
+    # It is not there before the first client, which gives a timeout with each call.
+    if (timeout := getattr(conf, "rpc_response_timeout", None)) is not None:
         reading.values["rpc_response_timeout"] = float(timeout)
     return reading.finish(reading.read_query(str(url))).settings

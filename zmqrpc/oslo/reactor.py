@@ -66,9 +66,23 @@ def in_each_fork(begin_anew: Callable[[], None]) -> None:
 def _forget() -> None:
     # None of the parent's threads is here, and one of them may have held the lock.
     global _lock, _reactor
+    if _reactor is not None:
+        _leave_green_threads()
     _lock, _reactor = threading.Lock(), None
     for begin_anew in _forgotten:
         begin_anew()
+
+
+def _leave_green_threads() -> None:
+    """
+    Leave the green threads of the parent where they are, as a fork does with its threads.
+
+    They would come back here, the reactor's among them, out of a queue of events that is the parent's as well, and so
+    that of every other fork. oslo.service does the same in its workers.
+    """
+    eventlet = sys.modules.get("eventlet")
+    if eventlet is not None and eventlet.patcher.is_monkey_patched("thread"):
+        eventlet.hubs.use_hub()
 
 
 os.register_at_fork(after_in_child=_forget)
