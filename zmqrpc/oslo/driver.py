@@ -76,10 +76,11 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             self._settings = settings_of(conf, url, default_exchange)
         except errors.ConfigError as error:
             raise InvalidTransportURL(masked_url(str(url)), str(error)) from error
-        self._begin_anew()
+        self.begin_anew()
         _drivers.add(self)
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Forget what was opened: in a fork it is the parent's."""
         self._lock = threading.Lock()
         self._calling: _Calling | None = None
         self._listeners: WeakSet[ZmqListener] = WeakSet()
@@ -309,5 +310,10 @@ def _leave() -> None:
             )
 
 
+def _begin_anew() -> None:
+    for driver in _drivers:
+        driver.begin_anew()
+
+
 atexit.register(_leave)
-in_each_fork(lambda: [driver._begin_anew() for driver in _drivers])
+in_each_fork(_begin_anew)

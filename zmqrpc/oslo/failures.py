@@ -21,22 +21,23 @@ def raised_for(error: errors.ZmqRpcError, allowed: Iterable[Any], is_call: bool)
     :param allowed: the modules, or their names, whose exceptions are raised here as they were there.
     :param is_call: whether an answer was waited for.
     """
+    raised: Exception = error
     if isinstance(error, errors.RemoteError):
-        return _remote(error, allowed)
-    if is_call and isinstance(error, _NO_ANSWER):
-        return oslo_messaging.MessagingTimeout(str(error))
-    if isinstance(error, errors.DeliveryError):
-        return oslo_messaging.MessageDeliveryFailure(str(error))
-    return error
+        raised = _remote(error, allowed)
+    elif is_call and isinstance(error, _NO_ANSWER):
+        raised = oslo_messaging.MessagingTimeout(str(error))
+    elif isinstance(error, errors.DeliveryError):
+        raised = oslo_messaging.MessageDeliveryFailure(str(error))
+    return raised
 
 
 def _remote(error: errors.RemoteError, allowed: Iterable[Any]) -> Exception:
+    raised: Exception = oslo_messaging.RemoteError(error.type_name, error.message, error.traceback)
     if error.traceback.startswith("{"):
         names = [getattr(module, "__name__", module) for module in allowed]
         try:
-            made: Exception = common.deserialize_remote_exception(error.traceback, names)
+            raised = common.deserialize_remote_exception(error.traceback, names)
         except Exception:
             # It is no JSON, or its class does not take its arguments.
-            return oslo_messaging.RemoteError(error.type_name, error.message)
-        return made
-    return oslo_messaging.RemoteError(error.type_name, error.message, error.traceback)
+            raised = oslo_messaging.RemoteError(error.type_name, error.message)
+    return raised

@@ -30,9 +30,30 @@ STACK_BYTES = 1 << 20
 START_SECONDS = 10.0
 """Within which a thread runs, or the machine is in trouble that cannot be mended here."""
 
-_lock = threading.Lock()
-_reactor: Any = None
-_forgotten: list[Callable[[], None]] = []
+
+class _Process:
+    """
+    What this process has.
+
+    :ivar reactor: None before the first use.
+    :ivar begin_anew: called in each fork of it.
+    """
+
+    def __init__(self) -> None:
+        self.reactor: Any = None
+        self.lock = threading.Lock()
+        self.begin_anew: list[Callable[[], object]] = []
+
+    def forked(self) -> None:
+        """Forget what is the parent's: none of its threads is here, and one of them may have held the lock."""
+        if self.reactor is not None:
+            _leave_green_threads()
+        self.reactor, self.lock = None, threading.Lock()
+        for begin_anew in self.begin_anew:
+            begin_anew()
+
+
+_process = _Process()
 
 
 def reactor_here() -> Any:
@@ -44,33 +65,22 @@ def reactor_here() -> Any:
 
     :raises RuntimeError: no thread can be begun.
     """
-    global _reactor
-    if _reactor is not None:
-        return _reactor
-    with _lock:
-        if _reactor is None:
-            _reactor = _of_application() or _begun()
-        return _reactor
+    if _process.reactor is not None:
+        return _process.reactor
+    with _process.lock:
+        if _process.reactor is None:
+            _process.reactor = _of_application() or _begun()
+        return _process.reactor
 
 
 def is_here(reactor: Any) -> bool:
     """Tell whether a reactor is that of this process, and not of one from which it was forked."""
-    return reactor is _reactor
+    return reactor is _process.reactor
 
 
-def in_each_fork(begin_anew: Callable[[], None]) -> None:
+def in_each_fork(begin_anew: Callable[[], object]) -> None:
     """Have something done in each fork of this process, as soon as that exists."""
-    _forgotten.append(begin_anew)
-
-
-def _forget() -> None:
-    # None of the parent's threads is here, and one of them may have held the lock.
-    global _lock, _reactor
-    if _reactor is not None:
-        _leave_green_threads()
-    _lock, _reactor = threading.Lock(), None
-    for begin_anew in _forgotten:
-        begin_anew()
+    _process.begin_anew.append(begin_anew)
 
 
 def _leave_green_threads() -> None:
@@ -85,7 +95,7 @@ def _leave_green_threads() -> None:
         eventlet.hubs.use_hub()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_process.forked)
 
 
 def _of_application() -> Any:
@@ -122,7 +132,7 @@ def _made() -> Any:
     from twisted.internet import selectreactor
 
     # Where Twisted was imported before eventlet patched the standard library, it would stop all green threads.
-    selectreactor._select = select.select  # type: ignore[attr-defined]
+    selectreactor._select = select.select
     return selectreactor.SelectReactor()
 
 
