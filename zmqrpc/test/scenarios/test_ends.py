@@ -85,6 +85,24 @@ class EndScenarios(Scenario):
         await self.world.sleep(0.1)
         await self.fails(client.call(Target("work", server="a"), "mark", timeout=5), NoRoute)
 
+    async def test_drain_and_stop_later(self):
+        """A member that only drains is found by nobody and takes nothing, answers what it has, and goes on calling."""
+        worker, other = await self.member("a"), await self.member("b")
+        client, own = self.world.client(), worker.node.client()
+        call = client.call(Target("work", server="a"), "hold", timeout=8)
+        await self.world.eventually("it runs", lambda: worker.held)
+        drained = [worker.node.drain(), worker.node.drain()]
+        await self.world.eventually("it is withdrawn", lambda: all(each.called for each in drained))
+        self.assertEqual([record.member for record in self.world.store.records()], ["b"])
+        await self.fails(client.call(Target("work", server="a"), "mark", timeout=5), Draining)
+        self.assertEqual([await client.call(WORK, "mark", timeout=5) for _ in range(3)], ["b"] * 3)
+        self.assertEqual(await own.call(WORK, "mark", timeout=5), "b")
+        worker.let_go()
+        self.assertEqual(await call, "a")
+        await worker.node.drain()
+        await self.world.stop(worker.node)
+        await self.world.stop(other.node)
+
     async def test_draining_and_recorded(self):
         """A member that stops while the store is down is recorded yet; who finds it there hears the same."""
         worker = await self.member("a")

@@ -8,7 +8,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target, expose
+from zmqrpc.core.envelope import Request
+from zmqrpc.dispatcher import OWN_NAMESPACE
 from zmqrpc.errors import ClientClosed, ConfigError, NoRoute
+from zmqrpc.server import RPCServer
 from zmqrpc.test.logs import LogLines
 from zmqrpc.test.scenarios.endpoints import Versioned, Worker
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
@@ -51,6 +54,25 @@ class NodeScenarios(Scenario):
         await node.when_ready()
         self.assertEqual(node.address, address)
         self.assertEqual(await client.call(WORK, "mark", wait_for_ready=True), "one")
+
+    async def test_a_server_of_another_kind(self):
+        """It runs requests in its own way, and is found, called and asked as any other."""
+
+        class Loud(RPCServer):
+            def run(self, request: Request) -> Any:
+                if request.namespace == OWN_NAMESPACE:
+                    return super().run(request)
+                return [request.method, request.namespace, request.interface, request.arguments, request.context]
+
+        node = self.world.node()
+        node.server(Target("work", server="one"), [Worker("one")], Loud)
+        node.startService()
+        await node.when_ready()
+        client = self.world.client()
+        target = Target("work", namespace="any", version="3.1")
+        answer = await client.call(target, "thing", {"a": 1}, context={"user": "ada"}, wait_for_ready=True)
+        self.assertEqual(answer, ["thing", "any", "3.1", {"a": 1}, {"user": "ada"}])
+        self.assertEqual(await client.call(Target("work", namespace="zmqrpc"), "ping"), {"ready": True, "not_ready": ""})
 
     async def test_refused_in_words(self):
         """What is wrong is said in the words of who wrote it, without the insides of objects."""

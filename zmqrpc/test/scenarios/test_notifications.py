@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, succ
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import HANDLED, REQUEUE, Target, expose
+from zmqrpc.core.notification import arguments_of
 from zmqrpc.errors import (
     Cancelled,
     ClientClosed,
@@ -102,6 +103,18 @@ class NotificationScenarios(Ears, Scenario):
         self.assertEqual(sorted(metadata), ["message_id", "timestamp"])
         self.assertNotEqual(metadata["message_id"], later["message_id"])
         self.assertRegex(metadata["timestamp"], r"\d{4}-\d\d-\d\dT[\d:.]{15}\+00:00")
+
+    async def test_forwarded(self):
+        """What somebody else has written arrives with his name, his id and his time."""
+        ear = await self.ear()
+        written = arguments_of("nova.host1", "vm.started", [1, None], "id-1", "2026-01-02 03:04:05.678")
+        notifier = self.world.notifier(TOPIC)
+        self.assertEqual(await notifier.forward("info", {"user": "ada"}, written), 1)
+        self.assertEqual(ear.heard, [[1, None]])
+        metadata = {"message_id": "id-1", "timestamp": "2026-01-02 03:04:05.678"}
+        self.assertEqual(ear.facts, [({"user": "ada"}, "nova.host1", "vm.started", metadata)])
+        await self.fails(notifier.forward("info", None, {**written, "event_type": 7}), ConfigError)
+        await self.fails(notifier.forward("info", None, {**written, "payload": object()}), EncodingError)
 
     async def test_one_copy_for_each_pool(self):
         """Within a pool strictly one gets it, in turn; no pool is one pool."""
