@@ -39,13 +39,13 @@ class RedisConnection:
     :ivar ended: fires when it is no longer up, for whatever reason; never fails.
     """
 
-    def __init__(self, place: RedisPlace, heard: Heard) -> None:
+    def __init__(self, reactor: Any, place: RedisPlace, heard: Heard) -> None:
         self._library = import_module("zmqrpc.matchmaker._redis.protocol")
         self._place = place
         self.ended: Deferred[None] = Deferred()
         self.up = True
         self.reason = unreachable(place, ConnectionLost())
-        self.protocol = self._library.RedisProtocol(heard, self._lost)
+        self.protocol = self._library.RedisProtocol(reactor.callLater, heard, self._lost)
 
     def ask(self, *words: str | bytes | int) -> Deferred[Any]:
         """
@@ -105,7 +105,7 @@ def connect(
     :param heard: is called with what is told on channels.
     :return: fails with `MatchmakerUnavailable`, whose text names the server and what to do.
     """
-    connection = RedisConnection(place, heard)
+    connection = RedisConnection(reactor, place, heard)
     connecting = Deferred.fromCoroutine(_connect(reactor, place, connection, greet))
     due = reactor.seconds() + limit
     timer: IDelayedCall

@@ -2,8 +2,8 @@
 The one module that knows txredisapi. It is imported by the first connection.
 
 Not before, since txredisapi imports the global reactor, and ``twistd --reactor`` would come too late. Of txredisapi
-only the protocol is used: its factories, its reconnecting and its time limits live on that global reactor, and a
-password that is refused would end them for good.
+only the protocol is used, and that is given the reactor: its factories, its reconnecting and its time limits live on
+the global one, which need not run at all, and a password that is refused would end them for good.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     """
     One connection, for commands or for channels.
 
+    :param call_later: that of the reactor of the connection.
     :param heard: called with channel and message.
     :param lost: called with the reason when the connection has ended.
     :ivar garbled: whether it was ended since what came was no answer.
@@ -39,9 +40,15 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     :ivar mute: whether the other side has said nothing yet.
     """
 
-    def __init__(self, heard: Callable[[bytes, bytes], None], lost: Callable[[Failure], None]) -> None:
+    def __init__(
+        self,
+        call_later: Callable[..., Any],
+        heard: Callable[[bytes, bytes], None],
+        lost: Callable[[Failure], None],
+    ) -> None:
         # Without numbers made of what looks like one, and without text made of what may be none.
         super().__init__(charset=None, convertNumbers=False)
+        self.callLater = call_later
         self._heard = heard
         self._lost = lost
         self._unanswered = 0

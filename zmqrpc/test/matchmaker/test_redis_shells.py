@@ -1102,9 +1102,20 @@ class ProtocolTests(SynchronousTestCase):
         from zmqrpc.matchmaker._redis.protocol import RedisProtocol
 
         self.heard: list[tuple[bytes, bytes]] = []
-        self.protocol = RedisProtocol(lambda channel, message: self.heard.append((channel, message)), lambda _: None)
+        self.clock = Clock()
+        self.protocol = RedisProtocol(
+            self.clock.callLater, lambda channel, message: self.heard.append((channel, message)), lambda _: None
+        )
         self.protocol.makeConnection(StringTransport())
         self.answers: list[Any] = []
+
+    def test_its_timers_are_those_of_its_reactor(self):
+        """Not of the global one, which does not run where the reactor is one of several in a line of forks."""
+        self.protocol.replyTimeout = 5
+        answer = self.protocol.execute_command("PING")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(6)
+        self.failureResultOf(answer)
 
     def receive(self, stream, sizes):
         for _ in range(4):
