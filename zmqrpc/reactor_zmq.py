@@ -14,13 +14,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from itertools import count
-from threading import Thread
 from time import monotonic
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import zmq
+from twisted.internet import selectreactor
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.selectreactor import SelectReactor
@@ -316,7 +319,8 @@ class ZmqTransport:
         return self._context
 
     def open(self, pass_ended: Callable[[], None]) -> None:
-        if isinstance(self.reactor, SelectReactor):
+        # What eventlet puts in the place of select has not its limit.
+        if isinstance(self.reactor, SelectReactor) and isinstance(selectreactor._select, BuiltinFunctionType):
             _check_select()
         # Not sooner: twistd forks between making a service and starting it, and a context does not survive a fork.
         try:
@@ -424,7 +428,7 @@ class ZmqTransport:
 
         patience = self.reactor.callLater(linger + 1, give_up)
         # A daemon thread of its own: the reactor's pool is joined at exit and would hang with it.
-        Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
+        _threading().Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
         return done
 
 
@@ -433,6 +437,15 @@ def _unopened(error: zmq.ZMQError) -> ConfigError:
     return ConfigError(
         f"ZeroMQ cannot open a socket: {error.strerror}; raise LimitNOFILE, or open less in this process"
     )
+
+
+def _threading() -> ModuleType:
+    """Return what makes threads of the operating system: a green one of eventlet would hold up the process."""
+    eventlet = sys.modules.get("eventlet")
+    if eventlet is None or not eventlet.patcher.is_monkey_patched("thread"):
+        return threading
+    original: ModuleType = eventlet.patcher.original("threading")
+    return original
 
 
 def _check_free(path: str) -> None:

@@ -35,6 +35,9 @@ from zmqrpc.transport_url import masked_url
 ACKNOWLEDGED_SECONDS = 1.0
 """For which who casts or fans out waits for the acknowledgement; what becomes of it later is logged."""
 
+LATE_SECONDS = 5.0
+"""After the timeout of a call, after which it ends whatever the reactor does."""
+
 RETRY_SECONDS = 1.0
 """Between two tries of what could not be sent since the matchmaker is away."""
 
@@ -125,7 +128,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
                 wait_for_ready=not at_once,
                 call_monitor_timeout=call_monitor_timeout,
             )
-            send = partial(wait_for, reactor, start)
+            send = partial(wait_for, reactor, start, self._seconds(timeout) + LATE_SECONDS)
         else:
             told = client.fanout if target.fanout else client.cast
             start = partial(told, whom, method, arguments, timeout=timeout, context=context)
@@ -133,6 +136,9 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         try:
             result = self._retried(send, retry, timeout)
         except StillUnderWay:
+            if wait_for_reply:
+                text = f"{whom} {method}: the thread of zmqrpc does not answer; something in this process holds it up"
+                raise oslo_messaging.MessagingTimeout(text) from None
             return None
         except errors.NoRoute as error:
             if at_once:
@@ -147,8 +153,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
     def _retried(self, send: Callable[[], Any], retry: int | None, timeout: float | None) -> Any:
         left = float("inf") if retry is None or retry < 0 else retry
-        seconds = self._settings.rpc_response_timeout if timeout is None else timeout
-        until = time.monotonic() + seconds
+        until = time.monotonic() + self._seconds(timeout)
         while True:
             try:
                 return send()
@@ -157,6 +162,9 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
                     raise
             left -= 1
             time.sleep(RETRY_SECONDS)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._settings.rpc_response_timeout if timeout is None else timeout
 
     def send_notification(self, target: Any, ctxt: Any, message: Any, version: Any, retry: Any = None) -> None:
         """

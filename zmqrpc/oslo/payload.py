@@ -9,12 +9,17 @@ and the other way round. Anything else is what `oslo_serialization.jsonutils` ma
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import NoneType
 from typing import Any, NamedTuple
 
 from oslo_serialization import jsonutils
 
 from zmqrpc.core.notification import PRIORITIES
 from zmqrpc.core.values import MAX_DEPTH
+from zmqrpc.dispatcher import OWN_NAMESPACE
+from zmqrpc.errors import ConfigError
+from zmqrpc.target import Target
 
 JSON = "oslo.json"
 """The one argument of what goes as text: no parameter of Python can be called so."""
@@ -95,8 +100,10 @@ def parts_of(context: Any, message: Any) -> Parts:
             and type(arguments) is dict
             and JSON not in arguments
             and message.keys() <= _REQUEST
-            and _is_name(namespace, "namespace" in message)
-            and _is_name(version, "version" in message)
+            # None that is given would come back as not given.
+            and type(namespace) is (str if "namespace" in message else NoneType)
+            and type(version) is (str if "version" in message else NoneType)
+            and _can_be_meant(namespace, version)
             and is_plain(arguments)
             and is_plain(context)
         ):
@@ -105,9 +112,14 @@ def parts_of(context: Any, message: Any) -> Parts:
     return Parts(method, None, None, _as_text(message, context), None)
 
 
-def _is_name(value: Any, given: bool) -> bool:
-    # None that is given would come back as not given.
-    return type(value) is str if given else value is None
+@lru_cache
+def _can_be_meant(namespace: str | None, version: str | None) -> bool:
+    """Tell whether a request can name both as they are."""
+    try:
+        Target(namespace=namespace, version=version)
+    except ConfigError:
+        return False
+    return namespace != OWN_NAMESPACE
 
 
 def message_of(parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:

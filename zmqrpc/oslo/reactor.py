@@ -37,18 +37,26 @@ class _Process:
 
     :ivar reactor: None before the first use.
     :ivar begin_anew: called in each fork of it.
+    :ivar left: the application's reactor that ran where this process was forked; it does not run here.
     """
 
     def __init__(self) -> None:
         self.reactor: Any = None
         self.lock = threading.Lock()
         self.begin_anew: list[Callable[[], object]] = []
+        self.left: Any = None
+
+    def of_application(self) -> Any:
+        """Return the application's reactor where that runs, else None."""
+        # Not imported: that would install one.
+        installed = sys.modules.get("twisted.internet.reactor")
+        return installed if getattr(installed, "running", False) and installed is not self.left else None
 
     def forked(self) -> None:
         """Forget what is the parent's: none of its threads is here, and one of them may have held the lock."""
         if self.reactor is not None:
             _leave_green_threads()
-        self.reactor, self.lock = None, threading.Lock()
+        self.reactor, self.lock, self.left = None, threading.Lock(), self.of_application() or self.left
         for begin_anew in self.begin_anew:
             begin_anew()
 
@@ -69,7 +77,7 @@ def reactor_here() -> Any:
         return _process.reactor
     with _process.lock:
         if _process.reactor is None:
-            _process.reactor = _of_application() or _begun()
+            _process.reactor = _process.of_application() or _begun()
         return _process.reactor
 
 
@@ -96,12 +104,6 @@ def _leave_green_threads() -> None:
 
 
 os.register_at_fork(after_in_child=_process.forked)
-
-
-def _of_application() -> Any:
-    # Not imported: that would install one.
-    installed = sys.modules.get("twisted.internet.reactor")
-    return installed if getattr(installed, "running", False) else None
 
 
 def _begun() -> Any:

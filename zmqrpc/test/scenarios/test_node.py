@@ -72,7 +72,9 @@ class NodeScenarios(Scenario):
         target = Target("work", namespace="any", version="3.1")
         answer = await client.call(target, "thing", {"a": 1}, context={"user": "ada"}, wait_for_ready=True)
         self.assertEqual(answer, ["thing", "any", "3.1", {"a": 1}, {"user": "ada"}])
-        self.assertEqual(await client.call(Target("work", namespace="zmqrpc"), "ping"), {"ready": True, "not_ready": ""})
+        self.assertEqual(
+            await client.call(Target("work", namespace="zmqrpc"), "ping"), {"ready": True, "not_ready": ""}
+        )
 
     async def test_refused_in_words(self):
         """What is wrong is said in the words of who wrote it, without the insides of objects."""
