@@ -23,7 +23,8 @@ from zmqrpc.client import RPCClient
 from zmqrpc.node import Node
 from zmqrpc.notifier import Notifier
 from zmqrpc.oslo.failures import raised_for
-from zmqrpc.oslo.listener import Notices, ZmqListener
+from zmqrpc.oslo.listener import ZmqListener
+from zmqrpc.oslo.notifications import NotificationEndpoint
 from zmqrpc.oslo.opts import settings_of
 from zmqrpc.oslo.payload import parts_of, parts_of_notification, value_of
 from zmqrpc.oslo.reactor import in_each_fork, is_here, reactor_here
@@ -261,9 +262,9 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         ]
 
         def serve(node: Node, hand: Hand) -> Callable[[], None]:
-            notices = Notices(hand, reactor, batch_size, batch_timeout)
-            node.listener(targets, [notices], pool)
-            return notices.hurry
+            endpoint = NotificationEndpoint(hand, reactor, batch_size, batch_timeout)
+            node.listener(targets, [endpoint], pool)
+            return endpoint.hurry
 
         return self._listening(ZmqListener(reactor, self._settings, serve, batch_size, batch_timeout))
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
-from functools import partial, partialmethod
+from functools import partial
 from typing import Any
 
 from oslo_messaging._drivers import base
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from zmqrpc.core.gathering import Gathering
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import Node
-from zmqrpc.oslo.incoming import IncomingNotification
-from zmqrpc.oslo.payload import Parts, notification_of
 from zmqrpc.oslo.reactor import is_here
 from zmqrpc.oslo.server import Hand
 from zmqrpc.oslo.waiting import wait_for
@@ -112,62 +108,6 @@ class ZmqListener(base.Listener):  # type: ignore[misc]
         """Give everything back; what runs is waited for up to ``drain_timeout``."""
         if is_here(self.reactor):
             wait_for(self.reactor, self._node.stopService)
-
-
-class Notices:
-    """
-    The endpoint of a listener for notifications: hands them on, in batches.
-
-    :param hand: takes a batch.
-    :param size: how many a batch holds at most.
-    :param seconds: for which the first of a batch waits for the last; None for ever.
-    """
-
-    def __init__(self, hand: Hand, reactor: Any, size: int, seconds: float | None) -> None:
-        self._hand = hand
-        self._reactor = reactor
-        self._gathering: Gathering[IncomingNotification] = Gathering(
-            size, threading.TIMEOUT_MAX if seconds is None else seconds
-        )
-        self._timer: IDelayedCall | None = None
-
-    def _take(
-        self, priority: str, context: Any, publisher_id: str, event_type: str, payload: Any, metadata: dict[str, str]
-    ) -> Deferred[Any]:
-        arguments = {"publisher_id": publisher_id, "event_type": event_type, "payload": payload, **metadata}
-        message, context = notification_of(Parts(priority, None, None, arguments, context))
-        incoming = IncomingNotification(context, message, self._reactor)
-        batch = self._gathering.add("", incoming, self._reactor.seconds())
-        if batch is not None:
-            self._hand(batch)
-        self._wake()
-        return incoming.outcome
-
-    audit = partialmethod(_take, "audit")
-    critical = partialmethod(_take, "critical")
-    debug = partialmethod(_take, "debug")
-    error = partialmethod(_take, "error")
-    info = partialmethod(_take, "info")
-    sample = partialmethod(_take, "sample")
-    warn = partialmethod(_take, "warn")
-
-    def _wake(self) -> None:
-        if self._timer is None and self._gathering.wake_at < threading.TIMEOUT_MAX:
-            delay = max(0.0, self._gathering.wake_at - self._reactor.seconds())
-            self._timer = self._reactor.callLater(delay, self._time_is_up)
-
-    def _time_is_up(self) -> None:
-        self._timer = None
-        for _, batch in self._gathering.take_due(self._reactor.seconds()):
-            self._hand(batch)
-        self._wake()
-
-    def hurry(self) -> None:
-        """Let no batch wait from now on."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._gathering.hurry()
-        self._time_is_up()
 
 
 def _is_late(failure: Any) -> bool:
