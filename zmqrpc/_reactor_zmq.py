@@ -101,6 +101,13 @@ def bind_tcp(sock: zmq.Socket[bytes], host: str, ports: Iterable[int]) -> str:
     raise PortRangeExhausted(f"cannot bind {host}{f' on port {tried[0]}' if len(tried) == 1 else span}: {why}")
 
 
+def unopened(error: OSError | zmq.ZMQError) -> ConfigError:
+    """Say that ZeroMQ opens nothing: that happens when there are no descriptors left."""
+    return ConfigError(
+        f"ZeroMQ cannot open a socket: {error.strerror}; raise LimitNOFILE, or open less in this process"
+    )
+
+
 def last_endpoint(sock: zmq.Socket[bytes]) -> str:
     """Return the address that a socket was bound to last."""
     return bytes(sock.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
@@ -186,6 +193,7 @@ class Reader:
         try:
             return Monitor(self._transport, self._socket, watcher)
         except ConfigError:
+            # Not by its subclass, which would close the monitor first.
             Reader._close_reader(self, 0)
             raise
 
@@ -238,7 +246,10 @@ class Monitor(Reader):
         self._watcher = watcher
         self._later: IDelayedCall | None = None
         address = f"inproc://zmqrpc-monitor-{next(self._numbers)}"
-        watched.monitor(address, watcher.events)
+        try:
+            watched.monitor(address, watcher.events)
+        except zmq.ZMQError as error:
+            raise unopened(error) from error
         sock = transport.socket(zmq.PAIR)
         # An unread monitor at its high-water mark freezes libzmq's I/O thread; it must be set before the connect.
         sock.set(zmq.RCVHWM, 0)

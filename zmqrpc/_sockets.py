@@ -222,7 +222,11 @@ class ITransport(Interface):
         """
 
     def bound_router(receiver: IBoundReceiver) -> IBoundRouter:
-        """Make the socket for what comes in."""
+        """
+        Make the socket for what comes in.
+
+        :raises ConfigError: there are no file descriptors for it; so do those that make the others.
+        """
 
     def connecting_router(receiver: ILinkReceiver) -> IConnectingRouter:
         """Make the socket for what goes out."""
@@ -235,7 +239,7 @@ class ITransport(Interface):
         Make a socket and begin to connect it to a publisher, once.
 
         :param address: as for `IConnectingRouter.connect`.
-        :raises ConfigError: ZeroMQ does not accept the address.
+        :raises ConfigError: as above, or ZeroMQ does not accept the address.
         """
 
     def resolve(host: str, turn: int = 0) -> Deferred[str]:

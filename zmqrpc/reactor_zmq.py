@@ -45,6 +45,7 @@ from zmqrpc._reactor_zmq import (
     bind_tcp,
     last_endpoint,
     set_options,
+    unopened,
 )
 from zmqrpc.errors import ConfigError
 from zmqrpc.inherited import forget
@@ -72,6 +73,8 @@ _MOST_SELECTED = 1024
 """FD_SETSIZE."""
 _SPARE = 64
 """What a context and its sockets may take."""
+_OPENED = 16
+"""More descriptors than a context, a socket, its monitor and a bind take together: nine, as measured."""
 _NOBODY = {errno.ECONNREFUSED, errno.ENOENT}
 _SOMEBODY = {0, errno.EAGAIN}
 """What connecting to a path says; EAGAIN of who has as many connections to accept as may wait: connect(2)."""
@@ -326,7 +329,7 @@ class ZmqTransport:
         try:
             self._context = zmq.Context()
         except zmq.ZMQError as error:
-            raise _unopened(error) from error
+            raise unopened(error) from error
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._pass_ended = pass_ended
 
@@ -334,12 +337,13 @@ class ZmqTransport:
         """
         Make a socket.
 
-        :raises ConfigError: there is no file descriptor for it.
+        :raises ConfigError: there are no file descriptors for it.
         """
+        _check_descriptors()
         try:
             return self.context.socket(kind)
         except zmq.ZMQError as error:
-            raise _unopened(error) from error
+            raise unopened(error) from error
 
     def bound_router(self, receiver: IBoundReceiver) -> BoundRouter:
         router = BoundRouter(self, receiver)
@@ -432,11 +436,21 @@ class ZmqTransport:
         return done
 
 
-def _unopened(error: zmq.ZMQError) -> ConfigError:
-    """Say that ZeroMQ opens nothing: that happens when there are no descriptors left."""
-    return ConfigError(
-        f"ZeroMQ cannot open a socket: {error.strerror}; raise LimitNOFILE, or open less in this process"
-    )
+def _check_descriptors() -> None:
+    """
+    Check that there are descriptors for whatever ZeroMQ opens next: where it misses one, it may abort the process.
+
+    :raises ConfigError: there are too few.
+    """
+    opened: list[int] = []
+    try:
+        for _ in range(_OPENED):
+            opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise unopened(error) from error
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 def _threading() -> ModuleType:

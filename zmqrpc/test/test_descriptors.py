@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from contextlib import contextmanager
 
 from twisted.internet import reactor
@@ -14,6 +15,7 @@ from zmqrpc.descriptors import LOOK_SECONDS, DescriptorWatch, descriptors
 from zmqrpc.errors import ConfigError
 from zmqrpc.node import Node
 from zmqrpc.notices import Notices
+from zmqrpc.test.integration.support import run_child
 from zmqrpc.test.logs import LogLines
 
 URL = "zmq+dummy://?rpc_zmq_host=127.0.0.1"
@@ -88,6 +90,14 @@ class NoneLeftTests(TestCase):
         self.assertFalse(node.running)
         node.startService()
         self.assertTrue(node.running)
+
+    async def test_few_left(self):
+        """Too few are as none: libzmq, which would end the process where it finds no other, is not asked for more."""
+        out, err, code = await run_child(sys.executable, "zmqrpc.test.integration.few_descriptors")
+        self.assertEqual((err, code), ("", 0))
+        lines = out.splitlines()
+        self.assertEqual(set(lines), {"refused, 0 left", "started"})
+        self.assertEqual(lines, sorted(lines))
 
     async def test_a_node_looks(self):
         """So does one that only calls, and does nothing."""
