@@ -82,6 +82,8 @@ class GivenBack:
         """Write once more what came back since a way was full."""
         now = self._callers.seconds()
         self.full = {way: until for way, until in self.full.items() if until > now}
+        if self.full:
+            self._callers.sweep_by(min(self.full.values()))
         kept, self._kept = self._kept, []
         self._bytes = 0
         for caller, way, payload in kept:

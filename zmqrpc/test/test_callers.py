@@ -304,6 +304,19 @@ class RememberedClientsTests(SynchronousTestCase):
         self.ask_for(way, way.instance, 6, 100_000)
         self.assertEqual(len(written), 4)
 
+    def test_a_way_is_full_for_no_longer_than_said(self):
+        """Also one from which nothing is kept, when another was full a moment before it."""
+        written = self.behind_proxies()
+        ways = [Through(b"L1", bytes([number]) * 16) for number in (1, 2)]
+        for way in ways:
+            self.callers.payload_received(way, encode_batch(way.instance, OURS, 5, (), [HELLO]))
+        self.callers.end_pass()
+        self.callers.given_back.returned(ways[0], written[0], Refusal.OVERLOADED)
+        self.pass_time(RETRY_FULL / 2)
+        self.callers.given_back.returned(ways[1], bytes(2**21), Refusal.OVERLOADED)
+        self.pass_time(RETRY_FULL)
+        self.assertEqual(self.callers.given_back.full, {})
+
     def test_what_is_logged(self):
         """Each peer is named in what is logged about it, and none hides another."""
         lines = LogLines(self, "zmqrpc.notices.Notices")
