@@ -59,10 +59,10 @@ class ReplyMemory:
             self._filters.pop(kept, None)
 
     def release(self, kept: DuplicateFilter) -> None:
-        """Take that a filter is no more."""
+        """Take that the client of a filter is forgotten; what is answered after that goes with the filter."""
         self._lent -= kept.room
-        kept.room = 0
         self._filters.pop(kept, None)
+        kept.be_alone()
 
     def _take_back(self) -> None:
         for kept in list(self._filters):

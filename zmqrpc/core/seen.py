@@ -182,6 +182,11 @@ class DuplicateFilter:
             number += 1
         return number
 
+    def be_alone(self) -> None:
+        """Be part of no memory any more."""
+        self._memory = None
+        self.room = self.most_bytes
+
     def forget_large(self) -> None:
         """Forget the replies that take more than their numbers do, since nobody asks for them any more."""
         for sequence, reply in self._unsettled.items():

@@ -240,6 +240,20 @@ class RememberedClientsTests(SynchronousTestCase):
         self.pass_time(8)
         self.assertLess(self.kept(), 1000)
 
+    def test_nothing_is_lent_to_who_is_forgotten(self):
+        """What waited while this process was stopped for longer than it remembers clients is refused after that."""
+        self.serve_large()
+        source = bytes([1]) * 16
+        self.say_hello(b"c1", source)
+        request = Call(1, 1, 1, 1000, "x", "work", None, None, None, "make", {"size": 1})
+        self.send(b"c1", source, request)
+        self.now += 2 * self.callers.settings.rpc_message_ttl
+        self.callers.sweep(self.now)
+        self.callers.end_pass()
+        self.assertEqual((self.callers.all(), self.notices.counts["expired"]), ([], 1))
+        memory = self.callers.kept_replies.memory
+        self.assertEqual((memory.held, memory._lent), (0, 0))
+
     def test_replies_of_all_clients_are_bounded(self):
         settings = attrs.evolve(self.callers.settings, max_replies_memory=300_000)
         self.callers = Callers(OURS, settings, self.notices, lambda: self.now, lambda: None, lambda when: None)

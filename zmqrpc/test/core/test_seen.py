@@ -315,6 +315,14 @@ class ReplyMemoryOfAll(SynchronousTestCase):
         self.filters[1].forget_large()
         self.assertEqual((self.memory.held, self.memory._lent), (0, 0))
 
+    def test_nothing_is_lent_to_who_is_released(self):
+        """Where something is answered after all it is bounded as that of one that was ever alone."""
+        self.memory.release(self.filters[0])
+        for sequence in range(1, 7):
+            self.answer(0, sequence, PIECE)
+        self.assertEqual((self.memory.held, self.memory._lent), (0, 0))
+        self.assertLessEqual(self.held(), 4 * PIECE)
+
     @given(
         st.lists(
             st.tuples(st.integers(0, 4), st.integers(1, 30), st.integers(1, 5 * PIECE), st.integers(0, 9)),
