@@ -9,6 +9,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import DeliveryError
+from zmqrpc.members import Answer
 from zmqrpc.testing import History
 
 _HANDED_OVER = DeliveryError("it was handed to the connection, which is all that is known", maybe_executed=True)
@@ -50,5 +51,14 @@ class Asked:
         process, kind = self._open.pop(number)
         outcome = outcome.value if isinstance(outcome, Failure) else outcome
         early = kind == "cast" and not process.settings.rpc_use_acks and outcome is None
-        self._history.ended(number, _HANDED_OVER if early else outcome)
+        self._history.ended(number, _HANDED_OVER if early else _light(outcome))
         return outcome
+
+
+def _light(outcome: Any) -> Any:
+    """Return an outcome with what tells of the run alone in its answers, and not the ballast."""
+    if type(outcome) is not list:
+        return outcome
+    if all(type(each) is Answer for each in outcome):
+        return [each._replace(result=_light(each.result)) for each in outcome]
+    return outcome[:2]

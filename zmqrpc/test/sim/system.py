@@ -202,6 +202,9 @@ class System:
             options |= {
                 name: self.chance.choice(limits) for name, limits in TIGHT.items() if self.chance.random() < 0.4
             }
+        if "max_reply_memory" in options:
+            # Several clients together pass it sooner than one of them alone.
+            options |= {"max_replies_memory": options["max_reply_memory"]}
         if role == "client" and self.hedges:
             options |= {"hedge_calls": True}
         if role != "proxy" and not self._gentle:

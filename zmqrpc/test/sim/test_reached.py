@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zmqrpc.core.crowd import Crowd
 from zmqrpc.core.link import LinkState
 from zmqrpc.core.pending import PendingCalls
+from zmqrpc.core.reply_memory import ReplyMemory
+from zmqrpc.core.seen import DuplicateFilter
 from zmqrpc.outcomes import Outcomes
 from zmqrpc.repetitions import Repetitions
 from zmqrpc.requests import Requests
@@ -23,6 +25,8 @@ PLACES = {
     (Outcomes, "given_up"): lambda nothing: True,
     (Crowd, "left"): lambda nothing: True,
     (Repetitions, "copied"): lambda nothing: True,
+    (DuplicateFilter, "forget_oldest"): lambda number: number > 0,
+    (ReplyMemory, "_take_back"): lambda nothing: True,
 }
 """What is to be reached, and whether a call of it that returned so has done anything."""
 
