@@ -185,7 +185,7 @@ class DeadlineExceeded(DeliveryError, TimeoutError):
 
 
 class ServerLost(DeliveryError):
-    """The instance that had the message is gone, or had forgotten its answer."""
+    """The instance that had the message is gone or silent, has cancelled it, or does not keep its answer any more."""
 
 
 class Overloaded(DeliveryError):
