@@ -218,7 +218,7 @@ class ITransport(Interface):
 
         :param pass_ended: called after each pass over a socket, when everything that was readable in it has been
             delivered and what was gathered meanwhile should be written.
-        :raises ConfigError: it cannot work on this reactor, in this process.
+        :raises ConfigError: it cannot work on this reactor, in this process, or there are too few file descriptors.
         """
 
     def bound_router(receiver: IBoundReceiver) -> IBoundRouter:

@@ -322,6 +322,8 @@ class ZmqTransport:
         return self._context
 
     def open(self, pass_ended: Callable[[], None]) -> None:
+        # Some sockets are made with the first call: who starts us learns now that there can be none.
+        _check_descriptors()
         # What eventlet puts in the place of select has not its limit.
         if isinstance(self.reactor, SelectReactor) and isinstance(selectreactor._select, BuiltinFunctionType):
             _check_select()

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 
 from twisted.internet import reactor
 
@@ -34,10 +35,11 @@ def leave(number):
         os.close(each)
 
 
-def start(number):
-    """Start a node that serves; return what comes of it, and how many of its sockets the reactor goes on reading."""
+def start(number, serves):
+    """Start a node; return what comes of it, and how many of its sockets the reactor goes on reading."""
     node = Node(reactor, URL)
-    node.server(Target("echo", server="one"), [Echo()])
+    if serves:
+        node.server(Target("echo", server="one"), [Echo()])
     before = len(reactor.getReaders())
     leave(number)
     try:
@@ -47,11 +49,11 @@ def start(number):
     return "started"
 
 
-def main():
+def main(serves):
     for number in range(MOST - 8):
         child = os.fork()
         if child == 0:
-            os.write(1, f"{start(number)}\n".encode())
+            os.write(1, f"{start(number, serves)}\n".encode())
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
@@ -59,4 +61,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] == "serves")
