@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test sim soak fault check format-check lint types docs share share-check package news bench clean
+.PHONY: help demo test sim soak fault devstack check format-check lint types docs share share-check package news bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,11 @@ soak: $(VENV)/.stamp-dev  ## run the tests that are storms for many minutes
 fault: $(VENV)/.stamp-dev  ## break systems of real processes in every way there is (ROWS=T1,T15 for some; FAULT=--help)
 	@tools/packages redis-server=redis-server redis-sentinel=redis-sentinel faketime=faketime ip=iproute2 nft=nftables
 	$(BIN)/python -m zmqrpc.test.fault --rows "$(ROWS)" $(FAULT)
+
+devstack: $(VENV)/.stamp-dev  ## run the tests of the DevStack plugin with DevStack's own functions too (ZMQRPC_DEVSTACK=its checkout)
+	@tools/packages redis-server=redis-server
+	checkout=$$(tools/devstack $(VENV)/devstack) && ZMQRPC_DEVSTACK=$$checkout \
+		$(BIN)/python -m twisted.trial -j $(JOBS) zmqrpc.test.devstack
 
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 
