@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,9 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 import zmqrpc
 from zmqrpc.test.processes import CHECKOUT
 
-PACKAGED = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "share", "zmqrpc", "twisted"]
+PACKAGED = [
+    *("setup.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "share", "zmqrpc", "twisted", "devstack"),
+]
 TWISTD = "from twisted.scripts.twistd import run; run()"
 IGNORED = shutil.ignore_patterns("__pycache__", "dropin.cache")
 SHARED = [
@@ -254,3 +257,14 @@ class InstallationTests(SynchronousTestCase):
         data = f"zmqrpc-{zmqrpc.__version__}.data"
         self.assertEqual(tops, {"twisted", "zmqrpc", f"zmqrpc-{zmqrpc.__version__}.dist-info", data})
         self.assertEqual({n for n in names if n.startswith(data)}, {f"{data}/data/{path}" for path in SHARED})
+
+    def test_sdist_holds_what_it_should(self) -> None:
+        """The DevStack plugin, and what its tests need beside Python."""
+        _, _, sdist = build()
+        with tarfile.open(sdist) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        for directory in ("devstack", "zmqrpc/test/devstack"):
+            files = [path for path in (CHECKOUT / directory).rglob("*") if path.is_file()]
+            wanted = {str(path.relative_to(CHECKOUT)) for path in files if "__pycache__" not in path.parts}
+            self.assertTrue(wanted)
+            self.assertEqual(wanted - names, set())
