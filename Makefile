@@ -8,6 +8,7 @@ TESTS ?= zmqrpc
 # More than there are processors, since tests also wait: for what may not come, and for what expires.
 JOBS ?= $(shell expr 2 + $$(nproc))
 VENV := .venv
+OSLO_BENCH := .venv-bench-oslo
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet
 DESCRIPTION := setup.py pyproject.toml zmqrpc/_version.py tools/make-venv
@@ -16,7 +17,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test sim soak fault devstack check format-check lint types docs share share-check package news bench clean
+.PHONY: help demo test sim soak fault devstack check format-check lint types docs share share-check package news bench
+.PHONY: bench-oslo clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -97,7 +99,19 @@ bench: $(VENV)/.stamp-bench  ## compare the speed with others, after installing 
 	@tools/packages nats-server=nats-server rabbitmq-server=rabbitmq-server epmd=erlang-base
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench
 
+# An environment of its own: what is measured is installed as services install it, with the extra `oslo`.
+$(OSLO_BENCH)/.stamp: bench/oslo/requirements.txt $(DESCRIPTION)
+	@echo "Setting up $(OSLO_BENCH)"
+	@tools/make-venv $(PYTHON) $(OSLO_BENCH)
+	@$(OSLO_BENCH)/bin/python -m pip install --quiet --editable '.[oslo]' --requirement bench/oslo/requirements.txt
+	@touch $@
+
+bench-oslo: $(OSLO_BENCH)/.stamp  ## compare the oslo.messaging driver with RabbitMQ (BENCH=--help), after installing both
+	@tools/packages redis-server=redis-server rabbitmq-server=rabbitmq-server epmd=erlang-base
+	PATH="$$PATH:/usr/sbin" $(OSLO_BENCH)/bin/python -m bench.oslo $(BENCH)
+
 clean:  ## remove everything that these commands have made
 	rm -rf $(VENV) build dist docs/_build zmqrpc.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .coverage*
+	rm -rf $(OSLO_BENCH) bench/oslo/upstream
 	find zmqrpc twisted examples bench docs \( -name __pycache__ -o -name dropin.cache \) -prune -exec rm -rf {} + \
 		2>/dev/null || true

@@ -33,32 +33,38 @@ class Broker:
     address: Callable[[Order], str]
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
+    """Return where a program is; `ContenderFailed` says which package has it."""
     path = shutil.which(name, path=_PATH)
     if not path:
         raise ContenderFailed(f"{name} is not installed: apt-get install {package}")
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
 
 
-def _wait(seconds: float, found: Callable[[], str | None], who: str) -> str:
+def wait(seconds: float, found: Callable[[], str | None], who: str, what: str = "where it listens") -> str:
+    """
+    Return what `found` returns, as soon as it does.
+
+    :raises ContenderFailed: it did not for so long; the text says who did not say what.
+    """
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if address := found():
             return address
         time.sleep(0.05)
-    raise ContenderFailed(f"{who} did not say within {seconds:.0f} s where it listens")
+    raise ContenderFailed(f"{who} did not say within {seconds:.0f} s {what}")
 
 
 def _nats_commands(contender: Contender, order: Order) -> list[Command]:
-    program = _program("nats-server", "nats-server")
-    return [[program, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", order.directory]]
+    return [[program("nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", order.directory]]
 
 
 def _nats_address(order: Order) -> str:
@@ -67,7 +73,7 @@ def _nats_address(order: Order) -> str:
     def found() -> str | None:
         return str(json.loads(ports.read_text())["nats"][0]) if ports.exists() and ports.stat().st_size else None
 
-    return _wait(10, found, "nats-server")
+    return wait(10, found, "nats-server")
 
 
 def _rabbit_commands(contender: Contender, order: Order) -> list[Command]:
@@ -86,7 +92,7 @@ def _rabbit_commands(contender: Contender, order: Order) -> list[Command]:
     cookie.write_text(secrets.token_hex(16))
     (home / "enabled_plugins").write_text("[].\n")
     (home / "environment").touch()
-    port, epmd, distribution = _free_port(), _free_port(), _free_port()
+    port, epmd, distribution = free_port(), free_port(), free_port()
     (home / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
     )
@@ -110,7 +116,7 @@ def _rabbit_commands(contender: Contender, order: Order) -> list[Command]:
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
     }
     environment = ["env", *(f"{name}={value}" for name, value in variables.items())]
-    return [[*environment, _program("epmd", "erlang-base")], [*environment, str(scripts / "rabbitmq-server")]]
+    return [[*environment, program("epmd", "erlang-base")], [*environment, str(scripts / "rabbitmq-server")]]
 
 
 def _rabbit_address(order: Order) -> str:
@@ -125,7 +131,7 @@ def _rabbit_address(order: Order) -> str:
             return None
         return f"rabbit://guest:guest@127.0.0.1:{port}/"
 
-    return _wait(60, found, "rabbitmq-server")
+    return wait(60, found, "rabbitmq-server")
 
 
 def _proxy_commands(contender: Contender, order: Order) -> list[Command]:
@@ -133,7 +139,7 @@ def _proxy_commands(contender: Contender, order: Order) -> list[Command]:
     proxy += ["--url", f"zmq+sqlite://{order.directory}/matchmaker.db"]
     if "+pub-sub" in contender.topology:
         proxy[-1] += "?use_pub_sub=true"
-    order.locals = [_free_port() for _ in range(contender.locals)]
+    order.locals = [free_port() for _ in range(contender.locals)]
     locals_ = [[*proxy, "--local-publisher", "--publisher-port", str(port)] for port in order.locals]
     return [*[proxy] * contender.proxies, *locals_]
 
@@ -156,7 +162,7 @@ def _proxy_address(order: Order) -> str:
     def found() -> str | None:
         return order.directory if len(proxies(order.directory, "router")) >= wanted else None
 
-    return _wait(20, found, "zmq-proxy")
+    return wait(20, found, "zmq-proxy")
 
 
 BROKERS = {

@@ -147,11 +147,12 @@ def measure(contender: Contender, order: Order, *, pin: bool = False, root: Path
                 raise ContenderFailed(f"the client ended with status {client.returncode}")
             figures: Figures = json.loads(output)
         except ContenderFailed as error:
-            raise ContenderFailed(f"{error}{_last_words(directory)}") from None
+            raise ContenderFailed(f"{error}{last_words(directory)}") from None
     return figures
 
 
-def _last_words(directory: str) -> str:
+def last_words(directory: str) -> str:
+    """Return the last lines that processes with this directory have written to their standard error."""
     errors = Path(directory, "errors")
     lines = errors.read_text(errors="replace").strip().splitlines() if errors.exists() else []
     return "".join(f"\n    | {line}" for line in lines[-15:])

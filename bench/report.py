@@ -76,26 +76,28 @@ def judge(name: str, row: Row, rounds: Mapping[str, Sequence[Figures]]) -> Resul
     return result
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a figure as a person reads it: of three digits, or all before the point."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _summary(summary: Summary | None, unit: str) -> str:
+def said(summary: Summary | None, unit: str) -> str:
+    """Return the median with its unit, and the spread in brackets."""
     if summary is None:
         return "-"
-    return f"{_number(summary.median)} {unit} [{summary.spread:.0%}]".replace(" /s", "/s")
+    return f"{number(summary.median)} {unit} [{summary.spread:.0%}]".replace(" /s", "/s")
 
 
 def _cells(result: Result) -> list[str]:
     bound = "<=" if result.at_most else ">="
     by = "x" if result.yardstick or result.unit == "x" else f" {result.unit}"
-    ratio = "-" if result.yardstick is None or result.ratio is None else f"{_number(result.ratio)}x"
+    ratio = "-" if result.yardstick is None or result.ratio is None else f"{number(result.ratio)}x"
     return [
         result.name,
         result.title,
-        ", ".join([_summary(result.ours, result.unit), *(f"{k} {_number(v)}" for k, v in result.also.items())]),
+        ", ".join([said(result.ours, result.unit), *(f"{k} {number(v)}" for k, v in result.also.items())]),
         result.yardstick or "-",
-        _summary(result.theirs, result.unit),
+        said(result.theirs, result.unit),
         ratio,
         "{:.2f}..{:.2f}".format(*result.ratios) if result.ratios else "-",
         f"{bound} {result.must:g}{by}",
@@ -109,10 +111,14 @@ HEAD = ["row", "what", "zmqrpc", "against", "yardstick", "ratio", "by round", "m
 
 def table(results: Sequence[Result]) -> str:
     """Return the table that a person reads: medians, in brackets their spread over the rounds."""
-    lines = [HEAD, *map(_cells, results)]
+    return in_columns([HEAD, *map(_cells, results)])
+
+
+def in_columns(lines: list[list[str]]) -> str:
+    """Return lines of cells as columns; the first line is the head, and is underlined."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    underlined = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in underlined)
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
