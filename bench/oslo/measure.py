@@ -27,7 +27,7 @@ START = 60.0
 """Seconds that a server has to say that it listens; workers have as many more as they are."""
 FINISH = 120.0
 """Seconds that a client has beyond those it measures for."""
-QUIET = 5.0
+QUIET = 8.0
 """Seconds without another message after which none is expected any more, and that the simulator has to end."""
 LOOK = 0.1
 

@@ -29,7 +29,7 @@ from typing import Any  # noqa: E402
 LOOK = 0.1
 """Seconds from one writing of the counts to the next."""
 WIDTH = 1000
-QUIET = 5.0
+QUIET = 8.0
 """Seconds without a message after which none is expected any more."""
 
 
