@@ -52,9 +52,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _said(figures: Figures) -> str:
-    return " ".join(
-        f"{name}={value:,.6g}" if isinstance(value, float) else f"{name}={value}" for name, value in figures.items()
-    )
+    short = {name: value for name, value in figures.items() if not isinstance(value, list)}
+    return " ".join(f"{k}={v:,.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in short.items())
 
 
 def _measure(name: str, options: argparse.Namespace, size: Size) -> dict[str, list[Figures]]:

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from operator import sub
 from typing import Any
 
 import oslo_messaging
 from oslo_config import cfg
 
 from bench.oslo.woken import wake
-from bench.work import Figures, Order, answer, order_of, percentile, ready
+from bench.work import Figures, Order, answer, cpu_seconds, order_of, percentile, ready
 
 DATA = "x" * 64
 TIMEOUT = 30
@@ -102,7 +103,10 @@ class Caller:
 def call(transport: Any, order: Order) -> Figures:
     client = oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(topic=TOPIC), timeout=TIMEOUT)
     caller = Caller(client, order.seconds)
+    before = [time.process_time(), cpu_seconds(order.pids)]
     took = caller.run(order.window)
+    used = map(sub, [time.process_time(), cpu_seconds(order.pids)], before)
+    client_us, server_us = (seconds / caller.made * 1e6 for seconds in used)
     ran = client.call({}, "calls")
     lost = sum(caller.errors.values()) + caller.wrong
     for error, count in caller.errors.items():
@@ -112,6 +116,8 @@ def call(transport: Any, order: Order) -> Figures:
         "p50_ms": percentile(took, 50) * 1e3 if took else None,
         "p99_ms": percentile(took, 99) * 1e3 if took else None,
         "max_ms": max(took) * 1e3 if took else None,
+        "client_us": client_us,
+        "server_us": server_us,
         "calls": caller.made,
         "lost": lost,
         "twice": max(0, ran - caller.made),

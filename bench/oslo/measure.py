@@ -84,6 +84,7 @@ def _calls(measurement: Measurement, bus: Bus, order: Order, size: Size) -> Figu
         if not together:
             server = stack.enter_context(process(_python("calls", "server", order), order.directory))
             _line(server, START, "the server")
+            order.pids = [server.pid]
         words = _python("calls", "both" if together else "client", order)
         client = stack.enter_context(process(words, order.directory))
         figures: Figures = json.loads(_line(client, size.seconds + FINISH, "the client"))

@@ -175,11 +175,19 @@ class Tally:
     different: int = 0
     first: float = 0.0
     last: float = 0.0
+    cpu_first: float = 0.0
+    """The processor time that the process has used until the first."""
+    cpu_last: float = 0.0
 
     @property
     def rate(self) -> float | None:
         """Messages per second, from the first to the last; None when there is nothing in between."""
         return (self.count - 1) / (self.last - self.first) if self.last > self.first else None
+
+    @property
+    def cpu_us(self) -> float | None:
+        """Microseconds of processor time of the whole process for each message; None when there were none."""
+        return (self.cpu_last - self.cpu_first) / self.count * 1e6 if self.count else None
 
 
 def tallies(text: str) -> dict[str, Tally] | None:
@@ -203,6 +211,8 @@ def simulated(sent: Mapping[str, Tally], received: Mapping[str, Tally], own: flo
         "rate": server.rate,
         "own_rate": own,
         "sent_rate": client.rate,
+        "client_us": client.cpu_us,
+        "server_us": server.cpu_us,
         "sent": client.count,
         "received": server.count,
         "lost": client.count - server.different,

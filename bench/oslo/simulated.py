@@ -29,6 +29,8 @@ from typing import Any  # noqa: E402
 LOOK = 0.1
 """Seconds from one writing of the counts to the next."""
 WIDTH = 1000
+NONE = (0, 0, 0.0, 0.0, 0.0, 0.0)
+"""What a kind begins with: the fields of `bench.oslo.report.Tally`."""
 QUIET = 8.0
 """Seconds without a message after which none is expected any more."""
 
@@ -43,9 +45,11 @@ class Counts:
 
     def write(self, *more: str) -> None:
         for kind in more:
-            self.kinds[kind] = [0, 0, 0.0, 0.0]
+            self.kinds[kind] = list(NONE)
         for kind, seen in self.different.items():
-            self.kinds[kind][1] = len(seen)
+            tally = self.kinds[kind]
+            if tally[1] != len(seen):
+                tally[1], tally[5] = len(seen), time.process_time()
         # One write of one length: a reader has all of it, or what was before.
         os.pwrite(self._file, json.dumps(self.kinds).ljust(WIDTH).encode(), 0)
 
@@ -71,7 +75,7 @@ def _count(simulator: Any, counts: Counts) -> None:
     class Collector(simulator.MessageStatsCollector):  # type: ignore[misc]
         def __init__(self, label: str) -> None:
             kind = label.partition("-")[0]
-            self._tally = counts.kinds.setdefault(kind, [0, 0, 0.0, 0.0])
+            self._tally = counts.kinds.setdefault(kind, list(NONE))
             self._seen = counts.different.setdefault(kind, set())
             super().__init__(label)
 
@@ -79,7 +83,8 @@ def _count(simulator: Any, counts: Counts) -> None:
             tally = self._tally
             tally[0] += 1
             tally[3] = now = monotonic()
-            tally[2] = tally[2] or now
+            if not tally[2]:
+                tally[2], tally[4] = now, time.process_time()
             self._seen.add(parsed_message[2])  # when the client made it: no two have the same time
             super().push(parsed_message)
 

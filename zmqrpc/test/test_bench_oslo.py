@@ -31,6 +31,12 @@ class SimulatorTests(SynchronousTestCase):
         self.assertIsNone(tallies(""))
         self.assertIsNone(tallies('{"server": [5, 5,'))
 
+    def test_processor_time_is_of_each_message(self):
+        found = tallies('{"server": [5, 5, 10.0, 12.0, 1.0, 1.001], "ready": [0, 0, 0.0, 0.0, 0.0, 0.0]}')
+        assert found is not None and found["server"].cpu_us is not None
+        self.assertAlmostEqual(found["server"].cpu_us, 200)
+        self.assertIsNone(found["ready"].cpu_us)
+
     def test_one_message_has_no_rate(self):
         found = tallies('{"server": [1, 1, 10.0, 10.0]}')
         assert found is not None
