@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -12,11 +11,11 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+import attrs
 import oslo_messaging
 from oslo_messaging._drivers import base
 from oslo_messaging.transport import InvalidTransportURL
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.python.failure import Failure
 
 from zmqrpc import errors
 from zmqrpc.client import RPCClient
@@ -29,12 +28,10 @@ from zmqrpc.oslo.opts import settings_of
 from zmqrpc.oslo.payload import parts_of, parts_of_notification, value_of
 from zmqrpc.oslo.reactor import in_each_fork, is_here, reactor_here
 from zmqrpc.oslo.server import AnyMethod, Hand, OsloServer
+from zmqrpc.oslo.unawaited import Unawaited
 from zmqrpc.oslo.waiting import StillUnderWay, wait_for
 from zmqrpc.target import Target
 from zmqrpc.transport_url import masked_url
-
-ACKNOWLEDGED_SECONDS = 1.0
-"""For which who casts or fans out waits for the acknowledgement; what becomes of it later is logged."""
 
 LATE_SECONDS = 5.0
 """After the timeout of a call, after which it ends whatever the reactor does."""
@@ -42,15 +39,10 @@ LATE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 """Between two tries of what could not be sent since the matchmaker is away."""
 
-MOST_UNDER_WAY = 10_000
-"""Notifications of one transport that nobody waits for; who sends one more waits for its end."""
-
 EXIT_SECONDS = 1.0
-"""For which a process that exits waits for its notifications, and for its records to be withdrawn."""
+"""For which what is under way is waited for at the end; where the process exits, the withdrawal of records as well."""
 
 _MOST_TARGETS = 10_000
-
-LOG = logging.getLogger(__name__)
 
 _drivers: WeakSet[ZmqDriver] = WeakSet()
 
@@ -61,6 +53,7 @@ class _Calling(NamedTuple):
     reactor: Any
     node: Node
     client: RPCClient
+    unawaited: Unawaited
 
 
 class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
@@ -90,7 +83,6 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         self._listeners: WeakSet[ZmqListener] = WeakSet()
         self._notifiers: dict[tuple[str | None, str], Notifier] = {}
         self._targets: dict[tuple[Any, ...], Target] = {}
-        self._under_way: set[Deferred[Any]] = set()
 
     def require_features(self, requeue: bool = False) -> None:
         """Raise nothing: notifications can be given back."""
@@ -116,7 +108,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         """
         method, namespace, version, arguments, context = parts_of(ctxt, message)
         whom = self._target(target, namespace, version)
-        reactor, _, client = self._calling or self._opened()
+        reactor, _, client, unawaited = self._calling or self._opened()
         at_once = bool(getattr(transport_options, "at_least_once", False))
         if wait_for_reply:
             start = partial(
@@ -131,9 +123,12 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             )
             send = partial(wait_for, reactor, start, self._seconds(timeout) + LATE_SECONDS)
         else:
-            told = client.fanout if target.fanout else client.cast
-            start = partial(told, whom, method, arguments, timeout=timeout, context=context)
-            send = partial(wait_for, reactor, start, ACKNOWLEDGED_SECONDS, partial(_told_late, f"{whom} {method}"))
+            tell = client.fanout if target.fanout else client.cast
+            start = partial(tell, whom, method, arguments, timeout=timeout, context=context)
+            if at_once:
+                send = partial(wait_for, reactor, start)
+            else:
+                send = partial(unawaited.send, attrs.evolve(whom, fanout=True) if target.fanout else whom, start)
         try:
             result = self._retried(send, retry, timeout)
         except StillUnderWay:
@@ -175,25 +170,14 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         ``rpc_response_timeout``, be it tried again and again, and then it is logged as lost.
         """
         parts = parts_of_notification(ctxt, message)
-        reactor, node, _ = self._calling or self._opened()
+        _, node, _, unawaited = self._calling or self._opened()
         notifier = self._notifier(node, target)
-
-        def start() -> Deferred[Any]:
-            sent = notifier.forward(parts.method, parts.context, parts.arguments)
-            if sent.called or len(self._under_way) >= MOST_UNDER_WAY:
-                return sent
-            self._under_way.add(sent)
-            sent.addBoth(self._told, sent, f"{notifier.topics[0]}")
-            return succeed(None)
-
         try:
-            wait_for(reactor, start)
+            unawaited.post(notifier.topics[0], partial(notifier.forward, parts.method, parts.context, parts.arguments))
+        except StillUnderWay:
+            return
         except errors.ZmqRpcError as error:
             raise raised_for(error, self._allowed_remote_exmods, False) from None
-
-    def _told(self, outcome: Any, sent: Deferred[Any], whom: str) -> None:
-        self._under_way.discard(sent)
-        _told_late(whom, outcome)
 
     def _target(self, target: Any, namespace: str | None, version: str | None) -> Target:
         server = None if target.fanout else target.server
@@ -228,7 +212,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
     def _begun(self, reactor: Any) -> Deferred[_Calling]:
         node = Node(reactor, self._settings)
         node.startService()
-        return succeed(_Calling(reactor, node, node.client()))
+        return succeed(_Calling(reactor, node, node.client(), Unawaited(reactor)))
 
     # Listening
 
@@ -275,10 +259,12 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
     # The end
 
     def cleanup(self) -> None:
-        """Close what calls; listeners are closed by their servers."""
+        """Close what calls, when that is done which nobody waits for; listeners are closed by their servers."""
         with self._lock:
             calling, self._calling, self._notifiers = self._calling, None, {}
         if calling is not None and is_here(calling.reactor):
+            with suppress(StillUnderWay):
+                wait_for(calling.reactor, lambda: DeferredList(calling.unawaited.ends()), EXIT_SECONDS)
             wait_for(calling.reactor, calling.node.stopService)
 
     def leave(self) -> list[Deferred[Any]]:
@@ -287,24 +273,14 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         :return: what is still to come to its end.
         """
-        ends = [listener.withdraw() for listener in self._listeners]
-        for sent in self._under_way:
-            end: Deferred[Any] = Deferred()
-            sent.addCallback(end.callback)
-            ends.append(end)
-        return ends
+        ends: list[Deferred[Any]] = [listener.withdraw() for listener in self._listeners]
+        return ends + (self._calling.unawaited.ends() if self._calling else [])
 
     @property
     def reactor(self) -> Any:
         """The reactor in which something of it is open; None where nothing is."""
         opened = [self._calling.reactor] if self._calling else [each.reactor for each in self._listeners]
         return opened[0] if opened else None
-
-
-def _told_late(whom: str, outcome: Any) -> None:
-    """Log what became of something when nobody waits for it any more."""
-    if isinstance(outcome, Failure) and not outcome.check(errors.NoRoute):
-        LOG.warning("what was sent to %s did not arrive: %s", whom, outcome.getErrorMessage())
 
 
 def _leave() -> None:

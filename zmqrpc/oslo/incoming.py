@@ -40,22 +40,28 @@ class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
     """
     A call, a cast or a fan-out that a server runs.
 
+    :param is_call: whether somebody waits for its answer.
+
     The caller hears from our node twice a second that it runs, so no thread of the dispatcher's has to say so:
     `client_timeout` is left None.
     """
 
-    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any) -> None:
+    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any, is_call: bool) -> None:
         super().__init__(context, message)
+        self._is_call = is_call
         self._answer = _Settled(reactor, _CANCELLED)
         self.outcome = self._answer.outcome
 
     def reply(self, reply: Any = None, failure: Any = None) -> None:
         """
-        Answer, once.
+        Answer, once; nobody hears the answer of what is no call.
 
         :param failure: as `sys.exc_info` returns it.
         """
         if self._answer.is_brought:
+            return
+        if not self._is_call:
+            self._answer.bring(None)
             return
         try:
             answer = result_of(reply) if failure is None else failed(failure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zmqrpc.core.envelope import Failure, FailureCode, Request
+from zmqrpc.core.envelope import Call, Failure, FailureCode, Request
 from zmqrpc.dispatcher import OWN_NAMESPACE, expose
 from zmqrpc.oslo.incoming import IncomingRequest
 from zmqrpc.oslo.payload import Parts, message_of
@@ -49,6 +49,6 @@ class OsloServer(RPCServer):
             message, context = message_of(parts)
         except ValueError as error:
             return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", f"{request.method}: {error}")
-        incoming = IncomingRequest(context, message, self._reactor)
+        incoming = IncomingRequest(context, message, self._reactor, type(request) is Call)
         self._hand([incoming])
         return incoming.outcome
