@@ -267,6 +267,13 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
                 wait_for(calling.reactor, lambda: DeferredList(calling.unawaited.ends()), EXIT_SECONDS)
             wait_for(calling.reactor, calling.node.stopService)
 
+    def close(self) -> None:
+        """Close what calls and what listens; what runs is waited for up to ``drain_timeout``."""
+        for listener in list(self._listeners):
+            listener.stop()
+            listener.cleanup()
+        self.cleanup()
+
     def leave(self) -> list[Deferred[Any]]:
         """
         Withdraw what is served, since the process exits; in the reactor.
@@ -281,6 +288,13 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         """The reactor in which something of it is open; None where nothing is."""
         opened = [self._calling.reactor] if self._calling else [each.reactor for each in self._listeners]
         return opened[0] if opened else None
+
+
+def close_all(conf: Any) -> None:
+    """Close every transport that was made with a configuration."""
+    for driver in list(_drivers):
+        if driver.conf is conf:
+            driver.close()
 
 
 def _leave() -> None:

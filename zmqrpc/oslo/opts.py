@@ -76,6 +76,9 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
     reading = Reading()
     for row in _ROWS:
         value = conf[row.group][row.key]
+        if isinstance(value, str):
+            # The manuals write None, and {hostname}, where an option is to stay unset.
+            value = row.parse(value)
         if value != _default(row) or row.name in _DEFAULTS:
             reading.values[row.name] = tuple(value) if isinstance(value, list) else value
             reading.origins[row.name] = f"[{row.group}] {row.key}"
