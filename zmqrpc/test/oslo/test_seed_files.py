@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from oslo_config import cfg
 from oslo_messaging import TransportURL
 from twisted.trial.unittest import SynchronousTestCase
