@@ -14,7 +14,7 @@ author = "the zmqrpc contributors"
 project_copyright = author
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "repoze.sphinx.autointerface", "command_tables", "option_table"]
+extensions = ["sphinx.ext.autodoc", "repoze.sphinx.autointerface", "command_tables", "option_table", "seed_options"]
 exclude_patterns = ["_build", "spec/vectors"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Brokerless RPC over ZeroMQ for Twisted", "page_width": "1100px"}

@@ -14,8 +14,8 @@ class ZmqFixture(ConfFixture):  # type: ignore[misc]
     """
     Has a configuration speak zmqrpc for the length of a test.
 
-    Our options are known to it at once, before there is a transport. At the end everything is closed that was opened with
-    it and is still there, and what was overridden is as before.
+    Our options are known to it at once, before there is a transport. At the end everything is closed that was opened
+    with it and is still there, and what was overridden is as before.
 
     :param conf: a `ConfigOpts`.
     :param transport_url: a str; ``zmq://`` is this process alone, without a store and without the network.

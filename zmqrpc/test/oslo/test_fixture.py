@@ -9,9 +9,9 @@ import oslo_messaging
 from oslo_config import cfg
 from twisted.trial.unittest import SynchronousTestCase
 
+from zmqrpc.option import ZMQ
 from zmqrpc.oslo.driver import ZmqDriver
 from zmqrpc.oslo.fixture import ZmqFixture
-from zmqrpc.oslo.opts import ZMQ
 
 TARGET = oslo_messaging.Target(topic="compute", server="node-1")
 

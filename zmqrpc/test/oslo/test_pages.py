@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from pathlib import Path
 
+import oslo_messaging
+from oslo_config import cfg
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.oslo.driver import ZmqDriver
+from zmqrpc.oslo.opts import settings_of
 from zmqrpc.test.processes import ProcessTestCase, Running, run_to_end, until
 from zmqrpc.test.test_examples import DOCS, EXAMPLES, pattern, steps
 
@@ -91,3 +98,60 @@ class PageTests(ProcessTestCase):
         self.assertEqual(service.ends(), 0, service.err)
         listed = self.run_to_end("zmqrpc", "ls", "--config-file", "compute.conf")
         self.assertIn("nobody is registered", listed.stdout + listed.stderr)
+
+
+class FileTests(SynchronousTestCase):
+    """The files of oslo-messaging.rst, from-rabbitmq.rst and half-and-half.rst mean what the pages say."""
+
+    def read(self, text: str) -> cfg.ConfigOpts:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        conf = cfg.ConfigOpts()
+        conf(["--config-file", str(path)])
+        return conf
+
+    def ini(self, name: str) -> list[str]:
+        """Read the files of a page, those in lists and with captions as well."""
+        text = (DOCS / "howto" / name).read_text()
+        found = re.findall(r"^( *)\.\. code-block:: ini\n(?: +:.*\n)*\n((?:(?:\1   .*)?\n)+)", text, re.MULTILINE)
+        return [re.sub(rf"^{indent}   ", "", block, flags=re.MULTILINE) for indent, block in found]
+
+    def drivers(self, conf: cfg.ConfigOpts) -> list[str]:
+        """Name the drivers for calls and for notifications; none of them connects when it is made."""
+        made = (oslo_messaging.get_rpc_transport(conf), oslo_messaging.get_notification_transport(conf))
+        return [type(transport._driver).__name__ for transport in made]
+
+    def test_half_and_half(self) -> None:
+        found = [self.drivers(self.read(text)) for text in self.ini("half-and-half.rst")]
+        self.assertEqual(found, [["ZmqDriver", "RabbitDriver"], ["RabbitDriver", "ZmqDriver"]])
+
+    def test_from_rabbitmq(self) -> None:
+        (text,) = self.ini("from-rabbitmq.rst")
+        conf = self.read(text)
+        self.assertEqual(self.drivers(conf), ["ZmqDriver", "RabbitDriver"])
+        settings = settings_of(conf, oslo_messaging.TransportURL.parse(conf), None)
+        self.assertEqual((settings.host, settings.rpc_zmq_bind_address), ("10.0.0.11", "10.0.0.11"))
+
+    def test_oslo_messaging(self) -> None:
+        settings = []
+        for text in self.ini("oslo-messaging.rst"):
+            conf = self.read(text)
+            self.assertEqual(self.drivers(conf)[0], ZmqDriver.__name__)
+            settings.append(settings_of(conf, oslo_messaging.TransportURL.parse(conf), None))
+        store, tls, proxied = settings
+        self.assertEqual((store.matchmaker, store.host), ("redis", "10.0.0.11"))
+        self.assertEqual((tls.matchmaker, tls.matchmaker_tls), ("etcd", True))
+        self.assertEqual((proxied.use_router_proxy, proxied.use_pub_sub), (True, True))
+
+    def test_urls(self) -> None:
+        """Each URL of the page is one, as a service reads it, with what is in brackets and without."""
+        found = re.findall(r"^   \* - ``(zmq.*)``$", PAGE.read_text(), re.MULTILINE)
+        self.assertEqual(len(found), 7)
+        for url in found:
+            whole = re.sub(r"[][]", "", url).replace("...", "").replace("port", "1")
+            bare = re.sub(r"\[[^]]*\]", "", url).replace("port", "1")
+            for text in (whole.replace("/db", "/1"), bare):
+                conf = cfg.ConfigOpts()
+                parsed = oslo_messaging.TransportURL.parse(conf, text)
+                name = text.partition("://")[0].partition("+")[2] or "dummy"
+                self.assertEqual(settings_of(conf, parsed, None).matchmaker, name, text)
