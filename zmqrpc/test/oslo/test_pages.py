@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -98,6 +99,19 @@ class PageTests(ProcessTestCase):
         self.assertEqual(service.ends(), 0, service.err)
         listed = self.run_to_end("zmqrpc", "ls", "--config-file", "compute.conf")
         self.assertIn("nobody is registered", listed.stdout + listed.stderr)
+
+    def test_without_oslo_messaging(self) -> None:
+        """A client that shares no code with us calls the service, as docs/spec/oslo says; so one of any language can."""
+        service = self.beside([sys.executable, "compute.py", "node-1", "--config-file", "compute.conf"])
+        (address,) = until(lambda: re.findall(r"at (tcp://\S+),", service.err), lambda: service.err)
+        client = str(EXAMPLES / "interop" / "client.py")
+        ended = self.python(client, address, "compute", "boot", 'name="web"')
+        self.assertEqual((ended.stdout, ended.stderr), ('"web runs on node-1"\n', ""))
+        text = json.dumps([{"method": "boot", "args": {"name": "db"}}, {"user": "ada"}])
+        ended = self.python(client, address, "compute", "boot", f"oslo.json={json.dumps(text)}")
+        self.assertEqual((ended.stdout, ended.stderr), ('"db runs on node-1"\n', ""))
+        ended = self.python(client, address, "compute", "boot", 'oslo.json="none"')
+        self.assertIn("InvalidArguments", ended.stdout + ended.stderr)
 
 
 class FileTests(SynchronousTestCase):
