@@ -101,7 +101,7 @@ class PageTests(ProcessTestCase):
         self.assertIn("nobody is registered", listed.stdout + listed.stderr)
 
     def test_without_oslo_messaging(self) -> None:
-        """A client that shares no code with us calls the service, as docs/spec/oslo says; so one of any language can."""
+        """A client that shares no code with us calls the service, as docs/spec/oslo says."""
         service = self.beside([sys.executable, "compute.py", "node-1", "--config-file", "compute.conf"])
         (address,) = until(lambda: re.findall(r"at (tcp://\S+),", service.err), lambda: service.err)
         client = str(EXAMPLES / "interop" / "client.py")
