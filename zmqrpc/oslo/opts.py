@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from oslo_config import cfg
+from oslo_messaging.transport import TransportHost, TransportURL
 
+from zmqrpc.connections import check_strategy
+from zmqrpc.core.plan import check_matchmaker, plan_of
+from zmqrpc.errors import ConfigError
+from zmqrpc.matchmaker import find_factory
 from zmqrpc.option import REDIS, ZMQ, Option
 from zmqrpc.reading import Reading
 from zmqrpc.settings import OPTIONS, Settings
+
+LOG = logging.getLogger(__name__)
 
 _KINDS = {
     "str": cfg.StrOpt,
@@ -70,7 +79,7 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
     :param conf: a `ConfigOpts`.
     :param url: a `TransportURL`; its query overrides the configuration.
     :param default_exchange: the exchange of targets that name none.
-    :raises ConfigError: an option of the query is unknown, or a value is not valid.
+    :raises ConfigError: an option of the query is unknown, a value is not valid, or two do not go together.
     """
     register_opts(conf)
     reading = Reading()
@@ -87,4 +96,36 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
     # It is not there before the first client, which gives a timeout with each call.
     if (timeout := getattr(conf, "rpc_response_timeout", None)) is not None:
         reading.values["rpc_response_timeout"] = float(timeout)
-    return reading.finish(reading.read_query(str(url))).settings
+    configuration = reading.finish(reading.read_query(_text_of(url)))
+    for text in configuration.warnings:
+        _warn(text)
+    settings = configuration.settings
+    plan = plan_of(settings)
+    find_factory(settings.matchmaker)
+    for text in filter(None, (plan.warning, check_matchmaker(plan, settings.matchmaker))):
+        _warn(text)
+    check_strategy(plan.name)
+    return settings
+
+
+@lru_cache(maxsize=1000)
+def _warn(text: str) -> None:
+    """Say something once: a service makes many transports of one configuration."""
+    LOG.warning("%s", text)
+
+
+def _text_of(url: Any) -> str:
+    """
+    Write a transport URL as we read it: user and password stand before the first host, and are those of all.
+
+    oslo.messaging has them before each host.
+
+    :raises ConfigError: they are not the same everywhere.
+    """
+    known = {(host.username, host.password) for host in url.hosts if host.username or host.password}
+    if len(known) > 1:
+        raise ConfigError("the hosts of the transport URL have different users or passwords; give all of them the same")
+    hosts = [TransportHost(host.hostname, host.port) for host in url.hosts]
+    for user, password in known:
+        hosts[0].username, hosts[0].password = user, password
+    return str(TransportURL(url.conf, url.transport, url.virtual_host, hosts, url.query))

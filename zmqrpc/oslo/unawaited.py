@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import NoRoute
@@ -70,7 +70,7 @@ class Unawaited:
         self._reactor.callFromThread(self._begin, whom, start)
 
     def _begin(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        sent = start()
+        sent = maybeDeferred(start)
         self._sent.add(sent)
         sent.addBoth(self._ended, sent, whom)
 

@@ -1,0 +1,67 @@
+"""What is sent again when it could not be sent: what ``retry`` means here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from zmqrpc.errors import DeliveryError, MatchmakerUnavailable, Overloaded
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+"""Seconds between two tries; each pause is twice the one before."""
+
+
+class Attempts:
+    """
+    One message, sent again as long as it has not run and may be taken later.
+
+    That is so while nobody is known and the matchmaker is away, and of requests also while who should have them has too
+    much to do. A broker would keep them meanwhile; here their sender does.
+
+    :param reactor: in which it is sent.
+    :param send: sends it, given the seconds that are left as ``timeout``.
+    :param seconds: for which all of it may take.
+    :param most: how often it is sent again at most; None, or less than 0, for as often as there is time for.
+    :param later: the errors after which it is sent again.
+    """
+
+    __slots__ = ("_later", "_left", "_pause", "_reactor", "_seconds", "_send", "_until")
+
+    def __init__(
+        self,
+        reactor: Any,
+        send: Callable[..., Deferred[Any]],
+        seconds: float,
+        most: int | None,
+        later: tuple[type[DeliveryError], ...] = (MatchmakerUnavailable, Overloaded),
+    ) -> None:
+        self._reactor = reactor
+        self._send = send
+        self._seconds = seconds
+        self._later = later
+        self._left = float("inf") if most is None or most < 0 else most
+        self._pause = FIRST_PAUSE
+        self._until = 0.0
+
+    def begin(self) -> Deferred[Any]:
+        """Send it; in the reactor."""
+        self._until = self._reactor.seconds() + self._seconds
+        return self._send(timeout=self._seconds).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> Any:
+        error = failure.value
+        if not isinstance(error, self._later) or error.maybe_executed or self._left <= 0:
+            return failure
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        if self._reactor.seconds() + pause >= self._until:
+            return failure
+        self._left -= 1
+        return deferLater(self._reactor, pause, self._again)
+
+    def _again(self) -> Deferred[Any]:
+        return self._send(timeout=self._until - self._reactor.seconds()).addErrback(self._failed)
