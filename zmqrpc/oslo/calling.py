@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.members import Reached
 from zmqrpc.node import Node
 from zmqrpc.notifier import Notifier
 from zmqrpc.oslo.attempts import Attempts
@@ -108,13 +109,16 @@ class Calling:
         :raises StillUnderWay: what becomes of it will be logged.
         """
         seconds = self._seconds if timeout is None else timeout
-        tell = self._client.fanout if target.fanout else self._client.cast
+        tell = self._fanned_out if target.fanout else self._client.cast
         send = partial(tell, target, parts.method, parts.arguments, context=parts.context)
         begin = Attempts(self.reactor, send, seconds, retry).begin
         if now or (retry is not None and retry >= 0):
             wait_for(self.reactor, begin, seconds + LATE_SECONDS)
         else:
             self._unawaited.send(target, begin)
+
+    def _fanned_out(self, *arguments: Any, **more: Any) -> Deferred[None]:
+        return self._client.fanout(*arguments, **more).addCallback(_all_reached)
 
     def notify(self, target: Any, parts: Parts, retry: int | None) -> None:
         """
@@ -147,3 +151,13 @@ class Calling:
         with suppress(StillUnderWay):
             wait_for(self.reactor, lambda: DeferredList(self.ends()), patience)
         wait_for(self.reactor, self._node.stopService)
+
+
+def _all_reached(reached: Reached) -> None:
+    """
+    Take a fan-out for one that failed when it failed at one.
+
+    :raises DeliveryError: as that says.
+    """
+    for _, _, error in reached.missing:
+        raise error

@@ -30,7 +30,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.transport_url import masked_url
 
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 2.0
 """For which what is under way is waited for at the end; where the process exits, the withdrawal of records as well."""
 
 _drivers: WeakSet[ZmqDriver] = WeakSet()

@@ -16,7 +16,7 @@ from zmqrpc.oslo.waiting import wait_for
 ACKNOWLEDGED_SECONDS = 1.0
 """For which who casts or fans out waits for the acknowledgement, where he does; what comes of it later is logged."""
 
-MOST_UNDER_WAY = 1000
+MOST_UNDER_WAY = 256
 """What one transport has sent and nobody waits for; who sends one more waits for its end."""
 
 _MOST_TRUSTED = 10_000
