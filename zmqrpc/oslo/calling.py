@@ -118,7 +118,8 @@ class Calling:
             self._unawaited.send(target, begin)
 
     def _fanned_out(self, *arguments: Any, **more: Any) -> Deferred[None]:
-        return self._client.fanout(*arguments, **more).addCallback(_all_reached)
+        reached: Deferred[Any] = self._client.fanout(*arguments, **more)
+        return reached.addCallback(_all_reached)
 
     def notify(self, target: Any, parts: Parts, retry: int | None) -> None:
         """
