@@ -11,13 +11,15 @@ VENV := .venv
 OSLO_BENCH := .venv-bench-oslo
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet
+OSLO_NEWEST := .venv-oslo-newest
+OSLO_OLDEST := .venv-oslo-oldest
 DESCRIPTION := setup.py pyproject.toml zmqrpc/_version.py tools/make-venv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test sim soak fault devstack check format-check lint types docs share share-check package news bench
+.PHONY: help demo test sim soak fault devstack oslo check format-check lint types docs share share-check package news bench
 .PHONY: bench-oslo clean
 
 help:  ## list these commands
@@ -67,6 +69,26 @@ devstack: $(VENV)/.stamp-dev  ## run the tests of the DevStack plugin with DevSt
 	checkout=$$(tools/devstack $(VENV)/devstack) && ZMQRPC_DEVSTACK=$$checkout \
 		$(BIN)/python -m twisted.trial -j $(JOBS) zmqrpc.test.devstack
 
+# Of the oldest oslo.messaging that setup.py says is supported, and of the newest that there is today.
+$(OSLO_OLDEST)/.stamp: $(DESCRIPTION)
+	@echo "Setting up $(OSLO_OLDEST)"
+	@tools/make-venv $(PYTHON) $(OSLO_OLDEST)
+	@oldest=$$(sed -n 's/.*"oslo\.messaging>=\([0-9.]*\).*/\1/p' setup.py) && \
+		$(OSLO_OLDEST)/bin/python -m pip install --quiet --editable '.[oslo,oslo-suite]' "oslo.messaging~=$$oldest.0"
+	@touch $@
+
+$(OSLO_NEWEST)/.stamp: $(DESCRIPTION)
+	@echo "Setting up $(OSLO_NEWEST)"
+	@tools/make-venv $(PYTHON) $(OSLO_NEWEST)
+	@$(OSLO_NEWEST)/bin/python -m pip install --quiet --editable '.[oslo,oslo-suite]'
+	@touch $@
+
+oslo: $(OSLO_OLDEST)/.stamp $(OSLO_NEWEST)/.stamp  ## run oslo.messaging's own functional suite in every way (OSLO="--matchmaker redis" for some)
+	@tools/packages redis-server=redis-server
+	@$(OSLO_NEWEST)/bin/python -m pip install --quiet --upgrade oslo.messaging
+	$(OSLO_NEWEST)/bin/python -m zmqrpc.test.oslo.suite --least 33 $(OSLO)
+	$(OSLO_OLDEST)/bin/python -m zmqrpc.test.oslo.suite --least 32 $(OSLO)
+
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 
 format-check: $(VENV)/.stamp-dev
@@ -112,6 +134,6 @@ bench-oslo: $(OSLO_BENCH)/.stamp  ## compare the oslo.messaging driver with Rabb
 
 clean:  ## remove everything that these commands have made
 	rm -rf $(VENV) build dist docs/_build zmqrpc.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .coverage*
-	rm -rf $(OSLO_BENCH) bench/oslo/upstream
+	rm -rf $(OSLO_NEWEST) $(OSLO_OLDEST) $(OSLO_BENCH) bench/oslo/upstream
 	find zmqrpc twisted examples bench docs \( -name __pycache__ -o -name dropin.cache \) -prune -exec rm -rf {} + \
 		2>/dev/null || true

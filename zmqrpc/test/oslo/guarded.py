@@ -1,5 +1,5 @@
 """
-What oslo.messaging's functional suite asks of RabbitMQ only, since it looks at the name of the driver.
+What oslo.messaging's functional suite asks of RabbitMQ only, since it looks at the name of the driver, and how it runs.
 
 To be imported in a process of `zmqrpc.test.oslo.child` only: oslo.messaging's package of tests patches the standard
 library.
@@ -7,12 +7,17 @@ library.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
 
+import eventlet
 import oslo_messaging
 from oslo_messaging.tests.functional import utils
+
+EXECUTOR = "ZMQRPC_SUITE_EXECUTOR"
+"""The variable that says how servers run."""
 
 MAKE_CLIENT = getattr(oslo_messaging, "get_rpc_client", oslo_messaging.RPCClient)
 """Older ones have the class alone."""
@@ -40,8 +45,8 @@ class Slow:
         return word
 
 
-class GuardedTests(utils.SkipIfNoTransportURL):
-    """Each stands for one that upstream skips unless the URL begins with ``rabbit://``."""
+class GuardedTests(utils.SkipIfNoTransportURL):  # type: ignore[misc]
+    """The last two stand for those that upstream skips unless the URL begins with ``rabbit://``."""
 
     def setUp(self):
         super().setUp()
@@ -49,11 +54,20 @@ class GuardedTests(utils.SkipIfNoTransportURL):
         self.endpoint = Slow()
 
     def serve(self):
-        self.useFixture(utils.RpcServerFixture(self.conf, self.rpc_url, self.target, endpoint=self.endpoint))
+        self.served = self.useFixture(
+            utils.RpcServerFixture(self.conf, self.rpc_url, self.target, endpoint=self.endpoint)
+        )
 
     def client(self, **options):
         transport = self.useFixture(utils.RPCTransportFixture(self.conf, self.rpc_url)).transport
         return MAKE_CLIENT(transport, self.target, **options)
+
+    def test_executor(self):
+        """Servers run as this cell says; the suite would have eventlet in each."""
+        self.serve()
+        executor = os.environ[EXECUTOR]
+        self.assertEqual(executor, self.served.server.executor_type)
+        self.assertEqual(executor == "eventlet", eventlet.patcher.is_monkey_patched("thread"))
 
     def test_watched_call(self):
         """Signs of life keep a call going, for as long as its own timeout: `CallTestCase.test_monitor_long_call`."""

@@ -256,9 +256,12 @@ class Run:
 
     :param wanted: texts of which a test has one in its id, to be run; all are when there are none.
     :param log: the directory for what processes print.
+    :param processes: how many run at a time.
     """
 
-    def __init__(self, surroundings: Surroundings, executor: str, wanted: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, surroundings: Surroundings, executor: str, wanted: Sequence[str], log: Path, processes: int
+    ) -> None:
         self._surroundings = surroundings
         self._executor = executor
         self._wanted = wanted
@@ -267,10 +270,13 @@ class Run:
         self._numbers = count()
         self._left: deque[str] | None = None
         self._results: list[Result] = []
+        # Nobody runs a test while another uses a processor for importing what it needs: tests have short times.
+        self._loaded = threading.Barrier(processes, timeout=TEST_SECONDS)
+        self._processes = processes
 
-    def results(self, processes: int) -> list[Result]:
-        """Run the tests, in that many processes at a time."""
-        workers = [threading.Thread(target=self._work) for _ in range(processes)]
+    def results(self) -> list[Result]:
+        """Run the tests."""
+        workers = [threading.Thread(target=self._work) for _ in range(self._processes)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -293,11 +299,15 @@ class Run:
         ended = False
         try:
             self._offer(child.names())
+            if number < self._processes:
+                with suppress(threading.BrokenBarrierError):
+                    self._loaded.wait()
             while (test := self._next()) is not None:
                 began = time.monotonic()
                 self._results.append(child.run(test))
         except Ended:
             ended = True
+            self._loaded.abort()
         status = child.end()
         if ended or status:
             text = f"its process exited with status {status} and printed:\n{log.read_text()}"
@@ -346,7 +356,7 @@ def run(cell: Cell, keep: Path, wanted: Sequence[str] = (), processes: int = PRO
     kept.mkdir(parents=True)
     with Surroundings(cell) as surroundings:
         try:
-            results = Run(surroundings, cell.executor, wanted, kept).results(processes)
+            results = Run(surroundings, cell.executor, wanted, kept, processes).results()
         finally:
             surroundings.keep_logs(kept)
     for result in results:
@@ -364,7 +374,7 @@ def summary(results: Iterable[Result]) -> str:
         ", ".join(f"{counts[whose, outcome]} {outcome}" for outcome in ("passed", "skipped", "failed"))
         for whose in (False, True)
     )
-    return f"{theirs}; in place of skipped ones {ours}"
+    return f"{theirs}; of ours {ours}"
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
