@@ -97,12 +97,14 @@ class Connector:
     def _connect_numeric(self, end: Connected, attempt: int, address: str, known: dict[Any, Any]) -> None:
         if not self._waits(end, attempt):
             return
-        now = self._seconds()
         try:
             identity = self.router.connect(address)
         except ConfigError as error:
+            now = self._seconds()
             end.perform(end.state.lost(now, str(error)), now)
             return
+        # Opening the socket may have taken longer than a peer has for its answer.
+        now = self._seconds()
         known[identity] = end
         end.perform(end.state.connected(now, identity), now)
         # Readiness is looked at again after what was written, also outside a pass.
