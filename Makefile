@@ -86,8 +86,10 @@ $(OSLO_NEWEST)/.stamp: $(DESCRIPTION)
 oslo: $(OSLO_OLDEST)/.stamp $(OSLO_NEWEST)/.stamp  ## run oslo.messaging's own functional suite in every way (OSLO="--matchmaker redis" for some)
 	@tools/packages redis-server=redis-server
 	@$(OSLO_NEWEST)/bin/python -m pip install --quiet --upgrade oslo.messaging
-	$(OSLO_NEWEST)/bin/python -m zmqrpc.test.oslo.suite --least 33 $(OSLO)
-	$(OSLO_OLDEST)/bin/python -m zmqrpc.test.oslo.suite --least 32 $(OSLO)
+	@status=0; \
+		$(OSLO_NEWEST)/bin/python -m zmqrpc.test.oslo.suite --least 33 $(OSLO) || status=1; \
+		$(OSLO_OLDEST)/bin/python -m zmqrpc.test.oslo.suite --least 32 $(OSLO) || status=1; \
+		exit $$status
 
 check: format-check lint types docs share-check package news  ## check format, lint, types, documentation, packaging and news
 
