@@ -1,8 +1,8 @@
 """
 What oslo.messaging's functional suite asks of RabbitMQ only, since it looks at the name of the driver, and how it runs.
 
-To be imported in a process of `zmqrpc.test.oslo.child` only: oslo.messaging's package of tests patches the standard
-library.
+To be imported in a process of `zmqrpc.test.oslo.suite_child` only: oslo.messaging's package of tests patches the
+standard library.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class Ended(Exception):
 
 class Child:
     """
-    A process that runs tests, as `zmqrpc.test.oslo.child` says.
+    A process that runs tests, as `zmqrpc.test.oslo.suite_child` says.
 
     :param directory: where it runs.
     :param log: where it writes what it prints.
@@ -194,7 +194,14 @@ class Child:
             "PYTHONWARNINGS": "ignore",
         }
         environment.pop("TRANSPORT_DRIVER", None)
-        words = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-P", str(CHECKOUT / "zmqrpc/test/oslo/child.py")]
+        words = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            "-P",
+            str(CHECKOUT / "zmqrpc/test/oslo/suite_child.py"),
+        ]
         with open(log, "ab") as written:
             self._process = subprocess.Popen(
                 [*words, executor],

@@ -1,5 +1,5 @@
 """
-Runs tests of oslo.messaging's functional suite, and ours, one after the other: ``python -P child.py EXECUTOR``.
+Runs tests of oslo.messaging's functional suite, and ours, one after the other: ``python -P suite_child.py EXECUTOR``.
 
 It is run by its path, in a process of its own: it patches oslo.messaging, and with eventlet the standard library,
 before anything of zmqrpc is there, as in a service. It writes the ids of all tests as one line of JSON, then reads ids,
