@@ -106,12 +106,16 @@ def _heed_ctrl_c() -> None:
 
 
 class Running:
-    """A process that runs beside the test; what it prints is in `out` and `err`."""
+    """
+    A process that runs beside the test; what it prints is in `out` and `err`.
 
-    def __init__(self, arguments, directory: Path, environment, warm=WARM):
+    :param stdin: its standard input; ours by default.
+    """
+
+    def __init__(self, arguments, directory: Path, environment, warm=WARM, stdin: Stream = 0):
         self.files = [directory / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")]
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
-            self.process = spawn(arguments, directory, environment, 0, out, err, warm)
+            self.process = spawn(arguments, directory, environment, stdin, out, err, warm)
 
     @property
     def out(self) -> str:

@@ -46,7 +46,7 @@ PACKAGES = ("zmqrpc.cli", "zmqrpc.connections", "zmqrpc.core", "zmqrpc.matchmake
 _REACTOR = "twisted.internet.reactor"
 
 _PYTHON = [sys.executable, "-P", "-c"]
-_SERVE = "from zmqrpc.test.warm import serve; exec(serve())"
+_SERVE = "from zmqrpc.test.warm import serve; exec(serve({}))"
 _READ_AT_THE_START = ("PYTHON", "COVERAGE_", "LANG", "LC_", "LD_")
 """How the variables begin that are heeded only when an interpreter starts."""
 
@@ -57,10 +57,12 @@ class WarmInterpreter:
 
     :param environment: what it is started with.
     :param prefix: the words of a command that runs it, for example elsewhere.
+    :param imported: names of modules that it imports as well.
     """
 
-    def __init__(self, environment: Mapping[str, str], *prefix: str) -> None:
+    def __init__(self, environment: Mapping[str, str], *prefix: str, imported: Sequence[str] = ()) -> None:
         self._environment = dict(environment)
+        self._imported = imported
         self.prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -103,7 +105,7 @@ class WarmInterpreter:
         # Whole orders have to fit.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         with theirs:
-            words = [*self.prefix, *_PYTHON, _SERVE]
+            words = [*self.prefix, *_PYTHON, _SERVE.format(", ".join(map(repr, self._imported)))]
             self._process = subprocess.Popen(
                 words, env=self._environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
             )
@@ -163,15 +165,16 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-def serve() -> str:
+def serve(*imported: str) -> str:
     """
     Be the interpreter that forks, until standard input is closed.
 
+    :param imported: names of modules that it imports as well.
     :return: in each fork: the code that it is to run, when everything about it is as that expects.
     """
     # Ctrl-C goes to all processes of a terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in IMPORTED:
+    for name in (*IMPORTED, *imported):
         import_module(name)
     sys.modules[_REACTOR] = None  # type: ignore[assignment]
     for name in PACKAGES:

@@ -1,0 +1,139 @@
+"""Notifications: who hears them, in which batches, and what becomes of those that are given back."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from zmqrpc.test.oslo.processes import OsloTestCase
+from zmqrpc.test.processes import until
+
+
+class NotificationTests(OsloTestCase):
+    def assert_heard(self, green: bool) -> None:
+        sender = self.child(green)
+        ones = [self.child(green), self.child(green)]
+        for one in ones:
+            one.do("listen", topic="notes", name="shared")
+            one.do("listen", topic="notes", name="pool", pool="pool")
+        ones[0].do("listen", topic="notes", name="alone", pool="alone")
+        ones[0].do("listen", topic="notes", name="elsewhere", exchange="elsewhere")
+        sender.do("notify_often", topic="notes", count=40)
+
+        def heard(name: str) -> list[list[int]]:
+            """Wait until all is heard under a name; return what was, by listener."""
+
+            def heard_by_each() -> list[list[int]]:
+                return [[told[4] for told in one.do("heard", name=name)] for one in ones]
+
+            until(lambda: sum(map(len, heard_by_each())) >= 40, heard_by_each)
+            return heard_by_each()
+
+        for name in ("shared", "pool"):
+            # Each of them hears some, and both together hear each once.
+            parts = heard(name)
+            self.assertEqual(sorted(chain(*parts)), list(range(40)), name)
+            self.assertGreater(min(map(len, parts)), 10, name)
+        self.assertEqual(sorted(heard("alone")[0]), list(range(40)))
+        self.assertEqual(ones[0].do("heard", name="elsewhere"), [])
+        # Each priority is a topic of its own, and arrives with everything that was said.
+        for priority in ("audit", "debug", "info", "warn", "error", "critical", "sample"):
+            before = len(ones[0].do("heard", name="alone"))
+            sender.do(
+                "notify",
+                topic="notes",
+                priority=priority,
+                event=f"event.{priority}",
+                payload={"text": "grüße", "number": 2**70},
+                context={"user": "ada"},
+            )
+            told, context, publisher, event, payload, metadata = ones[0].hears(before + 1, "alone")[before]
+            self.assertEqual((told, publisher, event), (priority, "publisher", f"event.{priority}"))
+            self.assertEqual(payload, {"text": "grüße", "number": 2**70})
+            # A dict is what a notifier makes empty; an object may say what it holds.
+            self.assertEqual(context, {})
+            self.assertEqual(set(metadata), {"message_id", "timestamp"})
+        sender.do("notify", topic="notes", context=["object", {"user": "ada"}])
+        self.assertEqual(ones[0].hears(48, "alone")[47][1], {"user": "ada"})
+        for child in (sender, *ones):
+            self.assertEqual((child.leave(), child.err), (0, ""))
+
+    def test_heard(self):
+        """The listeners of one pool share notifications, and each pool has a copy; others hear nothing."""
+        self.assert_heard(False)
+
+    def test_heard_green(self):
+        """So it is with green threads."""
+        self.assert_heard(True)
+
+    def assert_batches(self, green: bool) -> None:
+        listener, sender = self.child(green), self.child(green)
+        listener.do("listen", topic="batches", name="batches", batch_size=100, batch_timeout=1.5)
+        sender.do("notify_often", topic="batches", count=205)
+        batches = listener.hears(3, "batches")
+        self.assertEqual([size for size, _ in batches], [100, 100, 5])
+        self.assertEqual([*chain(*(payloads for _, payloads in batches))], list(range(205)))
+        # What waits for more is handed on by the end of its listener.
+        sender.do("notify_often", topic="batches", count=3)
+        self.pause(0.2)
+        listener.do("end", server="batches")
+        self.assertEqual(sum(size for size, _ in listener.do("heard", name="batches")), 208)
+
+    def test_batches(self):
+        """Batches are full, but for the last, which waits for as long as it may; all come in their order."""
+        self.assert_batches(False)
+
+    def test_batches_green(self):
+        """So it is with green threads."""
+        self.assert_batches(True)
+
+    def test_given_back(self):
+        """What an endpoint gives back, or fails with, comes again, here or at another of its pool; once it is taken."""
+        listener, sender = self.child(), self.child()
+        for raises in (False, True):
+            topic = f"again-{raises}"
+            listener.do("listen", topic=topic, name=topic, refuses=3, raises=raises)
+            sender.do("notify_often", topic=topic, count=5)
+            self.assertEqual(sorted(told[4] for told in listener.hears(5, topic)), list(range(5)))
+        # Of two listeners one gives everything back: the other takes it.
+        listener.do("listen", topic="shared", name="refuses", refuses=1_000_000)
+        other = self.child()
+        other.do("listen", topic="shared", name="takes")
+        sender.do("notify_often", topic="shared", count=10)
+        self.assertEqual(sorted(told[4] for told in other.hears(10, "takes")), list(range(10)))
+        self.assertEqual(listener.do("heard", name="refuses"), [])
+        # A batch is given back as one.
+        listener.do("listen", topic="batch", name="batch", batch_size=5, batch_timeout=0.5, refuses=1)
+        sender.do("notify_often", topic="batch", count=5)
+        until(lambda: sum(size for size, _ in listener.do("heard", name="batch")) == 5, "the batch again")
+
+    def test_killed(self):
+        """What a listener had when it was killed comes to another; and all is heard that is sent meanwhile."""
+        ones = [self.child(), self.child()]
+        for one in ones:
+            one.do("listen", topic="notes", name="heard")
+        sender = self.child()
+        sender.do("notify_often", topic="notes", count=10)
+        ones[0].hears(1, "heard")
+        until(lambda: sum(len(one.do("heard", name="heard")) for one in ones) >= 10, "both hear")
+        before = ones[1].do("heard", name="heard")
+        ones[0].process.kill()
+        sender.do("notify_often", topic="notes", count=20)
+        after = [told[4] for told in ones[1].hears(len(before) + 20, "heard")[len(before) :]]
+        self.assertEqual(sorted(after), list(range(20)))
+
+    def test_odd(self):
+        """Messages that are no notifications of oslo.messaging's notifier arrive as they are."""
+        listener, sender = self.child(), self.child()
+        listener.do("hear_raw", topic="odd", priority="info", name="odd")
+        odd = [
+            {"free": "form"},
+            {},
+            [1, 2],
+            "text",
+            None,
+            {"publisher_id": 5, "event_type": None, "payload": "x", "message_id": 1, "timestamp": 2, "priority": "A"},
+            {"publisher_id": "a", "event_type": "b", "payload": {}, "priority": "INFO", "more": [2**80]},
+        ]
+        for message in odd:
+            sender.do("send_raw", topic="odd.info", message=message, context={"user": "ada"}, version=2.0)
+        self.assertEqual(listener.hears(len(odd), "odd"), [[{"user": "ada"}, message] for message in odd])
