@@ -19,21 +19,30 @@ class _Settled:
     What somebody waits for in the reactor, and a thread brings, once.
 
     :ivar outcome: fires in the reactor, and never fails; cancelled, it fires with what it is made with.
+    :param forgotten: what it fires with when the thread has ended without bringing anything.
     """
 
-    def __init__(self, reactor: Any, cancelled: Any) -> None:
+    def __init__(self, reactor: Any, cancelled: Any, forgotten: Any) -> None:
         self.outcome: Deferred[Any] = Deferred(lambda outcome: outcome.callback(cancelled))
         self.is_brought = False
         self._reactor = reactor
+        self._forgotten = forgotten
+
+    def __del__(self) -> None:
+        # A server of oslo.messaging brings nothing for a method that raises SystemExit, or whose green thread is
+        # killed. What that leaves holds itself, until the garbage is collected.
+        if not self.is_brought:
+            self._reactor.callFromThread(_fire, self.outcome, self._forgotten)
 
     def bring(self, value: Any) -> None:
         """Bring it, from any thread."""
         self.is_brought = True
-        self._reactor.callFromThread(self._fire, value)
+        self._reactor.callFromThread(_fire, self.outcome, value)
 
-    def _fire(self, value: Any) -> None:
-        if not self.outcome.called:
-            self.outcome.callback(value)
+
+def _fire(outcome: Deferred[Any], value: Any) -> None:
+    if not outcome.called:
+        outcome.callback(value)
 
 
 class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
@@ -49,7 +58,7 @@ class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
     def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any, is_call: bool) -> None:
         super().__init__(context, message)
         self._is_call = is_call
-        self._answer = _Settled(reactor, _CANCELLED)
+        self._answer = _Settled(reactor, _CANCELLED, _FORGOTTEN)
         self.outcome = self._answer.outcome
 
     def reply(self, reply: Any = None, failure: Any = None) -> None:
@@ -87,7 +96,7 @@ class IncomingNotification(base.IncomingMessage):  # type: ignore[misc]
 
     def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any) -> None:
         super().__init__(context, message)
-        self._fate = _Settled(reactor, REQUEUE)
+        self._fate = _Settled(reactor, REQUEUE, REQUEUE)
         self.outcome = self._fate.outcome
 
     def acknowledge(self) -> None:
@@ -101,15 +110,25 @@ class IncomingNotification(base.IncomingMessage):  # type: ignore[misc]
 
 def failed(exc_info: Any) -> Failure:
     """Write what a method raised; its traceback is what oslo.messaging makes of all of it."""
-    error = exc_info[1]
+    kind, error, traceback = exc_info
+    name, text = kind.__name__, _text_of(error)
     try:
         told = common.serialize_remote_exception(exc_info)
     except Exception:
-        # Its arguments are nothing that JSON carries.
-        bare = type(error).__name__, str(error)
-        told = common.serialize_remote_exception((type(error), RuntimeError(": ".join(bare)), exc_info[2]))
-    return Failure(FailureCode.RAISED, type(error).__name__, encodable(str(error)), encodable(told))
+        # It cannot say what it is, or JSON cannot carry what it holds: one of its name tells of it.
+        bare = type(name, (Exception,), {"__module__": kind.__module__})(text)
+        told = common.serialize_remote_exception((type(bare), bare, traceback))
+    return Failure(FailureCode.RAISED, name, encodable(text), encodable(told))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 # Its thread cannot be stopped, and nobody hears what it answers.
 _CANCELLED = Failure(FailureCode.CANCELLED, "Cancelled", "the call was cancelled")
+
+_FORGOTTEN = Failure(FailureCode.RAISED, "NoAnswer", "the method ended its thread, and answered nothing")
