@@ -199,7 +199,7 @@ def value_of(result: Any) -> Any:
 
     :raises ValueError: its text is no JSON.
     """
-    return jsonutils.loads(result[JSON]) if _is_text(result) else result
+    return _read(result[JSON]) if _is_text(result) else result
 
 
 def _is_text(value: Any) -> bool:
@@ -211,10 +211,18 @@ def _as_text(message: Any, context: dict[str, Any]) -> dict[str, str]:
 
 
 def _from_text(arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    text = arguments[JSON]
-    if type(text) is not str:
-        raise ValueError(f"{JSON} is no text")
-    read = jsonutils.loads(text)
+    read = _read(arguments[JSON])
     if not isinstance(read, list) or len(read) != 2 or not isinstance(read[1], dict):
         raise ValueError(f"{JSON} holds no message and context")
     return read[0], read[1]
+
+
+def _read(text: Any) -> Any:
+    if type(text) is not str:
+        raise ValueError(f"{JSON} is no text")
+    try:
+        return jsonutils.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{JSON} is no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{JSON} is nested too deep") from None

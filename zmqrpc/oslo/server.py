@@ -47,6 +47,8 @@ class OsloServer(RPCServer):
         parts = Parts(request.method, request.namespace, request.interface, arguments, request.context)
         try:
             message, context = message_of(parts)
+            if not isinstance(message, dict):
+                raise ValueError("the message is no dict")
         except ValueError as error:
             return Failure(FailureCode.INVALID_ARGUMENTS, "InvalidArguments", f"{request.method}: {error}")
         incoming = IncomingRequest(context, message, self._reactor, type(request) is Call)
