@@ -114,12 +114,14 @@ def _begun() -> Any:
     _say_to_logging()
     running = threading.Event()
     reactor.callWhenRunning(running.set)
-    size = threading.stack_size(STACK_BYTES)
+    # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
+    size = None if os.write is not posix.write else threading.stack_size(STACK_BYTES)
     try:
         run = partial(reactor.run, installSignalHandlers=False)
         threading.Thread(target=run, name="zmqrpc", daemon=True).start()
     finally:
-        threading.stack_size(size)
+        if size is not None:
+            threading.stack_size(size)
     if not running.wait(START_SECONDS):
         raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
     return reactor
