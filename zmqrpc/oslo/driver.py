@@ -22,7 +22,7 @@ from zmqrpc.oslo.failures import raised_for
 from zmqrpc.oslo.listener import ZmqListener
 from zmqrpc.oslo.notifications import NotificationEndpoint
 from zmqrpc.oslo.opts import settings_of
-from zmqrpc.oslo.payload import parts_of, parts_of_notification, value_of
+from zmqrpc.oslo.payload import Parts, parts_of, parts_of_notification, value_of
 from zmqrpc.oslo.reactor import in_each_fork, is_here, reactor_here
 from zmqrpc.oslo.server import AnyMethod, Hand, OsloServer
 from zmqrpc.oslo.waiting import StillUnderWay, wait_for
@@ -30,10 +30,19 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.transport_url import masked_url
 
-EXIT_SECONDS = 2.0
-"""For which what is under way is waited for at the end; where the process exits, the withdrawal of records as well."""
+CLOSE_SECONDS = 2.0
+"""For which it is waited at the end of a transport for what is under way and nobody else waits for."""
+
+EXIT_SECONDS = 1.0
+"""The same where the process exits, and for the withdrawal of its records: who stops a service waits for its end."""
 
 _drivers: WeakSet[ZmqDriver] = WeakSet()
+
+_callings: set[Calling] = set()
+"""Held here, since they go on when nobody has their transport any more: services often drop it before they exit."""
+
+_listeners: WeakSet[ZmqListener] = WeakSet()
+"""Those that run are held by their nodes."""
 
 
 class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
@@ -97,13 +106,13 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         now = bool(getattr(transport_options, "at_least_once", False))
         try:
             if wait_for_reply:
-                return value_of(calling.call(whom, parts, timeout, call_monitor_timeout, retry, now))
+                return self._value(calling.call(whom, parts, timeout, call_monitor_timeout, retry, now), whom, parts)
             calling.cast(whom, parts, timeout, retry, now)
         except StillUnderWay:
             if wait_for_reply:
                 text = f"{whom} {parts.method}: the thread of zmqrpc does not answer; something holds it up"
                 raise oslo_messaging.MessagingTimeout(text) from None
-        except errors.NoRoute as error:
+        except (errors.NoRoute, errors.Draining) as error:
             if now:
                 exchange = whom.exchange or self._default_exchange
                 routing_key = f"{whom.topic}.{whom.server}" if whom.server else whom.topic
@@ -113,6 +122,12 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         except errors.ZmqRpcError as error:
             raise raised_for(error, self._allowed_remote_exmods, bool(wait_for_reply)) from None
         return None
+
+    def _value(self, result: Any, whom: Target, parts: Parts) -> Any:
+        try:
+            return value_of(result)
+        except ValueError as error:
+            raise oslo_messaging.RemoteError("ValueError", f"the result of {whom} {parts.method}: {error}") from None
 
     def send_notification(self, target: Any, ctxt: Any, message: Any, version: Any, retry: Any = None) -> None:
         """
@@ -135,8 +150,17 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         reactor = reactor_here()
         with self._lock:
             if self._calling is None:
-                self._calling = Calling(reactor, self._read())
+                self._calling = self._begun(reactor)
+                _callings.add(self._calling)
             return self._calling
+
+    def _begun(self, reactor: Any) -> Calling:
+        settings = self._read()
+        try:
+            return Calling(reactor, settings)
+        except errors.ConfigError as error:
+            # What a client of oslo.messaging expects; its servers cannot make anything of it.
+            raise base.TransportDriverError(str(error)) from error
 
     # Listening
 
@@ -178,6 +202,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
     def _listening(self, listener: ZmqListener) -> ZmqListener:
         self._listeners.add(listener)
+        _listeners.add(listener)
         return listener
 
     # The end
@@ -187,7 +212,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         with self._lock:
             calling, self._calling = self._calling, None
         if calling is not None and is_here(calling.reactor):
-            calling.close(EXIT_SECONDS)
+            calling.close(CLOSE_SECONDS)
+            _callings.discard(calling)
 
     def close(self) -> None:
         """Close what calls and what listens; what runs is waited for up to ``drain_timeout``."""
@@ -195,21 +221,6 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             listener.stop()
             listener.cleanup()
         self.cleanup()
-
-    def leave(self) -> list[Deferred[Any]]:
-        """
-        Withdraw what is served, since the process exits; in the reactor.
-
-        :return: what is still to come to its end.
-        """
-        ends: list[Deferred[Any]] = [listener.withdraw() for listener in self._listeners]
-        return ends + (self._calling.ends() if self._calling else [])
-
-    @property
-    def reactor(self) -> Any:
-        """The reactor in which something of it is open; None where nothing is."""
-        opened = [self._calling.reactor] if self._calling else [each.reactor for each in self._listeners]
-        return opened[0] if opened else None
 
 
 def close_all(conf: Any) -> None:
@@ -221,17 +232,21 @@ def close_all(conf: Any) -> None:
 
 def _leave() -> None:
     """Let nobody look for a process that exits, and send what it has said; it is not kept from exiting."""
-    drivers = [driver for driver in _drivers if driver.reactor is not None and driver.reactor.running]
-    if drivers:
+    opened = [each.reactor for each in (*_callings, *_listeners) if each.reactor.running]
+    if opened:
         with suppress(StillUnderWay, RuntimeError):
-            wait_for(
-                drivers[0].reactor,
-                lambda: DeferredList([end for driver in drivers for end in driver.leave()]),
-                EXIT_SECONDS,
-            )
+            wait_for(opened[0], lambda: DeferredList(_ends()), EXIT_SECONDS)
+
+
+def _ends() -> list[Deferred[Any]]:
+    """Withdraw what is served; list what fires when that, and each of what is still sent, has come to its end."""
+    ends: list[Deferred[Any]] = [listener.withdraw() for listener in _listeners]
+    return ends + [end for calling in _callings for end in calling.ends()]
 
 
 def _begin_anew() -> None:
+    _callings.clear()
+    _listeners.clear()
     for driver in _drivers:
         driver.begin_anew()
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import NoRoute
+from zmqrpc.errors import Draining, NoRoute
 from zmqrpc.oslo.waiting import wait_for
 
 ACKNOWLEDGED_SECONDS = 1.0
@@ -82,7 +82,7 @@ class Unawaited:
     def _came(self, whom: Hashable, outcome: Any) -> None:
         if isinstance(outcome, Failure):
             self._trusted.discard(whom)
-            if not outcome.check(NoRoute):
+            if not outcome.check(Draining, NoRoute):
                 LOG.warning("what was sent to %s did not arrive: %s", whom, outcome.getErrorMessage())
 
     def ends(self) -> list[Deferred[Any]]:
