@@ -23,7 +23,7 @@ from zmqrpc.oslo.listener import ZmqListener
 from zmqrpc.oslo.notifications import NotificationEndpoint
 from zmqrpc.oslo.opts import settings_of
 from zmqrpc.oslo.payload import Parts, parts_of, parts_of_notification, value_of
-from zmqrpc.oslo.reactor import in_each_fork, is_here, reactor_here
+from zmqrpc.oslo.reactor import in_each_fork, is_here, reactor_here, with_application
 from zmqrpc.oslo.server import AnyMethod, Hand, OsloServer
 from zmqrpc.oslo.waiting import StillUnderWay, wait_for
 from zmqrpc.settings import Settings
@@ -232,16 +232,16 @@ def close_all(conf: Any) -> None:
 
 def _leave() -> None:
     """Let nobody look for a process that exits, and send what it has said; it is not kept from exiting."""
-    opened = [each.reactor for each in (*_callings, *_listeners) if each.reactor.running]
-    if opened:
+    opened = [calling.reactor for calling in _callings] + [listener.reactor for listener in _listeners]
+    if opened and opened[0].running:
         with suppress(StillUnderWay, RuntimeError):
-            wait_for(opened[0], lambda: DeferredList(_ends()), EXIT_SECONDS)
+            wait_for(opened[0], _withdrawn, EXIT_SECONDS)
 
 
-def _ends() -> list[Deferred[Any]]:
-    """Withdraw what is served; list what fires when that, and each of what is still sent, has come to its end."""
+def _withdrawn() -> Deferred[Any]:
+    """Withdraw what is served; what is returned fires when that, and each of what is still sent, has ended."""
     ends: list[Deferred[Any]] = [listener.withdraw() for listener in _listeners]
-    return ends + [end for calling in _callings for end in calling.ends()]
+    return DeferredList(ends + [end for calling in _callings for end in calling.ends()])
 
 
 def _begin_anew() -> None:
@@ -251,5 +251,24 @@ def _begin_anew() -> None:
         driver.begin_anew()
 
 
+def _leave_application(reactor: Any) -> None:
+    """Do the same where the application ends its own reactor, which no longer runs when the process exits."""
+
+    def leave() -> Deferred[None]:
+        over: Deferred[None] = Deferred()
+        timer = reactor.callLater(EXIT_SECONDS, over.callback, None)
+
+        def ended(_: object) -> None:
+            if timer.active():
+                timer.cancel()
+                over.callback(None)
+
+        _withdrawn().addCallback(ended)
+        return over
+
+    reactor.addSystemEventTrigger("before", "shutdown", leave)
+
+
 atexit.register(_leave)
+with_application(_leave_application)
 in_each_fork(_begin_anew)

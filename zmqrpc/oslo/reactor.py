@@ -37,6 +37,7 @@ class _Process:
 
     :ivar reactor: None before the first use.
     :ivar begin_anew: called in each fork of it.
+    :ivar with_application: called, in the application's reactor, when that is taken.
     :ivar left: the application's reactor that ran where this process was forked; it does not run here.
     """
 
@@ -44,6 +45,7 @@ class _Process:
         self.reactor: Any = None
         self.lock = threading.Lock()
         self.begin_anew: list[Callable[[], object]] = []
+        self.with_application: list[Callable[[Any], object]] = []
         self.left: Any = None
 
     def of_application(self) -> Any:
@@ -77,8 +79,19 @@ def reactor_here() -> Any:
         return _process.reactor
     with _process.lock:
         if _process.reactor is None:
-            _process.reactor = _process.of_application() or _begun()
+            reactor = _process.of_application()
+            if reactor is None:
+                reactor = _begun()
+            else:
+                for act in _process.with_application:
+                    reactor.callFromThread(act, reactor)
+            _process.reactor = reactor
         return _process.reactor
+
+
+def with_application(act: Callable[[Any], object]) -> None:
+    """Have something done in the application's reactor where that is taken; it is given that."""
+    _process.with_application.append(act)
 
 
 def is_here(reactor: Any) -> bool:

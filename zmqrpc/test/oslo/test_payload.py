@@ -153,8 +153,8 @@ class LateReactor:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def callFromThread(self, *asked: Any) -> None:
-        self.asked.append(partial(*asked))
+    def callFromThread(self, act: Any, *arguments: Any) -> None:
+        self.asked.append(partial(act, *arguments))
 
     def do(self) -> None:
         for asked in self.asked:

@@ -34,6 +34,9 @@ class Text(str):
     pass
 
 
+Pair = namedtuple("Pair", "left right")
+
+
 class Opaque:
     __slots__ = ()
 
@@ -62,7 +65,7 @@ VALUES: dict[str, Any] = {
     "bytes": b"bytes",
     "bytes of no text": b"\xff\xfe",
     "tuple": (1, (2, 3)),
-    "named tuple": namedtuple("Pair", "left right")(1, 2),
+    "named tuple": Pair(1, 2),
     "set": {1},
     "frozenset": frozenset(["one"]),
     "generator": range(3),
