@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from itertools import pairwise
+from typing import Any
 
 LINGER = 1.0
 TICK = 0.01
@@ -49,7 +50,8 @@ def main(eventlet, descriptors):
 
     def send():
         transport.open(lambda: None)
-        router = transport.connecting_router(Nobody())
+        nobody: Any = Nobody()
+        router = transport.connecting_router(nobody)
         identity = router.connect(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
         router.send(identity, b"never read")
         return succeed(router)
