@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -22,8 +21,6 @@ _WARM = WarmInterpreter(_ENVIRONMENT, imported=["zmqrpc.test.oslo.acts"])
 _COLD = WarmInterpreter({})
 """It is for nobody, so that an interpreter is started."""
 
-SLOWER = 5 if os.sched_getscheduler(0) == os.SCHED_IDLE else 1
-"""How much longer something may take where tests run only while nothing else does."""
 
 _PLAIN = "from zmqrpc.test.oslo.acting import main; main()"
 _GREEN = f"import eventlet; eventlet.monkey_patch(); {_PLAIN}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 
-from zmqrpc.test.oslo.processes import SLOWER, Child, OsloTestCase
+from zmqrpc.test.oslo.processes import Child, OsloTestCase
 from zmqrpc.test.processes import until
 from zmqrpc.test.servers import RedisServer
 
-PROMPTLY = 2.0 * SLOWER
+PROMPTLY = 2.0
 """Seconds within which a process ends."""
 
 

@@ -41,7 +41,7 @@ class FixtureTests(SynchronousTestCase):
     def settings(self, conf: Any) -> Any:
         transport = oslo_messaging.get_rpc_transport(conf)
         self.assertIsInstance(transport._driver, ZmqDriver)
-        return transport._driver._settings
+        return transport._driver._read()
 
     def test_before_a_transport(self) -> None:
         """Options can be overridden as soon as it is there, on a configuration that was never called."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from zmqrpc.test.oslo.processes import SLOWER, Child, OsloTestCase
+from zmqrpc.test.oslo.processes import Child, OsloTestCase
 from zmqrpc.test.processes import until
 
-AT_ONCE = 0.5 * SLOWER
+AT_ONCE = 0.5
 """Seconds within which something for nobody must have returned."""
 
 
@@ -25,7 +25,7 @@ class RestartTests(OsloTestCase):
     def assert_outcomes(self, outcomes: dict[str, Any], *names: str) -> Counter[str]:
         """Check that no call hung, ended otherwise than with an answer or `MessagingTimeout`, or ran twice."""
         (longest,) = outcomes.pop("seconds")
-        self.assertLess(longest, 3 + 1.5 * SLOWER)
+        self.assertLess(longest, 4.5)
         ran = Counter(self.log.read_text().splitlines())
         self.assertEqual([number for number, times in ran.items() if times > 1], [])
         lost = [
@@ -59,7 +59,7 @@ class RestartTests(OsloTestCase):
         seconds, error = client.ended(stopped)
         self.assertIn("MessagingTimeout", error["kinds"])
         self.assertIn("restart", error["text"])
-        self.assertLess(seconds, 1 + 0.9 * SLOWER)
+        self.assertLess(seconds, 1.9)
         waits = client.begin("call", topic="restart", method="name", timeout=10)
         self.pause(2)
         third.run_again()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from zmqrpc.test.oslo.processes import SLOWER, OsloTestCase
+from zmqrpc.test.oslo.processes import OsloTestCase
 from zmqrpc.test.processes import until
 
 
@@ -36,7 +36,7 @@ class StoppingTests(OsloTestCase):
         self.assertEqual(client.do("calls", topic=topic, count=10, method="name"), {"two": 10})
         began = time.monotonic()
         client.do("cast", topic=topic, fanout=True, method="note")
-        self.assertLess(time.monotonic() - began, SLOWER)
+        self.assertLess(time.monotonic() - began, 1)
         server.do("open", gate="stopped")
         self.assertEqual([client.ended(each) for each in slow], ["one"] * 3)
         server.ended(waits)
