@@ -38,6 +38,7 @@ class Calling:
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self.reactor = reactor
         self._seconds = settings.rpc_response_timeout
+        self._exchange = settings.control_exchange
         self._targets: dict[tuple[Any, ...], Target] = {}
         self._notifiers: dict[Target, Notifier] = {}
         self._unawaited = Unawaited(reactor)
@@ -61,7 +62,8 @@ class Calling:
         if known is None:
             if len(self._targets) >= _MOST_KNOWN:
                 self._targets.clear()
-            made = Target(target.topic, server, target.exchange, namespace, version, bool(target.fanout))
+            exchange = target.exchange or self._exchange
+            made = Target(target.topic, server, exchange, namespace, version, bool(target.fanout))
             known = self._targets[key] = made
         return known
 

@@ -114,9 +114,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
                 raise oslo_messaging.MessagingTimeout(text) from None
         except (errors.NoRoute, errors.Draining) as error:
             if now:
-                exchange = whom.exchange or self._default_exchange
                 routing_key = f"{whom.topic}.{whom.server}" if whom.server else whom.topic
-                raise oslo_messaging.MessageUndeliverable(str(error), exchange, routing_key, message) from None
+                raise oslo_messaging.MessageUndeliverable(str(error), whom.exchange, routing_key, message) from None
             if wait_for_reply:
                 raise oslo_messaging.MessagingTimeout(str(error)) from None
         except errors.ZmqRpcError as error:
