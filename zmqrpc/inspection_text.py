@@ -230,8 +230,10 @@ def _cut(cell: str, width: int) -> str:
 
 
 def _wrapped(text: str, indent: str = "", more: str | None = None) -> list[str]:
+    begin, rest = indent, indent or _INDENT if more is None else more
+    # A path is to be copied in one piece, if it fits into a line.
     shown = printable(text[:_MOST_TEXT])
-    return wrap(shown, WIDTH, initial_indent=indent, subsequent_indent=indent or _INDENT if more is None else more)
+    return wrap(shown, WIDTH, initial_indent=begin, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def _seconds(seconds: float | None) -> str:

@@ -185,8 +185,9 @@ class ExampleTests(ProcessTestCase):
                 listening.signal()
                 self.assertEqual((listening.ends(), listening.out.count("instance.started")), (0, 1))
             self.assertEqual((ended.stderr, ended.returncode), ("", 0), words)
-            narrow = re.sub(" +", " ", ended.stdout.strip())
-            self.assertTrue(pattern(re.sub(" +", " ", printed)).fullmatch(narrow), f"{words}\n{printed}\n{narrow}")
+            # Where a line is broken depends on how long a path is.
+            narrow = " ".join(ended.stdout.split())
+            self.assertTrue(pattern(" ".join(printed.split())).fullmatch(narrow), f"{words}\n{printed}\n{narrow}")
         commands = {words[1] for words, _ in typed}
         self.assertEqual(
             commands, {"call", "cast", "fanout", "notify", "ls", "describe", "ping", "inspect", "bench", "plan"}

@@ -57,7 +57,7 @@ APPLICATIONS = """
 def normal(text):
     """Write down what is another one each time, as on the page, in the same way."""
     text = re.sub(r"\b\d+\.\d+ s\b|\b\d+ h\b", "TIME", " ".join(text.split()))
-    text = re.sub(r"zmq\+sqlite:.*matchmaker.db", "URL", re.sub(ADDRESS, "ADDRESS", text))
+    text = re.sub(r"zmq\+sqlite:.*?(?=: no outage)", "URL", re.sub(ADDRESS, "ADDRESS", text))
     text = re.sub(r"process \d+", "process ID", re.sub(r"\b(node) \S+ at", r"\1 HOST at", text))
     return re.sub(r"\b[0-9a-f]{12,32}\b|\b[0-9a-f]{4}\.\.\.", "INSTANCE", text)
 
