@@ -37,7 +37,7 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
     if kind is int:
         return None if _LOW <= value <= _HIGH else ("", "is an int outside -2**63 to 2**64 - 1; send it as a str")
     if kind is str:
-        return None if value.isascii() or _encodes(value) else ("", "is a str with a lone surrogate; send bytes")
+        return None if value.isascii() or encodes(value) else ("", "is a str with a lone surrogate; send bytes")
     if kind in SCALARS:
         return None
     if kind is float:
@@ -48,7 +48,7 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
     if depth == MAX_DEPTH:
         return "", f"is nested deeper than {MAX_DEPTH}; flatten it"
     for step, item in value.items() if kind is dict else enumerate(value):
-        if kind is dict and (type(step) is not str or not _encodes(step)):
+        if kind is dict and (type(step) is not str or not encodes(step)):
             return "", f"has the key {_shown(step)} of type {type(step).__name__}; keys are str of valid Unicode"
         found = _fault(item, depth + 1)
         if found is not None:
@@ -77,7 +77,8 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Tell whether a text has no lone surrogates, which the wire does not carry."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from oslo_serialization import jsonutils
 
 from zmqrpc.core.notification import PRIORITIES
-from zmqrpc.core.values import MAX_DEPTH
+from zmqrpc.core.values import MAX_DEPTH, encodes
 from zmqrpc.dispatcher import OWN_NAMESPACE
 from zmqrpc.errors import ConfigError
 from zmqrpc.target import Target
@@ -48,7 +48,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     """Tell whether JSON brings a value as it is, and msgpack too."""
     kind = type(value)
     if kind is str:
-        return value.isascii() or _encodes(value)
+        return value.isascii() or encodes(value)
     if kind is int:
         return bool(_LOW <= value <= _HIGH)
     if value is None or kind is bool:
@@ -60,19 +60,11 @@ def is_plain(value: Any, depth: int = 0) -> bool:
         return False
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not (key.isascii() or _encodes(key)) or not is_plain(item, depth + 1):
+            if type(key) is not str or not (key.isascii() or encodes(key)) or not is_plain(item, depth + 1):
                 return False
         return True
     # A tuple would be a list in both.
     return kind in (list, tuple) and all(is_plain(item, depth + 1) for item in value)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def context_of(context: Any) -> dict[str, Any]:
