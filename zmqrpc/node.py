@@ -317,7 +317,8 @@ class Node(Service):
         """
         Withdraw the records, and refuse what is new; what was taken goes on. A stop does this first.
 
-        :return: fires when all that was taken has begun to run; never fails, except as `stopService`.
+        :return: fires when all that was taken has begun to run, or after `drain_timeout`; never fails, except as
+            `stopService`.
         """
         try:
             self._delivery.check_process()
@@ -336,7 +337,8 @@ class Node(Service):
         self._callers.drain(f"{self.settings.host} is stopping")
         for listener in self._offers.listeners:
             listener.hurry()
-        while self._callers.requests.waiting:
+        give_up = self._seconds() + self.settings.drain_timeout
+        while self._callers.requests.waiting and self._seconds() < give_up:
             await deferLater(self._reactor, 0)
 
     def stopService(self) -> Deferred[None]:
