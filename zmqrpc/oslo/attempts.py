@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import DeliveryError, MatchmakerUnavailable, Overloaded
+from zmqrpc.errors import DeliveryError
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -38,7 +38,7 @@ class Attempts:
         send: Callable[..., Deferred[Any]],
         seconds: float,
         most: int | None,
-        later: tuple[type[DeliveryError], ...] = (MatchmakerUnavailable, Overloaded),
+        later: tuple[type[DeliveryError], ...],
     ) -> None:
         self._reactor = reactor
         self._send = send

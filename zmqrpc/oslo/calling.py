@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import MatchmakerUnavailable, NoRoute
+from zmqrpc.checks import LONGEST
+from zmqrpc.errors import Draining, MatchmakerUnavailable, NoRoute, Overloaded
 from zmqrpc.members import Reached
-from zmqrpc.node import Node
 from zmqrpc.notifier import Notifier
 from zmqrpc.oslo.attempts import Attempts
+from zmqrpc.oslo.hosted import HostedNode
 from zmqrpc.oslo.monitor import monitored
 from zmqrpc.oslo.payload import Parts
 from zmqrpc.oslo.unawaited import Unawaited
-from zmqrpc.oslo.waiting import StillUnderWay, wait_for
+from zmqrpc.oslo.waiting import LATE_SECONDS, wait_for
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
-LATE_SECONDS = 5.0
-"""After the time of a call, after which its thread goes on, whatever the reactor does."""
+MOST_CASTS = 256
+"""Casts and fan-outs of one transport that are under way and nobody waits for. They end when they are acknowledged."""
 
 _MOST_KNOWN = 10_000
 
@@ -32,23 +32,30 @@ class Calling:
     A node that only calls, and the threads that wait for it.
 
     :param reactor: the reactor of this process.
+    :param conf: the configuration of the transport.
+    :ivar hosted: the node.
     :raises ConfigError: the settings are not valid.
+    :raises StillUnderWay: something holds the reactor up.
     """
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
-        self.reactor = reactor
+    def __init__(self, reactor: Any, conf: Any, settings: Settings) -> None:
+        self.hosted = HostedNode(reactor, conf, settings)
+        self._reactor = reactor
         self._seconds = settings.rpc_response_timeout
         self._exchange = settings.control_exchange
         self._targets: dict[tuple[Any, ...], Target] = {}
         self._notifiers: dict[Target, Notifier] = {}
-        self._unawaited = Unawaited(reactor)
-        self._node = wait_for(reactor, lambda: self._begin(settings))
-        self._client = self._node.client()
+        self._casts = Unawaited(reactor, MOST_CASTS)
+        # Those end when a listener has handled them, which may take long.
+        self._notifications = Unawaited(reactor, settings.max_queued_calls)
+        self.hosted.sent = lambda: self._casts.ends() + self._notifications.ends()
+        self.hosted.start()
+        self._client = self.hosted.node.client()
 
-    def _begin(self, settings: Settings) -> Deferred[Node]:
-        node = Node(self.reactor, settings)
-        node.startService()
-        return succeed(node)
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used in this process."""
+        return self.hosted.is_open
 
     def target(self, target: Any, namespace: str | None, version: str | None) -> Target:
         """
@@ -56,7 +63,7 @@ class Calling:
 
         :raises ConfigError: a name in it is none that can be sent.
         """
-        server = None if target.fanout else target.server
+        server = None if target.fanout else target.server or None
         key = (target.exchange, target.topic, server, namespace, version, target.fanout)
         known = self._targets.get(key)
         if known is None:
@@ -66,6 +73,10 @@ class Calling:
             made = Target(target.topic, server, exchange, namespace, version, bool(target.fanout))
             known = self._targets[key] = made
         return known
+
+    def _time(self, timeout: float | None) -> float:
+        """Return for how long something may take: to wait for ever is no error of oslo.messaging."""
+        return min(self._seconds if timeout is None else timeout, LONGEST - 1)
 
     def call(
         self, target: Target, parts: Parts, timeout: float | None, monitor: float | None, retry: int | None, now: bool
@@ -79,7 +90,7 @@ class Calling:
         :raises ZmqRpcError: as `RPCClient.call`.
         :raises StillUnderWay: the reactor is held up by something.
         """
-        seconds = self._seconds if timeout is None else timeout
+        seconds = self._time(timeout)
         send = partial(
             self._client.call, target, parts.method, parts.arguments, context=parts.context, wait_for_ready=not now
         )
@@ -88,17 +99,19 @@ class Calling:
         if not now and retry is not None and retry >= 0:
             # Who waits for somebody to listen waits for the matchmaker as well, and may not want that.
             send = partial(self._whoever_comes, send)
-        return wait_for(self.reactor, Attempts(self.reactor, send, seconds, retry).begin, seconds + LATE_SECONDS)
+        return wait_for(
+            self._reactor, Attempts(self._reactor, send, seconds, retry, _CALL_LATER).begin, seconds + LATE_SECONDS
+        )
 
     def _monitored(self, send: Any, monitor: float, **more: Any) -> Deferred[Any]:
-        return monitored(self.reactor, send(**more), monitor)
+        return monitored(self._reactor, send(**more), monitor)
 
     def _whoever_comes(self, send: Any, timeout: float) -> Deferred[Any]:
-        until = self.reactor.seconds() + timeout
+        until = self._reactor.seconds() + timeout
 
         def nobody_yet(failure: Failure) -> Any:
             failure.trap(NoRoute)
-            return send(timeout=until - self.reactor.seconds())
+            return send(timeout=until - self._reactor.seconds())
 
         found: Deferred[Any] = send(timeout=timeout, wait_for_ready=False)
         return found.addErrback(nobody_yet)
@@ -110,14 +123,15 @@ class Calling:
         :raises ZmqRpcError: as `RPCClient.cast`.
         :raises StillUnderWay: what becomes of it will be logged.
         """
-        seconds = self._seconds if timeout is None else timeout
+        seconds = self._time(timeout)
         tell = self._fanned_out if target.fanout else self._client.cast
         send = partial(tell, target, parts.method, parts.arguments, context=parts.context)
-        begin = Attempts(self.reactor, send, seconds, retry).begin
+        later = _FANOUT_LATER if target.fanout else _CALL_LATER if now else _CAST_LATER
+        begin = Attempts(self._reactor, send, seconds, retry, later).begin
         if now or (retry is not None and retry >= 0):
-            wait_for(self.reactor, begin, seconds + LATE_SECONDS)
+            wait_for(self._reactor, begin, seconds + LATE_SECONDS)
         else:
-            self._unawaited.send(target, begin)
+            self._casts.send(target, begin, seconds)
 
     def _fanned_out(self, *arguments: Any, **more: Any) -> Deferred[None]:
         reached: Deferred[Any] = self._client.fanout(*arguments, **more)
@@ -127,33 +141,25 @@ class Calling:
         """
         Notify, and wait for nobody.
 
-        :raises ZmqRpcError: too much is under way, and it failed at once.
-        :raises StillUnderWay: the same, and what becomes of it will be logged.
+        :raises ConfigError: the topic is none that can be sent.
+        :raises Overloaded: too much is under way, and none of it has ended for the length of a timeout.
         """
         topic = self.target(target, None, None)
         notifier = self._notifiers.get(topic)
         if notifier is None:
             if len(self._notifiers) >= _MOST_KNOWN:
                 self._notifiers.clear()
-            notifier = self._notifiers[topic] = self._node.notifier("oslo.messaging", [topic])
+            notifier = self._notifiers[topic] = self.hosted.node.notifier("oslo.messaging", [topic])
         send = partial(notifier.forward, parts.method, parts.context, parts.arguments)
-        # Of several pools those that have it would have it again, if one had none of it for another reason.
-        attempts = Attempts(self.reactor, send, self._seconds, retry, (MatchmakerUnavailable,))
-        self._unawaited.post(topic, attempts.begin)
+        attempts = Attempts(self._reactor, send, self._seconds, retry, _FANOUT_LATER)
+        self._notifications.post(topic, attempts.begin, self._seconds)
 
-    def ends(self) -> list[Deferred[Any]]:
-        """List what fires when each of those that nobody waits for has come to its end; in the reactor."""
-        return self._unawaited.ends()
 
-    def close(self, patience: float) -> None:
-        """
-        Close it.
-
-        :param patience: seconds for which it is waited for what nobody else waits for.
-        """
-        with suppress(StillUnderWay):
-            wait_for(self.reactor, lambda: DeferredList(self.ends()), patience)
-        wait_for(self.reactor, self._node.stopService)
+_CALL_LATER = (MatchmakerUnavailable, Overloaded)
+# Who stops is not asked again: either somebody else is there by then, or nobody.
+_CAST_LATER = (*_CALL_LATER, Draining)
+# Others, and other pools, have it already, and would have it again.
+_FANOUT_LATER = (MatchmakerUnavailable,)
 
 
 def _all_reached(reached: Reached) -> None:

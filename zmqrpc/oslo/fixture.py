@@ -6,7 +6,7 @@ from typing import Any
 
 from oslo_messaging.conffixture import ConfFixture
 
-from zmqrpc.oslo.driver import close_all
+from zmqrpc.oslo.hosted import close_all
 from zmqrpc.oslo.opts import register_opts
 
 

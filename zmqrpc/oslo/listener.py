@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from oslo_messaging._drivers import base
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred, succeed
 
-from zmqrpc.errors import ConfigError
 from zmqrpc.node import Node
-from zmqrpc.oslo.reactor import is_here
+from zmqrpc.oslo.hosted import HostedNode
+from zmqrpc.oslo.logs import logger
 from zmqrpc.oslo.server import Hand
-from zmqrpc.oslo.waiting import wait_for
 from zmqrpc.settings import Settings
 
 READY_SECONDS = 5.0
@@ -23,45 +20,41 @@ READY_SECONDS = 5.0
 
 Serve = Callable[[Node, Hand], Callable[[], None]]
 
-LOG = logging.getLogger(__name__)
+LOG = logger(__name__)
 
 
 class ZmqListener(base.Listener):  # type: ignore[misc]
     """
     Hands to one server of oslo.messaging what arrives at one node.
 
-    :ivar reactor: the reactor of this process.
+    :param reactor: the reactor of this process.
+    :param conf: the configuration of the transport.
     :param serve: has the node serve, in the reactor; it is given the node and what takes what arrives, and returns what
         has all of it handed on at once.
     :raises ConfigError: it cannot listen.
+    :raises StillUnderWay: something holds the reactor up.
     """
 
     def __init__(
         self,
         reactor: Any,
+        conf: Any,
         settings: Settings,
         serve: Serve,
         batch_size: int,
         batch_timeout: float | None,
     ) -> None:
         super().__init__(batch_size, batch_timeout)
-        self.reactor = reactor
-        self._node = Node(reactor, settings)
+        self._hosted = HostedNode(reactor, conf, settings)
+        self._node = self._hosted.node
         self._held: list[list[Any]] | None = []
-        self._stopped: Deferred[None] | None = None
-        if not wait_for(reactor, partial(self._begin, serve)):
+        self._hurry: Callable[[], None] = _nothing
+        self._stops: Deferred[None] | None = None
+        if not self._hosted.start(partial(self._prepare, serve), READY_SECONDS):
             LOG.warning("%s listens, and others cannot find it yet: %s", self._node.address, self._node.not_ready)
 
-    def _begin(self, serve: Serve) -> Deferred[bool]:
+    def _prepare(self, serve: Serve) -> None:
         self._hurry = serve(self._node, self._hand)
-        try:
-            self._node.startService()
-        except ConfigError:
-            self._node.stopService()
-            raise
-        ready = self._node.when_ready()
-        timer = self.reactor.callLater(READY_SECONDS, ready.cancel)
-        return ready.addCallbacks(lambda _: True, _is_late).addBoth(_without, timer)
 
     def _hand(self, batch: list[Any]) -> None:
         """Hand on what has arrived, in the reactor."""
@@ -78,7 +71,7 @@ class ZmqListener(base.Listener):  # type: ignore[misc]
     def start(self, on_incoming_callback: Hand) -> None:
         """Hand on what arrives, and what has arrived."""
         super().start(on_incoming_callback)
-        wait_for(self.reactor, self._hand_all)
+        self._hosted.do(self._hand_all)
 
     def _hand_all(self) -> Deferred[None]:
         held, self._held = self._held or [], None
@@ -88,8 +81,7 @@ class ZmqListener(base.Listener):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Be found no more, and take nothing new; what was handed on can still be answered."""
-        if is_here(self.reactor):
-            wait_for(self.reactor, lambda: self._node.drain().addBoth(self._stop))
+        self._hosted.do(lambda: self._node.drain().addBoth(self._stop))
         super().stop()
 
     def _stop(self, _: object) -> None:
@@ -97,28 +89,16 @@ class ZmqListener(base.Listener):  # type: ignore[misc]
         self._hurry()
         for batch in self._held or []:
             _refuse(batch)
-        if self._stopped is None:
-            self._stopped = self._node.stopService()
-
-    def withdraw(self) -> Deferred[None]:
-        """Be found no more, and take nothing new; in the reactor."""
-        return self._node.drain()
+        if self._stops is None:
+            self._stops = self._hosted.end()
 
     def cleanup(self) -> None:
         """Give everything back; what runs is waited for up to ``drain_timeout``."""
-        if is_here(self.reactor):
-            wait_for(self.reactor, self._node.stopService)
+        self._hosted.close()
 
 
-def _is_late(failure: Any) -> bool:
-    failure.trap(CancelledError)
-    return False
-
-
-def _without(outcome: Any, timer: IDelayedCall) -> Any:
-    if timer.active():
-        timer.cancel()
-    return outcome
+def _nothing() -> None:
+    pass
 
 
 def _refuse(batch: list[Any]) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_messaging.transport import TransportHost, TransportURL
+from twisted.internet.task import Clock
 
 from zmqrpc.connections import check_strategy
 from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
-from zmqrpc.matchmaker import find_factory
+from zmqrpc.matchmaker import make_matchmaker
 from zmqrpc.option import REDIS, ZMQ, Option
 from zmqrpc.reading import Reading
 from zmqrpc.settings import OPTIONS, Settings
@@ -101,7 +102,8 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
         _warn(text)
     settings = configuration.settings
     plan = plan_of(settings)
-    find_factory(settings.matchmaker)
+    # It opens nothing, and says what is wrong with the URL.
+    make_matchmaker(Clock(), settings)
     for text in filter(None, (plan.warning, check_matchmaker(plan, settings.matchmaker))):
         _warn(text)
     check_strategy(plan.name)

@@ -12,16 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogFilterPredicate,
-    LogLevel,
-    PredicateResult,
-    STDLibLogObserver,
-    globalLogBeginner,
-)
-from zope.interface import implementer
+from twisted.python import threadable
 
+from zmqrpc.oslo import logs
 from zmqrpc.site import use_monotonic_clock
 
 STACK_BYTES = 1 << 20
@@ -36,6 +29,7 @@ class _Process:
     What this process has.
 
     :ivar reactor: None before the first use.
+    :ivar thread: the ident of the thread in which that runs.
     :ivar begin_anew: called in each fork of it.
     :ivar with_application: called, in the application's reactor, when that is taken.
     :ivar left: the application's reactor that ran where this process was forked; it does not run here.
@@ -43,6 +37,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.reactor: Any = None
+        self.thread: int | None = None
         self.lock = threading.Lock()
         self.begin_anew: list[Callable[[], object]] = []
         self.with_application: list[Callable[[Any], object]] = []
@@ -58,7 +53,8 @@ class _Process:
         """Forget what is the parent's: none of its threads is here, and one of them may have held the lock."""
         if self.reactor is not None:
             _leave_green_threads()
-        self.reactor, self.lock, self.left = None, threading.Lock(), self.of_application() or self.left
+        self.reactor = self.thread = None
+        self.lock, self.left = threading.Lock(), self.of_application() or self.left
         for begin_anew in self.begin_anew:
             begin_anew()
 
@@ -70,8 +66,8 @@ def reactor_here() -> Any:
     """
     Return the reactor of this process, which runs.
 
-    The application's own is taken where that runs already. Otherwise there is one in a daemon thread, begun at the
-    first use: it does not exist in a fork, whose first use begins another.
+    The application's own is taken where that runs already, also when it has ended since. Otherwise there is one in a
+    daemon thread, begun at the first use: it does not exist in a fork, whose first use begins another.
 
     :raises RuntimeError: no thread can be begun.
     """
@@ -81,12 +77,18 @@ def reactor_here() -> Any:
         if _process.reactor is None:
             reactor = _process.of_application()
             if reactor is None:
-                reactor = _begun()
+                reactor, _process.thread = _begun()
             else:
+                _process.thread = threadable.ioThread
                 for act in _process.with_application:
                     reactor.callFromThread(act, reactor)
             _process.reactor = reactor
         return _process.reactor
+
+
+def first_use() -> threading.Lock:
+    """Return the lock of what is opened at its first use in this process; it is not to be held by the reactor."""
+    return _process.lock
 
 
 def with_application(act: Callable[[Any], object]) -> None:
@@ -95,8 +97,13 @@ def with_application(act: Callable[[Any], object]) -> None:
 
 
 def is_here(reactor: Any) -> bool:
-    """Tell whether a reactor is that of this process, and not of one from which it was forked."""
-    return reactor is _process.reactor
+    """Tell whether a reactor runs here, and has neither ended nor is that of a process from which this was forked."""
+    return reactor is _process.reactor and reactor.running
+
+
+def is_this_thread() -> bool:
+    """Tell whether this is the thread of the reactor."""
+    return threading.get_ident() == _process.thread
 
 
 def in_each_fork(begin_anew: Callable[[], object]) -> None:
@@ -117,27 +124,36 @@ def _leave_green_threads() -> None:
 
 
 os.register_at_fork(after_in_child=_process.forked)
+in_each_fork(logs.begin_anew)
 
 
-def _begun() -> Any:
+def _begun() -> tuple[Any, int]:
+    """Begin a reactor; return it, and the ident of its thread."""
     reactor = _made()
+    # Not what Twisted takes for the thread of the reactor: that is of the application's, which may begin later.
+    reactor._registerAsIOThread = False
     use_monotonic_clock(reactor)
     if os.write is not posix.write:
         reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
-    _say_to_logging()
+    logs.say_to_logging()
     running = threading.Event()
     reactor.callWhenRunning(running.set)
     # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
     size = None if os.write is not posix.write else threading.stack_size(STACK_BYTES)
     try:
         run = partial(reactor.run, installSignalHandlers=False)
-        threading.Thread(target=run, name="zmqrpc", daemon=True).start()
+        thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
+        thread.start()
     finally:
         if size is not None:
             threading.stack_size(size)
     if not running.wait(START_SECONDS):
+        # It has nobody who would use it.
+        reactor.callFromThread(reactor.crash)
         raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
-    return reactor
+    ident = thread.ident
+    assert ident is not None
+    return reactor, ident
 
 
 def _made() -> Any:
@@ -157,20 +173,3 @@ def _wake(descriptor: int) -> None:
     """Wake the reactor up; eventlet's `os.write` lets no two write at a time."""
     with suppress(BlockingIOError):
         posix.write(descriptor, b"x")
-
-
-@implementer(ILogFilterPredicate)
-class _Ours:
-    """Lets pass what zmqrpc says, and of the rest what is wrong."""
-
-    def __call__(self, event: Any) -> Any:
-        ours = event.get("log_namespace", "").startswith("zmqrpc")
-        level = event.get("log_level")
-        return PredicateResult.yes if ours or level is None or level >= LogLevel.warn else PredicateResult.no
-
-
-def _say_to_logging() -> None:
-    """Have what is logged go where the application's logging goes, unless it has set up Twisted's itself."""
-    if globalLogBeginner._temporaryObserver is not None:
-        observer = FilteringLogObserver(STDLibLogObserver(name="zmqrpc"), [_Ours()])
-        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import Callable, Hashable
+from threading import Semaphore
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from zmqrpc.errors import Draining, NoRoute
-from zmqrpc.oslo.waiting import wait_for
+from zmqrpc.errors import Journey, NoRoute, Overloaded
+from zmqrpc.oslo.logs import logger
+from zmqrpc.oslo.waiting import check_running, check_waiting, wait_for
 
 ACKNOWLEDGED_SECONDS = 1.0
 """For which who casts or fans out waits for the acknowledgement, where he does; what comes of it later is logged."""
 
-MOST_UNDER_WAY = 256
-"""What one transport has sent and nobody waits for; who sends one more waits for its end."""
-
 _MOST_TRUSTED = 10_000
 
-LOG = logging.getLogger(__name__)
+LOG = logger(__name__)
 
 
 class Unawaited:
@@ -33,56 +30,67 @@ class Unawaited:
     of what they can send.
 
     :param reactor: that of this process.
+    :param most: how many may be under way; who sends one more waits for the end of any.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, most: int) -> None:
         self._reactor = reactor
+        self._most = most
+        self._places = Semaphore(most)
         self._trusted: set[Hashable] = set()
-        # Threads put in, the reactor takes out; each is one step of the interpreter, so that no lock is needed.
-        self._tickets: deque[None] = deque()
         self._sent: set[Deferred[Any]] = set()
 
-    def send(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
+    def send(self, whom: Hashable, start: Callable[[], Deferred[Any]], seconds: float) -> None:
         """
         Send something, and hear what becomes of it if that is not known to be well.
 
         :param whom: to whom it goes; its text is logged.
         :param start: sends it, in the reactor.
+        :param seconds: for which it waits for its place among those that are under way.
+        :raises Overloaded: it had none.
         :raises StillUnderWay: it goes on after `ACKNOWLEDGED_SECONDS`.
         """
-        if whom in self._trusted and len(self._tickets) < MOST_UNDER_WAY:
-            self._post(whom, start)
+        if whom in self._trusted:
+            self.post(whom, start, seconds)
             return
-        wait_for(self._reactor, start, ACKNOWLEDGED_SECONDS, lambda outcome: self._came(whom, outcome))
+        self._take_place(whom, seconds)
+        wait_for(self._reactor, lambda: self._begin(start), ACKNOWLEDGED_SECONDS, lambda end: self._came(end, whom))
         if len(self._trusted) >= _MOST_TRUSTED:
             self._trusted.clear()
         self._trusted.add(whom)
 
-    def post(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        """As `send`, for what nobody waits for, except where too much is under way."""
-        if len(self._tickets) < MOST_UNDER_WAY:
-            self._post(whom, start)
-        else:
-            wait_for(self._reactor, start, ACKNOWLEDGED_SECONDS, lambda outcome: self._came(whom, outcome))
+    def post(self, whom: Hashable, start: Callable[[], Deferred[Any]], seconds: float) -> None:
+        """As `send`, for what nobody waits for."""
+        self._take_place(whom, seconds)
+        check_running(self._reactor)
+        self._reactor.callFromThread(self._post, whom, start)
+
+    def _take_place(self, whom: Hashable, seconds: float) -> None:
+        if self._places.acquire(blocking=False):
+            return
+        check_waiting(self._reactor)
+        if not self._places.acquire(timeout=seconds):
+            text = f"{self._most} messages that nobody waits for are under way, and none has ended for {seconds:g} s"
+            raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
 
     def _post(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        self._tickets.append(None)
-        self._reactor.callFromThread(self._begin, whom, start)
+        self._begin(start).addErrback(self._came, whom)
 
-    def _begin(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
+    def _begin(self, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         sent = maybeDeferred(start)
         self._sent.add(sent)
-        sent.addBoth(self._ended, sent, whom)
+        return sent.addBoth(self._ended, sent)
 
-    def _ended(self, outcome: Any, sent: Deferred[Any], whom: Hashable) -> None:
+    def _ended(self, outcome: Any, sent: Deferred[Any]) -> Any:
         self._sent.discard(sent)
-        self._tickets.pop()
-        self._came(whom, outcome)
+        self._places.release()
+        return outcome
 
-    def _came(self, whom: Hashable, outcome: Any) -> None:
+    def _came(self, outcome: Any, whom: Hashable) -> None:
         if isinstance(outcome, Failure):
             self._trusted.discard(whom)
-            if not outcome.check(Draining, NoRoute):
+            # To be gone where nobody listens is what such a message is for; who stops should have given it to another.
+            if not outcome.check(NoRoute):
                 LOG.warning("what was sent to %s did not arrive: %s", whom, outcome.getErrorMessage())
 
     def ends(self) -> list[Deferred[Any]]:
@@ -90,6 +98,11 @@ class Unawaited:
         ends = []
         for sent in self._sent:
             end: Deferred[Any] = Deferred()
-            sent.addCallback(end.callback)
+            sent.addBoth(_also, end)
             ends.append(end)
         return ends
+
+
+def _also(outcome: Any, end: Deferred[Any]) -> Any:
+    end.callback(None)
+    return outcome

@@ -12,36 +12,65 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python import threadable
 from twisted.python.failure import Failure
+
+from zmqrpc.oslo.reactor import is_this_thread
+
+LATE_SECONDS = 5.0
+"""After the time that something takes, after which its thread goes on, whatever the reactor does."""
 
 
 class StillUnderWay(Exception):
     """What was waited for goes on."""
 
+    def __init__(self) -> None:
+        super().__init__("the thread of zmqrpc does not answer; something holds it up")
+
+
+def check_waiting(reactor: Any) -> None:
+    """
+    Refuse to have this thread wait for the reactor.
+
+    :raises RuntimeError: this is the reactor's thread, which would wait for itself, or the reactor has ended.
+    """
+    check_running(reactor)
+    if is_this_thread():
+        raise RuntimeError(
+            "a blocking call of oslo.messaging was made in the thread of the reactor, which would wait for itself; "
+            "make it with deferToThread, or use zmqrpc.Node, whose calls do not block"
+        )
+
+
+def check_running(reactor: Any) -> None:
+    """
+    Refuse what needs the reactor when that has ended.
+
+    :raises RuntimeError: it has, as only one of the application's does.
+    """
+    if not reactor.running:
+        raise RuntimeError(
+            "the reactor of the application has ended, and with it all that oslo.messaging did in this process; "
+            "send and listen before it ends"
+        )
+
 
 def wait_for(
     reactor: Any,
     start: Callable[[], Deferred[Any]],
-    patience: float | None = None,
+    patience: float,
     late: Callable[[Any], object] | None = None,
 ) -> Any:
     """
     Do something in the reactor, and wait in this thread until it is done.
 
     :param start: called in the reactor.
-    :param patience: seconds that it is waited for; None for as long as it takes.
+    :param patience: seconds that it is waited for.
     :param late: called in the reactor with the outcome when that comes later than it was waited for.
     :return: what its Deferred brings.
     :raises StillUnderWay: that takes longer.
-    :raises RuntimeError: this is the reactor's thread, which would wait for itself.
+    :raises RuntimeError: as `check_waiting`.
     """
-    # What Twisted has for this costs a green thread 6 % of a cast.
-    if threading.get_ident() == threadable.ioThread:
-        raise RuntimeError(
-            "a blocking call of oslo.messaging was made in the thread of the reactor, which would wait for itself; "
-            "make it with deferToThread, or use zmqrpc.Node, whose calls do not block"
-        )
+    check_waiting(reactor)
     waiting = _Waiting(start, late)
     reactor.callFromThread(waiting.begin)
     return waiting.outcome(patience)
@@ -74,8 +103,8 @@ class _Waiting:
         if self._left and self._late is not None:
             self._late(outcome)
 
-    def outcome(self, patience: float | None) -> Any:
-        if not self._done.acquire(timeout=-1 if patience is None else patience):
+    def outcome(self, patience: float) -> Any:
+        if not self._done.acquire(timeout=patience):
             self._left = True
             # It may have come in between.
             if not self._done.acquire(blocking=False):

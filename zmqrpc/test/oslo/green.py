@@ -56,7 +56,7 @@ def main(eventlet, descriptors):
         router.send(identity, b"never read")
         return succeed(router)
 
-    router = wait_for(reactor, send)
+    router = wait_for(reactor, send, 10)
     ticks = []
 
     def tick():
@@ -72,7 +72,7 @@ def main(eventlet, descriptors):
         return transport.close(LINGER)
 
     began = time.monotonic()
-    wait_for(reactor, close)
+    wait_for(reactor, close, 10)
     took = time.monotonic() - began
     ticking.kill()
     longest = max(later - before for before, later in pairwise(ticks))

@@ -80,7 +80,7 @@ class FixtureTests(SynchronousTestCase):
         server = serve(transport)
         client_of(transport).call({}, "boot", name="web")
         fixture.cleanUp()
-        self.assertIsNone(transport._driver._calling)
+        self.assertFalse(transport._driver._calling.is_open)
         server.stop()
         server.wait()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Thread
+import threading
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -13,6 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import NoRoute, Overloaded
 from zmqrpc.oslo import unawaited
+from zmqrpc.oslo.logs import flush
+from zmqrpc.oslo.reactor import _process
 from zmqrpc.oslo.unawaited import Unawaited
 from zmqrpc.oslo.waiting import StillUnderWay
 from zmqrpc.test.integration.support import eventually
@@ -22,7 +24,7 @@ reactor: Any = _reactor
 
 class UnawaitedTests(TestCase):
     def setUp(self):
-        self.unawaited = Unawaited(reactor)
+        self.unawaited = Unawaited(reactor, 3)
         self.begun: list[Deferred[Any]] = []
 
     def hold(self):
@@ -31,7 +33,10 @@ class UnawaitedTests(TestCase):
         return held
 
     def send(self, start, whom="compute"):
-        return deferToThread(self.unawaited.send, whom, start)
+        return deferToThread(self.unawaited.send, whom, start, 10)
+
+    def post(self, seconds=10.0):
+        return deferToThread(self.unawaited.post, "events", self.hold, seconds)
 
     async def test_the_first_is_waited_for(self):
         """Its sender hears what is wrong; one that was taken is trusted, and the next goes without waiting."""
@@ -53,6 +58,7 @@ class UnawaitedTests(TestCase):
             await self.send(self.hold)
             await eventually("it is sent", lambda: self.begun)
             self.begun[0].errback(Overloaded("full"))
+            flush(10)
         self.assertEqual(
             [record.getMessage() for record in logs.records], ["what was sent to compute did not arrive: full"]
         )
@@ -67,6 +73,7 @@ class UnawaitedTests(TestCase):
             await self.send(lambda: fail(NoRoute("nobody")))
             with self.assertRaises(NoRoute):
                 await self.send(lambda: fail(NoRoute("nobody")))
+            flush(10)
 
     async def test_what_raises_is_one_that_fails(self):
         await self.send(lambda: succeed(None))
@@ -74,43 +81,81 @@ class UnawaitedTests(TestCase):
             await self.send(lambda: 1 / 0)
             with self.assertRaises(ZeroDivisionError):
                 await self.send(lambda: 1 / 0)
+            flush(10)
         self.assertEqual(self.unawaited.ends(), [])
 
-    async def test_too_much(self):
-        """Beyond a number each sender waits, up to a time, and it goes on after that."""
-        self.patch(unawaited, "MOST_UNDER_WAY", 3)
+    async def test_nobody_waits_for_ever(self):
+        """Who waits for the first goes on when that takes long, and what becomes of it is logged."""
         self.patch(unawaited, "ACKNOWLEDGED_SECONDS", 0.05)
-        for _ in range(3):
-            await deferToThread(self.unawaited.post, "events", self.hold)
         with self.assertRaises(StillUnderWay):
-            await deferToThread(self.unawaited.post, "events", self.hold)
-        with self.assertLogs("zmqrpc.oslo.unawaited"):
-            self.begun[-1].errback(Overloaded("full"))
-        for held in self.begun[:3]:
-            held.callback(None)
-        await deferToThread(self.unawaited.post, "events", self.hold)
-        await eventually("it is sent", lambda: len(self.begun) == 5)
+            await self.send(self.hold)
+        self.assertEqual(len(self.unawaited.ends()), 1)
+        with self.assertLogs("zmqrpc.oslo.unawaited") as logs:
+            self.begun[0].errback(Overloaded("full"))
+            flush(10)
+        self.assertEqual(len(logs.records), 1)
+
+    async def test_too_much(self):
+        """Beyond a number each sender waits for the end of another, and is refused when none comes."""
+        for _ in range(3):
+            await self.post()
+        with self.assertRaises(Overloaded) as raised:
+            await self.post(seconds=0.05)
+        self.assertIn("3 messages that nobody waits for are under way", str(raised.exception))
+        waits = self.post()
+        await eventually("they are sent", lambda: len(self.begun) == 3)
+        self.assertFalse(waits.called)
+        self.begun[1].callback(None)
+        await waits
+        await eventually("it is sent", lambda: len(self.begun) == 4)
+
+    async def test_the_first_have_places_too(self):
+        """So do those whose sender has waited long enough."""
+        self.patch(unawaited, "ACKNOWLEDGED_SECONDS", 0.01)
+        for number in range(3):
+            with self.assertRaises(StillUnderWay):
+                await self.send(self.hold, number)
+        with self.assertRaises(Overloaded):
+            await self.post(seconds=0.01)
+
+    async def test_in_the_reactor(self):
+        """The reactor's own thread is refused what it would have to wait for."""
+        await self.send(lambda: succeed(None))
+        self.patch(_process, "thread", threading.get_ident())
+        for _ in range(3):
+            self.unawaited.post("events", self.hold, 10)
+        self.assertRaisesRegex(RuntimeError, "wait for itself", self.unawaited.post, "events", self.hold, 10)
 
     async def test_many_threads(self):
         """None is counted twice, and none for ever."""
-        self.unawaited._trusted.add("compute")
+        await self.send(lambda: succeed(None))
+        done: list[None] = []
+
+        def start():
+            done.append(None)
+            return succeed(None)
+
         threads = [
-            Thread(target=lambda: [self.unawaited.send("compute", lambda: succeed(None)) for _ in range(500)])
+            threading.Thread(target=lambda: [self.unawaited.send("compute", start, 10) for _ in range(500)])
             for _ in range(8)
         ]
         for thread in threads:
             thread.start()
-        await eventually("they have ended", lambda: not any(thread.is_alive() for thread in threads))
-        await eventually("all are sent", lambda: not self.unawaited._tickets)
+        await eventually("all are sent", lambda: len(done) == 4000)
+        for thread in threads:
+            thread.join()
+        for _ in range(3):
+            await self.post(seconds=0)
 
     async def test_its_end(self):
         """Whoever leaves waits for what is under way, and for failures as well."""
         for _ in range(2):
-            await deferToThread(self.unawaited.post, "events", self.hold)
+            await self.post()
         await eventually("they are sent", lambda: len(self.begun) == 2)
         ends = self.unawaited.ends()
         self.begun[0].callback(None)
         with self.assertLogs("zmqrpc.oslo.unawaited"):
             self.begun[1].errback(Failure(Overloaded("full")))
-        for end in ends:
-            await end
+            for end in ends:
+                await end
+            flush(10)

@@ -1,0 +1,173 @@
+"""Programs that use the driver as few do: their reactor ends before they do, they log by sending, they drop it."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+from typing import Any
+
+from zmqrpc.test.oslo.processes import OsloTestCase
+
+START = """
+import json, logging, os, sys, threading, time
+from oslo_config import cfg
+import oslo_messaging
+
+cfg.CONF([])
+
+def transport_of(url):
+    return oslo_messaging.get_rpc_transport(cfg.CONF, url)
+
+def client_of(transport, **more):
+    return oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(topic="hosted"), **more)
+
+def outcome(act, *words, **more):
+    began = time.monotonic()
+    try:
+        told = act(*words, **more)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+    return [told, time.monotonic() - began]
+"""
+GREEN = "import eventlet; eventlet.monkey_patch()\n"
+
+ENDED = """
+from twisted.internet import reactor
+from zmqrpc import use_monotonic_clock
+
+use_monotonic_clock(reactor)
+told = {}
+transport = transport_of(sys.argv[1])
+client = client_of(transport, timeout=20)
+server = oslo_messaging.get_rpc_server(
+    transport, oslo_messaging.Target(topic="ended", server="one"), [object()], executor="threading"
+)
+
+def work():
+    told["before"] = outcome(client.call, {}, "name")
+    server.start()
+    threading.Timer(0.5, reactor.callFromThread, [reactor.stop]).start()
+    told["during"] = outcome(client.call, {}, "nap", seconds=30)
+
+thread = threading.Thread(target=work)
+reactor.callWhenRunning(thread.start)
+reactor.run()
+thread.join()
+told["after"] = outcome(client.call, {}, "name")
+told["cast"] = outcome(client.cast, {}, "note")
+told["stop"] = outcome(server.stop)
+told["wait"] = outcome(server.wait)
+told["cleanup"] = outcome(transport.cleanup)
+told["other"] = outcome(client_of(transport_of(sys.argv[1])).call, {}, "name")
+print(json.dumps(told))
+"""
+
+LATER = """
+from zmqrpc import use_monotonic_clock
+
+told = {}
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+told["before"] = client.call({}, "name")
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+use_monotonic_clock(reactor)
+
+def answered(answer):
+    told["thread"] = answer
+    told["held"] = client.call({}, "name")
+    reactor.stop()
+
+reactor.callWhenRunning(lambda: deferToThread(client.call, {}, "name").addCallback(answered))
+reactor.run()
+told["after"] = client.call({}, "name")
+print(json.dumps(told))
+"""
+
+LOGS = """
+from twisted.logger import Logger
+from zmqrpc.oslo.reactor import reactor_here
+
+class Sends(logging.Handler):
+    def emit(self, record):
+        if record.name == "service":
+            # The reactor has something to say while who holds the lock of this handler waits for it.
+            reactor_here().callFromThread(Logger("zmqrpc.test").warn, "said meanwhile")
+            told.append(outcome(client.call, {}, "name"))
+        else:
+            told.append(record.getMessage())
+
+told = []
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+logging.basicConfig(level=logging.WARNING, handlers=[Sends()])
+logging.getLogger("service").warning("begins")
+until = time.monotonic() + 10
+while len(told) < 2 and time.monotonic() < until:
+    time.sleep(0.01)
+print(json.dumps(told))
+"""
+
+DROPPED = """
+def open_now():
+    # SQLite keeps a descriptor of a file that is open elsewhere in the process, for the next who opens it.
+    names = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
+    return len([name for name in names if "matchmaker" not in name])
+
+kept = client_of(transport_of(sys.argv[1]))
+kept.cast({}, "note", value=-1)
+before, seen = open_now(), []
+for number in range(10):
+    client = client_of(transport_of(sys.argv[1]))
+    client.cast({}, "note", value=2 * number)
+    client.cast({}, "note", value=2 * number + 1)
+    del client
+    until = time.monotonic() + 10
+    while open_now() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    seen.append(open_now() - before)
+print(json.dumps(seen))
+"""
+
+
+class HostedTests(OsloTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.environment["PYTHONWARNINGS"] = "ignore"
+        self.server = self.child()
+        self.server.do("serve", topic="hosted", server="one")
+
+    def runs(self, program: str) -> Any:
+        ended = self.python("-c", dedent(program), self.url)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        return json.loads(ended.stdout)
+
+    def test_reactor_ends(self) -> None:
+        """What waits when the application ends its reactor is told at once; what comes later is refused."""
+        told = self.runs(START + ENDED)
+        self.assertEqual(told["before"][0], "one")
+        self.assertRegex(told["during"][0], "^Messag")
+        for name in ("after", "cast", "other"):
+            self.assertRegex(told[name][0], "^RuntimeError: the reactor of the application has ended", name)
+        for name in ("stop", "wait", "cleanup"):
+            self.assertIsNone(told[name][0], name)
+        self.assertLess(told.pop("during")[1], 6)
+        for name, (_, seconds) in told.items():
+            self.assertLess(seconds, 2, name)
+
+    def test_reactor_begins_later(self) -> None:
+        """An application's reactor that begins after the first use is one of its own, and may be held up by a call."""
+        self.assertEqual(self.runs(START + LATER), dict.fromkeys(("before", "thread", "held", "after"), "one"))
+
+    def test_log_by_sending(self) -> None:
+        """A handler of logging may send: the reactor does not wait for its lock."""
+        for green in ("", GREEN):
+            (answer, seconds), said = self.runs(green + START + LOGS)
+            self.assertEqual((answer, said), ("one", "said meanwhile"))
+            self.assertLess(seconds, 5)
+
+    def test_dropped(self) -> None:
+        """A transport that is dropped without a cleanup gives back what it has opened, and loses nothing."""
+        for green in ("", GREEN):
+            self.assertEqual(self.runs(green + START + DROPPED), [0] * 10)
+        self.server.hears(42)
