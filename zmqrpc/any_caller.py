@@ -28,7 +28,7 @@ class AnyCaller(Protocol):
     """A client instance: a `zmqrpc.caller.Caller`, or a `zmqrpc.fanout_caller.FanoutCaller` of published fan-outs."""
 
     running: dict[int, RunningRequest]
-    acks: list[int]
+    acks: dict[int, None]
     until: float
 
     @property
@@ -57,6 +57,9 @@ class AnyCaller(Protocol):
 
     def acknowledge(self, sequence: int) -> None:
         """Acknowledge a message."""
+
+    def acknowledge_soon(self, sequence: int) -> None:
+        """Acknowledge a message with whatever is written next, or in a moment."""
 
     def write(self, encoded: bytes) -> None:
         """Send a message."""

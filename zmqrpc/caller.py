@@ -77,7 +77,7 @@ class Caller:
             settings.max_unsettled_calls, settings.max_reply_memory, callers.kept_replies.memory
         )
         self.running: dict[int, RunningRequest] = {}
-        self.acks: list[int] = []
+        self.acks: dict[int, None] = {}
         self._callers = callers
         self._outbox = Outbox(settings.max_message_size)
 
@@ -93,11 +93,14 @@ class Caller:
         self.strayed_at = -NEVER
 
     def acknowledge(self, sequence: int) -> None:
-        """Acknowledge a message with the next write."""
-        acks = self.acks
-        if not acks:
-            self._callers.dirty[self.instance] = self
-        acks.append(sequence)
+        """Acknowledge a message at the end of the pass."""
+        self.acks[sequence] = None
+        self._callers.dirty[self.instance] = self
+
+    def acknowledge_soon(self, sequence: int) -> None:
+        """Acknowledge a call that runs on with whatever is written next: most are answered in a moment."""
+        self.acks[sequence] = None
+        self._callers.owes_ack(self)
 
     def write(self, encoded: bytes) -> None:
         """Send a message at the end of the pass."""
@@ -129,7 +132,7 @@ class Caller:
         """Write what was gathered; what a full connection does not take is kept, within bounds, for the next pass."""
         callers, outbox = self._callers, self._outbox
         if self.acks:
-            acks, self.acks = self.acks, []
+            acks, self.acks = self.acks, {}
             for ack in encode_ranges(Ack, flatten(acks), outbox.room):
                 if outbox.size + len(ack) > outbox.room and outbox.messages:
                     outbox.seal(callers.instance, self.instance, int(callers.seconds() * 1000), ())

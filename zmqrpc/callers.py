@@ -30,7 +30,7 @@ from zmqrpc.core.envelope import (
     encode_message,
 )
 from zmqrpc.core.inspected import INSPECT
-from zmqrpc.core.link_timers import GONE_THROUGH_SECONDS, NEWCOMER_SECONDS, REMIND_SECONDS
+from zmqrpc.core.link_timers import ACK_SECONDS, GONE_THROUGH_SECONDS, NEWCOMER_SECONDS, REMIND_SECONDS
 from zmqrpc.core.ranges import flatten
 from zmqrpc.core.roles import SERVER
 from zmqrpc.core.seen import Seen
@@ -121,6 +121,8 @@ class Callers:
             self._beats.soon,
         )
         self.dirty: dict[bytes, Caller] = {}
+        self._owing_acks: dict[bytes, Caller] = {}
+        self._ack_at = NEVER
         self._left: dict[bytes, float] = {}
         self._newcomers: dict[bytes, float] = {}
         self._drain_at = NEVER
@@ -242,6 +244,13 @@ class Callers:
         if others:
             self._take_others(caller, batch, others, now)
         return len(batch.messages) or 1
+
+    def owes_ack(self, caller: Caller) -> None:
+        """Take that a client has an ACK to come, within `ACK_SECONDS`."""
+        self._owing_acks[caller.instance] = caller
+        if self._ack_at == NEVER:
+            self._ack_at = self.seconds() + ACK_SECONDS
+            self._wake_by(self._ack_at)
 
     def end_pass(self) -> None:
         """Acknowledge what the pass recorded, run it, and write the answers."""
@@ -442,11 +451,17 @@ class Callers:
     @property
     def wake_at(self) -> float:
         """When `sweep` has to be called next."""
-        return min(self._beats.wake_at, self._next_sweep)
+        return min(self._beats.wake_at, self._next_sweep, self._ack_at)
 
     def sweep(self, now: float) -> None:
         """Beat for what runs, write what waited, forget who has been silent for longer than `rpc_message_ttl`."""
         self._beats.sweep(now)
+        if now >= self._ack_at:
+            self._ack_at = NEVER
+            owing, self._owing_acks = self._owing_acks, {}
+            # Who said HELLO anew is told there, and who is forgotten not at all.
+            known = self._callers
+            self.dirty.update((key, each) for key, each in owing.items() if each.acks and known.get(key) is each)
         if now >= self._next_sweep:
             ttl = self.settings.rpc_message_ttl
             for identity in [each for each, since in self._left.items() if since + LEAVE_SECONDS <= now]:

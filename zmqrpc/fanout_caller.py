@@ -46,13 +46,16 @@ class FanoutCaller:
     def __init__(self, instance: bytes, topic: str, notices: Notices) -> None:
         self.instance = instance
         self.running: dict[int, RunningRequest] = {}
-        self.acks: list[int] = []
+        self.acks: dict[int, None] = {}
         self.until = 0.0
         self._topic = topic
         self._notices = notices
 
     def acknowledge(self, sequence: int) -> None:
         """Do nothing: its client is told by the publisher that it is published, and by nobody that it came."""
+
+    def acknowledge_soon(self, sequence: int) -> None:
+        """As `acknowledge`."""
 
     def write(self, encoded: bytes) -> None:
         """Log why a fan-out does not run, since its client is not told."""

@@ -408,13 +408,13 @@ class Requests:
         if type(request) is Call:
             # Who casts waits only for the acknowledgement.
             until = deadline
-            caller.acknowledge(request.sequence)
+            caller.acknowledge_soon(request.sequence)
         self.begun.begin(caller, request, result, until, now, len(self.waiting))
 
     def _ran(self, caller: AnyCaller, request: Request, value: Any) -> None:
         """A request that went on running has ended."""
-        if request.sequence in caller.acks:
-            caller.acks.remove(request.sequence)
+        # The reply says it as well.
+        caller.acks.pop(request.sequence, None)
         self._ended(caller, request, value)
         self._wake()
 

@@ -10,6 +10,9 @@ from zmqrpc.core.agenda import NEVER
 BEAT_SECONDS = 0.5
 """Between two BEATs of a server that runs something (docs/spec/wire)."""
 
+ACK_SECONDS = 0.005
+"""For which the ACK of a call that runs on waits for its REPLY, which says as much, or for another (docs/spec/wire)."""
+
 GONE_SECONDS = 2 * BEAT_SECONDS
 """How long a peer may have no connection until it counts as gone: a server to its clients, a client to a server."""
 

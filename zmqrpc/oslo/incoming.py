@@ -12,6 +12,7 @@ from zmqrpc.core.envelope import Failure, FailureCode
 from zmqrpc.core.notification import HANDLED, REQUEUE
 from zmqrpc.core.values import encodable
 from zmqrpc.oslo.payload import result_of
+from zmqrpc.oslo.reactor import doing
 
 
 class _Settled:
@@ -37,7 +38,7 @@ class _Settled:
     def bring(self, value: Any) -> None:
         """Bring it, from any thread."""
         self.is_brought = True
-        self._reactor.callFromThread(_fire, self.outcome, value)
+        doing(self._reactor)(_fire, self.outcome, value)
 
 
 def _fire(outcome: Deferred[Any], value: Any) -> None:

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from zmqrpc.errors import Journey, NoRoute, Overloaded
 from zmqrpc.oslo.logs import logger
+from zmqrpc.oslo.reactor import doing
 from zmqrpc.oslo.waiting import check_running, check_waiting, wait_for
 
 ACKNOWLEDGED_SECONDS = 1.0
@@ -35,6 +36,7 @@ class Unawaited:
 
     def __init__(self, reactor: Any, most: int) -> None:
         self._reactor = reactor
+        self._do = doing(reactor)
         self._most = most
         self._places = Semaphore(most)
         self._trusted: set[Hashable] = set()
@@ -63,7 +65,7 @@ class Unawaited:
         """As `send`, for what nobody waits for."""
         self._take_place(whom, seconds)
         check_running(self._reactor)
-        self._reactor.callFromThread(self._post, whom, start)
+        self._do(self._post, whom, start)
 
     def _take_place(self, whom: Hashable, seconds: float) -> None:
         if self._places.acquire(blocking=False):

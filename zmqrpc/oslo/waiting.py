@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from zmqrpc.oslo.reactor import is_this_thread
+from zmqrpc.oslo.reactor import doing, is_this_thread
 
 LATE_SECONDS = 5.0
 """After the time that something takes, after which its thread goes on, whatever the reactor does."""
@@ -72,7 +72,7 @@ def wait_for(
     """
     check_waiting(reactor)
     waiting = _Waiting(start, late)
-    reactor.callFromThread(waiting.begin)
+    doing(reactor)(waiting.begin)
     return waiting.outcome(patience)
 
 

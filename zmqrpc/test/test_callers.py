@@ -29,7 +29,7 @@ from zmqrpc.core.envelope import (
     Welcome,
     encode_message,
 )
-from zmqrpc.core.link_timers import BEAT_SECONDS, NEWCOMER_SECONDS
+from zmqrpc.core.link_timers import ACK_SECONDS, BEAT_SECONDS, NEWCOMER_SECONDS
 from zmqrpc.core.recorder import Recorder
 from zmqrpc.core.ways import Through
 from zmqrpc.interfaces import GONE, SENT
@@ -361,6 +361,75 @@ class RememberedClientsTests(SynchronousTestCase):
             self.assertIn(text, said)
             self.assertIn(text.replace("c1", "c2").replace("01", "02"), said)
         self.assertEqual(len(lines), 5 * 2 + 1)
+
+    def test_the_answer_says_it_too(self):
+        """What runs on is acknowledged in a moment, unless its answer came before, or something else is written."""
+        results: list[Deferred[str]] = []
+
+        class Slow:
+            @expose
+            def wait(_, context):
+                results.append(Deferred())
+                return results[-1]
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
+        self.say_hello(b"c1", bytes([1]) * 16)
+        self.router.written.clear()
+
+        def ask(*numbers, kind=Call):
+            calls = [kind(n, 1, 1, 60_000, "x", "work", None, None, None, "wait", {}) for n in numbers]
+            self.send(b"c1", bytes([1]) * 16, *calls)
+            self.callers.end_pass()
+
+        def said():
+            self.callers.end_pass()
+            said, self.router.written[:] = [message for _, batch in self.router.written for message in batch], []
+            return said
+
+        ask(1)
+        self.assertEqual(said(), [])
+        self.assertLessEqual(self.callers.wake_at, self.now + ACK_SECONDS)
+        results[0].callback("done")
+        self.assertEqual(said(), [Reply(1, "done")])
+        # What is written for another brings it along.
+        ask(2, 3)
+        results[1].callback("done")
+        self.assertEqual(said(), [Reply(2, "done"), Ack([3, 3])])
+        ask(4)
+        ask(5)
+        self.now += ACK_SECONDS
+        self.callers.sweep(self.now)
+        self.assertEqual(said(), [Ack([4, 5])])
+        self.assertGreater(self.callers.wake_at, self.now + ACK_SECONDS)
+        # A repetition is answered at once, and so is a cast.
+        ask(5)
+        self.assertEqual(said(), [Ack([5, 5])])
+        ask(6, kind=Cast)
+        self.assertEqual(said(), [Ack([6, 6])])
+
+    def test_nobody_else_is_told_what_runs(self):
+        """Who has gone meanwhile is written nothing."""
+        results: list[Deferred[str]] = []
+
+        class Slow:
+            @expose
+            def wait(_, context):
+                results.append(Deferred())
+                return results[-1]
+
+        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
+        self.say_hello(b"c1", bytes([1]) * 16)
+        self.router.written.clear()
+        self.send(b"c1", bytes([1]) * 16, Call(1, 1, 1, 60_000, "x", "work", None, None, None, "wait", {}))
+        self.callers.end_pass()
+        self.router.gone.add(b"c1")
+        self.now += ACK_SECONDS
+        self.callers.sweep(self.now)
+        self.callers.end_pass()
+        self.assertEqual(self.router.written, [])
+        results[0].callback("done")
+        self.callers.end_pass()
+        self.assertEqual(self.router.written, [])
 
     def test_acknowledged_and_late(self):
         """A cast that was acknowledged and cannot run any more is named in the log."""

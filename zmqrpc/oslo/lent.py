@@ -1,0 +1,84 @@
+"""
+A reactor whose work is done by who has work for it, while its own thread waits for events.
+
+To hand something to another thread costs a write to its waker, an epoll that returns and a turn of the interpreter's
+lock: on both sides of a call together a fifth of its time (:doc:`/adr/0044-who-waits-does-the-work-of-the-reactor`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+
+from twisted.internet.epollreactor import EPollReactor
+
+_ROUNDS = 3
+"""Of timers that are due, one of which may ask for another: after each pass over a socket it is looked at again."""
+
+_CLOSE_SECONDS = 0.001
+"""By which a timer may come before the one that the thread of the reactor waits for, and be left to that."""
+
+
+class LentReactor(EPollReactor):
+    """
+    A reactor of epoll, whose timers go by the monotonic clock.
+
+    It is one thread's at any time, of who has the turn: nothing that runs in it can tell the difference. ZeroMQ allows
+    its sockets to change threads with a lock in between.
+
+    :ivar worker: the ident of the thread that has the turn, or of its own where none has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._turn = threading.Lock()
+        self._waits_until = -inf
+        self._own = self.worker = threading.get_ident()
+        self._main = threading.main_thread().ident
+
+    def startRunning(self, installSignalHandlers: bool = True) -> None:
+        """See `IReactorCore`."""
+        self._turn.acquire()
+        self._own = self.worker = threading.get_ident()
+        super().startRunning(installSignalHandlers=installSignalHandlers)
+
+    def doPoll(self, timeout: float | None) -> None:
+        """Wait for events, which is nobody's turn, and handle them."""
+        if timeout != 0:
+            self._waits_until = inf if timeout is None else monotonic() + timeout
+            self._turn.release()
+            try:
+                self._poller.poll(timeout, 1)
+            finally:
+                self._turn.acquire()
+            self.worker = self._own
+        super().doPoll(0)  # type: ignore[no-untyped-call]
+
+    doIteration = doPoll
+
+    def do(self, act: Callable[..., object], *arguments: object) -> None:
+        """
+        Do something in the reactor, soon, and after all that was to be done before; from any thread.
+
+        It is done at once, in this thread, unless the reactor is at work. The main thread hands it over: there a signal
+        handler may raise anything anywhere.
+        """
+        if threading.get_ident() == self._main or not self._turn.acquire(blocking=False):
+            self.callFromThread(act, *arguments)
+            return
+        self.worker = threading.get_ident()
+        try:
+            self.threadCallQueue.append((act, arguments, {}))
+            for _ in range(_ROUNDS):
+                self.runUntilCurrent()
+                timeout = self.timeout()
+                if timeout != 0:
+                    break
+            sooner = timeout is not None and monotonic() + timeout < self._waits_until - _CLOSE_SECONDS
+        finally:
+            self.worker = self._own
+            self._turn.release()
+        if sooner:
+            self.wakeUp()

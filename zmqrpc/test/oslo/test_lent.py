@@ -1,0 +1,173 @@
+"""The reactor whose work is done by who has work for it: it is one thread's at a time, and misses nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from zmqrpc.oslo.lent import LentReactor
+from zmqrpc.site import use_monotonic_clock
+
+LIMIT = 30.0
+
+
+@implementer(IReadDescriptor)
+class Pipe:
+    """Counts the bytes that come, and adds them to what its reactor does."""
+
+    def __init__(self, work: Any) -> None:
+        self.read, self.write = os.pipe()
+        self.got = 0
+        self._work = work
+
+    def fileno(self) -> int:
+        return self.read
+
+    def doRead(self) -> None:
+        self.got += len(os.read(self.read, 1))
+        self._work()
+
+    def connectionLost(self, reason: Failure) -> None:
+        os.close(self.read)
+        os.close(self.write)
+
+    def logPrefix(self) -> str:
+        return "pipe"
+
+
+class LentReactorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = LentReactor()
+        self.reactor._registerAsIOThread = False
+        use_monotonic_clock(self.reactor)
+        self.thread = threading.Thread(target=self.reactor.run, args=(False,))
+        running = threading.Event()
+        self.reactor.callWhenRunning(running.set)
+        self.thread.start()
+        self.assertTrue(running.wait(LIMIT))
+        self.addCleanup(self.stop)
+        self.at_work, self.most_at_work, self.done = 0, 0, 0
+
+    def stop(self) -> None:
+        self.reactor.callFromThread(self.reactor.stop)
+        self.thread.join(LIMIT)
+        self.assertFalse(self.thread.is_alive())
+
+    def work(self) -> None:
+        """Do something that another thread would disturb."""
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        time.sleep(0)
+        self.done += 1
+        self.at_work -= 1
+
+    def in_thread(self, act: Any) -> Any:
+        """Do something in a thread of its own; return what that returned."""
+        results: list[Any] = []
+        thread = threading.Thread(target=lambda: results.append(act()))
+        thread.start()
+        thread.join(LIMIT)
+        return results[0]
+
+    def until(self, condition: Any) -> None:
+        limit = time.monotonic() + LIMIT
+        while not condition():
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.001)
+
+    def idents(self) -> tuple[Any, Any, int]:
+        """Do something from this thread; return where it was done, who had the turn then, and this thread."""
+        told: list[Any] = []
+        done = threading.Event()
+
+        def act() -> None:
+            told.extend((threading.get_ident(), self.reactor.worker))
+            done.set()
+
+        self.reactor.do(act)
+        self.assertTrue(done.wait(LIMIT))
+        return told[0], told[1], threading.get_ident()
+
+    def test_done_here(self) -> None:
+        """A thread does its work itself, the main thread does not."""
+        self.until(lambda: not self.reactor._turn.locked())
+        where, worker, here = self.in_thread(self.idents)
+        self.assertEqual((where, worker), (here, here))
+        where, worker, here = self.idents()
+        self.assertEqual((where, worker), (self.thread.ident, self.thread.ident))
+        self.assertEqual(self.reactor.worker, self.thread.ident)
+
+    def test_while_it_works(self) -> None:
+        """What comes while the reactor is at work is done by it, after that, and in order."""
+        goes_on, at_work, order = threading.Event(), threading.Event(), list[int]()
+
+        def hold() -> None:
+            at_work.set()
+            goes_on.wait(LIMIT)
+
+        self.reactor.callFromThread(hold)
+        self.assertTrue(at_work.wait(LIMIT))
+        for number in range(5):
+            self.in_thread(lambda number=number: self.reactor.do(order.append, number))
+        self.assertEqual(order, [])
+        goes_on.set()
+        self.until(lambda: order == list(range(5)))
+
+    def test_timers(self) -> None:
+        """One that is sooner than what the reactor waits for is in time; what is due is done at once."""
+        self.reactor.callFromThread(self.reactor.callLater, 60, lambda: None)
+        told: list[Any] = []
+
+        def act() -> None:
+            began = time.monotonic()
+            self.reactor.callLater(0, lambda: told.append(threading.get_ident()))
+            self.reactor.callLater(0.05, lambda: told.append(time.monotonic() - began))
+
+        self.until(lambda: not self.reactor._turn.locked())
+        here = self.in_thread(lambda: (self.reactor.do(act), threading.get_ident())[1])
+        self.until(lambda: len(told) == 2)
+        self.assertEqual(told[0], here)
+        self.assertLess(told[1], 5)
+
+    def test_what_raises(self) -> None:
+        """It is logged, and the reactor goes on, whoever has done it."""
+        self.in_thread(lambda: self.reactor.do(lambda: 1 / 0))
+        self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+        where, _, here = self.in_thread(self.idents)
+        self.assertIn(where, (here, self.thread.ident))
+
+    def test_one_at_a_time(self) -> None:
+        """Of many threads, timers and descriptors one is at work at any time, and all is done."""
+        pipes = [Pipe(self.work) for _ in range(3)]
+        for pipe in pipes:
+            self.reactor.callFromThread(self.reactor.addReader, pipe)
+
+        def again(left: int) -> None:
+            self.work()
+            if left:
+                self.reactor.callLater(0, again, left - 1)
+
+        self.reactor.callFromThread(again, 499)
+
+        def ask() -> None:
+            for number in range(500):
+                self.reactor.do(self.work)
+                os.write(pipes[number % 3].write, b"x")
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+        self.until(lambda: self.done == 8 * 1000 + 500)
+        self.assertEqual((self.most_at_work, sum(pipe.got for pipe in pipes)), (1, 4000))
+        for pipe in pipes:
+            self.reactor.callFromThread(self.reactor.removeReader, pipe)
+            self.reactor.callFromThread(pipe.connectionLost, Failure(Exception()))
