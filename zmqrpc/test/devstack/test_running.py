@@ -157,12 +157,24 @@ class RunningTests(ProcessTestCase):
         self.check(machine, published=False)
         self.stop(machine, started)
 
+    def test_ipv6(self) -> None:
+        """Everybody listens on, and registers, an address of IPv6; Redis too."""
+        machine, started = self.run_units(SERVICE_IP_VERSION=6, HOST_IPV6="::1")
+        self.check(machine, published=True)
+        listed = json.dumps(self.command(machine, "nova", "ls"))
+        self.assertIn("tcp://[::1]:", listed)
+        self.assertNotIn("tcp://127.0.0.1:", listed)
+        self.stop(machine, started)
+
     def test_sqlite(self) -> None:
-        """No process at all where the store is a file, and everybody connects to everybody."""
-        machine, started = self.run_units(ZEROMQ_MATCHMAKER="sqlite", ZEROMQ_TOPOLOGY="static-direct")
-        self.assertEqual(started, {})
-        self.check(machine, published=False)
-        machine.ends_well("clean")
+        """No process at all where the store is a file, and everybody connects to everybody, by loopback alone."""
+        for addresses in ({"HOST_IP": "127.0.0.2"}, {"SERVICE_IP_VERSION": 6, "HOST_IPV6": "2001:db8::1"}):
+            options = {"ZEROMQ_MATCHMAKER": "sqlite", "ZEROMQ_TOPOLOGY": "static-direct", **addresses}
+            machine, started = self.run_units(**options)
+            self.assertEqual(started, {})
+            self.check(machine, published=False)
+            self.assertIn("tcp://127.0.0.1:", json.dumps(self.command(machine, "nova", "ls")))
+            machine.ends_well("clean")
 
     def test_redis_is_there(self) -> None:
         """One that takes our password is used; anything else on its port is refused, with what can be done."""
