@@ -40,6 +40,19 @@ _RECORD = """\
 {then}
 """
 
+_HOSTNAME = """\
+#!/bin/sh
+if [ "$1" = -I ]; then echo "$ADDRESSES"; else echo node.example; fi
+"""
+
+_GETENT = """\
+#!/bin/sh
+for host in $HOSTS; do
+    if [ "$1 ${host%%=*}" = "ahosts $2" ]; then echo "${host#*=} STREAM $2"; echo "${host#*=} DGRAM"; exit; fi
+done
+exit 2
+"""
+
 _SUDO = """\
 #!/bin/sh
 # Options of sudo, and a directory before the name, are left out; env(1) takes the variables.
@@ -68,7 +81,8 @@ class Machine:
     :param devstack: a checkout of DevStack; empty for the doubles of its functions.
     :param vendor: what ``lsb_release`` says.
     :param installed: whether every package is installed already.
-    :param options: environment variables, which stand for lines of ``local.conf``.
+    :param options: environment variables, which stand for lines of ``local.conf``; also ``ADDRESSES``, those that the
+        machine has (``A B``), and ``HOSTS``, the names that can be resolved (``NAME=ADDRESS NAME=ADDRESS``).
     """
 
     def __init__(
@@ -97,15 +111,17 @@ class Machine:
             **{key: str(value) for key, value in options.items()},
         }
         answers = "\n".join(f"    *{option}*) echo '{answer}' ;;" for option, answer in vendor.items())
-        # A unit is enabled once it was started.
+        # A unit is as the last command about it has left it.
         asked = f"exit {int(not installed)}"
         then = {"dpkg": asked, "rpm": asked, "lsb_release": f'case "$*" in\n{answers}\nesac'}
-        then["systemctl"] = 'case "$1" in is-enabled) grep -q "^systemctl enable $2$" "$SCRATCH/commands" ;; esac'
+        last = 'grep -E "^systemctl (enable|disable) $2$" "$SCRATCH/commands" | tail -n 1'
+        then["systemctl"] = f'case "$1" in is-enabled) [ "$({last})" = "systemctl enable $2" ] ;; esac'
         for program in RECORDED:
             self._write(self.root / "bin" / program, _RECORD.format(name=program, then=then.get(program, "exit 0")))
-        self._write(self.root / "bin" / "sudo", _SUDO)
+        for name, text in (("sudo", _SUDO), ("hostname", _HOSTNAME), ("getent", _GETENT)):
+            self._write(self.root / "bin" / name, text)
         pip, proxy = (self.root / "stack/data/venv/bin" / name for name in ("pip", PROXY))
-        self._write(pip, _RECORD.format(name="pip", then="exit 0"))
+        self._write(pip, _RECORD.format(name="venv/pip", then="exit 0"))
         self._write(proxy, f"#!{sys.executable} -P\n{PROXY_CODE}\n")
 
     def _write(self, path: Path, text: str) -> None:

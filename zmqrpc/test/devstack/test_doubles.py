@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -148,8 +149,26 @@ class BashTests(SynchronousTestCase):
         need_plugin()
 
     def files(self) -> list[Path]:
-        ours = [PLUGIN / name for name in ("plugin.sh", "settings", "lib/zeromq", "lib/rpc_backend")]
-        return [*ours, *HERE.glob("*.sh")]
+        ours = [PLUGIN / name for name in ("plugin.sh", "settings")]
+        return [*ours, *sorted((PLUGIN / "lib").iterdir()), *HERE.glob("*.sh")]
+
+    def test_order(self) -> None:
+        """Every file of `lib/` is sourced, once, and uses nothing of a later one; the page lists them in this order."""
+        sourced = [
+            name
+            for file in ("settings", "plugin.sh")
+            for name in re.findall(r"^ *source .*/devstack/lib/(\w+)", (PLUGIN / file).read_text(), re.MULTILINE)
+        ]
+        self.assertEqual(sorted(sourced), sorted(path.name for path in (PLUGIN / "lib").iterdir()))
+        listed = re.findall(r"^``lib/(\w+)``", (PLUGIN / "README.rst").read_text(), re.MULTILINE)
+        self.assertEqual(listed, sourced)
+        known: set[str] = set()
+        for name in sourced:
+            text = (PLUGIN / "lib" / name).read_text()
+            made = re.findall(r"^function (\w+)", text, re.MULTILINE)
+            self.assertEqual(known.intersection(made), set(), name)
+            known.update(made)
+            self.assertEqual(set(re.findall(r"\bzeromq_\w+", text)) - known, set(), name)
 
     def test_syntax(self) -> None:
         for path in self.files():
