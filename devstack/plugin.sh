@@ -52,7 +52,7 @@ if is_service_enabled zeromq; then
             zeromq_start_proxies
             ;;
         "stack extra")
-            echo_summary "Messages go by ZeroMQ: $ZEROMQ_TOPOLOGY, $ZEROMQ_MATCHMAKER; see zmqrpc ls --config-file $(zeromq_conf)"
+            echo_summary "Messages go by ZeroMQ: $ZEROMQ_TOPOLOGY, $ZEROMQ_MATCHMAKER; see $ZEROMQ_BIN_DIR/zmqrpc ls --config-file $(zeromq_conf)"
             ;;
         "unstack ")
             zeromq_stop

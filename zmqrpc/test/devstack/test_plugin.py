@@ -175,6 +175,30 @@ class PluginTests(SynchronousTestCase):
         units = [line for line in machine.commands[before:] if "devstack@zeromq-redis" in line]
         self.assertEqual([line.split()[1] for line in units], ["stop", "disable", "enable", "start"])
 
+    def test_other_options(self) -> None:
+        """What was started with other options is stopped too, by `unstack.sh` and by a second `stack.sh`."""
+        for program in ("unstack", "stack"):
+            machine = self.machine(ZEROMQ_MATCHMAKER="sentinel", ZEROMQ_TOPOLOGY="router-proxy+pub-sub")
+            machine.ends_well("stack")
+            started = set(machine.units)
+            before = len(machine.commands)
+            ended = machine.run(program, ZEROMQ_MATCHMAKER="redis", ZEROMQ_TOPOLOGY="static-direct")
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            for word in ("stop", "disable"):
+                begin = f"systemctl {word} devstack@"
+                names = [line for line in machine.commands[before:] if line.startswith(begin)]
+                self.assertEqual({name.removeprefix(begin).removesuffix(".service") for name in names}, started)
+                self.assertEqual(len(names), len(started))
+            again = {line for line in machine.commands[before:] if line.startswith("systemctl start")}
+            self.assertEqual(again, {"systemctl start devstack@zeromq-redis.service"} if program == "stack" else set())
+
+    def test_told(self) -> None:
+        """The command that the operator is told can be run as it stands: the venv of DevStack is in nobody's PATH."""
+        machine = self.machine()
+        said = machine.ends_well("stack")
+        command = f"{machine.root}/stack/data/venv/bin/zmqrpc ls --config-file {machine.path('oslo/zeromq')}"
+        self.assertIn(f"static-direct+pub-sub, redis; see {command}\n", said)
+
     def test_trace(self) -> None:
         """Whether commands are traced is as before, after each file and phase."""
         lines = []
@@ -186,6 +210,12 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(ended.returncode, 0, ended.stderr)
         traced = (machine.root / "traced").read_text().splitlines()
         self.assertEqual(traced, ["set +o xtrace", "set -o xtrace"] * 3)
+
+    def test_trace_of_a_password(self) -> None:
+        """A traced `stack.sh` has no line for each character of it."""
+        lines = ("run_phase source >/dev/null", "run_phase stack pre-install", "set -o xtrace", "get_transport_url")
+        ended = self.machine(SERVICE_PASSWORD="x" * 100).script(*lines)
+        self.assertLess(len(ended.stderr.splitlines()), 100)
 
     # How processes find each other
 
@@ -224,8 +254,9 @@ class PluginTests(SynchronousTestCase):
     def test_passwords(self) -> None:
         """Any character may be in one, and a server elsewhere has none unless it is told."""
         odd = 'p@s:s/w?ö#r%d $x\\y"z&'
-        url = self.machine(SERVICE_PASSWORD=odd).answers("get_transport_url")[0]
-        self.assertEqual(unquote(urlsplit(url).password or ""), odd)
+        for password in (odd, "-n", "-e"):
+            url = self.machine(SERVICE_PASSWORD=password).answers("get_transport_url")[0]
+            self.assertEqual(unquote(urlsplit(url).password or ""), password)
         for options, userinfo in (
             ({}, ":service@"),
             ({"ZEROMQ_REDIS_PASSWORD": "own"}, ":own@"),
@@ -346,6 +377,24 @@ class PluginTests(SynchronousTestCase):
 
     # Several nodes, and cells
 
+    def test_other_addresses(self) -> None:
+        """A node is that of `SERVICE_HOST` by any address that it has, and by any name of one."""
+        for host, here in (
+            ("192.0.2.9", "True"),
+            ("[2001:db8::9]", "True"),
+            ("node-1.example", "True"),
+            ("192.0.2.90", "False"),
+            ("node-2.example", "False"),
+        ):
+            machine = self.machine(
+                HOST_IP="192.0.2.1",
+                SERVICE_HOST=host,
+                ADDRESSES="192.0.2.1 192.0.2.9 2001:db8::9",
+                HOSTS="node-1.example=192.0.2.9 node-2.example=192.0.2.90",
+            )
+            settings = machine.settings()
+            self.assertEqual((settings["ZEROMQ_RUN_STORE"], settings["ZEROMQ_RUN_PROXIES"]), (here, here), host)
+
     def test_another_node(self) -> None:
         """It uses the store and the proxies of the first, and has local publishers of its own."""
         addresses = {"SERVICE_HOST": "192.0.2.1", "SERVICE_PASSWORD": "secret"}
@@ -420,6 +469,8 @@ class PluginTests(SynchronousTestCase):
             for service in ("nova", "nova-cpu", "neutron"):
                 self.assertIn("zmq+redis://", machine.conf(service)["DEFAULT"]["transport_url"])
             self.assertEqual(machine.conf("proxy-server")["filter:ceilometer"]["url"], url)
+            # No virtual host was made in RabbitMQ.
+            self.assertEqual(machine.answers("get_notification_url nova_cell1"), [url])
 
     def test_options(self) -> None:
         """More options for services, and what they bind."""
@@ -480,6 +531,10 @@ class PluginTests(SynchronousTestCase):
             ({"ZEROMQ_VHOSTS": "cell64"}, "There is no virtual host cell64: the highest number is 63"),
             (
                 {"ZEROMQ_NOTIFICATION_URL": "rabbit", "ENABLED_SERVICES": "n-cpu"},
+                "ZEROMQ_NOTIFICATION_URL is rabbit, and there is none",
+            ),
+            (
+                {"ZEROMQ_NOTIFICATION_URL": "rabbit", "ENABLED_SERVICES": "n-cpu", "RABBIT_HOST": "192.0.2.1"},
                 "ZEROMQ_NOTIFICATION_URL is rabbit, and there is none",
             ),
         ]

@@ -13,7 +13,7 @@ from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, until
 from zmqrpc.test.programs import program
 
-ENABLE = "[[local|localrc]]\nSERVICE_PASSWORD='pass@word/1'\nenable_plugin zmq https://example.org/zmqrpc\n"
+ENABLE = "[[local|localrc]]\nSERVICE_PASSWORD='-pä@s\"\\w/1'\nenable_plugin zmq https://example.org/zmqrpc\n"
 
 CALC = """
     from zmqrpc import expose
