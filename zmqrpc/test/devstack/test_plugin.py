@@ -8,6 +8,7 @@ path of a checkout (``make devstack``).
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +17,12 @@ from urllib.parse import unquote, urlsplit
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.configuration import FOR_PROXIES, FOR_SERVICES, load
-from zmqrpc.test.devstack.machine import DEVSTACK, PROXY, Machine, local_conf
+from zmqrpc.test.devstack.machine import DEVSTACK, PLUGIN, PROXY, Machine, local_conf
 from zmqrpc.test.ports import free_port
+from zmqrpc.test.processes import CHECKOUT
 
 ENABLE = "[[local|localrc]]\nenable_plugin zmqrpc https://example.org/zmqrpc\n"
+PAGE = CHECKOUT / "docs" / "howto" / "devstack.rst"
 SERVICES = ("keystone", "glance-api", "cinder", "nova", "nova_cell1", "nova-cpu", "neutron")
 """The configuration files of one node."""
 
@@ -564,3 +567,24 @@ if DEVSTACK:
         """The same with DevStack's own functions."""
 
         devstack = DEVSTACK
+
+        def test_fetched(self) -> None:
+            """The lines of the page have DevStack clone a repository that has no branch but ours."""
+            lines = re.findall(r"enable_plugin zmqrpc REPOSITORY.*", PAGE.read_text())
+            self.assertEqual(len(lines), 2)
+            for line in lines:
+                config = os.path.abspath(self.mktemp())
+                machine = self.machine("[[local|localrc]]\n", name="zmq", GIT_CONFIG_SYSTEM=config)
+                origin = machine.root / "origin"
+                git = f"git -C {origin} -c user.name=x -c user.email=x@example.org"
+                ended = machine.script(
+                    "set -o errexit",
+                    f"git init --quiet --initial-branch main {origin}",
+                    f"cp -r {PLUGIN} {origin}",
+                    f"{git} add .",
+                    f"{git} commit --quiet --message x",
+                    line.replace("REPOSITORY", f"file://{origin}"),
+                    "fetch_plugins",
+                )
+                self.assertEqual(ended.returncode, 0, f"{line}: {ended.stdout}\n{ended.stderr}")
+                self.assertTrue((machine.root / "stack/zmqrpc/devstack/plugin.sh").exists())
