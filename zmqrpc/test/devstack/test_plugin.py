@@ -326,6 +326,23 @@ class PluginTests(SynchronousTestCase):
         self.assertNotIn("redis-server", " ".join(machine.commands))
         self.assertIn("zeromq-redis", machine.units)
 
+    def test_offline(self) -> None:
+        """With DevStack's OFFLINE nothing is installed, so that there is no daemon to stop either."""
+        machine = self.machine(OFFLINE=True)
+        machine.ends_well("stack")
+        self.assertEqual([line for line in machine.commands if not line.startswith("systemctl")], [])
+        self.assertNotIn("systemctl stop redis-server", machine.commands)
+        self.assertIn("zeromq-redis", machine.units)
+
+    def test_no_server(self) -> None:
+        """Then `stack.sh` says so, and ends."""
+        machine = self.machine(OFFLINE=True)
+        lines = ("run_phase source >/dev/null", "run_phase stack pre-install", "set -o errexit", "zeromq_start_store")
+        ended = machine.script(*lines[:3], "function command { return 1; }", lines[3], "echo not reached")
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn("There is neither redis-server nor valkey-server in /", ended.stderr)
+        self.assertNotIn("not reached", ended.stdout)
+
     def test_distributions(self) -> None:
         for vendor, package in (
             ({"-i": "Ubuntu", "-r": "24.04", "-c": "noble"}, "redis-server"),
@@ -528,6 +545,10 @@ class PluginTests(SynchronousTestCase):
             (
                 {"ZEROMQ_MATCHMAKER": "etcd", "ENABLED_SERVICES": "n-cpu"},
                 "ZEROMQ_MATCHMAKER is etcd, and the service etcd3 is not enabled",
+            ),
+            (
+                {"MATCHMAKER_REDIS_HOST": "2001:db8::1"},
+                "MATCHMAKER_REDIS_HOST is 2001:db8::1; an address of IPv6 is written in brackets, [2001:db8::1]",
             ),
             ({"ZEROMQ_TOPOLOGY": "pub-sub"}, "ZEROMQ_TOPOLOGY is pub-sub; valid are static-direct, dynamic-direct"),
             ({"ZEROMQ_VHOSTS": "cell"}, "There is no virtual host cell: a name has to end with a number of 1 to 63"),
