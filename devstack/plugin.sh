@@ -18,6 +18,8 @@ source "$ZEROMQ_DIR/devstack/lib/check"
 source "$ZEROMQ_DIR/devstack/lib/secret"
 # shellcheck source=lib/url
 source "$ZEROMQ_DIR/devstack/lib/url"
+# shellcheck source=lib/option
+source "$ZEROMQ_DIR/devstack/lib/option"
 # shellcheck source=lib/redis
 source "$ZEROMQ_DIR/devstack/lib/redis"
 # shellcheck source=lib/store

@@ -493,9 +493,9 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(machine.answers("get_notification_url nova_cell1"), [url])
 
     def test_options(self) -> None:
-        """More options for services, and what they bind."""
+        """More options for services and proxies, which have to agree on some, and what they bind."""
         machine = self.machine(
-            ZEROMQ_OPTIONS="zmq_target_expire=60 zmq_linger=60",
+            ZEROMQ_OPTIONS="zmq_target_expire=60 zmq_linger=60 max_message_size=1000000",
             ZEROMQ_HOST="node-1.example",
             ZEROMQ_BIND_ADDRESS="192.0.2.1",
             ZEROMQ_MIN_PORT=9050,
@@ -506,6 +506,7 @@ class PluginTests(SynchronousTestCase):
         wanted = {
             "zmq_target_expire": "60",
             "zmq_linger": "60",
+            "max_message_size": "1000000",
             "rpc_zmq_host": "node-1.example",
             "rpc_zmq_bind_address": "192.0.2.1",
             "rpc_zmq_min_port": "9050",
@@ -513,6 +514,10 @@ class PluginTests(SynchronousTestCase):
         }
         self.assertEqual({name: written[name] for name in wanted}, wanted)
         self.assertEqual(machine.conf("oslo/zeromq")["oslo_messaging_zmq"]["rpc_zmq_bind_address"], "192.0.2.1")
+        for proxy in ("zeromq", "zeromq-nova_cell1", "zeromq-local", "zeromq-local-nova_cell1"):
+            written = machine.conf(f"oslo/{proxy}")["oslo_messaging_zmq"]
+            wanted = {"zmq_target_expire": "60", "zmq_linger": "60", "max_message_size": "1000000"}
+            self.assertEqual({name: written.get(name) for name in wanted}, wanted, proxy)
         self.assertIn("--host node-1.example", self.words(machine)["zeromq"])
         # It is for the services of its node alone.
         self.assertNotIn("rpc_zmq_bind_address", machine.conf("oslo/zeromq-local")["oslo_messaging_zmq"])
