@@ -7,11 +7,15 @@ are left to these, and are not counted: so many of them are few bytes.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from itertools import islice
 from typing import Any
 
 import zmq
+from zmq.utils import garbage
+
+from zmqrpc.unpatched import unpatched
 
 HIGH_WATER = 1000
 """Messages that libzmq holds at most for one connection, in each direction."""
@@ -32,6 +36,7 @@ class Backlog:
     """
 
     def __init__(self, most: int) -> None:
+        _have_system_collect()
         self.large = min(max(most // HIGH_WATER, _LEAST), _TRACK_ALWAYS)
         self._most = most
         self._held: dict[bytes, deque[tuple[zmq.MessageTracker, int]]] = {}
@@ -78,3 +83,19 @@ def _waiting(held: deque[tuple[zmq.MessageTracker, int]]) -> int:
     while held and held[0][0].done:
         held.popleft()
     return sum(size for _, size in held)
+
+
+def _have_system_collect() -> None:
+    """Have pyzmq tell by a thread of the operating system: it blocks in C, and begins in each fork anew."""
+    threading: Any = unpatched("threading")
+    if issubclass(garbage.GarbageCollectorThread, threading.Thread):
+        return
+
+    class SystemThread(threading.Thread):  # type: ignore[misc]
+        run = garbage.GarbageCollectorThread.run
+
+        def __init__(self, gc: garbage.GarbageCollector) -> None:
+            super().__init__(daemon=True)
+            self.gc, self.pid, self.ready = gc, os.getpid(), threading.Event()
+
+    garbage.GarbageCollectorThread = SystemThread  # type: ignore[misc]

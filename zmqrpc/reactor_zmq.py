@@ -14,12 +14,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
-import threading
 from collections.abc import Callable, Iterable
 from itertools import count
 from time import monotonic
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType
 from typing import Any
 
 import zmq
@@ -63,6 +61,7 @@ from zmqrpc.interfaces import (
     ITransport,
 )
 from zmqrpc.settings import Settings
+from zmqrpc.unpatched import unpatched
 
 PASS_ENVELOPES = 256
 _BURST = 8
@@ -434,7 +433,7 @@ class ZmqTransport:
 
         patience = self.reactor.callLater(linger + 1, give_up)
         # A daemon thread of its own: the reactor's pool is joined at exit and would hang with it.
-        _threading().Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
+        unpatched("threading").Thread(target=terminate, name="zmqrpc-term", daemon=True).start()
         return done
 
 
@@ -453,15 +452,6 @@ def _check_descriptors() -> None:
     finally:
         for each in opened:
             os.close(each)
-
-
-def _threading() -> ModuleType:
-    """Return what makes threads of the operating system: a green one of eventlet would hold up the process."""
-    eventlet = sys.modules.get("eventlet")
-    if eventlet is None or not eventlet.patcher.is_monkey_patched("thread"):
-        return threading
-    original: ModuleType = eventlet.patcher.original("threading")
-    return original
 
 
 def _check_free(path: str) -> None:

@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "words": {
         *("_version", "address", "contradictions", "errors", "inherited", "interfaces", "option"),
         *("plugins", "reading", "record"),
-        *("settings", "sockets", "spelling", "target", "transport_url"),
+        *("settings", "sockets", "spelling", "target", "transport_url", "unpatched"),
     },
     "core": {"core"},
     "configuration": {"config_files", "configuration", "families", "ini"},  # reads files, the environment and plugins

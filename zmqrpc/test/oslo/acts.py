@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 import oslo_messaging
@@ -20,6 +21,8 @@ from oslo_serialization import jsonutils
 
 from zmqrpc.test.oslo.endpoints import Endpoint, Notices
 from zmqrpc.test.oslo.values import VALUES, Context
+
+TICK = 0.01
 
 
 def in_main(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +59,7 @@ class Acts:
         self.heard_by: dict[str, list[Any]] = {"": []}
         self.gates: dict[str, threading.Event] = {}
         self.counts: dict[str, int] = {}
+        self.longest = 0.0
 
     def transport(self, kind: str = "rpc", url: str | None = None) -> Any:
         key = kind, url or self.url
@@ -108,6 +112,10 @@ class Acts:
 
     def heard(self, name: str = "") -> list[Any]:
         return self.heard_by.get(name, [])
+
+    def heard_sizes(self, name: str) -> list[int]:
+        """Return the sizes of the payloads that a listener has heard."""
+        return [len(told[4]) for told in self.heard(name)]
 
     def collect(self) -> None:
         gc.collect()
@@ -283,6 +291,50 @@ class Acts:
                 wrong[name] = f"{came} is not {expected}"
         return wrong
 
+    def large(self, topic: str, sizes: list[int]) -> list[str]:
+        """Send, and have sent back, texts of these sizes in every way there is; return what was wrong."""
+        client, notifier = self.client(topic, timeout=10), self.notifier(topic)
+        everybody = client.prepare(fanout=True)
+
+        def error(size: int) -> str:
+            try:
+                return str(client.call({}, "fail_with", size=size))
+            except ValueError as raised:
+                return str(raised).partition("\n")[0]
+
+        ways: dict[str, Callable[[int], bool]] = {
+            "argument": lambda size: client.call({}, "measure", text="x" * size) == size,
+            "result": lambda size: bool(client.call({}, "make", size=size) == "x" * size),
+            "error": lambda size: error(size) == "x" * size,
+            "cast": lambda size: client.cast({}, "measure", text="x" * size) is None,
+            "fan-out": lambda size: everybody.cast({}, "measure", text="x" * size) is None,
+            "notification": lambda size: notifier.info({}, "event", "x" * size) is None,
+        }
+        wrong = []
+        for size, (way, carries) in product(sizes, ways.items()):
+            try:
+                why = "" if carries(size) else "it came otherwise"
+            except Exception as raised:
+                why = str(raised)[:200]
+            if why:
+                wrong.append(f"{way} of {size}: {why}")
+        return wrong
+
+    def tick(self) -> None:
+        """Note from now on for how long other threads let this one not run."""
+        before = time.monotonic()
+        self.longest = 0.0
+        while True:
+            time.sleep(TICK)
+            now = time.monotonic()
+            self.longest = max(self.longest, now - before)
+            before = now
+
+    def longest_wait(self) -> float:
+        """Return the most seconds between two ticks since this was asked last."""
+        longest, self.longest = self.longest, 0.0
+        return longest
+
     # Notifying
 
     def notify(
@@ -436,6 +488,11 @@ class Acts:
     def fork_and_call(self, topic: str, forks: int, calls: int, threads: int = 1) -> list[Any]:
         """Fork; return what each fork, and then the parent, was answered, and the seconds that this took."""
         return [*self.in_forks(forks, lambda: self._timed(topic, calls, threads)), self._timed(topic, calls, threads)]
+
+    @in_main
+    def fork_and_send_large(self, topic: str, sizes: list[int]) -> list[list[str]]:
+        """Send what is `large`, here and then in a fork and here; return what was wrong."""
+        return [self.large(topic, sizes), *self.in_forks(1, lambda: self.large(topic, sizes)), self.large(topic, sizes)]
 
     def _timed(self, topic: str, calls: int, threads: int) -> list[Any]:
         began = time.monotonic()

@@ -74,6 +74,17 @@ class Endpoint:
     def fail_as_expected(self, ctxt: Any, kind: str) -> None:
         raise KINDS[kind]()
 
+    def measure(self, ctxt: Any, text: str) -> int:
+        self._heard.append([self._name, len(text)])
+        return len(text)
+
+    def make(self, ctxt: Any, size: int) -> str:
+        return "x" * size
+
+    @oslo_messaging.expected_exceptions(ValueError)
+    def fail_with(self, ctxt: Any, size: int) -> None:
+        raise ValueError("x" * size)
+
     def bring(self, ctxt: Any, kind: str) -> Any:
         """Return what may not be what JSON carries."""
         return VALUES[kind]

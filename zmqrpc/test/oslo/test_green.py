@@ -2,10 +2,19 @@
 
 import json
 import sys
+from collections import Counter
 
+import zmq
 from twisted.trial.unittest import TestCase
 
+from zmqrpc._reactor_backlog import Backlog
+from zmqrpc.settings import Settings
 from zmqrpc.test.integration.support import run_child
+from zmqrpc.test.oslo.processes import OsloTestCase
+from zmqrpc.test.processes import until
+
+LONGEST = 0.5
+"""Seconds for which green threads may be held up by another that works, on a busy machine."""
 
 
 class GreenTests(TestCase):
@@ -23,3 +32,41 @@ class GreenTests(TestCase):
     async def test_many_descriptors(self):
         """The limit of select is none for the select of eventlet."""
         self.assertEqual((await self.run_green(1100))["descriptors"], 1100)
+
+
+class LargeTests(OsloTestCase):
+    """Messages that are handed to ZeroMQ without a copy, of which it has to say when it has let go of them."""
+
+    def assert_carries(self, url: str, sizes: list[int]) -> None:
+        server, client = (self.child(green=True, url=url) for _ in range(2))
+        server.do("serve", topic="large", server="one")
+        server.do("listen", topic="large", name="heard")
+        for child in (server, client):
+            child.begin("tick")
+        self.assertEqual(client.do("large", topic="large", sizes=sizes), [])
+        # The call, the cast and the fan-out.
+        until(lambda: len(server.do("heard")) == 3 * len(sizes), lambda: server.do("heard"))
+        self.assertEqual(Counter(size for _, size in server.do("heard")), Counter([*sizes, *sizes, *sizes]))
+        until(lambda: len(server.do("heard_sizes", name="heard")) == len(sizes), "all notifications arrive")
+        self.assertEqual(Counter(server.do("heard_sizes", name="heard")), Counter(sizes))
+        for child in (server, client):
+            self.assertLess(child.do("longest_wait"), LONGEST)
+            self.assertEqual((child.leave(), child.err), (0, ""))
+
+    def test_every_threshold(self):
+        """They arrive with green threads, which all go on: large results, errors, arguments, and what is only sent."""
+        large = Backlog(Settings().max_queued_bytes).large
+        # What is sent is some hundred bytes larger.
+        around = [large + more for more in range(-500, 1, 100)]
+        self.assert_carries(self.url, [1, *around, zmq.COPY_THRESHOLD, 128 * 1024, 200_000, 5_000_000])
+
+    def test_least_threshold(self):
+        """So do those that are large only where little may wait, and more than may wait: ZeroMQ lets go of them."""
+        url = f"{self.url}?max_queued_bytes={4 * 2**20}"
+        self.assert_carries(url, [*range(3600, 4200, 100), *[1_000_000] * 8])
+
+    def test_in_forks(self):
+        """So they do in a fork of who has sent some before."""
+        server, client = (self.child(green=True) for _ in range(2))
+        server.do("serve", topic="large", server="one")
+        self.assertEqual(client.do("fork_and_send_large", topic="large", sizes=[200_000, 1_000_000]), [[], [], []])
