@@ -12,7 +12,7 @@ from zmqrpc.core.envelope import Failure, FailureCode
 from zmqrpc.core.notification import HANDLED, REQUEUE
 from zmqrpc.core.values import encodable
 from zmqrpc.oslo.payload import result_of
-from zmqrpc.oslo.reactor import doing
+from zmqrpc.oslo.reactor import doing, is_here
 
 
 class _Settled:
@@ -32,13 +32,16 @@ class _Settled:
     def __del__(self) -> None:
         # A server of oslo.messaging brings nothing for a method that raises SystemExit, or whose green thread is
         # killed. What that leaves holds itself, until the garbage is collected.
-        if not self.is_brought:
+        if not self.is_brought and is_here(self._reactor):
+            # Not in this thread: garbage is collected in the midst of anything.
             self._reactor.callFromThread(_fire, self.outcome, self._forgotten)
 
     def bring(self, value: Any) -> None:
         """Bring it, from any thread."""
         self.is_brought = True
-        doing(self._reactor)(_fire, self.outcome, value)
+        # In a fork nobody waits here; the descriptor that wakes the parent's reactor may be something else by now.
+        if is_here(self._reactor):
+            doing(self._reactor)(_fire, self.outcome, value)
 
 
 def _fire(outcome: Deferred[Any], value: Any) -> None:

@@ -86,8 +86,8 @@ class ExceptionTests(OsloTestCase):
         server.do("serve", topic=topic, server="one")
         heard: list[str] = []
         for kind in ("SystemExit", "KeyboardInterrupt", "GeneratorExit"):
-            if green and kind != "GeneratorExit":
-                # Under eventlet they end the hub, and with it the process, as they would without a driver.
+            if green and kind == "SystemExit":
+                # See `test_exit_green`.
                 continue
             call = client.begin("seconds", what="call", topic=topic, method="fail", args={"kind": kind}, timeout=LIMIT)
             until(lambda: len(server.do("heard")) > len(heard), "it runs")
@@ -105,3 +105,15 @@ class ExceptionTests(OsloTestCase):
     def test_ended_green(self):
         """So it is with green threads."""
         self.assert_ended(True)
+
+    def test_exit_green(self):
+        """Under eventlet `sys.exit` in a method ends the process, as with any driver; its caller hears of it soon."""
+        server, client = self.child(green=True), self.child()
+        server.do("serve", topic="exit", server="one")
+        call = client.begin(
+            "seconds", what="call", topic="exit", method="fail", args={"kind": "SystemExit"}, timeout=LIMIT
+        )
+        self.assertEqual((server.ends(), server.err), (3, ""))
+        seconds, error = client.ended(call)
+        self.assertIn("MessagingTimeout", error["kinds"])
+        self.assertLess(seconds, LIMIT / 3, error)

@@ -26,6 +26,7 @@ from zmqrpc.oslo.payload import (
     result_of,
     value_of,
 )
+from zmqrpc.oslo.reactor import _process
 from zmqrpc.test.oslo.values import VALUES, Context
 
 TEXT = st.text(st.characters(codec=None), max_size=8)
@@ -163,10 +164,13 @@ class LateReactor:
 
 
 class IncomingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = LateReactor()
+        self.patch(_process, "reactor", self.reactor)
+
     def test_heartbeat(self):
         """A call has a heartbeat until it is answered: then it raises, which ends the dispatcher's thread for it."""
-        reactor = LateReactor()
-        incoming = IncomingRequest({}, {}, reactor, True)
+        incoming = IncomingRequest({}, {}, self.reactor, True)
         self.assertIsNone(incoming.client_timeout)
         incoming.acknowledge()
         incoming.heartbeat()
@@ -174,13 +178,12 @@ class IncomingTests(SynchronousTestCase):
         thread.start()
         thread.join()
         self.assertRaises(RuntimeError, incoming.heartbeat)
-        reactor.do()
+        self.reactor.do()
         self.assertEqual(self.successResultOf(incoming.outcome), "answer")
 
     def test_answered_once(self):
         """Only the first answer counts, and none of a call that was cancelled."""
-        reactor = LateReactor()
-        incoming, cancelled = (IncomingRequest({}, {}, reactor, True) for _ in range(2))
+        incoming, cancelled = (IncomingRequest({}, {}, self.reactor, True) for _ in range(2))
         cancelled.outcome.cancel()
         for each in (incoming, cancelled):
             each.reply("answer")
@@ -189,20 +192,29 @@ class IncomingTests(SynchronousTestCase):
                 raise ValueError("late")
             except ValueError:
                 each.reply(failure=sys.exc_info())
-        reactor.do()
+        self.reactor.do()
         self.assertEqual(self.successResultOf(incoming.outcome), "answer")
         self.assertEqual(self.successResultOf(cancelled.outcome).type_name, "Cancelled")
 
     def test_forgotten(self):
         """What is dropped without an answer is answered so, and a notification is given back."""
-        reactor = LateReactor()
-        incoming: Any = IncomingRequest({}, {}, reactor, True)
+        incoming: Any = IncomingRequest({}, {}, self.reactor, True)
         outcome = incoming.outcome
         del incoming
-        reactor.do()
+        self.reactor.do()
         self.assertIn("ended its thread", self.successResultOf(outcome).text)
-        incoming = IncomingNotification({}, {}, reactor)
+        incoming = IncomingNotification({}, {}, self.reactor)
         outcome = incoming.outcome
         del incoming
-        reactor.do()
+        self.reactor.do()
         self.assertEqual(self.successResultOf(outcome).name, "REQUEUE")
+
+    def test_in_a_fork(self):
+        """What a fork brings, or drops, of what its parent was asked leaves the parent's reactor alone."""
+        made: list[Any] = [IncomingRequest({}, {}, self.reactor, True), IncomingNotification({}, {}, self.reactor)]
+        dropped: Any = IncomingRequest({}, {}, self.reactor, True)
+        self.patch(_process, "reactor", None)
+        made[0].reply("answer")
+        made[1].acknowledge()
+        del dropped
+        self.assertEqual(self.reactor.asked, [])
