@@ -16,7 +16,7 @@ import attrs
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._entry import Skips, TopicKey, read_record, write_body
 from zmqrpc.matchmaker._sqlite.errors import is_busy, reason
-from zmqrpc.matchmaker._sqlite.format import prepare, transaction
+from zmqrpc.matchmaker._sqlite.format import persist, prepare, transaction
 from zmqrpc.matchmaker._sqlite.machine import Machine, Owner
 from zmqrpc.matchmaker._sqlite.roll import Roll
 from zmqrpc.record import Record, Sighting
@@ -104,7 +104,7 @@ class SqliteFile:
             query, values = _LIVE, [here.boot, self._machine.now()]
             if topic is not None:
                 query, values = f"{_LIVE} AND exchange = ? AND topic = ?", [*values, *topic]
-            found = connection.execute(query, values).fetchall()
+            found = persist(lambda: connection.execute(query, values).fetchall(), self._patience)
             owners: dict[Owner, bool] = {}
             rows = []
             skips = Skips(f"the matchmaker file {self._path}")
@@ -136,7 +136,7 @@ class SqliteFile:
         if self._is_missing():
             return (self._opened, -1, self._written)
         with self._open() as (connection, _):
-            (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+            (data_version,) = persist(lambda: connection.execute("PRAGMA data_version").fetchone(), self._patience)
             # data_version tells of other connections only, and begins anew with each opening.
             return (self._opened, data_version, self._written)
 
@@ -172,7 +172,7 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, make: bool = False) -> Iterator[tuple[sqlite3.Connection, Owner]]:
-        with self._open(make) as (connection, here), transaction(connection):
+        with self._open(make) as (connection, here), transaction(connection, self._patience):
             yield connection, here
         self._written += 1
 
@@ -182,11 +182,9 @@ class SqliteFile:
         owners = [attrs.astuple(owner) for owner in dead]
         if not owners or connection is None:
             return
-        connection.execute("PRAGMA busy_timeout = 0")
-        with suppress(sqlite3.OperationalError), transaction(connection):
+        with suppress(sqlite3.OperationalError), transaction(connection, 0):
             connection.executemany(_BURY, owners)
             self._written += 1
-        connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
 
     def _is_missing(self) -> bool:
         """Whether there is no file, and a registration could make one."""
@@ -251,9 +249,7 @@ class SqliteFile:
         if make:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(
-            f"file:{quote(self._path)}?mode=rw", uri=True, timeout=self._patience, isolation_level=None
-        )
+        connection = sqlite3.connect(f"file:{quote(self._path)}?mode=rw", uri=True, timeout=0, isolation_level=None)
         try:
             connection.text_factory = _text
             prepare(connection, self._path, self._patience)

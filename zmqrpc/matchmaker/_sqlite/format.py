@@ -7,9 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from zmqrpc.errors import MatchmakerUnavailable
 from zmqrpc.matchmaker._sqlite.errors import is_busy
+
+_T = TypeVar("_T")
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x7A6D7172  # "zmqr"
@@ -47,11 +50,10 @@ def prepare(connection: sqlite3.Connection, path: str, patience: float) -> None:
     :param patience: seconds to wait for others.
     :raises MatchmakerUnavailable: the file is not ours, or of another format.
     """
-    if _is_prepared(connection, path):
+    if persist(lambda: _is_prepared(connection, path), patience):
         return
-    deadline = time.monotonic() + patience
-    _persist(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone(), deadline)
-    with transaction(connection):
+    persist(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone(), patience)
+    with transaction(connection, patience):
         if not _is_prepared(connection, path):
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -75,23 +77,34 @@ def _is_prepared(connection: sqlite3.Connection, path: str) -> bool:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run what is done inside in one write transaction; undone when it raises."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, patience: float) -> Iterator[None]:
+    """
+    Run what is done inside in one write transaction; undone when it raises.
+
+    :param patience: seconds to wait for others.
+    """
+    persist(lambda: connection.execute("BEGIN IMMEDIATE"), patience)
     try:
         yield
-        connection.execute("COMMIT")
+        persist(lambda: connection.execute("COMMIT"), patience)
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
-def _persist(work: Callable[[], object], deadline: float) -> None:
-    """Repeat what SQLite does not wait for by itself: two who want to change the journal block each other."""
+def persist(work: Callable[[], _T], patience: float) -> _T:
+    """
+    Do what others may have locked the file for, and again until it is done; return what it returns.
+
+    SQLite itself would hold up the process under eventlet, and does not wait for another that changes the journal too.
+
+    :param patience: seconds for which it is tried again.
+    :raises sqlite3.OperationalError: the file is locked still, or something else is wrong with it.
+    """
+    deadline = time.monotonic() + patience
     while True:
         try:
-            work()
-            return
+            return work()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise

@@ -1,6 +1,7 @@
 """The reactor in a green thread of eventlet, which nothing may hold up; in a process that is patched."""
 
 import json
+import sqlite3
 import sys
 from collections import Counter
 
@@ -70,3 +71,22 @@ class LargeTests(OsloTestCase):
         server, client = (self.child(green=True) for _ in range(2))
         server.do("serve", topic="large", server="one")
         self.assertEqual(client.do("fork_and_send_large", topic="large", sizes=[200_000, 1_000_000]), [[], [], []])
+
+
+class StoreTests(OsloTestCase):
+    """Other green threads go on while a store, or a name service, lets zmqrpc wait."""
+
+    def test_locked_file(self):
+        """They do while another process has the file of SQLite locked, which is waited for."""
+        server = self.child(green=True)
+        server.do("serve", topic="free", server="one")
+        server.begin("tick")
+        locking = sqlite3.connect(self.directory / "matchmaker.db", isolation_level=None)
+        self.addCleanup(locking.close)
+        locking.execute("BEGIN IMMEDIATE")
+        serve = server.begin("serve", topic="locked", server="two")
+        self.pause(1.2)
+        locking.execute("ROLLBACK")
+        server.ended(serve)
+        self.assertLess(server.do("longest_wait"), LONGEST)
+        self.assertEqual(server.do("call", topic="locked", method="name"), "two")
