@@ -13,13 +13,13 @@ from typing import Any, Self
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from zmqrpc.matchmaker._etcd.errors import NoAnswer, unreachable
@@ -80,7 +80,7 @@ class EtcdWeb:
         if token is not None:
             headers["Authorization"] = token
         response = await self._clients[keep].post(
-            url, data=body, headers=headers, allow_redirects=False, unbuffered=True, reactor=self._reactor
+            url, data=_Body(body), headers=headers, allow_redirects=False, unbuffered=True, reactor=self._reactor
         )
         await _deliver(response, partial(heard, response.code))
         return int(response.code)
@@ -88,6 +88,24 @@ class EtcdWeb:
     def close(self) -> Deferred[None]:
         """End the connections that nothing is asked on; fires when they have ended."""
         return self._pool.closeCachedConnections()  # type: ignore[no-any-return]
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A question, written in one go: treq would have the global reactor write it, which may be none that runs."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Do nothing: it is written."""
+
+    resumeProducing = stopProducing = pauseProducing
 
 
 class _Written(EncodedURL):

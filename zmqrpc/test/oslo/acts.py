@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import gc
 import logging
 import os
@@ -21,6 +22,7 @@ from oslo_serialization import jsonutils
 
 from zmqrpc.test.oslo.endpoints import Endpoint, Notices
 from zmqrpc.test.oslo.values import VALUES, Context
+from zmqrpc.unpatched import unpatched
 
 TICK = 0.01
 
@@ -320,6 +322,19 @@ class Acts:
                 wrong.append(f"{way} of {size}: {why}")
         return wrong
 
+    def slow_names(self, seconds: float) -> None:
+        """Have each name that ends with ``.slow`` be this machine, after some time in the C library."""
+        look_up = _socket.getaddrinfo
+        sleep = unpatched("time").sleep
+
+        def slow(host: Any, *arguments: Any) -> Any:
+            if str(host).endswith(".slow"):
+                sleep(seconds)
+                host = "127.0.0.1"
+            return look_up(host, *arguments)
+
+        _socket.getaddrinfo = slow  # type: ignore[assignment]
+
     def tick(self) -> None:
         """Note from now on for how long other threads let this one not run."""
         before = time.monotonic()
@@ -425,6 +440,10 @@ class Acts:
                 made.cleanup()
         after = self.threads(), self.descriptors()
         return [sorted(set(now) - set(then)) for then, now in zip(before, after, strict=True)]
+
+    def has_reactor(self) -> bool:
+        """Tell whether the process has a reactor of Twisted installed, which would be the application's affair."""
+        return "twisted.internet.reactor" in sys.modules
 
     def descriptors(self) -> list[str]:
         found = []
