@@ -397,7 +397,8 @@ class ZmqTransport:
         if isIPv6Address(host.strip("[]")):
             return succeed(f"[{host.strip('[]')}]")
         # Never by libzmq: it resolves in its I/O thread and freezes every other connection meanwhile.
-        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), _resolve, host, turn)
+        look_up = unpatched("socket").getaddrinfo
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), _resolve, look_up, host, turn)
 
     def forked(self, leave: Callable[[], None]) -> None:
         for reader in self.reactor.getReaders():
@@ -491,9 +492,9 @@ def _check_select() -> None:
         )
 
 
-def _resolve(host: str, turn: int) -> str:
+def _resolve(look_up: Callable[..., Any], host: str, turn: int) -> str:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = look_up(host, None, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{host!r} is no host name: {error}") from error
     # A server that binds `*` listens on IPv4 alone, whatever this machine would prefer.

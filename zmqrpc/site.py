@@ -27,6 +27,7 @@ from zmqrpc.registrar import Registrar
 from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
 from zmqrpc.sweep import Sweep, Swept
+from zmqrpc.threads import keep_green_threads_going
 
 _DRAIN_POLL = 0.01
 _log = Logger()
@@ -67,6 +68,7 @@ class Site:
         owner: tuple[int, int] | None = None,
         local: bool = False,
     ) -> None:
+        keep_green_threads_going(reactor)
         self.reactor = reactor
         self.settings = settings
         self.owner = owner

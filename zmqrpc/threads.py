@@ -1,17 +1,27 @@
-"""The threads in which methods run that block."""
+"""The threads in which methods run that block, and those for what blocks in C."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from inspect import iscoroutine
 from threading import Thread
 from typing import Any
 
+from twisted.internet._resolver import GAIResolver
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from zmqrpc.forks import leave
+from zmqrpc.unpatched import unpatched
+
+_MOST_AT_ONCE = 10
+"""As many threads as Twisted's reactors have."""
 
 
 class _Daemon(Thread):
@@ -138,3 +148,48 @@ def _plain(name: str, value: Any) -> Any:
         return value
     kind = "coroutine" if iscoroutine(value) else "Deferred"
     raise TypeError(f"{name} returned a {kind} from a thread; return a value, or expose it without thread=True")
+
+
+class SystemPool:
+    """
+    The pool of a reactor in a green thread: its threads are of the operating system, and end when nothing is left.
+
+    Twisted's own has locks and queues that are green, and are for one thread of the system only.
+    """
+
+    def __init__(self) -> None:
+        self._threading = unpatched("threading")
+        self._lock = self._threading.Lock()
+        self._jobs: deque[tuple[Callable[[bool, Any], None], Callable[[], Any]]] = deque()
+        self._threads = 0
+
+    def callInThreadWithCallback(
+        self, ended: Callable[[bool, Any], None], work: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> None:
+        """Do something in one of its threads; as `twisted.python.threadpool.ThreadPool`."""
+        with self._lock:
+            if self._threads < _MOST_AT_ONCE:
+                self._threading.Thread(target=self._work, name="zmqrpc-blocks", daemon=True).start()
+                self._threads += 1
+            self._jobs.append((ended, partial(work, *arguments, **keywords)))
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                ended, work = self._jobs.popleft()
+            try:
+                outcome = True, work()
+            except BaseException:
+                outcome = False, Failure()
+            ended(*outcome)
+
+
+def keep_green_threads_going(reactor: Any) -> None:
+    """Where eventlet has patched threads, have no green thread held up by what a reactor leaves to them: names."""
+    if isinstance(reactor, ReactorBase) and reactor.threadpool is None and unpatched("threading") is not threading:
+        pool: Any = SystemPool()
+        reactor.threadpool = pool
+        reactor.installNameResolver(GAIResolver(reactor, lambda: pool, unpatched("socket").getaddrinfo))

@@ -14,8 +14,8 @@ from zmqrpc.test.processes import ENVIRONMENT, LIMIT, ProcessTestCase, Running, 
 from zmqrpc.test.servers import RedisServer
 from zmqrpc.test.warm import WarmInterpreter
 
-# oslo.messaging and eventlet warn of one another.
-_ENVIRONMENT = {**ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
+# oslo.messaging and eventlet warn of one another. Nova and others have the C library look up names under eventlet too.
+_ENVIRONMENT = {**ENVIRONMENT, "PYTHONWARNINGS": "ignore", "EVENTLET_NO_GREENDNS": "yes"}
 
 _WARM = WarmInterpreter(_ENVIRONMENT, imported=["zmqrpc.test.oslo.acts"])
 _COLD = WarmInterpreter({})

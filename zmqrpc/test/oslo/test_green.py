@@ -10,9 +10,13 @@ from twisted.trial.unittest import TestCase
 
 from zmqrpc._reactor_backlog import Backlog
 from zmqrpc.settings import Settings
+from zmqrpc.test.etcd import single
 from zmqrpc.test.integration.support import run_child
 from zmqrpc.test.oslo.processes import OsloTestCase
-from zmqrpc.test.processes import until
+from zmqrpc.test.processes import LIMIT, until
+from zmqrpc.test.programs import Program
+from zmqrpc.test.sentinels import SentinelSet
+from zmqrpc.test.servers import RedisServer
 
 LONGEST = 0.5
 """Seconds for which green threads may be held up by another that works, on a busy machine."""
@@ -90,3 +94,55 @@ class StoreTests(OsloTestCase):
         server.ended(serve)
         self.assertLess(server.do("longest_wait"), LONGEST)
         self.assertEqual(server.do("call", topic="locked", method="name"), "two")
+
+    def assert_names(self, url: str) -> None:
+        """Check that they do while names are looked up, for longer than they may be held up."""
+        url = f"{url}?rpc_zmq_bind_address=127.0.0.1"
+        server = self.child(green=True, url=f"{url}&rpc_zmq_advertised_address=server.slow")
+        client = self.child(green=True, url=url)
+        for child in (server, client):
+            child.do("slow_names", seconds=0.7)
+            child.begin("tick")
+        server.do("serve", topic="named", server="one")
+        self.assertEqual(client.do("call", topic="named", method="name", timeout=LIMIT), "one")
+        for child in (server, client):
+            self.assertLess(child.do("longest_wait"), LONGEST)
+
+    def test_names_with_redis(self):
+        """They do while the name of a Redis server, and that of a server of ours, is looked up."""
+        self.assert_names(f"zmq+redis://store.slow:{RedisServer(self).port}")
+
+    def test_names_with_etcd(self):
+        """So they do with etcd."""
+        self.assert_names(f"zmq+etcd://store.slow:{single(self).port}")
+
+    def assert_stops(self, url: str, programs: list[Program]) -> None:
+        """Check that they do while a store hangs, or is away."""
+        url = f"{url}?rpc_zmq_bind_address=127.0.0.1"
+        server, client = (self.child(green=True, url=url) for _ in range(2))
+        server.do("serve", topic="stops", server="one")
+        self.assertEqual(client.do("call", topic="stops", method="name", timeout=LIMIT), "one")
+        for child in (server, client):
+            child.begin("tick")
+        for stop in (Program.stop_answering, Program.kill):
+            for program in programs:
+                stop(program)
+            self.assertIn("Messaging", self.fails(client, "call", topic="unknown", method="name", timeout=2).type)
+            self.assertEqual(client.do("call", topic="stops", method="name"), "one")
+        for child in (server, client):
+            self.assertLess(child.do("longest_wait"), LONGEST)
+
+    def test_redis(self):
+        """They do while Redis hangs."""
+        redis = RedisServer(self)
+        self.assert_stops(redis.url, [redis])
+
+    def test_sentinel(self):
+        """They do while Redis and its sentinels hang."""
+        watched = SentinelSet(self)
+        self.assert_stops(watched.url, [*watched.sentinels, *watched.servers])
+
+    def test_etcd(self):
+        """They do while etcd hangs."""
+        etcd = single(self)
+        self.assert_stops(etcd.url, [etcd])
