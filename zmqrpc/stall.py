@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
-from threading import Event, Thread, get_ident
 from time import monotonic, process_time
+from typing import Any
 
 from twisted.logger import Logger
+
+from zmqrpc.unpatched import unpatched
 
 STALL_SECONDS = 1.0
 _LOOK_SECONDS = STALL_SECONDS / 4
@@ -24,16 +27,21 @@ class StallWatch:
 
     The thread does not run either while code holds the interpreter: a regular expression that backtracks, work on large
     numbers, an extension in C. It reads that from the time of the processor that the process has used meanwhile.
+
+    A reactor in a green thread is blocked whenever any of these blocks. What is said of that is logged when it is over:
+    the lock of a log is green.
     """
 
     log = Logger()
 
     def __init__(self) -> None:
         self._watched = 0
-        self._stopped = Event()
-        self._turned = Event()
-        self._thread: Thread | None = None
+        self._threading: Any = unpatched("threading")
+        self._stopped = self._threading.Event()
+        self._turned = self._threading.Event()
+        self._thread: threading.Thread | None = None
         self._tell: Callable[[float], object] = lambda seconds: None
+        self._log: Callable[..., object] = self.log.error
 
     def start(
         self,
@@ -45,12 +53,16 @@ class StallWatch:
 
         :param blocked: called in the reactor when it has its turn again, with the seconds after which that was noticed.
         """
-        self._watched = get_ident()
+        self._watched = self._threading.get_ident()
         if self._thread is None:
             self._turned.set()
             self._tell = lambda seconds: call_from_thread(partial(blocked, seconds))
-            self._thread = Thread(target=self._watch, args=(call_from_thread,), name="zmqrpc-stall", daemon=True)
-            self._thread.start()
+            if self._threading is not threading:
+                self._log = lambda *words, **facts: call_from_thread(partial(self.log.error, *words, **facts))
+            self._thread = thread = self._threading.Thread(
+                target=self._watch, args=(call_from_thread,), name="zmqrpc-stall", daemon=True
+            )
+            thread.start()
 
     def stop(self) -> None:
         """Watch no more; returns when the thread has ended."""
@@ -82,7 +94,7 @@ class StallWatch:
 
     def _report(self, seconds: float) -> None:
         self._tell(seconds)
-        self.log.error(
+        self._log(
             "the reactor has been blocked for {seconds:.1f} s, every call waits; it stands at:\n{stack}",
             seconds=seconds,
             stack=self._stack(),
@@ -91,7 +103,7 @@ class StallWatch:
     def _report_held(self, seconds: float) -> None:
         self._tell(seconds)
         # We come here when the code gives the interpreter back, most often before the next line of who called it.
-        self.log.error(
+        self._log(
             "the reactor was blocked for {seconds:.1f} s by code that holds the interpreter, every call waited; when "
             "that was over it stood at:\n{stack}",
             seconds=seconds,

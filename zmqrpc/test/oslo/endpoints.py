@@ -11,6 +11,7 @@ import oslo_messaging
 
 from zmqrpc.test.oslo.mistakes import KINDS, PlainError
 from zmqrpc.test.oslo.values import VALUES
+from zmqrpc.unpatched import unpatched
 
 
 class Endpoint:
@@ -59,6 +60,11 @@ class Endpoint:
 
     def nap(self, ctxt: Any, seconds: float = 0.05) -> str:
         time.sleep(seconds)
+        return self._name
+
+    def hold_up(self, ctxt: Any, seconds: float) -> str:
+        """Hold up all green threads, in C."""
+        unpatched("time").sleep(seconds)
         return self._name
 
     def wait(self, ctxt: Any, gate: str) -> str:

@@ -1,6 +1,7 @@
 """The reactor in a green thread of eventlet, which nothing may hold up; in a process that is patched."""
 
 import json
+import socket
 import sqlite3
 import sys
 from collections import Counter
@@ -12,14 +13,15 @@ from zmqrpc._reactor_backlog import Backlog
 from zmqrpc.settings import Settings
 from zmqrpc.test.etcd import single
 from zmqrpc.test.integration.support import run_child
-from zmqrpc.test.oslo.processes import OsloTestCase
+from zmqrpc.test.oslo.processes import ActError, OsloTestCase
+from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import LIMIT, until
 from zmqrpc.test.programs import Program
 from zmqrpc.test.sentinels import SentinelSet
 from zmqrpc.test.servers import RedisServer
 
 LONGEST = 0.5
-"""Seconds for which green threads may be held up by another that works, on a busy machine."""
+"""Seconds for which green threads may be held up by another that works."""
 
 
 class GreenTests(TestCase):
@@ -146,3 +148,37 @@ class StoreTests(OsloTestCase):
         """They do while etcd hangs."""
         etcd = single(self)
         self.assert_stops(etcd.url, [etcd])
+
+    def test_fixed_table(self):
+        """They do while a member of a fixed table takes no connection: its machine is gone."""
+        gone = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(gone.close)
+        for _ in range(2):
+            # What more comes than its system keeps for it gets no answer.
+            waiting = socket.socket()
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(gone.getsockname())
+        members = {"one": f"127.0.0.1:{free_port()}", "two": f"127.0.0.1:{gone.getsockname()[1]}"}
+        table = self.directory / "ring.json"
+        table.write_text(json.dumps({"table": members}))
+        server, client = (self.child(green=True, url=f"zmq+file://{table}") for _ in range(2))
+        server.do("serve", topic="table", server="one")
+        client.begin("tick")
+        calls = [client.begin("call", topic="table", server=name, method="name", timeout=2) for name in ("one", "two")]
+        self.assertEqual(client.ended(calls[0]), "one")
+        self.assertIn("MessagingTimeout", self.assertRaises(ActError, client.ended, calls[1]).kinds)
+        self.assertLess(client.do("longest_wait"), LONGEST)
+
+
+class StallTests(OsloTestCase):
+    def test_held_up(self):
+        """The log tells where a green thread stood that held up all others."""
+        server = self.child(green=True)
+        server.do("log_to_list")
+        server.do("serve", topic="stall", server="one")
+        self.assertEqual(server.do("call", topic="stall", method="hold_up", args={"seconds": 1.6}), "one")
+        ((name, level, line),) = until(lambda: server.do("logged"), "it is logged")
+        self.assertEqual((name, level), ("zmqrpc", "ERROR"))
+        self.assertIn("the reactor has been blocked for 1.", line)
+        self.assertIn("in hold_up", line)
