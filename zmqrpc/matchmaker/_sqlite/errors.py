@@ -15,7 +15,7 @@ _REASONS = {
 
 
 def is_busy(error: Exception) -> bool:
-    """Tell whether the error is a lock of another connection, which passes by itself."""
+    """Tell whether the error is a lock of another connection or process, which passes by itself."""
     return _name(error).startswith("SQLITE_BUSY")
 
 
@@ -28,4 +28,6 @@ def reason(error: Exception) -> str:
 
 
 def _name(error: Exception) -> str:
+    if isinstance(error, BlockingIOError):
+        return "SQLITE_BUSY"
     return getattr(error, "sqlite_errorname", None) or ""

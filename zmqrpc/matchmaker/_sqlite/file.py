@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from math import inf, isfinite
 from stat import S_IMODE
 from urllib.parse import quote
@@ -212,11 +212,11 @@ class SqliteFile:
 
         The files beside it describe what it held, and SQLite would call it locked or broken for ever.
         """
-        self.close()
         directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             # One process does it; the others find that it is done.
-            flock(directory, LOCK_EX)
+            persist(lambda: flock(directory, LOCK_EX | LOCK_NB), self._patience)
+            self.close()
             if not self._emptied():
                 return
             mode = S_IMODE(os.stat(self._path).st_mode)

@@ -100,12 +100,13 @@ def persist(work: Callable[[], _T], patience: float) -> _T:
 
     :param patience: seconds for which it is tried again.
     :raises sqlite3.OperationalError: the file is locked still, or something else is wrong with it.
+    :raises BlockingIOError: what `flock` would wait for is locked still.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
             return work()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, BlockingIOError) as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from fcntl import LOCK_EX, LOCK_UN, flock
 from itertools import count
 
 import attrs
@@ -288,6 +289,19 @@ class FileTests(SynchronousTestCase):
         self.addCleanup(locking.close)
         locking.execute("BEGIN EXCLUSIVE")
         self.assertUnusable("is kept locked by another process")
+
+    def test_locked_while_replaced(self):
+        """So is one that was emptied, when another process that replaces it goes no further."""
+        file = self.open()
+        file.register(make_record(), 0)
+        os.truncate(self.path, 0)
+        replacing = os.open(os.path.dirname(self.path), os.O_RDONLY)
+        self.addCleanup(os.close, replacing)
+        flock(replacing, LOCK_EX)
+        self.assertUnusable("is kept locked by another process", file)
+        flock(replacing, LOCK_UN)
+        file.register(make_record(), 0)
+        self.assertEqual(self.records(file), [make_record()])
 
     def test_odd_path(self):
         """Any name is a path, also one that looks like a URL with options."""
