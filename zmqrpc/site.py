@@ -151,7 +151,8 @@ class Site:
         """
         if not self.simulated:
             # Simulated time cannot be blocked, and a thread for each simulated node would be real.
-            self._stalls.start(self.reactor.callFromThread, self._blocked)
+            worker = (lambda: self.reactor.worker) if hasattr(self.reactor, "worker") else None
+            self._stalls.start(self.reactor.callFromThread, self._blocked, worker)
             if not fixed:
                 # The names of simulated hosts are those of no machine.
                 self.binding.check_told(self.transport.resolve)

@@ -35,7 +35,7 @@ class StallWatch:
     log = Logger()
 
     def __init__(self) -> None:
-        self._watched = 0
+        self._worker: Callable[[], int] = lambda: 0
         self._threading: Any = unpatched("threading")
         self._stopped = self._threading.Event()
         self._turned = self._threading.Event()
@@ -47,13 +47,16 @@ class StallWatch:
         self,
         call_from_thread: Callable[[Callable[[], None]], object],
         blocked: Callable[[float], None] = lambda seconds: None,
+        worker: Callable[[], int] | None = None,
     ) -> None:
         """
         Watch the calling thread, which is that of the reactor whose `callFromThread` is given.
 
         :param blocked: called in the reactor when it has its turn again, with the seconds after which that was noticed.
+        :param worker: tells the thread that does the reactor's work, where that is not always the same.
         """
-        self._watched = self._threading.get_ident()
+        here = self._threading.get_ident()
+        self._worker = worker or (lambda: here)
         if self._thread is None:
             self._turned.set()
             self._tell = lambda seconds: call_from_thread(partial(blocked, seconds))
@@ -111,5 +114,5 @@ class StallWatch:
         )
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._watched)
+        frame = sys._current_frames().get(self._worker())
         return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"

@@ -6,6 +6,7 @@ import json
 from textwrap import dedent
 from typing import Any
 
+from zmqrpc.stall import STALL_SECONDS
 from zmqrpc.test.oslo.processes import OsloTestCase
 
 START = """
@@ -108,6 +109,38 @@ while len(told) < 2 and time.monotonic() < until:
 print(json.dumps(told))
 """
 
+HELD_UP = f"""
+STALL = {1.5 * STALL_SECONDS}
+from zmqrpc.oslo.reactor import reactor_here
+
+said = []
+
+class Keeps(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+
+def hold_up():
+    time.sleep(STALL)
+
+def have_it_held_up():
+    reactor_here().do(hold_up)
+
+logging.basicConfig(level=logging.ERROR, handlers=[Keeps()])
+transport = transport_of(sys.argv[1])
+client = client_of(transport, timeout=20)
+target = oslo_messaging.Target(topic="held", server="one")
+oslo_messaging.get_rpc_server(transport, target, [object()], executor="threading").start()
+client.call({{}}, "name")
+thread = threading.Thread(target=have_it_held_up)
+thread.start()
+thread.join()
+told = outcome(client.call, {{}}, "name")
+until = time.monotonic() + 10
+while not said and time.monotonic() < until:
+    time.sleep(0.01)
+print(json.dumps([told[0], said]))
+"""
+
 DROPPED = """
 def open_now():
     # SQLite keeps a descriptor of a file that is open elsewhere in the process, for the next who opens it.
@@ -165,6 +198,13 @@ class HostedTests(OsloTestCase):
             (answer, seconds), said = self.runs(green + START + LOGS)
             self.assertEqual((answer, said), ("one", "said meanwhile"))
             self.assertLess(seconds, 5)
+
+    def test_held_up(self) -> None:
+        """Where the reactor is held up is told, be it in a thread that does its work."""
+        answer, (said,) = self.runs(START + HELD_UP)
+        self.assertEqual(answer, "one")
+        self.assertIn("the reactor has been blocked for", said)
+        self.assertIn("in hold_up", said)
 
     def test_dropped(self) -> None:
         """A transport that is dropped without a cleanup gives back what it has opened, and loses nothing."""
