@@ -325,28 +325,32 @@ class Node(Service):
         except ConfigError as error:
             return fail(error)
         if self._draining is None:
-            self._draining = Deferred.fromCoroutine(self._drain())
+            self._draining = Deferred.fromCoroutine(self._drain(self._seconds() + self.settings.drain_timeout))
         drained: Deferred[None] = Deferred()
         self._draining.addBoth(_also, drained)
         return drained
 
-    async def _drain(self) -> None:
+    async def _drain(self, until: float) -> None:
         await self._registrar.stop()
         if self._subscriptions is not None:
             self._subscriptions.close()
         self._callers.drain(f"{self.settings.host} is stopping")
         for listener in self._offers.listeners:
             listener.hurry()
-        give_up = self._seconds() + self.settings.drain_timeout
-        while self._callers.requests.waiting and self._seconds() < give_up:
+        none_waits = self._callers.requests.when_none_waits()
+        timer = self._reactor.callLater(max(0.0, until - self._seconds()), none_waits.cancel)
+        await none_waits
+        if timer.active():
+            timer.cancel()
+            # Who waits for this may close everything, and that not within the pass in which the last one has begun.
             await deferLater(self._reactor, 0)
 
     def stopService(self) -> Deferred[None]:
         """
         Stop: withdraw the records, refuse what is new, let running calls finish, close.
 
-        :return: fires when that is done, at the latest some seconds after ``drain_timeout``; never fails, except with
-            `ConfigError` in a fork of the process that started it.
+        :return: fires when that is done, at the latest some seconds after ``drain_timeout``, whatever waits to run,
+            runs, or was not delivered; never fails, except with `ConfigError` in a fork of the process that started it.
         """
         try:
             self._delivery.check_process()
@@ -356,8 +360,11 @@ class Node(Service):
         return self._life.stop(self._stop)
 
     async def _stop(self) -> None:
+        # What a drain has waited for in vain is not waited for again.
+        in_vain = self._draining is not None and self._draining.called and self._callers.requests.waiting
+        until = self._seconds() + (0.0 if in_vain else self.settings.drain_timeout)
         await self.drain()
-        await self._site.drain(lambda: self._callers.drained)
+        await self._site.drain(lambda: self._callers.drained, until)
         self._threads.abandon()
         self._callers.requests.cancel_running()
         self._callers.end_pass()
@@ -365,7 +372,7 @@ class Node(Service):
         self._discovery.close()
         self._delivery.close()
         self._life.closed()
-        await self._site.close(self._close_bound)
+        await self._site.close(self._close_bound, until)
         forks.stopped(self)
 
     def _forked(self, why_not: str) -> None:
@@ -411,9 +418,9 @@ class Node(Service):
         self._proxies.serve()
         self._site.watch()
 
-    def _close_bound(self) -> None:
+    def _close_bound(self, linger: float) -> None:
         if self._bound is not None:
-            self._bound.close(self.settings.linger)
+            self._bound.close(linger)
 
     def _subscribe(self, targets: list[Target]) -> None:
         """

@@ -166,6 +166,7 @@ class ProxyNode(Service):
 
     async def _stop(self) -> None:
         site, proxy, settings = self._site, self._proxy, self.settings
+        until = site.seconds() + settings.drain_timeout
         self._unwatch()
         if self._disagreement is not None:
             self._disagreement.stop()
@@ -173,11 +174,11 @@ class ProxyNode(Service):
         try:
             if self._is_open:
                 proxy.drain(f"{settings.host} is stopping")
-                await site.drain(lambda: proxy.drained)
+                await site.drain(lambda: proxy.drained, until)
         except Exception:
             # Whatever is wrong with a proxy, its process stops.
             self._log.failure("the proxy {kind} failed in its stop", kind=self.kind)
-        await site.close(self._close_proxy)
+        await site.close(self._close_proxy, until)
         forks.stopped(self)
         self._life.closed()
 
@@ -238,9 +239,9 @@ class ProxyNode(Service):
         site.wake_by(site.seconds())
         site.watch(self._is_fixed)
 
-    def _close_proxy(self) -> None:
+    def _close_proxy(self, linger: float) -> None:
         if self._is_open:
-            self._proxy.close(self.settings.linger)
+            self._proxy.close(linger)
 
     def _pass_ended(self) -> None:
         self._proxy.end_pass()

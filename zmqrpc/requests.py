@@ -118,6 +118,7 @@ class Requests:
         self._crowd = Crowd(most_running, longest_wait)
         self._waiting_of: Counter[AnyCaller] | None = None
         self._narrowed = False
+        self._none_waits: list[Deferred[None]] = []
 
     def add(self, server: RPCServer) -> None:
         """Let a server be called."""
@@ -142,6 +143,20 @@ class Requests:
     def busy(self) -> bool:
         """Whether anything runs or waits to."""
         return bool(self.begun or self.waiting)
+
+    def when_none_waits(self) -> Deferred[None]:
+        """Return a Deferred that fires when nothing waits to run, perhaps within a pass; or when it is cancelled."""
+        fired: Deferred[None] = Deferred(lambda fired: fired.callback(None))
+        self._none_waits.append(fired)
+        self._look_whether_none_waits()
+        return fired
+
+    def _look_whether_none_waits(self) -> None:
+        if not self.waiting:
+            fired, self._none_waits = self._none_waits, []
+            for each in fired:
+                if not each.called:
+                    each.callback(None)
 
     @property
     def held_bytes(self) -> int:
@@ -285,6 +300,8 @@ class Requests:
             else:
                 if self._crowd.there:
                     self._crowd.none_left()
+                if self._none_waits:
+                    self._look_whether_none_waits()
         finally:
             IN_PLACE[0] = None
             self._waiting_of = None
@@ -321,6 +338,7 @@ class Requests:
         self._waiting_of = None
         self.waiting.clear()
         self.waiting.extend(kept)
+        self._look_whether_none_waits()
         return gone
 
     def abandon(self, callers: Set[AnyCaller]) -> Counter[AnyCaller]:

@@ -173,7 +173,7 @@ class Settings:
     zmq_linger: float = _seed(
         -1.0,
         "Seconds to deliver what is written after a close, and that a dynamic connection stays for a cast that nobody "
-        "waits for (rpc_use_acks = false); -1: the drain timeout.",
+        "waits for (rpc_use_acks = false); -1: the drain timeout, and at a stop what is left of it.",
         -1,
         was=((ZMQ, "rpc_cast_timeout"), (DEFAULT, "rpc_cast_timeout")),
     )

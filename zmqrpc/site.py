@@ -30,6 +30,9 @@ from zmqrpc.sweep import Sweep, Swept
 from zmqrpc.threads import keep_green_threads_going
 
 _DRAIN_POLL = 0.01
+_LEAST_LINGER = 1.0
+"""Seconds for which what was written may be delivered at a stop that has used up its drain timeout."""
+
 _log = Logger()
 
 
@@ -168,27 +171,31 @@ class Site:
         text = "the reactor was blocked for {seconds:.1f} s or longer; the log says where"
         self.notices.record("blocked", text, seconds=seconds)
 
-    async def drain(self, drained: Callable[[], bool]) -> None:
+    async def drain(self, drained: Callable[[], bool], until: float) -> None:
         """
-        Wait for `drain_timeout` at most.
+        Wait until nobody is waited for any more, or a time has come.
 
-        :param drained: tells whether nobody is waited for any more; asked every 10 ms.
+        :param drained: tells whether that is so; asked every 10 ms.
         """
-        give_up = self.seconds() + self.settings.drain_timeout
-        while not drained() and self.seconds() < give_up:
+        while not drained() and self.seconds() < until:
             await deferLater(self.reactor, _DRAIN_POLL)
         self.notices.record("drained", "nobody is waited for any more, or the time for that is up")
 
-    async def close(self, close_bound: Callable[[], None]) -> None:
+    async def close(self, close_bound: Callable[[float], None], until: float) -> None:
         """
         Sweep no more, look after nothing, and give back everything.
 
-        :param close_bound: closes the sockets that others connect to.
+        :param close_bound: closes the sockets that others connect to; it is given the seconds for which what was
+            written there may still be delivered.
+        :param until: when the drain timeout is over.
         """
+        linger = self.settings.linger
+        if self.settings.zmq_linger < 0:
+            linger = min(linger, max(until - self.seconds(), _LEAST_LINGER))
         self.sweep.stop()
         self._stalls.stop()
-        close_bound()
-        await self.transport.close(self.settings.linger)
+        close_bound(linger)
+        await self.transport.close(linger)
         await self.matchmaker.close()
 
 

@@ -308,6 +308,41 @@ class WaitingBytesTests(Server):
         self.assertEqual(self.refused(), ([], [3]))
 
 
+class WhenNoneWaitsTests(Server):
+    """Who waits until nothing waits to run is told, and need not ask again and again."""
+
+    def when_none_waits(self):
+        return self.callers.requests.when_none_waits()
+
+    def test_at_once(self):
+        self.assertTrue(self.when_none_waits().called)
+
+    def test_when_the_last_has_begun(self):
+        self.say(self.request(1), self.request(2, "hold"))
+        fired = self.when_none_waits()
+        self.assertFalse(fired.called)
+        self.callers.end_pass()
+        self.assertTrue(fired.called)
+        self.assertEqual(self.callers.requests.running, 1)
+
+    def test_when_the_last_is_cancelled(self):
+        self.say(self.request(1), self.request(2))
+        fired = self.when_none_waits()
+        self.say(Cancel([1, 1]))
+        self.assertFalse(fired.called)
+        self.say(Cancel([2, 2]))
+        self.assertTrue(fired.called)
+
+    def test_cancelled(self):
+        """Who has waited for long enough cancels it."""
+        self.say(self.request(1))
+        fired = self.when_none_waits()
+        fired.cancel()
+        self.assertIsNone(self.successResultOf(fired))
+        self.callers.end_pass()
+        self.assertEqual(self.endpoint.ran, [1])
+
+
 class Walked(deque[Any]):
     """Counts how often all of it is looked at."""
 
