@@ -7,7 +7,7 @@ taken by `zmqrpc.answers`, and what time ends by `zmqrpc.patience`. Hot path: `L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zmqrpc.core.agenda import NEVER
@@ -258,20 +258,24 @@ class Link:
         self.state.unheard = True
         self._send_elsewhere(self.state.trouble)
 
-    def _send_elsewhere(self, reason: str) -> None:
-        """Send what waits here elsewhere, as far as others could take it."""
+    def _send_elsewhere(self, reason: str, could: Callable[[str], bool] = lambda key: True) -> None:
+        """
+        Send what waits here elsewhere, as far as others could take it.
+
+        :param could: tells whether the one behind a link could.
+        """
         # First, so that it does not come back here.
         self.refresh()
-        calls = self.queue.take_movable(self.key, self.state.hopeless)
+        calls = self.queue.take_movable(self.key, self.state.hopeless, could)
         if calls:
             self._links.user.rerouted(calls, self, reason)
 
     def grown_late(self) -> None:
-        """Take that the peer takes long to answer HELLO: what waits goes to others, now or when one comes up."""
+        """Take that the peer takes long to answer HELLO: what waits goes to others that are up, now or when one is."""
         self._links.late[self.key] = self
         if self.state.kept:
             # Else the strategy says when.
-            self._send_elsewhere("it has not answered so far")
+            self._send_elsewhere("it has not answered so far", self._links.is_up)
 
     @property
     def resting(self) -> bool:

@@ -135,6 +135,7 @@ class Links:
         self._link_behind = self.by_identity.get
         self._losses: dict[Identity, str] = {}
         self._openings: list[tuple[Link, Welcome | Goaway, bytes, Identity, float]] = []
+        self._up: list[Link] = []
         self._first: Link | None = None
         self._in_bursts = False
         self._transient = False
@@ -189,6 +190,7 @@ class Links:
         self.numbering.clear()
         self.dirty.clear()
         self.late.clear()
+        self._up.clear()
         self._resting.clear()
         self._due.clear()
         if self.proxies is not None:
@@ -218,23 +220,32 @@ class Links:
             self._transport.kick()
 
     def phase_changed(self, link: Link, before: Phase) -> None:
-        """Tell the strategy when a link has come up, or has no connection any more."""
+        """Tell the strategy when a link has no connection any more; or soon, when it has come up."""
         if link.state.phase is Phase.UP and before is Phase.CONNECTING:
-            if self.late:
-                self._take_over(link)
-            self.strategy.opened(link.key)
+            self._up.append(link)
         elif link.state.phase in (Phase.IDLE, Phase.BACKOFF):
             self.strategy.closed(link.key)
+
+    def _opened(self, link: Link) -> None:
+        """Take that a link has come up, and others that have come up with it are known."""
+        if self.late:
+            self._take_over(link)
+        self.strategy.opened(link.key)
 
     def _take_over(self, link: Link) -> None:
         """Give what waits for those that are late to one that has come up, as far as it may go there."""
         for other in list(self.late.values()):
-            calls = other.queue.waiting_for_any(link.key)
+            calls = other.queue.waiting_for_any(link.key) if other.state.late else []
             for call in calls:
                 other.queue.remove(call)
             self.user.passed_on(calls, link)
             if not other.queue or not other.state.late:
                 self.late.pop(other.key, None)
+
+    def is_up(self, key: str) -> bool:
+        """Tell whether the link with a key is up."""
+        link = self.get(key)
+        return link is not None and link.state.phase is Phase.UP
 
     def wake_by(self, link: Link, when: float) -> None:
         """Have a link swept at `when` or sooner."""
@@ -383,6 +394,11 @@ class Links:
                 self.guarded(opened, self._take, opened, message, identity, now)
             else:
                 self.guarded(opened, self.answers.welcomed, opened, message, source, identity, now)
+        # Of several that have come up together none takes what waits for another of them.
+        up, self._up = self._up, []
+        for each in up:
+            if each.state.phase is Phase.UP:
+                self.guarded(each, self._opened, each)
         # Each once: a way through a proxy is the same again when the link goes on through it.
         losses, self._losses = self._losses, {}
         for identity, reason in losses.items():

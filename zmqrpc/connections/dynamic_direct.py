@@ -20,13 +20,20 @@ from itertools import chain, islice
 from zope.interface import implementer
 
 from zmqrpc.core.agenda import NEVER
+from zmqrpc.core.own_time import OwnTime
 from zmqrpc.core.plan import DYNAMIC
 from zmqrpc.interfaces import IConnectionStrategy, IConnectionStrategyFactory, ILinks
 from zmqrpc.record import Record
 from zmqrpc.settings import Settings
 
 PATIENCE = 0.08
-"""Seconds from the beginning of a connection after which what waits for it may go to another that is up."""
+"""
+Seconds from the beginning of a connection after which what waits for it may go to another that is up; of time that our
+own process has had.
+"""
+
+ANYWAY = 0.5
+"""The same, whether it has had any or not."""
 
 WIDEN = 0.02
 """Seconds after each of which more are connected; they have as long until what waits for them may go elsewhere."""
@@ -59,7 +66,7 @@ class _Attempt:
     """
 
     __slots__ = (
-        *("_began_at", "_hurried", "_looks_twice", "_read_at"),
+        *("_hurried", "_looks_twice", "_read_at", "_time"),
         *("able", "late", "look_at", "others", "upcoming", "width"),
     )
 
@@ -71,7 +78,7 @@ class _Attempt:
         self.look_at = -NEVER
         self.width = 1
         self.late = False
-        self._began_at: float | None = None
+        self._time: OwnTime | None = None
         self._looks_twice = False
         self._hurried = hurried
 
@@ -87,17 +94,18 @@ class _Attempt:
         """Look at it, if it is time; tell whether more are to be connected for it, or it has become late by that."""
         if now < self.look_at:
             return False
-        if self._began_at is None:
-            self._began_at = now
-            self.look_at = now + WIDEN
+        if self._time is None:
+            self._time = OwnTime(WIDEN if self._hurried else PATIENCE, ANYWAY, now, WIDEN)
+            self.look_at = self._time.look_at
             return False
+        is_over = self._time.look(now)
         self._looks_twice = not self._looks_twice
         if self._looks_twice:
             self.look_at = now + _SECOND_LOOK
             return False
-        self.late = self._hurried or now >= self._began_at + PATIENCE
+        self.late = is_over
         self.width *= 4
-        self.look_at = NEVER if self.late else min(now + WIDEN, self._began_at + PATIENCE)
+        self.look_at = NEVER if self.late else self._time.look_at
         return True
 
 

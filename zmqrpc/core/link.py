@@ -61,6 +61,7 @@ from zmqrpc.core.link_effects import (
 )
 from zmqrpc.core.link_timers import LinkTimers
 from zmqrpc.core.liveness import Liveness
+from zmqrpc.core.own_time import OwnTime
 from zmqrpc.core.trials import Trials
 from zmqrpc.core.ways import Identity, Through
 
@@ -94,7 +95,8 @@ class LinkState:
     :ivar held: whether it does so for a while: nothing else shows that its instance lives.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
-    :ivar late: whether it has failed before, or not answered HELLO for `LinkTimers.late`; while CONNECTING.
+    :ivar late: whether it has failed before, or not answered HELLO for `LinkTimers.late` of the time that our process
+        has had; while CONNECTING.
     :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar crowded: whether the peer has answered the last HELLO with that it knows as many of us as it may.
@@ -109,7 +111,7 @@ class LinkState:
         "_grace",
         "_hello_until",
         "_hellos",
-        "_late_at",
+        "_late",
         "_lost_at",
         "_moving",
         "_proved",
@@ -147,7 +149,8 @@ class LinkState:
         self._wanted = True
         self._hellos = 0
         self._hello_until = self._drain_until = self._resume_at = 0.0
-        self._due = self._late_at = NEVER
+        self._due = NEVER
+        self._late: OwnTime | None = None
         self._lost_at: float | None = None
         self._grace = timers.lost
         self._going_away = self._moving = False
@@ -291,8 +294,8 @@ class LinkState:
             self._hello_until = now + self._timers.hello
             if self._lost_at is not None:
                 self._lost_at, self._grace = now, self._timers.lost
-        if not self.late and self._late_at == NEVER:
-            self._late_at = now + self._timers.late
+        if not self.late and self._late is None:
+            self._late = OwnTime(self._timers.late, self._timers.late_anyway, now)
         self._rearm()
         return [SayHello()]
 
@@ -303,7 +306,8 @@ class LinkState:
         What was handed over is not lost meanwhile. That there is no proxy says nothing of the peer, which remembers it.
         """
         self.trouble = reason
-        self._hello_until = self._late_at = NEVER
+        self._hello_until = NEVER
+        self._late = None
         self._rearm()
 
     def moved(self, now: float, reason: str) -> list[Effect]:
@@ -454,9 +458,9 @@ class LinkState:
         if self._lost_at is not None and not waits and now >= self._lost_at + self._grace:
             lost = self._lose(f"no link for {self._grace:g} s after: {self.trouble}")
             effects += [lost] if self._moving else [lost, *self._trials.doubt(lost.reason)]
-        if self.phase is Phase.CONNECTING and now >= self._late_at:
+        if self.phase is Phase.CONNECTING and self._late is not None and self._late.look(now):
             self.late = True
-            self._late_at = NEVER
+            self._late = None
         if self.phase is Phase.CONNECTING and now >= self._hello_until:
             if self._answered_lately(now):
                 effects += [Drop(self.identity), *self._connect(now)]
@@ -489,7 +493,7 @@ class LinkState:
         self.identity = None
         self.liveness.mute = self.unheard = self.crowded = False
         self.late = self.fails > 0
-        self._late_at = NEVER
+        self._late = None
         self._going_away = False
         self._hello_until = now + self._timers.hello
         self._rearm()
@@ -570,6 +574,6 @@ class LinkState:
         due = self._hello_until if self.phase is Phase.CONNECTING else self._resume_at
         if self._lost_at is not None and due < NEVER:
             due = min(due, self._lost_at + self._grace)
-        if self.phase is Phase.CONNECTING:
-            due = min(due, self._late_at)
+        if self.phase is Phase.CONNECTING and self._late is not None:
+            due = min(due, self._late.look_at)
         self._due = due

@@ -31,7 +31,9 @@ class LinkTimers(Struct, frozen=True):
     The times of a link in seconds; the defaults are those that were measured.
 
     :ivar hello: from HELLO to WELCOME.
-    :ivar late: from HELLO on, after which a peer that has not said WELCOME yet gets nothing that others can take.
+    :ivar late: from HELLO on, after which a peer that has not said WELCOME yet gets nothing that others can take; of
+        time that our own process has had (`zmqrpc.core.own_time`).
+    :ivar late_anyway: the same, whether it has had any or not.
     :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
     :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use; counted anew
         from what the peer says meanwhile, up to `idle_ping`.
@@ -55,6 +57,7 @@ class LinkTimers(Struct, frozen=True):
 
     hello: float = 2.0
     late: float = 0.05
+    late_anyway: float = 0.5
     short_round_trip: float = 0.1
     hellos: int = 3
     ping: float = 0.5

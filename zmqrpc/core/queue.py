@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from zmqrpc.core.agenda import NEVER
@@ -122,17 +122,21 @@ class CallQueue(Generic[_Call]):
         """List the calls that may as well go to the instance behind another link."""
         return [call for call in self if call.route and key in call.route.recorded and key not in call.tried]
 
-    def take_movable(self, own: str, hopeless: bool) -> list[_Call]:
+    def take_movable(self, own: str, hopeless: bool, could: Callable[[str], bool] = lambda key: True) -> list[_Call]:
         """
         Take out the calls that need not wait here.
 
         :param own: the key of the link they wait for.
         :param hopeless: whether those that nobody else can take do not wait either: it is not worth while.
+        :param could: tells whether another could take anything now.
         """
         movable = []
         for call in self:
-            others = hopeless if call.route is None else set(call.route.choices).difference((own,), call.tried)
-            if others:
+            if call.route is None:
+                moves = hopeless
+            else:
+                moves = any(key != own and key not in call.tried and could(key) for key in call.route.choices)
+            if moves:
                 movable.append(call)
         for call in movable:
             self.remove(call)

@@ -41,6 +41,15 @@ def tick_until(link: LinkState, until: float) -> None:
         link.tick(link.wake_at, True)
 
 
+def grow_late(link: LinkState) -> float:
+    """Tick on time until it is late, while nothing is outstanding; return when that is."""
+    now = link.wake_at
+    for _ in going_on(lambda: not link.late):
+        now = link.wake_at
+        link.tick(now, False)
+    return now
+
+
 # A link in each state at NOW. It came up long before, and its first connection had the routing id "1".
 
 

@@ -27,6 +27,7 @@ from zmqrpc.test.core.link_states import (
     carried,
     connecting,
     go_away,
+    grow_late,
     idle,
     lose,
     mute,
@@ -149,6 +150,39 @@ class BackOffTests(SynchronousTestCase):
         self.assertLess(connects, 25)
 
 
+class LateTests(SynchronousTestCase):
+    """Who takes long to answer HELLO gets nothing that others can take."""
+
+    def test_late(self):
+        link = connecting()
+        self.assertTrue(link.available)
+        self.assertAlmostEqual(grow_late(link), NOW + TIMERS.late)
+        self.assertFalse(link.available)
+        self.assertTrue(link.last_resort)
+
+    def test_in_time(self):
+        link = connecting()
+        link.tick(link.wake_at, False)
+        link.welcome(NOW + TIMERS.late - 0.001, SERVER, 0.001)
+        self.assertFalse(link.late)
+
+    def test_our_process_stands(self):
+        """What is not read meanwhile may be its WELCOME: it has as much time as before."""
+        link = connecting()
+        stood = 10 * TIMERS.late - 0.1
+        link.tick(NOW + stood, False)
+        self.assertAlmostEqual(grow_late(link), NOW + stood + TIMERS.late)
+
+    def test_our_process_has_no_time_at_all(self):
+        """It is late some time."""
+        link = connecting()
+        for number in range(1, 10):
+            link.tick(NOW + number * TIMERS.late, False)
+            self.assertFalse(link.late)
+        link.tick(NOW + TIMERS.late_anyway, False)
+        self.assertTrue(link.late)
+
+
 class LivenessTests(SynchronousTestCase):
     """PINGs on a link that is up, and what their absence of answers means."""
 
@@ -160,8 +194,7 @@ class LivenessTests(SynchronousTestCase):
     def test_use_elsewhere_than_up_only_counts(self):
         link = connecting()
         link.liveness.used(NOW)
-        self.assertEqual(link.wake_at, NOW + TIMERS.late)
-        link.tick(NOW + TIMERS.late, False)
+        self.assertAlmostEqual(grow_late(link), NOW + TIMERS.late)
         self.assertEqual(link.wake_at, NOW + TIMERS.hello)
 
     def test_a_ping_tells_the_round_trip_of_the_one_before(self):
