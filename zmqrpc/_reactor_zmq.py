@@ -40,6 +40,7 @@ _KEEPALIVE = (zmq.TCP_KEEPALIVE, zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL
 _POLLIN = int(zmq.POLLIN)
 
 _EVENT = struct.Struct("=HI")
+_CONNECTED = int(zmq.EVENT_CONNECTED)
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
 OPENED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _ENDED = int(zmq.EVENT_DISCONNECTED)
@@ -293,12 +294,12 @@ class Monitor(Reader):
 
 class LinkWatcher:
     """
-    Tells which connections of a connecting socket are lost.
+    Tells which connections of a connecting socket come about, and which are lost.
 
     :param identities: the routing id of each address that is connected to.
     """
 
-    events: ClassVar[int] = sum(LOSSES)
+    events: ClassVar[int] = _CONNECTED | OPENED | sum(LOSSES)
 
     def __init__(self, identities: dict[str, bytes], receiver: ILinkReceiver) -> None:
         self._identities = identities
@@ -306,8 +307,12 @@ class LinkWatcher:
 
     def take(self, event: int, value: int, address: str) -> None:
         identity = self._identities.get(address)
-        if identity is not None and event in LOSSES:
+        if identity is None:
+            return
+        if event in LOSSES:
             self._receiver.connection_lost(identity, LOSSES[event])
+        else:
+            self._receiver.connection_progressed(identity)
 
     def caught_up(self) -> float | None:
         return None

@@ -51,6 +51,13 @@ class IBoundReceiver(IRouterReceiver):
 class ILinkReceiver(IRouterReceiver):
     """Who is told about the connecting ROUTER: also of the fate of each connection."""
 
+    def connection_progressed(identity: bytes) -> None:
+        """
+        Hear that a connection comes about: the peer's system has taken it, or the peer speaks ZeroMQ's protocol.
+
+        A transport that does not know tells nobody.
+        """
+
     def connection_lost(identity: bytes, reason: str) -> None:
         """Hear that a connection has failed or ended; frames of it may still be unread."""
 

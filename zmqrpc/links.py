@@ -279,6 +279,11 @@ class Links:
         address = link.address if link else "nowhere"
         self.notices.count("malformed", "a message from {peer} was dropped: {reason}", address, reason=reason)
 
+    def connection_progressed(self, identity: bytes) -> None:
+        link = self.by_identity.get(identity)
+        if link is not None:
+            link.state.progressed(self.seconds())
+
     def connection_lost(self, identity: Identity | None, reason: str) -> None:
         if identity is None:
             return

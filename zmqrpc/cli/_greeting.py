@@ -152,6 +152,9 @@ class _Greeter:
     def malformed_received(self, identity: bytes, reason: str) -> None:
         self._settle(RemoteProtocolError(f"what {self._address} answers is no message of ours: {reason}"))
 
+    def connection_progressed(self, identity: bytes) -> None:
+        """Go on: only what it says counts."""
+
     def connection_lost(self, identity: bytes, reason: str) -> None:
         # Who is stopped has his kernel take the connection.
         does = "listens" if "refused" in reason else "answers"

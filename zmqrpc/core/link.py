@@ -95,8 +95,8 @@ class LinkState:
     :ivar held: whether it does so for a while: nothing else shows that its instance lives.
     :ivar phase: where it stands.
     :ivar identity: routing id of the present connection, or the way through a proxy.
-    :ivar late: whether it has failed before, or not answered HELLO for `LinkTimers.late` of the time that our process
-        has had; while CONNECTING.
+    :ivar late: whether it has failed before, or not answered HELLO, nor shown otherwise that it lives, for
+        `LinkTimers.late` of the time that our process has had; while CONNECTING.
     :ivar unheard: whether nobody has known a way to the peer so far, who are asked again; while CONNECTING.
     :ivar trouble: why the last connection failed, for error texts; empty when none did.
     :ivar crowded: whether the peer has answered the last HELLO with that it knows as many of us as it may.
@@ -298,6 +298,11 @@ class LinkState:
             self._late = OwnTime(self._timers.late, self._timers.late_anyway, now)
         self._rearm()
         return [SayHello()]
+
+    def progressed(self, now: float) -> None:
+        """The connection comes about: the peer's system has taken it, or the peer speaks ZeroMQ's protocol."""
+        if self.phase is Phase.CONNECTING and self._late is not None:
+            self._late.begin_again(self._timers.late, now)
 
     def postponed(self, reason: str) -> None:
         """

@@ -31,8 +31,8 @@ class LinkTimers(Struct, frozen=True):
     The times of a link in seconds; the defaults are those that were measured.
 
     :ivar hello: from HELLO to WELCOME.
-    :ivar late: from HELLO on, after which a peer that has not said WELCOME yet gets nothing that others can take; of
-        time that our own process has had (`zmqrpc.core.own_time`).
+    :ivar late: from HELLO on, or from when its connection has come a step nearer, after which a peer that has not said
+        WELCOME yet gets nothing that others can take; of time that our own process has had (`zmqrpc.core.own_time`).
     :ivar late_anyway: the same, whether it has had any or not.
     :ivar short_round_trip: a WELCOME that took longer has HELLO repeated, up to `hellos` in all.
     :ivar ping: between PINGs, and to the next look at their answers, `active` seconds after the last use; counted anew

@@ -32,6 +32,12 @@ class OwnTime:
         self._looked_at = now
         self.look_at = now + min(step, seconds)
 
+    def begin_again(self, seconds: float, now: float) -> None:
+        """Let our process have had none of it so far; when it is over anyway stays."""
+        self._left = seconds
+        self._looked_at = now
+        self.look_at = min(now + min(self._step, seconds), self._over_at)
+
     def look(self, now: float) -> bool:
         """Look, at `look_at` or at any other time; tell whether the time is over."""
         passed = now - self._looked_at

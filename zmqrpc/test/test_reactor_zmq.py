@@ -61,6 +61,7 @@ class Ear:
         self.payloads: list[tuple[bytes, bytes]] = []
         self.keyed: list[tuple[bytes, bytes, bytes]] = []
         self.malformed: list[tuple[bytes, str]] = []
+        self.progress: list[bytes] = []
         self.losses: list[tuple[bytes, str]] = []
         self.failures: list[tuple[str, str]] = []
         self.taken: Any = lambda identity, payload: 1
@@ -79,6 +80,9 @@ class Ear:
 
     def handshake_failed(self, peer, reason):
         self.failures.append((peer, reason))
+
+    def connection_progressed(self, identity):
+        self.progress.append(identity)
 
     def connection_lost(self, identity, reason):
         self.losses.append((identity, reason))
@@ -748,6 +752,15 @@ class MonitorTests(TransportCase):
         await eventually("it is given up", lambda: heard.losses)
         silent = "it takes connections and does not answer: stopped, overloaded, or no zmqrpc"
         self.assertEqual(heard.losses[0], (identity, silent))
+        self.assertEqual(heard.progress, [identity])
+
+    async def test_progress(self):
+        """What shows that a peer lives before it has said anything: its system, and then ZeroMQ there, answer."""
+        _, _, address = self.bound()
+        heard, connecting = self.connecting()
+        identity = connecting.connect(address)
+        await eventually("both", lambda: heard.progress == [identity] * 2)
+        self.assertEqual(heard.losses, [])
 
     async def test_flood(self):
         """Events that nobody has read yet do not stop ZeroMQ's thread (at the usual mark it stops at 2,000)."""

@@ -97,6 +97,9 @@ class ProxyPeer:
     def malformed_received(self, identity: bytes, reason: str) -> None:
         raise AssertionError(f"the proxy has sent a message that is malformed: {reason}")
 
+    def connection_progressed(self, identity: bytes) -> None:
+        """Go on: only what the proxy says counts."""
+
     def connection_lost(self, identity: bytes, reason: str) -> None:
         self.lost = reason
 

@@ -228,6 +228,7 @@ class MemoryConnectingRouter(_Router):
 
     def opened(self, connection: Connection) -> None:
         """Take that a connection stands."""
+        self._link_receiver.connection_progressed(connection.identity)
 
     def lost(self, connection: Connection, reason: str) -> None:
         """Take that a connection has ended; its receiver hears of it in a pass of its own."""

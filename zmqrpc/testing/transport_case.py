@@ -36,6 +36,7 @@ class Received:
     :ivar payloads: routing id and payload of each message.
     :ivar keyed: routing id, key and payload of each message that has a key.
     :ivar newest: the payload of the last of these as it came.
+    :ivar progress: the routing id of each connection that has come a step nearer.
     :ivar losses: routing id and reason of each loss.
     :ivar failures: address and reason of each handshake that failed.
     :ivar passes: how many messages each pass has delivered.
@@ -47,6 +48,7 @@ class Received:
         self.payloads: list[tuple[bytes, bytes]] = []
         self.keyed: list[tuple[bytes, bytes, bytes]] = []
         self.newest: Any = None
+        self.progress: list[bytes] = []
         self.losses: list[tuple[bytes, str]] = []
         self.failures: list[tuple[str, str]] = []
         self.passes: list[int] = []
@@ -71,6 +73,9 @@ class Received:
     def handshake_failed(self, peer: str, reason: str) -> None:
         self.failures.append((peer, reason))
         self.act()
+
+    def connection_progressed(self, identity: bytes) -> None:
+        self.progress.append(identity)
 
     def connection_lost(self, identity: bytes, reason: str) -> None:
         self.losses.append((identity, reason))

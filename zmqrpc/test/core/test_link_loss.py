@@ -166,6 +166,24 @@ class LateTests(SynchronousTestCase):
         link.welcome(NOW + TIMERS.late - 0.001, SERVER, 0.001)
         self.assertFalse(link.late)
 
+    def test_its_connection_comes_about(self):
+        """Each step shows that it lives, and is followed by as much time again, but for what is too long anyway."""
+        link = connecting()
+        for number in (1, 2, 3):
+            link.progressed(NOW + number * (TIMERS.late - 0.01))
+        self.assertAlmostEqual(grow_late(link), NOW + 3 * (TIMERS.late - 0.01) + TIMERS.late)
+        link = connecting()
+        for number in range(1, 13):
+            link.progressed(NOW + number * (TIMERS.late - 0.01))
+        self.assertAlmostEqual(grow_late(link), NOW + TIMERS.late_anyway)
+
+    def test_its_connection_comes_about_too_late(self):
+        """It is late until it has answered."""
+        link = connecting()
+        grow_late(link)
+        link.progressed(link.wake_at)
+        self.assertTrue(link.late)
+
     def test_our_process_stands(self):
         """What is not read meanwhile may be its WELCOME: it has as much time as before."""
         link = connecting()

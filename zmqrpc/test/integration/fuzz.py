@@ -90,6 +90,9 @@ class Links:
     def malformed_received(self, identity, reason):
         """Junk may look like messages of several frames."""
 
+    def connection_progressed(self, identity):
+        """Nobody waits for that."""
+
     def connection_lost(self, identity, reason):
         if identity in self._alive:
             self.counts["losses"] += 1

@@ -55,6 +55,9 @@ class Peer:
     def handshake_failed(self, peer, reason):
         pass
 
+    def connection_progressed(self, identity):
+        pass
+
     def connection_lost(self, identity, reason):
         self.losses.append(reason)
 
