@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.connections.dynamic_direct import PATIENCE
 from zmqrpc.core.link_timers import LinkTimers
+from zmqrpc.settings import LEAST_OUTSTANDING, ROUND_ROBIN
 from zmqrpc.testing import MemoryNode, Network, Weather
 
 BURST = 8
@@ -58,13 +59,13 @@ class LateTests(SynchronousTestCase):
         self.network.set_weather(weather, "publisher", name)
         self.network.set_weather(weather, name, "publisher")
 
-    def burst(self):
+    def burst(self, count=BURST, **options):
         """Send a burst, as the first that this process sends."""
-        node = self.node = MemoryNode(self.network, host="publisher", **self.options)
+        node = self.node = MemoryNode(self.network, host="publisher", **self.options, **options)
         node.startService()
         self.notifier = node.notifier("publisher", ["events"])
         self.began = self.network.clock.seconds()
-        self.send(range(BURST))
+        self.send(range(count))
 
     def send(self, numbers):
         self.ends += [self.notifier.info({}, "event", number) for number in numbers]
@@ -76,9 +77,9 @@ class LateTests(SynchronousTestCase):
             self.assertEqual(self.network.result_of(end), 1)
         return sorted(ear.heard for ear in self.ears.values())
 
-    def stand(self, seconds):
+    def stand(self, seconds, count=BURST, **options):
         """Have everybody stand when the notifier has written HELLO, and nobody has read it."""
-        self.burst()
+        self.burst(count, **options)
         self.network.run_until(lambda: "connecting" in self.standings())
         self.network.run(1e-4)
         for node in self.network.nodes:
@@ -95,6 +96,18 @@ class LateTests(SynchronousTestCase):
     def test_all_processes_stand_for_long(self):
         self.stand(6 * self.late)
         self.assertEqual(self.heard(), [[0, 2, 4, 6], [1, 3, 5, 7]])
+
+    def test_many(self):
+        """Of many that are sent while everybody stands, two that are alike get as many, however calls are balanced."""
+        for balance in (ROUND_ROBIN, LEAST_OUTSTANDING):
+            for ear in self.ears.values():
+                ear.heard.clear()
+            self.stand(self.late + A_MOMENT, 256, balance=balance)
+            self.network.run(2 * self.late)
+            self.send(range(256, 300))
+            least, most = sorted(map(len, self.heard()))
+            self.assertEqual(least + most, 300)
+            self.assertLess(most, 1.5 * least, balance)
 
     def test_both_answer_late(self):
         """Both are slow, and answer at the same time: neither takes what waits for the other."""

@@ -8,21 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.test.oslo.suite import LEAST, OURS, SKIPPED, Cell, Child, Ended, Result, run, wrong
 
-UNSTEADY = "NotifyTestCase.test_multiple_servers"
-"""
-It wants the first notification of all to go to the first of two listeners, and those of one listener in order.
-
-A listener that has not answered HELLO within 50 ms loses what waits for it to the other (docs/adr/0016): so it is where
-eight processes and other tests want two processors. It may fail once then, and not when it is run again by itself.
-"""
-
 
 class SuiteTests(SynchronousTestCase):
     def assert_passes(self, *cell: str) -> None:
         results = run(Cell(*cell), Path(self.mktemp()).absolute())
-        if any(result.outcome == "failed" and UNSTEADY in result.name for result in results):
-            again = run(Cell(*cell), Path(self.mktemp()).absolute(), [UNSTEADY], 1)
-            results = [result for result in results if UNSTEADY not in result.name] + again
         texts = [result.text for result in results if result.outcome == "failed"]
         self.assertEqual(wrong(results, LEAST), [], "\n".join(texts))
         self.assertEqual(sum(result.name.startswith(OURS) for result in results), 3)
