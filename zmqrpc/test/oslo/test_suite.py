@@ -6,7 +6,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.test.oslo.suite import LEAST, OURS, SKIPPED, Cell, Child, Ended, Result, run, wrong
+from zmqrpc.test.oslo.suite.cell import Cell
+from zmqrpc.test.oslo.suite.child import Child, Ended
+from zmqrpc.test.oslo.suite.results import LEAST, OURS, SKIPPED, Result, wrong
+from zmqrpc.test.oslo.suite.running import run
 
 
 class SuiteTests(SynchronousTestCase):

@@ -1,0 +1,1 @@
+"""Runs oslo.messaging's own functional suite over zmqrpc; see `zmqrpc.test.oslo.suite.__main__`."""
