@@ -54,6 +54,7 @@ setup(
             *OSLO,
             *OSLO_SUITE,
             "build",
+            "cotyledon",  # which forks the workers of some services, and of oslo.service
             "coverage",
             "hypothesis",
             "msgpack",  # for the client of examples/interop, which shares no code with us

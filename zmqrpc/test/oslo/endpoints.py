@@ -45,12 +45,13 @@ class Endpoint:
     def note(self, ctxt: Any, **arguments: Any) -> None:
         self._heard.append([self._name, arguments])
 
-    def number(self, ctxt: Any, value: int) -> str:
-        """Write a number to the log, at once and whole."""
+    def number(self, ctxt: Any, value: int, seconds: float = 0.0) -> str:
+        """Write a number to the log, at once and whole; then take so many seconds."""
         assert self._log is not None
         descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(descriptor, f"{value}\n".encode())
         os.close(descriptor)
+        time.sleep(seconds)
         return self._name
 
     def slow(self, ctxt: Any, seconds: float) -> str:

@@ -135,6 +135,13 @@ class OsloTestCase(ProcessTestCase):
         self.addCleanup(child.kill)
         return child
 
+    def program(self, module: str, *arguments: str) -> Running:
+        """Run a module of ours as a program, beside the test, in an interpreter of its own."""
+        words = [sys.executable, "-P", "-m", module, *arguments]
+        running = Running(words, self.directory, _ENVIRONMENT)
+        self.addCleanup(running.kill)
+        return running
+
     def reach(self, client: Child, topic: str, servers: int) -> None:
         """Wait until a client reaches that many servers: it passes over those that are slow to answer its greeting."""
         until(lambda: len(client.do("calls", topic=topic, count=servers)) == servers, f"{servers} answer")

@@ -22,10 +22,15 @@ class Servers(Transports):
         namespace: str | None = None,
         version: str | None = None,
         url: str | None = None,
+        says: str | None = None,
     ) -> None:
-        """Start a server, which is known by its name from then on."""
+        """
+        Start a server, which is known by its name from then on.
+
+        :param says: what its methods say that it is; its name by default.
+        """
         target = oslo_messaging.Target(topic=topic, server=server, exchange=exchange)
-        endpoint = Endpoint(server, self.heard_by.setdefault("", []), self.log, self.gates)
+        endpoint = Endpoint(says or server, self.heard_by.setdefault("", []), self.log, self.gates)
         if namespace or version:
             endpoint.target = oslo_messaging.Target(namespace=namespace, version=version)
         made = oslo_messaging.get_rpc_server(self.transport(url=url), target, [endpoint], executor=self.executor)
