@@ -1,0 +1,60 @@
+"""Processes that serve hang, and go on, while others call them."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from zmqrpc.test.oslo.processes import OsloTestCase
+
+HANGS = 3
+"""Seconds, and more."""
+
+LATE = 5.0
+"""Seconds within which a call that may be silent for one has ended, on a machine that is busy."""
+WATCHES: dict[str, dict[str, Any]] = {
+    "not": {},
+    "patiently": {"call_monitor_timeout": 20},
+    "closely": {"call_monitor_timeout": 1},
+}
+"""How a call looks after its server."""
+
+
+class HangingTests(OsloTestCase):
+    def test_goes_on(self):
+        """Calls end with the silence that they allow, or else with their answer, be they taken before it or in it."""
+        children = {green: (self.child(green), self.child(green)) for green in (False, True)}
+        begun: dict[tuple[Any, ...], int] = {}
+
+        def begin(when: str, method: str, **more: Any) -> None:
+            for (green, (_, client)), how in product(children.items(), WATCHES):
+                whom = {"topic": f"hangs-{green}", "timeout": 25, **WATCHES[how]}
+                begun[green, when, how] = client.begin("seconds", what="call", method=method, **whom, **more)
+
+        for green, (server, client) in children.items():
+            server.do("serve", topic=f"hangs-{green}", server="one")
+            client.do("call", topic=f"hangs-{green}", method="name")
+        begin("before", "wait", args={"gate": "later"})
+        for server, _ in children.values():
+            server.hears(len(WATCHES))
+            server.stop_running()
+        begin("meanwhile", "name")
+        for which in [which for which in begun if which[2] == "closely"]:
+            seconds, error = children[which[0]][1].ended(begun.pop(which))
+            self.assertLess(seconds, LATE, (which, error))
+            self.assertIn("MessagingTimeout", error["kinds"], which)
+            self.assertRegex(
+                error["text"], "(silent for|nobody has taken the call within).*call_monitor_timeout", which
+            )
+            self.assertIn("it may have run", error["text"], which)
+        self.pause(HANGS)
+        for which, number in begun.items():
+            self.assertFalse(children[which[0]][1].has_ended(number), which)
+        for server, _ in children.values():
+            server.run_again()
+            server.do("open", gate="later")
+        for which, number in begun.items():
+            self.assertIsNone(children[which[0]][1].ended(number)[1], which)
+        for green, (server, client) in children.items():
+            self.assertEqual(client.do("call", topic=f"hangs-{green}", method="name", call_monitor_timeout=1), "one")
+            self.assertEqual((client.leave(), client.err, server.leave(), server.err), (0, "", 0, ""))
