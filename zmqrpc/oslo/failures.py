@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import oslo_messaging
 from oslo_messaging._drivers import common
+from oslo_serialization import jsonutils
 
 from zmqrpc import errors
 
@@ -39,5 +41,12 @@ def _remote(error: errors.RemoteError, allowed: Iterable[Any]) -> Exception:
             raised = common.deserialize_remote_exception(error.traceback, names)
         except Exception:
             # It is no JSON, or its class does not take its arguments.
-            raised = oslo_messaging.RemoteError(error.type_name, error.message)
+            raised = oslo_messaging.RemoteError(error.type_name, error.message, _traceback_in(error.traceback))
     return raised
+
+
+def _traceback_in(told: str) -> Any:
+    """Return the lines of the traceback; None where there are none."""
+    with suppress(ValueError, TypeError, KeyError):
+        return jsonutils.loads(told)["tb"]
+    return None

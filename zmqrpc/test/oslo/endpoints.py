@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from importlib import import_module
 from typing import Any
 
 import oslo_messaging
@@ -91,6 +92,10 @@ class Endpoint:
     @oslo_messaging.expected_exceptions(ValueError)
     def fail_with(self, ctxt: Any, size: int) -> None:
         raise ValueError("x" * size)
+
+    def run(self, ctxt: Any, module: str, function: str) -> Any:
+        """Run a function of a module."""
+        return getattr(import_module(module), function)()
 
     def bring(self, ctxt: Any, kind: str) -> Any:
         """Return what may not be what JSON carries."""

@@ -2,8 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zmqrpc.test.oslo.processes import Child, OsloTestCase
 from zmqrpc.test.processes import LIMIT, until
+
+OWN = """
+    class KindOfOwnError(Exception):
+        pass
+
+    class OwnError(KindOfOwnError, KeyError):
+        pass
+
+    class OddError(Exception):
+        '''It makes something else of what it is given.'''
+
+        def __init__(self, first, second="unknown", *rest, key=None):
+            super().__init__(f"odd {first}")
+            self.first = first
+            self.second = second
+
+    class KeywordError(Exception):
+        '''It takes no positional argument.'''
+
+        def __init__(self, *, code):
+            super().__init__(code)
+
+    class ClosedError(Exception):
+        '''No class may be derived of it.'''
+
+        def __init_subclass__(cls):
+            raise TypeError("no")
+
+    class Errors:
+        class NestedError(Exception):
+            pass
+
+    def own():
+        raise OwnError("its text")
+
+    def odd():
+        raise OddError(1, 2, 3, key=4)
+
+    def chained():
+        try:
+            raise LookupError("the cause")
+        except LookupError as error:
+            raise OwnError("its text") from error
+
+    def keyword():
+        raise KeywordError(code=5)
+
+    def closed():
+        raise ClosedError("closed")
+
+    def nested():
+        raise Errors.NestedError("nested")
+"""
 
 OURS = "zmqrpc.test.oslo.mistakes"
 
@@ -48,6 +103,36 @@ class ExceptionTests(OsloTestCase):
         self.assert_allowed(OURS)
         self.assert_allowed(f"={OURS}")
 
+    def assert_own(self, green: bool) -> None:
+        for child in (server := self.child(green), client := self.child(green, allowed=["own_errors"])):
+            child.do("find", directory=str(self.directory))
+        topic = f"own-{green}"
+        server.do("serve", topic=topic, server="one")
+
+        def caught(function: str, kind: str) -> Any:
+            """Have a function of the module raise something; return what is caught as a class of the module."""
+            args = {"module": "own_errors", "function": function}
+            return client.do("catch", module="own_errors", kind=kind, topic=topic, method="run", args=args, timeout=10)
+
+        for kind in ("OwnError", "KindOfOwnError"):
+            self.assertIn("its text", caught("own", kind)["text"])
+        self.assertEqual(caught("odd", "OddError")["facts"], {"first": "odd 1", "second": "unknown"})
+        chained = caught("chained", "OwnError")["text"]
+        self.assertIn("LookupError: the cause", chained)
+        self.assertIn("direct cause of the following", chained)
+        for function, name in (("keyword", "KeywordError"), ("nested", "NestedError"), ("closed", "ClosedError")):
+            failure = self.fails(
+                client, "call", topic=topic, method="run", args={"module": "own_errors", "function": function}
+            )
+            self.assertEqual((failure.type, failure.facts["exc_type"]), ("oslo_messaging.rpc.client.RemoteError", name))
+            self.assertIn(f"in {function}", failure.text)
+
+    def test_own(self):
+        """A module of the application's own is enough: the class of that is caught, with the cause in its text."""
+        self.module("own_errors", OWN)
+        self.assert_own(False)
+        self.assert_own(True)
+
     def test_others(self):
         """Those that Python brings are always raised as what they are; those of other modules are told of."""
         client = self.child()
@@ -62,6 +147,7 @@ class ExceptionTests(OsloTestCase):
         for kind in ("Group", "UnicodeDecodeError"):
             failure = self.raised(client, kind)
             self.assertTrue({"RemoteError", kind} & set(failure.kinds), failure.kinds)
+            self.assertIn("in fail", failure.text)
         plain = self.raised(client, "Plain")
         self.assertEqual(plain.type, "oslo_messaging.rpc.client.RemoteError")
         self.assertEqual((plain.facts["exc_type"], plain.facts["value"]), ("PlainError", "plain"))

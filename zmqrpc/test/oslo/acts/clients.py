@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from typing import Any
 
 import oslo_messaging
@@ -45,6 +46,16 @@ class Clients(Transports):
 
     def cast(self, topic: str, method: str, args: Any = None, context: Any = None, **whom: Any) -> Any:
         return self.client(topic, **whom).cast(context or {}, method, **(args or {}))
+
+    def catch(self, module: str, kind: str, **call: Any) -> Any:
+        """Call, and catch a class of a module; return what is told of what was raised."""
+        from zmqrpc.test.oslo.acting import about
+
+        try:
+            self.call(**call)
+        except getattr(import_module(module), kind) as raised:
+            return about(raised)
+        raise AssertionError("nothing was raised")
 
     def seconds(self, what: str, **arguments: Any) -> list[Any]:
         """Do something; return for how long, and the error that it raised."""

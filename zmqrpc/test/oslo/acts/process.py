@@ -34,6 +34,10 @@ class Process(Transports):
         """Tell whether the process has a reactor of Twisted installed, which would be the application's affair."""
         return "twisted.internet.reactor" in sys.modules
 
+    def find(self, directory: str) -> None:
+        """Have modules in a directory be found."""
+        sys.path.append(directory)
+
     def descriptors(self) -> list[str]:
         found = []
         for number in os.listdir("/proc/self/fd"):
