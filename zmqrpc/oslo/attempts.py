@@ -15,6 +15,9 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between two tries; each pause is twice the one before."""
 
+LAST = 0.2
+"""Seconds before the end at which it is sent for the last time, so that it is still heard that it was refused."""
+
 
 class Attempts:
     """
@@ -57,9 +60,10 @@ class Attempts:
         error = failure.value
         if not isinstance(error, self._later) or error.maybe_executed or self._left <= 0:
             return failure
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        if self._reactor.seconds() + pause >= self._until:
+        left = self._until - self._reactor.seconds() - LAST
+        if left <= 0:
             return failure
+        pause, self._pause = min(self._pause, left), min(2 * self._pause, LONGEST_PAUSE)
         self._left -= 1
         return deferLater(self._reactor, pause, self._again)
 

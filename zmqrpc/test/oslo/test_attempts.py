@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import EncodingError, MatchmakerUnavailable, NoRoute, Overloaded
-from zmqrpc.oslo.attempts import LONGEST_PAUSE, Attempts
+from zmqrpc.oslo.attempts import LAST, LONGEST_PAUSE, Attempts
 
 LATER = (MatchmakerUnavailable, Overloaded)
 
@@ -65,6 +65,19 @@ class AttemptsTests(SynchronousTestCase):
             pauses = [later[0] - before[0] for before, later in zip(self.sent, self.sent[1:], strict=False)]
             self.assertLess(max(pauses), LONGEST_PAUSE + 0.02)
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_last_time(self):
+        """It is sent shortly before the end: who was busy may take it just then."""
+        for seconds in (1.0, 2.0, 7.3):
+            self.clock.advance(1)
+            began = self.clock.seconds()
+            self.sent.clear()
+            sent = self.begin(None, seconds)
+            self.pass_time(seconds)
+            self.failureResultOf(sent, MatchmakerUnavailable)
+            last, left = self.sent[-1]
+            self.assertAlmostEqual(last + left, began + seconds)
+            self.assertAlmostEqual(left, LAST, places=1)
 
     def test_what_may_have_run_is_not_sent_again(self):
         for error in (Overloaded("full", maybe_executed=True), NoRoute("nobody"), EncodingError("no")):
