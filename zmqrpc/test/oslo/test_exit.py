@@ -118,20 +118,6 @@ class ExitTests(OsloTestCase):
         _, error = client.ended(call)
         self.assertIn("MessagingException", error["kinds"])
 
-    def test_two_urls(self):
-        """Transports with different URLs live in one process, each for itself."""
-        other = self.redis_url()
-        server, client = self.child(), self.child()
-        for name, url in (("sqlite", None), ("redis", other)):
-            server.do("serve", topic="two", server=name, url=url)
-        for _ in range(2):
-            self.assertEqual(client.do("call", topic="two", method="name"), "sqlite")
-            self.assertEqual(client.do("call", topic="two", method="name", url=other), "redis")
-            client.do("cleanup")
-        self.assertEqual(client.do("call", topic="two", method="name", url=other), "redis")
-        for child in (server, client):
-            self.assert_leaves(child)
-
 
 class ApplicationTests(OsloTestCase):
     def test_own_reactor(self):

@@ -62,3 +62,41 @@ class StoppingTests(OsloTestCase):
     def test_answers_green(self):
         """So it is with green threads."""
         self.assert_answers(True)
+
+    def assert_starts_again(self, green: bool) -> None:
+        topic = f"again-{green}"
+        server, client = self.child(green), self.child(green)
+        server.do("serve", topic=topic, server="one")
+        calls = client.begin("calls_until", topic=topic, threads=20, gate="enough", method="nap", timeout=20)
+
+        def more() -> None:
+            called = client.do("called")
+            until(lambda: client.do("called") > called + 60, "calls")
+
+        for _ in range(2):
+            more()
+            server.do("reset", server="one")
+            server.do("stop", server="one")
+            server.do("wait", server="one")
+            server.do("start_again", server="one")
+        more()
+        client.do("open", gate="enough")
+        self.assertEqual(set(client.ended(calls)), {"one"})
+        # Those whose server ends for good hear of that.
+        last = client.begin("calls_until", topic=topic, threads=20, gate="last", method="name", timeout=1)
+        more()
+        server.do("end", server="one")
+        more()
+        client.do("open", gate="last")
+        for outcome in set(client.ended(last)) - {"one"}:
+            self.assertRegex(outcome, "^MessagingTimeout: .* nobody listens there.* it did not run")
+        for child in (server, client):
+            self.assertEqual((child.leave(), child.err), (0, ""))
+
+    def test_starts_again(self):
+        """The only server of 20 threads stops and starts again: no call fails, and each runs before it or after it."""
+        self.assert_starts_again(False)
+
+    def test_starts_again_green(self):
+        """So it is with green threads."""
+        self.assert_starts_again(True)

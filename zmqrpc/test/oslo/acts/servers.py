@@ -40,6 +40,9 @@ class Servers(Transports):
     def start_again(self, server: str) -> None:
         self.servers[server].start()
 
+    def reset(self, server: str) -> None:
+        self.servers[server].reset()
+
     def stop(self, server: str) -> None:
         self.servers[server].stop()
 

@@ -35,6 +35,7 @@ class Transports:
         self.conf([], default_config_files=[path] if path else [])
         self.log = log
         self.transports: dict[tuple[str, str], Any] = {}
+        self._others: list[Any] = []
         self.servers: dict[str, Any] = {}
         self.heard_by: dict[str, list[Any]] = {"": []}
         self.gates: dict[str, threading.Event] = {}
@@ -46,6 +47,10 @@ class Transports:
             get = getattr(oslo_messaging, f"get_{kind}_transport")
             self.transports[key] = get(self.conf, key[1], allowed_remote_exmods=self._allowed())
         return self.transports[key]
+
+    def begin_another(self) -> None:
+        """Have another transport of the same URL for what comes; that which is there goes on."""
+        self._others.append(self.transports.pop(("rpc", self.url)))
 
     def _allowed(self) -> list[Any] | None:
         # Services give modules, or their names.

@@ -1,0 +1,71 @@
+"""Several transports in one process."""
+
+from __future__ import annotations
+
+from zmqrpc.test.oslo.processes import OsloTestCase
+
+
+class TransportTests(OsloTestCase):
+    def test_two_urls(self):
+        """Transports with different URLs live in one process, each for itself."""
+        other = self.redis_url()
+        server, client = self.child(), self.child()
+        for name, url in (("sqlite", None), ("redis", other)):
+            server.do("serve", topic="two", server=name, url=url)
+        for _ in range(2):
+            self.assertEqual(client.do("call", topic="two", method="name"), "sqlite")
+            self.assertEqual(client.do("call", topic="two", method="name", url=other), "redis")
+            client.do("cleanup")
+        self.assertEqual(client.do("call", topic="two", method="name", url=other), "redis")
+        for child in (server, client):
+            self.assertEqual((child.leave(), child.err), (0, ""))
+
+    def assert_apart(self, green: bool) -> None:
+        urls = [self.url, self.redis_url()]
+        processes = [self.child(green), self.child(green)]
+        for number, process in enumerate(processes):
+            for store, url in enumerate(urls):
+                process.do("serve", topic="both", server=f"{number}", says=f"{number} at {store}", url=url)
+        whom = {"topic": "both", "count": 200, "threads": 4, "method": "name", "timeout": 10}
+        begun = [
+            (process, store, process.begin("calls", **whom, url=url))
+            for process in processes
+            for store, url in enumerate(urls)
+        ]
+        for process, store, number in begun:
+            self.assertEqual(set(process.ended(number)), {f"0 at {store}", f"1 at {store}"})
+        for process in processes:
+            process.do("cleanup")
+        for process in processes:
+            self.assertEqual(set(process.do("calls", **whom, url=urls[1])), {"0 at 1", "1 at 1"})
+        for process in processes:
+            self.assertEqual((process.leave(), process.err), (0, ""))
+
+    def test_apart(self):
+        """Two processes call and serve at two stores at once: no call goes astray, and one transport ends alone."""
+        self.assert_apart(False)
+
+    def test_apart_green(self):
+        """So it is with green threads."""
+        self.assert_apart(True)
+
+    def test_twice(self):
+        """Two transports with the same URL are two: each calls and serves, for both, and one ends alone."""
+        for green in (False, True):
+            topic = f"twice-{green}"
+            process, other = self.child(green), self.child(green)
+            process.do("serve", topic=topic, server="first")
+            process.do("call", topic=topic, method="name")
+            process.do("begin_another")
+            process.do("serve", topic=topic, server="second")
+            for who in (process, other):
+                self.assertEqual(set(who.do("calls", topic=topic, count=10, method="name")), {"first", "second"})
+            other.do("cast", topic=topic, fanout=True, method="note")
+            self.assertEqual(sorted(name for name, _ in process.hears(2)), ["first", "second"])
+            process.do("cleanup")
+            self.assertEqual(set(other.do("calls", topic=topic, count=10, method="name")), {"first", "second"})
+            self.assertEqual(process.do("call", topic=topic, server="second", method="name"), "second")
+            process.do("end", server="second")
+            self.assertEqual(other.do("calls", topic=topic, count=10, method="name"), {"first": 10})
+            for child in (process, other):
+                self.assertEqual((child.leave(), child.err), (0, ""))
