@@ -97,6 +97,13 @@ class Endpoint:
         """Run a function of a module."""
         return getattr(import_module(module), function)()
 
+    def fork(self, ctxt: Any, raises: bool) -> int | None:
+        """Fork, and have the fork come back, with an error or with None; return its status."""
+        pid = os.fork()
+        if pid == 0 and raises:
+            raise ValueError("of a fork")
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else None
+
     def bring(self, ctxt: Any, kind: str) -> Any:
         """Return what may not be what JSON carries."""
         return VALUES[kind]

@@ -50,6 +50,18 @@ class ForkTests(OsloTestCase):
         parent.do("open", gate="forked")
         self.assertEqual(list(parent.ended(under_way)), [pid])
 
+    def test_comes_back(self):
+        """A fork that a method makes, and that comes back out of it, ends there, and says why: it answers nobody."""
+        for green in (False, True):
+            server = self.child(green)
+            server.do("serve", topic=f"back-{green}", server="one")
+            client = self.child(green)
+            for each, raises in enumerate((False, True)):
+                status = client.do("call", topic=f"back-{green}", method="fork", args={"raises": raises}, timeout=10)
+                self.assertEqual(status, 1)
+                self.assertEqual(server.err.count("is a fork and came back"), each + 1)
+            self.assertEqual(client.do("call", topic=f"back-{green}", method="name"), "one")
+
 
 class WorkerTests(OsloTestCase):
     def assert_balanced(self, counts: dict[str, int], pids: list[int]) -> None:
