@@ -1,8 +1,9 @@
 """
-Forks that call, serve, or do neither, and leave: ``python -m zmqrpc.test.oslo.leaving URL [eventlet]``.
+Forks that call, serve, or do neither, and leave: ``python -m zmqrpc.test.oslo.leaving URL [eventlet [spawn]]``.
 
-Their parent has called and served, and does so meanwhile. It prints of each what the fork did, how it left, the seconds
-that this took from the moment when it began to leave, without those for which it had no processor, and its status.
+With ``spawn`` another green thread forks than the first one. The parent has called and served, and does so meanwhile.
+It prints of each what the fork did, how it left, the seconds that this took from the moment when it began to leave,
+without those for which it had no processor, and its status.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ def main(url: str, *words: str) -> None:
     acts = Acts(url, bool(words))
     acts.call(TOPIC, "name", timeout=10)
     acts.serve("own", "parent")
+    told = eventlet.spawn(_told, acts).wait() if "spawn" in words else _told(acts)
+    print(json.dumps(told))  # noqa: T201
+
+
+def _told(acts: Any) -> list[Any]:
     told = []
     for deed, way in product(DEEDS, WAYS):
         read, write = os.pipe()
@@ -75,7 +81,7 @@ def main(url: str, *words: str) -> None:
         os.close(read)
         told.append([deed, way, ended - began, os.waitstatus_to_exitcode(status)])
         acts.call(TOPIC, "name", timeout=10)
-    print(json.dumps(told))  # noqa: T201
+    return told
 
 
 if __name__ == "__main__":
