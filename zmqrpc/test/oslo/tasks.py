@@ -15,7 +15,7 @@ from zmqrpc.test.oslo.acts import Acts
 
 TOPIC = "tasks"
 COUNT = 12
-PROCESSES = 3
+PROCESSES = 2
 
 
 @cache
@@ -34,6 +34,8 @@ def main(url: str, how: str) -> None:
     """Be the parent."""
     told = [task(url, 0)]
     context = multiprocessing.get_context(how)
+    # Or each of its forks would import all of it.
+    context.set_forkserver_preload([Acts.__module__])
     with context.Pool(PROCESSES) as pool:
         told += pool.starmap(task, [(url, number) for number in range(COUNT)], chunksize=1)
         # They come to their ends by themselves, and are not killed.
