@@ -7,8 +7,8 @@ from typing import Any
 
 from zmqrpc.test.oslo.processes import OsloTestCase
 
-HANGS = 3
-"""Seconds, and more."""
+HANGS = 1.5
+"""Seconds for which a server hangs, and as long as a call waits that may be silent for one."""
 
 LATE = 5.0
 """Seconds within which a call that may be silent for one has ended, on a machine that is busy."""

@@ -59,7 +59,7 @@ class OutageTests(OsloTestCase):
 
         def outage() -> None:
             redis.stop_answering()
-            self.pause(3)
+            self.pause(2)
             redis.answer_again()
 
         self.assert_survived(redis.url, outage)

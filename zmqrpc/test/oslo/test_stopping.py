@@ -71,7 +71,7 @@ class StoppingTests(OsloTestCase):
 
         def more() -> None:
             called = client.do("called")
-            until(lambda: client.do("called") > called + 60, "calls")
+            until(lambda: client.do("called") > called + 20, "calls")
 
         for _ in range(2):
             more()
