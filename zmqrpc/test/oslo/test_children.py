@@ -57,3 +57,7 @@ class LeavingTests(OsloTestCase):
     def test_green_forks(self):
         """So it does with green threads."""
         self.assert_leave("eventlet")
+
+    def test_spawned_green_forks(self):
+        """So it does where another green thread than the first one forks."""
+        self.assert_leave("eventlet", "spawn")
