@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from zmqrpc.core.envelope import Failure, FailureCode
 from zmqrpc.core.notification import HANDLED, REQUEUE
 from zmqrpc.core.values import encodable
-from zmqrpc.forks import leave, this_process
+from zmqrpc.forks import leave
 from zmqrpc.oslo.payload import result_of
 from zmqrpc.oslo.reactor import doing, is_here
 
@@ -28,24 +28,23 @@ class _Settled:
         self.outcome: Deferred[Any] = Deferred(lambda outcome: outcome.callback(cancelled))
         self.is_brought = False
         self._reactor = reactor
-        self._process = this_process()
         self._forgotten = forgotten
 
     def __del__(self) -> None:
         # A server of oslo.messaging brings nothing for a method that raises SystemExit, or whose green thread is
         # killed. What that leaves holds itself, until the garbage is collected.
-        if not self.is_brought and self._process == this_process() and is_here(self._reactor):
+        if not self.is_brought and is_here(self._reactor):
             # Not in this thread: garbage is collected in the midst of anything.
             self._reactor.callFromThread(_fire, self.outcome, self._forgotten)
 
     def bring(self, value: Any) -> None:
         """Bring it, from any thread; a fork that comes back to do so ends."""
-        if self._process != this_process():
-            leave()
         self.is_brought = True
-        # Where the application has ended its reactor, nobody waits.
         if is_here(self._reactor):
             doing(self._reactor)(_fire, self.outcome, value)
+        elif self._reactor.running:
+            # That is the parent's.
+            leave()
 
 
 def _fire(outcome: Deferred[Any], value: Any) -> None:
