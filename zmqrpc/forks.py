@@ -53,11 +53,6 @@ def _begin() -> None:
 os.register_at_fork(after_in_child=_begin)
 
 
-def this_process() -> int:
-    """Return what `os.getpid` does, without asking the kernel."""
-    return _process
-
-
 def leaving(reactor: Any) -> None:
     """Have a fork end when it comes back into a reactor that ran in its parent."""
     if reactor.running:
