@@ -12,8 +12,12 @@ from oslo_serialization import jsonutils
 
 from zmqrpc import errors
 
-_NO_ANSWER = (errors.DeadlineExceeded, errors.ServerLost, errors.NotAcknowledged)
-"""What a call ends with of which nobody knows more than that there is no answer."""
+_NO_ANSWER = (errors.DeadlineExceeded, errors.ServerLost, errors.NotAcknowledged, errors.Cancelled)
+"""
+What a call ends with of which nobody knows more than that there is no answer.
+
+Nobody here cancels one: a server does, when its caller should have given it up.
+"""
 
 
 def raised_for(error: errors.ZmqRpcError, allowed: Iterable[Any], is_call: bool) -> Exception:

@@ -10,10 +10,15 @@ from twisted.python.failure import Failure
 from zmqrpc.core.call import PendingCall, Stage
 from zmqrpc.errors import Cancelled, ServerLost
 
+HELD_UP = 0.1
+"""Seconds by which a timer is late where something holds up this process, which hears nothing then."""
+
 
 def monitored(reactor: Any, call: Deferred[Any], seconds: float) -> Deferred[Any]:
     """
     End a call that nobody has taken after some seconds; when somebody has, `RPCClient.call` sees to it.
+
+    Seconds for which this process was held up are not counted.
 
     :return: the call; it fails with `ServerLost` then.
     """
@@ -21,14 +26,25 @@ def monitored(reactor: Any, call: Deferred[Any], seconds: float) -> Deferred[Any
         return call
     pending: PendingCall = call
     given_up = False
+    timer: Any = None
 
-    def look() -> None:
+    def wait(for_seconds: float) -> None:
+        nonlocal timer
+        timer = reactor.callLater(for_seconds, look, reactor.seconds() + for_seconds)
+
+    def look(due: float) -> None:
         nonlocal given_up
-        if pending.stage < Stage.ACKNOWLEDGED:
+        if pending.stage >= Stage.ACKNOWLEDGED:
+            return
+        late = reactor.seconds() - due
+        if late > HELD_UP:
+            # What has come meanwhile is not read yet.
+            wait(late)
+        else:
             given_up = True
             call.cancel()
 
-    timer = reactor.callLater(seconds, look)
+    wait(seconds)
 
     def ended(outcome: Any) -> Any:
         if timer.active():

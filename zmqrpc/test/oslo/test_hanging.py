@@ -58,3 +58,26 @@ class HangingTests(OsloTestCase):
         for green, (server, client) in children.items():
             self.assertEqual(client.do("call", topic=f"hangs-{green}", method="name", call_monitor_timeout=1), "one")
             self.assertEqual((client.leave(), client.err, server.leave(), server.err), (0, "", 0, ""))
+
+    def test_client_hangs(self):
+        """What a client has not heard while it hung itself is not held against its server."""
+        children = {green: (self.child(green), self.child(green)) for green in (False, True)}
+        begun: list[tuple[bool, bool, int]] = []
+        for green, (server, client) in children.items():
+            server.do("serve", topic=f"client-{green}", server="one")
+            client.do("call", topic=f"client-{green}", method="name")
+            slow = {"what": "call", "topic": f"client-{green}", "method": "slow", "args": {"seconds": HANGS + 2}}
+            for in_time, times in ((True, {"timeout": 25, "call_monitor_timeout": 1}), (False, {"timeout": 1})):
+                begun += [(green, in_time, client.begin("seconds", **slow, **times)) for _ in range(2)]
+            server.hears(4)
+            client.stop_running()
+        self.pause(HANGS + 1)
+        for _, client in children.values():
+            client.run_again()
+        for green, in_time, number in begun:
+            _, error = children[green][1].ended(number)
+            if in_time:
+                self.assertIsNone(error)
+            else:
+                # Whoever sees first that it is late.
+                self.assertIn("MessagingTimeout", error["kinds"], error["text"])
