@@ -63,10 +63,7 @@ def run_cotyledon(serving: Serving) -> None:
     """Run it as those of telemetry do."""
     import cotyledon
 
-    class Service(cotyledon.Service):  # type: ignore[misc]
-        def __init__(self, worker_id: int) -> None:
-            super().__init__(worker_id)
-
+    class Service(cotyledon.Service):
         def run(self) -> None:
             serving.start()
 
