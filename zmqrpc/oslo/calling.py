@@ -126,7 +126,7 @@ class Calling:
         seconds = self._time(timeout)
         tell = self._fanned_out if target.fanout else self._client.cast
         send = partial(tell, target, parts.method, parts.arguments, context=parts.context)
-        later = _FANOUT_LATER if target.fanout else _CALL_LATER if now else _CAST_LATER
+        later = _CALL_LATER if now else _CAST_LATER
         begin = Attempts(self._reactor, send, seconds, retry, later).begin
         if now or (retry is not None and retry >= 0):
             wait_for(self._reactor, begin, seconds + LATE_SECONDS)
@@ -151,22 +151,23 @@ class Calling:
                 self._notifiers.clear()
             notifier = self._notifiers[topic] = self.hosted.node.notifier("oslo.messaging", [topic])
         send = partial(notifier.forward, parts.method, parts.context, parts.arguments)
-        attempts = Attempts(self._reactor, send, self._seconds, retry, _FANOUT_LATER)
+        attempts = Attempts(self._reactor, send, self._seconds, retry, _NOTIFICATION_LATER)
         self._notifications.post(topic, attempts.begin, self._seconds)
 
 
 _CALL_LATER = (MatchmakerUnavailable, Overloaded)
 # Who stops is not asked again: either somebody else is there by then, or nobody.
 _CAST_LATER = (*_CALL_LATER, Draining)
-# Others, and other pools, have it already, and would have it again.
-_FANOUT_LATER = (MatchmakerUnavailable,)
+# Of several pools those that have it would have it again, if one had none of it for another reason.
+_NOTIFICATION_LATER = (MatchmakerUnavailable,)
 
 
 def _all_reached(reached: Reached) -> None:
     """
     Take a fan-out for one that failed when it failed at one.
 
-    :raises DeliveryError: as that says.
+    :raises DeliveryError: as that says; where others have it, it may have run, so that they do not get it again.
     """
     for _, _, error in reached.missing:
+        error.maybe_executed = error.maybe_executed or bool(reached.members or reached.published)
         raise error

@@ -58,7 +58,7 @@ class LentReactor(EPollReactor):
 
     doIteration = doPoll
 
-    def do(self, act: Callable[..., object], *arguments: object) -> None:
+    def in_turn(self, act: Callable[..., object], *arguments: object) -> None:
         """
         Do something in the reactor, soon, and after all that was to be done before; from any thread.
 

@@ -108,7 +108,7 @@ def is_this_thread() -> bool:
 
 def doing(reactor: Any) -> Callable[..., object]:
     """Return what has something done in a reactor, from any thread, as soon as that can be."""
-    do: Callable[..., object] = getattr(reactor, "do", reactor.callFromThread)
+    do: Callable[..., object] = getattr(reactor, "in_turn", reactor.callFromThread)
     return do
 
 
@@ -127,6 +127,11 @@ def _leave_green_threads() -> None:
     eventlet = sys.modules.get("eventlet")
     if eventlet is not None and eventlet.patcher.is_monkey_patched("thread"):
         eventlet.hubs.use_hub()
+        # In the first green thread of all the fork ends, and waits for what is to be told then; any may have forked.
+        first = eventlet.getcurrent()
+        while first.parent is not None:
+            first = first.parent
+        eventlet.hubs.get_hub().greenlet.parent = first
 
 
 os.register_at_fork(after_in_child=_process.forked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import oslo_messaging
@@ -55,7 +56,7 @@ class FixtureTests(SynchronousTestCase):
 
     def test_url(self) -> None:
         conf = cfg.ConfigOpts()
-        fixture = self.use(conf, f"zmq+sqlite://{self.mktemp()}?drain_timeout=2")
+        fixture = self.use(conf, f"zmq+sqlite://{Path(self.mktemp()).absolute()}?drain_timeout=2")
         self.assertEqual(self.settings(conf).matchmaker, "sqlite")
         fixture.transport_url = "zmq+dummy://"
         fixture.response_timeout = 3

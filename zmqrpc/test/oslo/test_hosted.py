@@ -123,7 +123,7 @@ def hold_up():
     time.sleep(STALL)
 
 def have_it_held_up():
-    reactor_here().do(hold_up)
+    reactor_here().in_turn(hold_up)
 
 logging.basicConfig(level=logging.ERROR, handlers=[Keeps()])
 transport = transport_of(sys.argv[1])

@@ -91,7 +91,7 @@ class LentReactorTests(SynchronousTestCase):
             told.extend((threading.get_ident(), self.reactor.worker))
             done.set()
 
-        self.reactor.do(act)
+        self.reactor.in_turn(act)
         self.assertTrue(done.wait(LIMIT))
         return told[0], told[1], threading.get_ident()
 
@@ -115,7 +115,7 @@ class LentReactorTests(SynchronousTestCase):
         self.reactor.callFromThread(hold)
         self.assertTrue(at_work.wait(LIMIT))
         for number in range(5):
-            self.in_thread(lambda number=number: self.reactor.do(order.append, number))
+            self.in_thread(lambda number=number: self.reactor.in_turn(order.append, number))
         self.assertEqual(order, [])
         goes_on.set()
         self.until(lambda: order == list(range(5)))
@@ -131,14 +131,14 @@ class LentReactorTests(SynchronousTestCase):
             self.reactor.callLater(0.05, lambda: told.append(time.monotonic() - began))
 
         self.until(lambda: not self.reactor._turn.locked())
-        here = self.in_thread(lambda: (self.reactor.do(act), threading.get_ident())[1])
+        here = self.in_thread(lambda: (self.reactor.in_turn(act), threading.get_ident())[1])
         self.until(lambda: len(told) == 2)
         self.assertEqual(told[0], here)
         self.assertLess(told[1], 5)
 
     def test_what_raises(self) -> None:
         """It is logged, and the reactor goes on, whoever has done it."""
-        self.in_thread(lambda: self.reactor.do(lambda: 1 / 0))
+        self.in_thread(lambda: self.reactor.in_turn(lambda: 1 / 0))
         self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
         where, _, here = self.in_thread(self.idents)
         self.assertIn(where, (here, self.thread.ident))
@@ -158,7 +158,7 @@ class LentReactorTests(SynchronousTestCase):
 
         def ask() -> None:
             for number in range(500):
-                self.reactor.do(self.work)
+                self.reactor.in_turn(self.work)
                 os.write(pipes[number % 3].write, b"x")
 
         threads = [threading.Thread(target=ask) for _ in range(8)]

@@ -151,6 +151,8 @@ class PayloadTests(SynchronousTestCase):
 class LateReactor:
     """Does what threads ask for when the test says so."""
 
+    running = True
+
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
@@ -210,11 +212,16 @@ class IncomingTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(outcome).name, "REQUEUE")
 
     def test_in_a_fork(self):
-        """What a fork brings, or drops, of what its parent was asked leaves the parent's reactor alone."""
-        made: list[Any] = [IncomingRequest({}, {}, self.reactor, True), IncomingNotification({}, {}, self.reactor)]
+        """What a fork drops of what its parent was asked leaves the parent's reactor alone."""
         dropped: Any = IncomingRequest({}, {}, self.reactor, True)
         self.patch(_process, "reactor", None)
+        del dropped
+        self.assertEqual(self.reactor.asked, [])
+
+    def test_after_the_end(self):
+        """What is answered when the application has ended its reactor goes nowhere."""
+        made: list[Any] = [IncomingRequest({}, {}, self.reactor, True), IncomingNotification({}, {}, self.reactor)]
+        self.reactor.running = False
         made[0].reply("answer")
         made[1].acknowledge()
-        del dropped
         self.assertEqual(self.reactor.asked, [])

@@ -12,9 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from zmqrpc.errors import NoRoute, Overloaded
-from zmqrpc.oslo import unawaited
+from zmqrpc.oslo import unawaited, waiting
 from zmqrpc.oslo.logs import flush
-from zmqrpc.oslo.reactor import _process
 from zmqrpc.oslo.unawaited import Unawaited
 from zmqrpc.oslo.waiting import StillUnderWay
 from zmqrpc.test.integration.support import eventually
@@ -121,7 +120,7 @@ class UnawaitedTests(TestCase):
     async def test_in_the_reactor(self):
         """The reactor's own thread is refused what it would have to wait for."""
         await self.send(lambda: succeed(None))
-        self.patch(_process, "thread", threading.get_ident())
+        self.patch(waiting, "is_this_thread", lambda: True)
         for _ in range(3):
             self.unawaited.post("events", self.hold, 10)
         self.assertRaisesRegex(RuntimeError, "wait for itself", self.unawaited.post, "events", self.hold, 10)

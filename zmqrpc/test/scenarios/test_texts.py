@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from zmqrpc import Target, errors
 from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.call import Stage
 from zmqrpc.core.envelope import Failure, FailureCode, Goaway, Hello, Nack, Refusal, Reply, Welcome, encode_message
 from zmqrpc.core.topic import Topic
 from zmqrpc.errors import (
@@ -87,7 +88,7 @@ class TextScenarios(Scenario):
     async def holding(self, **options):
         """Make a call that runs until the test ends it."""
         call = self.client.call(WORK, "hold", **options)
-        await self.world.eventually("it runs", lambda: self.worker.held)
+        await self.world.eventually("it runs", lambda: self.worker.held and call.stage == Stage.ACKNOWLEDGED)
         return call
 
     async def answering(self, answer):

@@ -38,6 +38,13 @@ class FailureTestCase(SynchronousTestCase):
         return [line.strip() for line in found.splitlines() if line.strip()]
 
 
+class Deaf:
+    """Takes nothing of what it has asked a connection for."""
+
+    def connection_progressed(self, identity: bytes) -> None:
+        pass
+
+
 class StuckTests(FailureTestCase):
     def test_call(self):
         """The call that was waited for is named, and how far it got."""
@@ -164,7 +171,7 @@ class StuckTests(FailureTestCase):
         """What arrives and is no batch of ours is counted in bytes."""
         transport = self.network.transport("stranger")
         transport.open(lambda: None)
-        received: Any = Worker()
+        received: Any = Deaf()
         router = transport.connecting_router(received)
         port = str(self.server.address).rpartition(":")[2]
         identity = router.connect(f"tcp://{self.network.address_of('one')}:{port}")
