@@ -56,14 +56,17 @@ class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
     """
     A call, a cast or a fan-out that a server runs.
 
+    :param message_id: what oslo.messaging calls it in its log.
     :param is_call: whether somebody waits for its answer.
 
     The caller hears from our node twice a second that it runs, so no thread of the dispatcher's has to say so:
     `client_timeout` is left None.
     """
 
-    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any, is_call: bool) -> None:
-        super().__init__(context, message)
+    def __init__(
+        self, context: dict[str, Any], message: dict[str, Any], message_id: str, reactor: Any, is_call: bool
+    ) -> None:
+        super().__init__(context, message, message_id)
         self._is_call = is_call
         self._answer = _Settled(reactor, _CANCELLED, _FORGOTTEN)
         self.outcome = self._answer.outcome
@@ -101,8 +104,8 @@ class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
 class IncomingNotification(base.IncomingMessage):  # type: ignore[misc]
     """A notification that a listener has."""
 
-    def __init__(self, context: dict[str, Any], message: dict[str, Any], reactor: Any) -> None:
-        super().__init__(context, message)
+    def __init__(self, context: dict[str, Any], message: dict[str, Any], message_id: str, reactor: Any) -> None:
+        super().__init__(context, message, message_id)
         self._fate = _Settled(reactor, REQUEUE, REQUEUE)
         self.outcome = self._fate.outcome
 

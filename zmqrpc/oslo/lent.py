@@ -14,6 +14,8 @@ from time import monotonic
 
 from twisted.internet.epollreactor import EPollReactor
 
+from zmqrpc.oslo.handed_over import hand_over
+
 _ROUNDS = 3
 """Of timers that are due, one of which may ask for another: after each pass over a socket it is looked at again."""
 
@@ -66,7 +68,7 @@ class LentReactor(EPollReactor):
         handler may raise anything anywhere.
         """
         if threading.get_ident() == self._main or not self._turn.acquire(blocking=False):
-            self.callFromThread(act, *arguments)
+            hand_over(self, act, *arguments)
             return
         self.worker = threading.get_ident()
         try:

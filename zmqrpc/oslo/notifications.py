@@ -37,7 +37,7 @@ class NotificationEndpoint:
     ) -> Deferred[Any]:
         arguments = {"publisher_id": publisher_id, "event_type": event_type, "payload": payload, **metadata}
         message, context = notification_of(Parts(priority, None, None, arguments, context))
-        incoming = IncomingNotification(context, message, self._reactor)
+        incoming = IncomingNotification(context, message, metadata["message_id"], self._reactor)
         batch = self._gathering.add("", incoming, self._reactor.seconds())
         if batch is not None:
             self._hand(batch)

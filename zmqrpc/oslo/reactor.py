@@ -15,6 +15,7 @@ from typing import Any
 from twisted.python import threadable
 
 from zmqrpc.oslo import logs
+from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.site import use_monotonic_clock
 
 STACK_BYTES = 1 << 20
@@ -192,7 +193,9 @@ def _made(small_stacks: bool) -> Any:
 
     # Where Twisted was imported before eventlet patched the standard library, it would stop all green threads.
     selectreactor._select = select.select
-    return selectreactor.SelectReactor()
+    made: Any = selectreactor.SelectReactor()
+    made.in_turn = partial(hand_over, made)
+    return made
 
 
 def _wake(descriptor: int) -> None:

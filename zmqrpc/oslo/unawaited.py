@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable
-from threading import Semaphore
+from threading import Condition
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -38,7 +39,11 @@ class Unawaited:
         self._reactor = reactor
         self._do = doing(reactor)
         self._most = most
-        self._places = Semaphore(most)
+        # Threads put in, the reactor takes out; each is one step of the interpreter, so that no lock is needed. One
+        # would cost a green thread a tenth of a cast. Threads that look at the same time may be a few too many.
+        self._places: deque[None] = deque()
+        self._freed = Condition()
+        self._waiting = 0
         self._trusted: set[Hashable] = set()
         self._sent: set[Deferred[Any]] = set()
 
@@ -68,12 +73,19 @@ class Unawaited:
         self._do(self._post, whom, start)
 
     def _take_place(self, whom: Hashable, seconds: float) -> None:
-        if self._places.acquire(blocking=False):
+        if len(self._places) < self._most:
+            self._places.append(None)
             return
         check_waiting(self._reactor)
-        if not self._places.acquire(timeout=seconds):
-            text = f"{self._most} messages that nobody waits for are under way, and none has ended for {seconds:g} s"
-            raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
+        with self._freed:
+            self._waiting += 1
+            freed = self._freed.wait_for(lambda: len(self._places) < self._most, seconds)
+            self._waiting -= 1
+            if freed:
+                self._places.append(None)
+                return
+        text = f"{self._most} messages that nobody waits for are under way, and none has ended for {seconds:g} s"
+        raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
 
     def _post(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
         self._begin(start).addErrback(self._came, whom)
@@ -85,7 +97,11 @@ class Unawaited:
 
     def _ended(self, outcome: Any, sent: Deferred[Any]) -> Any:
         self._sent.discard(sent)
-        self._places.release()
+        self._places.pop()
+        # Who looks at the places has said before that he waits.
+        if self._waiting:
+            with self._freed:
+                self._freed.notify()
         return outcome
 
     def _came(self, outcome: Any, whom: Hashable) -> None:

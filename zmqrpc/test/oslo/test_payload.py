@@ -172,7 +172,7 @@ class IncomingTests(SynchronousTestCase):
 
     def test_heartbeat(self):
         """A call has a heartbeat until it is answered: then it raises, which ends the dispatcher's thread for it."""
-        incoming = IncomingRequest({}, {}, self.reactor, True)
+        incoming = IncomingRequest({}, {}, "id", self.reactor, True)
         self.assertIsNone(incoming.client_timeout)
         incoming.acknowledge()
         incoming.heartbeat()
@@ -185,7 +185,7 @@ class IncomingTests(SynchronousTestCase):
 
     def test_answered_once(self):
         """Only the first answer counts, and none of a call that was cancelled."""
-        incoming, cancelled = (IncomingRequest({}, {}, self.reactor, True) for _ in range(2))
+        incoming, cancelled = (IncomingRequest({}, {}, "id", self.reactor, True) for _ in range(2))
         cancelled.outcome.cancel()
         for each in (incoming, cancelled):
             each.reply("answer")
@@ -200,12 +200,12 @@ class IncomingTests(SynchronousTestCase):
 
     def test_forgotten(self):
         """What is dropped without an answer is answered so, and a notification is given back."""
-        incoming: Any = IncomingRequest({}, {}, self.reactor, True)
+        incoming: Any = IncomingRequest({}, {}, "id", self.reactor, True)
         outcome = incoming.outcome
         del incoming
         self.reactor.do()
         self.assertIn("ended its thread", self.successResultOf(outcome).text)
-        incoming = IncomingNotification({}, {}, self.reactor)
+        incoming = IncomingNotification({}, {}, "id", self.reactor)
         outcome = incoming.outcome
         del incoming
         self.reactor.do()
@@ -213,14 +213,17 @@ class IncomingTests(SynchronousTestCase):
 
     def test_in_a_fork(self):
         """What a fork drops of what its parent was asked leaves the parent's reactor alone."""
-        dropped: Any = IncomingRequest({}, {}, self.reactor, True)
+        dropped: Any = IncomingRequest({}, {}, "id", self.reactor, True)
         self.patch(_process, "reactor", None)
         del dropped
         self.assertEqual(self.reactor.asked, [])
 
     def test_after_the_end(self):
         """What is answered when the application has ended its reactor goes nowhere."""
-        made: list[Any] = [IncomingRequest({}, {}, self.reactor, True), IncomingNotification({}, {}, self.reactor)]
+        made: list[Any] = [
+            IncomingRequest({}, {}, "id", self.reactor, True),
+            IncomingNotification({}, {}, "id", self.reactor),
+        ]
         self.reactor.running = False
         made[0].reply("answer")
         made[1].acknowledge()
