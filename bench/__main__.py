@@ -7,19 +7,15 @@ Every row's contenders run in turn, A B A B, each time as fresh processes on tcp
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import signal
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib import metadata
 
 from bench.brokers import ContenderFailed
 from bench.processes import Neighbours, measure
 from bench.report import as_json, judge, table
 from bench.rows import CONTENDERS, MODES, ONCE, ROWS
+from bench.telling import end_in_order, tell
 from bench.work import Figures
 
 
@@ -77,17 +73,9 @@ def _measure_mode(mode: str, contenders: Sequence[str], options: argparse.Namesp
     return figures
 
 
-def _version(name: str) -> str:
-    try:
-        return f"{name} {metadata.version(name)}"
-    except metadata.PackageNotFoundError:
-        return f"no {name}"  # not every row needs it
-
-
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # unwinds, and so stops what was started
+    end_in_order()
     wanted: dict[str, list[str]] = defaultdict(list)
     for name in options.rows:
         row = ROWS[name]
@@ -96,21 +84,16 @@ def main(argv: Sequence[str]) -> int:
     measured = {mode: _measure_mode(mode, who, options) for mode, who in wanted.items()}
     busy = neighbours.cores()
     results = [judge(name, ROWS[name], measured[ROWS[name].mode]) for name in options.rows]
-    versions = ", ".join(map(_version, ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging")))
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
-    print(table(results))
-    print(
-        f"meanwhile others used {busy:.2f} of {os.cpu_count()} cores" + ("; measure again without them" * (busy > 0.2))
+    verdicts = (result.verdict for result in results)
+    return tell(
+        options,
+        ("Twisted", "pyzmq", "txZMQ", "nats-py", "uvloop", "oslo.messaging"),
+        table(results),
+        busy,
+        as_json(results),
+        measured,
+        verdicts,
     )
-    if options.quick:
-        print("--quick: one short round each; these are not measurements")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(
-                {"versions": versions, "others": busy, "rows": as_json(results), "rounds": measured}, file, indent=1
-            )
-    failed = any(result.verdict == "failed" for result in results)
-    return int(failed or (options.strict and any(result.verdict == "MISSED" for result in results)))
 
 
 if __name__ == "__main__":

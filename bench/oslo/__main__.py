@@ -7,14 +7,9 @@ All buses run in turn, A B C A B C, each time as fresh processes; medians are co
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
 
 from bench.brokers import ContenderFailed
 from bench.oslo.buses import BUSES, USUAL
@@ -22,6 +17,7 @@ from bench.oslo.measure import FULL, QUICK, Size, able, measure, needs
 from bench.oslo.report import as_json, results, table
 from bench.oslo.rows import MEASUREMENTS, OPTIONAL, ROWS
 from bench.processes import Neighbours
+from bench.telling import end_in_order, tell
 from bench.work import Figures
 
 
@@ -76,17 +72,9 @@ def _measure(name: str, options: argparse.Namespace, size: Size) -> dict[str, li
     return measured
 
 
-def _version(name: str) -> str:
-    try:
-        return f"{name} {metadata.version(name)}"
-    except metadata.PackageNotFoundError:
-        return f"no {name}"
-
-
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # unwinds, and so stops what was started
+    end_in_order()
     size = QUICK if options.quick else FULL
     if options.seconds:
         size = replace(size, seconds=options.seconds)
@@ -100,21 +88,16 @@ def main(argv: Sequence[str]) -> int:
     measured = {name: _measure(name, options, size) for name in wanted}
     busy = neighbours.cores()
     found = results(options.rows, options.buses, measured)
-    versions = ", ".join(map(_version, ("oslo.messaging", "eventlet", "Twisted", "pyzmq")))
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}; {versions}")
-    print(table(found))
-    print(
-        f"meanwhile others used {busy:.2f} of {os.cpu_count()} cores" + ("; measure again without them" * (busy > 0.2))
+    verdicts = (result.verdict for result in found)
+    return tell(
+        options,
+        ("oslo.messaging", "eventlet", "Twisted", "pyzmq"),
+        table(found),
+        busy,
+        as_json(found),
+        measured,
+        verdicts,
     )
-    if options.quick:
-        print("--quick: one short round each; these are not measurements")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(
-                {"versions": versions, "others": busy, "rows": as_json(found), "rounds": measured}, file, indent=1
-            )
-    failed = any(result.verdict == "failed" for result in found)
-    return int(failed or (options.strict and any(result.verdict == "MISSED" for result in found)))
 
 
 if __name__ == "__main__":

@@ -362,8 +362,8 @@ class RememberedClientsTests(SynchronousTestCase):
             self.assertIn(text.replace("c1", "c2").replace("01", "02"), said)
         self.assertEqual(len(lines), 5 * 2 + 1)
 
-    def test_the_answer_says_it_too(self):
-        """What runs on is acknowledged in a moment, unless its answer came before, or something else is written."""
+    def serve_slow(self):
+        """Serve a method to a client that is connected, whose calls go on until a Deferred of the list fires."""
         results: list[Deferred[str]] = []
 
         class Slow:
@@ -375,10 +375,17 @@ class RememberedClientsTests(SynchronousTestCase):
         self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
         self.say_hello(b"c1", bytes([1]) * 16)
         self.router.written.clear()
+        return results
+
+    def wait_call(self, number, kind=Call):
+        return kind(number, 1, 1, 60_000, "x", "work", None, None, None, "wait", {})
+
+    def test_the_answer_says_it_too(self):
+        """What runs on is acknowledged in a moment, unless its answer came before, or something else is written."""
+        results = self.serve_slow()
 
         def ask(*numbers, kind=Call):
-            calls = [kind(n, 1, 1, 60_000, "x", "work", None, None, None, "wait", {}) for n in numbers]
-            self.send(b"c1", bytes([1]) * 16, *calls)
+            self.send(b"c1", bytes([1]) * 16, *(self.wait_call(number, kind) for number in numbers))
             self.callers.end_pass()
 
         def said():
@@ -409,18 +416,8 @@ class RememberedClientsTests(SynchronousTestCase):
 
     def test_nobody_else_is_told_what_runs(self):
         """Who has gone meanwhile is written nothing."""
-        results: list[Deferred[str]] = []
-
-        class Slow:
-            @expose
-            def wait(_, context):
-                results.append(Deferred())
-                return results[-1]
-
-        self.callers.add(RPCServer(Target("work", server="a", exchange="x"), [Slow()], Threads(None, 1)))
-        self.say_hello(b"c1", bytes([1]) * 16)
-        self.router.written.clear()
-        self.send(b"c1", bytes([1]) * 16, Call(1, 1, 1, 60_000, "x", "work", None, None, None, "wait", {}))
+        results = self.serve_slow()
+        self.send(b"c1", bytes([1]) * 16, self.wait_call(1))
         self.callers.end_pass()
         self.router.gone.add(b"c1")
         self.now += ACK_SECONDS

@@ -12,27 +12,9 @@ from zmqrpc.test.devstack.machine import DEVSTACK, PROXY, PROXY_CODE, Machine
 from zmqrpc.test.ports import free_port
 from zmqrpc.test.processes import ProcessTestCase, Running, until
 from zmqrpc.test.programs import program
+from zmqrpc.test.tap.test_seeds import CALC
 
 ENABLE = "[[local|localrc]]\nSERVICE_PASSWORD='-pä@s\"\\w/1'\nenable_plugin zmq https://example.org/zmqrpc\n"
-
-CALC = """
-    from zmqrpc import expose
-
-    class Calc:
-        notes = []
-
-        @expose
-        def add(self, context, a, b):
-            return a + b
-
-        @expose
-        def note(self, context, text):
-            self.notes.append(text)
-
-        @expose
-        def read(self, context):
-            return self.notes
-"""
 
 READY = {"zeromq": "ready: registered", "zeromq-nova_cell1": "ready: registered"}
 """What processes say when they do what they are for; Redis is asked."""
