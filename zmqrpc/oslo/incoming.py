@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import signature
 from typing import Any
 
 from oslo_messaging._drivers import base, common
@@ -14,6 +15,9 @@ from zmqrpc.core.values import encodable
 from zmqrpc.forks import leave
 from zmqrpc.oslo.payload import result_of
 from zmqrpc.oslo.reactor import doing, is_here
+
+_TAKES_ID = "msg_id" in signature(base.IncomingMessage.__init__).parameters
+"""Where a message has no id of ours, newer ones of oslo.messaging make one that is random; older ones have none."""
 
 
 class _Settled:
@@ -66,7 +70,7 @@ class IncomingRequest(base.RpcIncomingMessage):  # type: ignore[misc]
     def __init__(
         self, context: dict[str, Any], message: dict[str, Any], message_id: str, reactor: Any, is_call: bool
     ) -> None:
-        super().__init__(context, message, message_id)
+        super().__init__(context, message, *(message_id,) * _TAKES_ID)
         self._is_call = is_call
         self._answer = _Settled(reactor, _CANCELLED, _FORGOTTEN)
         self.outcome = self._answer.outcome
@@ -105,7 +109,7 @@ class IncomingNotification(base.IncomingMessage):  # type: ignore[misc]
     """A notification that a listener has."""
 
     def __init__(self, context: dict[str, Any], message: dict[str, Any], message_id: str, reactor: Any) -> None:
-        super().__init__(context, message, message_id)
+        super().__init__(context, message, *(message_id,) * _TAKES_ID)
         self._fate = _Settled(reactor, REQUEUE, REQUEUE)
         self.outcome = self._fate.outcome
 
