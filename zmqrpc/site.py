@@ -27,7 +27,6 @@ from zmqrpc.registrar import Registrar
 from zmqrpc.settings import Settings
 from zmqrpc.stall import StallWatch
 from zmqrpc.sweep import Sweep, Swept
-from zmqrpc.threads import keep_green_threads_going
 
 _DRAIN_POLL = 0.01
 _LEAST_LINGER = 1.0
@@ -71,7 +70,6 @@ class Site:
         owner: tuple[int, int] | None = None,
         local: bool = False,
     ) -> None:
-        keep_green_threads_going(reactor)
         self.reactor = reactor
         self.settings = settings
         self.owner = owner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zmqrpc.checks import LONGEST
-from zmqrpc.errors import Draining, MatchmakerUnavailable, NoRoute, Overloaded
+from zmqrpc.errors import DeliveryError, Draining, MatchmakerUnavailable, NoRoute, Overloaded
 from zmqrpc.members import Reached
 from zmqrpc.notifier import Notifier
 from zmqrpc.oslo.attempts import Attempts
@@ -17,12 +18,15 @@ from zmqrpc.oslo.hosted import HostedNode
 from zmqrpc.oslo.monitor import monitored
 from zmqrpc.oslo.payload import Parts
 from zmqrpc.oslo.unawaited import Unawaited
-from zmqrpc.oslo.waiting import LATE_SECONDS, wait_for
+from zmqrpc.oslo.waiting import LATE_SECONDS, StillUnderWay, wait_for
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 MOST_CASTS = 256
 """Casts and fan-outs of one transport that are under way and nobody waits for. They end when they are acknowledged."""
+
+MOST_NOTIFICATIONS = 1000
+"""The same of notifications, which end when a listener has handled them: be it as one of a batch, after some time."""
 
 _MOST_KNOWN = 10_000
 
@@ -46,9 +50,8 @@ class Calling:
         self._targets: dict[tuple[Any, ...], Target] = {}
         self._notifiers: dict[Target, Notifier] = {}
         self._casts = Unawaited(reactor, MOST_CASTS)
-        # Those end when a listener has handled them, which may take long.
-        self._notifications = Unawaited(reactor, settings.max_queued_calls)
-        self.hosted.sent = lambda: self._casts.ends() + self._notifications.ends()
+        self._notifications = Unawaited(reactor, MOST_NOTIFICATIONS)
+        self.hosted.ends = lambda: self._casts.ends() + self._notifications.ends()
         self.hosted.start()
         self._client = self.hosted.node.client()
 
@@ -121,7 +124,7 @@ class Calling:
         Cast or fan out; parameters as for `call`.
 
         :raises ZmqRpcError: as `RPCClient.cast`.
-        :raises StillUnderWay: what becomes of it will be logged.
+        :raises StillUnderWay: it is waited for, and the reactor is held up by something.
         """
         seconds = self._time(timeout)
         tell = self._fanned_out if target.fanout else self._client.cast
@@ -131,7 +134,9 @@ class Calling:
         if now or (retry is not None and retry >= 0):
             wait_for(self._reactor, begin, seconds + LATE_SECONDS)
         else:
-            self._casts.send(target, begin, seconds)
+            with suppress(StillUnderWay):
+                # What becomes of it will be logged.
+                self._casts.send(target, begin, seconds)
 
     def _fanned_out(self, *arguments: Any, **more: Any) -> Deferred[None]:
         reached: Deferred[Any] = self._client.fanout(*arguments, **more)
@@ -151,23 +156,29 @@ class Calling:
                 self._notifiers.clear()
             notifier = self._notifiers[topic] = self.hosted.node.notifier("oslo.messaging", [topic])
         send = partial(notifier.forward, parts.method, parts.context, parts.arguments)
-        attempts = Attempts(self._reactor, send, self._seconds, retry, _NOTIFICATION_LATER)
+        attempts = Attempts(self._reactor, send, self._seconds, retry, _CALL_LATER)
         self._notifications.post(topic, attempts.begin, self._seconds)
 
 
 _CALL_LATER = (MatchmakerUnavailable, Overloaded)
 # Who stops is not asked again: either somebody else is there by then, or nobody.
 _CAST_LATER = (*_CALL_LATER, Draining)
-# Of several pools those that have it would have it again, if one had none of it for another reason.
-_NOTIFICATION_LATER = (MatchmakerUnavailable,)
 
 
 def _all_reached(reached: Reached) -> None:
     """
     Take a fan-out for one that failed when it failed at one.
 
-    :raises DeliveryError: as that says; where others have it, it may have run, so that they do not get it again.
+    :raises DeliveryError: as the first says; where any has it, or may have it, it may have run, so that nobody gets it
+        again.
     """
-    for _, _, error in reached.missing:
-        error.maybe_executed = error.maybe_executed or bool(reached.members or reached.published)
+    errors = [error for _, _, error in reached.missing]
+    if errors:
+        error = errors[0]
+        if isinstance(error, DeliveryError):
+            reason = (
+                error.reason if len(errors) == 1 else f"{error.reason} (and {len(errors) - 1} more did not take it)"
+            )
+            may_have = reached.members or reached.published or any(each.maybe_executed for each in errors)
+            error = type(error)(reason, error.journey, bool(may_have), error.did_run)
         raise error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -73,18 +74,20 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         :raises MessagingTimeout: there is no answer within the time, or in silence.
         :raises MessageUndeliverable: nobody listens, and ``at_least_once`` asked for somebody.
         :raises MessageDeliveryFailure: it could not be sent.
+        :raises InvalidTarget: a name is none that can be sent.
         """
         parts = parts_of(ctxt, message)
         calling = self._opened()
-        whom = self._target(calling, target, parts)
+        with _naming(target):
+            whom = calling.target(target, parts.namespace, parts.version)
         now = bool(getattr(transport_options, "at_least_once", False))
         try:
             if wait_for_reply:
                 return self._value(calling.call(whom, parts, timeout, call_monitor_timeout, retry, now), whom, parts)
             calling.cast(whom, parts, timeout, retry, now)
         except StillUnderWay as error:
-            if wait_for_reply:
-                raise oslo_messaging.MessagingTimeout(f"{whom} {parts.method}: {error}") from None
+            kind = oslo_messaging.MessagingTimeout if wait_for_reply else oslo_messaging.MessageDeliveryFailure
+            raise kind(f"{whom} {parts.method}: {error}") from None
         except (errors.NoRoute, errors.Draining) as error:
             if now:
                 routing_key = f"{whom.topic}.{whom.server}" if whom.server else whom.topic
@@ -94,12 +97,6 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         except errors.ZmqRpcError as error:
             raise raised_for(error, self._allowed_remote_exmods, bool(wait_for_reply)) from None
         return None
-
-    def _target(self, calling: Calling, target: Any, parts: Parts) -> Target:
-        try:
-            return calling.target(target, parts.namespace, parts.version)
-        except errors.ConfigError as error:
-            raise oslo_messaging.InvalidTarget(str(error), target) from None
 
     def _value(self, result: Any, whom: Target, parts: Parts) -> Any:
         try:
@@ -116,7 +113,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         """
         parts = parts_of_notification(ctxt, message)
         try:
-            self._opened().notify(target, parts, retry)
+            with _naming(target):
+                self._opened().notify(target, parts, retry)
         except errors.ZmqRpcError as error:
             raise raised_for(error, self._allowed_remote_exmods, False) from None
 
@@ -136,7 +134,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         try:
             return Calling(reactor, self.conf, settings)
         except (errors.ConfigError, StillUnderWay) as error:
-            # What a client of oslo.messaging expects; its servers cannot make anything of it.
+            # What a client of oslo.messaging expects. Its servers fail over it: they tell of their `target`, which an
+            # `RPCServer` has not (18.3.1).
             raise base.TransportDriverError(str(error)) from error
 
     # Listening
@@ -145,10 +144,12 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         """
         Serve a target; as `oslo_messaging._drivers.base.BaseDriver.listen`.
 
-        :raises ConfigError: it cannot be listened to, or there is no port.
+        :raises InvalidTarget: a name is none that can be sent.
+        :raises ConfigError: there is no port.
         """
         reactor = reactor_here()
-        whom = Target(target.topic, target.server or None, target.exchange)
+        with _naming(target):
+            whom = Target(target.topic, target.server or None, target.exchange)
 
         def serve(node: Node, hand: Hand) -> Callable[[], None]:
             node.server(whom, [AnyMethod()], partial(OsloServer, hand, reactor))
@@ -165,10 +166,10 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         :raises ConfigError: as `listen`.
         """
         reactor = reactor_here()
-        targets = [
-            Target(f"{target.topic}.{priority}", exchange=target.exchange)
-            for target, priority in targets_and_priorities
-        ]
+        targets = []
+        for target, priority in targets_and_priorities:
+            with _naming(target):
+                targets.append(Target(f"{target.topic}.{priority}", exchange=target.exchange))
 
         def serve(node: Node, hand: Hand) -> Callable[[], None]:
             endpoint = NotificationEndpoint(hand, reactor, batch_size, batch_timeout)
@@ -181,8 +182,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Close what calls, when that is done which nobody waits for; listeners are closed by their servers."""
-        with first_use():
-            calling, self._calling = self._calling, None
+        calling = self._calling
         if calling is not None:
             calling.hosted.close()
 
@@ -191,3 +191,12 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         calling = getattr(self, "_calling", None)
         if calling is not None:
             calling.hosted.drop()
+
+
+@contextmanager
+def _naming(target: Any) -> Iterator[None]:
+    """Say in the terms of oslo.messaging that a name of a target is none."""
+    try:
+        yield
+    except errors.ConfigError as error:
+        raise oslo_messaging.InvalidTarget(str(error), target) from None

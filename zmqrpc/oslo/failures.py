@@ -30,7 +30,7 @@ def raised_for(error: errors.ZmqRpcError, allowed: Iterable[Any], is_call: bool)
     raised: Exception = error
     if isinstance(error, errors.RemoteError):
         raised = _remote(error, allowed)
-    elif is_call and isinstance(error, _NO_ANSWER):
+    elif is_call and (isinstance(error, _NO_ANSWER) or error.maybe_executed):
         raised = oslo_messaging.MessagingTimeout(str(error))
     elif isinstance(error, errors.DeliveryError):
         raised = oslo_messaging.MessageDeliveryFailure(str(error))

@@ -13,8 +13,11 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from zmqrpc.node import Node
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.reactor import in_each_fork, is_here, with_application
-from zmqrpc.oslo.waiting import LATE_SECONDS, StillUnderWay, wait_for
+from zmqrpc.oslo.waiting import StillUnderWay, check_waiting, wait_for
 from zmqrpc.settings import Settings
+
+HELD_UP_SECONDS = 5.0
+"""For which the reactor may be held up by something, and a start or an end of ours still waits for it."""
 
 CLOSE_SECONDS = 2.0
 """For which it is waited at the end of a node for what is under way and nobody else waits for."""
@@ -35,7 +38,7 @@ class HostedNode:
     :param reactor: that of this process.
     :param conf: the configuration of its transport.
     :ivar is_open: whether it can be used: it was not closed, and is not that of a process from which this was forked.
-    :ivar sent: lists what fires when each of what is sent and nobody waits for has come to its end; in the reactor.
+    :ivar ends: lists what fires when each of what is sent, and nobody waits for, has come to its end; in the reactor.
     :raises ConfigError: the settings are not valid.
     """
 
@@ -43,9 +46,9 @@ class HostedNode:
         self.reactor = reactor
         self.conf = conf
         self.is_open = True
-        self.sent: Callable[[], list[Deferred[Any]]] = list
+        self.ends: Callable[[], list[Deferred[Any]]] = list
         self.node = Node(reactor, settings)
-        self._patience = settings.drain_timeout + LATE_SECONDS
+        self._patience = settings.drain_timeout + HELD_UP_SECONDS
 
     def start(self, prepare: Callable[[], object] = lambda: None, seconds: float = 0.0) -> bool:
         """
@@ -68,7 +71,7 @@ class HostedNode:
 
         _open.add(self)
         try:
-            return bool(wait_for(self.reactor, start, seconds + LATE_SECONDS))
+            return bool(wait_for(self.reactor, start, seconds + HELD_UP_SECONDS))
         except BaseException:
             self.drop()
             raise
@@ -86,7 +89,13 @@ class HostedNode:
                 LOG.warning("a node at %s is not waited for any more: %s", self.node.address, error)
 
     def close(self) -> None:
-        """Close it, when what nobody waits for has ended, and what runs; that has ``drain_timeout``. From a thread."""
+        """
+        Close it, when what nobody waits for has ended, and what runs; that has ``drain_timeout``. From a thread.
+
+        :raises RuntimeError: as `check_waiting`; it is as it was.
+        """
+        if is_here(self.reactor):
+            check_waiting(self.reactor)
         self.is_open = False
         self.do(self.end)
 
@@ -98,12 +107,12 @@ class HostedNode:
 
     def leave(self) -> Deferred[None]:
         """Return what fires when nobody finds it any more, and what nobody waits for has ended; in the reactor."""
-        return DeferredList([self.node.drain(), *self.sent()]).addCallback(lambda _: None)
+        return DeferredList([self.node.drain(), *self.ends()]).addCallback(lambda _: None)
 
     def end(self) -> Deferred[None]:
         """As `close`; in the reactor."""
         self.is_open = False
-        ended = _within(self.reactor, CLOSE_SECONDS, self.sent())
+        ended = _within(self.reactor, CLOSE_SECONDS, self.ends())
         return ended.addCallback(lambda _: self.node.stopService()).addCallback(lambda _: _open.discard(self))
 
     def forget(self) -> None:

@@ -12,6 +12,7 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,11 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+LOG = logging.getLogger(__name__)
+
+MOST_LINES = 10_000
+"""That wait for handlers; what is said while there are as many is dropped, and how much that was is said later."""
+
 
 class _LogThread:
     """The thread; it begins with the first line."""
@@ -33,8 +39,12 @@ class _LogThread:
         self._lines: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._runs = False
+        self._dropped = 0
 
     def do(self, act: Callable[[], object]) -> None:
+        if self._lines.qsize() >= MOST_LINES:
+            self._dropped += 1
+            return
         self._lines.put(act)
         if not self._runs:
             with self._lock:
@@ -50,6 +60,9 @@ class _LogThread:
             except Exception:
                 # A filter of the application's: there is nobody else to tell.
                 traceback.print_exc()
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                LOG.warning("%d lines of the log were dropped, since its handlers are too slow", dropped)
 
     def flush(self, seconds: float) -> None:
         if self._runs:
@@ -76,8 +89,9 @@ class QueuedLogger(logging.Logger):
         return self._logger.isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
-        # What it tells of may be another when the thread comes to it.
-        record.msg, record.args = record.getMessage(), None
+        with suppress(Exception):
+            # What it tells of may be another when the thread comes to it. The handlers say what is wrong with it.
+            record.msg, record.args = record.getMessage(), None
         _thread.do(partial(self._logger.handle, record))
 
 

@@ -17,6 +17,7 @@ from twisted.python import threadable
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.site import use_monotonic_clock
+from zmqrpc.threads import keep_green_threads_going
 
 STACK_BYTES = 1 << 20
 """Of the thread: some services make the stacks of all threads so small that Twisted would end the process."""
@@ -39,7 +40,8 @@ class _Process:
     def __init__(self) -> None:
         self.reactor: Any = None
         self.thread: int | None = None
-        self.lock = threading.Lock()
+        # A signal handler of the main thread may come to it again.
+        self.lock = threading.RLock()
         self.begin_anew: list[Callable[[], object]] = []
         self.with_application: list[Callable[[Any], object]] = []
         self.left: Any = None
@@ -55,7 +57,7 @@ class _Process:
         if self.reactor is not None:
             _leave_green_threads()
         self.reactor = self.thread = None
-        self.lock, self.left = threading.Lock(), self.of_application() or self.left
+        self.lock, self.left = threading.RLock(), self.of_application() or self.left
         for begin_anew in self.begin_anew:
             begin_anew()
 
@@ -87,7 +89,7 @@ def reactor_here() -> Any:
         return _process.reactor
 
 
-def first_use() -> threading.Lock:
+def first_use() -> Any:
     """Return the lock of what is opened at its first use in this process; it is not to be held by the reactor."""
     return _process.lock
 
@@ -161,6 +163,7 @@ def _begun_with(size: int | None) -> tuple[Any, int]:
     reactor._registerAsIOThread = False
     use_monotonic_clock(reactor)
     if size is None:
+        keep_green_threads_going(reactor)
         reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
     logs.say_to_logging()
     running = threading.Event()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from threading import Condition
 from typing import Any
 
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zmqrpc.errors import Journey, NoRoute, Overloaded
 from zmqrpc.oslo.logs import logger
 from zmqrpc.oslo.reactor import doing
-from zmqrpc.oslo.waiting import check_running, check_waiting, wait_for
+from zmqrpc.oslo.waiting import StillUnderWay, check_running, check_waiting, wait_for
 
 ACKNOWLEDGED_SECONDS = 1.0
 """For which who casts or fans out waits for the acknowledgement, where he does; what comes of it later is logged."""
@@ -41,7 +41,7 @@ class Unawaited:
         self._most = most
         # Threads put in, the reactor takes out; each is one step of the interpreter, so that no lock is needed. One
         # would cost a green thread a tenth of a cast. Threads that look at the same time may be a few too many.
-        self._places: deque[None] = deque()
+        self._places: set[object] = set()
         self._freed = Condition()
         self._waiting = 0
         self._trusted: set[Hashable] = set()
@@ -60,44 +60,60 @@ class Unawaited:
         if whom in self._trusted:
             self.post(whom, start, seconds)
             return
-        self._take_place(whom, seconds)
-        wait_for(self._reactor, lambda: self._begin(start), ACKNOWLEDGED_SECONDS, lambda end: self._came(end, whom))
+        check_waiting(self._reactor)
+        place = object()
+        try:
+            self._take(place, whom, seconds)
+            begin = partial(self._begin, place, start)
+            wait_for(self._reactor, begin, ACKNOWLEDGED_SECONDS, lambda end: self._came(end, whom))
+        except StillUnderWay:
+            raise
+        except BaseException:
+            self._places.discard(place)
+            raise
         if len(self._trusted) >= _MOST_TRUSTED:
             self._trusted.clear()
         self._trusted.add(whom)
 
     def post(self, whom: Hashable, start: Callable[[], Deferred[Any]], seconds: float) -> None:
         """As `send`, for what nobody waits for."""
-        self._take_place(whom, seconds)
         check_running(self._reactor)
-        self._do(self._post, whom, start)
+        place = object()
+        try:
+            self._take(place, whom, seconds)
+            self._do(self._post, place, whom, start)
+        except BaseException:
+            # In the main thread a signal handler may raise anywhere.
+            self._places.discard(place)
+            raise
 
-    def _take_place(self, whom: Hashable, seconds: float) -> None:
+    def _take(self, place: object, whom: Hashable, seconds: float) -> None:
         if len(self._places) < self._most:
-            self._places.append(None)
+            self._places.add(place)
             return
         check_waiting(self._reactor)
         with self._freed:
             self._waiting += 1
-            freed = self._freed.wait_for(lambda: len(self._places) < self._most, seconds)
-            self._waiting -= 1
-            if freed:
-                self._places.append(None)
-                return
+            try:
+                if self._freed.wait_for(lambda: len(self._places) < self._most, seconds):
+                    self._places.add(place)
+                    return
+            finally:
+                self._waiting -= 1
         text = f"{self._most} messages that nobody waits for are under way, and none has ended for {seconds:g} s"
         raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
 
-    def _post(self, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        self._begin(start).addErrback(self._came, whom)
+    def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
+        self._begin(place, start).addErrback(self._came, whom)
 
-    def _begin(self, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+    def _begin(self, place: object, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         sent = maybeDeferred(start)
         self._sent.add(sent)
-        return sent.addBoth(self._ended, sent)
+        return sent.addBoth(self._ended, sent, place)
 
-    def _ended(self, outcome: Any, sent: Deferred[Any]) -> Any:
+    def _ended(self, outcome: Any, sent: Deferred[Any], place: object) -> Any:
         self._sent.discard(sent)
-        self._places.pop()
+        self._places.discard(place)
         # Who looks at the places has said before that he waits.
         if self._waiting:
             with self._freed:

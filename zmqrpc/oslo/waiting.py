@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from zmqrpc.oslo.reactor import doing, is_this_thread
 
-LATE_SECONDS = 5.0
-"""After the time that something takes, after which its thread goes on, whatever the reactor does."""
+LATE_SECONDS = 1.0
+"""After the time of a call, after which its thread goes on, whatever the reactor does: all calls end by then."""
 
 
 class StillUnderWay(Exception):

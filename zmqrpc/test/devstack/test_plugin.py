@@ -542,6 +542,11 @@ class PluginTests(SynchronousTestCase):
         """One sentence before anything is installed, and the status of a failure."""
         cases: list[tuple[Mapping[str, Any], str]] = [
             ({"ZEROMQ_MATCHMAKER": "rediss"}, "ZEROMQ_MATCHMAKER is rediss; valid are redis, sentinel, etcd, sqlite"),
+            ({"ZEROMQ_OPTIONS": "drain_timeout=1 linger"}, "ZEROMQ_OPTIONS has linger; write name=value"),
+            (
+                {"ZEROMQ_OPTIONS": "rpc_zmq_bind_address=*"},
+                "ZEROMQ_OPTIONS has rpc_zmq_bind_address=*; write name=value",
+            ),
             ({"ZEROMQ_MATCHMAKER": "dummy"}, "ZEROMQ_MATCHMAKER is dummy, with which a process finds only itself"),
             (
                 {"ZEROMQ_MATCHMAKER": "sqlite", "SERVICE_HOST": "192.0.2.1"},

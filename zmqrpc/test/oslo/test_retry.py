@@ -65,3 +65,19 @@ class RetryTests(OsloTestCase):
     def test_refused_green(self):
         """So it is with green threads."""
         self.assert_refused(True)
+
+    def assert_notified(self, green: bool) -> None:
+        url = f"{self.url}?max_running_calls=5"
+        server, client = self.child(green, url), self.child(green, url)
+        topic = f"notified-{green}"
+        server.do("listen", topic=topic, name="heard")
+        client.do("notify_often", topic=topic, count=300)
+        self.assertEqual(sorted(told[4] for told in server.hears(300, "heard")), list(range(300)))
+
+    def test_notified(self):
+        """A notification that a listener has no room for is sent again until it has."""
+        self.assert_notified(False)
+
+    def test_notified_green(self):
+        """So it is with green threads."""
+        self.assert_notified(True)

@@ -124,6 +124,29 @@ class UnawaitedTests(TestCase):
         for _ in range(3):
             self.unawaited.post("events", self.hold, 10)
         self.assertRaisesRegex(RuntimeError, "wait for itself", self.unawaited.post, "events", self.hold, 10)
+        await eventually("they are sent", lambda: len(self.begun) == 3)
+        for held in self.begun:
+            held.callback(None)
+        for _ in range(4):
+            self.assertRaisesRegex(RuntimeError, "wait for itself", self.unawaited.send, "other", self.hold, 10)
+        # Nobody has its place for ever.
+        for _ in range(3):
+            self.unawaited.post("events", lambda: succeed(None), 0)
+
+    async def test_interrupted(self):
+        """Who is interrupted before it is sent, as the main thread is by a signal handler, leaves no place taken."""
+        await self.send(lambda: succeed(None))
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        do, self.unawaited._do = self.unawaited._do, interrupt
+        for _ in range(4):
+            self.assertRaises(KeyboardInterrupt, self.unawaited.post, "events", self.hold, 0)
+        self.unawaited._do = do
+        for _ in range(3):
+            self.unawaited.post("events", self.hold, 0)
+        await eventually("they are sent", lambda: len(self.begun) == 3)
 
     async def test_many_threads(self):
         """None is counted twice, and none for ever."""

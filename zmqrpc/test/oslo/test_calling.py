@@ -1,0 +1,59 @@
+"""What becomes of a fan-out that not all have taken, and what is raised for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import oslo_messaging
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc.errors import ClientClosed, DeliveryError, Journey, NoRoute, Overloaded, ServerLost
+from zmqrpc.members import Reached
+from zmqrpc.oslo.calling import _all_reached
+from zmqrpc.oslo.failures import raised_for
+
+ONE, TWO, THREE = ("one", "1" * 32), ("two", "2" * 32), ("three", "3" * 32)
+
+
+def missing(*errors: DeliveryError) -> Any:
+    return tuple((*who, error) for who, error in zip((TWO, THREE), errors, strict=False))
+
+
+class FanoutTests(SynchronousTestCase):
+    def error(self, reached: Reached) -> DeliveryError:
+        return self.assertRaises(DeliveryError, _all_reached, reached)  # type: ignore[no-any-return]
+
+    def test_all(self) -> None:
+        _all_reached(Reached((ONE, TWO)))
+        _all_reached(Reached((ONE,), published=(TWO,)))
+
+    def test_nobody(self) -> None:
+        """It may be sent again."""
+        error = self.error(Reached(missing=missing(Overloaded("full", Journey("x")))))
+        self.assertIsInstance(error, Overloaded)
+        self.assertFalse(error.maybe_executed)
+        self.assertEqual(error.reason, "full")
+
+    def test_some(self) -> None:
+        """Where somebody has it, or may have it, it is not sent again; the others are counted."""
+        full, lost = Overloaded("full", Journey("x")), ServerLost("gone", Journey("y"), maybe_executed=True)
+        for reached in (
+            Reached((ONE,), missing(full)),
+            Reached(missing=missing(full), published=(ONE,)),
+            Reached(missing=missing(full, lost)),
+        ):
+            error = self.error(reached)
+            self.assertIsInstance(error, Overloaded)
+            self.assertTrue(error.maybe_executed)
+            others = len(reached.missing) - 1
+            self.assertEqual(error.reason, "full (and 1 more did not take it)" if others else "full")
+            self.assertFalse(full.maybe_executed)
+
+
+class RaisedTests(SynchronousTestCase):
+    def test_may_have_run(self) -> None:
+        """A call that may have run is no failed delivery: who sees one may repeat it."""
+        closed = ClientClosed("stopped", Journey("x"), maybe_executed=True)
+        self.assertIsInstance(raised_for(closed, (), True), oslo_messaging.MessagingTimeout)
+        for error, is_call in ((ClientClosed("stopped", Journey("x")), True), (closed, False), (NoRoute("no"), True)):
+            self.assertIsInstance(raised_for(error, (), is_call), oslo_messaging.MessageDeliveryFailure)
