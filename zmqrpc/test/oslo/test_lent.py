@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.oslo.lent import LentReactor
 from zmqrpc.site import use_monotonic_clock
 
@@ -40,6 +42,82 @@ class Pipe:
 
     def logPrefix(self) -> str:
         return "pipe"
+
+
+class Contended(list[Any]):
+    """A queue to which another thread adds, where that is asked for, as soon as one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other: Any = None
+
+    def append(self, item: Any) -> None:
+        super().append(item)
+        other, self.other = self.other, None
+        if other is not None:
+            other()
+
+
+class Sleeper:
+    """A reactor that waits."""
+
+    def __init__(self) -> None:
+        self.threadCallQueue = Contended()
+        self.woken = 0
+        self.raises: BaseException | None = None
+
+    def wakeUp(self) -> None:
+        raises, self.raises = self.raises, None
+        if raises is not None:
+            raise raises
+        self.woken += 1
+
+
+class HandOverTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = Sleeper()
+
+    def hand(self) -> None:
+        hand_over(self.reactor, self.fail)
+
+    def test_once(self) -> None:
+        """It is woken for the first, whatever comes after that, and for the first again when that is done."""
+        for _ in range(3):
+            self.hand()
+        self.assertEqual(self.reactor.woken, 1)
+        del self.reactor.threadCallQueue[:2]
+        # So does `ReactorBase.runUntilCurrent`, which finds one left.
+        self.reactor.wakeUp()
+        del self.reactor.threadCallQueue[:]
+        self.hand()
+        self.assertEqual(self.reactor.woken, 3)
+
+    def test_two_at_a_time(self) -> None:
+        """It is woken where two have added something before either looks."""
+        self.reactor.threadCallQueue.other = self.hand
+        self.hand()
+        self.assertEqual(self.reactor.woken, 1)
+
+    def test_done_before(self) -> None:
+        """It is not woken for what it has done."""
+        self.reactor.threadCallQueue.other = self.reactor.threadCallQueue.clear
+        self.hand()
+        self.assertEqual(self.reactor.woken, 0)
+
+    def test_interrupted(self) -> None:
+        """Who comes later wakes it where a signal handler has kept the first from that."""
+        self.reactor.raises = KeyboardInterrupt()
+        self.assertRaises(KeyboardInterrupt, self.hand)
+        self.hand()
+        self.assertEqual(self.reactor.woken, 1)
+
+    def test_holds_nothing(self) -> None:
+        """What is done is held by nobody."""
+        act = Sleeper()
+        held = weakref.ref(act)
+        hand_over(self.reactor, act.wakeUp)
+        del self.reactor.threadCallQueue[:], act
+        self.assertIsNone(held())
 
 
 class LentReactorTests(SynchronousTestCase):
