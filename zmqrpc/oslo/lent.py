@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from math import inf
 from time import monotonic
+from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 
@@ -37,6 +38,7 @@ class LentReactor(EPollReactor):
         super().__init__()  # type: ignore[no-untyped-call]
         self._turn = threading.Lock()
         self._waits_until = -inf
+        self._is_wanted = False
         self._own = self.worker = threading.get_ident()
         self._main = threading.main_thread().ident
 
@@ -54,7 +56,10 @@ class LentReactor(EPollReactor):
             try:
                 self._poller.poll(timeout, 1)
             finally:
+                # The lock goes to who asks first, which is most often who has just had it.
+                self._is_wanted = True
                 self._turn.acquire()
+                self._is_wanted = False
             self.worker = self._own
         super().doPoll(0)  # type: ignore[no-untyped-call]
 
@@ -64,23 +69,30 @@ class LentReactor(EPollReactor):
         """
         Do something in the reactor, soon, and after all that was to be done before; from any thread.
 
-        It is done at once, in this thread, unless the reactor is at work. The main thread hands it over: there a signal
-        handler may raise anything anywhere.
+        It is done at once, in this thread, unless the reactor is at work or has events. The main thread hands it over:
+        there a signal handler may raise anything anywhere.
         """
-        if threading.get_ident() == self._main or not self._turn.acquire(blocking=False):
+        here = threading.get_ident()
+        if here == self._main or self._is_wanted or not self._turn.acquire(blocking=False):
             hand_over(self, act, *arguments)
             return
-        self.worker = threading.get_ident()
+        self.worker, wakes = here, True
         try:
-            self.threadCallQueue.append((act, arguments, {}))
-            for _ in range(_ROUNDS):
-                self.runUntilCurrent()
-                timeout = self.timeout()
-                if timeout != 0:
-                    break
-            sooner = timeout is not None and monotonic() + timeout < self._waits_until - _CLOSE_SECONDS
+            # Where it is the first, nobody has to wake the reactor for what comes after it.
+            self.woken_for: dict[str, Any] = {}
+            self.threadCallQueue.append((act, arguments, self.woken_for))
+            wakes = self._work()
         finally:
             self.worker = self._own
             self._turn.release()
-        if sooner:
-            self.wakeUp()
+            if wakes:
+                self.wakeUp()
+
+    def _work(self) -> bool:
+        """Do what is due; return whether the thread of the reactor has to be woken for what is left."""
+        for _ in range(_ROUNDS):
+            self.runUntilCurrent()
+            timeout = self.timeout()
+            if timeout != 0:
+                break
+        return timeout is not None and monotonic() + timeout < self._waits_until - _CLOSE_SECONDS

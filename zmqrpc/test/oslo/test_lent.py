@@ -120,6 +120,22 @@ class HandOverTests(SynchronousTestCase):
         self.assertIsNone(held())
 
 
+class Slow:
+    """A lock that is free, and that who waits for it gets only when he may."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.waits, self.may = threading.Event(), threading.Event()
+        self.release = lock.release
+        self.locked = lock.locked
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if blocking:
+            self.waits.set()
+            self.may.wait(LIMIT)
+        return bool(self._lock.acquire(blocking))
+
+
 class LentReactorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = LentReactor()
@@ -220,6 +236,56 @@ class LentReactorTests(SynchronousTestCase):
         self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
         where, _, here = self.in_thread(self.idents)
         self.assertIn(where, (here, self.thread.ident))
+
+    def test_its_thread_goes_first(self) -> None:
+        """Who has something to be done leaves the turn to the reactor's thread where that waits for it, with events."""
+        self.until(lambda: not self.reactor._turn.locked())
+        slow = Slow(self.reactor._turn)
+        self.patch(self.reactor, "_turn", slow)
+        self.addCleanup(slow.may.set)
+        self.reactor.wakeUp()
+        self.assertTrue(slow.waits.wait(LIMIT))
+        where = list[int]()
+        self.in_thread(lambda: self.reactor.in_turn(lambda: where.append(threading.get_ident())))
+        self.assertEqual(where, [])
+        slow.may.set()
+        self.until(lambda: where)
+        self.assertEqual(where, [self.thread.ident])
+
+    def test_thread_is_interrupted(self) -> None:
+        """What a thread cannot do, since something is raised in it from outside, the reactor does."""
+        run, done = self.reactor.runUntilCurrent, threading.Event()
+
+        def interrupted() -> None:
+            if threading.current_thread() is not self.thread:
+                raise KeyboardInterrupt
+            run()
+
+        self.until(lambda: not self.reactor._turn.locked())
+        self.patch(self.reactor, "runUntilCurrent", interrupted)
+        self.in_thread(lambda: self.assertRaises(KeyboardInterrupt, self.reactor.in_turn, done.set))
+        self.assertTrue(done.wait(LIMIT))
+        self.assertEqual(self.reactor.worker, self.thread.ident)
+
+    def test_handed_over_to_a_thread(self) -> None:
+        """What comes while a thread does something is done by that or left to the reactor, which is woken for it."""
+        woken, done = list[int](), threading.Event()
+        wake = self.reactor.wakeUp
+
+        def wake_up() -> None:
+            woken.append(threading.get_ident())
+            wake()
+
+        def act() -> None:
+            self.reactor.in_turn(done.set)
+            self.assertEqual(woken, [])
+
+        self.until(lambda: not self.reactor._turn.locked())
+        self.patch(self.reactor, "wakeUp", wake_up)
+        here = self.in_thread(lambda: (self.reactor.in_turn(act), threading.get_ident())[1])
+        self.assertTrue(done.wait(LIMIT))
+        self.assertIn(woken, ([], [here]))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_one_at_a_time(self) -> None:
         """Of many threads, timers and descriptors one is at work at any time, and all is done."""
