@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from math import inf
 from time import monotonic
 from typing import Any
@@ -39,6 +40,7 @@ class LentReactor(EPollReactor):
         self._turn = threading.Lock()
         self._waits_until = -inf
         self._is_wanted = False
+        self._context = Context()
         self._own = self.worker = threading.get_ident()
         self._main = threading.main_thread().ident
 
@@ -81,7 +83,7 @@ class LentReactor(EPollReactor):
             # Where it is the first, nobody has to wake the reactor for what comes after it.
             self.woken_for: dict[str, Any] = {}
             self.threadCallQueue.append((act, arguments, self.woken_for))
-            wakes = self._work()
+            wakes = self._context.run(self._work)
         finally:
             self.worker = self._own
             self._turn.release()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from contextvars import ContextVar
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -18,6 +19,8 @@ from zmqrpc.oslo.lent import LentReactor
 from zmqrpc.site import use_monotonic_clock
 
 LIMIT = 30.0
+
+OURS: ContextVar[str] = ContextVar("ours", default="nobody's")
 
 
 @implementer(IReadDescriptor)
@@ -286,6 +289,24 @@ class LentReactorTests(SynchronousTestCase):
         self.assertTrue(done.wait(LIMIT))
         self.assertIn(woken, ([], [here]))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_context(self) -> None:
+        """What is done here has nothing of the context of this thread, and leaves nothing there."""
+        told = list[str]()
+
+        def act() -> None:
+            told.append(OURS.get())
+            OURS.set("theirs")
+
+        def run() -> str:
+            OURS.set("mine")
+            self.reactor.in_turn(act)
+            return OURS.get()
+
+        self.until(lambda: not self.reactor._turn.locked())
+        self.assertEqual(self.in_thread(run), "mine")
+        self.until(lambda: told)
+        self.assertEqual(told, ["nobody's"])
 
     def test_one_at_a_time(self) -> None:
         """Of many threads, timers and descriptors one is at work at any time, and all is done."""
