@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -37,6 +38,9 @@ class LentReactor(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # A thread is what the one is that begins it, which may be one that the process waits for at its exit.
+        pool: Any = self.getThreadPool()
+        pool.threadFactory = partial(threading.Thread, daemon=True)
         self._turn = threading.Lock()
         self._waits_until = -inf
         self._is_wanted = False

@@ -308,6 +308,17 @@ class LentReactorTests(SynchronousTestCase):
         self.until(lambda: told)
         self.assertEqual(told, ["nobody's"])
 
+    def test_threads_of_its_pool(self) -> None:
+        """They keep no process from exiting, whoever has begun them."""
+        told = list[bool]()
+
+        def act() -> None:
+            self.reactor.callInThread(lambda: told.append(threading.current_thread().daemon))
+
+        self.in_thread(lambda: self.reactor.in_turn(act))
+        self.until(lambda: told)
+        self.assertEqual(told, [True])
+
     def test_one_at_a_time(self) -> None:
         """Of many threads, timers and descriptors one is at work at any time, and all is done."""
         pipes = [Pipe(self.work) for _ in range(3)]
