@@ -22,7 +22,7 @@ from zmqrpc.oslo.handed_over import hand_over
 _ROUNDS = 3
 """Of timers that are due, one of which may ask for another: after each pass over a socket it is looked at again."""
 
-_CLOSE_SECONDS = 0.001
+_NEAR_SECONDS = 0.001
 """By which a timer may come before the one that the thread of the reactor waits for, and be left to that."""
 
 
@@ -101,4 +101,4 @@ class LentReactor(EPollReactor):
             timeout = self.timeout()
             if timeout != 0:
                 break
-        return timeout is not None and monotonic() + timeout < self._waits_until - _CLOSE_SECONDS
+        return timeout is not None and monotonic() + timeout < self._waits_until - _NEAR_SECONDS

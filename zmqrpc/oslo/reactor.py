@@ -143,34 +143,26 @@ in_each_fork(logs.begin_anew)
 
 def _begun() -> tuple[Any, int]:
     """Begin a reactor; return it, and the ident of its thread."""
-    # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
-    size = None if os.write is not posix.write else threading.stack_size(STACK_BYTES)
-    try:
-        return _begun_with(size)
-    finally:
-        if size is not None:
-            threading.stack_size(size)
-
-
-def _begun_with(size: int | None) -> tuple[Any, int]:
-    """
-    Begin a reactor.
-
-    :param size: of the stacks of other threads in bytes, 0 for that of the system; None under eventlet.
-    """
-    reactor = _made(size is not None and 0 < size < STACK_BYTES)
+    reactor = _made()
     # Not what Twisted takes for the thread of the reactor: that is of the application's, which may begin later.
     reactor._registerAsIOThread = False
     use_monotonic_clock(reactor)
-    if size is None:
+    is_green = os.write is not posix.write
+    if is_green:
         keep_green_threads_going(reactor)
         reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
     logs.say_to_logging()
     running = threading.Event()
     reactor.callWhenRunning(running.set)
-    run = partial(reactor.run, installSignalHandlers=False)
-    thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
-    thread.start()
+    # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
+    size = None if is_green else threading.stack_size(STACK_BYTES)
+    try:
+        run = partial(reactor.run, installSignalHandlers=False)
+        thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
+        thread.start()
+    finally:
+        if size is not None:
+            threading.stack_size(size)
     if not running.wait(START_SECONDS):
         # It has nobody who would use it.
         reactor.callFromThread(reactor.crash)
@@ -180,18 +172,12 @@ def _begun_with(size: int | None) -> tuple[Any, int]:
     return reactor, ident
 
 
-def _made(small_stacks: bool) -> Any:
-    """
-    Make the best reactor that there is; under eventlet there is neither epoll nor poll.
-
-    :param small_stacks: whether other threads have less than `STACK_BYTES`.
-    """
+def _made() -> Any:
+    """Make the best reactor that there is; under eventlet there is neither epoll nor poll."""
     if hasattr(select, "epoll"):
-        from twisted.internet.epollreactor import EPollReactor
-
         from zmqrpc.oslo.lent import LentReactor
 
-        return EPollReactor() if small_stacks else LentReactor()
+        return LentReactor()
     from twisted.internet import selectreactor
 
     # Where Twisted was imported before eventlet patched the standard library, it would stop all green threads.
