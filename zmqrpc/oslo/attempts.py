@@ -21,7 +21,7 @@ LAST = 0.2
 
 class Attempts:
     """
-    One message, sent again as long as it has not run and may be taken later.
+    One message, sent again as long as it may be taken later and has not run, or may run more than once.
 
     That is so while nobody is known and the matchmaker is away, and of requests also while who should have them has too
     much to do. A broker would keep them meanwhile; here their sender does.
@@ -30,10 +30,11 @@ class Attempts:
     :param send: sends it, given the seconds that are left as ``timeout``.
     :param seconds: for which all of it may take.
     :param most: how often it is sent again at most; None, or less than 0, for as often as there is time for.
-    :param later: the errors after which it is sent again.
+    :param later: the errors after which it is sent again if it has not run.
+    :param even_if_run: those after which it is sent again all the same.
     """
 
-    __slots__ = ("_later", "_left", "_pause", "_reactor", "_seconds", "_send", "_until")
+    __slots__ = ("_even_if_run", "_later", "_left", "_pause", "_reactor", "_seconds", "_send", "_until")
 
     def __init__(
         self,
@@ -42,11 +43,13 @@ class Attempts:
         seconds: float,
         most: int | None,
         later: tuple[type[DeliveryError], ...],
+        even_if_run: tuple[type[DeliveryError], ...] = (),
     ) -> None:
         self._reactor = reactor
         self._send = send
         self._seconds = seconds
         self._later = later
+        self._even_if_run = even_if_run
         self._left = float("inf") if most is None or most < 0 else most
         self._pause = FIRST_PAUSE
         self._until = 0.0
@@ -58,7 +61,8 @@ class Attempts:
 
     def _failed(self, failure: Failure) -> Any:
         error = failure.value
-        if not isinstance(error, self._later) or error.maybe_executed or self._left <= 0:
+        again = isinstance(error, self._even_if_run) or (isinstance(error, self._later) and not error.maybe_executed)
+        if not again or self._left <= 0:
             return failure
         left = self._until - self._reactor.seconds() - LAST
         if left <= 0:

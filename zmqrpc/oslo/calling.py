@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zmqrpc.checks import LONGEST
-from zmqrpc.errors import DeliveryError, Draining, MatchmakerUnavailable, NoRoute, Overloaded
+from zmqrpc.errors import DeliveryError, Draining, MatchmakerUnavailable, NoRoute, Overloaded, ServerLost
 from zmqrpc.members import Reached
 from zmqrpc.notifier import Notifier
 from zmqrpc.oslo.attempts import Attempts
@@ -23,7 +23,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 MOST_CASTS = 256
-"""Casts and fan-outs of one transport that are under way and nobody waits for. They end when they are acknowledged."""
+"""Casts and fan-outs to one target that are under way and nobody waits for. They end when they are acknowledged."""
 
 MOST_NOTIFICATIONS = 1000
 """The same of notifications, which end when a listener has handled them: be it as one of a batch, after some time."""
@@ -156,7 +156,8 @@ class Calling:
                 self._notifiers.clear()
             notifier = self._notifiers[topic] = self.hosted.node.notifier("oslo.messaging", [topic])
         send = partial(notifier.forward, parts.method, parts.context, parts.arguments)
-        attempts = Attempts(self._reactor, send, self._seconds, retry, _CALL_LATER)
+        # A broker would give it to another listener, as often as one dies.
+        attempts = Attempts(self._reactor, send, self._seconds, retry, _CALL_LATER, (ServerLost,))
         self._notifications.post(topic, attempts.begin, self._seconds)
 
 

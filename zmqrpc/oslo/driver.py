@@ -12,6 +12,7 @@ from oslo_messaging._drivers import base
 from oslo_messaging.transport import InvalidTransportURL
 
 from zmqrpc import errors
+from zmqrpc.core.notification import PRIORITIES
 from zmqrpc.node import Node
 from zmqrpc.oslo.calling import Calling
 from zmqrpc.oslo.failures import raised_for
@@ -165,11 +166,15 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         :raises ConfigError: as `listen`.
         """
-        reactor = reactor_here()
         targets = []
         for target, priority in targets_and_priorities:
             with _naming(target):
                 targets.append(Target(f"{target.topic}.{priority}", exchange=target.exchange))
+        if not targets:
+            raise errors.ConfigError(
+                f"no endpoint has a method for a priority; give one that is called as any of {', '.join(PRIORITIES)}"
+            )
+        reactor = reactor_here()
 
         def serve(node: Node, hand: Hand) -> Callable[[], None]:
             endpoint = NotificationEndpoint(hand, reactor, batch_size, batch_timeout)

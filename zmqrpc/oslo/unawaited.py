@@ -29,10 +29,10 @@ class Unawaited:
 
     Who casts to somebody waits for the acknowledgement, and from then on does not, until one fails: that is logged, and
     the next one waits again, so that its sender hears what is wrong. To wait for each costs ten senders three quarters
-    of what they can send.
+    of what they can send. While one was waited for in vain, and has not ended, the next ones go without waiting too.
 
     :param reactor: that of this process.
-    :param most: how many may be under way; who sends one more waits for the end of any.
+    :param most: how many may be under way to one; who sends one more there waits for the end of any.
     """
 
     def __init__(self, reactor: Any, most: int) -> None:
@@ -41,10 +41,11 @@ class Unawaited:
         self._most = most
         # Threads put in, the reactor takes out; each is one step of the interpreter, so that no lock is needed. One
         # would cost a green thread a tenth of a cast. Threads that look at the same time may be a few too many.
-        self._places: set[object] = set()
+        self._places: dict[Hashable, set[object]] = {}
         self._freed = Condition()
         self._waiting = 0
         self._trusted: set[Hashable] = set()
+        self._silent: set[Hashable] = set()
         self._sent: set[Deferred[Any]] = set()
 
     def send(self, whom: Hashable, start: Callable[[], Deferred[Any]], seconds: float) -> None:
@@ -57,20 +58,24 @@ class Unawaited:
         :raises Overloaded: it had none.
         :raises StillUnderWay: it goes on after `ACKNOWLEDGED_SECONDS`.
         """
-        if whom in self._trusted:
+        if whom in self._trusted or whom in self._silent:
             self.post(whom, start, seconds)
             return
         check_waiting(self._reactor)
         place = object()
         try:
             self._take(place, whom, seconds)
-            begin = partial(self._begin, place, start)
+            begin = partial(self._begin, place, whom, start)
             wait_for(self._reactor, begin, ACKNOWLEDGED_SECONDS, lambda end: self._came(end, whom))
         except StillUnderWay:
+            self._silent.add(whom)
             raise
         except BaseException:
-            self._places.discard(place)
+            self._leave(place, whom)
             raise
+        self._trust(whom)
+
+    def _trust(self, whom: Hashable) -> None:
         if len(self._trusted) >= _MOST_TRUSTED:
             self._trusted.clear()
         self._trusted.add(whom)
@@ -84,43 +89,55 @@ class Unawaited:
             self._do(self._post, place, whom, start)
         except BaseException:
             # In the main thread a signal handler may raise anywhere.
-            self._places.discard(place)
+            self._leave(place, whom)
             raise
 
     def _take(self, place: object, whom: Hashable, seconds: float) -> None:
-        if len(self._places) < self._most:
-            self._places.add(place)
+        if self._has_room(whom):
+            self._places.setdefault(whom, set()).add(place)
             return
         check_waiting(self._reactor)
         with self._freed:
             self._waiting += 1
             try:
-                if self._freed.wait_for(lambda: len(self._places) < self._most, seconds):
-                    self._places.add(place)
+                if self._freed.wait_for(lambda: self._has_room(whom), seconds):
+                    self._places.setdefault(whom, set()).add(place)
                     return
             finally:
                 self._waiting -= 1
-        text = f"{self._most} messages that nobody waits for are under way, and none has ended for {seconds:g} s"
+        text = f"{self._most} messages that nobody waits for are under way there, and none has ended for {seconds:g} s"
         raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
 
-    def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        self._begin(place, start).addErrback(self._came, whom)
+    def _has_room(self, whom: Hashable) -> bool:
+        return len(self._places.get(whom, ())) < self._most
 
-    def _begin(self, place: object, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+    def _leave(self, place: object, whom: Hashable) -> None:
+        places = self._places.get(whom)
+        if places is not None:
+            places.discard(place)
+            if not places:
+                # Another thread that adds to it at this moment is counted for nothing.
+                self._places.pop(whom, None)
+
+    def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
+        self._begin(place, whom, start).addErrback(self._came, whom)
+
+    def _begin(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         sent = maybeDeferred(start)
         self._sent.add(sent)
-        return sent.addBoth(self._ended, sent, place)
+        return sent.addBoth(self._ended, sent, place, whom)
 
-    def _ended(self, outcome: Any, sent: Deferred[Any], place: object) -> Any:
+    def _ended(self, outcome: Any, sent: Deferred[Any], place: object, whom: Hashable) -> Any:
         self._sent.discard(sent)
-        self._places.discard(place)
-        # Who looks at the places has said before that he waits.
+        self._leave(place, whom)
+        # Who looks at the places has said before that he waits, be it for those of another.
         if self._waiting:
             with self._freed:
-                self._freed.notify()
+                self._freed.notify_all()
         return outcome
 
     def _came(self, outcome: Any, whom: Hashable) -> None:
+        self._silent.discard(whom)
         if isinstance(outcome, Failure):
             self._trusted.discard(whom)
             # To be gone where nobody listens is what such a message is for; who stops should have given it to another.

@@ -145,3 +145,33 @@ class NotificationTests(OsloTestCase):
         for message in odd:
             sender.do("send_raw", topic="odd.info", message=message, context={"user": "ada"}, version=2.0)
         self.assertEqual(listener.hears(len(odd), "odd"), [[{"user": "ada"}, message] for message in odd])
+
+    def assert_given_on(self, green: bool) -> None:
+        """Kill one of two listeners that has handled nothing of what it has: the other gets all of that."""
+        topic = f"killed-{green}"
+        listeners, client = [self.child(green), self.child(green)], self.child(green)
+        for each in listeners:
+            each.do("listen", topic=topic, name="heard")
+        until(
+            lambda: (
+                client.do("notify", topic=topic, payload=-1)
+                or all(each.do("heard", name="heard") for each in listeners)
+            ),
+            "both hear",
+        )
+        dies, lives = listeners
+        dies.stop_running()
+        client.do("notify_often", topic=topic, count=60)
+        dies.kill()
+        until(
+            lambda: {told[4] for told in lives.do("heard", name="heard")} >= set(range(60)),
+            lambda: len(lives.do("heard", name="heard")),
+        )
+
+    def test_given_on(self) -> None:
+        """What a listener had when it died goes to another, however much that is."""
+        self.assert_given_on(False)
+
+    def test_given_on_green(self) -> None:
+        """So it is with green threads."""
+        self.assert_given_on(True)

@@ -31,8 +31,14 @@ class UnawaitedTests(TestCase):
         self.begun.append(held)
         return held
 
-    def send(self, start, whom="compute"):
-        return deferToThread(self.unawaited.send, whom, start, 10)
+    async def send(self, start, whom="compute", waits=False):
+        """Send something, and be told of its end, unless that is waited for in vain."""
+        sent = deferToThread(self.unawaited.send, whom, start, 10)
+        if not waits:
+            await sent
+            return
+        with self.assertRaises(StillUnderWay):
+            await sent
 
     def post(self, seconds=10.0):
         return deferToThread(self.unawaited.post, "events", self.hold, seconds)
@@ -89,10 +95,14 @@ class UnawaitedTests(TestCase):
         with self.assertRaises(StillUnderWay):
             await self.send(self.hold)
         self.assertEqual(len(self.unawaited.ends()), 1)
+        # While that goes on the next does not wait.
+        await self.send(self.hold)
+        await self.send(self.hold, "another", waits=True)
         with self.assertLogs("zmqrpc.oslo.unawaited") as logs:
             self.begun[0].errback(Overloaded("full"))
             flush(10)
         self.assertEqual(len(logs.records), 1)
+        await self.send(self.hold, waits=True)
 
     async def test_too_much(self):
         """Beyond a number each sender waits for the end of another, and is refused when none comes."""
@@ -111,11 +121,13 @@ class UnawaitedTests(TestCase):
     async def test_the_first_have_places_too(self):
         """So do those whose sender has waited long enough."""
         self.patch(unawaited, "ACKNOWLEDGED_SECONDS", 0.01)
-        for number in range(3):
-            with self.assertRaises(StillUnderWay):
-                await self.send(self.hold, number)
+        await self.send(self.hold, "events", waits=True)
+        for _ in range(2):
+            await self.post()
         with self.assertRaises(Overloaded):
             await self.post(seconds=0.01)
+        # Who does not end is in the way of nobody else.
+        await deferToThread(self.unawaited.post, "another", self.hold, 0)
 
     async def test_in_the_reactor(self):
         """The reactor's own thread is refused what it would have to wait for."""
