@@ -240,7 +240,7 @@ class Members:
         to_some = self._send_to(records, kind, target, deadline, request)
 
         def ended(calls: Iterable[Deferred[Any]]) -> list[Deferred[Any]]:
-            return [call.addBoth(lambda outcome: (outcome, delivery.seconds() - began)) for call in calls]
+            return [call.addBoth(_after, delivery.seconds, began) for call in calls]
 
         def to_each(result: object) -> Any:
             """Send it to each after all, when it is not published."""
@@ -318,6 +318,11 @@ def _answer(record: Record, outcome: tuple[Any, float]) -> Answer:
         error: Any = result.value
         return Answer(record.member, record.instance, None, error, seconds)
     return Answer(record.member, record.instance, result, None, seconds)
+
+
+def _after(outcome: Any, seconds: Callable[[], float], began: float) -> tuple[Any, float]:
+    """Return an outcome, and after how many seconds it came."""
+    return outcome, seconds() - began
 
 
 def _cancel(calls: Iterable[Deferred[Any]]) -> None:
