@@ -30,6 +30,7 @@ class StallTests(TestCase):
         await deferLater(reactor, 0.3)
         block()
         await deferLater(reactor, 0.6)
+        watch.stop()
         return lines
 
     async def test_waits(self):
@@ -40,9 +41,13 @@ class StallTests(TestCase):
 
     async def test_holds_the_interpreter(self):
         """Code that does not is reported after it, by the time of the processor that it used."""
-        (line,) = await self.lines_of(lambda: hold_the_interpreter(1.6))
-        self.assertRegex(line, r"the reactor was blocked for [12]\.\d s by code that holds the interpreter")
-        self.assertIn("in hold_the_interpreter", line)
+        for _ in range(5):
+            (line,) = await self.lines_of(lambda: hold_the_interpreter(1.6))
+            self.assertRegex(line, r"the reactor was blocked for [12]\.\d s by code that holds the interpreter")
+            # Most often: on a busy machine another thread may run before the one that looks.
+            if "in hold_the_interpreter" in line:
+                return
+        self.fail(line)
 
     async def test_short(self):
         """A second is what is allowed."""
