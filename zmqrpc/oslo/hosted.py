@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from zmqrpc.node import Node
 from zmqrpc.oslo import logs
-from zmqrpc.oslo.reactor import in_each_fork, is_here, with_application
+from zmqrpc.oslo.reactor import begin_no_more_threads, in_each_fork, is_here, with_application
 from zmqrpc.oslo.waiting import StillUnderWay, check_waiting, wait_for
 from zmqrpc.settings import Settings
 
@@ -146,8 +146,15 @@ def _leave() -> None:
     """Let nobody look for a process that exits, and send what it has said; it is not kept from exiting."""
     reactors = [hosted.reactor for hosted in list(_open) if is_here(hosted.reactor)]
     if reactors:
+        reactor = reactors[0]
+
+        def leave() -> Deferred[Any]:
+            begin_no_more_threads(reactor)
+            return DeferredList([hosted.leave() for hosted in list(_open)])
+
+        logs.begin()
         with suppress(StillUnderWay, RuntimeError):
-            wait_for(reactors[0], lambda: DeferredList([hosted.leave() for hosted in list(_open)]), EXIT_SECONDS)
+            wait_for(reactor, leave, EXIT_SECONDS)
     logs.flush(EXIT_SECONDS)
 
 

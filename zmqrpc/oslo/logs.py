@@ -33,7 +33,7 @@ MOST_LINES = 10_000
 
 
 class _LogThread:
-    """The thread; it begins with the first line."""
+    """The thread; it begins with the first line, or before the process exits."""
 
     def __init__(self) -> None:
         self._lines: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
@@ -47,10 +47,13 @@ class _LogThread:
             return
         self._lines.put(act)
         if not self._runs:
-            with self._lock:
-                if not self._runs:
-                    threading.Thread(target=self._run, name="zmqrpc-log", daemon=True).start()
-                    self._runs = True
+            self.begin()
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._runs:
+                threading.Thread(target=self._run, name="zmqrpc-log", daemon=True).start()
+                self._runs = True
 
     def _run(self) -> None:
         while True:
@@ -98,6 +101,11 @@ class QueuedLogger(logging.Logger):
 def logger(name: str) -> logging.Logger:
     """Return the logger of a module whose code runs in the reactor."""
     return QueuedLogger(logging.getLogger(name))
+
+
+def begin() -> None:
+    """Begin the thread, if there was nothing to tell yet."""
+    _thread.begin()
 
 
 def flush(seconds: float) -> None:

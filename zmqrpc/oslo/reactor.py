@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from twisted.python import threadable
+from twisted.python.threadpool import ThreadPool
 
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.handed_over import hand_over
@@ -113,6 +114,17 @@ def doing(reactor: Any) -> Callable[..., object]:
     """Return what has something done in a reactor, from any thread, as soon as that can be."""
     do: Callable[..., object] = getattr(reactor, "in_turn", reactor.callFromThread)
     return do
+
+
+def begin_no_more_threads(reactor: Any) -> None:
+    """
+    Let a reactor of ours begin no thread from now on, but its pool one now if it has none; in the reactor.
+
+    A process that exits while another thread of it begins one may end with SIGSEGV: CPython 3.11 has the new thread use
+    what `Py_FinalizeEx` has given back.
+    """
+    if hasattr(reactor, "in_turn") and isinstance(reactor.threadpool, ThreadPool):
+        reactor.threadpool.adjustPoolsize(1, 1)
 
 
 def in_each_fork(begin_anew: Callable[[], object]) -> None:

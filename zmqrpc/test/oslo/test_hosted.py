@@ -162,6 +162,30 @@ for number in range(10):
 print(json.dumps(seen))
 """
 
+EXITS = """
+import atexit
+
+def last():
+    from twisted.logger import Logger
+    from zmqrpc.oslo.reactor import reactor_here
+
+    reactor, done = reactor_here(), threading.Event()
+
+    def act():
+        before = set(threading.enumerate())
+        Logger("zmqrpc.test").warn("said at the end")
+        reactor.getThreadPool().callInThread(done.set)
+        print(json.dumps([thread.name for thread in set(threading.enumerate()) - before]))
+
+    reactor.callFromThread(act)
+    done.wait(10)
+
+logging.basicConfig(handlers=[logging.NullHandler()])
+# It is called after what the driver does at the exit, since that is registered later.
+atexit.register(last)
+client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name")
+"""
+
 
 class HostedTests(OsloTestCase):
     def setUp(self) -> None:
@@ -205,6 +229,10 @@ class HostedTests(OsloTestCase):
         self.assertEqual(answer, "one")
         self.assertIn("the reactor has been blocked for", said)
         self.assertIn("in hold_up", said)
+
+    def test_exits(self) -> None:
+        """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
+        self.assertEqual(self.runs(START + EXITS), [])
 
     def test_dropped(self) -> None:
         """A transport that is dropped without a cleanup gives back what it has opened, and loses nothing."""
