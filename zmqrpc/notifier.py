@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
@@ -25,6 +25,19 @@ from zmqrpc.waiter import Waiter
 _NOTIFY = int(Kind.NOTIFY)
 _FLAGS = int(Flag.ACK_WANTED | Flag.IDEMPOTENT)
 _CONTEXTS = (dict, type(None))
+
+_Outcome = TypeVar("_Outcome")
+_Send = Callable[..., Deferred[_Outcome]]
+Attempt = Callable[[_Send[Any], float], Deferred[Any]]
+"""
+Does something that brings a notification nearer to its listeners, and perhaps again.
+
+It is given what does it, which takes the seconds that it has as ``timeout``, and the seconds for all of it.
+"""
+
+
+def _once(send: _Send[_Outcome], seconds: float) -> Deferred[_Outcome]:
+    return send(timeout=seconds)
 
 
 class Notifier:
@@ -122,12 +135,14 @@ class Notifier:
         arguments: dict[str, Any],
         *,
         timeout: float | None = None,
+        attempt: Attempt = _once,
     ) -> Deferred[int]:
         """
         Send what somebody else has written: its publisher, id and time stay what they are.
 
         :param priority: one of `PRIORITIES`.
         :param arguments: as `arguments_of` writes them.
+        :param attempt: finds out the pools of a topic, and sends the copy of each.
         """
         delivery = self._delivery
         target = Target(self.topics[0].topic, exchange=self.topics[0].exchange)
@@ -147,7 +162,7 @@ class Notifier:
         except Exception as error:
             return fail(unsendable(error, target, event_type, arguments, context, timeout))
         deadline = delivery.seconds() + seconds
-        return _summed([self._to_topic(route, said, deadline) for route in routes])
+        return _summed([self._to_topic(route, said, deadline, attempt) for route in routes])
 
     def _check_size(self, route: Route, said: Said) -> None:
         """Refuse at once what is too large for every pool."""
@@ -158,19 +173,27 @@ class Notifier:
             text = f"{size} bytes are over max_message_size of this notifier ({most})"
             raise MessageTooLarge(f"the notification failed: {text}", journey)
 
-    def _to_topic(self, route: Route, said: Said, deadline: float) -> Deferred[int]:
+    def _to_topic(self, route: Route, said: Said, deadline: float, attempt: Attempt) -> Deferred[int]:
         """Send a copy to each pool of a topic, when they are known."""
-        if route.topic.pools and not self._delivery.closed:
-            return self._to_pools(route, said, deadline)
-        known = self._delivery.when_known(route, route.target, deadline, _NOTIFY)
-        return known.addCallbacks(lambda _: self._to_pools(route, said, deadline), self._nobody)
+        delivery = self._delivery
+        if route.topic.pools and not delivery.closed:
+            return self._to_pools(route, said, deadline, attempt)
 
-    def _to_pools(self, route: Route, said: Said, deadline: float) -> Deferred[int]:
-        return _summed([self._to_pool(pool, said, deadline) for pool in route.topic.pools])
+        def known(timeout: float) -> Deferred[None]:
+            return delivery.when_known(route, route.target, delivery.seconds() + timeout, _NOTIFY)
 
-    def _to_pool(self, pool: Pool, said: Said, deadline: float) -> Deferred[int]:
+        return attempt(known, deadline - delivery.seconds()).addCallbacks(
+            lambda _: self._to_pools(route, said, deadline, attempt), self._nobody
+        )
+
+    def _to_pools(self, route: Route, said: Said, deadline: float, attempt: Attempt) -> Deferred[int]:
+        seconds = deadline - self._delivery.seconds()
+        return _summed([attempt(partial(self._to_pool, pool, said), seconds) for pool in route.topic.pools])
+
+    def _to_pool(self, pool: Pool, said: Said, timeout: float) -> Deferred[int]:
         delivery = self._delivery
         call = Waiter(delivery.cancel)
+        deadline = delivery.seconds() + timeout
         call.begin(_NOTIFY, pool, encode_copy(pool, said, _FLAGS), deadline, _FLAGS)
         # Whoever is recorded may be away for a moment; what waits is bounded, and its time as well.
         call.wait_for_ready = True

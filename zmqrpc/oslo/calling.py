@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -49,8 +50,8 @@ class Calling:
         self._exchange = settings.control_exchange
         self._targets: dict[tuple[Any, ...], Target] = {}
         self._notifiers: dict[Target, Notifier] = {}
-        self._casts = Unawaited(reactor, MOST_CASTS)
-        self._notifications = Unawaited(reactor, MOST_NOTIFICATIONS)
+        self._casts = Unawaited(reactor, MOST_CASTS, settings.max_queued_calls)
+        self._notifications = Unawaited(reactor, MOST_NOTIFICATIONS, settings.max_queued_calls)
         self.hosted.ends = lambda: self._casts.ends() + self._notifications.ends()
         self.hosted.start()
         self._client = self.hosted.node.client()
@@ -87,7 +88,7 @@ class Calling:
         """
         Call, and wait for the result.
 
-        :param monitor: seconds that the server may be silent; None and 0 for ever.
+        :param monitor: seconds that the server may be silent; None, and 0 or less, for ever.
         :param retry: see `Attempts`.
         :param now: whether somebody has to listen already.
         :raises ZmqRpcError: as `RPCClient.call`.
@@ -97,7 +98,8 @@ class Calling:
         send = partial(
             self._client.call, target, parts.method, parts.arguments, context=parts.context, wait_for_ready=not now
         )
-        if monitor:
+        if monitor is not None and monitor > 0:
+            monitor = min(monitor, LONGEST - 1)
             send = partial(self._monitored, partial(send, call_monitor_timeout=monitor), monitor)
         if not now and retry is not None and retry >= 0:
             # Who waits for somebody to listen waits for the matchmaker as well, and may not want that.
@@ -127,16 +129,19 @@ class Calling:
         :raises StillUnderWay: it is waited for, and the reactor is held up by something.
         """
         seconds = self._time(timeout)
+        waits = now or (retry is not None and retry >= 0)
+        if not waits:
+            parts = parts.copied()
         tell = self._fanned_out if target.fanout else self._client.cast
         send = partial(tell, target, parts.method, parts.arguments, context=parts.context)
         later = _CALL_LATER if now else _CAST_LATER
         begin = Attempts(self._reactor, send, seconds, retry, later).begin
-        if now or (retry is not None and retry >= 0):
+        if waits:
             wait_for(self._reactor, begin, seconds + LATE_SECONDS)
         else:
             with suppress(StillUnderWay):
                 # What becomes of it will be logged.
-                self._casts.send(target, begin, seconds)
+                self._casts.send(_servers_of(target), begin, seconds)
 
     def _fanned_out(self, *arguments: Any, **more: Any) -> Deferred[None]:
         reached: Deferred[Any] = self._client.fanout(*arguments, **more)
@@ -146,8 +151,9 @@ class Calling:
         """
         Notify, and wait for nobody.
 
+        :param retry: see `Attempts`; each pool is another matter.
         :raises ConfigError: the topic is none that can be sent.
-        :raises Overloaded: too much is under way, and none of it has ended for the length of a timeout.
+        :raises Overloaded: too much is under way, and there was no place for one more for the length of a timeout.
         """
         topic = self.target(target, None, None)
         notifier = self._notifiers.get(topic)
@@ -155,10 +161,20 @@ class Calling:
             if len(self._notifiers) >= _MOST_KNOWN:
                 self._notifiers.clear()
             notifier = self._notifiers[topic] = self.hosted.node.notifier("oslo.messaging", [topic])
-        send = partial(notifier.forward, parts.method, parts.context, parts.arguments)
-        # A broker would give it to another listener, as often as one dies.
-        attempts = Attempts(self._reactor, send, self._seconds, retry, _CALL_LATER, (ServerLost,))
-        self._notifications.post(topic, attempts.begin, self._seconds)
+
+        def attempt(send: Callable[..., Deferred[Any]], seconds: float) -> Deferred[Any]:
+            # A broker would give it to another listener, as often as one dies.
+            return Attempts(self._reactor, send, seconds, retry, _CALL_LATER, (ServerLost,)).begin()
+
+        parts = parts.copied()
+        send = partial(notifier.forward, parts.method, parts.context, parts.arguments, attempt=attempt)
+        self._notifications.post(topic, send, self._seconds)
+
+
+@lru_cache(_MOST_KNOWN)
+def _servers_of(target: Target) -> Target:
+    """Return the target without what is within its servers: who has taken nothing of one version takes none."""
+    return Target(target.topic, target.server, target.exchange, fanout=target.fanout)
 
 
 _CALL_LATER = (MatchmakerUnavailable, Overloaded)

@@ -8,6 +8,7 @@ from typing import Any
 
 import oslo_messaging
 from oslo_messaging._drivers import common
+from oslo_messaging._drivers.base import TransportDriverError
 from oslo_serialization import jsonutils
 
 from zmqrpc import errors
@@ -27,13 +28,15 @@ def raised_for(error: errors.ZmqRpcError, allowed: Iterable[Any], is_call: bool)
     :param allowed: the modules, or their names, whose exceptions are raised here as they were there.
     :param is_call: whether an answer was waited for.
     """
-    raised: Exception = error
+    raised: Exception
     if isinstance(error, errors.RemoteError):
         raised = _remote(error, allowed)
     elif is_call and (isinstance(error, _NO_ANSWER) or error.maybe_executed):
         raised = oslo_messaging.MessagingTimeout(str(error))
     elif isinstance(error, errors.DeliveryError):
         raised = oslo_messaging.MessageDeliveryFailure(str(error))
+    else:
+        raised = TransportDriverError(str(error))
     return raised
 
 

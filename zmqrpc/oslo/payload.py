@@ -26,6 +26,7 @@ JSON = "oslo.json"
 
 _LOW, _HIGH = -(2**63), 2**64 - 1
 _INFINITY = float("inf")
+_HOLDERS = frozenset((dict, list, tuple))
 _REQUEST = frozenset(("method", "args", "namespace", "version"))
 _NOTICE = frozenset(("publisher_id", "event_type", "payload", "message_id", "timestamp", "priority"))
 
@@ -42,6 +43,10 @@ class Parts(NamedTuple):
     version: str | None
     arguments: dict[str, Any]
     context: dict[str, Any] | None
+
+    def copied(self) -> Parts:
+        """Return the same, for who sends it later: whoever made arguments and context may change them meanwhile."""
+        return Parts(self.method, self.namespace, self.version, _copied(self.arguments), _copied(self.context))
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
@@ -64,7 +69,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
                 return False
         return True
     # A tuple would be a list in both.
-    return kind in (list, tuple) and all(is_plain(item, depth + 1) for item in value)
+    return kind in _HOLDERS and all(is_plain(item, depth + 1) for item in value)
 
 
 def context_of(context: Any) -> dict[str, Any]:
@@ -175,12 +180,12 @@ def notification_of(parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def result_of(value: Any) -> Any:
     """
-    Return what a method brought, as it goes over the wire: as it is, or as JSON would bring it.
+    Return what a method brought, as it goes over the wire: a copy of it as it is, or as JSON would bring it.
 
     :raises TypeError, ValueError: JSON cannot carry it, as `jsonutils.dumps` says.
     """
     if is_plain(value) and not _is_text(value):
-        return value
+        return _copied(value)
     brought = jsonutils.loads(text := jsonutils.dumps(value))
     return brought if is_plain(brought) and not _is_text(brought) else {JSON: text}
 
@@ -192,6 +197,15 @@ def value_of(result: Any) -> Any:
     :raises ValueError: its text is no JSON.
     """
     return _read(result[JSON]) if _is_text(result) else result
+
+
+def _copied(value: Any) -> Any:
+    """Copy what is plain."""
+    if type(value) is dict:
+        return {name: _copied(item) if type(item) in _HOLDERS else item for name, item in value.items()}
+    if type(value) in _HOLDERS:
+        return [_copied(item) for item in value]
+    return value
 
 
 def _is_text(value: Any) -> bool:

@@ -31,17 +31,22 @@ class Unawaited:
     the next one waits again, so that its sender hears what is wrong. To wait for each costs ten senders three quarters
     of what they can send. While one was waited for in vain, and has not ended, the next ones go without waiting too.
 
+    Threads take places, the reactor gives them back. To take one is to look and then to put in: no lock holds that
+    together, which would cost a green thread a tenth of a cast, so threads that look at the same time may be a few too
+    many.
+
     :param reactor: that of this process.
-    :param most: how many may be under way to one; who sends one more there waits for the end of any.
+    :param most: about how many may be under way to one; who sends one more there waits for the end of any.
+    :param most_to_all: about how many to all together.
     """
 
-    def __init__(self, reactor: Any, most: int) -> None:
+    def __init__(self, reactor: Any, most: int, most_to_all: int) -> None:
         self._reactor = reactor
         self._do = doing(reactor)
         self._most = most
-        # Threads put in, the reactor takes out; each is one step of the interpreter, so that no lock is needed. One
-        # would cost a green thread a tenth of a cast. Threads that look at the same time may be a few too many.
+        self._most_to_all = most_to_all
         self._places: dict[Hashable, set[object]] = {}
+        self._all_places: set[object] = set()
         self._freed = Condition()
         self._waiting = 0
         self._trusted: set[Hashable] = set()
@@ -69,6 +74,9 @@ class Unawaited:
             wait_for(self._reactor, begin, ACKNOWLEDGED_SECONDS, lambda end: self._came(end, whom))
         except StillUnderWay:
             self._silent.add(whom)
+            if place not in self._all_places:
+                # Its end came in between.
+                self._silent.discard(whom)
             raise
         except BaseException:
             self._leave(place, whom)
@@ -94,30 +102,44 @@ class Unawaited:
 
     def _take(self, place: object, whom: Hashable, seconds: float) -> None:
         if self._has_room(whom):
-            self._places.setdefault(whom, set()).add(place)
+            self._enter(place, whom)
             return
         check_waiting(self._reactor)
         with self._freed:
             self._waiting += 1
             try:
                 if self._freed.wait_for(lambda: self._has_room(whom), seconds):
-                    self._places.setdefault(whom, set()).add(place)
+                    self._enter(place, whom)
                     return
             finally:
                 self._waiting -= 1
-        text = f"{self._most} messages that nobody waits for are under way there, and none has ended for {seconds:g} s"
-        raise Overloaded(f"{text}; send less, or look after who takes them", Journey(str(whom)))
+        there, of_all = len(self._places.get(whom, ())), len(self._all_places)
+        raise Overloaded(
+            f"{there} messages that nobody waits for are under way there, of at most {self._most}, and {of_all} in "
+            f"all, of at most {self._most_to_all} (max_queued_calls), and for {seconds:g} s there was no place for one "
+            "more; send less, or look after who takes them",
+            Journey(str(whom)),
+        )
+
+    def _enter(self, place: object, whom: Hashable) -> None:
+        self._all_places.add(place)
+        self._places.setdefault(whom, set()).add(place)
 
     def _has_room(self, whom: Hashable) -> bool:
-        return len(self._places.get(whom, ())) < self._most
+        return len(self._places.get(whom, ())) < self._most and len(self._all_places) < self._most_to_all
 
     def _leave(self, place: object, whom: Hashable) -> None:
+        self._all_places.discard(place)
         places = self._places.get(whom)
         if places is not None:
             places.discard(place)
             if not places:
-                # Another thread that adds to it at this moment is counted for nothing.
+                # Another thread that adds to it at this moment is counted among all alone.
                 self._places.pop(whom, None)
+        # Who looks at the places has said before that he waits, be it for those of another.
+        if self._waiting:
+            with self._freed:
+                self._freed.notify_all()
 
     def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
         self._begin(place, whom, start).addErrback(self._came, whom)
@@ -130,10 +152,6 @@ class Unawaited:
     def _ended(self, outcome: Any, sent: Deferred[Any], place: object, whom: Hashable) -> Any:
         self._sent.discard(sent)
         self._leave(place, whom)
-        # Who looks at the places has said before that he waits, be it for those of another.
-        if self._waiting:
-            with self._freed:
-                self._freed.notify_all()
         return outcome
 
     def _came(self, outcome: Any, whom: Hashable) -> None:

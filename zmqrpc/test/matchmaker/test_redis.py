@@ -246,10 +246,16 @@ class RoundTripTests(RedisCase):
         self.server.ask("FLUSHALL")
         await eventually("the loss", heard.last)
         self.assertRegex(self.server.ask("GET", "zmqrpc:since").decode(), r"^\d{13} \d{13}$")
-        self.commands()
-        sent = []
-        await eventually("more questions", lambda: sent.extend(self.commands()) or len(sent) > 20)
-        self.assertNotIn("EVAL", [name for name, *_ in sent], "it is known")
+        sent.clear()
+
+        def only_asks() -> bool:
+            """Registrations come first, on a busy machine some time later."""
+            sent.extend(self.commands())
+            if "EVAL" in (name for name, *_ in sent):
+                sent.clear()
+            return len(sent) > 20
+
+        await eventually("it is known, and asked for with a few bytes again", only_asks)
 
     async def test_after_a_restart(self):
         """Also when the server has forgotten every script."""

@@ -46,6 +46,9 @@ class Endpoint:
     def note(self, ctxt: Any, **arguments: Any) -> None:
         self._heard.append([self._name, arguments])
 
+    def note_all(self, ctxt: Any, within: Any) -> None:
+        self._heard.append([ctxt, within])
+
     def number(self, ctxt: Any, value: int, seconds: float = 0.0) -> str:
         """Write a number to the log, at once and whole; then take so many seconds."""
         assert self._log is not None

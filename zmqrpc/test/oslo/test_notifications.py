@@ -152,6 +152,7 @@ class NotificationTests(OsloTestCase):
         listeners, client = [self.child(green), self.child(green)], self.child(green)
         for each in listeners:
             each.do("listen", topic=topic, name="heard")
+        client.do("listen", topic=topic, name="other", pool="other")
         until(
             lambda: (
                 client.do("notify", topic=topic, payload=-1)
@@ -167,6 +168,9 @@ class NotificationTests(OsloTestCase):
             lambda: {told[4] for told in lives.do("heard", name="heard")} >= set(range(60)),
             lambda: len(lives.do("heard", name="heard")),
         )
+        # Another pool has all of it, and no part of it again.
+        heard = [told[4] for told in client.do("heard", name="other")]
+        self.assertCountEqual([number for number in heard if number >= 0], range(60))
 
     def test_given_on(self) -> None:
         """What a listener had when it died goes to another, however much that is."""

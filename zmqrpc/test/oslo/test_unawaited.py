@@ -23,7 +23,7 @@ reactor: Any = _reactor
 
 class UnawaitedTests(TestCase):
     def setUp(self):
-        self.unawaited = Unawaited(reactor, 3)
+        self.unawaited = Unawaited(reactor, 3, 10)
         self.begun: list[Deferred[Any]] = []
 
     def hold(self):
@@ -40,8 +40,8 @@ class UnawaitedTests(TestCase):
         with self.assertRaises(StillUnderWay):
             await sent
 
-    def post(self, seconds=10.0):
-        return deferToThread(self.unawaited.post, "events", self.hold, seconds)
+    def post(self, whom="events", seconds=10.0):
+        return deferToThread(self.unawaited.post, whom, self.hold, seconds)
 
     async def test_the_first_is_waited_for(self):
         """Its sender hears what is wrong; one that was taken is trusted, and the next goes without waiting."""
@@ -104,13 +104,56 @@ class UnawaitedTests(TestCase):
         self.assertEqual(len(logs.records), 1)
         await self.send(self.hold, waits=True)
 
+    async def test_late_end(self):
+        """An end that comes just when nobody waits for it any more is not waited for by those who come later."""
+        self.patch(unawaited, "ACKNOWLEDGED_SECONDS", 0.01)
+        wait_for = waiting.wait_for
+
+        def ends_just_then(*arguments: Any) -> None:
+            try:
+                wait_for(*arguments)
+            except StillUnderWay:
+                ended = threading.Event()
+                reactor.callFromThread(self.begun[-1].callback, None)
+                reactor.callFromThread(ended.set)
+                ended.wait(10)
+                raise
+
+        self.patch(unawaited, "wait_for", ends_just_then)
+        await self.send(self.hold, waits=True)
+        self.patch(unawaited, "wait_for", wait_for)
+        await self.send(self.hold, waits=True)
+
+    async def test_room_that_an_interrupted_one_leaves(self):
+        """It is for who waits."""
+        entered, goes_on = threading.Event(), threading.Event()
+        do = self.unawaited._do
+
+        def interrupt(*_: object) -> None:
+            entered.set()
+            goes_on.wait(10)
+            raise KeyboardInterrupt
+
+        for _ in range(2):
+            await self.post()
+        self.unawaited._do = interrupt
+        interrupted = self.post()
+        await deferToThread(entered.wait, 10)
+        self.unawaited._do = do
+        waits = self.post()
+        await eventually("it waits", lambda: self.unawaited._waiting)
+        goes_on.set()
+        await waits
+        with self.assertRaises(KeyboardInterrupt):
+            await interrupted
+
     async def test_too_much(self):
         """Beyond a number each sender waits for the end of another, and is refused when none comes."""
         for _ in range(3):
             await self.post()
         with self.assertRaises(Overloaded) as raised:
             await self.post(seconds=0.05)
-        self.assertIn("3 messages that nobody waits for are under way", str(raised.exception))
+        self.assertIn("3 messages that nobody waits for are under way there, of at most 3,", str(raised.exception))
         waits = self.post()
         await eventually("they are sent", lambda: len(self.begun) == 3)
         self.assertFalse(waits.called)
@@ -126,8 +169,12 @@ class UnawaitedTests(TestCase):
             await self.post()
         with self.assertRaises(Overloaded):
             await self.post(seconds=0.01)
-        # Who does not end is in the way of nobody else.
-        await deferToThread(self.unawaited.post, "another", self.hold, 0)
+        # Who does not end is in the way of nobody else, as long as not too many of them do not.
+        for each in range(7):
+            await self.post(f"another{each}", seconds=0)
+        with self.assertRaises(Overloaded) as raised:
+            await self.post("one more", seconds=0.01)
+        self.assertIn("10 in all, of at most 10 (max_queued_calls)", str(raised.exception))
 
     async def test_in_the_reactor(self):
         """The reactor's own thread is refused what it would have to wait for."""
@@ -142,8 +189,9 @@ class UnawaitedTests(TestCase):
         for _ in range(4):
             self.assertRaisesRegex(RuntimeError, "wait for itself", self.unawaited.send, "other", self.hold, 10)
         # Nobody has its place for ever.
-        for _ in range(3):
-            self.unawaited.post("events", lambda: succeed(None), 0)
+        for whom in ("events", "other"):
+            for _ in range(3):
+                self.unawaited.post(whom, lambda: succeed(None), 0)
 
     async def test_interrupted(self):
         """Who is interrupted before it is sent, as the main thread is by a signal handler, leaves no place taken."""
@@ -179,7 +227,10 @@ class UnawaitedTests(TestCase):
         for thread in threads:
             thread.join()
         for _ in range(3):
-            await self.post(seconds=0)
+            await self.post("compute", seconds=0)
+        self.assertEqual(len(self.begun), 3)
+        with self.assertRaises(Overloaded):
+            await self.post("compute", seconds=0)
 
     async def test_its_end(self):
         """Whoever leaves waits for what is under way, and for failures as well."""

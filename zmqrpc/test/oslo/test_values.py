@@ -24,3 +24,16 @@ class ValueTests(OsloTestCase):
             failure = self.fails(client, "call", **named, **wrong)
             self.assertIn("UnsupportedVersion", failure.text)
         self.assertEqual(server.err.count("Traceback"), server.err.count("UnsupportedVersion: "), server.err)
+
+    def test_changed_after(self):
+        """What is sent is what it was when it was sent, whatever its sender does to it while it is under way."""
+        server = self.child()
+        server.do("serve", topic="values", server="one")
+        server.do("listen", topic="values", name="heard")
+        as_sent = [[{"of": each}, {"lasts": [each]}] for each in range(50)]
+        for count, green in ((50, False), (100, True)):
+            self.child(green).do("change_after", topic="values", count=50)
+            self.assertCountEqual(server.hears(count)[-50:], as_sent)
+            # The context of a notifier is what its serializer leaves of it: nothing.
+            heard = [told[4] for told in server.hears(count, "heard")[-50:]]
+            self.assertCountEqual(heard, [within for _, within in as_sent])

@@ -29,6 +29,16 @@ class Notices(Clients):
         for each in range(count):
             notifier.info({}, "event", each)
 
+    def change_after(self, topic: str, count: int) -> None:
+        """Cast and notify, each with what is changed as soon as it is sent."""
+        client, notifier = self.client(topic), self.notifier(topic)
+        for each in range(count):
+            context: dict[str, Any] = {"of": each}
+            within: dict[str, Any] = {"lasts": [each]}
+            client.cast(context, "note_all", within=within)
+            notifier.info(context, "event", within)
+            context["changed"] = within["lasts"] = "changed"
+
     def listen(
         self,
         topic: str,
