@@ -100,7 +100,7 @@ class Listener:
     def _call(self, method: Method, arguments: tuple[Any, ...]) -> Any:
         try:
             if blocks(method):
-                result: Any = self._threads.run(method.__qualname__, lambda _: method(*arguments), None, {})
+                result: Any = self._threads.run(_name_of(method), lambda _: method(*arguments), None, {})
             else:
                 result = method(*arguments)
             if inspect.iscoroutine(result):
@@ -117,7 +117,7 @@ class Listener:
         if failure.check(CancelledError) and self._threads.abandoned:
             # The node stops, and does not wait any more: somebody else may do it.
             return REQUEUE
-        self.log.failure("{method} raised, and is not called with this again", failure, method=method.__qualname__)
+        self.log.failure("{method} raised, and is not called with this again", failure, method=_name_of(method))
         return HANDLED
 
     # Batches
@@ -197,6 +197,11 @@ def _gathering(batch_size: int | None, batch_timeout: float | None) -> Gathering
     if type(seconds) not in (int, float) or not 0 <= seconds <= _LONGEST_WAIT:
         raise ConfigError(f"batch_timeout is {batch_timeout!r}; give a number of seconds, 0 or more")
     return Gathering(batch_size, seconds)
+
+
+def _name_of(method: Method) -> str:
+    """Name a method for people; it may be anything that can be called, which has no name of its own."""
+    return getattr(method, "__qualname__", None) or named(method)
 
 
 def _methods_of(endpoints: Iterable[object], parameters: tuple[str, ...]) -> dict[str, list[Method]]:

@@ -289,7 +289,12 @@ class Requests:
                 is_call = type(request) is Call
                 # The time of what nobody waits for is that of its delivery.
                 IN_PLACE[0] = deadline if is_call else None
-                result = server.run(request)
+                try:
+                    result = server.run(request)
+                except Exception as error:
+                    # A fault of ours: all that runs a request answers for what it raises.
+                    self.log.failure("{what} could not be run", what=request.method[:100])
+                    result = Failure(FailureCode.RAISED, type(error).__name__, "the server has a fault; its log says")
                 if type(result) not in PLAIN and isinstance(result, Deferred):
                     # isinstance asks an abstract class, which takes 0.2 us.
                     self._began(caller, request, result, deadline, now)

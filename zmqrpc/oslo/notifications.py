@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import partialmethod
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from zmqrpc.core.gathering import Gathering
+from zmqrpc.core.notification import HANDLED
 from zmqrpc.oslo.incoming import IncomingNotification
+from zmqrpc.oslo.logs import logger
 from zmqrpc.oslo.payload import Parts, notification_of
 from zmqrpc.oslo.server import Hand
+
+LOG = logger(__name__)
 
 
 class NotificationEndpoint:
@@ -20,13 +24,15 @@ class NotificationEndpoint:
     The endpoint of a listener for notifications: hands them on, in batches.
 
     :param hand: takes a batch.
-    :param size: how many a batch holds at most.
+    :param size: how many a batch holds at most; None for as many as come within its time, or one where it has none.
     :param seconds: for which the first of a batch waits for the last; None for ever.
     """
 
-    def __init__(self, hand: Hand, reactor: Any, size: int, seconds: float | None) -> None:
+    def __init__(self, hand: Hand, reactor: Any, size: int | None, seconds: float | None) -> None:
         self._hand = hand
         self._reactor = reactor
+        if size is None:
+            size = 1 if seconds is None else sys.maxsize
         self._gathering: Gathering[IncomingNotification] = Gathering(
             size, threading.TIMEOUT_MAX if seconds is None else seconds
         )
@@ -34,9 +40,13 @@ class NotificationEndpoint:
 
     def _take(
         self, priority: str, context: Any, publisher_id: str, event_type: str, payload: Any, metadata: dict[str, str]
-    ) -> Deferred[Any]:
+    ) -> Any:
         arguments = {"publisher_id": publisher_id, "event_type": event_type, "payload": payload, **metadata}
-        message, context = notification_of(Parts(priority, None, None, arguments, context))
+        try:
+            message, context = notification_of(Parts(priority, None, None, arguments, context))
+        except ValueError as error:
+            LOG.warning("a notification of the type %s cannot be read, and is dropped: %s", event_type, error)
+            return HANDLED
         incoming = IncomingNotification(context, message, metadata["message_id"], self._reactor)
         batch = self._gathering.add("", incoming, self._reactor.seconds())
         if batch is not None:

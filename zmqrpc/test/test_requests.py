@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from functools import partialmethod
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -88,6 +89,27 @@ class Server(SynchronousTestCase):
         return kind(number, 1, 1, 60_000, "x", topic, None, None, None, method, arguments)
 
 
+class FaultTests(Server):
+    """A fault of ours, in what runs a request."""
+
+    def test_the_rest_runs(self):
+        """It is logged, and answered as what a method raises; what comes after it in the pass is none the worse."""
+        run = RPCServer.run
+
+        def fail_once(server: RPCServer, request: Any) -> Any:
+            if request.sequence == 1:
+                raise AttributeError("of ours")
+            return run(server, request)
+
+        self.patch(RPCServer, "run", fail_once)
+        self.say(self.request(1), self.request(2))
+        self.callers.end_pass()
+        first, second = self.heard[-2:]
+        self.assertEqual((first.failure.code, first.failure.type_name), (FailureCode.RAISED, "AttributeError"))
+        self.assertIsNone(second.failure)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+
 class ReplyMemoryTests(Server):
     """What is answered to who asks again for an answer that was dropped for its bytes."""
 
@@ -131,6 +153,11 @@ class Ear:
     def warn(self, context, publisher_id, event_type, payload, metadata):
         self.held.append(Deferred())
         return self.held[-1]
+
+    def _fail(self, *arguments):
+        raise ValueError(arguments)
+
+    error = partialmethod(_fail, "error")
 
     def secret(self, context, publisher_id, event_type, payload, metadata):
         self.heard.append("secret")
@@ -229,6 +256,12 @@ class NotificationTests(Server):
         self.callers.drain("stopping")
         self.assertEqual([m.reason for m in self.notify(99) if type(m) is Nack], [Refusal.DRAINING])
         self.assertEqual((self.ear.heard, self.endpoint.ran), ([], []))
+
+    def test_an_endpoint_without_a_name_raises(self):
+        """It is named as well as can be, and the notification is done with."""
+        self.assertEqual(self.notify(1, "error"), [Ack([1, 1])])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.notify(2), [Ack([2, 2])])
 
     def test_calls_do_not_reach_it(self):
         for number, (topic, member) in enumerate((("more", None), ("more", "a"), ("more", "p"), ("work", "p")), 1):

@@ -144,6 +144,12 @@ class BadInputTests(OsloTestCase):
         self.assertEqual(server.hears(2)[1:], [["one", {"value": 1}]])
         self.assertEqual(self.zmqrpc("notify", "oslo.info", "info", "event", "value=1").returncode, 0)
         self.assertEqual(server.hears(1, "heard")[0][3:5], ["event", {"value": 1}])
+        # What no listener can read is told there, and done with.
+        for text in ('oslo.json="no json"', 'oslo.json="[1]"', "oslo.json=5"):
+            self.assertEqual(self.zmqrpc("notify", "oslo.info", "info", "event", text).returncode, 0)
+        self.assertEqual(server.err.count("a notification of the type event cannot be read"), 3)
+        self.assertEqual(self.zmqrpc("notify", "oslo.info", "info", "event", "value=2").returncode, 0)
+        self.assertEqual(server.hears(2, "heard")[1][3:5], ["event", {"value": 2}])
         self.assertIn("one", self.zmqrpc("ping", "oslo").stdout)
         self.assertIn("any_method", self.zmqrpc("describe", "oslo").stdout)
         self.assertEqual(server.do("call", topic="oslo", method="name"), "one")

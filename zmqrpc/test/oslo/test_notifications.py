@@ -85,6 +85,14 @@ class NotificationTests(OsloTestCase):
         self.pause(0.2)
         listener.do("end", server="batches")
         self.assertEqual(sum(size for size, _ in listener.do("heard", name="batches")), 208)
+        # One without a size holds all that comes within its time; without either there is nothing to wait for.
+        listener.do("listen", topic="sizeless", name="sizeless", batch_timeout=1, batches=True)
+        sender.do("notify_often", topic="sizeless", count=150)
+        (batch,) = listener.hears(1, "sizeless")
+        self.assertEqual(batch, [150, list(range(150))])
+        listener.do("listen", topic="timeless", name="timeless", batches=True)
+        sender.do("notify_often", topic="timeless", count=3)
+        self.assertEqual(listener.hears(3, "timeless"), [[1, [0]], [1, [1]], [1, [2]]])
 
     def test_batches(self):
         """Batches are full, but for the last, which waits for as long as it may; all come in their order."""

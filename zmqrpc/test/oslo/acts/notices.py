@@ -49,20 +49,20 @@ class Notices(Clients):
         batch_timeout: float | None = None,
         refuses: int = 0,
         raises: bool = False,
+        batches: bool | None = None,
     ) -> None:
         """
         Listen, and have what is heard under a name.
 
         :param refuses: how many are given back first.
+        :param batches: whether in batches; None when a size is given.
         """
         heard = self.heard_by.setdefault(name, [])
-        endpoint = NoticesEndpoint(heard, refuses, raises, batch_size is not None)
-        get = (
-            oslo_messaging.get_notification_listener
-            if batch_size is None
-            else oslo_messaging.get_batch_notification_listener
-        )
-        more = {} if batch_size is None else {"batch_size": batch_size, "batch_timeout": batch_timeout}
+        if batches is None:
+            batches = batch_size is not None
+        endpoint = NoticesEndpoint(heard, refuses, raises, batches)
+        get = oslo_messaging.get_batch_notification_listener if batches else oslo_messaging.get_notification_listener
+        more = {"batch_size": batch_size, "batch_timeout": batch_timeout} if batches else {}
         listener = get(
             self.transport("notification"),
             [oslo_messaging.Target(topic=topic, exchange=exchange)],
