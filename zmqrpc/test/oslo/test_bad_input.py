@@ -96,7 +96,9 @@ class BadInputTests(OsloTestCase):
             self.assertIn("InvalidTarget", failure.kinds)
             self.assertIn("MessagingException", failure.kinds)
         self.assertEqual(child.do("call", topic="topic", server="", method="name", timeout=1e12), "one")
-        self.assertEqual(child.do("call", topic="topic", method="name", timeout=0.5, call_monitor_timeout=10), "one")
+        for monitor in (10, -1, 0, 2e9):
+            named = child.do("call", topic="topic", method="name", timeout=0.5, call_monitor_timeout=monitor)
+            self.assertEqual(named, "one")
 
     def test_fanout_to_one_that_is_full(self):
         """Who has a fan-out does not get it again, when another has no room for it."""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import oslo_messaging
 from twisted.trial.unittest import SynchronousTestCase
 
-from zmqrpc.errors import ClientClosed, DeliveryError, Journey, NoRoute, Overloaded, ServerLost
+from zmqrpc.errors import (
+    ClientClosed,
+    DeliveryError,
+    Journey,
+    NoRoute,
+    Overloaded,
+    RemoteError,
+    ServerLost,
+    ZmqRpcError,
+)
 from zmqrpc.members import Reached
 from zmqrpc.oslo.calling import _all_reached
 from zmqrpc.oslo.failures import raised_for
@@ -57,3 +67,18 @@ class RaisedTests(SynchronousTestCase):
         self.assertIsInstance(raised_for(closed, (), True), oslo_messaging.MessagingTimeout)
         for error, is_call in ((ClientClosed("stopped", Journey("x")), True), (closed, False), (NoRoute("no"), True)):
             self.assertIsInstance(raised_for(error, (), is_call), oslo_messaging.MessageDeliveryFailure)
+
+    def test_whatever_else(self) -> None:
+        """Each error of ours is one of oslo.messaging's."""
+        for kind in _every_kind(ZmqRpcError):
+            error = kind("Type", "it is so") if issubclass(kind, RemoteError) else kind("it is so")
+            for is_call in (False, True):
+                raised = raised_for(error, (), is_call)
+                self.assertIsInstance(raised, oslo_messaging.MessagingException)
+                self.assertIn("it is so", str(raised))
+
+
+def _every_kind(kind: type[ZmqRpcError]) -> Iterable[type[ZmqRpcError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _every_kind(each)
