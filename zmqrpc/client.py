@@ -105,6 +105,7 @@ class RPCClient:
         if isinstance(call, Waiter):
             # Nothing of its instance is read before this returns.
             call.monitor = call_monitor_timeout
+            call.monitored_from = self._delivery.seconds()
         return call
 
     def cast(

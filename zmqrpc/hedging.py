@@ -123,7 +123,7 @@ class Hedging:
         second = Waiter(delivery.cancel)
         # Without a route: it goes nowhere else, whatever becomes of it there.
         second.begin(int(Kind.CALL), first.target, first.encoded, first.deadline, first.flags)
-        second.monitor = first.monitor
+        second.monitor, second.monitored_from = first.monitor, first.monitored_from
         second.began = now
         hedge.wait_for(second)
         delivery.give(second, other, now)

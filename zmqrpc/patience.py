@@ -61,7 +61,7 @@ class Patience:
         silence = link.liveness.silence(now)
         if not silence or link.state.phase not in (Phase.UP, Phase.DRAINING):
             return
-        alone, given_up = link.pending.unheard(silence)
+        alone, given_up = link.pending.unheard(silence, now)
         if alone:
             for call in alone:
                 # One that is idempotent goes elsewhere, and not to who is silent.

@@ -74,6 +74,7 @@ class PendingCall:
     :ivar began: when it was made, by the node's monotonic clock, if it had to wait; None if it did not.
     :ivar ended: whether its caller has been told an error; it must not be sent any more.
     :ivar monitor: for how long its instance may be silent, in seconds, 0 for ever; None for as long as for any other.
+    :ivar monitored_from: when it was made, if it has a `monitor`: what its instance did not say before does not count.
     :ivar named: how often it had been handed over under this number when its instance named it last, in ACK or BEAT; 0
         before that.
     :ivar put_off: when it had been named last, None if never, and `retry_at`, as its repetition was put off last.
@@ -103,6 +104,7 @@ class PendingCall:
     owes: bool = False
     rounds: int = 0
     monitor: float | None = None
+    monitored_from: float = 0.0
     named: int = 0
     put_off: tuple[float | None, float] = (None, NEVER)
     began: float | None = None

@@ -297,7 +297,7 @@ class PendingCalls(Generic[_Call]):
         call.retry_at = retry_at
         self._agenda.enter(call)
 
-    def unheard(self, silence: float) -> tuple[list[_Call], bool]:
+    def unheard(self, silence: float, now: float) -> tuple[list[_Call], bool]:
         """
         Find the calls that do not wait any longer for an instance which is silent, and end them.
 
@@ -311,7 +311,7 @@ class PendingCalls(Generic[_Call]):
         for call in self._calls.values():
             if call.monitor is None:
                 rest.append(call)
-            elif call.monitor and silence >= call.monitor:
+            elif call.monitor and silence >= call.monitor and now >= call.monitored_from + call.monitor:
                 over.append(call)
             else:
                 lasting = True

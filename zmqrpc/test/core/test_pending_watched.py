@@ -70,6 +70,14 @@ class NamedTests(SynchronousTestCase):
             # It waits on for its deadline.
             self.assertEqual((len(pending), pending.wake_at), (1, NOW + 10_000))
 
+    def test_silence_before_a_call(self) -> None:
+        """It does not count against the patience of its own that a call has."""
+        pending = self.make(1.0)
+        pending._calls[1].monitored_from = NOW
+        self.assertEqual(pending.unheard(4.0, NOW + 0.9), ([], False))
+        (call,), given_up = pending.unheard(5.0, NOW + 1.0)
+        self.assertEqual((call.sequence, given_up), (1, False))
+
     def test_as_long_as_it_is_named_it_is_not_asked(self) -> None:
         pending = self.make(None, 1.5, 0.6)
         for turn in range(2, 4000):
@@ -211,11 +219,11 @@ class UnheardTests(SynchronousTestCase):
                 call = make_call()
                 call.monitor = monitor
                 pending.hand_over(call, NOW)
-            ended, lost = pending.unheard(silence)
+            ended, lost = pending.unheard(silence, NOW + silence)
             self.assertEqual((sequences(ended), lost), (alone, given_up), f"{monitors} after {silence} s")
             left = set(range(1, len(monitors) + 1)) - set(alone)
             self.assertEqual(set(sequences(pending.outstanding())), left)
 
     def test_without_a_patience(self) -> None:
         pending = make_pending(3)
-        self.assertEqual(pending.unheard(1e9), ([], False))
+        self.assertEqual(pending.unheard(1e9, NOW + 1e9), ([], False))

@@ -200,6 +200,19 @@ class WatchedCase(_Case):
         self.workers["a"].let_go()
         self.assertEqual(self.result_of(other), "a")
 
+    def test_silent_before(self):
+        """A call that is made while its instance is silent already waits as long as one that was made before."""
+        before = self.held()
+        self.idle()
+        self.workers["a"].node.clock.pause(4)
+        self.network.run(1.2)
+        made = self.now
+        late = self.call("hold", "a", args={"number": 1}, call_monitor_timeout=1.0)
+        self.assertGreaterEqual(self.lost(late) - made, 1.0)
+        self.network.run(3)
+        self.workers["a"].let_go()
+        self.assertEqual(self.result_of(before), "a")
+
     def test_shorter_and_idempotent(self):
         """It goes to another, and not back to who is silent."""
         call = self.held(idempotent=True, call_monitor_timeout=1.0)

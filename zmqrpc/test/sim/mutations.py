@@ -121,7 +121,7 @@ def forgotten(patch: Patch) -> None:
 
 def never_unheard(patch: Patch) -> None:
     """A client waits for who is silent until the time of its calls is up."""
-    patch(PendingCalls, "unheard", lambda pending, silence: ([], False))
+    patch(PendingCalls, "unheard", lambda pending, silence, now: ([], False))
 
 
 def never_abandoned(patch: Patch) -> None:
