@@ -7,6 +7,7 @@ are left to these, and are not counted: so many of them are few bytes.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import deque
 from itertools import islice
@@ -23,6 +24,11 @@ HIGH_WATER = 1000
 _LEAST = 4096
 _TRACK_ALWAYS = 128 * 1024
 """From here on a message is handed over without a copy, and tracking adds little to what that costs."""
+
+
+# pyzmq would end its thread at the exit of the process, before others have sent what they send then: it takes no large
+# message after that, and lets go of those that libzmq is writing.
+atexit.unregister(garbage.gc._atexit)
 
 
 class Backlog:

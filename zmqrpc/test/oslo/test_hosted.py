@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from textwrap import dedent
 from typing import Any
 
@@ -186,6 +187,21 @@ atexit.register(last)
 client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name")
 """
 
+LAST_WORDS = """
+import atexit
+
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+sizes = [10, 300_000, 20_000]
+
+# It is called after what the driver does at the exit, since that is registered later.
+@atexit.register
+def last():
+    print(json.dumps([client.call({}, "measure", text="x" * size) for size in sizes]))
+
+for number in range(50):
+    client.cast({}, "measure", text="x" * sizes[number % 3])
+"""
+
 
 class HostedTests(OsloTestCase):
     def setUp(self) -> None:
@@ -233,6 +249,13 @@ class HostedTests(OsloTestCase):
     def test_exits(self) -> None:
         """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
         self.assertEqual(self.runs(START + EXITS), [])
+
+    def test_last_words(self) -> None:
+        """However large it is, what a process has sent before it exits arrives, and what it sends while it does."""
+        for green in ("", GREEN):
+            self.assertEqual(self.runs(green + START + LAST_WORDS), [10, 300_000, 20_000])
+        heard = Counter(size for _, size in self.server.hears(106))
+        self.assertEqual(heard, {10: 36, 300_000: 36, 20_000: 34})
 
     def test_dropped(self) -> None:
         """A transport that is dropped without a cleanup gives back what it has opened, and loses nothing."""
