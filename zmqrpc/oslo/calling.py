@@ -79,8 +79,8 @@ class Calling:
         return known
 
     def _time(self, timeout: float | None) -> float:
-        """Return for how long something may take: to wait for ever is no error of oslo.messaging."""
-        return min(self._seconds if timeout is None else timeout, LONGEST - 1)
+        """Return for how long something may take: for ever, or less than nothing, is no error of oslo.messaging."""
+        return max(0.0, min(self._seconds if timeout is None else timeout, LONGEST - 1))
 
     def call(
         self, target: Target, parts: Parts, timeout: float | None, monitor: float | None, retry: int | None, now: bool

@@ -96,6 +96,10 @@ class BadInputTests(OsloTestCase):
             self.assertIn("InvalidTarget", failure.kinds)
             self.assertIn("MessagingException", failure.kinds)
         self.assertEqual(child.do("call", topic="topic", server="", method="name", timeout=1e12), "one")
+        for timeout in (0, -1):
+            failure = self.fails(child, "call", topic="topic", method="name", timeout=timeout)
+            self.assertIn("MessagingTimeout", failure.kinds)
+            self.assertIn("its timeout was over at once", failure.text)
         for monitor in (10, -1, 0, 2e9):
             named = child.do("call", topic="topic", method="name", timeout=0.5, call_monitor_timeout=monitor)
             self.assertEqual(named, "one")
