@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -15,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from zmqrpc.oslo.handed_over import hand_over
-from zmqrpc.oslo.lent import LentReactor
+from zmqrpc.oslo.lent import RESERVE, LentReactor
 from zmqrpc.site import use_monotonic_clock
 
 LIMIT = 30.0
@@ -121,6 +122,24 @@ class HandOverTests(SynchronousTestCase):
         hand_over(self.reactor, act.wakeUp)
         del self.reactor.threadCallQueue[:], act
         self.assertIsNone(held())
+
+
+class Descends:
+    """Does something that many of itself deep, each of which takes a frame, and a level that is none."""
+
+    def __init__(self, left: int, act: Any) -> None:
+        if left:
+            Descends(left - 1, act)
+        else:
+            act()
+
+
+def descend(left: int, act: Any) -> None:
+    """Do something that many frames deep."""
+    if left:
+        descend(left - 1, act)
+    else:
+        act()
 
 
 class Slow:
@@ -268,6 +287,42 @@ class LentReactorTests(SynchronousTestCase):
         self.patch(self.reactor, "runUntilCurrent", interrupted)
         self.in_thread(lambda: self.assertRaises(KeyboardInterrupt, self.reactor.in_turn, done.set))
         self.assertTrue(done.wait(LIMIT))
+        self.assertEqual(self.reactor.worker, self.thread.ident)
+
+    def test_deep_stack(self) -> None:
+        """
+        Whoever is near the end of its stack leaves the work to the reactor, which needs some itself.
+
+        It may be refused what it wants itself, and what others want is not done by halves.
+        """
+        raised, where = list[BaseException](), list[int]()
+
+        def work() -> None:
+            try:
+                descend(RESERVE // 3, lambda: where.append(threading.get_ident()))
+            except RecursionError as error:
+                raised.append(error)
+
+        def ask(way: Any, depth: int) -> bool:
+            """Tell whether it was heard."""
+            try:
+                way(depth, lambda: self.reactor.in_turn(work))
+            except RecursionError:
+                return False
+            return True
+
+        for way in (descend, Descends):
+            for depth in range(0, sys.getrecursionlimit(), 3):
+                self.until(lambda: not self.reactor._turn.locked())
+                before = len(where)
+                if not self.in_thread(lambda way=way, depth=depth: ask(way, depth)):
+                    break
+                self.until(lambda before=before: raised or len(where) > before)
+                self.assertEqual((raised, self.flushLoggedErrors()), ([], []), depth)
+            else:
+                self.fail("it never came to the end of its stack")
+        self.assertIn(self.thread.ident, where)
+        self.assertGreater(len(set(where)), 1)
         self.assertEqual(self.reactor.worker, self.thread.ident)
 
     def test_handed_over_to_a_thread(self) -> None:
