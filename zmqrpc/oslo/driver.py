@@ -22,7 +22,7 @@ from zmqrpc.oslo.opts import settings_of
 from zmqrpc.oslo.payload import Parts, parts_of, parts_of_notification, value_of
 from zmqrpc.oslo.reactor import first_use, reactor_here
 from zmqrpc.oslo.server import AnyMethod, Hand, OsloServer
-from zmqrpc.oslo.waiting import StillUnderWay
+from zmqrpc.oslo.waiting import StillUnderWay, check_waiting
 from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 from zmqrpc.transport_url import masked_url
@@ -120,15 +120,28 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             raise raised_for(error, self._allowed_remote_exmods, False) from None
 
     def _opened(self) -> Calling:
-        """Begin what calls, at the first use in this process."""
+        """
+        Begin what calls, at the first use in this process.
+
+        :raises RuntimeError: as `check_waiting`.
+        """
         calling = self._calling
         if calling is not None and calling.is_open:
             return calling
         reactor = reactor_here()
+        # Before the lock: who has that waits for the reactor, which must not wait for it.
+        check_waiting(reactor)
         with first_use():
-            if self._calling is None or not self._calling.is_open:
-                self._calling = self._begun(reactor)
-            return self._calling
+            while True:
+                calling = self._calling
+                if calling is not None and calling.is_open:
+                    return calling
+                made = self._begun(reactor)
+                # A signal handler may have been quicker. None comes in between here, since nothing is called.
+                if self._calling is calling:
+                    self._calling = made
+                    return made
+                made.hosted.drop()
 
     def _begun(self, reactor: Any) -> Calling:
         settings = self._read()

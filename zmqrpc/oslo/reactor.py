@@ -53,6 +53,15 @@ class _Process:
         installed = sys.modules.get("twisted.internet.reactor")
         return installed if getattr(installed, "running", False) and installed is not self.left else None
 
+    def take(self, reactor: Any, thread: int | None) -> bool:
+        """Take a reactor; return whether it is the first: a signal handler may have been quicker."""
+        # No handler comes in between, since nothing is called.
+        if self.reactor is not None:
+            return False
+        self.thread = thread
+        self.reactor = reactor
+        return True
+
     def forked(self) -> None:
         """Forget what is the parent's: none of its threads is here, and one of them may have held the lock."""
         if self.reactor is not None:
@@ -79,14 +88,14 @@ def reactor_here() -> Any:
         return _process.reactor
     with _process.lock:
         if _process.reactor is None:
-            reactor = _process.of_application()
-            if reactor is None:
-                reactor, _process.thread = _begun()
-            else:
-                _process.thread = threadable.ioThread
+            theirs, thread = _process.of_application(), threadable.ioThread
+            if theirs is None:
+                reactor, thread = _begun()
+                if not _process.take(reactor, thread):
+                    reactor.callFromThread(reactor.crash)
+            elif _process.take(theirs, thread):
                 for act in _process.with_application:
-                    reactor.callFromThread(act, reactor)
-            _process.reactor = reactor
+                    theirs.callFromThread(act, theirs)
         return _process.reactor
 
 
@@ -175,10 +184,13 @@ def _begun() -> tuple[Any, int]:
     finally:
         if size is not None:
             threading.stack_size(size)
-    if not running.wait(START_SECONDS):
+    try:
+        if not running.wait(START_SECONDS):
+            raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
+    except BaseException:
         # It has nobody who would use it.
         reactor.callFromThread(reactor.crash)
-        raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
+        raise
     ident = thread.ident
     assert ident is not None
     return reactor, ident

@@ -202,6 +202,106 @@ for number in range(50):
     client.cast({}, "measure", text="x" * sizes[number % 3])
 """
 
+INTERRUPTED = """
+from zmqrpc.oslo import driver, hosted, reactor
+
+def until(condition):
+    limit = time.monotonic() + 10
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.01)
+
+def interrupt(module, name, act):
+    # As a signal handler would that comes when something is made, and nobody can know of it yet.
+    make = getattr(module, name)
+
+    def interrupted(*arguments):
+        made = make(*arguments)
+        setattr(module, name, make)
+        act()
+        return made
+
+    setattr(module, name, interrupted)
+
+def threads():
+    return [thread.name for thread in threading.enumerate() if thread.name == "zmqrpc"]
+
+def call(client):
+    told.append(client.call({}, "name"))
+    used.append([reactor.reactor_here(), transport._driver._calling])
+
+told, used = [], []
+for module, name in ((reactor, "_begun"), (driver, "Calling")):
+    transport = transport_of(sys.argv[1])
+    client = client_of(transport, timeout=10)
+    interrupt(module, name, lambda: call(client))
+    call(client)
+    told.append(used[0] == used[1] and used[0][0] is used[0][1].hosted.reactor)
+    until(lambda: len(hosted._open) == 1 and len(threads()) == 1)
+    told += [len(hosted._open), threads()]
+    transport.cleanup()
+    until(lambda: not hosted._open)
+    told.append(len(hosted._open))
+    used.clear()
+print(json.dumps(told))
+"""
+
+IN_REACTOR = """
+from twisted.internet import reactor
+from zmqrpc import use_monotonic_clock
+from zmqrpc.oslo import driver
+
+use_monotonic_clock(reactor)
+begins, told = driver.Calling, {}
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+
+def begin(*arguments):
+    # Another thread opens it now, and waits for the reactor then.
+    driver.Calling = begins
+    entered = threading.Event()
+    reactor.callFromThread(notify, entered)
+    # The reactor does not come to that where it waits for the lock, which this thread has.
+    entered.wait(1)
+    return begins(*arguments)
+
+def notify(entered):
+    reactor.callLater(0, entered.set)
+    told["reactor"] = outcome(client.cast, {}, "note")
+
+def work():
+    told["thread"] = outcome(client.call, {}, "name")
+    reactor.callFromThread(reactor.stop)
+
+driver.Calling = begin
+reactor.callWhenRunning(threading.Thread(target=work).start)
+reactor.run()
+print(json.dumps(told))
+"""
+
+PARTLY = """
+from itertools import pairwise
+
+from zmqrpc.oslo.reactor import reactor_here
+
+ticks = []
+
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        eventlet.sleep(0.01)
+
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+answers = [client.call({}, "name")]
+ticking = eventlet.spawn(tick)
+calls = [threading.Thread(target=lambda: answers.append(client.call({}, "nap", seconds=1))) for _ in range(3)]
+for call in calls:
+    call.start()
+for call in calls:
+    call.join()
+longest = max((later - before for before, later in pairwise(ticks)), default=None)
+reactor = reactor_here()
+print(json.dumps([answers, longest, type(reactor).__name__, type(reactor.getThreadPool()).__name__]))
+"""
+
 
 class HostedTests(OsloTestCase):
     def setUp(self) -> None:
@@ -231,6 +331,34 @@ class HostedTests(OsloTestCase):
     def test_reactor_begins_later(self) -> None:
         """An application's reactor that begins after the first use is one of its own, and may be held up by a call."""
         self.assertEqual(self.runs(START + LATER), dict.fromkeys(("before", "thread", "held", "after"), "one"))
+
+    def test_interrupted(self) -> None:
+        """Who comes in the midst of the first use, as a signal handler may, and who is interrupted have the same."""
+        # The second has the reactor of the first.
+        self.assertEqual(self.runs(START + INTERRUPTED), 2 * ["one", "one", True, 1, ["zmqrpc"], 0])
+
+    def test_opened_in_the_reactor(self) -> None:
+        """An application's reactor is refused its first use at once, and not held up, while a thread has its own."""
+        told = self.runs(START + IN_REACTOR)
+        self.assertIn("would wait for itself", told["reactor"][0])
+        self.assertEqual(told["thread"][0], "one")
+        for name, (_, seconds) in told.items():
+            self.assertLess(seconds, 4, name)
+
+    def test_partly_patched(self) -> None:
+        """Threads are green where eventlet has patched these, whatever else it has: all go on while one waits."""
+        for patched in ("os=False", "select=False", "os=False, select=False", "thread=True"):
+            green = f"import eventlet; eventlet.monkey_patch({patched})\n"
+            answers, longest, *kinds = self.runs(green + START + PARTLY)
+            self.assertEqual((answers, kinds), (["one"] * 4, ["SelectReactor", "SystemPool"]), patched)
+            self.assertLess(longest, 0.5, patched)
+
+    def test_patched_but_threads(self) -> None:
+        """Where it has patched all else, threads are those of the system."""
+        for patched in ("thread=False", "os=True", "socket=True"):
+            green = f"import eventlet; eventlet.monkey_patch({patched})\n"
+            answers, _, _, pool = self.runs(green + START + PARTLY)
+            self.assertEqual((answers, pool), (["one"] * 4, "ThreadPool"), patched)
 
     def test_log_by_sending(self) -> None:
         """A handler of logging may send: the reactor does not wait for its lock."""
