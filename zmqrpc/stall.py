@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from zmqrpc.unpatched import unpatched
+from zmqrpc.unpatched import threads_are_green, unpatched
 
 STALL_SECONDS = 1.0
 _LOOK_SECONDS = STALL_SECONDS / 4
@@ -60,7 +60,7 @@ class StallWatch:
         if self._thread is None:
             self._turned.set()
             self._tell = lambda seconds: call_from_thread(partial(blocked, seconds))
-            if self._threading is not threading:
+            if threads_are_green():
                 self._log = lambda *words, **facts: call_from_thread(partial(self.log.error, *words, **facts))
             self._thread = thread = self._threading.Thread(
                 target=self._watch, args=(call_from_thread,), name="zmqrpc-stall", daemon=True

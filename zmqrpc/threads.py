@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -18,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from zmqrpc.forks import leave
-from zmqrpc.unpatched import unpatched
+from zmqrpc.unpatched import threads_are_green, unpatched
 
 _MOST_AT_ONCE = 10
 """As many threads as Twisted's reactors have."""
@@ -189,7 +188,7 @@ class SystemPool:
 
 def keep_green_threads_going(reactor: Any) -> None:
     """Where eventlet has patched threads, have no green thread held up by what a reactor leaves to them: names."""
-    if isinstance(reactor, ReactorBase) and reactor.threadpool is None and unpatched("threading") is not threading:
+    if isinstance(reactor, ReactorBase) and reactor.threadpool is None and threads_are_green():
         pool: Any = SystemPool()
         reactor.threadpool = pool
         reactor.installNameResolver(GAIResolver(reactor, lambda: pool, unpatched("socket").getaddrinfo))

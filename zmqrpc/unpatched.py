@@ -7,6 +7,13 @@ from importlib import import_module
 from types import ModuleType
 
 
+def threads_are_green() -> bool:
+    """Tell whether eventlet has put green threads in the place of those of the system, whatever else it has patched."""
+    # It may be there in part: another thread imports it at this moment.
+    is_patched = getattr(sys.modules.get("eventlet.patcher"), "is_monkey_patched", None)
+    return is_patched is not None and bool(is_patched("thread"))
+
+
 def unpatched(name: str) -> ModuleType:
     """
     Return a module of the standard library, with threads of the operating system.
@@ -16,8 +23,7 @@ def unpatched(name: str) -> ModuleType:
 
     :param name: threading, or another that eventlet patches.
     """
-    eventlet = sys.modules.get("eventlet")
-    if eventlet is None or not eventlet.patcher.is_monkey_patched("thread"):
+    if not threads_are_green():
         return import_module(name)
-    original: ModuleType = eventlet.patcher.original(name)
+    original: ModuleType = sys.modules["eventlet.patcher"].original(name)
     return original

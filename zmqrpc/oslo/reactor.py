@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from twisted.python import threadable
@@ -19,6 +20,7 @@ from zmqrpc.oslo import logs
 from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.site import use_monotonic_clock
 from zmqrpc.threads import keep_green_threads_going
+from zmqrpc.unpatched import threads_are_green
 
 STACK_BYTES = 1 << 20
 """Of the thread: some services make the stacks of all threads so small that Twisted would end the process."""
@@ -148,14 +150,15 @@ def _leave_green_threads() -> None:
     They would come back here, the reactor's among them, out of a queue of events that is the parent's as well, and so
     that of every other fork. oslo.service does the same in its workers.
     """
-    eventlet = sys.modules.get("eventlet")
-    if eventlet is not None and eventlet.patcher.is_monkey_patched("thread"):
-        eventlet.hubs.use_hub()
-        # In the first green thread of all the fork ends, and waits for what is to be told then; any may have forked.
-        first = eventlet.getcurrent()
-        while first.parent is not None:
-            first = first.parent
-        eventlet.hubs.get_hub().greenlet.parent = first
+    if not threads_are_green():
+        return
+    eventlet = sys.modules["eventlet"]
+    eventlet.hubs.use_hub()
+    # In the first green thread of all the fork ends, and waits for what is to be told then; any may have forked.
+    first = eventlet.getcurrent()
+    while first.parent is not None:
+        first = first.parent
+    eventlet.hubs.get_hub().greenlet.parent = first
 
 
 os.register_at_fork(after_in_child=_process.forked)
@@ -168,15 +171,13 @@ def _begun() -> tuple[Any, int]:
     # Not what Twisted takes for the thread of the reactor: that is of the application's, which may begin later.
     reactor._registerAsIOThread = False
     use_monotonic_clock(reactor)
-    is_green = os.write is not posix.write
-    if is_green:
-        keep_green_threads_going(reactor)
-        reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
+    keep_green_threads_going(reactor)
+    reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
     logs.say_to_logging()
     running = threading.Event()
     reactor.callWhenRunning(running.set)
     # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
-    size = None if is_green else threading.stack_size(STACK_BYTES)
+    size = None if threads_are_green() else threading.stack_size(STACK_BYTES)
     try:
         run = partial(reactor.run, installSignalHandlers=False)
         thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
@@ -197,21 +198,23 @@ def _begun() -> tuple[Any, int]:
 
 
 def _made() -> Any:
-    """Make the best reactor that there is; under eventlet there is neither epoll nor poll."""
-    if hasattr(select, "epoll"):
+    """Make the best reactor that there is; in a green thread that is one of select, where it lets others go on."""
+    if not threads_are_green() and hasattr(select, "epoll"):
         from zmqrpc.oslo.lent import LentReactor
 
         return LentReactor()
     from twisted.internet import selectreactor
 
-    # Where Twisted was imported before eventlet patched the standard library, it would stop all green threads.
-    selectreactor._select = select.select
+    # Where Twisted was imported before eventlet patched the standard library, or `select` is left as it is, all green
+    # threads would stop.
+    green = import_module("eventlet.green.select") if threads_are_green() else select
+    selectreactor._select = green.select
     made: Any = selectreactor.SelectReactor()
     made.in_turn = partial(hand_over, made)
     return made
 
 
 def _wake(descriptor: int) -> None:
-    """Wake the reactor up; eventlet's `os.write` lets no two write at a time."""
+    """Wake the reactor up; where eventlet has patched `os`, its `write` lets no two write at a time."""
     with suppress(BlockingIOError):
         posix.write(descriptor, b"x")
