@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any
 
 from twisted.logger import (
@@ -33,17 +35,26 @@ MOST_LINES = 10_000
 
 
 class _LogThread:
-    """The thread; it begins with the first line, or before the process exits."""
+    """
+    The thread; it begins with the first line, or before the process exits.
+
+    Whatever a filter or a handler raises, it goes on. Where it ends all the same, as a green one does that is killed
+    while it waits, the next line begins another.
+    """
 
     def __init__(self) -> None:
         self._lines: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # A signal handler of the main thread may come to it again.
+        self._lock = threading.RLock()
         self._runs = False
-        self._dropped = 0
+        # It counts what is dropped, and each look at it: several threads may say something at a time, and to add one
+        # and read it is one step.
+        self._drops = count()
+        self._known = 0
 
     def do(self, act: Callable[[], object]) -> None:
         if self._lines.qsize() >= MOST_LINES:
-            self._dropped += 1
+            next(self._drops)
             return
         self._lines.put(act)
         if not self._runs:
@@ -51,27 +62,46 @@ class _LogThread:
 
     def begin(self) -> None:
         with self._lock:
-            if not self._runs:
+            if self._runs:
+                return
+            self._runs = True
+            try:
                 threading.Thread(target=self._run, name="zmqrpc-log", daemon=True).start()
-                self._runs = True
+            except BaseException as error:
+                self._runs = False
+                # There may be too many threads now: who says something is not to blame, and the next line tries again.
+                if not isinstance(error, RuntimeError):
+                    raise
 
     def _run(self) -> None:
-        while True:
-            act = self._lines.get()
-            try:
-                act()
-            except Exception:
-                # A filter of the application's: there is nobody else to tell.
-                traceback.print_exc()
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                LOG.warning("%d lines of the log were dropped, since its handlers are too slow", dropped)
+        try:
+            while True:
+                _try(self._lines.get())
+                _try(self._tell_dropped)
+        finally:
+            self._runs = False
+
+    def _tell_dropped(self) -> None:
+        dropped = next(self._drops) - self._known
+        self._known += dropped + 1
+        if dropped:
+            LOG.warning("%d lines of the log were dropped, since its handlers are too slow", dropped)
 
     def flush(self, seconds: float) -> None:
         if self._runs:
             said = threading.Event()
             self._lines.put(said.set)
             said.wait(seconds)
+
+
+def _try(act: Callable[[], object]) -> None:
+    """Do something that the application may have a part in."""
+    try:
+        act()
+    except BaseException:
+        # There is nobody else to tell, and perhaps no standard error either.
+        with suppress(BaseException):
+            sys.stderr.write(traceback.format_exc())
 
 
 _thread = _LogThread()
