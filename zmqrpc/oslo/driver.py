@@ -160,6 +160,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         :raises InvalidTarget: a name is none that can be sent.
         :raises ConfigError: there is no port.
+        :raises StillUnderWay: something holds the reactor up, and has for ten seconds; an error of oslo.messaging's.
         """
         reactor = reactor_here()
         with _naming(target):
@@ -178,6 +179,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         Listen for notifications; as `oslo_messaging._drivers.base.BaseDriver.listen_for_notifications`.
 
         :raises ConfigError: as `listen`.
+        :raises StillUnderWay: as `listen`.
         """
         targets = []
         for target, priority in targets_and_priorities:

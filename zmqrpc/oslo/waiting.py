@@ -11,17 +11,22 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from oslo_messaging.exceptions import MessagingException
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zmqrpc.oslo.reactor import doing, is_this_thread
 
 LATE_SECONDS = 1.0
-"""After the time of a call, after which its thread goes on, whatever the reactor does: all calls end by then."""
+"""
+After the time of a call, after which its thread goes on, whatever the reactor does: all calls end by then.
+
+But one that does the reactor's work itself at that time goes on when that is done, as any thread does that works.
+"""
 
 
-class StillUnderWay(Exception):
-    """What was waited for goes on."""
+class StillUnderWay(MessagingException):  # type: ignore[misc]
+    """What was waited for goes on; services expect errors of oslo.messaging's own, from `listen` too."""
 
     def __init__(self) -> None:
         super().__init__("the thread of zmqrpc does not answer; something holds it up")
@@ -64,8 +69,9 @@ def wait_for(
     Do something in the reactor, and wait in this thread until it is done.
 
     :param start: called in the reactor.
-    :param patience: seconds that it is waited for.
-    :param late: called in the reactor with the outcome when that comes later than it was waited for.
+    :param patience: seconds that it is waited for. They begin when this thread has done what it does of the reactor's
+        work, its own start among that; what holds up the reactor then holds up this thread, for as long as it takes.
+    :param late: called in the reactor with the outcome when that comes later than it was waited for, and only then.
     :return: what its Deferred brings.
     :raises StillUnderWay: that takes longer.
     :raises RuntimeError: as `check_waiting`.
@@ -100,13 +106,14 @@ class _Waiting:
     def _bring(self, outcome: Any) -> None:
         self._outcome = outcome
         self._done.release()
-        if self._left and self._late is not None:
+        # Whoever has the lock has the outcome: the thread looks once more when it has left.
+        if self._left and self._late is not None and self._done.acquire(blocking=False):
             self._late(outcome)
 
     def outcome(self, patience: float) -> Any:
         if not self._done.acquire(timeout=patience):
             self._left = True
-            # It may have come in between.
+            # It may have come in between, and not be told as late.
             if not self._done.acquire(blocking=False):
                 raise StillUnderWay
         outcome = self._outcome
