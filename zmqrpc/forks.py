@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 _started: WeakKeyDictionary[Any, Callable[[Any, str], None]] = WeakKeyDictionary()
 _kept: list[Any] = []
+_in_each: list[Callable[[], object]] = []
 _process = os.getpid()
 
 
@@ -35,8 +36,19 @@ def stopped(node: Any) -> None:
     _started.pop(node, None)
 
 
+def in_each_fork(act: Callable[[], object]) -> None:
+    """Have something done in each fork of this process, as soon as that exists."""
+    _in_each.append(act)
+
+
+def look() -> None:
+    """Look whether this is a fork of which Python was not told: uWSGI forks in C. It takes 0.05 us."""
+    if os.getpid() != _process:
+        _begin()
+
+
 def _begin() -> None:
-    """Tell the nodes of the parent, in a fork that begins."""
+    """Do what there is to be done in a fork that begins, and tell the nodes of the parent."""
     global _process
     parent, _process = _process, os.getpid()
     nodes = list(_started.items())
@@ -48,6 +60,8 @@ def _begin() -> None:
             f"this node was started in process {parent} and is of no use in process {_process}, a fork of it; make a "
             "new Node in a new interpreter (multiprocessing's spawn, or subprocess)",
         )
+    for act in _in_each:
+        act()
 
 
 os.register_at_fork(after_in_child=_begin)

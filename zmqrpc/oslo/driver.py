@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from oslo_messaging.transport import InvalidTransportURL
 
 from zmqrpc import errors
 from zmqrpc.core.notification import PRIORITIES
+from zmqrpc.forks import look
 from zmqrpc.node import Node
 from zmqrpc.oslo.calling import Calling
 from zmqrpc.oslo.failures import raised_for
@@ -125,6 +127,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         :raises RuntimeError: as `check_waiting`.
         """
+        look()
         calling = self._calling
         if calling is not None and calling.is_open:
             return calling
@@ -206,10 +209,11 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         if calling is not None:
             calling.hosted.close()
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Many build transports, and drop them.
         calling = getattr(self, "_calling", None)
-        if calling is not None:
+        # At the very end there is no reactor any more that could do something, and no name in any module.
+        if calling is not None and not is_finalizing():
             calling.hosted.drop()
 
 

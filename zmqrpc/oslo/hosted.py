@@ -10,9 +10,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
+# Not at the first use: a signal handler that sends would find it half loaded.
+import zmqrpc.reactor_zmq  # noqa: F401
+from zmqrpc.forks import in_each_fork
 from zmqrpc.node import Node
 from zmqrpc.oslo import logs
-from zmqrpc.oslo.reactor import begin_no_more_threads, in_each_fork, is_here, with_application
+from zmqrpc.oslo.reactor import begin_no_more_threads, is_here, with_application
 from zmqrpc.oslo.waiting import StillUnderWay, check_waiting, wait_for
 from zmqrpc.settings import Settings
 

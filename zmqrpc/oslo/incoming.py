@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -34,10 +35,10 @@ class _Settled:
         self._reactor = reactor
         self._forgotten = forgotten
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # A server of oslo.messaging brings nothing for a method that raises SystemExit, or whose green thread is
         # killed. What that leaves holds itself, until the garbage is collected.
-        if not self.is_brought and is_here(self._reactor):
+        if not self.is_brought and not is_finalizing() and is_here(self._reactor):
             # Not in this thread: garbage is collected in the midst of anything.
             self._reactor.callFromThread(_fire, self.outcome, self._forgotten)
 

@@ -12,7 +12,7 @@ from oslo_config import cfg
 from oslo_messaging.transport import TransportHost, TransportURL
 from twisted.internet.task import Clock
 
-from zmqrpc.connections import check_strategy
+from zmqrpc.connections import find_factory
 from zmqrpc.core.plan import check_matchmaker, plan_of
 from zmqrpc.errors import ConfigError
 from zmqrpc.matchmaker import make_matchmaker
@@ -106,7 +106,8 @@ def settings_of(conf: Any, url: Any, default_exchange: str | None) -> Settings:
     make_matchmaker(Clock(), settings)
     for text in filter(None, (plan.warning, check_matchmaker(plan, settings.matchmaker))):
         _warn(text)
-    check_strategy(plan.name)
+    # Looked for, and loaded: see `zmqrpc.oslo.hosted`.
+    find_factory(plan.calls)
     return settings
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posix
 import select
 import sys
@@ -13,14 +12,20 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from twisted.internet import selectreactor
 from twisted.python import threadable
 from twisted.python.threadpool import ThreadPool
 
+from zmqrpc.forks import in_each_fork, look
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.site import use_monotonic_clock
 from zmqrpc.threads import keep_green_threads_going
 from zmqrpc.unpatched import threads_are_green
+
+_Lent: Any = None
+if hasattr(select, "epoll"):
+    from zmqrpc.oslo.lent import LentReactor as _Lent
 
 STACK_BYTES = 1 << 20
 """Of the thread: some services make the stacks of all threads so small that Twisted would end the process."""
@@ -35,7 +40,6 @@ class _Process:
 
     :ivar reactor: None before the first use.
     :ivar thread: the ident of the thread in which that runs.
-    :ivar begin_anew: called in each fork of it.
     :ivar with_application: called, in the application's reactor, when that is taken.
     :ivar left: the application's reactor that ran where this process was forked; it does not run here.
     """
@@ -45,7 +49,6 @@ class _Process:
         self.thread: int | None = None
         # A signal handler of the main thread may come to it again.
         self.lock = threading.RLock()
-        self.begin_anew: list[Callable[[], object]] = []
         self.with_application: list[Callable[[Any], object]] = []
         self.left: Any = None
 
@@ -70,8 +73,6 @@ class _Process:
             _leave_green_threads()
         self.reactor = self.thread = None
         self.lock, self.left = threading.RLock(), self.of_application() or self.left
-        for begin_anew in self.begin_anew:
-            begin_anew()
 
 
 _process = _Process()
@@ -86,6 +87,7 @@ def reactor_here() -> Any:
 
     :raises RuntimeError: no thread can be begun.
     """
+    look()
     if _process.reactor is not None:
         return _process.reactor
     with _process.lock:
@@ -113,6 +115,7 @@ def with_application(act: Callable[[Any], object]) -> None:
 
 def is_here(reactor: Any) -> bool:
     """Tell whether a reactor runs here, and has neither ended nor is that of a process from which this was forked."""
+    look()
     return reactor is _process.reactor and reactor.running
 
 
@@ -138,11 +141,6 @@ def begin_no_more_threads(reactor: Any) -> None:
         reactor.threadpool.adjustPoolsize(1, 1)
 
 
-def in_each_fork(begin_anew: Callable[[], object]) -> None:
-    """Have something done in each fork of this process, as soon as that exists."""
-    _process.begin_anew.append(begin_anew)
-
-
 def _leave_green_threads() -> None:
     """
     Leave the green threads of the parent where they are, as a fork does with its threads.
@@ -161,7 +159,7 @@ def _leave_green_threads() -> None:
     eventlet.hubs.get_hub().greenlet.parent = first
 
 
-os.register_at_fork(after_in_child=_process.forked)
+in_each_fork(_process.forked)
 in_each_fork(logs.begin_anew)
 
 
@@ -173,6 +171,7 @@ def _begun() -> tuple[Any, int]:
     use_monotonic_clock(reactor)
     keep_green_threads_going(reactor)
     reactor.waker.wakeUp = partial(_wake, reactor.waker.o)
+    reactor.waker.doRead = partial(_empty, reactor.waker.i)
     logs.say_to_logging()
     running = threading.Event()
     reactor.callWhenRunning(running.set)
@@ -199,12 +198,8 @@ def _begun() -> tuple[Any, int]:
 
 def _made() -> Any:
     """Make the best reactor that there is; in a green thread that is one of select, where it lets others go on."""
-    if not threads_are_green() and hasattr(select, "epoll"):
-        from zmqrpc.oslo.lent import LentReactor
-
-        return LentReactor()
-    from twisted.internet import selectreactor
-
+    if not threads_are_green() and _Lent is not None:
+        return _Lent()
     # Where Twisted was imported before eventlet patched the standard library, or `select` is left as it is, all green
     # threads would stop.
     green = import_module("eventlet.green.select") if threads_are_green() else select
@@ -212,6 +207,12 @@ def _made() -> Any:
     made: Any = selectreactor.SelectReactor()
     made.in_turn = partial(hand_over, made)
     return made
+
+
+def _empty(descriptor: int) -> None:
+    """Take what has woken the reactor up; eventlet's `os.read` waits for it, where another process was woken up."""
+    with suppress(BlockingIOError):
+        posix.read(descriptor, 8192)
 
 
 def _wake(descriptor: int) -> None:

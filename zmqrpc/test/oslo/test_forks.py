@@ -36,6 +36,30 @@ class ForkTests(OsloTestCase):
         """All five find the server in a file."""
         self.assert_all_call(self.url)
 
+    def test_bare(self):
+        """Forks of a green parent that has not called need not be prepared, as oslo.service prepares its workers."""
+        server = self.child()
+        server.do("serve", topic="forks", server="one")
+        pid = str(server.do("pid"))
+        parent = self.child(True)
+        outcomes = parent.do("fork_and_call", topic="forks", forks=8, calls=20, how="bare")
+        self.assertEqual([counts for counts, _ in outcomes], [{pid: 20}] * 9)
+        self.assertEqual((parent.leave(), parent.err), (0, ""))
+
+    def test_by_c(self):
+        """A fork that C makes, as uWSGI does, tells Python nothing, and can call all the same."""
+        server = self.child()
+        server.do("serve", topic="forks", server="one")
+        pid = str(server.do("pid"))
+        parent = self.child()
+        parent.do("serve", topic="other", server="parent")
+        self.assertEqual(parent.do("calls", topic="forks", count=20), {pid: 20})
+        for _ in range(2):
+            outcomes = parent.do("fork_and_call", topic="forks", forks=3, calls=20, how="by C")
+            self.assertEqual([counts for counts, _ in outcomes], [{pid: 20}] * 4)
+        self.assertEqual(server.do("call", topic="other", method="name"), "parent")
+        self.assertEqual((parent.leave(), parent.err), (0, ""))
+
     def test_under_way(self):
         """A process forks again and again while its threads call: no lock is held for ever in a fork."""
         server = self.child()

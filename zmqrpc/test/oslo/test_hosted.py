@@ -187,6 +187,29 @@ atexit.register(last)
 client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name")
 """
 
+IMPORTS = """
+import builtins
+
+transport = transport_of(sys.argv[1])
+client = client_of(transport, timeout=10)
+imported, load = [], builtins.__import__
+
+def note(name, *more, **named):
+    before = set(sys.modules)
+    module = load(name, *more, **named)
+    if threading.current_thread() is threading.main_thread() and set(sys.modules) - before:
+        imported.extend(set(sys.modules) - before)
+    return module
+
+builtins.__import__ = note
+client.call({}, "name")
+target = oslo_messaging.Target(topic="t", server="s")
+server = oslo_messaging.get_rpc_server(transport, target, [], executor="threading")
+server.start()
+server.stop()
+print(json.dumps([name for name in imported if name.startswith("zmqrpc")]))
+"""
+
 LAST_WORDS = """
 import atexit
 
@@ -377,6 +400,10 @@ class HostedTests(OsloTestCase):
     def test_exits(self) -> None:
         """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
         self.assertEqual(self.runs(START + EXITS), [])
+
+    def test_imports(self) -> None:
+        """The first use of a transport loads nothing more: a signal handler that comes finds nothing half loaded."""
+        self.assertEqual(self.runs(START + IMPORTS), [])
 
     def test_last_words(self) -> None:
         """However large it is, what a process has sent before it exits arrives, and what it sends while it does."""

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from ctypes import PyDLL
 from typing import Any
 
 from zmqrpc.test.oslo.acts.callers import Callers
@@ -17,24 +18,29 @@ class Forks(Callers, Process):
     """Forks, and has the forks do something."""
 
     @in_main
-    def fork_and_call(self, topic: str, forks: int, calls: int, threads: int = 1) -> list[Any]:
-        """Fork; return what each fork, and then the parent, was answered, and the seconds that this took."""
-        return [*self.in_forks(forks, lambda: self._timed(topic, calls, threads)), self._timed(topic, calls, threads)]
+    def fork_and_call(self, topic: str, forks: int, calls: int, threads: int = 1, how: str = "prepared") -> list[Any]:
+        """
+        Fork; return what each fork, and then the parent, was answered, and the seconds that this took.
+
+        :param how: prepared as oslo.service prepares its workers; bare; or by C, so that Python does not know of it.
+        """
+        forked = self.in_forks(forks, lambda: self._timed(topic, calls, threads), how)
+        return [*forked, self._timed(topic, calls, threads)]
 
     def _timed(self, topic: str, calls: int, threads: int) -> list[Any]:
         began = time.monotonic()
         counts = self.calls(topic, calls, threads, timeout=10)
         return [counts, time.monotonic() - began]
 
-    def in_forks(self, count: int, act: Callable[[], Any]) -> list[Any]:
+    def in_forks(self, count: int, act: Callable[[], Any], how: str = "prepared") -> list[Any]:
         """Have forks do something at the same time; return what each returned."""
         import json
 
         pipes = []
         for _ in range(count):
             read, write = os.pipe()
-            if os.fork() == 0:
-                self._be_fork()
+            if (PyDLL(None).fork() if how == "by C" else os.fork()) == 0:
+                self._be_fork(how)
                 status = 9
                 try:
                     os.write(write, json.dumps(act()).encode())
@@ -56,10 +62,10 @@ class Forks(Callers, Process):
             os.wait()
         return outcomes
 
-    def _be_fork(self) -> None:
+    def _be_fork(self, how: str) -> None:
         os.close(0)
-        if self.executor == "eventlet" and not self.transports:
-            # As oslo.service does in each of its workers; where the driver was used, that has done it.
+        if how == "prepared" and self.executor == "eventlet" and not self.transports:
+            # Where the driver was used, that has done it.
             from eventlet.hubs import use_hub
 
             use_hub()

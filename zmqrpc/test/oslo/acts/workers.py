@@ -22,7 +22,7 @@ class Workers(Forks, Servers):
         for each in range(count):
             pid = os.fork()
             if pid == 0:
-                self._be_fork()
+                self._be_fork("prepared")
                 self._work(topic, f"{server}{each}")
             pids.append(pid)
         return pids
