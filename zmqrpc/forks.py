@@ -64,7 +64,7 @@ def _begin() -> None:
         act()
 
 
-os.register_at_fork(after_in_child=_begin)
+os.register_at_fork(after_in_child=look)
 
 
 def leaving(reactor: Any) -> None:

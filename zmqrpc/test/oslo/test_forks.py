@@ -46,8 +46,8 @@ class ForkTests(OsloTestCase):
         self.assertEqual([counts for counts, _ in outcomes], [{pid: 20}] * 9)
         self.assertEqual((parent.leave(), parent.err), (0, ""))
 
-    def test_by_c(self):
-        """A fork that C makes, as uWSGI does, tells Python nothing, and can call all the same."""
+    def test_untold(self):
+        """A fork of which nobody tells, as those that uWSGI makes in C, can call all the same."""
         server = self.child()
         server.do("serve", topic="forks", server="one")
         pid = str(server.do("pid"))
@@ -55,7 +55,7 @@ class ForkTests(OsloTestCase):
         parent.do("serve", topic="other", server="parent")
         self.assertEqual(parent.do("calls", topic="forks", count=20), {pid: 20})
         for _ in range(2):
-            outcomes = parent.do("fork_and_call", topic="forks", forks=3, calls=20, how="by C")
+            outcomes = parent.do("fork_and_call", topic="forks", forks=3, calls=20, how="untold")
             self.assertEqual([counts for counts, _ in outcomes], [{pid: 20}] * 4)
         self.assertEqual(server.do("call", topic="other", method="name"), "parent")
         self.assertEqual((parent.leave(), parent.err), (0, ""))
