@@ -142,7 +142,7 @@ class Notifier:
 
         :param priority: one of `PRIORITIES`.
         :param arguments: as `arguments_of` writes them.
-        :param attempt: finds out the pools of a topic, and sends the copy of each.
+        :param attempt: decides how often it is asked for the pools of a topic, and the copy of each is sent.
         """
         delivery = self._delivery
         target = Target(self.topics[0].topic, exchange=self.topics[0].exchange)
@@ -250,7 +250,8 @@ def _gather(summed: Deferred[int], outcomes: list[tuple[bool, Any]]) -> None:
         summed.callback(sum(outcome for _, outcome in outcomes))
         return
     error = failures[0].value
-    if any(outcome if success else outcome.value.maybe_executed for success, outcome in outcomes):
+    # One that was cancelled between two attempts tells nothing of that.
+    if any(outcome if success else getattr(outcome.value, "maybe_executed", False) for success, outcome in outcomes):
         # Another pool has it, or may have it.
         error.maybe_executed = True
     summed.errback(failures[0])

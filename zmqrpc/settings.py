@@ -205,7 +205,12 @@ class Settings:
     max_unsettled_bytes: int = _option(
         256 * 2**20, "Bytes of calls in flight to one instance; past it calls wait, as max_queued_bytes allows.", 1024
     )
-    max_queued_calls: int = _option(10000, "Calls waiting for one peer or one lookup; past it: Overloaded.", 1)
+    max_queued_calls: int = _option(
+        10000,
+        "Calls waiting for one peer or one lookup, or casts, or notifications, that nobody waits for of a transport of "
+        "oslo.messaging; past it: Overloaded.",
+        1,
+    )
     max_queued_bytes: int = _option(
         64 * 2**20,
         "Bytes waiting for one peer or one lookup; past it: Overloaded, and the oldest replies to it are dropped.",

@@ -6,12 +6,12 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
+_PATCHED_AS = {"threading": "thread"}
+
 
 def threads_are_green() -> bool:
     """Tell whether eventlet has put green threads in the place of those of the system, whatever else it has patched."""
-    # It may be there in part: another thread imports it at this moment.
-    is_patched = getattr(sys.modules.get("eventlet.patcher"), "is_monkey_patched", None)
-    return is_patched is not None and bool(is_patched("thread"))
+    return _is_patched("thread")
 
 
 def unpatched(name: str) -> ModuleType:
@@ -23,7 +23,13 @@ def unpatched(name: str) -> ModuleType:
 
     :param name: threading, or another that eventlet patches.
     """
-    if not threads_are_green():
+    if not _is_patched(_PATCHED_AS.get(name, name)):
         return import_module(name)
     original: ModuleType = sys.modules["eventlet.patcher"].original(name)
     return original
+
+
+def _is_patched(what: str) -> bool:
+    # It may be there in part: another thread imports it at this moment.
+    is_patched = getattr(sys.modules.get("eventlet.patcher"), "is_monkey_patched", None)
+    return is_patched is not None and bool(is_patched(what))

@@ -28,13 +28,13 @@ class Attempts:
 
     :param reactor: in which it is sent.
     :param send: sends it, given the seconds that are left as ``timeout``.
-    :param seconds: for which all of it may take.
+    :param seconds: for which all of it may take, from now on.
     :param most: how often it is sent again at most; None, or less than 0, for as often as there is time for.
     :param later: the errors after which it is sent again if it has not run.
     :param even_if_run: those after which it is sent again all the same.
     """
 
-    __slots__ = ("_even_if_run", "_later", "_left", "_pause", "_reactor", "_seconds", "_send", "_until")
+    __slots__ = ("_even_if_run", "_later", "_left", "_pause", "_reactor", "_send", "_until")
 
     def __init__(
         self,
@@ -47,17 +47,16 @@ class Attempts:
     ) -> None:
         self._reactor = reactor
         self._send = send
-        self._seconds = seconds
         self._later = later
         self._even_if_run = even_if_run
         self._left = float("inf") if most is None or most < 0 else most
         self._pause = FIRST_PAUSE
-        self._until = 0.0
+        # Of who waits for it, whatever the reactor does meanwhile.
+        self._until = reactor.seconds() + seconds
 
     def begin(self) -> Deferred[Any]:
         """Send it; in the reactor."""
-        self._until = self._reactor.seconds() + self._seconds
-        return self._send(timeout=self._seconds).addErrback(self._failed)
+        return self._again()
 
     def _failed(self, failure: Failure) -> Any:
         error = failure.value
@@ -72,4 +71,5 @@ class Attempts:
         return deferLater(self._reactor, pause, self._again)
 
     def _again(self) -> Deferred[Any]:
-        return self._send(timeout=self._until - self._reactor.seconds()).addErrback(self._failed)
+        left = max(0.0, self._until - self._reactor.seconds())
+        return self._send(timeout=left).addErrback(self._failed)

@@ -24,7 +24,7 @@ from zmqrpc.settings import Settings
 from zmqrpc.target import Target
 
 MOST_CASTS = 256
-"""Casts and fan-outs to one target that are under way and nobody waits for. They end when they are acknowledged."""
+"""Casts and fan-outs to one topic or server that nobody waits for. They end when they are acknowledged."""
 
 MOST_NOTIFICATIONS = 1000
 """The same of notifications, which end when a listener has handled them: be it as one of a batch, after some time."""

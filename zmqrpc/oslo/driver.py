@@ -14,7 +14,7 @@ from oslo_messaging.transport import InvalidTransportURL
 
 from zmqrpc import errors
 from zmqrpc.core.notification import PRIORITIES
-from zmqrpc.forks import look
+from zmqrpc.forks import begin_if_forked
 from zmqrpc.node import Node
 from zmqrpc.oslo.calling import Calling
 from zmqrpc.oslo.failures import raised_for
@@ -127,7 +127,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         :raises RuntimeError: as `check_waiting`.
         """
-        look()
+        begin_if_forked()
         calling = self._calling
         if calling is not None and calling.is_open:
             return calling

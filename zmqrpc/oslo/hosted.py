@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 
 # Not at the first use: a signal handler that sends would find it half loaded.
 import zmqrpc.reactor_zmq  # noqa: F401
-from zmqrpc.forks import in_each_fork
+from zmqrpc.forks import begin_if_forked, in_each_fork
 from zmqrpc.node import Node
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.reactor import begin_no_more_threads, is_here, with_application
@@ -32,6 +32,9 @@ LOG = logging.getLogger(__name__)
 
 _open: set[HostedNode] = set()
 """Held here, since they go on when nobody has their transport any more: services often drop it before they exit."""
+
+
+_exits = False
 
 
 class HostedNode:
@@ -115,6 +118,9 @@ class HostedNode:
     def end(self) -> Deferred[None]:
         """As `close`; in the reactor."""
         self.is_open = False
+        if _exits:
+            # To stop a node begins a thread.
+            return _within(self.reactor, EXIT_SECONDS, [self.leave()])
         ended = _within(self.reactor, CLOSE_SECONDS, self.ends())
         return ended.addCallback(lambda _: self.node.stopService()).addCallback(lambda _: _open.discard(self))
 
@@ -147,6 +153,9 @@ def _within(reactor: Any, seconds: float, awaited: Iterable[Deferred[Any]]) -> D
 
 def _leave() -> None:
     """Let nobody look for a process that exits, and send what it has said; it is not kept from exiting."""
+    global _exits  # noqa: PLW0603
+    begin_if_forked()
+    _exits = True
     reactors = [hosted.reactor for hosted in list(_open) if is_here(hosted.reactor)]
     if reactors:
         reactor = reactors[0]

@@ -29,7 +29,8 @@ _NEAR_SECONDS = 0.001
 RESERVE = 700
 """
 Frames that a thread must have left, up to the limit of Python, to do the reactor's work: that needs 80, or 120 for a
-result that is nested as deep as any may be. Python counts more than frames: there may be 400 levels where 700 are left.
+result that is nested as deep as any may be. Python counts more than frames, in a recursion through constructors one for
+each: there may be 400 levels where 700 are left, and fewer behind a recursion in C (of `repr`), which no look can see.
 """
 
 

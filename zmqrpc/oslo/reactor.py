@@ -16,12 +16,12 @@ from twisted.internet import selectreactor
 from twisted.python import threadable
 from twisted.python.threadpool import ThreadPool
 
-from zmqrpc.forks import in_each_fork, look
+from zmqrpc.forks import begin_if_forked, in_each_fork
 from zmqrpc.oslo import logs
 from zmqrpc.oslo.handed_over import hand_over
 from zmqrpc.site import use_monotonic_clock
 from zmqrpc.threads import keep_green_threads_going
-from zmqrpc.unpatched import threads_are_green
+from zmqrpc.unpatched import threads_are_green, unpatched
 
 _Lent: Any = None
 if hasattr(select, "epoll"):
@@ -87,7 +87,7 @@ def reactor_here() -> Any:
 
     :raises RuntimeError: no thread can be begun.
     """
-    look()
+    begin_if_forked()
     if _process.reactor is not None:
         return _process.reactor
     with _process.lock:
@@ -115,7 +115,7 @@ def with_application(act: Callable[[Any], object]) -> None:
 
 def is_here(reactor: Any) -> bool:
     """Tell whether a reactor runs here, and has neither ended nor is that of a process from which this was forked."""
-    look()
+    begin_if_forked()
     return reactor is _process.reactor and reactor.running
 
 
@@ -177,14 +177,14 @@ def _begun() -> tuple[Any, int]:
     reactor.callWhenRunning(running.set)
     # Green threads have no stack of their own, and eventlet gives nobody a smaller one back.
     size = None if threads_are_green() else threading.stack_size(STACK_BYTES)
+    run = partial(reactor.run, installSignalHandlers=False)
+    thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
     try:
-        run = partial(reactor.run, installSignalHandlers=False)
-        thread = threading.Thread(target=run, name="zmqrpc", daemon=True)
-        thread.start()
-    finally:
-        if size is not None:
-            threading.stack_size(size)
-    try:
+        try:
+            thread.start()
+        finally:
+            if size is not None:
+                threading.stack_size(size)
         if not running.wait(START_SECONDS):
             raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
     except BaseException:
@@ -200,10 +200,10 @@ def _made() -> Any:
     """Make the best reactor that there is; in a green thread that is one of select, where it lets others go on."""
     if not threads_are_green() and _Lent is not None:
         return _Lent()
-    # Where Twisted was imported before eventlet patched the standard library, or `select` is left as it is, all green
-    # threads would stop.
-    green = import_module("eventlet.green.select") if threads_are_green() else select
-    selectreactor._select = green.select
+    # Twisted may have either. A green thread that waits in the system's holds up all; a thread of the system that waits
+    # in eventlet's may end the process with SIGSEGV at its exit.
+    theirs = import_module("eventlet.green.select") if threads_are_green() else unpatched("select")
+    selectreactor._select = theirs.select
     made: Any = selectreactor.SelectReactor()
     made.in_turn = partial(hand_over, made)
     return made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
-from threading import Condition
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -47,8 +49,7 @@ class Unawaited:
         self._most_to_all = most_to_all
         self._places: dict[Hashable, set[object]] = {}
         self._all_places: set[object] = set()
-        self._freed = Condition()
-        self._waiting = 0
+        self._waiting: set[Any] = set()
         self._trusted: set[Hashable] = set()
         self._silent: set[Hashable] = set()
         self._sent: set[Deferred[Any]] = set()
@@ -79,7 +80,7 @@ class Unawaited:
                 self._silent.discard(whom)
             raise
         except BaseException:
-            self._leave(place, whom)
+            self._give_back(place, whom)
             raise
         self._trust(whom)
 
@@ -97,7 +98,7 @@ class Unawaited:
             self._do(self._post, place, whom, start)
         except BaseException:
             # In the main thread a signal handler may raise anywhere.
-            self._leave(place, whom)
+            self._give_back(place, whom)
             raise
 
     def _take(self, place: object, whom: Hashable, seconds: float) -> None:
@@ -105,16 +106,22 @@ class Unawaited:
             self._enter(place, whom)
             return
         check_waiting(self._reactor)
-        with self._freed:
-            self._waiting += 1
-            try:
-                if self._freed.wait_for(lambda: self._has_room(whom), seconds):
-                    self._enter(place, whom)
-                    return
-            finally:
-                self._waiting -= 1
+        # No lock holds the reactor up: a signal handler that sends may come to the thread that has it.
+        freed = Lock()
+        freed.acquire()
+        self._waiting.add(freed)
+        try:
+            until = monotonic() + seconds
+            while not self._has_room(whom):
+                if not freed.acquire(timeout=max(0.0, until - monotonic())):
+                    raise self._refusal(whom, seconds)
+            self._enter(place, whom)
+        finally:
+            self._waiting.discard(freed)
+
+    def _refusal(self, whom: Hashable, seconds: float) -> Overloaded:
         there, of_all = len(self._places.get(whom, ())), len(self._all_places)
-        raise Overloaded(
+        return Overloaded(
             f"{there} messages that nobody waits for are under way there, of at most {self._most}, and {of_all} in "
             f"all, of at most {self._most_to_all} (max_queued_calls), and for {seconds:g} s there was no place for one "
             "more; send less, or look after who takes them",
@@ -128,7 +135,7 @@ class Unawaited:
     def _has_room(self, whom: Hashable) -> bool:
         return len(self._places.get(whom, ())) < self._most and len(self._all_places) < self._most_to_all
 
-    def _leave(self, place: object, whom: Hashable) -> None:
+    def _give_back(self, place: object, whom: Hashable) -> None:
         self._all_places.discard(place)
         places = self._places.get(whom)
         if places is not None:
@@ -137,9 +144,10 @@ class Unawaited:
                 # Another thread that adds to it at this moment is counted among all alone.
                 self._places.pop(whom, None)
         # Who looks at the places has said before that he waits, be it for those of another.
-        if self._waiting:
-            with self._freed:
-                self._freed.notify_all()
+        for freed in list(self._waiting):
+            with suppress(RuntimeError):
+                # He may have been told already.
+                freed.release()
 
     def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
         self._begin(place, whom, start).addErrback(self._came, whom)
@@ -151,7 +159,7 @@ class Unawaited:
 
     def _ended(self, outcome: Any, sent: Deferred[Any], place: object, whom: Hashable) -> Any:
         self._sent.discard(sent)
-        self._leave(place, whom)
+        self._give_back(place, whom)
         return outcome
 
     def _came(self, outcome: Any, whom: Hashable) -> None:

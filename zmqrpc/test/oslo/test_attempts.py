@@ -35,6 +35,17 @@ class AttemptsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.begin(None)), "done")
         self.assertEqual(self.sent, [(0.0, 10.0)])
 
+    def test_begun_late(self):
+        """The time goes on while the reactor does not come to it; who waits has left when it is over."""
+        for late, left in ((4, 6.0), (14, 0.0)):
+            self.sent.clear()
+            self.outcomes = ["done"]
+            began = self.clock.seconds()
+            attempts = Attempts(self.clock, self.send, 10.0, None, LATER)
+            self.clock.advance(late)
+            self.successResultOf(attempts.begin())
+            self.assertEqual(self.sent, [(began + late, left)])
+
     def test_until_it_is_taken(self):
         """Each has what is left of the time, and the pauses grow up to a second."""
         self.outcomes = [Overloaded("full"), MatchmakerUnavailable("away"), Overloaded("full"), "done"]

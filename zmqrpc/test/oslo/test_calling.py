@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import oslo_messaging
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc.errors import (
@@ -19,6 +21,8 @@ from zmqrpc.errors import (
     ZmqRpcError,
 )
 from zmqrpc.members import Reached
+from zmqrpc.notifier import _summed
+from zmqrpc.oslo.attempts import Attempts
 from zmqrpc.oslo.calling import _all_reached
 from zmqrpc.oslo.failures import raised_for
 
@@ -58,6 +62,17 @@ class FanoutTests(SynchronousTestCase):
             others = len(reached.missing) - 1
             self.assertEqual(error.reason, "full (and 1 more did not take it)" if others else "full")
             self.assertFalse(full.maybe_executed)
+
+
+class SummedTests(SynchronousTestCase):
+    def test_cancelled_in_a_pause(self) -> None:
+        """What is sent to several pools ends when it is cancelled, also where one of them waits to be tried again."""
+        clock = Clock()
+        full = Attempts(clock, lambda timeout: fail(Overloaded("full")), 10.0, None, (Overloaded,)).begin()
+        summed = _summed([full, Deferred()])
+        summed.cancel()
+        self.failureResultOf(summed)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class RaisedTests(SynchronousTestCase):

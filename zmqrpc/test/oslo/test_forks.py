@@ -55,8 +55,8 @@ class ForkTests(OsloTestCase):
         parent.do("serve", topic="other", server="parent")
         self.assertEqual(parent.do("calls", topic="forks", count=20), {pid: 20})
         for _ in range(2):
-            outcomes = parent.do("fork_and_call", topic="forks", forks=3, calls=20, how="untold")
-            self.assertEqual([counts for counts, _ in outcomes], [{pid: 20}] * 4)
+            outcomes = parent.do("fork_and_call", topic="forks", forks=3, calls=40, threads=8, how="untold")
+            self.assertEqual([counts for counts, _ in outcomes], [{pid: 40}] * 4)
         self.assertEqual(server.do("call", topic="other", method="name"), "parent")
         self.assertEqual((parent.leave(), parent.err), (0, ""))
 

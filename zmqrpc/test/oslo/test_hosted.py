@@ -144,8 +144,14 @@ print(json.dumps([told[0], said]))
 
 DROPPED = """
 def open_now():
+    names = []
+    for entry in os.scandir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(entry.path))
+        except FileNotFoundError:
+            # It was closed meanwhile.
+            pass
     # SQLite keeps a descriptor of a file that is open elsewhere in the process, for the next who opens it.
-    names = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
     return len([name for name in names if "matchmaker" not in name])
 
 kept = client_of(transport_of(sys.argv[1]))
@@ -168,18 +174,26 @@ import atexit
 
 def last():
     from twisted.logger import Logger
+    from zmqrpc.oslo import hosted
     from zmqrpc.oslo.reactor import reactor_here
 
     reactor, done = reactor_here(), threading.Event()
+    begun, begin = [], threading.Thread.start
+
+    def note(thread):
+        begun.append(thread.name)
+        begin(thread)
 
     def act():
-        before = set(threading.enumerate())
         Logger("zmqrpc.test").warn("said at the end")
-        reactor.getThreadPool().callInThread(done.set)
-        print(json.dumps([thread.name for thread in set(threading.enumerate()) - before]))
+        reactor.getThreadPool().callInThread(used.set)
+        # As where a transport is dropped.
+        (node,) = hosted._open
+        node.end().addBoth(lambda _: done.set())
 
+    used, threading.Thread.start = threading.Event(), note
     reactor.callFromThread(act)
-    done.wait(10)
+    print(json.dumps([used.wait(10), done.wait(10), begun]))
 
 logging.basicConfig(handlers=[logging.NullHandler()])
 # It is called after what the driver does at the exit, since that is registered later.
@@ -213,14 +227,14 @@ print(json.dumps([name for name in imported if name.startswith("zmqrpc")]))
 LAST_WORDS = """
 import atexit
 
-client = client_of(transport_of(sys.argv[1]), timeout=10)
 sizes = [10, 300_000, 20_000]
 
-# It is called after what the driver does at the exit, since that is registered later.
+# It is called after what the driver does at the exit, since that is loaded later.
 @atexit.register
 def last():
     print(json.dumps([client.call({}, "measure", text="x" * size) for size in sizes]))
 
+client = client_of(transport_of(sys.argv[1]), timeout=10)
 for number in range(50):
     client.cast({}, "measure", text="x" * sizes[number % 3])
 """
@@ -265,6 +279,28 @@ for module, name in ((reactor, "_begun"), (driver, "Calling")):
     until(lambda: not hosted._open)
     told.append(len(hosted._open))
     used.clear()
+print(json.dumps(told))
+"""
+
+STARTED = """
+from zmqrpc.oslo.reactor import reactor_here
+
+start = threading.Thread.start
+
+def interrupted(thread):
+    start(thread)
+    raise KeyboardInterrupt
+
+told, threading.Thread.start = [], interrupted
+try:
+    reactor_here()
+except KeyboardInterrupt:
+    told.append("interrupted")
+threading.Thread.start = start
+(thread,) = (each for each in threading.enumerate() if each.name == "zmqrpc")
+thread.join(10)
+told.append(client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name"))
+told.append(len([each for each in threading.enumerate() if each.name == "zmqrpc"]))
 print(json.dumps(told))
 """
 
@@ -360,6 +396,10 @@ class HostedTests(OsloTestCase):
         # The second has the reactor of the first.
         self.assertEqual(self.runs(START + INTERRUPTED), 2 * ["one", "one", True, 1, ["zmqrpc"], 0])
 
+    def test_interrupted_at_the_start(self) -> None:
+        """A thread of the reactor that nobody would use ends."""
+        self.assertEqual(self.runs(START + STARTED), ["interrupted", "one", 1])
+
     def test_opened_in_the_reactor(self) -> None:
         """An application's reactor is refused its first use at once, and not held up, while a thread has its own."""
         told = self.runs(START + IN_REACTOR)
@@ -378,7 +418,7 @@ class HostedTests(OsloTestCase):
 
     def test_patched_but_threads(self) -> None:
         """Where it has patched something else only, threads are those of the system."""
-        for patched in ("os=True", "socket=True"):
+        for patched in ("os=True", "socket=True", "thread=False"):
             green = f"import eventlet; eventlet.monkey_patch({patched})\n"
             answers, _, _, pool = self.runs(green + START + PARTLY)
             self.assertEqual((answers, pool), (["one"] * 4, "ThreadPool"), patched)
@@ -399,7 +439,7 @@ class HostedTests(OsloTestCase):
 
     def test_exits(self) -> None:
         """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
-        self.assertEqual(self.runs(START + EXITS), [])
+        self.assertEqual(self.runs(START + EXITS), [True, True, []])
 
     def test_imports(self) -> None:
         """The first use of a transport loads nothing more: a signal handler that comes finds nothing half loaded."""

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from ctypes import PyDLL
 from typing import Any
 
 from zmqrpc.test.oslo.acts.callers import Callers
@@ -15,10 +16,12 @@ from zmqrpc.test.oslo.acts.process import Process
 
 def _fork_untold() -> int:
     """Fork as C does, but for Python's own part: without that a fork may hang if another thread wants to run."""
-    getpid, parent = os.getpid, os.getpid()
-    os.getpid = lambda: parent
-    pid = os.fork()
-    os.getpid = getpid
+    python, parent = PyDLL(None), os.getpid()
+    pid: int = python.fork()
+    if not pid:
+        getpid, os.getpid = os.getpid, lambda: parent
+        python.PyOS_AfterFork_Child()
+        os.getpid = getpid
     return pid
 
 

@@ -1,0 +1,30 @@
+"""Forks of which Python tells, also where nothing else does."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from zmqrpc import forks
+
+
+class ForkTests(SynchronousTestCase):
+    def fork(self, pid):
+        """Fork, where both have a pid; return whether what is to be done in a fork was done in this one."""
+        done: list[None] = []
+        self.patch(forks, "_in_each", [lambda: done.append(None)])
+        self.patch(os, "getpid", lambda: pid)
+        fork = os.fork()
+        if fork == 0:
+            forks.begin_if_forked()
+            os._exit(len(done))
+        return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+
+    def test_same_pid(self):
+        """A fork in a name space of its own may have the pid of its parent."""
+        self.assertEqual(self.fork(os.getpid()), 1)
+
+    def test_once(self):
+        """What was done as Python told of the fork is not done again."""
+        self.assertEqual(self.fork(1), 1)
