@@ -24,7 +24,6 @@ from zmqrpc.core.topic import Knowledge, Topic
 from zmqrpc.discovery import Discovery
 from zmqrpc.elsewhere import Elsewhere
 from zmqrpc.errors import ConfigError, MatchmakerUnavailable, NoRoute
-from zmqrpc.forks import begin_if_forked
 from zmqrpc.inherited import detached
 from zmqrpc.link import Link
 from zmqrpc.links import Links
@@ -332,7 +331,6 @@ class Delivery:
 
         :raises ConfigError: it is a fork of it.
         """
-        begin_if_forked()
         if self.outcomes.why_not:
             raise ConfigError(self.outcomes.why_not)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import RLock
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -59,6 +60,7 @@ class _Process:
         self.pid = os.getpid()
         self.forks = False
         self._lock = RLock()
+        self._to_do: list[Callable[[], object]] = []
 
     def before(self) -> None:
         self.forks = True
@@ -67,6 +69,7 @@ class _Process:
         self.forks = False
 
     def in_fork(self) -> None:
+        # A thread that is not here may have held that of the parent.
         self._lock = RLock()
         if self.forks:
             self.forks = False
@@ -81,20 +84,29 @@ class _Process:
                 self._begin()
 
     def _begin(self) -> None:
-        parent, process = self.pid, os.getpid()
+        process = os.getpid()
+        if not self._to_do:
+            self._to_do = self._all_to_do(process)
+        # A signal handler, or an object that is collected, may come here in between: it does the rest.
+        while self._to_do:
+            self._to_do.pop(0)()
+        # Last: who sees it needs all the rest.
+        self.pid = process
+
+    def _all_to_do(self, process: int) -> list[Callable[[], object]]:
+        text = (
+            f"this node was started in process {self.pid} and is of no use in process {process}, a fork of it; make a "
+            "new Node in a new interpreter (multiprocessing's spawn, or subprocess)"
+        )
         nodes = list(_started.items())
         _started.clear()
         _kept.extend(nodes)
-        for node, forked in nodes:
-            forked(
-                node,
-                f"this node was started in process {parent} and is of no use in process {process}, a fork of it; make "
-                "a new Node in a new interpreter (multiprocessing's spawn, or subprocess)",
-            )
-        for act in _in_each:
-            act()
-        # Last: who sees it needs all the rest.
-        self.pid = process
+        # There is something left as long as the last of them is under way.
+        return [*(partial(forked, node, text) for node, forked in nodes), *_in_each, _nothing]
+
+
+def _nothing() -> None:
+    pass
 
 
 _process = _Process()

@@ -109,20 +109,26 @@ class HostedNode:
         """Close it some time, and wait for nothing; from any thread."""
         self.is_open = False
         if is_here(self.reactor):
-            self.reactor.callFromThread(self.end)
+            self.reactor.callFromThread(self.end, awaited=False)
 
     def leave(self) -> Deferred[None]:
         """Return what fires when nobody finds it any more, and what nobody waits for has ended; in the reactor."""
         return DeferredList([self.node.drain(), *self.ends()]).addCallback(lambda _: None)
 
-    def end(self) -> Deferred[None]:
-        """As `close`; in the reactor."""
+    def end(self, awaited: bool = True) -> Deferred[None]:
+        """
+        As `close`; in the reactor.
+
+        :param awaited: whether a thread waits for it. Else the node is not stopped when the process exits meanwhile: that
+            begins a thread.
+        """
         self.is_open = False
-        if _exits:
-            # To stop a node begins a thread.
-            return _within(self.reactor, EXIT_SECONDS, [self.leave()])
+
+        def stop(_: object) -> Any:
+            return None if _exits and not awaited else self.node.stopService()
+
         ended = _within(self.reactor, CLOSE_SECONDS, self.ends())
-        return ended.addCallback(lambda _: self.node.stopService()).addCallback(lambda _: _open.discard(self))
+        return ended.addCallback(stop).addCallback(lambda _: _open.discard(self))
 
     def forget(self) -> None:
         """Take that it is the parent's."""
@@ -181,6 +187,8 @@ def _leave_application(reactor: Any) -> None:
 
 
 def _begin_anew() -> None:
+    global _exits  # noqa: PLW0603
+    _exits = False
     for hosted in list(_open):
         hosted.forget()
     _open.clear()

@@ -90,7 +90,7 @@ class ZmqListener(base.Listener):  # type: ignore[misc]
         for batch in self._held or []:
             _refuse(batch)
         if self._stops is None:
-            self._stops = self._hosted.end()
+            self._stops = self._hosted.end(awaited=False)
 
     def cleanup(self) -> None:
         """Give everything back; what runs is waited for up to ``drain_timeout``."""

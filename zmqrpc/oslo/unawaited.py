@@ -113,7 +113,7 @@ class Unawaited:
         try:
             until = monotonic() + seconds
             while not self._has_room(whom):
-                if not freed.acquire(timeout=max(0.0, until - monotonic())):
+                if not freed.acquire(timeout=max(0.0, until - monotonic())) and not self._has_room(whom):
                     raise self._refusal(whom, seconds)
             self._enter(place, whom)
         finally:

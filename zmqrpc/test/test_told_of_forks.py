@@ -28,3 +28,18 @@ class ForkTests(SynchronousTestCase):
     def test_once(self):
         """What was done as Python told of the fork is not done again."""
         self.assertEqual(self.fork(1), 1)
+
+    def test_looked_at_meanwhile(self):
+        """Who comes to it while it is done, as a signal handler does, does the rest, and nothing is done twice."""
+        done: list[str] = []
+
+        def come_again() -> None:
+            done.append("first")
+            forks.begin_if_forked()
+            done.append("begun")
+
+        self.patch(forks, "_in_each", [come_again, lambda: done.append("second")])
+        fork = os.fork()
+        if fork == 0:
+            os._exit(0 if done == ["first", "second", "begun"] else 1)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), 0)

@@ -189,7 +189,7 @@ def last():
         reactor.getThreadPool().callInThread(used.set)
         # As where a transport is dropped.
         (node,) = hosted._open
-        node.end().addBoth(lambda _: done.set())
+        node.end(awaited=False).addBoth(lambda _: done.set())
 
     used, threading.Thread.start = threading.Event(), note
     reactor.callFromThread(act)
