@@ -119,8 +119,8 @@ class HostedNode:
         """
         As `close`; in the reactor.
 
-        :param awaited: whether a thread waits for it. Else the node is not stopped when the process exits meanwhile: that
-            begins a thread.
+        :param awaited: whether a thread waits for it. Else the node is not stopped when the process exits meanwhile, as
+            that begins a thread.
         """
         self.is_open = False
 
