@@ -198,7 +198,8 @@ def last():
 logging.basicConfig(handlers=[logging.NullHandler()])
 # It is called after what the driver does at the exit, since that is registered later.
 atexit.register(last)
-client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name")
+client = client_of(transport_of(sys.argv[1]), timeout=10)
+client.call({}, "name")
 """
 
 IMPORTS = """
