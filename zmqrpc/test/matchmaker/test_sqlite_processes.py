@@ -143,8 +143,12 @@ class ProcessTests(MatchmakerContract, TestCase):
         matchmaker, heard = self.matchmaker(), Heard()
         matchmaker.watch("openstack", "compute", heard)
         command = ["-m", "zmqrpc.test.matchmaker.crowd", f"zmq+sqlite://{self.path}", "200"]
-        out, err, code = await getProcessOutputAndValue(sys.executable, command, env=ENVIRONMENT)
-        self.assertEqual(code, 0, out + err)
-        self.assertEqual(json.loads(out)["saw"], 200)
+        # They are there for a moment, in which a busy machine may not let this process look.
+        for _ in range(3):
+            out, err, code = await getProcessOutputAndValue(sys.executable, command, env=ENVIRONMENT)
+            self.assertEqual(code, 0, out + err)
+            self.assertEqual(json.loads(out)["saw"], 200)
+            if 200 in map(len, heard.calls):
+                break
         self.assertEqual(max(len(call) for call in heard.calls), 200)
         await self.eventually("all of them gone", heard.last)

@@ -298,8 +298,9 @@ try:
 except KeyboardInterrupt:
     told.append("interrupted")
 threading.Thread.start = start
-(thread,) = (each for each in threading.enumerate() if each.name == "zmqrpc")
-thread.join(10)
+for thread in threading.enumerate():
+    if thread.name == "zmqrpc":
+        thread.join(10)
 told.append(client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name"))
 told.append(len([each for each in threading.enumerate() if each.name == "zmqrpc"]))
 print(json.dumps(told))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from zmqrpc.test.oslo.processes import OsloTestCase
+from functools import partial
+from typing import Any
+
+from zmqrpc.test.oslo.processes import Child, OsloTestCase
+from zmqrpc.test.processes import until
 
 
 class TransportTests(OsloTestCase):
@@ -27,6 +31,10 @@ class TransportTests(OsloTestCase):
             for store, url in enumerate(urls):
                 process.do("serve", topic="both", server=f"{number}", says=f"{number} at {store}", url=url)
         whom = {"topic": "both", "count": 200, "threads": 4, "method": "name", "timeout": 10}
+        few = {**whom, "count": 2, "threads": 1}
+        for process in processes:
+            for url in urls:
+                until(partial(self.both_answer, process, {**few, "url": url}), "both answer")
         begun = [
             (process, store, process.begin("calls", **whom, url=url))
             for process in processes
@@ -40,6 +48,10 @@ class TransportTests(OsloTestCase):
             self.assertEqual(set(process.do("calls", **whom, url=urls[1])), {"0 at 1", "1 at 1"})
         for process in processes:
             self.assertEqual((process.leave(), process.err), (0, ""))
+
+    def both_answer(self, process: Child, whom: dict[str, Any]) -> bool:
+        """Tell whether a client has heard from both: it passes over one that is slow to answer its greeting."""
+        return len(process.do("calls", **whom)) == 2
 
     def test_apart(self):
         """Two processes call and serve at two stores at once: no call goes astray, and one transport ends alone."""
