@@ -17,11 +17,16 @@ from zmqrpc.test.oslo.acts.process import Process
 def _fork_untold() -> int:
     """Fork as C does, but for Python's own part: without that a fork may hang if another thread wants to run."""
     python, parent = PyDLL(None), os.getpid()
+    interval = sys.getswitchinterval()
+    # A thread that asks for its turn just then would have the fork wait for it before Python's part is done.
+    sys.setswitchinterval(1000)
+    time.sleep(2 * interval)
     pid: int = python.fork()
     if not pid:
         getpid, os.getpid = os.getpid, lambda: parent
         python.PyOS_AfterFork_Child()
         os.getpid = getpid
+    sys.setswitchinterval(interval)
     return pid
 
 
