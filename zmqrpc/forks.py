@@ -29,6 +29,8 @@ def started(node: Any, forked: Callable[[Any, str], None]) -> None:
 
     :param forked: called with the node, and with what to say to whoever uses it.
     """
+    # In a fork of which nobody told, this one is not of the parent.
+    begin_if_forked()
     _started[node] = forked
 
 

@@ -6,16 +6,17 @@ import atexit
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from multiprocessing import util
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
 # Not at the first use: a signal handler that sends would find it half loaded.
 import zmqrpc.reactor_zmq  # noqa: F401
-from zmqrpc.forks import begin_if_forked, in_each_fork
+from zmqrpc.forks import in_each_fork
 from zmqrpc.node import Node
 from zmqrpc.oslo import logs
-from zmqrpc.oslo.reactor import begin_no_more_threads, is_here, with_application
+from zmqrpc.oslo.reactor import EXIT_SECONDS, begin_no_more_threads, begin_to_exit, exits, is_here, with_application
 from zmqrpc.oslo.waiting import StillUnderWay, check_waiting, wait_for
 from zmqrpc.settings import Settings
 
@@ -23,18 +24,12 @@ HELD_UP_SECONDS = 5.0
 """For which the reactor may be held up by something, and a start or an end of ours still waits for it."""
 
 CLOSE_SECONDS = 2.0
-"""For which it is waited at the end of a node for what is under way and nobody else waits for."""
-
-EXIT_SECONDS = 1.0
-"""The same where the process exits, and for the withdrawal of its records: who stops a service waits for its end."""
+"""For which a thread waits, at the end of a node, for what is under way and nobody waits for."""
 
 LOG = logging.getLogger(__name__)
 
 _open: set[HostedNode] = set()
 """Held here, since they go on when nobody has their transport any more: services often drop it before they exit."""
-
-
-_exits = False
 
 
 class HostedNode:
@@ -55,6 +50,7 @@ class HostedNode:
         self.ends: Callable[[], list[Deferred[Any]]] = list
         self.node = Node(reactor, settings)
         self._patience = settings.drain_timeout + HELD_UP_SECONDS
+        self._longest = settings.rpc_response_timeout
 
     def start(self, prepare: Callable[[], object] = lambda: None, seconds: float = 0.0) -> bool:
         """
@@ -96,7 +92,9 @@ class HostedNode:
 
     def close(self) -> None:
         """
-        Close it, when what nobody waits for has ended, and what runs; that has ``drain_timeout``. From a thread.
+        Close it when what is under way has ended; from a thread.
+
+        What nobody waits for has `CLOSE_SECONDS` for that, and what runs has ``drain_timeout`` then.
 
         :raises RuntimeError: as `check_waiting`; it is as it was.
         """
@@ -106,7 +104,7 @@ class HostedNode:
         self.do(self.end)
 
     def drop(self) -> None:
-        """Close it some time, and wait for nothing; from any thread."""
+        """Close it when all has ended that nobody waits for, and wait for nothing; from any thread."""
         self.is_open = False
         if is_here(self.reactor):
             self.reactor.callFromThread(self.end, awaited=False)
@@ -119,15 +117,15 @@ class HostedNode:
         """
         As `close`; in the reactor.
 
-        :param awaited: whether a thread waits for it. Else the node is not stopped when the process exits meanwhile, as
-            that begins a thread.
+        :param awaited: whether a thread waits for it. Else what is under way has all of its time, and the node is not
+            stopped when the process exits meanwhile, as that begins a thread.
         """
         self.is_open = False
 
         def stop(_: object) -> Any:
-            return None if _exits and not awaited else self.node.stopService()
+            return None if exits() and not awaited else self.node.stopService()
 
-        ended = _within(self.reactor, CLOSE_SECONDS, self.ends())
+        ended = _within(self.reactor, CLOSE_SECONDS if awaited else self._longest, self.ends())
         return ended.addCallback(stop).addCallback(lambda _: _open.discard(self))
 
     def forget(self) -> None:
@@ -159,12 +157,8 @@ def _within(reactor: Any, seconds: float, awaited: Iterable[Deferred[Any]]) -> D
 
 def _leave() -> None:
     """Let nobody look for a process that exits, and send what it has said; it is not kept from exiting."""
-    global _exits  # noqa: PLW0603
-    begin_if_forked()
-    _exits = True
-    reactors = [hosted.reactor for hosted in list(_open) if is_here(hosted.reactor)]
-    if reactors:
-        reactor = reactors[0]
+    reactor = begin_to_exit()
+    if reactor is not None:
 
         def leave() -> Deferred[Any]:
             begin_no_more_threads(reactor)
@@ -174,6 +168,12 @@ def _leave() -> None:
         with suppress(StillUnderWay, RuntimeError):
             wait_for(reactor, leave, EXIT_SECONDS)
     logs.flush(EXIT_SECONDS)
+
+
+def _leave_multiprocessing(_: object) -> None:
+    """Do the same in a process that multiprocessing has forked, which ends without what is registered for an exit."""
+    # After what other finalizers may send.
+    util.Finalize(None, _leave, exitpriority=-100)
 
 
 def _leave_application(reactor: Any) -> None:
@@ -187,13 +187,12 @@ def _leave_application(reactor: Any) -> None:
 
 
 def _begin_anew() -> None:
-    global _exits  # noqa: PLW0603
-    _exits = False
     for hosted in list(_open):
         hosted.forget()
     _open.clear()
 
 
 atexit.register(_leave)
+util.register_after_fork(_leave, _leave_multiprocessing)
 with_application(_leave_application)
 in_each_fork(_begin_anew)

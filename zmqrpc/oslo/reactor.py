@@ -33,8 +33,11 @@ STACK_BYTES = 1 << 20
 START_SECONDS = 10.0
 """Within which a thread runs, or the machine is in trouble that cannot be mended here."""
 
+EXIT_SECONDS = 1.0
+"""For which a process that exits waits for something: who stops a service waits for its end."""
 
-class _Process:
+
+class _Host:
     """
     What this process has.
 
@@ -42,6 +45,7 @@ class _Process:
     :ivar thread: the ident of the thread in which that runs.
     :ivar with_application: called, in the application's reactor, when that is taken.
     :ivar left: the application's reactor that ran where this process was forked; it does not run here.
+    :ivar exits: whether this process exits.
     """
 
     def __init__(self) -> None:
@@ -51,6 +55,7 @@ class _Process:
         self.lock = threading.RLock()
         self.with_application: list[Callable[[Any], object]] = []
         self.left: Any = None
+        self.exits = False
 
     def of_application(self) -> Any:
         """Return the application's reactor where that runs, else None."""
@@ -69,13 +74,14 @@ class _Process:
 
     def forked(self) -> None:
         """Forget what is the parent's: none of its threads is here, and one of them may have held the lock."""
-        if self.reactor is not None:
+        was_used, self.reactor, self.thread = self.reactor is not None, None, None
+        self.lock, self.exits = threading.RLock(), False
+        self.left = self.of_application() or self.left
+        if was_used:
             _leave_green_threads()
-        self.reactor = self.thread = None
-        self.lock, self.left = threading.RLock(), self.of_application() or self.left
 
 
-_process = _Process()
+_host = _Host()
 
 
 def reactor_here() -> Any:
@@ -88,46 +94,59 @@ def reactor_here() -> Any:
     :raises RuntimeError: no thread can be begun.
     """
     begin_if_forked()
-    if _process.reactor is not None:
-        return _process.reactor
-    with _process.lock:
-        if _process.reactor is None:
-            theirs, thread = _process.of_application(), threadable.ioThread
+    if _host.reactor is not None:
+        return _host.reactor
+    with _host.lock:
+        if _host.reactor is None:
+            theirs, thread = _host.of_application(), threadable.ioThread
             if theirs is None:
                 reactor, thread = _begun()
-                if not _process.take(reactor, thread):
+                if not _host.take(reactor, thread):
                     reactor.callFromThread(reactor.crash)
-            elif _process.take(theirs, thread):
-                for act in _process.with_application:
+            elif _host.take(theirs, thread):
+                for act in _host.with_application:
                     theirs.callFromThread(act, theirs)
-        return _process.reactor
+        return _host.reactor
 
 
 def first_use() -> Any:
     """Return the lock of what is opened at its first use in this process; it is not to be held by the reactor."""
-    return _process.lock
+    return _host.lock
 
 
 def with_application(act: Callable[[Any], object]) -> None:
     """Have something done in the application's reactor where that is taken; it is given that."""
-    _process.with_application.append(act)
+    _host.with_application.append(act)
 
 
 def is_here(reactor: Any) -> bool:
     """Tell whether a reactor runs here, and has neither ended nor is that of a process from which this was forked."""
     begin_if_forked()
-    return reactor is _process.reactor and reactor.running
+    return reactor is _host.reactor and reactor.running
 
 
 def is_this_thread() -> bool:
     """Tell whether this is the thread of the reactor, or the one that does its work."""
-    return threading.get_ident() == getattr(_process.reactor, "worker", _process.thread)
+    return threading.get_ident() == getattr(_host.reactor, "worker", _host.thread)
 
 
 def doing(reactor: Any) -> Callable[..., object]:
     """Return what has something done in a reactor, from any thread, as soon as that can be."""
     do: Callable[..., object] = getattr(reactor, "in_turn", reactor.callFromThread)
     return do
+
+
+def exits() -> bool:
+    """Tell whether this process exits: nobody waits then for what is under way, and no thread is to begin."""
+    return _host.exits
+
+
+def begin_to_exit() -> Any:
+    """Take that this process exits; return its reactor where it has one that runs, else None."""
+    begin_if_forked()
+    _host.exits = True
+    reactor = _host.reactor
+    return reactor if reactor is not None and reactor.running else None
 
 
 def begin_no_more_threads(reactor: Any) -> None:
@@ -138,7 +157,9 @@ def begin_no_more_threads(reactor: Any) -> None:
     what `Py_FinalizeEx` has given back.
     """
     if hasattr(reactor, "in_turn") and isinstance(reactor.threadpool, ThreadPool):
-        reactor.threadpool.adjustPoolsize(1, 1)
+        # There may be too many threads now.
+        with suppress(RuntimeError):
+            reactor.threadpool.adjustPoolsize(1, 1)
 
 
 def _leave_green_threads() -> None:
@@ -159,7 +180,7 @@ def _leave_green_threads() -> None:
     eventlet.hubs.get_hub().greenlet.parent = first
 
 
-in_each_fork(_process.forked)
+in_each_fork(_host.forked)
 in_each_fork(logs.begin_anew)
 
 
@@ -189,11 +210,22 @@ def _begun() -> tuple[Any, int]:
             raise RuntimeError(f"the thread of the reactor did not begin within {START_SECONDS:g} s")
     except BaseException:
         # It has nobody who would use it.
-        reactor.callFromThread(reactor.crash)
+        if thread.ident is None:
+            _close(reactor)
+        else:
+            reactor.callFromThread(reactor.crash)
         raise
     ident = thread.ident
     assert ident is not None
     return reactor, ident
+
+
+def _close(reactor: Any) -> None:
+    """Close what a reactor that never runs has open."""
+    reactor.waker.connectionLost(None)
+    poller = getattr(reactor, "_poller", None)
+    if poller is not None:
+        poller.close()
 
 
 def _made() -> Any:

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from zmqrpc.errors import Journey, NoRoute, Overloaded
-from zmqrpc.oslo.logs import logger
-from zmqrpc.oslo.reactor import doing
+from zmqrpc.oslo import logs
+from zmqrpc.oslo.reactor import EXIT_SECONDS, doing, exits, is_this_thread
 from zmqrpc.oslo.waiting import StillUnderWay, check_running, check_waiting, wait_for
 
 ACKNOWLEDGED_SECONDS = 1.0
@@ -22,7 +22,7 @@ ACKNOWLEDGED_SECONDS = 1.0
 
 _MOST_TRUSTED = 10_000
 
-LOG = logger(__name__)
+LOG = logs.logger(__name__)
 
 
 class Unawaited:
@@ -36,6 +36,8 @@ class Unawaited:
     Threads take places, the reactor gives them back. To take one is to look and then to put in: no lock holds that
     together, which would cost a green thread a tenth of a cast, so threads that look at the same time may be a few too
     many.
+
+    While the process exits each is waited for, until one was in vain: nobody else waits then for what is under way.
 
     :param reactor: that of this process.
     :param most: about how many may be under way to one; who sends one more there waits for the end of any.
@@ -53,6 +55,7 @@ class Unawaited:
         self._trusted: set[Hashable] = set()
         self._silent: set[Hashable] = set()
         self._sent: set[Deferred[Any]] = set()
+        self._waits_at_exit = True
 
     def send(self, whom: Hashable, start: Callable[[], Deferred[Any]], seconds: float) -> None:
         """
@@ -95,7 +98,10 @@ class Unawaited:
         place = object()
         try:
             self._take(place, whom, seconds)
-            self._do(self._post, place, whom, start)
+            if exits() and self._waits_at_exit and not is_this_thread():
+                self._post_at_exit(place, whom, start)
+            else:
+                self._do(self._post, place, whom, start)
         except BaseException:
             # In the main thread a signal handler may raise anywhere.
             self._give_back(place, whom)
@@ -149,8 +155,16 @@ class Unawaited:
                 # He may have been told already.
                 freed.release()
 
-    def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
-        self._begin(place, whom, start).addErrback(self._came, whom)
+    def _post(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        return self._begin(place, whom, start).addErrback(self._came, whom)
+
+    def _post_at_exit(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> None:
+        try:
+            wait_for(self._reactor, partial(self._post, place, whom, start), EXIT_SECONDS)
+        except StillUnderWay:
+            self._waits_at_exit = False
+            LOG.warning("what was sent to %s while the process exits did not arrive within %g s", whom, EXIT_SECONDS)
+        logs.flush(EXIT_SECONDS)
 
     def _begin(self, place: object, whom: Hashable, start: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         sent = maybeDeferred(start)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from weakref import WeakKeyDictionary
 
+from twisted.application.service import Service
 from twisted.trial.unittest import SynchronousTestCase
 
 from zmqrpc import forks
@@ -43,3 +45,16 @@ class ForkTests(SynchronousTestCase):
         if fork == 0:
             os._exit(0 if done == ["first", "second", "begun"] else 1)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), 0)
+
+    def test_started_before_anybody_looks(self):
+        """What a fork that C has made starts first of all is its own, and not of its parent."""
+        told: list[Service] = []
+        process = forks._Process()
+        process.pid = 1
+        for name, fresh in (("_process", process), ("_started", WeakKeyDictionary()), ("_in_each", [])):
+            self.patch(forks, name, fresh)
+        parents, own = Service(), Service()
+        forks._started[parents] = lambda node, _: told.append(node)
+        forks.started(own, lambda node, _: told.append(node))
+        forks.begin_if_forked()
+        self.assertEqual((told, list(forks._started)), ([parents], [own]))

@@ -9,6 +9,7 @@ from typing import Any
 
 from zmqrpc.stall import STALL_SECONDS
 from zmqrpc.test.oslo.processes import OsloTestCase
+from zmqrpc.test.servers import RedisServer
 
 START = """
 import json, logging, os, sys, threading, time
@@ -22,6 +23,10 @@ def transport_of(url):
 
 def client_of(transport, **more):
     return oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(topic="hosted"), **more)
+
+def notifier_of(url):
+    transport = oslo_messaging.get_notification_transport(cfg.CONF, url)
+    return oslo_messaging.Notifier(transport, "hosted", driver="messaging", topics=["hosted"])
 
 def outcome(act, *words, **more):
     began = time.monotonic()
@@ -169,6 +174,27 @@ for number in range(10):
 print(json.dumps(seen))
 """
 
+DROPPED_MEANWHILE = """
+import signal
+from zmqrpc.oslo import hosted
+
+logging.basicConfig(handlers=[logging.NullHandler()])
+hosted.CLOSE_SECONDS = 0.1
+redis = int(sys.argv[2])
+notifier = notifier_of(sys.argv[1])
+notifier.info({}, "event", "before")
+os.kill(redis, signal.SIGSTOP)
+# It is looked up.
+notifier.audit({}, "event", "meanwhile")
+del notifier
+time.sleep(20 * hosted.CLOSE_SECONDS)
+os.kill(redis, signal.SIGCONT)
+until = time.monotonic() + 10
+while hosted._open and time.monotonic() < until:
+    time.sleep(0.01)
+print(json.dumps(len(hosted._open)))
+"""
+
 EXITS = """
 import atexit
 
@@ -200,6 +226,36 @@ logging.basicConfig(handlers=[logging.NullHandler()])
 atexit.register(last)
 client = client_of(transport_of(sys.argv[1]), timeout=10)
 client.call({}, "name")
+"""
+
+EXITS_CLEAN = """
+import atexit
+
+def last():
+    from zmqrpc.oslo.reactor import reactor_here
+
+    reactor, done = reactor_here(), threading.Event()
+    begun, begin = [], threading.Thread.start
+
+    def note(thread):
+        begun.append(thread.name)
+        begin(thread)
+
+    def act():
+        Logger("zmqrpc.test").warn("said at the end")
+        reactor.getThreadPool().callInThread(done.set)
+
+    threading.Thread.start = note
+    reactor.callFromThread(act)
+    print(json.dumps([done.wait(10), begun]))
+
+from twisted.logger import Logger
+
+logging.basicConfig(handlers=[logging.NullHandler()])
+atexit.register(last)
+transport = transport_of(sys.argv[1])
+client_of(transport, timeout=10).call({}, "name")
+transport.cleanup()
 """
 
 IMPORTS = """
@@ -234,10 +290,78 @@ sizes = [10, 300_000, 20_000]
 @atexit.register
 def last():
     print(json.dumps([client.call({}, "measure", text="x" * size) for size in sizes]))
+    for number in range(10):
+        client.cast({}, "measure", text="x" * sizes[0])
+        notifier.info({}, "event", number)
 
 client = client_of(transport_of(sys.argv[1]), timeout=10)
+notifier = notifier_of(sys.argv[1])
 for number in range(50):
     client.cast({}, "measure", text="x" * sizes[number % 3])
+"""
+
+LAST_IN_VAIN = """
+import atexit
+
+@atexit.register
+def last():
+    # A store that does not answer costs a second, however much there is to say.
+    print(json.dumps(outcome(lambda: [notifier.info({}, "event", number) for number in range(10)])))
+
+notifier = notifier_of(sys.argv[1])
+notifier.info({}, "event", 0)
+"""
+
+NO_MORE_THREADS = """
+import atexit
+
+notifier = notifier_of(sys.argv[1])
+
+# It is called before what the driver does at the exit, since that is loaded already.
+@atexit.register
+def last():
+    def begin(thread):
+        raise RuntimeError("can't start new thread")
+
+    threading.Thread.start = begin
+
+for number in range(20):
+    notifier.info({}, "event", number)
+print(json.dumps(None))
+"""
+
+MULTIPROCESSING = """
+import multiprocessing
+
+def work():
+    for number in range(20):
+        client.cast({}, "note", value=number)
+        notifier.info({}, "event", number)
+
+client, notifier = client_of(transport_of(sys.argv[1]), timeout=10), notifier_of(sys.argv[1])
+told = [client.call({}, "name")]
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join()
+print(json.dumps([*told, process.exitcode]))
+"""
+
+NO_THREAD = """
+from zmqrpc.oslo.reactor import reactor_here
+
+def begin(thread):
+    raise RuntimeError("can't start new thread")
+
+def fails():
+    try:
+        reactor_here()
+    except RuntimeError:
+        return len(os.listdir("/proc/self/fd"))
+
+start, threading.Thread.start = threading.Thread.start, begin
+opened = [fails() for _ in range(5)]
+threading.Thread.start = start
+print(json.dumps([opened[-1] - opened[0], client_of(transport_of(sys.argv[1]), timeout=10).call({}, "name")]))
 """
 
 INTERRUPTED = """
@@ -371,8 +495,8 @@ class HostedTests(OsloTestCase):
         self.server = self.child()
         self.server.do("serve", topic="hosted", server="one")
 
-    def runs(self, program: str) -> Any:
-        ended = self.python("-c", dedent(program), self.url)
+    def runs(self, program: str, *more: str) -> Any:
+        ended = self.python("-c", dedent(program), self.url, *more)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         return json.loads(ended.stdout)
 
@@ -442,6 +566,7 @@ class HostedTests(OsloTestCase):
     def test_exits(self) -> None:
         """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
         self.assertEqual(self.runs(START + EXITS), [True, True, []])
+        self.assertEqual(self.runs(START + EXITS_CLEAN), [True, []])
 
     def test_imports(self) -> None:
         """The first use of a transport loads nothing more: a signal handler that comes finds nothing half loaded."""
@@ -449,13 +574,52 @@ class HostedTests(OsloTestCase):
 
     def test_last_words(self) -> None:
         """However large it is, what a process has sent before it exits arrives, and what it sends while it does."""
+        self.server.do("listen", topic="hosted", name="heard")
         for green in ("", GREEN):
             self.assertEqual(self.runs(green + START + LAST_WORDS), [10, 300_000, 20_000])
-        heard = Counter(size for _, size in self.server.hears(106))
-        self.assertEqual(heard, {10: 36, 300_000: 36, 20_000: 34})
+        heard = Counter(size for _, size in self.server.hears(126))
+        self.assertEqual(heard, {10: 56, 300_000: 36, 20_000: 34})
+        self.server.hears(20, "heard")
+
+    def test_last_words_in_vain(self) -> None:
+        """What a process sends while it exits is waited for, but not longer than a second where that is in vain."""
+        redis = RedisServer(self)
+        redis.stop_answering()
+        ended = self.python("-c", dedent(START + LAST_IN_VAIN), f"{redis.url}?rpc_zmq_bind_address=127.0.0.1")
+        self.assertEqual(ended.returncode, 0)
+        _, seconds = json.loads(ended.stdout)
+        self.assertLess(seconds, 4)
+
+    def test_no_more_threads(self) -> None:
+        """What a process has sent before it exits arrives where it can begin no thread."""
+        self.url = self.redis_url()
+        listener = self.child(url=self.url)
+        listener.do("listen", topic="hosted", name="heard")
+        self.runs(START + NO_MORE_THREADS)
+        listener.hears(20, "heard")
+
+    def test_multiprocessing(self) -> None:
+        """A process of multiprocessing exits in its own way, and loses nothing of what it has sent."""
+        self.server.do("listen", topic="hosted", name="heard")
+        self.assertEqual(self.runs(START + MULTIPROCESSING), ["one", 0])
+        self.server.hears(20)
+        self.server.hears(20, "heard")
+
+    def test_no_thread(self) -> None:
+        """A first use that can begin no thread keeps nothing open, and the next one is another."""
+        self.assertEqual(self.runs(START + NO_THREAD), [0, "one"])
 
     def test_dropped(self) -> None:
         """A transport that is dropped without a cleanup gives back what it has opened, and loses nothing."""
         for green in ("", GREEN):
             self.assertEqual(self.runs(green + START + DROPPED), [0] * 10)
         self.server.hears(42)
+
+    def test_dropped_while_the_store_is_away(self) -> None:
+        """What a transport has sent that is dropped has all of its time to arrive."""
+        redis = RedisServer(self)
+        self.url = f"{redis.url}?rpc_zmq_bind_address=127.0.0.1"
+        listener = self.child(url=self.url)
+        listener.do("listen", topic="hosted", name="heard")
+        self.assertEqual(self.runs(START + DROPPED_MEANWHILE, str(redis.pid)), 0)
+        self.assertCountEqual([told[4] for told in listener.hears(2, "heard")], ["before", "meanwhile"])

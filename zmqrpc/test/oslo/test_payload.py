@@ -26,7 +26,7 @@ from zmqrpc.oslo.payload import (
     result_of,
     value_of,
 )
-from zmqrpc.oslo.reactor import _process
+from zmqrpc.oslo.reactor import _host
 from zmqrpc.test.oslo.values import VALUES, Context
 
 TEXT = st.text(st.characters(codec=None), max_size=8)
@@ -168,7 +168,7 @@ class LateReactor:
 class IncomingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = LateReactor()
-        self.patch(_process, "reactor", self.reactor)
+        self.patch(_host, "reactor", self.reactor)
 
     def test_heartbeat(self):
         """A call has a heartbeat until it is answered: then it raises, which ends the dispatcher's thread for it."""
@@ -214,7 +214,7 @@ class IncomingTests(SynchronousTestCase):
     def test_in_a_fork(self):
         """What a fork drops of what its parent was asked leaves the parent's reactor alone."""
         dropped: Any = IncomingRequest({}, {}, "id", self.reactor, True)
-        self.patch(_process, "reactor", None)
+        self.patch(_host, "reactor", None)
         del dropped
         self.assertEqual(self.reactor.asked, [])
 
