@@ -16,7 +16,7 @@ from zmqrpc import errors
 from zmqrpc.core.notification import PRIORITIES
 from zmqrpc.forks import begin_if_forked
 from zmqrpc.node import Node
-from zmqrpc.oslo.calling import Calling
+from zmqrpc.oslo.calling import MOST_NOTIFICATIONS, Calling
 from zmqrpc.oslo.failures import raised_for
 from zmqrpc.oslo.listener import ZmqListener
 from zmqrpc.oslo.notifications import NotificationEndpoint
@@ -181,6 +181,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         """
         Listen for notifications; as `oslo_messaging._drivers.base.BaseDriver.listen_for_notifications`.
 
+        A batch holds no more than one sender may have under way, or a server may run, whatever `batch_size` says.
+
         :raises ConfigError: as `listen`.
         :raises StillUnderWay: as `listen`.
         """
@@ -194,12 +196,16 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             )
         reactor = reactor_here()
 
+        settings = self._read()
+        # One that cannot be filled by a single sender would wait for its time, or for ever, and its sender with it.
+        most = min(MOST_NOTIFICATIONS, settings.max_running_calls)
+
         def serve(node: Node, hand: Hand) -> Callable[[], None]:
-            endpoint = NotificationEndpoint(hand, reactor, batch_size, batch_timeout)
+            endpoint = NotificationEndpoint(hand, reactor, batch_size, batch_timeout, most)
             node.listener(targets, [endpoint], pool)
             return endpoint.hurry
 
-        return ZmqListener(reactor, self.conf, self._read(), serve, batch_size, batch_timeout)
+        return ZmqListener(reactor, self.conf, settings, serve, batch_size, batch_timeout)
 
     # The end
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import partialmethod
 from typing import Any
@@ -26,15 +25,16 @@ class NotificationEndpoint:
     :param hand: takes a batch.
     :param size: how many a batch holds at most; None for as many as come within its time, or one where it has none.
     :param seconds: for which the first of a batch waits for the last; None for ever.
+    :param most: how many a batch holds at most, whatever its size.
     """
 
-    def __init__(self, hand: Hand, reactor: Any, size: int | None, seconds: float | None) -> None:
+    def __init__(self, hand: Hand, reactor: Any, size: int | None, seconds: float | None, most: int) -> None:
         self._hand = hand
         self._reactor = reactor
         if size is None:
-            size = 1 if seconds is None else sys.maxsize
+            size = 1 if seconds is None else most
         self._gathering: Gathering[IncomingNotification] = Gathering(
-            size, threading.TIMEOUT_MAX if seconds is None else seconds
+            min(size, most), threading.TIMEOUT_MAX if seconds is None else seconds
         )
         self._timer: IDelayedCall | None = None
 

@@ -182,7 +182,9 @@ class Unawaited:
             self._trusted.discard(whom)
             # To be gone where nobody listens is what such a message is for; who stops should have given it to another.
             if not outcome.check(NoRoute):
-                LOG.warning("what was sent to %s did not arrive: %s", whom, outcome.getErrorMessage())
+                may_have = getattr(outcome.value, "maybe_executed", False)
+                fate = "is not known to have been handled" if may_have else "did not arrive"
+                LOG.warning("what was sent to %s %s: %s", whom, fate, outcome.getErrorMessage())
 
     def ends(self) -> list[Deferred[Any]]:
         """List what fires when each of those under way has come to its end; in the reactor."""

@@ -93,8 +93,8 @@ class WorkerTests(OsloTestCase):
         self.assertLessEqual(max(counts.values()) - min(counts.values()), 1, counts)
 
     def workers(self, parent: Any, topic: str, count: int) -> list[int]:
-        """Have workers forked."""
-        pids: list[int] = parent.do("fork_workers", topic=topic, count=count)
+        """Have workers forked, all under one name."""
+        pids: list[int] = parent.do("fork_workers", topic=topic, count=count, server="parent")
         return pids
 
     def test_balance(self):
@@ -112,7 +112,8 @@ class WorkerTests(OsloTestCase):
     def assert_parent_serves(self, green: bool) -> None:
         """Have a parent that serves fork workers that serve the same: each of them is one of five."""
         topic = f"both-{green}"
-        parent = self.child(green)
+        log = self.directory / topic
+        parent = self.child(green, log=str(log))
         parent.do("serve", topic=topic, server="parent")
         client = self.child(green)
         pid = parent.do("pid")
@@ -121,8 +122,12 @@ class WorkerTests(OsloTestCase):
         fresh = self.child(green)
         self.reach(fresh, topic, 5)
         self.assert_balanced(fresh.do("calls", topic=topic, count=50), [pid, *pids])
-        # Each hears what is for all.
-        client.do("call", topic=topic, server="worker2", method="pid")
+        # Each hears what is for all; of what is for one of their name each has its share.
+        fresh.do("cast", topic=topic, fanout=True, method="number", args={"value": 1})
+        for _ in range(20):
+            fresh.do("cast", topic=topic, server="parent", method="number", args={"value": 2})
+        until(lambda: sorted(log.read_text().split()) == ["1"] * 5 + ["2"] * 20, log.read_text)
+        self.assert_balanced(fresh.do("calls", topic=topic, count=50, server="parent"), [pid, *pids])
         # One is killed; the parent's own and the others go on.
         killed = pids.pop()
         parent.do("kill_worker", pid=killed, number=signal.SIGKILL)

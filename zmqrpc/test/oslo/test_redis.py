@@ -16,6 +16,7 @@ class RedisTests(OsloTestCase):
         client.do("call", topic="known", server="one", method="name")
         client.do("cast", topic="known", fanout=True, method="note")
         client.do("notify", topic="notes")
+        server.hears(1)
         server.hears(1, "heard")
         redis.kill()
         # What is known from before goes on, and at once.
@@ -24,6 +25,7 @@ class RedisTests(OsloTestCase):
         self.assertEqual(client.do("call", topic="known", server="one", method="name"), "one")
         client.do("cast", topic="known", fanout=True, method="note")
         client.do("notify", topic="notes")
+        server.hears(2)
         server.hears(2, "heard")
         # Of what is not known nobody can tell whether it is there.
         seconds, error = client.do("seconds", what="call", topic="unknown", method="name", timeout=1)

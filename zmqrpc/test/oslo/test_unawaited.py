@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from zmqrpc.errors import NoRoute, Overloaded
+from zmqrpc.errors import NoRoute, Overloaded, ServerLost
 from zmqrpc.oslo import unawaited, waiting
 from zmqrpc.oslo.logs import flush
 from zmqrpc.oslo.unawaited import Unawaited
@@ -60,13 +60,20 @@ class UnawaitedTests(TestCase):
         await self.send(lambda: succeed(None))
         await self.send(lambda: succeed(None), "network")
         with self.assertLogs("zmqrpc.oslo.unawaited") as logs:
-            await self.send(self.hold)
-            await eventually("it is sent", lambda: self.begun)
-            self.begun[0].errback(Overloaded("full"))
-            flush(10)
+            for error in (Overloaded("full"), ServerLost("killed", maybe_executed=True)):
+                await self.send(self.hold)
+                await eventually("it is sent", lambda: self.begun)
+                self.begun.pop().errback(error)
+                flush(10)
+                self.unawaited._trust("compute")
         self.assertEqual(
-            [record.getMessage() for record in logs.records], ["what was sent to compute did not arrive: full"]
+            [record.getMessage() for record in logs.records],
+            [
+                "what was sent to compute did not arrive: full",
+                "what was sent to compute is not known to have been handled: killed",
+            ],
         )
+        self.unawaited._trusted.discard("compute")
         with self.assertRaises(Overloaded):
             await self.send(lambda: fail(Overloaded("full")))
         await self.send(self.hold, "network")
@@ -114,7 +121,8 @@ class UnawaitedTests(TestCase):
                 wait_for(*arguments)
             except StillUnderWay:
                 ended = threading.Event()
-                reactor.callFromThread(self.begun[-1].callback, None)
+                # In the reactor: only there is it sure to have begun.
+                reactor.callFromThread(lambda: self.begun[-1].callback(None))
                 reactor.callFromThread(ended.set)
                 ended.wait(10)
                 raise

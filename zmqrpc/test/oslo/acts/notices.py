@@ -75,6 +75,11 @@ class Notices(Clients):
         self.servers[name] = listener
         listener.start()
 
+    def waiting(self, name: str) -> int:
+        """Count what has arrived at a listener, and waits for more of its batch."""
+        endpoint: Any = self.servers[name].listener._hurry.__self__
+        return sum(len(batch) for _, batch in list(endpoint._gathering._batches.values()))
+
     def hear_raw(self, topic: str, priority: str, name: str) -> None:
         """Listen as `oslo_messaging.notify.listener` does; have context and message of each heard under a name."""
         heard = self.heard_by.setdefault(name, [])

@@ -16,14 +16,14 @@ class Workers(Forks, Servers):
     """Forks that serve until they are told to end."""
 
     @in_main
-    def fork_workers(self, topic: str, count: int, server: str = "worker") -> list[int]:
-        """Have forks serve a topic, as the workers of a service do, until SIGTERM; return their pids."""
+    def fork_workers(self, topic: str, count: int, server: str) -> list[int]:
+        """Have forks serve a topic under one name, as the workers of a service do, until SIGTERM; return their pids."""
         pids = []
-        for each in range(count):
+        for _ in range(count):
             pid = os.fork()
             if pid == 0:
                 self._be_fork("prepared")
-                self._work(topic, f"{server}{each}")
+                self._work(topic, server)
             pids.append(pid)
         return pids
 
