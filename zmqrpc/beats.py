@@ -67,7 +67,7 @@ class Beats:
 
     def _give_up(self, gone: Set[AnyCaller]) -> None:
         """Cancel the calls of clients that are gone."""
-        text = "client {client} has no link any more, its {number} calls are cancelled"
+        text = "client {client} has no link any more, so {number} of its calls are cancelled"
         for caller, number in self._callers.requests.abandon(gone).items():
             if number:
                 self._callers.notices.count("caller_gone", text, caller.identity, number=number, client=caller.instance)

@@ -67,8 +67,9 @@ _REFUSED: dict[Refusal, tuple[type[DeliveryError], str]] = {
 }
 _CROWDED = "too much waits for this member already (max_queued_calls, max_queued_bytes), try later or add members"
 MATCHMAKER_AWAY = "the matchmaker cannot tell who listens, look after it"
-_ALL_STOPPING = "only members that are stopping could take it, add another or wait for one to start (wait_for_ready)"
-_NONE_REACHED = "nobody who is recorded can be reached, look after them or wait for one (wait_for_ready)"
+_ALL_STOPPING = "only members that are stopping could take it, add another"
+_NONE_REACHED = "nobody who is recorded can be reached, look after them"
+_OR_WAIT = " or wait for one (wait_for_ready)"
 _MOST_POOLS = 8
 _MOST_COMPARED = 200
 ELSEWHERE = frozenset((Refusal.WRONG_INSTANCE, Refusal.DRAINING, Refusal.UNROUTABLE, Refusal.NOT_SERVED))
@@ -268,15 +269,16 @@ class Outcomes:
             return Overloaded, f"{_REFUSED[Refusal.OVERLOADED][1]}, and no other can take it: {first_of(crowded, '; ')}"
         if isinstance(call.target, Pool):
             return self._no_listener(call, call.target, recorded, stopping)
+        or_wait = "" if call.wait_for_ready else _OR_WAIT
         if stopping or call.stopping:
             others = [link for link in recorded if link not in stopping and link.key not in call.tried]
             troubles = [self.tell(call, link) for link in stopping] or [call.stopping]
             troubles += [self.tell(call, link) for link in others]
-            return Draining, f"{_ALL_STOPPING}: {first_of(troubles, '; ')}"
+            return Draining, f"{_ALL_STOPPING}{or_wait}: {first_of(troubles, '; ')}"
         if not recorded:
             return NoRoute, f"nobody listens there, start a server or check the name{self._others(call.target)}"
         troubles = [self.tell(call, link) for link in recorded]
-        return NoRoute, f"{_NONE_REACHED}: {first_of(troubles, '; ')}"
+        return NoRoute, f"{_NONE_REACHED}{or_wait}: {first_of(troubles, '; ')}"
 
     def _no_listener(
         self, call: Waiter, pool: Pool, recorded: Sequence[Link], stopping: Sequence[Link]

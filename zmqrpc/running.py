@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from zmqrpc.core.agenda import NEVER
 from zmqrpc.core.envelope import Failure, FailureCode, Request
 from zmqrpc.core.load import Load
 from zmqrpc.core.ranges import Ranges
+from zmqrpc.spelling import first_of, shown
 
 
 class RunningRequest(Struct, eq=False):
@@ -119,7 +121,15 @@ class Running:
         return len(calls)
 
     def cancel_all(self) -> None:
-        """Cancel whatever runs, also what was cancelled before: neither a thread nor a clean-up is waited for."""
+        """
+        Cancel whatever runs, and log what that is.
+
+        So is what was cancelled before: neither a thread nor a clean-up is waited for.
+        """
+        methods = Counter(each.request.method for each in self.all).most_common()
+        if methods:
+            text = "the time to drain is up (drain_timeout), and what still runs is given up: {methods}"
+            self.log.warn(text, methods=first_of([f"{number} of {shown(method)}" for method, number in methods], ", "))
         for each in list(self.all):
             self._cancel(each)
 

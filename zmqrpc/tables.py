@@ -152,7 +152,7 @@ class Tables:
         if running.forgotten:
             return "was cancelled, since its caller is gone, and goes on"
         if not isinstance(result, ThreadResult):
-            return "was cancelled, and goes on" if running.cancelled else "its method has begun, and awaits something"
+            return "was cancelled, and goes on" if running.cancelled else "its method has begun, and has not ended"
         if not result.begun:
             return f"waits for a thread, {self._threads.used} run (rpc_thread_pool_size)"
         return "was cancelled, and its thread goes on" if result.cancelled else "its method runs in a thread"

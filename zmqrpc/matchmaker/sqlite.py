@@ -62,11 +62,18 @@ class SqliteStore:
         self._lookout = Lookout(self._file, self._machine, self._found, self._looked)
         self._thread = WorkThread(reactor, name, idle=self._lookout.look, last=self._file.close, limit=limit)
         self._told_missing = False
+        self._registering = 0
         self._outage = Outage(reactor, name, turned)
 
     def register(self, record: Record, expire: float) -> Deferred[None]:
         """See `IMatchmaker`."""
-        return self._note(WRITING, self._thread.run(self._file.register, record, expire))
+        self._registering += 1
+        registered = self._thread.run(self._file.register, record, expire).addBoth(self._registered)
+        return self._note(WRITING, registered)
+
+    def _registered(self, outcome: Any) -> Any:
+        self._registering -= 1
+        return outcome
 
     def withdraw(self, record: Record) -> Deferred[None]:
         """See `IMatchmaker`."""
@@ -101,7 +108,7 @@ class SqliteStore:
         return self._thread.close()
 
     def _sighted(self, rows: list[Row], order: Callable[[Sighting], Any]) -> list[Sighting]:
-        if self._file.missing and not self._told_missing:
+        if self._file.missing and not self._told_missing and not self._registering:
             self._told_missing = True
             self._log.info("{text}", text=_absence(self._path))
         now = self._machine.now()

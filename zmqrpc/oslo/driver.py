@@ -10,6 +10,7 @@ from typing import Any
 
 import oslo_messaging
 from oslo_messaging._drivers import base
+from oslo_messaging.server import ServerListenError
 from oslo_messaging.transport import InvalidTransportURL
 
 from zmqrpc import errors
@@ -44,6 +45,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
     ) -> None:
         super().__init__(conf, url, default_exchange, allowed_remote_exmods)
         self._calling: Calling | None = None
+        self._has_timeout = "rpc_response_timeout" in url.query
         self._read()
 
     def _read(self) -> Settings:
@@ -83,6 +85,9 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         calling = self._opened()
         with _naming(target):
             whom = calling.target(target, parts.namespace, parts.version)
+        if self._has_timeout and timeout == getattr(self.conf, "rpc_response_timeout", None):
+            # A client that was given none gives that of the configuration. What the URL says counts before it.
+            timeout = None
         now = bool(getattr(transport_options, "at_least_once", False))
         try:
             if wait_for_reply:
@@ -151,8 +156,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         try:
             return Calling(reactor, self.conf, settings)
         except (errors.ConfigError, StillUnderWay) as error:
-            # What a client of oslo.messaging expects. Its servers fail over it: they tell of their `target`, which an
-            # `RPCServer` has not (18.3.1).
+            # What a client of oslo.messaging expects; a server has `_listening`.
             raise base.TransportDriverError(str(error)) from error
 
     # Listening
@@ -162,7 +166,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         Serve a target; as `oslo_messaging._drivers.base.BaseDriver.listen`.
 
         :raises InvalidTarget: a name is none that can be sent.
-        :raises ConfigError: there is no port.
+        :raises ServerListenError: there is no port.
         :raises StillUnderWay: something holds the reactor up, and has for ten seconds; an error of oslo.messaging's.
         """
         reactor = reactor_here()
@@ -173,7 +177,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             node.server(whom, [AnyMethod()], partial(OsloServer, hand, reactor))
             return lambda: None
 
-        return ZmqListener(reactor, self.conf, self._read(), serve, batch_size, batch_timeout)
+        with _listening(target):
+            return ZmqListener(reactor, self.conf, self._read(), serve, batch_size, batch_timeout)
 
     def listen_for_notifications(
         self, targets_and_priorities: Iterable[Any], pool: Any, batch_size: Any, batch_timeout: Any
@@ -183,7 +188,7 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
 
         A batch holds no more than one sender may have under way, or a server may run, whatever `batch_size` says.
 
-        :raises ConfigError: as `listen`.
+        :raises ServerListenError: as `listen`.
         :raises StillUnderWay: as `listen`.
         """
         targets = []
@@ -191,9 +196,9 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             with _naming(target):
                 targets.append(Target(f"{target.topic}.{priority}", exchange=target.exchange))
         if not targets:
-            raise errors.ConfigError(
-                f"no endpoint has a method for a priority; give one that is called as any of {', '.join(PRIORITIES)}"
-            )
+            priorities = ", ".join(PRIORITIES)
+            reason = f"no endpoint has a method for a priority; give one that is called as any of {priorities}"
+            raise ServerListenError(None, reason)
         reactor = reactor_here()
 
         settings = self._read()
@@ -205,7 +210,8 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
             node.listener(targets, [endpoint], pool)
             return endpoint.hurry
 
-        return ZmqListener(reactor, self.conf, settings, serve, batch_size, batch_timeout)
+        with _listening(", ".join(map(str, targets))):
+            return ZmqListener(reactor, self.conf, settings, serve, batch_size, batch_timeout)
 
     # The end
 
@@ -221,6 +227,20 @@ class ZmqDriver(base.BaseDriver):  # type: ignore[misc]
         # At the very end there is no reactor any more that could do something, and no name in any module.
         if calling is not None and not is_finalizing():
             calling.hosted.drop()
+
+
+@contextmanager
+def _listening(target: Any) -> Iterator[None]:
+    """
+    Say in the terms of oslo.messaging that nobody can listen.
+
+    Its own servers do so for a `TransportDriverError`, and fail over it: they tell of their ``target``, which an
+    `RPCServer` has not (18.3.1).
+    """
+    try:
+        yield
+    except errors.ConfigError as error:
+        raise ServerListenError(target, error) from error
 
 
 @contextmanager

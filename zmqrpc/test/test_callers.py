@@ -629,7 +629,7 @@ class LostClientsTests(SynchronousTestCase):
         self.beat(10)
         self.assertEqual((self.ended, self.notices.counts["caller_gone"]), (["CancelledError"] * 2, 2))
         [line] = self.lines.about("caller_gone")
-        self.assertIn(f"client {self.CLIENT.hex()} has no link any more, its 2 calls are cancelled", line)
+        self.assertIn(f"client {self.CLIENT.hex()} has no link any more, so 2 of its calls are cancelled", line)
 
     def test_casts_go_on(self):
         self.connect(b"1")

@@ -34,6 +34,7 @@ from zmqrpc.notices import Notices
 from zmqrpc.requests import _WHY_NOT_KEPT
 from zmqrpc.server import RPCServer
 from zmqrpc.settings import Settings
+from zmqrpc.test.logs import LogLines
 from zmqrpc.threads import Threads
 
 OURS, CLIENT = bytes(16), b"c" * 16
@@ -108,6 +109,23 @@ class FaultTests(Server):
         self.assertEqual((first.failure.code, first.failure.type_name), (FailureCode.RAISED, "AttributeError"))
         self.assertIsNone(second.failure)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+
+class DrainTests(Server):
+    def test_given_up(self):
+        """What still runs when the time to drain is up is in the log, by its methods; who waits is told."""
+        lines = LogLines(self, "zmqrpc.running.Running")
+        self.say(*(self.request(number, "hold") for number in range(1, 4)), self.request(4))
+        self.callers.end_pass()
+        self.callers.requests.cancel_running()
+        self.assertEqual(
+            list(lines), ["the time to drain is up (drain_timeout), and what still runs is given up: 3 of hold"]
+        )
+        self.callers.requests.cancel_running()
+        self.assertEqual(len(lines), 1)
+        self.callers.end_pass()
+        codes = [reply.failure and reply.failure.code for reply in self.heard if type(reply) is Reply]
+        self.assertCountEqual(codes, [None, *[FailureCode.FORGOTTEN] * 3])
 
 
 class ReplyMemoryTests(Server):

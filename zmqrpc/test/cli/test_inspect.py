@@ -123,7 +123,7 @@ class InspectTests(ProcessTestCase):
             self.assertRegex(out, rf"\Anode \S+ at {address}, running for ")
             self.assertIn("serves openstack/hanging.node-1\n", out)
             self.assertRegex(out, r"(?m)^ +\d+\.\d s +1\d\.\d s  running  call  hang +openstack/hanging  [0-9a-f]{12}$")
-            self.assertIn("its method has begun, and awaits something", out)
+            self.assertIn("its method has begun, and has not ended", out)
             self.assertIn("its method runs in a thread", out)
             self.assertIn("client_connected: client ", out)
             self.assertNotIn("hidden", out)
@@ -133,7 +133,7 @@ class InspectTests(ProcessTestCase):
         self.assertEqual(self.told("--events", "0", address)["events"], [])
 
         running.signal(signal.SIGUSR2)
-        running.says("its method has begun, and awaits something")
+        running.says("its method has begun, and has not ended")
         self.assertIn("SIGUSR2: node ", running.out)
         self.assertNotIn("hidden", running.out)
         self.assertNotIn("malformed", running.out)

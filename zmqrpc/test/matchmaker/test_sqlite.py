@@ -114,6 +114,16 @@ class SqliteTests(MatchmakerContract, TestCase):
         self.assertEqual(await self.found(matchmaker), [make_record()])
         self.assertEqual(len(lines), 1)
 
+    async def test_missing_and_about_to_be_made(self):
+        """Who makes it at this moment says nothing of it."""
+        lines = LogLines(self, "zmqrpc.matchmaker.sqlite.SqliteStore")
+        matchmaker = self.matchmaker()
+        found, registered = matchmaker.lookup("openstack", "compute"), matchmaker.register(make_record(), 300)
+        self.assertEqual(await found, [])
+        await registered
+        self.assertEqual(await self.found(matchmaker), [make_record()])
+        self.assertEqual(list(lines), [])
+
     async def test_watch_outage(self):
         """A watch of a file that cannot be read waits for it; that is logged once, and so is the end."""
         directory = os.path.dirname(self.path)

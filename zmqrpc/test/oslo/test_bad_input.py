@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 from zmqrpc.test.oslo.processes import OsloTestCase
 from zmqrpc.test.processes import until
@@ -104,6 +105,29 @@ class BadInputTests(OsloTestCase):
         for monitor in (10, -1, 0, 2e9):
             named = child.do("call", topic="topic", method="name", timeout=0.5, call_monitor_timeout=monitor)
             self.assertEqual(named, "one")
+
+    def test_no_port(self):
+        """A server and a listener for which no port is free raise what oslo.messaging's own would."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            url = f"{self.redis_url()}&rpc_zmq_min_port={port}&rpc_zmq_max_port={port + 1}"
+            child = self.child(url=url)
+            for failure in (
+                self.fails(child, "serve", topic="topic", server="one"),
+                self.fails(child, "listen", topic="topic", name="heard"),
+            ):
+                self.assertLessEqual({"ServerListenError", "MessagingException"}, set(failure.kinds))
+                self.assertIn("topic", failure.text)
+                self.assertIn(f"on port {port}: Address already in use", failure.text)
+
+    def test_time_of_the_url(self):
+        """It is that of calls for which no time is given."""
+        child = self.child(url=f"{self.url}?rpc_response_timeout=0.5")
+        for timeout, least in ((None, 0.5), (1.5, 1.5)):
+            seconds, error = child.do("seconds", what="call", topic="nobody", method="name", timeout=timeout)
+            self.assertIn("MessagingTimeout", error["kinds"])
+            self.assertGreaterEqual(seconds, least)
+            self.assertLess(seconds, least + 5)
 
     def test_fanout_to_one_that_is_full(self):
         """Who has a fan-out does not get it again, when another has no room for it."""

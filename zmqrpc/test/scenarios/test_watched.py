@@ -329,7 +329,7 @@ class WatchedCase(_Case):
         self.assertEqual((self.workers["a"].cancelled, sorted(self.workers["a"].held)), ([0, 1, 2], [7, 9]))
         self.network.run(5)
         self.assertEqual(self.workers["a"].node.notices.counts["caller_gone"], 3)
-        self.assertEqual(len(self.lines.about("has no link any more, its 3 calls are cancelled")), 1)
+        self.assertEqual(len(self.lines.about("has no link any more, so 3 of its calls are cancelled")), 1)
         self.workers["a"].let_go()
         self.assertEqual(self.result_of(theirs), "a")
 
