@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -141,6 +142,8 @@ class Links:
         self._transient = False
         self._attends = self.times
         self._resting: list[Link] = []
+        self._leaving: set[Link] = set()
+        self._when_left: list[Deferred[None]] = []
         self._due: Due[Link] = Due(self._links)
 
     def wire(self, strategy: IConnectionStrategy) -> None:
@@ -168,6 +171,29 @@ class Links:
         self.dirty.clear()
         return [call for link in links for call in (*link.pending.outstanding(), *link.queue)]
 
+    def rest(self) -> Deferred[None]:
+        """
+        Have each link that rests say goodbye and close; it connects again when something is to be sent.
+
+        :return: fires when those who read have read that.
+        """
+        now = self.seconds()
+        for link in self.all():
+            reads = not self.is_deaf(link.state)
+            self.guarded(link, link.release, now)
+            if reads and link.state.phase is Phase.LEAVING:
+                self._leaving.add(link)
+        left: Deferred[None] = Deferred()
+        self._when_left.append(left)
+        self._look_whether_all_have_left()
+        return left
+
+    def _look_whether_all_have_left(self) -> None:
+        if not self._leaving:
+            when_left, self._when_left = self._when_left, []
+            for left in when_left:
+                left.callback(None)
+
     def close(self) -> list[Waiter]:
         """
         Drop every link and close the socket.
@@ -192,6 +218,8 @@ class Links:
         self.late.clear()
         self._up.clear()
         self._resting.clear()
+        self._leaving.clear()
+        self._look_whether_all_have_left()
         self._due.clear()
         if self.proxies is not None:
             # Last, since they carried the farewells above.
@@ -221,6 +249,9 @@ class Links:
 
     def phase_changed(self, link: Link, before: Phase) -> None:
         """Tell the strategy when a link has no connection any more; or soon, when it has come up."""
+        if before is Phase.LEAVING:
+            self._leaving.discard(link)
+            self._look_whether_all_have_left()
         if link.state.phase is Phase.UP and before is Phase.CONNECTING:
             self._up.append(link)
         elif link.state.phase in (Phase.IDLE, Phase.BACKOFF):

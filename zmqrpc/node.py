@@ -345,6 +345,16 @@ class Node(Service):
             # Who waits for this may close everything, and that not within the pass in which the last one has begun.
             await deferLater(self._reactor, 0)
 
+    def rest(self) -> Deferred[None]:
+        """
+        Say goodbye to all whom it has called, and to whom nothing is under way: they need not remember it any more.
+
+        Whoever is called again is connected anew, and is not kept connected from then on.
+
+        :return: fires when they have read it, or their time for that is up; never fails.
+        """
+        return self._links.rest()
+
     def stopService(self) -> Deferred[None]:
         """
         Stop: withdraw the records, refuse what is new, let running calls finish, close.

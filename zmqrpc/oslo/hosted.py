@@ -48,6 +48,7 @@ class HostedNode:
         self.conf = conf
         self.is_open = True
         self.ends: Callable[[], list[Deferred[Any]]] = list
+        self._ends: list[Deferred[None]] = []
         self.node = Node(reactor, settings)
         self._patience = settings.drain_timeout + HELD_UP_SECONDS
         self._longest = settings.rpc_response_timeout
@@ -110,8 +111,13 @@ class HostedNode:
             self.reactor.callFromThread(self.end, awaited=False)
 
     def leave(self) -> Deferred[None]:
-        """Return what fires when nobody finds it any more, and what nobody waits for has ended; in the reactor."""
-        return DeferredList([self.node.drain(), *self.ends()]).addCallback(lambda _: None)
+        """
+        Return what fires when nobody finds it any more, and what nobody waits for has ended; in the reactor.
+
+        Who was called is told that nothing follows, as far as that is so: it keeps what it has answered until then.
+        """
+        under_way = [self.node.drain(), *self.ends(), *self._ends]
+        return DeferredList(under_way).addCallback(lambda _: self.node.rest())
 
     def end(self, awaited: bool = True) -> Deferred[None]:
         """
@@ -123,10 +129,12 @@ class HostedNode:
         self.is_open = False
 
         def stop(_: object) -> Any:
-            return None if exits() and not awaited else self.node.stopService()
+            return self.node.rest() if exits() and not awaited else self.node.stopService()
 
         ended = _within(self.reactor, CLOSE_SECONDS if awaited else self._longest, self.ends())
-        return ended.addCallback(stop).addCallback(lambda _: _open.discard(self))
+        ended.addCallback(stop).addCallback(lambda _: _open.discard(self))
+        self._ends.append(ended)
+        return ended
 
     def forget(self) -> None:
         """Take that it is the parent's."""

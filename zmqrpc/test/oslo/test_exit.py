@@ -81,6 +81,20 @@ class ExitTests(OsloTestCase):
         self.assertCountEqual([told["value"] for _, told in server.hears(50)], range(50))
         self.assertCountEqual([told[4] for told in server.hears(50, "heard")], range(50))
 
+    def test_forgotten(self):
+        """A server keeps no answers for who has exited."""
+        server = self.child()
+        server.do("serve", topic="forgets", server="one")
+        for green in (False, True):
+            client = self.child(green)
+            client.do("calls", topic="forgets", count=5)
+            client.do("cast", topic="forgets", method="note")
+            self.assertEqual(client.leave(), 0)
+        told = self.run_to_end("zmqrpc", "inspect", "--json", "--url", self.url, "forgets")
+        # The one is that to the question.
+        (seen,) = json.loads(told.stdout)
+        self.assertEqual(sum(each["unsettled"] for each in seen["clients"]), 1, told.stdout)
+
     def test_unused(self):
         """Transports that are never used cost no thread, descriptor or file, also when they are cleaned up."""
         for green in (False, True):

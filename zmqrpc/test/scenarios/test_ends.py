@@ -103,6 +103,26 @@ class EndScenarios(Scenario):
         await self.world.stop(worker.node)
         await self.world.stop(other.node)
 
+    async def test_rest(self):
+        """Who is told that nothing follows keeps nothing, unless something is under way; the client may call again."""
+
+        def kept(worker: Worker) -> int:
+            return sum(len(caller.filter) for caller in worker.node._callers.all())
+
+        workers = [await self.member(name) for name in "ab"]
+        client = self.world.client()
+        call = client.call(Target("work", server="b"), "hold", timeout=8)
+        self.assertEqual(await client.call(Target("work", server="a"), "mark", timeout=5), "a")
+        await self.world.eventually("it runs", lambda: workers[1].held)
+        await client.node.rest()
+        self.assertEqual(kept(workers[0]), 0)
+        workers[1].let_go()
+        self.assertEqual(await call, "b")
+        self.assertEqual(kept(workers[1]), 1)
+        self.assertEqual(await client.call(Target("work", server="a"), "mark", timeout=5), "a")
+        await gatherResults([client.node.rest(), client.node.rest()])
+        self.assertEqual([kept(each) for each in workers], [0, 0])
+
     async def test_draining_and_recorded(self):
         """A member that stops while the store is down is recorded yet; who finds it there hears the same."""
         worker = await self.member("a")
