@@ -69,8 +69,9 @@ class Answers:
         elif kind is Nack:
             self._refused(link, message, now)
         elif kind is Goaway:
-            # In kind: nothing new follows, so the peer need not wait for it.
-            link.write(encode_message(Goaway()), now)
+            if state.phase is not Phase.LEAVING:
+                # In kind: nothing new follows, so the peer need not wait for it. Else that is said already.
+                link.write(encode_message(Goaway()), now)
             link.perform(state.going_away(now, message.text), now)
         elif kind is Hello:
             # A connect within the ephemeral range of this machine can reach itself.

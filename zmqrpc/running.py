@@ -128,8 +128,10 @@ class Running:
         """
         methods = Counter(each.request.method for each in self.all).most_common()
         if methods:
-            text = "the time to drain is up (drain_timeout), and what still runs is given up: {methods}"
-            self.log.warn(text, methods=first_of([f"{number} of {shown(method)}" for method, number in methods], ", "))
+            told = first_of([f"{number} of {shown(method)}" for method, number in methods], ", ")
+            self.log.warn(
+                "the time to drain is up (drain_timeout), and what still runs is given up: {methods}", methods=told
+            )
         for each in list(self.all):
             self._cancel(each)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from zmqrpc import Target
+from zmqrpc.core.batch import encode_batch
+from zmqrpc.core.envelope import Ack, Cast, Goaway, Hello, Served, Welcome, encode_message
 from zmqrpc.errors import ClientClosed, ConfigError, Draining, NoRoute, ServerLost
 from zmqrpc.test.scenarios.endpoints import Worker
+from zmqrpc.test.scenarios.test_strangers import STRANGER, Peer
 from zmqrpc.test.scenarios.worlds import InMemory, OverSockets, Scenario
 
 WORK = Target("work")
@@ -122,6 +127,30 @@ class EndScenarios(Scenario):
         self.assertEqual(await client.call(Target("work", server="a"), "mark", timeout=5), "a")
         await gatherResults([client.node.rest(), client.node.rest()])
         self.assertEqual([kept(each) for each in workers], [0, 0])
+
+    async def test_farewells_that_cross(self):
+        """Who has said GOAWAY says nothing more on that connection, also when the peer says so just then."""
+        heard: list[str] = []
+
+        def received(identity, batch):
+            for message in batch.messages:
+                heard.append(type(message).__name__)
+                answer: Any = None
+                if type(message) is Hello:
+                    answer = Welcome(1, batch.sent, "server", [], {}, [Served("openstack", "work", "m")])
+                elif type(message) is Cast:
+                    answer = Ack([message.sequence, message.sequence])
+                elif type(message) is Goaway:
+                    answer = Goaway("stops")
+                if answer is not None:
+                    router.send(identity, encode_batch(STRANGER, batch.source, 0, (), [encode_message(answer)]))
+
+        router = await self.world.stranger("work.m", Peer(received), STRANGER.hex())
+        client = self.world.client()
+        await client.cast(WORK, "mark", timeout=5)
+        await client.node.rest()
+        await self.world.sleep(0.1)
+        self.assertEqual([name for name in heard if name != "Ping"], ["Hello", "Cast", "Goaway"])
 
     async def test_draining_and_recorded(self):
         """A member that stops while the store is down is recorded yet; who finds it there hears the same."""
