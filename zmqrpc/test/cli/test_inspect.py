@@ -116,7 +116,12 @@ class InspectTests(ProcessTestCase):
         running, address = self.serve_at("Hanging", "--topic", "hanging", "--server", "node-1")
         calling = self.start("zmqrpc", "call", "hanging", "hang", "secret=hidden", "--timeout", "20")
         sleeping = self.start("zmqrpc", "call", "hanging", "sleep", "seconds=20", "--timeout", "20")
-        until(lambda: len(self.told(address)["requests"]) == 2, "two calls that run")
+
+        def run_for_a_while() -> bool:
+            """Tell whether both have run for some time: it is less to the end then, and the thread has begun."""
+            return [(each["age"] or 0) > 0.1 for each in self.told(address)["requests"]] == [True, True]
+
+        until(run_for_a_while, "two calls that run")
         for words in ((address,), ("hanging",), ("hanging.node-1", "--events")):
             out, err = self.inspect(*words)
             self.assertEqual(err, "")
