@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from zmqrpc.test.processes import ENVIRONMENT, LIMIT, ProcessTestCase, Running, until
@@ -112,15 +113,17 @@ class Child(Running):
         return self.ends()
 
     def stop_running(self) -> None:
-        """Have it hang."""
+        """Have it hang, from when the last of its threads does nothing more."""
         self.signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        # The state stands behind the name, which is in brackets.
+        until(lambda: {each.read_text().rpartition(")")[2].split()[0] for each in threads.glob("*/stat")} == {"T"}, "T")
 
     def run_again(self) -> None:
         """End the hanging."""
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        self.run_again()
         super().kill()
         self._stream.close()
         self._socket.close()
