@@ -211,6 +211,7 @@ EXITS = """
 import atexit
 
 def last():
+    from twisted.internet.defer import DeferredList
     from twisted.logger import Logger
     from zmqrpc.oslo import hosted
     from zmqrpc.oslo.reactor import reactor_here
@@ -226,48 +227,19 @@ def last():
         Logger("zmqrpc.test").warn("said at the end")
         reactor.getThreadPool().callInThread(used.set)
         # As where a transport is dropped.
-        (node,) = hosted._open
-        node.end(awaited=False).addBoth(lambda _: done.set())
+        ends = [node.end(awaited=False) for node in list(hosted._open)]
+        DeferredList(ends).addBoth(lambda _: done.set())
+        told.append(len(ends))
 
-    used, threading.Thread.start = threading.Event(), note
+    told, used, threading.Thread.start = [], threading.Event(), note
     reactor.callFromThread(act)
-    print(json.dumps([used.wait(10), done.wait(10), begun]))
+    print(json.dumps([used.wait(10), done.wait(10), *told, begun]))
 
 logging.basicConfig(handlers=[logging.NullHandler()])
 # It is called after what the driver does at the exit, since that is registered later.
 atexit.register(last)
-client = client_of(transport_of(sys.argv[1]), timeout=10)
-client.call({}, "name")
-"""
-
-EXITS_CLEAN = """
-import atexit
-
-def last():
-    from zmqrpc.oslo.reactor import reactor_here
-
-    reactor, done = reactor_here(), threading.Event()
-    begun, begin = [], threading.Thread.start
-
-    def note(thread):
-        begun.append(thread.name)
-        begin(thread)
-
-    def act():
-        Logger("zmqrpc.test").warn("said at the end")
-        reactor.getThreadPool().callInThread(done.set)
-
-    threading.Thread.start = note
-    reactor.callFromThread(act)
-    print(json.dumps([done.wait(10), begun]))
-
-from twisted.logger import Logger
-
-logging.basicConfig(handlers=[logging.NullHandler()])
-atexit.register(last)
 transport = transport_of(sys.argv[1])
 client_of(transport, timeout=10).call({}, "name")
-transport.cleanup()
 """
 
 IMPORTS = """
@@ -598,8 +570,8 @@ class HostedTests(OsloTestCase):
 
     def test_exits(self) -> None:
         """The reactor begins no thread while the process exits: that may end it with SIGSEGV."""
-        self.assertEqual(self.runs(START + EXITS), [True, True, []])
-        self.assertEqual(self.runs(START + EXITS_CLEAN), [True, []])
+        for cleanup, nodes in (("", 1), ("transport.cleanup()", 0)):
+            self.assertEqual(self.runs(START + EXITS + cleanup), [True, True, nodes, []])
 
     def test_imports(self) -> None:
         """The first use of a transport loads nothing more: a signal handler that comes finds nothing half loaded."""
